@@ -1,0 +1,1 @@
+"""Say exactly which neuroimaging data, and get exactly that."""

@@ -1,0 +1,144 @@
+"""What the library tells while it works; only the command line draws it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bidsplan.errors import BidsplanError, Problem
+    from bidsplan.plan import Entry
+
+__all__ = [
+    "Action",
+    "Decided",
+    "Event",
+    "Failed",
+    "Finished",
+    "Listed",
+    "Progressed",
+    "Proof",
+    "Warned",
+]
+
+
+class Action(StrEnum):
+    """What is to be done for an entry.
+
+    Attributes
+    ----------
+    FETCH
+        Nothing is there yet.
+    KEEP
+        What is there is what was planned.
+    REPLACE
+        Something else is there, and it may be replaced.
+    REFUSE
+        Something else is there, and it may not.
+    """
+
+    FETCH = "fetch"
+    KEEP = "keep"
+    REPLACE = "replace"
+    REFUSE = "refuse"
+
+
+class Proof(StrEnum):
+    """How strongly a file was shown to be the planned one, strongest first."""
+
+    SHA256 = "sha256"
+    MD5 = "md5"
+    ETAG_MD5 = "etag-md5"
+    MULTIPART = "multipart"
+    SIZE = "size"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Warned:
+    """Something is odd, and the work goes on.
+
+    Parameters
+    ----------
+    problem : Problem
+    """
+
+    problem: Problem
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listed:
+    """A part of the storage has been listed.
+
+    Parameters
+    ----------
+    prefix : str
+        What was listed, below its root.
+    objects : int
+        How many objects it holds.
+    """
+
+    prefix: str
+    objects: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decided:
+    """It is decided what happens to an entry.
+
+    Parameters
+    ----------
+    entry : Entry
+    action : Action
+    """
+
+    entry: Entry
+    action: Action
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progressed:
+    """Bytes of an entry have arrived; negative where a failed try is taken back.
+
+    Parameters
+    ----------
+    entry : Entry
+    bytes : int
+    """
+
+    entry: Entry
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """An entry is at its path, and it is the planned one.
+
+    Parameters
+    ----------
+    entry : Entry
+    action : Action
+    proof : Proof
+        What was shown of it.
+    """
+
+    entry: Entry
+    action: Action
+    proof: Proof
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failed:
+    """An entry could not be brought to its path, which holds what it held before.
+
+    Parameters
+    ----------
+    entry : Entry
+    error : BidsplanError
+    """
+
+    entry: Entry
+    error: BidsplanError
+
+
+Event = Warned | Listed | Decided | Progressed | Finished | Failed

@@ -1,0 +1,12 @@
+"""Where objects are listed and read: one interface, and a transport for each kind of URL.
+
+This package is the only place that opens fsspec or obstore.
+"""
+
+from __future__ import annotations
+
+from bidsplan.storage.access import Access, Transport
+from bidsplan.storage.base import Children, Object, Store, Stream
+from bidsplan.storage.opening import open_store
+
+__all__ = ["Access", "Children", "Object", "Store", "Stream", "Transport", "open_store"]

@@ -1,0 +1,61 @@
+"""How storage may be reached: what the environment and the command line say, never a manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["Access", "Transport"]
+
+
+class Transport(StrEnum):
+    """Which library moves the bytes.
+
+    Attributes
+    ----------
+    AUTO
+        obstore for object stores, fsspec for all else.
+    OBSTORE, FSSPEC
+        That one, or an error where it can't.
+    """
+
+    AUTO = "auto"
+    OBSTORE = "obstore"
+    FSSPEC = "fsspec"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Access:
+    """What the person who runs the command allows and asks for.
+
+    Parameters
+    ----------
+    transport : Transport
+    endpoint_url : str, optional
+        Instead of what the AWS configuration says.
+    region : str, optional
+        Instead of what the AWS configuration says.
+    profile : str, optional
+        Name of an AWS profile.
+    anonymous : bool, optional
+        Instead of what the manifest or plan says.
+    requester_pays : bool
+        Agree to pay for requests.
+    allow_protocols : frozenset of str
+        fsspec protocols beyond the usual ones.
+    untrusted : bool
+        Refuse all that a stranger's manifest could abuse: local files, memory, loopback and
+        private hosts, and credentials.
+    jobs : int
+        The most connections that a store may hold open.
+    """
+
+    transport: Transport = Transport.AUTO
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    anonymous: bool | None = None
+    requester_pays: bool = False
+    allow_protocols: frozenset[str] = frozenset()
+    untrusted: bool = False
+    jobs: int = 32

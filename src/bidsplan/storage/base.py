@@ -1,0 +1,206 @@
+"""The interface that every transport implements."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+__all__ = ["Children", "Object", "Store", "Stream"]
+
+
+class Object(NamedTuple):
+    """One object of a listing.
+
+    Parameters
+    ----------
+    key : str
+        Its name below the store's root, exactly as stored: not normalised, not unquoted.
+    size : int
+        Bytes.
+    etag : str or None
+        Its entity tag without quotes; None where the storage has none that holds across machines.
+    version : str or None
+        Its VersionId, where the listing tells it.
+    """
+
+    key: str
+    size: int
+    etag: str | None = None
+    version: str | None = None
+
+
+class Children(NamedTuple):
+    """What stands directly below a prefix.
+
+    Parameters
+    ----------
+    objects : tuple of Object
+        Sorted by key.
+    directories : tuple of str
+        Keys that end in ``/``, sorted.
+    """
+
+    objects: tuple[Object, ...]
+    directories: tuple[str, ...]
+
+
+class Stream(Protocol):
+    """An object's bytes on their way, to be closed after use.
+
+    Attributes
+    ----------
+    size : int or None
+        What the answer says the whole object has, in bytes.
+    etag : str or None
+        The entity tag that the answer carries, without quotes.
+    """
+
+    size: int | None
+    etag: str | None
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+    def close(self) -> None:
+        """Give the connection back."""
+
+
+class Store(ABC):
+    """A dataset's root in storage: it can be listed and read.
+
+    Attributes
+    ----------
+    url : str
+        The root's URL, free of credentials.
+    endpoint : str or None
+        Where requests go, for object stores.
+
+    Notes
+    -----
+    A store may be used from several threads at once. Prefixes are plain string prefixes that are
+    empty or end in ``/``; callers never pass half a segment.
+    """
+
+    url: str
+    endpoint: str | None = None
+
+    @abstractmethod
+    def children(self, prefix: str = "") -> Children:
+        """List what stands directly below a prefix.
+
+        Parameters
+        ----------
+        prefix : str
+            Empty, or ending in ``/``.
+
+        Returns
+        -------
+        Children
+            Empty where there is nothing.
+
+        Raises
+        ------
+        DeniedError, UnreachableError, ThrottledError, StorageError
+            A listing that fails is never an empty one.
+        """
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> Iterator[Object]:
+        """List all objects below a prefix, however deep.
+
+        Parameters
+        ----------
+        prefix : str
+            Empty, or ending in ``/``.
+
+        Yields
+        ------
+        Object
+            In the storage's own order.
+
+        Raises
+        ------
+        DeniedError, UnreachableError, ThrottledError, StorageError
+            As in `children`.
+        """
+
+    @abstractmethod
+    def stream(
+        self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
+    ) -> Stream:
+        """Open an object for reading.
+
+        Parameters
+        ----------
+        key : str
+            As a listing gave it.
+        etag : str, optional
+            Read only the object that has this tag.
+        version : str, optional
+            Read this version.
+        start : int
+            The first byte to read.
+
+        Returns
+        -------
+        Stream
+
+        Raises
+        ------
+        SourceMissingError
+            Where there is no such object.
+        SourceChangedError
+            Where its tag is not `etag`, also when that shows only while reading.
+        DeniedError, ThrottledError, UnreachableError, StorageError
+            Also while reading.
+        """
+
+    def read(self, key: str, *, limit: int, etag: str | None = None) -> bytes:
+        """Read a small object whole.
+
+        Parameters
+        ----------
+        key : str
+        limit : int
+            The most bytes to accept.
+        etag : str, optional
+            As in `stream`.
+
+        Returns
+        -------
+        bytes
+
+        Raises
+        ------
+        StorageError
+            Where it has more than `limit` bytes, and as in `stream`.
+        """
+        from bidsplan.errors import StorageError
+
+        stream = self.stream(key, etag=etag)
+        data = bytearray()
+        try:
+            for chunk in stream:
+                data += chunk
+                if len(data) > limit:
+                    raise StorageError(f"{self.url}: {key!r} has more than {limit} bytes")
+        finally:
+            stream.close()
+        return bytes(data)
+
+    def close(self) -> None:
+        """Give connections back; the store is not used afterwards."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
