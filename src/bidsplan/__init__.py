@@ -1,1 +1,82 @@
-"""Say exactly which neuroimaging data, and get exactly that."""
+"""Say exactly which neuroimaging data, and get exactly that.
+
+A study manifest compiles into a download plan, and the plan is materialised. Importing this package
+does no work; each name is imported when it is first used.
+
+Examples
+--------
+>>> import bidsplan
+>>> loaded = bidsplan.load_manifest("manifests/demo.yaml")
+>>> plan = bidsplan.compile_manifest(loaded.manifest, base=loaded.path.parent).plan
+>>> for event in bidsplan.materialise(plan, "demo-dataset", base=loaded.path.parent):
+...     pass
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bidsplan.compile import Compiled, compile_manifest
+    from bidsplan.errors import BidsplanError, Problem
+    from bidsplan.files import ManifestFile, load_manifest, read_plan, write_plan
+    from bidsplan.manifest import Manifest
+    from bidsplan.materialise import Existing, materialise
+    from bidsplan.plan import Entry, Plan
+    from bidsplan.storage import Access, Store, Transport, open_store
+    from bidsplan.verify import verify
+
+_HOMES = {
+    "Access": "storage",
+    "BidsplanError": "errors",
+    "Compiled": "compile",
+    "Entry": "plan",
+    "Existing": "materialise",
+    "Manifest": "manifest",
+    "ManifestFile": "files",
+    "Plan": "plan",
+    "Problem": "errors",
+    "Store": "storage",
+    "Transport": "storage",
+    "compile_manifest": "compile",
+    "load_manifest": "files",
+    "materialise": "materialise",
+    "open_store": "storage",
+    "read_plan": "files",
+    "verify": "verify",
+    "write_plan": "files",
+}
+
+__all__ = [
+    "Access",
+    "BidsplanError",
+    "Compiled",
+    "Entry",
+    "Existing",
+    "Manifest",
+    "ManifestFile",
+    "Plan",
+    "Problem",
+    "Store",
+    "Transport",
+    "compile_manifest",
+    "load_manifest",
+    "materialise",
+    "open_store",
+    "read_plan",
+    "verify",
+    "write_plan",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

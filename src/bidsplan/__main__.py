@@ -1,0 +1,25 @@
+"""``python -m bidsplan`` and the ``bidsplan`` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    from bidsplan.cli import run  # noqa: PLC0415 - importing this module must stay free
+
+    code = run(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if "obstore" in sys.modules:
+        # Its runtime's threads may abort while the interpreter shuts down, after all is done.
+        os._exit(code)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

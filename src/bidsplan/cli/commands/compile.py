@@ -1,0 +1,98 @@
+"""``bidsplan compile``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bidsplan.cli.compiling import compile_file, load, summary
+from bidsplan.cli.console import problem_data
+from bidsplan.cli.options import access_options, console_options, strict_option
+from bidsplan.cli.sizes import BYTES
+from bidsplan.errors import PlanError
+
+if TYPE_CHECKING:
+    from bidsplan.cli.console import Console
+    from bidsplan.plan import Plan
+    from bidsplan.storage import Access
+
+__all__ = ["command"]
+
+_SHOWN = 20
+"""Differences that --check names."""
+
+
+@click.command("compile")
+@click.argument("manifest", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Where the plan goes: .jsonl, .jsonl.gz or .jsonl.zst. [default: beside the manifest]",
+)
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if the plan would change.")
+@click.option("--max-bytes", type=BYTES, help="Refuse a larger plan, such as 500GB.")
+@strict_option
+@access_options
+@console_options
+def command(
+    manifest: Path,
+    output: Path | None,
+    check: bool,
+    max_bytes: int | None,
+    strict: bool,
+    access: Access,
+    console: Console,
+) -> int:
+    """Resolve MANIFEST over storage as it is now, and write its plan."""
+    from bidsplan.files import default_plan_path, write_plan  # noqa: PLC0415 - imports YAML
+
+    loaded = load(manifest, access, console, strict=strict)
+    path = output or default_plan_path(manifest)
+    compiled = compile_file(loaded, path, access, console, strict=strict, max_bytes=max_bytes)
+    warnings = [problem_data(problem) for problem in compiled.warnings]
+    if check:
+        differences = _differences(path, compiled.plan)
+        console.result(
+            "\n".join(differences) or f"{path} is current",
+            {"plan": str(path), "current": not differences, "differences": differences},
+        )
+        return 1 if differences else 0
+    write_plan(compiled.plan, path)
+    header = compiled.plan.header
+    console.result(
+        f"wrote {path}: {summary(compiled.plan, compiled.endpoints)}",
+        {
+            "plan": str(path),
+            "subjects": list(header.subjects),
+            "files": header.files,
+            "bytes": header.bytes,
+            "endpoints": list(compiled.endpoints),
+            "warnings": warnings,
+        },
+    )
+    return 0
+
+
+def _differences(path: Path, plan: Plan) -> list[str]:
+    """Say how a plan differs from the one that stands at a path; nothing where it does not."""
+    from bidsplan.files import read_plan  # noqa: PLC0415 - as above
+
+    try:
+        old = read_plan(path)
+    except PlanError as error:
+        return [f"{path} would be written anew: {error}"]
+    if list(old.lines()) == list(plan.lines()):
+        return []
+    before = {entry.path: entry for entry in old.entries}
+    after = {entry.path: entry for entry in plan.entries}
+    lines = [f"+ {name}" for name in after.keys() - before.keys()]
+    lines += [f"- {name}" for name in before.keys() - after.keys()]
+    lines += [f"~ {name}" for name in before.keys() & after.keys() if before[name] != after[name]]
+    lines.sort(key=lambda line: (line[2:], line))
+    total = len(lines)
+    if total > _SHOWN:
+        lines = [*lines[:_SHOWN], f"… and {total - _SHOWN} more"]
+    return [f"{path} is out of date: {total} entries differ", *lines]

@@ -1,0 +1,68 @@
+"""``bidsplan fetch``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bidsplan.cli.options import access_options, console_options, strict_option
+from bidsplan.cli.outcome import Outcome
+from bidsplan.cli.planning import Use, plan_for
+from bidsplan.errors import UsageError
+from bidsplan.materialise import Existing, materialise
+
+if TYPE_CHECKING:
+    from bidsplan.cli.console import Console
+    from bidsplan.storage import Access
+
+__all__ = ["command"]
+
+
+@click.command("fetch")
+@click.argument("source", metavar="MANIFEST|PLAN", type=click.Path(path_type=Path))
+@click.argument("destination", metavar="DEST")
+@click.option("--locked", is_flag=True, help="A missing or outdated plan is an error.")
+@click.option("--frozen", is_flag=True, help="Take the plan as it stands, whatever the manifest.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would be done; write nothing.")
+@click.option(
+    "--existing",
+    type=click.Choice([policy.value for policy in Existing]),
+    default=Existing.KEEP.value,
+    show_default=True,
+    help="What to do with files that stand in the destination: keep those that verify and refuse "
+    "others, replace those that differ, or refuse all.",
+)
+@strict_option
+@access_options
+@console_options
+def command(
+    source: Path,
+    destination: str,
+    locked: bool,
+    frozen: bool,
+    dry_run: bool,
+    existing: str,
+    strict: bool,
+    access: Access,
+    console: Console,
+) -> int:
+    """Bring what a MANIFEST or PLAN lists to DEST, verified, and resume what was interrupted."""
+    if locked and frozen:
+        raise UsageError("--locked and --frozen exclude each other: choose one")
+    use = Use.LOCKED if locked else Use.FROZEN if frozen else Use.CURRENT
+    path, plan = plan_for(
+        source, use, access=access, console=console, strict=strict, write=not dry_run
+    )
+    events = materialise(
+        plan,
+        destination,
+        access=access,
+        base=path.parent,
+        existing=Existing(existing),
+        dry_run=dry_run,
+    )
+    outcome = Outcome(plan, console, dry_run=dry_run)
+    outcome.follow(events)
+    return outcome.finish()

@@ -1,0 +1,22 @@
+"""``bidsplan schema``."""
+
+from __future__ import annotations
+
+import click
+
+from bidsplan.cli.options import console_options
+
+__all__ = ["command"]
+
+
+@click.command("schema")
+@click.argument("what", type=click.Choice(["manifest", "plan"]))
+@console_options
+def command(what: str, **_: object) -> None:
+    """Print the JSON Schema of a manifest, or of a plan's lines.
+
+    Editors that know YAML's language server check manifests with it.
+    """
+    from bidsplan.files.schemas import schema_text  # noqa: PLC0415 - imports pydantic
+
+    click.echo(schema_text(what), nl=False)

@@ -1,0 +1,37 @@
+"""``bidsplan verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bidsplan.cli.options import console_options
+from bidsplan.cli.outcome import Outcome
+from bidsplan.cli.planning import Use, plan_for
+from bidsplan.storage.access import Access
+from bidsplan.verify import verify
+
+if TYPE_CHECKING:
+    from bidsplan.cli.console import Console
+
+__all__ = ["command"]
+
+
+@click.command("verify")
+@click.argument("source", metavar="PLAN|MANIFEST", type=click.Path(path_type=Path))
+@click.argument("destination", metavar="DEST")
+@click.option("-j", "--jobs", type=click.IntRange(1, 256), default=4, show_default=True)
+@console_options
+def command(source: Path, destination: str, jobs: int, console: Console) -> int:
+    """Read every file of PLAN below DEST and check that it is the planned one.
+
+    Makes no request. Exits with 1 and names the files that differ or are missing.
+    """
+    _, plan = plan_for(
+        source, Use.FROZEN, access=Access(), console=console, strict=False, write=False
+    )
+    outcome = Outcome(plan, console)
+    outcome.follow(verify(plan, destination, jobs=jobs))
+    return outcome.finish()

@@ -1,0 +1,70 @@
+"""From a manifest's file to a plan, with all that is odd told on the way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bidsplan.cli.console import size
+from bidsplan.errors import BidsplanError, ManifestError, SelectionError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bidsplan.cli.console import Console
+    from bidsplan.compile import Compiled
+    from bidsplan.files import ManifestFile
+    from bidsplan.plan import Plan
+    from bidsplan.storage import Access
+
+__all__ = ["compile_file", "load", "summary"]
+
+
+def load(path: Path, access: Access, console: Console, *, strict: bool = False) -> ManifestFile:
+    """Load a manifest and tell its warnings."""
+    from bidsplan.files import load_manifest  # noqa: PLC0415 - imports pydantic and YAML
+
+    loaded = load_manifest(path, allow_protocols=access.allow_protocols)
+    if strict and loaded.warnings:
+        raise ManifestError(problems=loaded.warnings)
+    console.warn(loaded.warnings)
+    return loaded
+
+
+def compile_file(
+    loaded: ManifestFile,
+    plan_path: Path,
+    access: Access,
+    console: Console,
+    *,
+    strict: bool = False,
+    max_bytes: int | None = None,
+) -> Compiled:
+    """Compile a loaded manifest, and tell what is odd with its file and line."""
+    from bidsplan.compile import compile_manifest  # noqa: PLC0415 - imports storage
+
+    manifest = loaded.manifest
+    if max_bytes is not None:
+        tighter = min(max_bytes, manifest.limits.max_bytes or max_bytes)
+        limits = manifest.limits.model_copy(update={"max_bytes": tighter})
+        manifest = manifest.model_copy(update={"limits": limits})
+    try:
+        compiled = compile_manifest(
+            manifest, base=loaded.path.parent, plan_directory=plan_path.parent, access=access
+        )
+    except BidsplanError as error:
+        raise error.located(loaded.locate) from error
+    warnings = [loaded.locate(problem) for problem in compiled.warnings]
+    if strict and warnings:
+        raise SelectionError(problems=warnings)
+    console.warn(warnings)
+    return replace(compiled, warnings=tuple(warnings))
+
+
+def summary(plan: Plan, endpoints: tuple[str, ...] = ()) -> str:
+    """Say in a few words what a plan holds, and where it comes from."""
+    header = plan.header
+    subjects = f"{len(header.subjects)} subject{'s' * (len(header.subjects) != 1)}"
+    files = f"{header.files:,} file{'s' * (header.files != 1)}"
+    source = f", from {', '.join(endpoints)}" if endpoints else ""
+    return f"{subjects}, {files}, {size(header.bytes)}{source}"

@@ -1,0 +1,125 @@
+"""What the command line writes, and where to."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from bidsplan.errors import dotted
+from bidsplan.keys import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bidsplan.errors import BidsplanError, Problem
+
+__all__ = ["Console", "size"]
+
+
+def size(number: int) -> str:
+    """Write a number of bytes for people."""
+    from humanize import naturalsize  # noqa: PLC0415 - a no-op fetch should not wait for it
+
+    return naturalsize(number, format="%.1f")
+
+
+def _safe(text: str) -> str:
+    """Escape what could drive the terminal, line by line; names come from storage."""
+    lines = (printable(line) for line in text.split("\n"))
+    # A line that starts so would be a command to a CI system that reads the log.
+    return "\n".join(" " + line if line.startswith("::") else line for line in lines)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Console:
+    """Standard output for results, standard error for all else.
+
+    Parameters
+    ----------
+    debug : bool
+        Show tracebacks.
+    json : bool
+        Results are JSON, an object a line.
+    """
+
+    debug: bool = False
+    json: bool = False
+
+    def result(self, text: str, data: dict[str, Any] | None = None) -> None:
+        """Write a result: the text, or the data where JSON is asked for."""
+        if not self.json:
+            click.echo(_safe(text))
+        elif data is not None:
+            click.echo(msgspec.json.encode(data).decode())
+
+    def say(self, text: str) -> None:
+        """Tell something on standard error."""
+        click.echo(_safe(text), err=True)
+
+    def warn(self, problems: Iterable[Problem], label: str = "warning") -> None:
+        """Tell problems on standard error, a line each."""
+        colour = "red" if label == "error" else "yellow"
+        for problem in problems:
+            self._labelled(label, colour, str(problem))
+
+    def error(self, text: str) -> None:
+        """Tell an error on standard error."""
+        self._labelled("error", "red", text)
+
+    def _labelled(self, label: str, colour: str, text: str) -> None:
+        click.echo(f"{click.style(label, fg=colour, bold=True)}: {_safe(text)}", err=True)
+
+    def fail(self, error: BidsplanError) -> int:
+        """Tell an error, and give its exit code."""
+        self._trace(error)
+        if error.problems:
+            self.warn(error.problems, "error")
+        else:
+            self.error(str(error))
+        if self.json:
+            self.result("", {"error": error.code, **error_data(error)})
+        return error.exit_code
+
+    def crash(self, error: Exception) -> int:
+        """Tell an error that nobody foresaw."""
+        self._trace(error)
+        self.error(f"unexpected {type(error).__name__}: {error}")
+        if not self.debug:
+            self.say("this is a defect of bidsplan; run it again with --debug to see where")
+        return 1
+
+    def stopped(self, code: int) -> int:
+        """Tell that a signal stopped the work."""
+        self.say("stopped; what was finished stays, run the same command to go on")
+        return code
+
+    def _trace(self, error: Exception) -> None:
+        if self.debug:
+            import traceback  # noqa: PLC0415 - rarely needed
+
+            traceback.print_exception(error, file=sys.stderr)
+
+
+def problem_data(problem: Problem) -> dict[str, Any]:
+    """Give a problem as JSON has it."""
+    data = {
+        "message": problem.message,
+        "file": problem.file,
+        "line": problem.line,
+        "at": dotted(problem.at) or None,
+        "expected": problem.expected,
+        "hint": problem.hint,
+    }
+    return {key: value for key, value in data.items() if value is not None}
+
+
+def error_data(error: BidsplanError) -> dict[str, Any]:
+    """Give an error's message and problems as JSON has them."""
+    return {
+        "message": str(error),
+        "problems": [problem_data(problem) for problem in error.problems],
+    }

@@ -1,0 +1,122 @@
+"""The group of commands, and how every one of them ends."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from bidsplan.cli.console import Console
+from bidsplan.errors import BidsplanError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+__all__ = ["bidsplan", "run"]
+
+_COMMANDS = {
+    "validate": "Check manifests without any network.",
+    "compile": "Resolve a manifest into a plan.",
+    "fetch": "Bring what a plan lists to a destination.",
+    "verify": "Check a destination against its plan.",
+    "schema": "Print the JSON Schema of manifests or plans.",
+}
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as an exception so that everything is closed on the way out."""
+
+
+class _Commands(click.Group):
+    """Imports a command's module only when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        if name not in _COMMANDS:
+            return None
+        from importlib import import_module  # noqa: PLC0415 - see the class
+
+        command = import_module(f"bidsplan.cli.commands.{name}").command
+        assert isinstance(command, click.Command)  # noqa: S101 - for the type checker
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from bidsplan.selection.findings import suggestion  # noqa: PLC0415 - only for a mistake
+
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            error.message += f" {(suggestion(args[0], _COMMANDS) or '').capitalize()}"
+            raise
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="bidsplan", message="bidsplan %(version)s")
+def bidsplan() -> None:
+    """Say exactly which neuroimaging data, and get exactly that.
+
+    A study manifest (YAML) compiles into a download plan (JSON Lines), and the plan is fetched,
+    verified and resumable.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Without the program's name.
+
+    Returns
+    -------
+    int
+        The exit code: 0 done, 1 something failed or differs, 2 wrong usage, manifest or plan,
+        130 and 143 stopped by a signal.
+    """
+    console = Console(debug="--debug" in arguments, json="--json" in arguments)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = bidsplan.main(list(arguments), prog_name="bidsplan", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BidsplanError as error:
+        return console.fail(error)
+    except (KeyboardInterrupt, click.Abort):
+        return console.stopped(130)
+    except _Terminated:
+        return console.stopped(143)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            return _broken_pipe()
+        return console.crash(error)
+    except Exception as error:  # noqa: BLE001 - the last resort: no traceback without --debug
+        return console.crash(error)
+    return code if isinstance(code, int) else 0
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    # A second signal ends the process at once.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    raise _Terminated
+
+
+def _broken_pipe() -> int:
+    """End quietly when the reader of our output has gone, as `head` does."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1

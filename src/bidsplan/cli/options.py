@@ -1,0 +1,99 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bidsplan.cli.console import Console
+from bidsplan.storage.access import Access, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["access_options", "console_options", "protocol_option", "strict_option"]
+
+
+def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--json`` and ``--debug``; the command gets a ``console``."""
+
+    @click.option(
+        "--json", "as_json", is_flag=True, help="Write results as JSON, an object a line."
+    )
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+    @functools.wraps(function)
+    def wrapper(*args: Any, as_json: bool, debug: bool, **kwargs: Any) -> Any:  # noqa: ANN401
+        return function(*args, console=Console(json=as_json, debug=debug), **kwargs)
+
+    return wrapper
+
+
+strict_option = click.option("--strict", is_flag=True, help="Take warnings for errors.")
+
+protocol_option = click.option(
+    "--allow-protocol",
+    "allow_protocols",
+    multiple=True,
+    metavar="NAME",
+    help="Allow URLs of this fsspec protocol as well. May be repeated.",
+)
+
+_ACCESS = (
+    click.option(
+        "--transport",
+        type=click.Choice([transport.value for transport in Transport]),
+        default=Transport.AUTO.value,
+        show_default=True,
+        help="What moves the bytes.",
+    ),
+    click.option("--endpoint-url", metavar="URL", help="S3 endpoint. [default: as AWS tools do]"),
+    click.option("--region", metavar="NAME", help="AWS region. [default: as AWS tools do]"),
+    click.option("--profile", metavar="NAME", help="AWS profile. [default: as AWS tools do]"),
+    click.option(
+        "--anonymous/--signed",
+        "anonymous",
+        default=None,
+        help="Sign requests or not, whatever the manifest says.",
+    ),
+    click.option("--requester-pays", is_flag=True, help="Agree to pay for requests."),
+    protocol_option,
+    click.option(
+        "--untrusted",
+        is_flag=True,
+        envvar="BIDSPLAN_UNTRUSTED",
+        help="Refuse what a stranger's manifest could abuse. Also by BIDSPLAN_UNTRUSTED=1.",
+    ),
+    click.option(
+        "-j",
+        "--jobs",
+        type=click.IntRange(1, 1024),
+        default=32,
+        show_default=True,
+        help="Connections at a time.",
+    ),
+)
+
+
+def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how storage is reached; the command gets an ``access``."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        access = Access(
+            transport=Transport(kwargs.pop("transport")),
+            endpoint_url=kwargs.pop("endpoint_url"),
+            region=kwargs.pop("region"),
+            profile=kwargs.pop("profile"),
+            anonymous=kwargs.pop("anonymous"),
+            requester_pays=kwargs.pop("requester_pays"),
+            allow_protocols=frozenset(kwargs.pop("allow_protocols")),
+            untrusted=kwargs.pop("untrusted"),
+            jobs=kwargs.pop("jobs"),
+        )
+        return function(*args, access=access, **kwargs)
+
+    for option in reversed(_ACCESS):
+        wrapper = option(wrapper)
+    return wrapper

@@ -1,0 +1,108 @@
+"""Which plan a command works with: one that is named, or the one of a manifest."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from bidsplan.errors import StalePlanError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bidsplan.cli.console import Console
+    from bidsplan.plan import Plan
+    from bidsplan.storage.access import Access
+
+__all__ = ["Use", "plan_for"]
+
+
+class Use(Enum):
+    """How far the plan beside a manifest is trusted.
+
+    Attributes
+    ----------
+    CURRENT
+        Use it where it was compiled from this manifest; else compile.
+    LOCKED
+        Use it, and fail where it was not compiled from this manifest.
+    FROZEN
+        Use it as it stands.
+    """
+
+    CURRENT = auto()
+    LOCKED = auto()
+    FROZEN = auto()
+
+
+def plan_for(
+    source: Path, use: Use, *, access: Access, console: Console, strict: bool, write: bool
+) -> tuple[Path, Plan]:
+    """Read or compile the plan that a source stands for.
+
+    Parameters
+    ----------
+    source : Path
+        A manifest (``.yaml``, ``.yml``) or a plan.
+    use : Use
+    access : Access
+    console : Console
+    strict : bool
+        Whether warnings are errors.
+    write : bool
+        Whether a plan that had to be compiled is written.
+
+    Returns
+    -------
+    path : Path
+        Where the plan stands, or would.
+    plan : Plan
+
+    Raises
+    ------
+    StalePlanError
+        Where `use` asks for a plan that is not there or is another manifest's.
+    """
+    from bidsplan.files.plans import default_plan_path, read_plan  # noqa: PLC0415 - on demand
+
+    if source.suffix not in {".yaml", ".yml"}:
+        if use is Use.LOCKED:
+            raise UsageError(f"--locked compares a manifest with its plan; {source} is a plan")
+        return source, read_plan(source)
+    path = default_plan_path(source)
+    if use is Use.FROZEN:
+        if not path.exists():
+            raise StalePlanError(
+                f"{path}: there is no plan; write it by 'bidsplan compile {source}'"
+            )
+        return path, read_plan(path)
+    return path, _plan_of_manifest(source, path, use, access, console, strict=strict, write=write)
+
+
+def _plan_of_manifest(
+    source: Path,
+    path: Path,
+    use: Use,
+    access: Access,
+    console: Console,
+    *,
+    strict: bool,
+    write: bool,
+) -> Plan:
+    from bidsplan.cli.compiling import compile_file, load, summary  # noqa: PLC0415 - on demand
+    from bidsplan.files.plans import read_plan, write_plan  # noqa: PLC0415 - on demand
+    from bidsplan.participants import manifest_digest  # noqa: PLC0415 - on demand
+
+    loaded = load(source, access, console, strict=strict)
+    if path.exists():
+        plan = read_plan(path)
+        if plan.header.manifest_sha256 == manifest_digest(loaded.manifest, loaded.path.parent):
+            return plan
+    if use is Use.LOCKED:
+        state = "was compiled from another manifest" if path.exists() else "is not there"
+        raise StalePlanError(f"{path}: the plan {state}; bring it up to date by 'bidsplan compile'")
+    compiled = compile_file(loaded, path, access, console, strict=strict)
+    if write:
+        write_plan(compiled.plan, path)
+        console.say(f"wrote {path}: {summary(compiled.plan, compiled.endpoints)}")
+    return compiled.plan

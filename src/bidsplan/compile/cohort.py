@@ -1,0 +1,206 @@
+"""The table of participants that a manifest chooses subjects by, for each of its datasets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bidsplan.companions import read_small
+from bidsplan.errors import Problem
+from bidsplan.participants import LARGEST_TABLE, Table, parse_table, read_cohort
+from bidsplan.selection.findings import suggestion
+from bidsplan.selection.predicates import holds, is_missing, row_matches
+from bidsplan.selection.units import label_of, site_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from bidsplan.compile.context import Context
+    from bidsplan.compile.study import Located
+    from bidsplan.listing import Dataset, Survey
+    from bidsplan.manifest import Manifest, Predicate
+
+__all__ = ["Cohort", "needs_table", "read_tables"]
+
+_PLACE = ("subjects", "table")
+
+
+def needs_table(manifest: Manifest) -> bool:
+    """Tell whether a manifest's choice of subjects needs a table at all."""
+    subjects = manifest.subjects
+    return bool(subjects.from_ != "tree" or subjects.where or strata_columns(manifest))
+
+
+def strata_columns(manifest: Manifest) -> tuple[str, ...]:
+    """List the columns that the sample is stratified by, ``site`` included."""
+    sample = manifest.subjects.sample
+    return tuple(name for name in sample.stratify_by if name != "site") if sample else ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cohort:
+    """What tables say of the study's subjects.
+
+    Parameters
+    ----------
+    tables : mapping of str to Table
+        By site; under the empty string where there are no sites, or one table for all of them.
+    shared : bool
+        Whether one table is for all sites.
+    """
+
+    tables: Mapping[str, Table]
+    shared: bool
+
+    def table(self, unit: str) -> Table | None:
+        """Give the table that a unit's rows are in."""
+        return self.tables.get("" if self.shared else site_of(unit))
+
+    def rows(self, unit: str) -> tuple[Mapping[str, str], ...]:
+        """Give a unit's rows."""
+        table = self.table(unit)
+        return table.rows.get(label_of(unit), ()) if table else ()
+
+    def matches(self, unit: str, where: Mapping[str, Predicate]) -> bool:
+        """Tell whether any of a unit's rows has all that is asked."""
+        return any(row_matches(row, where) for row in self.rows(unit))
+
+    def stratum(self, unit: str, columns: tuple[str, ...]) -> str:
+        """Name a unit's stratum by columns, of which ``site`` is where it is from."""
+        table = self.table(unit)
+        parts = [
+            site_of(unit)
+            if column == "site"
+            else (table.stratum(label_of(unit), [column]) if table else "n/a")
+            for column in columns
+        ]
+        return "/".join(parts)
+
+    def listed(self, tree: set[str]) -> tuple[set[str], set[str]]:
+        """Compare the tables' participants with the tree's subjects.
+
+        Parameters
+        ----------
+        tree : set of str
+            Units that have a directory.
+
+        Returns
+        -------
+        listed : set of str
+            Units that have a row.
+        absent : set of str
+            Those, by unit or by label, that have no directory.
+        """
+        if self.shared:
+            labels = set(self.tables[""].rows)
+            there = {unit for unit in tree if label_of(unit) in labels}
+            return there, labels - {label_of(unit) for unit in there}
+        units = {
+            f"{site}/{label}" if site else label
+            for site, table in self.tables.items()
+            for label in table.rows
+        }
+        return units, units - tree
+
+    def problems(self, where: Mapping[str, Predicate]) -> Iterator[Problem]:
+        """Tell the columns that no table has, and the predicates that no row fulfils."""
+        for column, predicate in where.items():
+            place = ("subjects", "where", column)
+            if not self.has_column(column):
+                yield self.no_column(column, place)
+                continue
+            values = self._values(column)
+            if not any(holds(predicate, value) for value in values):
+                known = {value for value in values if not is_missing(value)}
+                wanted = (predicate.any_of or predicate.not_ or ("",))[0]
+                yield Problem(
+                    message=f"no participant has the {column!r} that is asked for",
+                    at=place,
+                    hint=suggestion(wanted, known),
+                )
+
+    def warnings(self, where: Mapping[str, Predicate]) -> Iterator[Problem]:
+        """Tell the single values that no row has."""
+        for column, predicate in where.items():
+            values = self._values(column)
+            for number, wanted in enumerate(predicate.any_of or ()):
+                one = predicate.model_copy(update={"any_of": (wanted,)})
+                if not any(holds(one, value) for value in values):
+                    yield Problem(
+                        message=f"no participant has the {column} {wanted!r}",
+                        at=("subjects", "where", column, number),
+                        hint=suggestion(wanted, {v for v in values if not is_missing(v)}),
+                    )
+
+    def has_column(self, column: str) -> bool:
+        """Tell whether any table has a column."""
+        return any(column in table.columns for table in self.tables.values())
+
+    def no_column(self, column: str, place: tuple[str | int, ...]) -> Problem:
+        """Say that no table has a column."""
+        known = {name for table in self.tables.values() for name in table.columns}
+        return Problem(
+            message=f"the table has no column {column!r}",
+            at=place,
+            hint=suggestion(column, known),
+        )
+
+    def _values(self, column: str) -> set[str]:
+        return {
+            row.get(column, "")
+            for table in self.tables.values()
+            for rows in table.rows.values()
+            for row in rows
+        }
+
+
+def read_tables(context: Context, raw: Located, base: Path) -> Cohort | None:
+    """Read the table that a manifest chooses by.
+
+    Parameters
+    ----------
+    context : Context
+    raw : list of (Dataset, Survey)
+    base : Path
+        The manifest's directory.
+
+    Returns
+    -------
+    Cohort or None
+        None where it can't be used; the report says why.
+    """
+    wanted = context.manifest.subjects.table
+    if not isinstance(wanted, str):
+        data = read_cohort(wanted.file, base)
+        table, problems = parse_table(data, wanted.file, id_column=wanted.id_column)
+        _blame(context, problems)
+        return Cohort(tables={"": table}, shared=True) if table else None
+    tables: dict[str, Table] = {}
+    for dataset, survey in raw:
+        table, problems = _read_table(context, dataset, survey, wanted)
+        _blame(context, problems)
+        if table:
+            tables[dataset.site or ""] = table
+    return Cohort(tables=tables, shared=False) if tables else None
+
+
+def _read_table(
+    context: Context, dataset: Dataset, survey: Survey, path: str
+) -> tuple[Table | None, list[Problem]]:
+    files = dict(survey.files)
+    directory = path.rpartition("/")[0]
+    if directory:
+        [below] = context.lister.directories([(dataset, directory)])
+        files.update(below)
+    if path not in files:
+        hint = suggestion(path, [name for name in files if name.endswith((".tsv", ".csv"))])
+        return None, [Problem(message=f"{dataset.where} has no table {path!r}", hint=hint)]
+    data = read_small(dataset.store, files[path], LARGEST_TABLE)
+    return parse_table(data, path)
+
+
+def _blame(context: Context, problems: list[Problem]) -> None:
+    context.report.blame(
+        Problem(message=problem.message, at=_PLACE, hint=problem.hint) for problem in problems
+    )

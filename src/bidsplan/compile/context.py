@@ -1,0 +1,87 @@
+"""What every step of a compilation needs, and where each step says what it found odd."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from bidsplan.errors import Problem, SelectionError
+from bidsplan.events import Warned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from bidsplan.compile.roots import Roots
+    from bidsplan.events import Event
+    from bidsplan.listing import Lister
+    from bidsplan.manifest import Manifest
+
+__all__ = ["Context", "Report"]
+
+
+class Report:
+    """Collects what is wrong and what is odd, so that all of it is told at once, and sorted.
+
+    Parameters
+    ----------
+    notify : callable
+        Takes each event that is no warning, one at a time.
+    """
+
+    def __init__(self, notify: Callable[[Event], None]) -> None:
+        self._notify = notify
+        self._lock = Lock()
+        self._warnings: set[Problem] = set()
+        self._errors: list[Problem] = []
+
+    def hear(self, event: Event) -> None:
+        """Keep a warning back, and pass any other event on; from any thread."""
+        with self._lock:
+            if isinstance(event, Warned):
+                self._warnings.add(event.problem)
+            else:
+                self._notify(event)
+
+    def warn(self, problems: Iterable[Problem]) -> None:
+        """Add warnings."""
+        with self._lock:
+            self._warnings.update(problems)
+
+    def blame(self, problems: Iterable[Problem]) -> None:
+        """Add errors, which `raise_errors` raises."""
+        self._errors.extend(problems)
+
+    def raise_errors(self) -> None:
+        """Raise all errors so far as one.
+
+        Raises
+        ------
+        SelectionError
+            Where there are any.
+        """
+        if self._errors:
+            raise SelectionError(problems=self._errors)
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """All warnings so far, sorted."""
+        return tuple(sorted(self._warnings, key=str))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Context:
+    """What every step of a compilation needs.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    roots : Roots
+    lister : Lister
+    report : Report
+    """
+
+    manifest: Manifest
+    roots: Roots
+    lister: Lister
+    report: Report

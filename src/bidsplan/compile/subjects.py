@@ -1,0 +1,145 @@
+"""Which subjects of the study are selected: from, where, include, exclude, require, sample."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bidsplan.compile.cohort import Cohort, needs_table, read_tables, strata_columns
+from bidsplan.errors import Problem
+from bidsplan.selection.subjects import draw, excluded, included
+from bidsplan.selection.units import label_of, site_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from bidsplan.compile.context import Context
+    from bidsplan.compile.study import Located
+    from bidsplan.listing import Dataset
+
+__all__ = ["choose_units", "labels_in"]
+
+
+def choose_units(
+    context: Context,
+    raw: Located,
+    base: Path,
+    require: Callable[[Context, Located, list[str]], list[str]],
+) -> list[str]:
+    """Choose the study's subjects.
+
+    Parameters
+    ----------
+    context : Context
+    raw : list of (Dataset, Survey)
+        The study's own datasets.
+    base : Path
+        The manifest's directory.
+    require : callable
+        Keeps the units that have the files that the manifest requires.
+
+    Returns
+    -------
+    list of str
+        Labels, or ``site/label`` where the manifest lists sites; sorted.
+
+    Raises
+    ------
+    SelectionError
+        Where a named subject or column is not there, too many are to be drawn, or none is left.
+    """
+    manifest, report = context.manifest, context.report
+    tree = {dataset.unit(label) for dataset, survey in raw for label in survey.subjects}
+    cohort = read_tables(context, raw, base) if needs_table(manifest) else None
+    report.raise_errors()
+    units, known = _from_and_where(context, cohort, tree)
+    units, missing = included(units, known, manifest.subjects)
+    _tell_missing(context, missing)
+    units, unknown = excluded(units, known, manifest.subjects)
+    report.warn(unknown)
+    report.raise_errors()
+    if manifest.subjects.require:
+        units = require(context, raw, units)
+    units = _sample(context, cohort, units)
+    if not units:
+        report.blame([Problem(message="no subject is left to select", at=("subjects",))])
+    report.raise_errors()
+    return units
+
+
+def _tell_missing(context: Context, problems: Iterable[Problem]) -> None:
+    report = context.report
+    (report.warn if context.manifest.subjects.missing == "skip" else report.blame)(problems)
+
+
+def _from_and_where(
+    context: Context, cohort: Cohort | None, tree: set[str]
+) -> tuple[list[str], list[str]]:
+    """Give the units to start from, and all that there are in tree or table."""
+    subjects = context.manifest.subjects
+    if cohort is None:
+        return sorted(tree), sorted(tree)
+    listed, absent = cohort.listed(tree)
+    units = tree if subjects.from_ == "tree" else tree & listed
+    if subjects.from_ == "participants":
+        _tell_missing(context, _absent(absent, tree))
+    if subjects.where:
+        context.report.blame(cohort.problems(subjects.where))
+        context.report.raise_errors()
+        context.report.warn(cohort.warnings(subjects.where))
+        units = {unit for unit in units if cohort.matches(unit, subjects.where)}
+    return sorted(units), sorted(tree | listed)
+
+
+def _absent(absent: set[str], tree: set[str]) -> list[Problem]:
+    return [
+        Problem(
+            message=f"the participant {unit!r} has no directory in the study",
+            at=("subjects", "from"),
+            hint="say 'missing: skip' to go on without",
+        )
+        for unit in sorted(absent - tree)
+    ]
+
+
+def _sample(context: Context, cohort: Cohort | None, units: list[str]) -> list[str]:
+    manifest = context.manifest
+    sample = manifest.subjects.sample
+    if sample is None:
+        return units
+    if cohort is not None:
+        context.report.blame(
+            cohort.no_column(column, ("subjects", "sample", "stratify_by"))
+            for column in strata_columns(manifest)
+            if not cohort.has_column(column)
+        )
+        context.report.raise_errors()
+
+    def stratum(unit: str) -> str:
+        return cohort.stratum(unit, sample.stratify_by) if cohort else site_of(unit)
+
+    drawn, short = draw(units, sample, manifest.random_seed or 0, stratum)
+    context.report.blame(short)
+    context.report.raise_errors()
+    return drawn
+
+
+def labels_in(dataset: Dataset, units: Iterable[str]) -> dict[str, str]:
+    """Pick the units that a dataset may hold.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        One that belongs to no site may hold those of every site.
+    units : iterable of str
+
+    Returns
+    -------
+    dict of str to str
+        A unit for each label; of two sites' equal labels the last.
+    """
+    return {
+        label_of(unit): unit
+        for unit in units
+        if dataset.site is None or site_of(unit) == dataset.site
+    }

@@ -1,0 +1,137 @@
+"""Taking files of datasets that share their filters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bidsplan.companions import (
+    LARGEST_SIDECAR,
+    Contents,
+    follow_fieldmaps,
+    follow_references,
+    read_small,
+)
+from bidsplan.compile.subjects import labels_in
+from bidsplan.compile.taken import Taken, description
+from bidsplan.errors import Problem
+from bidsplan.selection.choosing import Choice, Request
+from bidsplan.selection.dataset_files import DESCRIPTION
+from bidsplan.selection.findings import Findings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from bidsplan.compile.context import Context
+    from bidsplan.compile.listings import Listing
+    from bidsplan.listing import Dataset, Survey
+    from bidsplan.manifest import Filter
+    from bidsplan.storage import Object
+
+__all__ = ["take"]
+
+
+def take(
+    context: Context,
+    listings: Iterable[Listing],
+    units: Sequence[str],
+    filters: tuple[Filter, ...],
+    *,
+    pipeline: str | None,
+    dataset_files: str | tuple[str, ...],
+    whole: bool = False,
+) -> tuple[list[Taken], Findings]:
+    """Choose in datasets that share their filters.
+
+    Parameters
+    ----------
+    context : Context
+    listings : iterable of Listing
+    units : sequence of str
+        The selected subjects.
+    filters : tuple of Filter
+    pipeline : str or None
+        The derivative pipeline's name; None for the study itself.
+    dataset_files : str or tuple of str
+    whole : bool
+        Whether to choose among all files that were listed, not only among subjects'.
+
+    Returns
+    -------
+    taken : list of Taken
+        One for each dataset.
+    findings : Findings
+        What the filters met in all of them.
+
+    Raises
+    ------
+    StorageError
+        Where something can't be listed or read.
+    """
+    findings = Findings(filters)
+    taken: list[Taken] = []
+    for listing in listings:
+        dataset, survey, _ = listing
+        request = Request(
+            filters=filters,
+            subjects=frozenset(labels_in(dataset, units)),
+            sessions=context.manifest.sessions,
+            derivative=pipeline is not None or _is_derivative(context, dataset, survey),
+            companions=context.manifest.companions,
+            dataset_files=dataset_files,
+            whole=whole,
+        )
+        name = pipeline or context.manifest.study.id
+        some, met = _take_one(context, listing, request, name)
+        findings.merge(met)
+        taken.append(some)
+    return taken, findings
+
+
+def _take_one(
+    context: Context, listing: Listing, request: Request, name: str
+) -> tuple[Taken, Findings]:
+    dataset, survey, below = listing
+    files = {**survey.files, **below}
+    choice = Choice(below, survey.files, request)
+    _follow_contents(context, dataset, survey, files, choice)
+    generated = None
+    if request.dataset_files != "none" and DESCRIPTION not in survey.files:
+        generated = description(name, derivative=request.derivative)
+    reasons = choice.selection.reasons
+    taken = Taken(dataset=dataset, files=files, reasons=reasons, generated=generated)
+    return taken, choice.selection.findings
+
+
+def _follow_contents(
+    context: Context, dataset: Dataset, survey: Survey, files: dict[str, Object], choice: Choice
+) -> None:
+    """Take the companions that only the contents of files name."""
+    wanted = context.manifest.companions
+    contents = Contents(dataset.store, files, context.lister.each, context.report.warn)
+
+    def learn(directory: str) -> list[str]:
+        [found] = context.lister.directories([(dataset, directory)])
+        files.update(found)
+        return list(found)
+
+    if wanted.fieldmaps:
+        follow_fieldmaps(choice, contents)
+    if wanted.references:
+        follow_references(choice, contents, learn, survey.directories)
+
+
+def _is_derivative(context: Context, dataset: Dataset, survey: Survey) -> bool:
+    """Read off its description whether a study is itself a derivative dataset."""
+    found = survey.files.get(DESCRIPTION)
+    if found is None:
+        return False
+    try:
+        data = read_small(dataset.store, found, LARGEST_SIDECAR)
+        text: object = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        problem = f"{dataset.where}/{DESCRIPTION} is not valid JSON: {error}"
+        context.report.warn([Problem(message=problem)])
+        return False
+    return isinstance(text, dict) and text.get("DatasetType") == "derivative"

@@ -1,0 +1,275 @@
+"""What a dataset's root holds: listed by subject, in parallel, and cleaned of unsafe keys."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from bidsplan.entities import subject_label
+from bidsplan.errors import Problem, SelectionError
+from bidsplan.events import Listed, Warned
+from bidsplan.keys import longest_segment, parents, printable, unsafe_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from bidsplan.events import Event
+    from bidsplan.storage import Object, Store
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
+
+__all__ = ["Dataset", "Lister", "Survey", "clean", "subject_directories"]
+
+_LONGEST_NAME = 255
+_ANNEX_KEY = re.compile(r"(MD5|SHA1|SHA256|SHA512)E?-s[0-9]+--")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dataset:
+    """One BIDS dataset, raw or derivative, in storage.
+
+    Parameters
+    ----------
+    store : Store
+        The root that its keys are relative to.
+    root : int
+        That root's index in the plan.
+    prefix : str
+        Where in the store it lies: empty, or ending in ``/``.
+    destination : str
+        Where it lands below the destination: empty, or ending in ``/``.
+    site : str or None
+        Which of the manifest's listed sites it is.
+    """
+
+    store: Store
+    root: int
+    prefix: str = ""
+    destination: str = ""
+    site: str | None = None
+
+    @property
+    def where(self) -> str:
+        """The dataset's URL, as messages name it."""
+        return printable(f"{self.store.url.rstrip('/')}/{self.prefix}".rstrip("/"))
+
+    def unit(self, label: str) -> str:
+        """Name a subject of this dataset among those of all sites."""
+        return label if self.site is None else f"{self.site}/{label}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Survey:
+    """What stands directly at a dataset's root.
+
+    Parameters
+    ----------
+    files : mapping of str to Object
+        By name.
+    directories : tuple of str
+        Names, sorted.
+    subjects : tuple of str
+        Labels, sorted.
+    """
+
+    files: Mapping[str, Object]
+    directories: tuple[str, ...]
+    subjects: tuple[str, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing at all."""
+        return not self.files and not self.directories
+
+
+def subject_directories(directories: Iterable[str]) -> tuple[str, ...]:
+    """List the labels of those directories that are subjects', sorted."""
+    labels = (subject_label(directory) for directory in directories)
+    return tuple(sorted(label for label in labels if label is not None))
+
+
+def clean(
+    objects: Iterable[Object], prefix: str, where: str, directories: Iterable[str] = ()
+) -> tuple[dict[str, Object], list[Problem]]:
+    """Make safe paths of a listing's keys.
+
+    Parameters
+    ----------
+    objects : iterable of Object
+        As a store lists them.
+    prefix : str
+        What all of their keys start with; stripped once, by its length.
+    where : str
+        The dataset's URL, for messages.
+    directories : iterable of str
+        Paths below `prefix` that are known to be directories, beyond what the keys show.
+
+    Returns
+    -------
+    files : dict of str to Object
+        By path below `prefix`, sorted.
+    refused : list of Problem
+        The keys that can't become files, by name. Directory markers are passed over.
+    """
+    known = set(directories)
+    files: dict[str, Object] = {}
+    refused: list[Problem] = []
+    for item in sorted(objects):
+        path = item.key[len(prefix) :]
+        if not path or (path.endswith("/") and item.size == 0):
+            continue
+        reason = unsafe_key(path)
+        if reason is None:
+            files[path] = item
+            known.update(parents(path))
+        else:
+            refused.append(_refused(item.key, reason, where))
+    for path in sorted(known.intersection(files)):
+        item = files.pop(path)
+        if item.size:
+            refused.append(_refused(item.key, "it is also a directory", where))
+    refused += [_too_long(path, where) for path in files if longest_segment(path) > _LONGEST_NAME]
+    return files, refused
+
+
+def _refused(key: str, reason: str, where: str) -> Problem:
+    return Problem(message=f"{where}: the key {printable(key)!r} is not planned: {reason}")
+
+
+def _too_long(path: str, where: str) -> Problem:
+    return Problem(
+        message=f"{where}: {printable(path)!r} has a name of over {_LONGEST_NAME} bytes, which "
+        "most file systems can't hold"
+    )
+
+
+class Lister:
+    """Lists many prefixes at once.
+
+    Parameters
+    ----------
+    jobs : int
+        The most listings under way at a time.
+    notify : callable
+        Takes each event.
+    """
+
+    def __init__(self, jobs: int, notify: Callable[[Event], None]) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="bidsplan-list")
+        self._notify = notify
+        self._listed: dict[tuple[int, str], dict[str, Object]] = {}
+
+    def close(self) -> None:
+        """Stop; what is under way is dropped."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def each(self, work: Callable[[Given], Result], items: Iterable[Given]) -> list[Result]:
+        """Do the same for many things at once.
+
+        Parameters
+        ----------
+        work : callable
+        items : iterable
+
+        Returns
+        -------
+        list
+            The results, in the items' order.
+        """
+        return list(self._pool.map(work, items))
+
+    def surveys(self, datasets: Sequence[Dataset]) -> list[Survey]:
+        """Look at the roots of datasets.
+
+        Parameters
+        ----------
+        datasets : sequence of Dataset
+
+        Returns
+        -------
+        list of Survey
+            In the same order.
+
+        Raises
+        ------
+        StorageError
+            Where a root can't be listed.
+        SelectionError
+            Where a root holds keys that name contents instead of files.
+        """
+        return self.each(self._survey, datasets)
+
+    def _survey(self, dataset: Dataset) -> Survey:
+        found = dataset.store.children(dataset.prefix)
+        length = len(dataset.prefix)
+        names = [directory[length:-1] for directory in found.directories]
+        files, refused = clean(found.objects, dataset.prefix, dataset.where, names)
+        _refuse_key_addressed(dataset, files, names)
+        safe = [name for name in names if unsafe_key(name) is None]
+        refused += [
+            _refused(f"{dataset.prefix}{name}/", unsafe_key(name) or "", dataset.where)
+            for name in names
+            if name.startswith("sub-") and name not in safe
+        ]
+        self._warn(refused)
+        self._notify(Listed(prefix=dataset.where, objects=len(files) + len(names)))
+        return Survey(
+            files=files, directories=tuple(sorted(safe)), subjects=subject_directories(safe)
+        )
+
+    def directories(self, wanted: Sequence[tuple[Dataset, str]]) -> list[dict[str, Object]]:
+        """List directories of datasets, however deep.
+
+        Parameters
+        ----------
+        wanted : sequence of (Dataset, str)
+            Each with a directory's path below the dataset's root, without a slash at its end.
+
+        Returns
+        -------
+        list of dict
+            In the same order: objects by path below the dataset's root.
+
+        Raises
+        ------
+        StorageError
+            Where one can't be listed.
+        """
+        return self.each(lambda pair: self._directory(*pair), wanted)
+
+    def _directory(self, dataset: Dataset, directory: str) -> dict[str, Object]:
+        # What is required of subjects is listed before what is taken of them, and often the same.
+        place = (dataset.root, f"{dataset.prefix}{directory}")
+        if place not in self._listed:
+            self._listed[place] = self._list(dataset, directory)
+        return self._listed[place]
+
+    def _list(self, dataset: Dataset, directory: str) -> dict[str, Object]:
+        objects = list(dataset.store.list(f"{dataset.prefix}{directory}/"))
+        files, refused = clean(objects, dataset.prefix, dataset.where)
+        self._warn(refused)
+        self._notify(Listed(prefix=f"{dataset.where}/{directory}", objects=len(objects)))
+        return files
+
+    def _warn(self, problems: Iterable[Problem]) -> None:
+        for problem in problems:
+            self._notify(Warned(problem=problem))
+
+
+def _refuse_key_addressed(dataset: Dataset, files: Iterable[str], directories: list[str]) -> None:
+    """Refuse git-annex and DANDI stores: their keys name contents, so no file is found there."""
+    annex = any(_ANNEX_KEY.match(name) for name in files)
+    if annex or ("blobs" in directories and "zarr" in directories):
+        raise SelectionError(
+            problems=[
+                Problem(
+                    message=f"{dataset.where} is key-addressed: its objects are named after their "
+                    f"contents ({'git-annex keys' if annex else 'DANDI blobs'}), not after files",
+                    at=("study", "url"),
+                    hint="name an exported copy of the dataset, with file names",
+                )
+            ]
+        )

@@ -1,0 +1,1 @@
+"""Which files of a dataset a manifest takes, and why: pure functions over names."""

@@ -1,0 +1,196 @@
+"""What filters met, so that one that matches nothing is told with its place and a near miss."""
+
+from __future__ import annotations
+
+import difflib
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from bidsplan.entities import same_value
+from bidsplan.errors import Place, Problem
+from bidsplan.selection.globs import compile_glob
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from bidsplan.manifest import Filter
+    from bidsplan.selection.items import Item
+
+__all__ = ["Findings", "suggestion"]
+
+
+def suggestion(wanted: str, known: Iterable[str]) -> str | None:
+    """Say which known word was probably meant, or which there are.
+
+    Parameters
+    ----------
+    wanted : str
+    known : iterable of str
+
+    Returns
+    -------
+    str or None
+        A hint; None where nothing is known.
+    """
+    words = sorted(set(known))
+    folded = {word.casefold(): word for word in words}
+    near = difflib.get_close_matches(wanted.casefold(), folded, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {folded[near[0]]!r}?"
+    if not words:
+        return None
+    listed = ", ".join(repr(word) for word in words[:12])
+    return f"there are {listed}" + (f" and {len(words) - 12} more" if len(words) > 12 else "")
+
+
+class Findings:
+    """What a list of filters met in one or more datasets.
+
+    Parameters
+    ----------
+    filters : sequence of Filter
+    """
+
+    def __init__(self, filters: tuple[Filter, ...]) -> None:
+        self._filters = filters
+        self._matched = [0] * len(filters)
+        self._taken: list[dict[str, set[str]]] = [defaultdict(set) for _ in filters]
+        self._no_datatype = [0] * len(filters)
+        self._seen: dict[str, set[str]] = defaultdict(set)
+        self._unhit = {
+            glob: compile_glob(glob, dots=glob in filter_.exclude)
+            for filter_ in filters
+            for glob in (*(filter_.include or ()), *filter_.exclude)
+        }
+        self.sessions: set[str] = set()
+
+    def meet_session(self, session: str | None) -> None:
+        """Take note of a session that is there, whether it is wanted or not."""
+        if session is not None:
+            self.sessions.add(session)
+
+    def meet(self, item: Item) -> None:
+        """Take note of an item that the filters are about to see."""
+        for field, value in _values(item):
+            self._seen[field].add(value)
+        self.meet_path(item.name.path)
+
+    def meet_path(self, path: str) -> None:
+        """Take note of which globs match a path."""
+        for glob, pattern in list(self._unhit.items()):
+            if pattern.fullmatch(path):
+                del self._unhit[glob]
+
+    def judge(self, item: Item, rejections: Iterable[str | None]) -> None:
+        """Take note of what each filter said of an item that nothing excludes."""
+        for index, rejection in enumerate(rejections):
+            if rejection is None:
+                self._matched[index] += 1
+                for field, value in _values(item):
+                    self._taken[index][field].add(value)
+            elif rejection == "no datatype":
+                self._no_datatype[index] += 1
+
+    def merge(self, other: Findings) -> None:
+        """Add what the same filters met in another dataset."""
+        self.sessions |= other.sessions
+        self._unhit = {glob: self._unhit[glob] for glob in self._unhit if glob in other._unhit}
+        for field, values in other._seen.items():
+            self._seen[field] |= values
+        for index, taken in enumerate(other._taken):
+            self._matched[index] += other._matched[index]
+            self._no_datatype[index] += other._no_datatype[index]
+            for field, values in taken.items():
+                self._taken[index][field] |= values
+
+    def errors(self, place: Place) -> Iterator[Problem]:
+        """Tell the filters that took nothing at all.
+
+        Parameters
+        ----------
+        place : tuple of str or int
+            Of the filters in the manifest.
+
+        Yields
+        ------
+        Problem
+            Placed at the part of the filter that no file has, where there is one.
+        """
+        for index, filter_ in enumerate(self._filters):
+            if self._matched[index]:
+                continue
+            culprits = list(self._unmet(filter_, self._seen, (*place, index)))
+            if culprits:
+                yield from culprits
+            else:
+                hint = "no file has all of what it asks for"
+                if self._no_datatype[index]:
+                    hint = "files outside a datatype directory come only by an include glob"
+                yield Problem(
+                    message="this filter matches no file of the selected subjects",
+                    at=(*place, index),
+                    hint=hint,
+                )
+
+    def warnings(self, place: Place) -> Iterator[Problem]:
+        """Tell the single values and globs of filters that matched nothing.
+
+        Parameters
+        ----------
+        place : tuple of str or int
+            Of the filters in the manifest.
+
+        Yields
+        ------
+        Problem
+        """
+        for index, filter_ in enumerate(self._filters):
+            if self._matched[index]:
+                yield from self._unmet(filter_, self._taken[index], (*place, index))
+            for number, glob in enumerate(filter_.exclude):
+                if glob in self._unhit:
+                    yield Problem(
+                        message=f"the glob {glob!r} matches no file of the selected subjects",
+                        at=(*place, index, "exclude", number),
+                    )
+
+    def _unmet(
+        self, filter_: Filter, among: dict[str, set[str]], place: Place
+    ) -> Iterator[Problem]:
+        """Yield a problem for each value of a filter that none of some values equals."""
+        for field in ("datatypes", "suffixes", "extensions"):
+            for number, wanted in enumerate(getattr(filter_, field) or ()):
+                if wanted not in among[field]:
+                    yield self._no_such(field, wanted, (*place, field, number))
+        for entity, rule in (filter_.entities or {}).items():
+            found = among[entity_field := f"entities.{entity}"]
+            for number, wanted in enumerate(rule.any_of or ()):
+                if not any(same_value(entity, wanted, value) for value in found):
+                    yield self._no_such(entity_field, wanted, (*place, "entities", entity, number))
+        for number, glob in enumerate(filter_.include or ()):
+            if glob in self._unhit:
+                yield Problem(
+                    message=f"the glob {glob!r} matches no file of the selected subjects",
+                    at=(*place, "include", number),
+                    hint="globs are relative to the dataset's root: '**/' reaches any depth",
+                )
+
+    def _no_such(self, field: str, wanted: str, place: Place) -> Problem:
+        nouns = {"datatypes": "datatype", "suffixes": "suffix", "extensions": "extension"}
+        noun = nouns.get(field, f"{field.removeprefix('entities.')} value")
+        return Problem(
+            message=f"the {noun} {wanted!r} matches no file of the selected subjects",
+            at=place,
+            hint=suggestion(wanted, self._seen[field] - {wanted}),
+        )
+
+
+def _values(item: Item) -> Iterator[tuple[str, str]]:
+    name = item.name
+    if name.datatype is not None:
+        yield "datatypes", name.datatype
+    yield "suffixes", name.suffix
+    yield "extensions", name.extension
+    if name.shaped:
+        for entity, value in name.entities.items():
+            yield f"entities.{entity}", value

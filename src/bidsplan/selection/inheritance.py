@@ -1,0 +1,151 @@
+"""Which sidecars and other metadata apply to a file.
+
+References
+----------
+BIDS specification 1.11.1, "The Inheritance Principle": a file applies to those at its level or
+below that have its suffix and all of its entities, with equal values. JSON files apply from every
+level; of other metadata only the lowest applies.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from bidsplan.entities import Name
+    from bidsplan.selection.items import Item
+
+__all__ = ["LOWEST_ONLY", "Metadata", "levels"]
+
+LOWEST_ONLY = (".tsv", ".tsv.gz", ".bval", ".bvec")
+"""Extensions of metadata of which only the file at the lowest level applies."""
+
+
+def levels(name: Name) -> Iterator[str]:
+    """List the directories from a file's own up to the dataset's root, the empty string.
+
+    Examples
+    --------
+    >>> from bidsplan.entities import parse_name
+    >>> list(levels(parse_name("sub-1/anat/sub-1_T1w.nii")))
+    ['sub-1/anat', 'sub-1', '']
+    """
+    directory = name.directory
+    while directory:
+        yield directory
+        directory = directory.rpartition("/")[0]
+    yield ""
+
+
+class Metadata:
+    """An index of files that may apply to others.
+
+    Parameters
+    ----------
+    items : iterable of Item
+        Every file of the dataset that was listed, of which those with entity-shaped names count.
+    """
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        # directory, suffix, extension → names of entities → their values → the items. A query looks
+        # its own values up under each set of names, so it never walks over unrelated files.
+        self._index: dict[
+            tuple[str, str, str], dict[tuple[str, ...], dict[tuple[str, ...], Item]]
+        ] = {}
+        for item in items:
+            name = item.name
+            if name.shaped:
+                place = self._index.setdefault((name.directory, name.suffix, name.extension), {})
+                keys = tuple(sorted(name.entities))
+                values = tuple(name.entities[key] for key in keys)
+                place.setdefault(keys, {})[values] = item
+
+    def applying(
+        self,
+        directory: str,
+        suffix: str,
+        extension: str,
+        entities: Mapping[str, str],
+        *,
+        beyond: frozenset[str] = frozenset(),
+    ) -> list[Item]:
+        """List the items of one directory, suffix and extension that apply to some entities.
+
+        Parameters
+        ----------
+        directory, suffix, extension : str
+            Of the metadata.
+        entities : mapping of str to str
+            Of the file that it may apply to.
+        beyond : frozenset of str
+            Entities that the metadata may have although the file has none.
+
+        Returns
+        -------
+        list of Item
+            Those with the most entities last.
+        """
+        place = self._index.get((directory, suffix, extension), {})
+        found: list[Item] = []
+        for keys in sorted(place, key=lambda keys: (len(keys), keys)):
+            asked = [key for key in keys if key not in beyond or key in entities]
+            if not all(key in entities for key in asked):
+                continue
+            if len(asked) == len(keys):
+                item = place[keys].get(tuple(entities[key] for key in keys))
+                found += [item] if item else []
+            else:
+                found += [
+                    item
+                    for item in place[keys].values()
+                    if all(item.name.entities[key] == entities[key] for key in asked)
+                ]
+        return found
+
+    def inherited(self, name: Name) -> Iterator[Item]:
+        """List what a file inherits.
+
+        Parameters
+        ----------
+        name : Name
+            The file's name; one that is not entity-shaped inherits nothing.
+
+        Yields
+        ------
+        Item
+            JSON sidecars of every level, and of each other kind the one that applies lowest.
+        """
+        if not name.shaped:
+            return
+        if name.extension != ".json":
+            for directory in levels(name):
+                yield from self.applying(directory, name.suffix, ".json", name.entities)
+        if name.extension not in {".json", *LOWEST_ONLY}:
+            for extension in LOWEST_ONLY:
+                yield from self.lowest(name, name.suffix, extension)
+
+    def lowest(
+        self, name: Name, suffix: str, extension: str, *, beyond: frozenset[str] = frozenset()
+    ) -> list[Item]:
+        """List what applies at the lowest level that has any; of plain metadata the closest one.
+
+        Parameters
+        ----------
+        name : Name
+            The file that it should apply to.
+        suffix, extension : str
+            Of the metadata.
+        beyond : frozenset of str
+            As in `applying`; with any, all that apply at that level are given.
+
+        Returns
+        -------
+        list of Item
+        """
+        for directory in levels(name):
+            found = self.applying(directory, suffix, extension, name.entities, beyond=beyond)
+            if found:
+                return found if beyond else found[-1:]
+        return []

@@ -1,0 +1,104 @@
+"""One filter of a manifest, made ready to be asked about many names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bidsplan.entities import same_value
+from bidsplan.selection.globs import Globs
+
+if TYPE_CHECKING:
+    from bidsplan.entities import Name
+    from bidsplan.manifest import EntityRule, Filter
+    from bidsplan.selection.items import Item
+
+__all__ = ["Rule", "entity_holds"]
+
+
+def entity_holds(entity: str, rule: EntityRule, name: Name) -> bool:
+    """Tell whether a name has what a rule asks of one entity.
+
+    Parameters
+    ----------
+    entity : str
+    rule : EntityRule
+    name : Name
+        A name that is not entity-shaped has no entities to speak of, not even absent ones.
+
+    Returns
+    -------
+    bool
+    """
+    if not name.shaped:
+        return False
+    found = name.entities.get(entity)
+    if rule.absent or found is None:
+        return rule.absent and found is None
+    return any(same_value(entity, wanted, found) for wanted in rule.any_of or ())
+
+
+class Rule:
+    """A filter, compiled.
+
+    Parameters
+    ----------
+    filter_ : Filter
+    """
+
+    def __init__(self, filter_: Filter) -> None:
+        self._filter = filter_
+        self._include = Globs(filter_.include or ())
+        # An exclude also takes dotfiles away, so its wildcards match them.
+        self._exclude = Globs(filter_.exclude, dots=True)
+
+    @property
+    def restricts(self) -> bool:
+        """Whether this is a file-level filter; an exclude alone is none."""
+        return self._filter.restricts
+
+    def excludes(self, path: str) -> bool:
+        """Tell whether the filter's exclude takes a path away."""
+        return self._exclude.match(path)
+
+    def rejection(self, item: Item, *, anywhere: bool = False) -> str | None:
+        """Tell which part of the filter an item fails.
+
+        Parameters
+        ----------
+        item : Item
+        anywhere : bool
+            Whether files outside subjects' datatype directories are as good as others.
+
+        Returns
+        -------
+        str or None
+            ``include``, ``datatypes``, ``suffixes``, ``extensions``, ``entities.<key>``,
+            ``hidden``, ``table`` or ``no datatype``; None where the item passes.
+        """
+        name, rule = item.name, self._filter
+        included = self._include.match(name.path)
+        if rule.include is not None and not included:
+            return "include"
+        for field, allowed, value in (
+            ("datatypes", rule.datatypes, name.datatype),
+            ("suffixes", rule.suffixes, name.suffix),
+            ("extensions", rule.extensions, name.extension),
+        ):
+            if allowed is not None and value not in allowed:
+                return field
+        for entity, wanted in (rule.entities or {}).items():
+            if not entity_holds(entity, wanted, name):
+                return f"entities.{entity}"
+        return None if included else self._rejection_by_kind(item, anywhere=anywhere)
+
+    def _rejection_by_kind(self, item: Item, *, anywhere: bool) -> str | None:
+        """Turn away what only an include glob can ask for."""
+        if item.hidden:
+            return "hidden"
+        if anywhere:
+            return None
+        if item.is_table:
+            return "table"
+        if self.restricts and item.name.datatype is None:
+            return "no datatype"
+        return None

@@ -1,0 +1,148 @@
+"""Which subjects a manifest takes: by label, then by draw."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from bidsplan.errors import Problem
+from bidsplan.sampling import allocate, rank_order, share, shuffle_order
+from bidsplan.selection.findings import suggestion
+from bidsplan.selection.globs import compile_glob, is_glob
+from bidsplan.selection.units import label_of, site_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from bidsplan.manifest import Sample, Subjects
+
+__all__ = ["draw", "excluded", "included"]
+
+
+def included(
+    units: Sequence[str], known: Iterable[str], wanted: Subjects
+) -> tuple[list[str], list[Problem]]:
+    """Keep the units that ``subjects.include`` names.
+
+    Parameters
+    ----------
+    units : sequence of str
+        Labels, or ``site/label``.
+    known : iterable of str
+        Every unit of the study, also those that another rule has dropped: naming one of them is no
+        mistake.
+    wanted : Subjects
+
+    Returns
+    -------
+    kept : list of str
+    problems : list of Problem
+        The labels and globs that name no subject of the study.
+    """
+    if wanted.include is None:
+        return list(units), []
+    patterns = [_matcher(text) for text in wanted.include]
+    kept = [unit for unit in units if any(matches(label_of(unit)) for matches in patterns)]
+    labels = {label_of(unit) for unit in known}
+    problems = [
+        Problem(
+            message=f"no subject {'matches' if is_glob(text) else 'is called'} {text!r}",
+            at=("subjects", "include", number),
+            hint=suggestion(text, labels),
+        )
+        for number, (text, matches) in enumerate(zip(wanted.include, patterns, strict=True))
+        if not any(map(matches, labels))
+    ]
+    return kept, problems
+
+
+def excluded(
+    units: Sequence[str], known: Iterable[str], wanted: Subjects
+) -> tuple[list[str], list[Problem]]:
+    """Drop the units that ``subjects.exclude`` names.
+
+    Parameters
+    ----------
+    units, known, wanted
+        As in `included`.
+
+    Returns
+    -------
+    kept : list of str
+    warnings : list of Problem
+        The labels and globs that name no subject of the study.
+    """
+    patterns = [_matcher(text) for text in wanted.exclude]
+    kept = [unit for unit in units if not any(matches(label_of(unit)) for matches in patterns)]
+    labels = {label_of(unit) for unit in known}
+    warnings = [
+        Problem(
+            message=f"no subject to exclude is called {text!r}",
+            at=("subjects", "exclude", number),
+            hint=suggestion(text, labels),
+        )
+        for number, (text, matches) in enumerate(zip(wanted.exclude, patterns, strict=True))
+        if not any(map(matches, labels))
+    ]
+    return kept, warnings
+
+
+def _matcher(text: str) -> Callable[[str], object]:
+    if is_glob(text):
+        return compile_glob(text, dots=True).fullmatch
+    return text.__eq__
+
+
+def draw(
+    units: Sequence[str], sample: Sample, seed: int, stratum_of: Callable[[str], str]
+) -> tuple[list[str], list[Problem]]:
+    """Draw a sample.
+
+    Parameters
+    ----------
+    units : sequence of str
+        Labels, or ``site/label``.
+    sample : Sample
+    seed : int
+    stratum_of : callable
+        Gives a unit's stratum, where the sample is stratified.
+
+    Returns
+    -------
+    drawn : list of str
+        Sorted.
+    problems : list of Problem
+        Where more is asked for than there is.
+    """
+    groups = _grouped(units, site_of) if sample.per == "site" else {"": list(units)}
+    drawn: list[str] = []
+    problems: list[Problem] = []
+    for site, group in sorted(groups.items()):
+        count = (
+            sample.count if sample.count is not None else share(sample.fraction or 0, len(group))
+        )
+        if count > len(group):
+            where = f" at {site}" if site else ""
+            problems.append(
+                Problem(
+                    message=f"{count} subjects are to be drawn and there are {len(group)}{where}",
+                    at=("subjects", "sample", "count"),
+                    hint="ask for fewer, or loosen include, exclude and where",
+                )
+            )
+            continue
+        strata = _grouped(group, stratum_of) if sample.stratify_by else {"": group}
+        for name, number in allocate(count, strata).items():
+            drawn += _order(strata[name], sample.method, seed)[:number]
+    return sorted(drawn), problems
+
+
+def _order(units: Sequence[str], method: str, seed: int) -> list[str]:
+    return shuffle_order(units, seed) if method == "shuffle" else rank_order(units, seed)
+
+
+def _grouped(units: Iterable[str], group_of: Callable[[str], str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for unit in units:
+        groups[group_of(unit)].append(unit)
+    return groups
