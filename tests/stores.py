@@ -65,9 +65,10 @@ class ListingStore(Store):
         return Children(tuple(sorted(objects)), tuple(sorted(directories)))
 
     def stream(self, key, *, etag=None, version=None, start=0):  # noqa: ARG002
-        if key not in self._contents:
-            raise SourceMissingError(f"{self.url}: no content for {key!r}")
-        return _Bytes(self._contents[key][start:], etag)
+        if not any(item.key == key for item in self._objects):
+            raise SourceMissingError(f"{self.url}: no object {key!r}")
+        # A listing comes with the contents of some of its files; the others read as empty.
+        return _Bytes(self._contents.get(key, b"")[start:], etag)
 
 
 class Listings:

@@ -27,7 +27,8 @@ def load_case(path):
     for line in case["listing"].strip().splitlines():
         key, _, size = line.strip().partition(" | ")
         listing[key] = (int(size or 1), None)
-    for key, value in (case.get("contents") or {}).items():
+    described = {key: {} for key in listing if key.endswith("dataset_description.json")}
+    for key, value in {**described, **(case.get("contents") or {})}.items():
         contents[key] = (value if isinstance(value, str) else json.dumps(value)).encode()
         listing[key] = (len(contents[key]), None)
     return case, listing, contents
@@ -54,7 +55,7 @@ def compile_case(path, tmp_path, seed=None):
         )
     except BidsplanError as error:
         return case, None, error.located(loaded.locate)
-    return case, compiled, [str(loaded.locate(problem)) for problem in compiled.warnings]
+    return case, compiled, sorted(str(loaded.locate(problem)) for problem in compiled.warnings)
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)

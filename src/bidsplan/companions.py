@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bidsplan.errors import Problem, ThrottledError, UnreachableError
+from bidsplan.errors import Problem
 from bidsplan.keys import printable
 from bidsplan.selection.associations import NIFTI
 from bidsplan.selection.references import Targets, merged, stimulus_files, texts, uri_path
+from bidsplan.storage import retrying
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -40,7 +41,6 @@ LARGEST_SIDECAR = 1 << 20
 LARGEST_EVENTS = 16 << 20
 """Bytes of an events table that are read at the most."""
 
-_TRIES = 5
 _FIELD_MAPS = frozenset({"fmap", "perf"})
 
 
@@ -137,15 +137,7 @@ def read_small(store: Store, found: Object, limit: int) -> bytes:
     ------
     StorageError
     """
-    import tenacity  # noqa: PLC0415 - brings asyncio along
-
-    retry = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type((UnreachableError, ThrottledError)),
-        wait=tenacity.wait_random_exponential(multiplier=0.2, max=5),
-        stop=tenacity.stop_after_attempt(_TRIES),
-        reraise=True,
-    )
-    return retry(store.read, found.key, limit=limit, etag=found.etag)
+    return retrying()(store.read, found.key, limit=limit, etag=found.etag)
 
 
 def follow_fieldmaps(choice: Choice, contents: Contents) -> None:

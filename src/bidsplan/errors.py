@@ -20,6 +20,7 @@
     ├── IntegrityError (ValueError)              bytes arrived, and not those that were planned
     └── DestinationError (OSError)               the destination could not be written
         ├── ExistingFileError (FileExistsError)
+        ├── MissingFileError (FileNotFoundError)
         ├── UnsafePathError                      a symbolic link where a directory should be
         └── DiskFullError
 
@@ -42,6 +43,7 @@ __all__ = [
     "ExistingFileError",
     "IntegrityError",
     "ManifestError",
+    "MissingFileError",
     "Place",
     "PlanError",
     "PlanVersionError",
@@ -164,11 +166,12 @@ class BidsplanError(Exception):
         Returns
         -------
         BidsplanError
-            A new error of the same class, or this one when it lists no problems.
+            A new error of the same class, its problems by line, or this one when it has none.
         """
         if not self.problems:
             return self
-        return type(self)(problems=[locate(problem) for problem in self.problems])
+        located = [locate(problem) for problem in self.problems]
+        return type(self)(problems=sorted(located, key=lambda problem: problem.line or 0))
 
 
 class UsageError(BidsplanError, ValueError):
@@ -279,6 +282,12 @@ class ExistingFileError(DestinationError, FileExistsError):
     """A file that differs stands where a planned one should go."""
 
     code: ClassVar[str] = "existing"
+
+
+class MissingFileError(DestinationError, FileNotFoundError):
+    """A planned file is not in the destination."""
+
+    code: ClassVar[str] = "missing"
 
 
 class UnsafePathError(DestinationError):

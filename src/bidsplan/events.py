@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ __all__ = [
     "Listed",
     "Progressed",
     "Proof",
+    "Tally",
     "Warned",
 ]
 
@@ -36,21 +38,42 @@ class Action(StrEnum):
         Something else is there, and it may be replaced.
     REFUSE
         Something else is there, and it may not.
+    COMPARE
+        A file of the planned size is there, and only the source can tell whether it is the one.
     """
 
     FETCH = "fetch"
     KEEP = "keep"
     REPLACE = "replace"
     REFUSE = "refuse"
+    COMPARE = "compare"
 
 
 class Proof(StrEnum):
-    """How strongly a file was shown to be the planned one, strongest first."""
+    """How strongly a file was shown to be the planned one, strongest first.
 
+    Attributes
+    ----------
+    CONTENT
+        The plan holds its bytes.
+    SHA256, MD5
+        The plan holds its digest.
+    ETAG_MD5
+        Its digest is the object's entity tag.
+    MULTIPART
+        The digests of its parts make the object's entity tag.
+    RECEIPT
+        It is what was fetched, by the digest noted then.
+    SIZE
+        It has the planned size, and came from the object with the planned entity tag.
+    """
+
+    CONTENT = "content"
     SHA256 = "sha256"
     MD5 = "md5"
     ETAG_MD5 = "etag-md5"
     MULTIPART = "multipart"
+    RECEIPT = "receipt"
     SIZE = "size"
 
 
@@ -142,3 +165,44 @@ class Failed:
 
 
 Event = Warned | Listed | Decided | Progressed | Finished | Failed
+
+
+@dataclass(kw_only=True, slots=True)
+class Tally:
+    """Counts what events tell.
+
+    Parameters
+    ----------
+    decided, done : Counter of Action
+    proofs : Counter of Proof
+    failures : Counter of str
+        By the errors' codes.
+    bytes : int
+        That arrived.
+    """
+
+    decided: Counter[Action] = field(default_factory=Counter)
+    done: Counter[Action] = field(default_factory=Counter)
+    proofs: Counter[Proof] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    bytes: int = 0
+
+    def add(self, event: Event) -> None:
+        """Count an event."""
+        match event:
+            case Decided(action=action):
+                self.decided[action] += 1
+            case Progressed(bytes=number):
+                self.bytes += number
+            case Finished(action=action, proof=proof):
+                self.done[action] += 1
+                self.proofs[proof] += 1
+            case Failed(error=error):
+                self.failures[error.code] += 1
+            case _:
+                pass
+
+    @property
+    def failed(self) -> int:
+        """How many entries failed."""
+        return self.failures.total()

@@ -17,8 +17,9 @@ STATE_DIRECTORY = ".bidsplan"
 LONGEST_SEGMENT = 255
 """Bytes that one segment may have on the file systems in use."""
 
-# Cc: control characters. Cf: format characters, the bidirectional overrides among them, which make a
-# name read as another. Cs: lone surrogates, which no UTF-8 file name can hold. Zl, Zp: line breaks.
+# Cc: control characters. Cf: format characters, the bidirectional overrides among them, which make
+# a name read as another. Cs: lone surrogates, which no UTF-8 file name can hold. Zl, Zp: line
+# breaks.
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 

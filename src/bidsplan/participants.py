@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from bidsplan.entities import bare_label
 from bidsplan.errors import Problem, SelectionError
 from bidsplan.selection.findings import suggestion
-from bidsplan.selection.predicates import MISSING, is_missing
+from bidsplan.selection.predicates import ID_COLUMNS, MISSING, is_missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,8 +27,6 @@ __all__ = ["LARGEST_TABLE", "Table", "manifest_digest", "parse_table", "read_coh
 
 LARGEST_TABLE = 64 << 20
 """Bytes of a table that are read at the most."""
-
-_ID_COLUMNS = ("participant_id", "subject_id")
 
 
 def read_cohort(name: str, base: Path) -> bytes:
@@ -158,7 +156,7 @@ def parse_table(
     if not lines:
         return None, [Problem(message=f"{name} is empty")]
     columns = tuple(cell.strip() for cell in lines[0])
-    wanted = (id_column,) if id_column else _ID_COLUMNS
+    wanted = (id_column,) if id_column else ID_COLUMNS
     key = next((column for column in wanted if column in columns), None)
     if key is None:
         hint = suggestion(wanted[0], columns)

@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.cli.console import error_data, size
+from bidsplan.cli.summary import data_of, done, intended
 from bidsplan.events import Action, Decided, Failed, Finished, Tally, Warned
 from bidsplan.progress import draw
 
@@ -29,12 +30,17 @@ class Outcome:
     console : Console
     dry_run : bool
         Whether only decisions are told.
+    verb : str, optional
+        One word for all that went well.
     """
 
-    def __init__(self, plan: Plan, console: Console, *, dry_run: bool = False) -> None:
+    def __init__(
+        self, plan: Plan, console: Console, *, dry_run: bool = False, verb: str | None = None
+    ) -> None:
         self._plan = plan
         self._console = console
         self._dry_run = dry_run
+        self._verb = verb
         self._tally = Tally()
         self._rows: list[tuple[str, str, str, str]] = []
 
@@ -55,7 +61,7 @@ class Outcome:
                 self._row(data)
             case Failed(entry=entry, error=error):
                 self._row({"path": entry.path, "error": error.code, **error_data(error)})
-                self._console.error(f"{entry.path}: {error}")
+                self._console.error(str(error))
             case Warned(problem=problem):
                 self._console.warn([problem])
             case _:
@@ -73,8 +79,11 @@ class Outcome:
         """Tell the summary, and give the exit code."""
         if self._dry_run and not self._console.json:
             self._table()
-        summary = self._tally.summary()
-        self._console.result(summary, {"summary": summary, **self._tally.data()})
+        if self._dry_run:
+            text = intended(self._tally, self._plan.header.bytes)
+        else:
+            text = done(self._tally, self._verb)
+        self._console.result(text, {"summary": text, **data_of(self._tally)})
         return 1 if self._tally.failed else 0
 
     def _table(self) -> None:

@@ -9,7 +9,7 @@ from bidsplan.companions import read_small
 from bidsplan.errors import Problem
 from bidsplan.participants import LARGEST_TABLE, Table, parse_table, read_cohort
 from bidsplan.selection.findings import suggestion
-from bidsplan.selection.predicates import holds, is_missing, row_matches
+from bidsplan.selection.predicates import ID_COLUMNS, holds, is_missing, row_matches
 from bidsplan.selection.units import label_of, site_of
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ class Cohort:
                 yield self.no_column(column, place)
                 continue
             values = self._values(column)
-            if not any(holds(predicate, value) for value in values):
+            text = column in ID_COLUMNS
+            if not any(holds(predicate, value, text=text) for value in values):
                 known = {value for value in values if not is_missing(value)}
                 wanted = (predicate.any_of or predicate.not_ or ("",))[0]
                 yield Problem(
@@ -126,7 +127,7 @@ class Cohort:
             values = self._values(column)
             for number, wanted in enumerate(predicate.any_of or ()):
                 one = predicate.model_copy(update={"any_of": (wanted,)})
-                if not any(holds(one, value) for value in values):
+                if not any(holds(one, v, text=column in ID_COLUMNS) for v in values):
                     yield Problem(
                         message=f"no participant has the {column} {wanted!r}",
                         at=("subjects", "where", column, number),

@@ -123,11 +123,11 @@ def _compile(context: Context, base: Path) -> Plan:
         pipeline=None,
         dataset_files=manifest.dataset_files,
     )
-    report.blame(findings.errors(("files",)))
-    report.warn(findings.warnings(("files",)))
     _check_names(context, raw)
     more, sessions = take_derivatives(context, raw, units)
-    _check_sessions(context, findings.sessions | sessions)
+    if _check_sessions(context, findings.sessions | sessions):
+        report.blame(findings.errors(("files",)))
+        report.warn(findings.warnings(("files",)))
     taken += [*more, *_take_directories(context, raw)]
     report.raise_errors()
     return _plan(context, taken, units, manifest_digest(manifest, base))
@@ -149,19 +149,20 @@ def _check_names(context: Context, raw: Located) -> None:
         )
 
 
-def _check_sessions(context: Context, met: set[str]) -> None:
-    """Tell the sessions that no selected subject has."""
+def _check_sessions(context: Context, met: set[str]) -> bool:
+    """Tell the sessions that no subject has; with none of them there, filters say nothing more."""
     sessions = context.manifest.sessions
-    if sessions is not None:
-        context.report.blame(
-            Problem(
-                message=f"no selected subject has a session {label!r}",
-                at=("sessions", "include", number),
-                hint=suggestion(label, met),
-            )
-            for number, label in enumerate(sessions.include or ())
-            if label not in met
+    wanted = (sessions.include or ()) if sessions else ()
+    context.report.blame(
+        Problem(
+            message=f"no selected subject has a session {label!r}",
+            at=("sessions", "include", number),
+            hint=suggestion(label, met),
         )
+        for number, label in enumerate(wanted)
+        if label not in met
+    )
+    return not wanted or not met.isdisjoint(wanted)
 
 
 def _take_directories(context: Context, raw: Located) -> list[Taken]:

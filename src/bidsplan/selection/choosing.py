@@ -160,7 +160,7 @@ class Choice:
         return any(rule.excludes(path) for rule in self._rules)
 
     def _select(self) -> Iterator[Item]:
-        findings = self._selection.findings
+        findings = self.selection.findings
         for name in self._at_root:
             findings.meet_path(name)
         for item in self._candidates():
@@ -172,14 +172,14 @@ class Choice:
                 continue
             findings.judge(item, rejections)
             if None in rejections:
-                self._selection.add(item, "selected")
+                self.selection.add(item, "selected")
                 subject = item.name.subject or report_subject(item.name.path)
-                self._selection.subjects.add(subject or "")
+                self.selection.subjects.add(subject or "")
                 yield item
 
     def _candidates(self) -> Iterator[Item]:
         for item in self._items:
-            self._selection.findings.meet_session(item.name.session)
+            self.selection.findings.meet_session(item.name.session)
             if self._in_sessions(item.name.session):
                 yield item
         if self._request.whole:
@@ -209,7 +209,7 @@ class Choice:
                 and name.directory in covered
                 and self._wants_table(item)
                 and not self._excluded(name.path)
-                and self._selection.add(item, "table")
+                and self.selection.add(item, "table")
             ):
                 yield item
 
@@ -240,13 +240,13 @@ class Choice:
             self.taken += found
 
     def _take(self, items: Iterable[Item], reason: Reason) -> list[Item]:
-        return [item for item in items if self._selection.add(item, reason)]
+        return [item for item in items if self.selection.add(item, reason)]
 
     def _dataset_files(self) -> None:
         wanted = wanted_dataset_files(self._at_root, self._request.dataset_files)
         for path in wanted:
             if path == DESCRIPTION or not self._excluded(path):
-                self._selection.reasons.setdefault(path, "dataset")
+                self.selection.reasons.setdefault(path, "dataset")
 
 
 def _with_parents(directory: str) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bidsplan.entities import same_value
 from bidsplan.errors import Place, Problem
+from bidsplan.keys import printable
 from bidsplan.selection.globs import compile_glob
 
 if TYPE_CHECKING:
@@ -16,7 +17,23 @@ if TYPE_CHECKING:
     from bidsplan.manifest import Filter
     from bidsplan.selection.items import Item
 
-__all__ = ["Findings", "suggestion"]
+__all__ = ["Findings", "nearest", "suggestion"]
+
+_LISTED = 12
+"""Words that one hint lists."""
+
+
+def nearest(wanted: str, known: Iterable[str]) -> str | None:
+    """Give the known word that is closest to one, if any is close.
+
+    Examples
+    --------
+    >>> nearest("BOLD", ["bold", "T1w"]), nearest("x", ["bold"])
+    ('bold', None)
+    """
+    folded = {word.casefold(): word for word in sorted(known)}
+    near = difflib.get_close_matches(wanted.casefold(), folded, n=1, cutoff=0.6)
+    return folded[near[0]] if near else None
 
 
 def suggestion(wanted: str, known: Iterable[str]) -> str | None:
@@ -26,6 +43,7 @@ def suggestion(wanted: str, known: Iterable[str]) -> str | None:
     ----------
     wanted : str
     known : iterable of str
+        Words from storage, so they are escaped.
 
     Returns
     -------
@@ -33,14 +51,13 @@ def suggestion(wanted: str, known: Iterable[str]) -> str | None:
         A hint; None where nothing is known.
     """
     words = sorted(set(known))
-    folded = {word.casefold(): word for word in words}
-    near = difflib.get_close_matches(wanted.casefold(), folded, n=1, cutoff=0.6)
+    near = nearest(wanted, words)
     if near:
-        return f"did you mean {folded[near[0]]!r}?"
+        return f"did you mean {printable(near)!r}?"
     if not words:
         return None
-    listed = ", ".join(repr(word) for word in words[:12])
-    return f"there are {listed}" + (f" and {len(words) - 12} more" if len(words) > 12 else "")
+    listed = ", ".join(repr(printable(word)) for word in words[:_LISTED])
+    return f"there are {listed}" + (f" and {len(words) - _LISTED} more" if words[_LISTED:] else "")
 
 
 class Findings:

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
     from bidsplan.manifest import Predicate
 
-__all__ = ["MISSING", "holds", "is_missing", "row_matches"]
+__all__ = ["ID_COLUMNS", "MISSING", "holds", "is_missing", "row_matches"]
+
+ID_COLUMNS = ("participant_id", "subject_id")
+"""Columns that name participants: ``01`` is not ``1`` there."""
 
 MISSING = "n/a"
 """How BIDS writes a missing value."""
@@ -23,10 +26,13 @@ def is_missing(value: str) -> bool:
 
 def row_matches(row: Mapping[str, str], where: Mapping[str, Predicate]) -> bool:
     """Tell whether one row has all that is asked of its columns."""
-    return all(holds(predicate, row.get(column, "")) for column, predicate in where.items())
+    return all(
+        holds(predicate, row.get(column, ""), text=column in ID_COLUMNS)
+        for column, predicate in where.items()
+    )
 
 
-def holds(predicate: Predicate, value: str) -> bool:
+def holds(predicate: Predicate, value: str, *, text: bool = False) -> bool:
     """Tell whether a cell has what is asked of it.
 
     Parameters
@@ -34,6 +40,8 @@ def holds(predicate: Predicate, value: str) -> bool:
     predicate : Predicate
     value : str
         The cell. A missing one matches nothing but ``n/a`` itself.
+    text : bool
+        Whether values are equal only where they are the same text.
 
     Returns
     -------
@@ -41,9 +49,10 @@ def holds(predicate: Predicate, value: str) -> bool:
     """
     if is_missing(value):
         return any(is_missing(wanted) for wanted in predicate.any_of or ())
-    if predicate.any_of is not None and not any(_equal(w, value) for w in predicate.any_of):
+    equal = str.__eq__ if text else _equal
+    if predicate.any_of is not None and not any(equal(w, value) for w in predicate.any_of):
         return False
-    if predicate.not_ is not None and any(_equal(w, value) for w in predicate.not_):
+    if predicate.not_ is not None and any(equal(w, value) for w in predicate.not_):
         return False
     if predicate.min is None and predicate.max is None:
         return True

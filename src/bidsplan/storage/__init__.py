@@ -8,5 +8,15 @@ from __future__ import annotations
 from bidsplan.storage.access import Access, Transport
 from bidsplan.storage.base import Children, Object, Store, Stream
 from bidsplan.storage.opening import open_store
+from bidsplan.storage.retrying import retrying
 
-__all__ = ["Access", "Children", "Object", "Store", "Stream", "Transport", "open_store"]
+__all__ = [
+    "Access",
+    "Children",
+    "Object",
+    "Store",
+    "Stream",
+    "Transport",
+    "open_store",
+    "retrying",
+]

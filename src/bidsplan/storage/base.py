@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
+from bidsplan.errors import StorageError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
@@ -178,8 +180,6 @@ class Store(ABC):
         StorageError
             Where it has more than `limit` bytes, and as in `stream`.
         """
-        from bidsplan.errors import StorageError
-
         stream = self.stream(key, etag=etag)
         data = bytearray()
         try:
@@ -191,7 +191,22 @@ class Store(ABC):
             stream.close()
         return bytes(data)
 
-    def close(self) -> None:
+    def etag_is_md5(self, key: str) -> bool:  # noqa: ARG002 - for stores that can tell
+        """Tell whether an object's plain entity tag is the MD5 of its bytes.
+
+        Asked when the two differ: encrypted objects have other tags, and are not corrupt.
+
+        Parameters
+        ----------
+        key : str
+
+        Returns
+        -------
+        bool
+        """
+        return True
+
+    def close(self) -> None:  # noqa: B027 - most stores hold nothing open
         """Give connections back; the store is not used afterwards."""
 
     def __enter__(self) -> Self:

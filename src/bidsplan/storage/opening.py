@@ -1,14 +1,29 @@
-"""From a URL to a store."""
+"""From a URL to a store, past the rules for what a URL may name."""
 
 from __future__ import annotations
 
+import ipaddress
+import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bidsplan.errors import UrlError, UsageError
+from bidsplan.storage.access import Transport
+from bidsplan.storage.connection import connect
+from bidsplan.urls import parse_url, refused_url
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bidsplan.storage.access import Access
     from bidsplan.storage.base import Store
+    from bidsplan.urls import Location
 
 __all__ = ["open_store"]
+
+_METADATA_HOSTS = frozenset({"metadata.google.internal", "metadata", "instance-data"})
+_METADATA_ADDRESS = ipaddress.ip_address("fd00:ec2::254")
+_LOCAL = frozenset({"file", "memory"})
 
 
 def open_store(
@@ -23,7 +38,7 @@ def open_store(
     access : Access
         What the person who runs the command allows and asks for.
     anonymous : bool, optional
-        What the manifest or plan says; `access` beats it.
+        What the manifest or plan says; `access` beats it, and unsigned is the default.
     base : str, optional
         The directory that a relative local path is relative to.
 
@@ -35,5 +50,92 @@ def open_store(
     ------
     UrlError
         Where the URL, or its host, is refused.
+    UsageError
+        Where the transport that is asked for can't reach it.
     """
-    raise NotImplementedError
+    reason = refused_url(url, allow=access.allow_protocols)
+    if reason:
+        raise UrlError(f"the URL is refused: {reason}")
+    location = parse_url(url)
+    _check_host(location, access)
+    if access.anonymous is not None:
+        anonymous = access.anonymous
+    unsigned = access.untrusted or anonymous is not False
+    if location.protocol == "s3":
+        return _open_s3(location, access, anonymous=unsigned)
+    return _open_other(location, access, anonymous=unsigned, base=base)
+
+
+def _open_s3(location: Location, access: Access, *, anonymous: bool) -> Store:
+    connection = connect(access, anonymous=anonymous)
+    if access.transport is Transport.FSSPEC:
+        from bidsplan.storage.s3fs_store import S3fsStore  # noqa: PLC0415 - half a second
+
+        return S3fsStore(location.host, location.path, connection)
+    from bidsplan.storage.s3_store import S3Store  # noqa: PLC0415 - on demand
+
+    return S3Store(location.host, location.path, connection)
+
+
+def _open_other(location: Location, access: Access, *, anonymous: bool, base: str | None) -> Store:
+    objects = location.protocol in {"gs", "az", "https"}
+    if access.transport is Transport.OBSTORE and not objects:
+        raise UsageError(f"obstore can't reach {location.protocol!r}; leave --transport out")
+    if objects and access.transport is not Transport.FSSPEC:
+        from bidsplan.storage.object_store import open_objects  # noqa: PLC0415 - on demand
+
+        return open_objects(location, access, anonymous=anonymous)
+    from bidsplan.storage.fsspec_store import FsspecStore  # noqa: PLC0415 - a tenth of a second
+
+    if location.protocol == "file":
+        # A relative path means one place on every machine: beside the manifest or plan.
+        path = str((Path(base or ".") / location.path).resolve())
+        return FsspecStore("file", path, location.path)
+    path = f"{location.host}/{location.path}".strip("/")
+    separator = "://" if location.protocol != "memory" else ":///"
+    url = f"{location.protocol}{separator}{path}"
+    root = url if location.protocol.startswith("http") else path
+    return FsspecStore(location.protocol, root, url)
+
+
+def _check_host(location: Location, access: Access) -> None:
+    """Refuse hosts that no data set is on, and for strangers' manifests private ones."""
+    if access.untrusted and location.protocol in _LOCAL:
+        raise UrlError(
+            f"an untrusted manifest may not name {location.protocol} URLs or local paths"
+        )
+    # An object store's host part is a bucket; where it is served from is for flags to say.
+    if location.protocol in {"s3", "gs", "az", *_LOCAL}:
+        return
+    host = location.host.rpartition("@")[2].lower()
+    name = host.partition("]")[0].strip("[") if host.startswith("[") else host.partition(":")[0]
+    if name.rstrip(".") in _METADATA_HOSTS:
+        raise UrlError("the URL names a cloud's metadata service, which is always refused")
+    for address in _addresses(name, resolve=access.untrusted):
+        if address.is_link_local or address == _METADATA_ADDRESS:
+            raise UrlError("the URL names a link-local host, which is always refused")
+        if access.untrusted and not address.is_global:
+            raise UrlError("an untrusted manifest may not name a loopback or private host")
+
+
+def _addresses(
+    name: str, *, resolve: bool
+) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    try:
+        yield ipaddress.ip_address(name)
+        return
+    except ValueError:
+        pass
+    try:
+        # Such as 0x7f.1 or 2130706433, which resolvers take for addresses.
+        yield ipaddress.ip_address(socket.inet_aton(name))
+        return
+    except OSError:
+        pass
+    if resolve:
+        try:
+            found = socket.getaddrinfo(name, None)
+        except OSError as error:
+            raise UrlError("the URL names a host that can't be resolved") from error
+        for *_, address in found:
+            yield ipaddress.ip_address(str(address[0]).partition("%")[0])

@@ -32,6 +32,6 @@ def command(source: Path, destination: str, jobs: int, console: Console) -> int:
     _, plan = plan_for(
         source, Use.FROZEN, access=Access(), console=console, strict=False, write=False
     )
-    outcome = Outcome(plan, console)
+    outcome = Outcome(plan, console, verb="verified")
     outcome.follow(verify(plan, destination, jobs=jobs))
     return outcome.finish()

@@ -1,0 +1,299 @@
+"""The directory that a plan is materialised into, opened so that no link leads out of it.
+
+Every directory below the root is opened relative to its parent and without following links, for
+reading as for writing. A file gets its name only by renaming a partial that was checked.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import secrets
+import stat
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple
+
+from bidsplan.errors import (
+    BidsplanError,
+    DestinationError,
+    DiskFullError,
+    ExistingFileError,
+    UnsafePathError,
+)
+from bidsplan.keys import STATE_DIRECTORY, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Destination", "FileState", "destination_error"]
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_UNSAFE = frozenset({errno.ELOOP, errno.ENOTDIR})
+_PARTIALS = "partial"
+
+
+class FileState(NamedTuple):
+    """What stands under a name.
+
+    Parameters
+    ----------
+    size : int
+        Bytes.
+    mtime_ns : int
+        When it was last modified, in nanoseconds.
+    regular : bool
+        Whether it is a plain file, and neither a link nor a directory.
+    """
+
+    size: int
+    mtime_ns: int
+    regular: bool
+
+
+def destination_error(error: OSError, what: str) -> DestinationError:
+    """Make our error of one of the operating system's.
+
+    Parameters
+    ----------
+    error : OSError
+    what : str
+        The path, as messages name it.
+
+    Returns
+    -------
+    DestinationError
+    """
+    said = error.strerror or str(error)
+    if error.errno in _FULL:
+        return DiskFullError(f"{what}: can't be written: {said}; free some space, and run it again")
+    if error.errno in _UNSAFE:
+        return UnsafePathError(
+            f"{what}: a link, or a file, stands where a directory should be; nothing was written "
+            "through it"
+        )
+    if error.errno == errno.EISDIR:
+        return ExistingFileError(f"{what}: a directory of this name stands there")
+    return DestinationError(f"{what}: can't be written: {said}")
+
+
+class Destination:
+    """A local directory.
+
+    Parameters
+    ----------
+    root : str
+        May itself be a link; nothing below it may.
+    create : bool
+        Whether to make it where it is not there.
+
+    Raises
+    ------
+    DestinationError
+        Where it can't be opened.
+    """
+
+    def __init__(self, root: str, *, create: bool) -> None:
+        self.root = root
+        self._run = secrets.token_hex(8)
+        self._partials: int | None = None
+        self._lock = Lock()
+        self._safe: set[str] = {""}
+        try:
+            if create:
+                Path(root).mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            said = error.strerror or str(error)
+            raise DestinationError(f"{printable(root)}: can't be opened: {said}") from error
+
+    @contextmanager
+    def _errors(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except BidsplanError:
+            raise
+        except OSError as error:
+            raise destination_error(error, printable(f"{self.root}/{path}")) from error
+
+    @contextmanager
+    def directory(self, path: str, *, create: bool = False) -> Iterator[int]:
+        """Open a directory below the root.
+
+        Parameters
+        ----------
+        path : str
+            Empty for the root itself.
+        create : bool
+            Whether to make what is not there.
+
+        Yields
+        ------
+        int
+            A file descriptor, closed afterwards.
+        """
+        descriptor = os.dup(self._fd)
+        try:
+            for name in path.split("/") if path else ():
+                if create:
+                    with suppress(FileExistsError):
+                        os.mkdir(name, dir_fd=descriptor)
+                inner = os.open(name, _DIRECTORY, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = inner
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def state(self, path: str) -> FileState | None:
+        """Look at what stands under a path.
+
+        Parameters
+        ----------
+        path : str
+
+        Returns
+        -------
+        FileState or None
+            None where there is nothing.
+
+        Raises
+        ------
+        UnsafePathError
+            Where a link stands for one of its directories.
+        """
+        parent = path.rpartition("/")[0]
+        try:
+            with self._errors(path):
+                if parent not in self._safe:
+                    with self.directory(parent):
+                        self._safe.add(parent)
+                found = os.stat(path, dir_fd=self._fd, follow_symlinks=False)
+        except DestinationError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise
+        return FileState(found.st_size, found.st_mtime_ns, stat.S_ISREG(found.st_mode))
+
+    @contextmanager
+    def reading(self, path: str) -> Iterator[int]:
+        """Open a file for reading.
+
+        Yields
+        ------
+        int
+            A file descriptor, closed afterwards.
+        """
+        parent, _, name = path.rpartition("/")
+        with self._errors(path), self.directory(parent) as directory:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+            descriptor = os.open(name, flags, dir_fd=directory)
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+
+    @contextmanager
+    def partial(self) -> Iterator[tuple[str, int]]:
+        """Make a file to write to, which is removed unless it has landed.
+
+        Yields
+        ------
+        name : str
+            For `land`.
+        descriptor : int
+        """
+        name = secrets.token_hex(16)
+        place = f"{STATE_DIRECTORY}/{_PARTIALS}/{self._run}"
+        with self._errors(f"{place}/{name}"):
+            directory = self._own_partials()
+            descriptor = os.open(name, _NEW, 0o666, dir_fd=directory)
+            try:
+                yield name, descriptor
+            finally:
+                os.close(descriptor)
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=directory)
+
+    def land(self, name: str, descriptor: int, path: str) -> FileState:
+        """Give a partial its path.
+
+        Parameters
+        ----------
+        name : str
+            The partial's.
+        descriptor : int
+            The partial's; all of it must have been written.
+        path : str
+
+        Returns
+        -------
+        FileState
+            Of the file as it stands now.
+
+        Raises
+        ------
+        DestinationError
+            The path holds what it held before.
+        """
+        parent, _, base = path.rpartition("/")
+        found = os.fstat(descriptor)
+        with self._errors(path), self.directory(parent, create=True) as directory:
+            os.replace(name, base, src_dir_fd=self._own_partials(), dst_dir_fd=directory)
+        return FileState(found.st_size, found.st_mtime_ns, regular=True)
+
+    def _own_partials(self) -> int:
+        """Open this run's directory of partials, and hold a lock that tells that it is in use."""
+        with self._lock:
+            if self._partials is None:
+                self._partials = self._make_partials()
+            return self._partials
+
+    def _make_partials(self) -> int:
+        with self.directory(f"{STATE_DIRECTORY}/{_PARTIALS}", create=True) as above:
+            self._sweep(above)
+            os.mkdir(self._run, dir_fd=above)
+            made = os.open(self._run, _DIRECTORY, dir_fd=above)
+        # Where locks do not work, nobody sweeps, and the worst is a partial left behind.
+        with suppress(OSError):
+            fcntl.flock(made, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return made
+
+    def _sweep(self, above: int) -> None:
+        """Remove the partials of runs that are no more."""
+        for name in os.listdir(above):
+            with suppress(OSError):
+                left = os.open(name, _DIRECTORY, dir_fd=above)
+                try:
+                    fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    for partial in os.listdir(left):
+                        os.unlink(partial, dir_fd=left)
+                    os.rmdir(name, dir_fd=above)
+                finally:
+                    os.close(left)
+
+    def sync(self) -> None:
+        """Bring all that was written to this file system to the disk."""
+        try:
+            # One call for any number of files; Python has no name for it.
+            done = ctypes.CDLL(None).syncfs(self._fd) == 0
+        except (AttributeError, OSError):
+            done = False
+        if not done:
+            os.sync()
+
+    def close(self) -> None:
+        """Remove what this run leaves behind, and close."""
+        if self._partials is not None:
+            with suppress(OSError), self.directory(f"{STATE_DIRECTORY}/{_PARTIALS}") as above:
+                for partial in os.listdir(self._partials):
+                    os.unlink(partial, dir_fd=self._partials)
+                os.rmdir(self._run, dir_fd=above)
+            os.close(self._partials)
+            self._partials = None
+        os.close(self._fd)

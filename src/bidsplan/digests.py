@@ -1,0 +1,239 @@
+"""Showing that bytes are the planned ones, by the strongest means that a plan gives."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import xxhash
+
+from bidsplan.events import Proof
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from bidsplan.destination import Destination
+    from bidsplan.plan import Entry
+
+__all__ = ["Checker", "Stopped", "Verdict", "part_sizes", "read_checked", "strongest"]
+
+_CHUNK = 1 << 20
+
+_MIB = 1 << 20
+_USUAL_PARTS = tuple(number * _MIB for number in (5, 8, 15, 16, 50, 64, 100, 1024))
+_MULTIPART = re.compile(r"([0-9a-f]{32})-([1-9][0-9]{0,4})")
+_MD5 = re.compile(r"[0-9a-f]{32}")
+
+
+class Verdict(NamedTuple):
+    """What checking gave.
+
+    Parameters
+    ----------
+    proof : Proof
+        What was compared.
+    expected, got : str
+        Equal where the bytes are the planned ones.
+    content : str
+        The bytes' xxh3-128, in hexadecimal, for receipts.
+    """
+
+    proof: Proof
+    expected: str
+    got: str
+    content: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the bytes are the planned ones."""
+        return self.expected == self.got
+
+
+def part_sizes(size: int, parts: int) -> list[int]:
+    """List the sizes of parts that an upload of so many parts may have had.
+
+    Parameters
+    ----------
+    size : int
+        Bytes in all.
+    parts : int
+
+    Returns
+    -------
+    list of int
+        Sizes that usual clients take, and the least whole number of MiB.
+
+    Examples
+    --------
+    >>> [size >> 20 for size in part_sizes(20 << 20, 3)]
+    [7, 8]
+    """
+    even = -(-size // (parts * _MIB)) * _MIB
+    return sorted({part for part in (*_USUAL_PARTS, even) if part and -(-size // part) == parts})
+
+
+def strongest(entry: Entry) -> Proof:
+    """Tell what an entry's bytes can be shown by.
+
+    Parameters
+    ----------
+    entry : Entry
+
+    Returns
+    -------
+    Proof
+    """
+    if entry.content is not None:
+        return Proof.CONTENT
+    if entry.sha256:
+        return Proof.SHA256
+    if entry.md5:
+        return Proof.MD5
+    etag = entry.etag or ""
+    if _MD5.fullmatch(etag):
+        return Proof.ETAG_MD5
+    match = _MULTIPART.fullmatch(etag)
+    if match and part_sizes(entry.size, int(match[2])):
+        return Proof.MULTIPART
+    return Proof.SIZE
+
+
+class _Digest(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+    def hexdigest(self) -> str: ...
+
+
+class _Parts:
+    """An entity tag as an upload in parts of one size makes it."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._left = size
+        self._part = hashlib.md5(usedforsecurity=False)
+        self._whole = hashlib.md5(usedforsecurity=False)
+        self._count = 0
+
+    def update(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            some = view[: self._left]
+            self._part.update(some)
+            self._left -= len(some)
+            view = view[len(some) :]
+            if not self._left:
+                self._close()
+
+    def _close(self) -> None:
+        self._whole.update(self._part.digest())
+        self._count += 1
+        self._part = hashlib.md5(usedforsecurity=False)
+        self._left = self._size
+
+    def hexdigest(self) -> str:
+        if self._left != self._size:
+            self._close()
+        return f"{self._whole.hexdigest()}-{self._count}"
+
+
+class Checker:
+    """Digests bytes as they come.
+
+    Parameters
+    ----------
+    entry : Entry
+        What they should be.
+    """
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+        self._proof = strongest(entry)
+        self._size = 0
+        self._content = xxhash.xxh3_128()
+        self._digests = self._make()
+
+    def _make(self) -> list[_Digest]:
+        match self._proof:
+            case Proof.SHA256:
+                return [hashlib.sha256()]
+            case Proof.MD5 | Proof.ETAG_MD5:
+                return [hashlib.md5(usedforsecurity=False)]
+            case Proof.MULTIPART:
+                parts = int((self._entry.etag or "").rpartition("-")[2])
+                return [_Parts(size) for size in part_sizes(self._entry.size, parts)]
+            case _:
+                return []
+
+    def update(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self._size += len(data)
+        self._content.update(data)
+        for digest in self._digests:
+            digest.update(data)
+
+    def verdict(self) -> Verdict:
+        """Compare what came with what was planned.
+
+        Returns
+        -------
+        Verdict
+        """
+        entry, content = self._entry, self._content.hexdigest()
+        if self._size != entry.size:
+            return Verdict(Proof.SIZE, f"{entry.size} bytes", f"{self._size} bytes", content)
+        found = [digest.hexdigest() for digest in self._digests]
+        match self._proof:
+            case Proof.CONTENT:
+                planned = xxhash.xxh3_128((entry.content or "").encode()).hexdigest()
+                return Verdict(Proof.CONTENT, planned, content, content)
+            case Proof.SHA256:
+                return Verdict(Proof.SHA256, entry.sha256 or "", found[0], content)
+            case Proof.MD5:
+                return Verdict(Proof.MD5, entry.md5 or "", found[0], content)
+            case Proof.ETAG_MD5:
+                return Verdict(Proof.ETAG_MD5, entry.etag or "", found[0], content)
+            case Proof.MULTIPART if entry.etag in found:
+                return Verdict(Proof.MULTIPART, entry.etag or "", entry.etag or "", content)
+            case _:
+                # A size of parts that nobody guesses proves nothing against the bytes.
+                return Verdict(Proof.SIZE, f"{entry.size} bytes", f"{self._size} bytes", content)
+
+
+class Stopped(Exception):  # noqa: N818 - a request that was heard, and no error
+    """The work was asked to stop."""
+
+
+def read_checked(
+    entry: Entry, destination: Destination, stopping: Callable[[], bool] = lambda: False
+) -> Verdict:
+    """Read a file of the destination, and compare it with what was planned.
+
+    Parameters
+    ----------
+    entry : Entry
+    destination : Destination
+    stopping : callable
+
+    Returns
+    -------
+    Verdict
+
+    Raises
+    ------
+    DestinationError
+        Where it can't be read.
+    Stopped
+    """
+    checker = Checker(entry)
+    with destination.reading(entry.path) as descriptor:
+        for chunk in _chunks(descriptor):
+            if stopping():
+                raise Stopped
+            checker.update(chunk)
+    return checker.verdict()
+
+
+def _chunks(descriptor: int) -> Iterable[bytes]:
+    while chunk := os.read(descriptor, _CHUNK):
+        yield chunk

@@ -1,0 +1,241 @@
+"""Manifests on disk: read, validated, and every problem told with its line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from bidsplan.errors import ManifestError, Place, Problem
+from bidsplan.files.vocabulary import vocabulary_warnings
+from bidsplan.files.yaml_reader import Document, read_yaml
+from bidsplan.keys import printable
+from bidsplan.manifest import Derivative, Filter, Manifest
+from bidsplan.manifest.urls import ALLOWED
+from bidsplan.selection.findings import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from os import PathLike
+
+    from pydantic import BaseModel
+
+__all__ = ["ManifestFile", "load_manifest"]
+
+_SECRET_NAME = re.compile(
+    r"key|secret|token|passw|credential|endpoint|client_kwargs|config_kwargs|storage_options|"
+    r"session_token|proxies",
+    re.IGNORECASE,
+)
+_SECRET_VALUE = re.compile(
+    r"(AKIA|ASIA)[0-9A-Z]{12,}|X-Amz-(Signature|Credential)|sig=|//[^/\s]*:[^/\s]*@", re.IGNORECASE
+)
+_LONGEST_SHOWN = 60
+_ALTERNATIVE = re.compile(r"^(literal|tuple|dict|function-[a-z]+)\[.*\]$|^CohortTable$")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ManifestFile:
+    """A manifest, and the file that it was read from.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    path : Path
+    warnings : tuple of Problem
+        Words of its filters that BIDS does not know.
+    document : Document
+        What the file says, with its lines.
+    """
+
+    manifest: Manifest
+    path: Path
+    warnings: tuple[Problem, ...]
+    document: Document
+
+    def locate(self, problem: Problem) -> Problem:
+        """Give a problem the file and line that its place stands at.
+
+        Parameters
+        ----------
+        problem : Problem
+            Placed by the manifest's models, which know nothing of files.
+
+        Returns
+        -------
+        Problem
+            Placed as the document is written. One that has no place stays as it is.
+        """
+        return _located(problem, self.document, self.path) if problem.at else problem
+
+
+def load_manifest(
+    path: str | PathLike[str], *, allow_protocols: Iterable[str] = ()
+) -> ManifestFile:
+    """Read and validate a manifest.
+
+    Parameters
+    ----------
+    path : path
+    allow_protocols : iterable of str
+        Protocols of URLs to allow beyond the usual ones.
+
+    Returns
+    -------
+    ManifestFile
+
+    Raises
+    ------
+    ManifestError
+        Listing everything that is wrong with it.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            # A byte more than is allowed tells that there is more.
+            data = file.read((1 << 20) + 1)
+    except OSError as error:
+        problem = Problem(message=f"can't be read: {error.strerror}", file=str(path))
+        raise ManifestError(problems=[problem]) from error
+    document = read_yaml(data)
+    problems = [replace(problem, file=str(path)) for problem in document.problems]
+    manifest, invalid = _validate(document, frozenset(allow_protocols))
+    problems += [_located(problem, document, path) for problem in invalid]
+    if problems or manifest is None:
+        raise ManifestError(problems=sorted(set(problems), key=_by_line))
+    warnings = [_located(problem, document, path) for problem in vocabulary_warnings(manifest)]
+    return ManifestFile(manifest=manifest, path=path, warnings=tuple(warnings), document=document)
+
+
+def _by_line(problem: Problem) -> tuple[int, str]:
+    return problem.line or 0, str(problem)
+
+
+def _validate(
+    document: Document, protocols: frozenset[str]
+) -> tuple[Manifest | None, list[Problem]]:
+    """Make the model, or say why there is none; a broken document is validated as far as it goes."""
+    if not isinstance(document.data, dict):
+        if document.problems:
+            return None, []
+        return None, [Problem(message="expected a mapping; see docs/manifest.md for an example")]
+    problems = list(_secrets(document.data))
+    try:
+        manifest = Manifest.model_validate(document.data, context={ALLOWED: protocols})
+    except ValidationError as error:
+        return None, problems + list(_problems(error))
+    return manifest, problems
+
+
+def _secrets(data: object, place: Place = ()) -> Iterator[Problem]:
+    """Look for values that look like credentials, wherever they stand."""
+    waiting: list[tuple[object, Place]] = [(data, place)]
+    while waiting:
+        value, at = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [(item, (*at, key)) for key, item in value.items()]
+        elif isinstance(value, list):
+            waiting += [(item, (*at, number)) for number, item in enumerate(value)]
+        elif isinstance(value, str) and _SECRET_VALUE.search(value):
+            yield Problem(message="this looks like a credential", at=at, hint=_ENVIRONMENT)
+
+
+_ENVIRONMENT = (
+    "credentials and endpoints come from the environment or from flags, never from a manifest"
+)
+
+
+def _problems(error: ValidationError) -> Iterator[Problem]:
+    found = [
+        (tuple(item["loc"]), item) for item in error.errors(include_url=False, include_input=False)
+    ]
+    for loc, item in found:
+        # Of alternatives that all failed, the one that got furthest says what is wrong.
+        stem = loc[:-1]
+        further = (other for other, _ in found if other != loc and other[: len(stem)] == stem)
+        if loc and _is_alternative(loc[-1]) and any(further):
+            continue
+        context = item.get("ctx", {})
+        at = context.get("at", tuple(part for part in loc if not _is_alternative(part)))
+        yield _problem(item["type"], item["msg"], context, at)
+
+
+def _is_alternative(part: str | int) -> bool:
+    """Tell pydantic's names of a union's members from names in the document."""
+    return isinstance(part, str) and bool(_ALTERNATIVE.search(part))
+
+
+def _problem(kind: str, message: str, context: Mapping[str, Any], at: Place) -> Problem:
+    if kind == "extra_forbidden":
+        return _unknown_field(at)
+    if kind == "missing":
+        return Problem(message="is required", at=at)
+    if kind == "literal_error":
+        return Problem(
+            message="not one of the words it may be", at=at, expected=context["expected"]
+        )
+    if kind in {"model_type", "model_attributes_type", "dict_type"}:
+        return Problem(message="expected a mapping", at=at)
+    return Problem(message=message.removeprefix("Value error, "), at=at)
+
+
+def _unknown_field(at: Place) -> Problem:
+    *place, name = at
+    word = printable(str(name))
+    if _SECRET_NAME.search(word):
+        return Problem(message=f"{word!r} is not allowed", at=at, hint=_ENVIRONMENT)
+    known = _known_fields(tuple(place))
+    near = nearest(word, known)
+    message = f"unknown field {word[:_LONGEST_SHOWN]!r}"
+    if near:
+        return Problem(message=message, at=at, hint=f"did you mean {near!r}?")
+    return Problem(message=message, at=at, expected=f"one of {', '.join(sorted(known))}")
+
+
+def _known_fields(place: Place) -> list[str]:
+    """List the fields that the models have at a place."""
+    model: type[BaseModel] = Manifest
+    for part in place:
+        if model is Derivative and part == "filters":
+            model = Filter
+            continue
+        field = next((f for n, f in model.model_fields.items() if part in {n, f.alias}), None)
+        found = _model_in(field.annotation) if field else None
+        model = found or model
+    names = [field.alias or name for name, field in model.model_fields.items()]
+    if model is Derivative:
+        names = [*Filter.model_fields, *(name for name in names if name != "filters")]
+    return names
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - any type
+    """Find the model that an annotation is made of."""
+    from pydantic import BaseModel  # noqa: PLC0415 - only for messages
+
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    parts = getattr(annotation, "__args__", ())
+    return next((found for part in parts if (found := _model_in(part))), None)
+
+
+def _located(problem: Problem, document: Document, path: Path) -> Problem:
+    """Walk the document along a place, passing over what only the models have."""
+    node: Any = document.data
+    walked: list[str | int] = []
+    missed: list[str | int] = []
+    for part in problem.at:
+        inside = (isinstance(node, dict) and part in node) or (
+            isinstance(node, list) and isinstance(part, int) and part < len(node)
+        )
+        if inside:
+            node = node[part]
+            walked.append(part)
+            missed.clear()
+        else:
+            missed.append(part)
+    line = document.lines.get(tuple(walked))
+    at = (*walked, *missed) if problem.message == "is required" else tuple(walked)
+    return replace(problem, file=str(path), line=line, at=at)

@@ -1,0 +1,162 @@
+"""Plans on disk: JSON Lines, plain or compressed by name."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from bidsplan.errors import DestinationError, PlanError, UsageError
+from bidsplan.plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from os import PathLike
+
+__all__ = ["default_plan_path", "read_plan", "write_plan"]
+
+LONGEST_LINE = 1 << 24
+"""Bytes that a plan's line may have; the header holds every subject's label."""
+
+LARGEST = 1 << 33
+"""Bytes that a plan may have, unpacked."""
+
+_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+
+
+def default_plan_path(manifest: str | PathLike[str]) -> Path:
+    """Name the plan that stands beside a manifest.
+
+    Examples
+    --------
+    >>> default_plan_path("studies/hbn.yaml").as_posix()
+    'studies/hbn.plan.jsonl'
+    """
+    return Path(manifest).with_suffix(".plan.jsonl")
+
+
+def _suffix(path: Path) -> str:
+    found = next((suffix for suffix in reversed(_SUFFIXES) if path.name.endswith(suffix)), None)
+    if found is None:
+        raise UsageError(f"{path}: a plan's name ends in {', '.join(_SUFFIXES)}")
+    return found
+
+
+def read_plan(path: str | PathLike[str]) -> Plan:
+    """Read a plan, trusting nothing in it.
+
+    Parameters
+    ----------
+    path : path
+        Ending in ``.jsonl``, ``.jsonl.gz`` or ``.jsonl.zst``.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    PlanError
+        Where it can't be read, or is truncated, edited, unsafe or no plan at all.
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    try:
+        with path.open("rb") as file, _unpacked(file, suffix) as stream:
+            return Plan.parse(_lines(stream))
+    except PlanError as error:
+        raise type(error)(f"{path}: {error}") from error
+    except OSError as error:
+        raise PlanError(f"{path}: can't be read: {error.strerror or error}") from error
+    except EOFError as error:
+        raise PlanError(f"{path}: it is truncated; compile it again") from error
+
+
+@contextmanager
+def _unpacked(file: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
+    if suffix == ".jsonl.gz":
+        with gzip.GzipFile(fileobj=file) as stream:
+            yield io.BufferedReader(stream)  # type: ignore[arg-type] # typeshed's GzipFile is no RawIOBase
+    elif suffix == ".jsonl.zst":
+        import zstandard  # noqa: PLC0415 - only for plans that are packed so
+
+        try:
+            with zstandard.ZstdDecompressor().stream_reader(file) as stream:
+                yield io.BufferedReader(stream)
+        except zstandard.ZstdError as error:
+            raise PlanError(f"it is not valid zstd: {error}") from error
+    else:
+        yield file
+
+
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    total = 0
+    while line := stream.readline(LONGEST_LINE + 1):
+        total += len(line)
+        if len(line) > LONGEST_LINE or total > LARGEST:
+            raise PlanError("it is larger than any plan; it is refused unread")
+        if not line.endswith(b"\n"):
+            raise PlanError("its last line is cut off; compile it again")
+        yield line
+
+
+def write_plan(plan: Plan, path: str | PathLike[str]) -> None:
+    """Write a plan so that there is all of it or nothing.
+
+    Parameters
+    ----------
+    plan : Plan
+    path : path
+        Ending in ``.jsonl``, ``.jsonl.gz`` or ``.jsonl.zst``; packed so that the same plan gives
+        the same bytes.
+
+    Raises
+    ------
+    DestinationError
+        Where it can't be written.
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    try:
+        with _replacing(path) as file, _packed(file, suffix) as stream:
+            stream.writelines(plan.lines())
+    except OSError as error:
+        raise DestinationError(
+            f"{path}: can't be written: {error.strerror or error}; name another place by "
+            "'bidsplan compile -o'"
+        ) from error
+
+
+@contextmanager
+def _packed(file: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
+    if suffix == ".jsonl.gz":
+        with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as stream:
+            yield stream  # type: ignore[misc] # a GzipFile is written as any file is
+    elif suffix == ".jsonl.zst":
+        import zstandard  # noqa: PLC0415 - only for plans that are packed so
+
+        with zstandard.ZstdCompressor(level=9).stream_writer(file, closefd=False) as stream:
+            yield stream
+    else:
+        yield file
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes another's place when all went well."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+        mask = os.umask(0)
+        os.umask(mask)
+        # mkstemp makes files that only their owner reads; a plan is for the whole lab.
+        Path(name).chmod(0o666 & ~mask)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,66 @@
+"""The JSON Schemas of manifests and plans, made from the models."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from bidsplan.manifest import Filter, Manifest
+from bidsplan.plan import plan_schema
+
+__all__ = ["manifest_schema", "schema_text"]
+
+
+def manifest_schema() -> dict[str, Any]:
+    """Give the JSON Schema of manifests as people write them.
+
+    Returns
+    -------
+    dict
+        JSON Schema 2020-12.
+    """
+    schema = Manifest.model_json_schema(by_alias=True)
+    definitions = schema["$defs"]
+    _write_shorthands(definitions, schema["properties"])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "bidsplan study manifest",
+        "description": "Which data of a neuroimaging study, exactly.",
+    }
+
+
+def _write_shorthands(definitions: dict[str, Any], fields_of_all: dict[str, Any]) -> None:
+    """Allow the shorter forms that models take before they look at their fields."""
+    text = {"type": ["string", "number"]}
+    texts = [text, {"type": "array", "items": text, "minItems": 1}]
+    definitions["Sessions"] = {"anyOf": [*texts, definitions["Sessions"]]}
+    definitions["Companions"] = {"anyOf": [{"enum": ["full", "none"]}, definitions["Companions"]]}
+    fields = definitions["Filter"]["properties"]
+    for name in ("Derivative", "Requirement"):
+        own = definitions[name]["properties"]
+        own.pop("filters", None)
+        own.pop("filter", None)
+        definitions[name]["properties"] = {**fields, **own}
+    derivatives = fields_of_all["derivatives"]
+    names = {"type": "array", "items": {"type": "string"}}
+    derivatives["anyOf"] = [{"enum": ["none", "all"]}, names, *derivatives["anyOf"][1:]]
+    filters = {"type": "array", "items": {"$ref": "#/$defs/Filter"}, "minItems": 1}
+    definitions["Derivative"] = {"anyOf": [definitions["Derivative"], filters, {"type": "null"}]}
+    assert set(fields) == set(Filter.model_fields)  # noqa: S101 - the models and this agree
+
+
+def schema_text(what: str) -> str:
+    """Write a schema as it stands in ``schemas/``.
+
+    Parameters
+    ----------
+    what : str
+        ``manifest`` or ``plan``.
+
+    Returns
+    -------
+    str
+    """
+    schema = manifest_schema() if what == "manifest" else plan_schema()
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

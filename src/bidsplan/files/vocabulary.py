@@ -1,0 +1,100 @@
+"""The words of the Brain Imaging Data Structure, from the standard's own schema."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from bidsplan.errors import Problem
+from bidsplan.selection.findings import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bidsplan.errors import Place
+    from bidsplan.manifest import Filter, Manifest
+
+__all__ = ["datatypes", "entities", "suffixes", "vocabulary_warnings"]
+
+
+@functools.cache
+def _objects() -> Any:  # noqa: ANN401 - the schema is a namespace of namespaces
+    # Loading the schema takes a tenth of a second, and most commands do without.
+    from bidsschematools.schema import load_schema  # noqa: PLC0415
+
+    return load_schema().objects
+
+
+@functools.cache
+def datatypes() -> frozenset[str]:
+    """Give the datatypes that BIDS knows."""
+    return frozenset(item["value"] for item in _objects().datatypes.values())
+
+
+@functools.cache
+def suffixes() -> frozenset[str]:
+    """Give the suffixes that BIDS knows."""
+    return frozenset(item["value"] for item in _objects().suffixes.values())
+
+
+@functools.cache
+def entities() -> dict[str, str]:
+    """Give the entities that BIDS knows: long names by short ones."""
+    return {item["name"]: long for long, item in _objects().entities.items()}
+
+
+def vocabulary_warnings(manifest: Manifest) -> Iterator[Problem]:
+    """Tell the words of a manifest's filters that BIDS does not know.
+
+    Derivatives may use words of their own, so there only slips of upper and lower case and long
+    names of entities are told.
+
+    Parameters
+    ----------
+    manifest : Manifest
+
+    Yields
+    ------
+    Problem
+    """
+    for number, filter_ in enumerate(manifest.files):
+        yield from _warnings(filter_, ("files", number), strangers=True)
+    derivatives = {} if manifest.derivatives == "all" else manifest.derivatives
+    for name, derivative in derivatives.items():
+        for number, filter_ in enumerate(derivative.filters):
+            place = ("derivatives", name, "filters", number)
+            yield from _warnings(filter_, place, strangers=False)
+
+
+def _warnings(filter_: Filter, place: Place, *, strangers: bool) -> Iterator[Problem]:
+    words = [
+        ("datatypes", "datatype", filter_.datatypes or (), datatypes()),
+        ("suffixes", "suffix", filter_.suffixes or (), suffixes()),
+    ]
+    for field, noun, wanted, known in words:
+        for number, word in enumerate(wanted):
+            if word not in known:
+                yield from _stranger(word, noun, known, (*place, field, number), told=strangers)
+    for key in filter_.entities or {}:
+        if key not in entities():
+            short = next((name for name, long in entities().items() if long == key), None)
+            hint = f"did you mean {short!r}?" if short else None
+            at = (*place, "entities", key)
+            yield from _stranger(key, "entity", entities(), at, told=strangers, hint=hint)
+
+
+def _stranger(
+    word: str,
+    noun: str,
+    known: frozenset[str] | dict[str, str],
+    at: Place,
+    *,
+    told: bool,
+    hint: str | None = None,
+) -> Iterator[Problem]:
+    near = nearest(word, known)
+    # A word of a pipeline's own may well resemble one of BIDS; only its case is a slip.
+    slip = near is not None and near.casefold() == word.casefold()
+    if told or slip or hint:
+        hint = hint or (f"did you mean {near!r}?" if near else None)
+        yield Problem(message=f"{word!r} is no {noun} that BIDS knows", at=at, hint=hint)

@@ -1,0 +1,302 @@
+"""The manifest itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from bidsplan.entities import bare_label
+from bidsplan.manifest.base import Model, mapping
+from bidsplan.manifest.filters import DatasetFiles, Derivative, Filter, Filters, Layout
+from bidsplan.manifest.subjects import Subjects
+from bidsplan.manifest.urls import Url
+from bidsplan.manifest.values import (
+    Boolean,
+    Count,
+    Name,
+    Names,
+    Seed,
+    Size,
+    Text,
+    Texts,
+    as_list,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["MANIFEST_VERSION", "Companions", "Limits", "Manifest", "Sessions", "Study"]
+
+MANIFEST_VERSION = 1
+
+
+class Study(Model):
+    """What study it is, and where.
+
+    Parameters
+    ----------
+    id : str
+    url : str
+        The dataset's root, or the directory above the sites.
+    anonymous : bool, optional
+        Whether requests to an object store go unsigned; they do where it is not given.
+    layout : str
+    versions : str
+        ``latest`` or ``pinned``.
+    """
+
+    id: Text
+    """A name for people; it stands in the plan."""
+
+    url: Url
+    """The dataset's root, or the directory above the sites; a path is relative to the manifest."""
+
+    anonymous: Boolean | None = None
+    """Whether requests to an object store go unsigned, as by default they do."""
+
+    layout: Layout = "pipeline-first"
+    """derivatives/<pipeline>/sub-X, or derivatives/sub-X/<pipeline>."""
+
+    versions: Literal["latest", "pinned"] = "latest"
+    """pinned records each object's VersionId."""
+
+
+def _bare_sessions(labels: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(bare_label(label, "ses-") for label in labels)
+
+
+class Sessions(Model):
+    """Which sessions are wanted.
+
+    Parameters
+    ----------
+    include : tuple of str, optional
+        Labels without ``ses-``.
+    sessionless : str
+        What becomes of raw files without a session.
+    """
+
+    include: Annotated[Texts, AfterValidator(_bare_sessions)] | None = None
+    """Labels; all sessions where not given."""
+
+    sessionless: Literal["exclude", "include"] = "exclude"
+    """What becomes of raw files without a session."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written(cls, value: Any) -> Any:  # noqa: ANN401
+        return value if isinstance(value, dict | Sessions) else {"include": value}
+
+
+def _tables(value: Any) -> Any:  # noqa: ANN401
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+class Companions(Model):
+    """Which files come along with those that are selected.
+
+    Parameters
+    ----------
+    inherit, associations, fieldmaps, references : bool
+    tables : str
+        ``auto``, ``true`` or ``false``.
+    """
+
+    inherit: Boolean = True
+    """Sidecars and other metadata that apply to a file."""
+
+    associations: Boolean = True
+    """Events, channels, gradient tables and other files that belong to a file."""
+
+    fieldmaps: Boolean = True
+    """Field maps that are meant for a file."""
+
+    references: Boolean = True
+    """Empty-room recordings and stimuli that a file names."""
+
+    tables: Annotated[
+        Literal["auto", "true", "false"],
+        BeforeValidator(_tables, json_schema_input_type=Literal["auto"] | bool),
+    ] = "auto"
+    """scans and sessions tables; auto leaves scans out where files are filtered."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written(cls, value: Any) -> Any:  # noqa: ANN401
+        if value == "full":
+            return {}
+        if value == "none":
+            return {**dict.fromkeys(cls.model_fields, False), "tables": "false"}
+        if isinstance(value, str):
+            raise ValueError("expected full, none, or a mapping")  # noqa: TRY004
+        return mapping(value)
+
+
+class Limits(Model):
+    """The largest plan that may be written.
+
+    Parameters
+    ----------
+    max_bytes, max_files : int, optional
+    """
+
+    max_bytes: Size | None = None
+    """Such as 500GB."""
+
+    max_files: Count | None = None
+    """A number of files."""
+
+
+def _site(value: Any) -> Any:  # noqa: ANN401
+    return as_list(value) if isinstance(value, list | tuple) else value
+
+
+def _derivatives(value: Any) -> Any:  # noqa: ANN401
+    if value == "all":
+        return value
+    if value == "none":
+        return {}
+    if isinstance(value, str):
+        raise ValueError("expected none, all, a list of names, or a mapping")  # noqa: TRY004
+    if isinstance(value, list | tuple):
+        if not all(isinstance(name, str) for name in value):
+            raise ValueError("expected names of pipelines; filters go into a mapping by name")
+        return {name: {} for name in value}
+    return {name: {} if item is None else item for name, item in mapping(value).items()}
+
+
+def _single_site(names: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    if isinstance(names, tuple) and len(set(names)) != len(names):
+        raise ValueError("a site is named twice")
+    return names
+
+
+class Manifest(Model):
+    """A study manifest.
+
+    Parameters
+    ----------
+    manifest_version : int
+    study : Study
+    site : str or tuple of str, optional
+        Directories below the study's URL: one is the dataset's root, several are datasets each.
+    subjects : Subjects
+    random_seed : int, optional
+    sessions : Sessions, optional
+    files : tuple of Filter
+        Any of which may take a raw file; empty for none.
+    derivatives : ``all`` or dict of str to Derivative
+    directories : tuple of str
+    dataset_files : str or tuple of str
+    companions : Companions
+    limits : Limits
+
+    Notes
+    -----
+    `Manifest.model_validate` takes the same shapes as the YAML file.
+    """
+
+    manifest_version: Count
+    """The language's version: 1."""
+
+    study: Study
+    """What study it is, and where."""
+
+    site: (
+        Annotated[
+            Name | Names,
+            BeforeValidator(_site, json_schema_input_type=str | list[str]),
+            AfterValidator(_single_site),
+        ]
+        | None
+    ) = None
+    """Directories below the study's URL; a list makes a dataset of each."""
+
+    subjects: Annotated[Subjects, BeforeValidator(mapping)] = Subjects()
+    """Which subjects; all where not given."""
+
+    random_seed: Seed | None = None
+    """The seed of the draw."""
+
+    sessions: Annotated[Sessions, Field(json_schema_extra={"anyOf": []})] | None = None
+    """A list of labels, or {include, sessionless}."""
+
+    files: Filters = (Filter(),)
+    """One filter, a list of which any may take a file, or none; all files where not given."""
+
+    derivatives: Annotated[
+        Literal["all"] | dict[Name, Derivative],
+        BeforeValidator(_derivatives),
+    ] = Field(default_factory=dict)
+    """none, all, a list of names, or a mapping of names to filters."""
+
+    directories: Names = ()
+    """Whole directories of the dataset's root to take along."""
+
+    dataset_files: DatasetFiles = "standard"
+    """none, description, standard, all, or names of files at the root."""
+
+    companions: Companions = Companions()
+    """full, none, or a mapping."""
+
+    limits: Limits = Limits()
+    """The largest plan that may be written."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Manifest:
+        if self.manifest_version != MANIFEST_VERSION:
+            raise PydanticCustomError(
+                "place",
+                "the manifest has version {version}, and this bidsplan reads {known}; "
+                "update bidsplan",
+                {"version": self.manifest_version, "known": 1, "at": ("manifest_version",)},
+            )
+        sample = self.subjects.sample
+        if sample and self.random_seed is None:
+            raise PydanticCustomError(
+                "place",
+                "a sample needs a random_seed at the top of the manifest, so that others draw "
+                "the same",
+                {"at": ("subjects", "sample")},
+            )
+        sites = isinstance(self.site, tuple)
+        if sample and not sites and (sample.per or "site" in sample.stratify_by):
+            raise PydanticCustomError(
+                "place",
+                "drawing by site needs a list of sites",
+                {"at": ("subjects", "sample")},
+            )
+        return self
+
+    def canonical(self) -> bytes:
+        """Write what the manifest means, whatever its comments, layout and spelling.
+
+        Returns
+        -------
+        bytes
+            JSON with sorted keys.
+        """
+        data = self.model_dump(mode="json", by_alias=True)
+        return json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def sha256(self, extra: Iterable[bytes] = ()) -> str:
+        """Give the digest of the canonical form.
+
+        Parameters
+        ----------
+        extra : iterable of bytes
+            What else counts, such as the content of a cohort file.
+
+        Returns
+        -------
+        str
+            In hexadecimal.
+        """
+        digest = hashlib.sha256(self.canonical())
+        for data in extra:
+            digest.update(hashlib.sha256(data).digest())
+        return digest.hexdigest()

@@ -1,0 +1,26 @@
+"""URLs in a manifest, which are refused without being repeated."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ValidationInfo
+
+from bidsplan.manifest.values import Text
+from bidsplan.urls import refused_url
+
+__all__ = ["ALLOWED", "Url"]
+
+ALLOWED = "allow_protocols"
+"""Key of the validation context under which protocols beyond the usual ones stand."""
+
+
+def _url(value: str, info: ValidationInfo) -> str:
+    context: Any = info.context or {}
+    reason = refused_url(value, allow=frozenset(context.get(ALLOWED, ())))
+    if reason:
+        raise ValueError(f"the URL is refused: {reason}")
+    return value
+
+
+Url = Annotated[Text, AfterValidator(_url)]

@@ -1,0 +1,185 @@
+"""Scalars of a manifest: read as text, and typed by what they are for.
+
+``01``, ``no`` and ``1e3`` stay what was written wherever text is meant. From Python, numbers and
+booleans are accepted too.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ByteSize, Field, TypeAdapter, ValidationError
+
+from bidsplan.keys import unsafe_key
+
+__all__ = [
+    "Boolean",
+    "Count",
+    "Extensions",
+    "Fraction",
+    "Globs",
+    "Name",
+    "Names",
+    "Number",
+    "Seed",
+    "Size",
+    "Text",
+    "Texts",
+    "as_list",
+    "kind",
+]
+
+_LONGEST = 4096
+_INTEGER = re.compile(r"0|[1-9][0-9]{0,18}")
+_SIZES = TypeAdapter(ByteSize)
+
+
+def kind(value: object) -> str:
+    """Name what a value is, without repeating it: it may be a secret, or very long."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return "nothing" if value is None or value == "" else "text"
+
+
+def _text(value: Any) -> Any:  # noqa: ANN401 - whatever the document holds
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"expected text; got {kind(value)}")
+    if len(value) > _LONGEST:
+        raise ValueError(f"expected at most {_LONGEST} characters; got {len(value)}")
+    return value
+
+
+def _integer(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"expected a whole number; got {_shown(value)}")
+    if not 0 <= value < 2**63:
+        raise ValueError("expected a whole number from 0 to 2**63 - 1")
+    return value
+
+
+def _positive(value: Any) -> Any:  # noqa: ANN401
+    if _integer(value) == 0:
+        raise ValueError("expected at least 1; got 0")
+    return _integer(value)
+
+
+def _seed(value: Any) -> Any:  # noqa: ANN401
+    if _integer(value) >= 2**32:
+        raise ValueError("expected a whole number below 2**32")
+    return _integer(value)
+
+
+def _boolean(value: Any) -> Any:  # noqa: ANN401
+    words = {"true": True, "false": False}
+    if isinstance(value, bool):
+        return value
+    if value not in words:
+        raise ValueError(f"expected true or false; got {_shown(value)}")
+    return words[value]
+
+
+def _size(value: Any) -> Any:  # noqa: ANN401
+    try:
+        size = int(_SIZES.validate_python(value))
+    except (ValidationError, ValueError, OverflowError):
+        size = -1
+    if not 0 < size < 2**63:
+        raise ValueError(f"expected a size such as 500GB or 1.5TiB; got {_shown(value)}")
+    return size
+
+
+def _fraction(value: Any) -> Any:  # noqa: ANN401
+    number = _number(value)
+    if not 0 < number <= 1:
+        raise ValueError("expected a number above 0 and at most 1")
+    return number
+
+
+def _number(value: Any) -> Any:  # noqa: ANN401
+    try:
+        number = Decimal(_text(value))
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite() or len(number.as_tuple().digits) > 40 or abs(number.adjusted()) > 99:
+        raise ValueError(f"expected a number; got {_shown(value)}")
+    return number
+
+
+def _name(value: Any) -> Any:  # noqa: ANN401
+    reason = unsafe_key(_text(value))
+    if reason:
+        raise ValueError(f"expected a name below the dataset's root; {reason}")
+    return _text(value)
+
+
+def _glob(value: Any) -> Any:  # noqa: ANN401
+    reason = unsafe_key(_text(value))
+    if reason:
+        raise ValueError(f"expected a glob relative to the dataset's root; {reason}")
+    return value
+
+
+def _extension(value: Any) -> Any:  # noqa: ANN401
+    text = _text(value)
+    if not text.startswith(".") and text != "/":
+        raise ValueError(f"expected an extension with its dot; did you mean '.{text[:20]}'?")
+    return text
+
+
+def _shown(value: object) -> str:
+    """Show a short scalar as it was written; what is not short or not plain is only named."""
+    if isinstance(value, str) and value.isprintable() and 0 < len(value) <= 40:
+        return repr(value)
+    return kind(value)
+
+
+def as_list(value: Any) -> Any:  # noqa: ANN401
+    """Take one value for a list of one."""
+    if isinstance(value, list | tuple):
+        if not value:
+            raise ValueError("expected at least one value; got an empty list")
+        return value
+    return [value]
+
+
+Text = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | float)]
+Name = Annotated[str, BeforeValidator(_name, json_schema_input_type=str | float)]
+Glob = Annotated[str, BeforeValidator(_glob, json_schema_input_type=str | float)]
+Extension = Annotated[
+    str, BeforeValidator(_extension, json_schema_input_type=Annotated[str, Field(pattern=r"^[./]")])
+]
+Count = Annotated[
+    int, BeforeValidator(_positive, json_schema_input_type=Annotated[int, Field(ge=1)])
+]
+Seed = Annotated[
+    int,
+    BeforeValidator(_seed, json_schema_input_type=Annotated[int, Field(ge=0, lt=2**32)]),
+]
+Boolean = Annotated[bool, BeforeValidator(_boolean, json_schema_input_type=bool)]
+Size = Annotated[int, BeforeValidator(_size, json_schema_input_type=int | str)]
+Number = Annotated[Decimal, BeforeValidator(_number, json_schema_input_type=float)]
+Fraction = Annotated[
+    Decimal,
+    BeforeValidator(_fraction, json_schema_input_type=Annotated[float, Field(gt=0, le=1)]),
+]
+Texts = Annotated[
+    tuple[Text, ...], BeforeValidator(as_list, json_schema_input_type=Text | list[Text])
+]
+Globs = Annotated[
+    tuple[Glob, ...], BeforeValidator(as_list, json_schema_input_type=Glob | list[Glob])
+]
+Extensions = Annotated[
+    tuple[Extension, ...],
+    BeforeValidator(as_list, json_schema_input_type=Extension | list[Extension]),
+]
+Names = Annotated[
+    tuple[Name, ...], BeforeValidator(as_list, json_schema_input_type=Name | list[Name])
+]

@@ -1,0 +1,53 @@
+"""A progress bar over events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bidsplan.events import Action, Decided, Failed, Finished, Progressed
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+    from bidsplan.events import Event
+    from bidsplan.plan import Plan
+
+__all__ = ["draw"]
+
+
+def draw(events: Iterable[Event], plan: Plan, *, enabled: bool) -> Generator[Event, None, None]:
+    """Draw a bar on standard error while events pass.
+
+    Parameters
+    ----------
+    events : iterable of Event
+    plan : Plan
+        Whose total is the bar's.
+    enabled : bool
+        Whether to draw at all.
+
+    Yields
+    ------
+    Event
+        Each of them, unchanged.
+    """
+    if not enabled:
+        yield from events
+        return
+    from tqdm import tqdm  # noqa: PLC0415 - only where there is a bar
+
+    header = plan.header
+    done = 0
+    with tqdm(total=header.bytes, unit="B", unit_scale=True, dynamic_ncols=True) as bar:
+        for event in events:
+            match event:
+                case Progressed(bytes=number):
+                    bar.update(number)
+                case Decided(entry=entry, action=Action.KEEP):
+                    bar.update(entry.size)
+                case Finished() | Failed():
+                    done += 1
+                    bar.set_postfix_str(f"{done:,}/{header.files:,} files", refresh=False)
+                case _:
+                    pass
+            yield event

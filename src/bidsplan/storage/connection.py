@@ -1,0 +1,128 @@
+"""Endpoint, region and credentials of S3, resolved once, as the AWS tools do.
+
+botocore resolves them, so profiles, single sign-on, ``AWS_ENDPOINT_URL_S3`` and ``~/.aws/config`` mean
+here what they mean there. Every transport is then told explicitly, and consults nothing itself.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bidsplan.errors import DeniedError, UsageError
+
+if TYPE_CHECKING:
+    from bidsplan.storage.access import Access
+
+__all__ = ["Connection", "connect"]
+
+_AWS = "amazonaws.com"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Connection:
+    """How requests to S3 are made.
+
+    Parameters
+    ----------
+    endpoint : str
+        URL of the service; buckets are addressed by path, as names with dots need.
+    region : str
+    anonymous : bool
+        Whether requests go unsigned.
+    requester_pays : bool
+    profile : str or None
+        Where credentials come from.
+    jobs : int
+        The most connections to hold open.
+    """
+
+    endpoint: str
+    region: str
+    anonymous: bool
+    requester_pays: bool
+    profile: str | None
+    jobs: int
+
+    @property
+    def is_aws(self) -> bool:
+        """Whether the service is Amazon's own, where a bucket's region decides its endpoint."""
+        return self.endpoint.rstrip("/").endswith(_AWS)
+
+    def credentials(self) -> Any:  # noqa: ANN401 - botocore is untyped
+        """Give the credentials as they are now; temporary ones are refreshed.
+
+        Returns
+        -------
+        botocore.credentials.ReadOnlyCredentials
+
+        Raises
+        ------
+        DeniedError
+            Where there are none.
+        """
+        found = _session(self.profile).get_credentials()
+        if found is None:
+            raise DeniedError(
+                "no AWS credentials were found for signed requests; set AWS_PROFILE or the like, or "
+                "ask anonymously (anonymous: true, --anonymous)"
+            )
+        return found.get_frozen_credentials()
+
+
+@functools.cache
+def _session(profile: str | None) -> Any:  # noqa: ANN401 - botocore is untyped
+    import botocore.session  # noqa: PLC0415 - takes a fifth of a second
+
+    return botocore.session.Session(profile=profile)
+
+
+@functools.lru_cache(maxsize=16)
+def _service(profile: str | None, region: str | None, endpoint: str | None) -> tuple[str, str]:
+    """Resolve endpoint and region as a client of botocore's does."""
+    import botocore.exceptions  # noqa: PLC0415
+    from botocore import UNSIGNED  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415
+
+    try:
+        session = _session(profile)
+        client = session.create_client(
+            "s3",
+            region_name=region or session.get_config_variable("region") or "us-east-1",
+            endpoint_url=endpoint,
+            config=Config(signature_version=UNSIGNED),
+        )
+    except (botocore.exceptions.BotoCoreError, ValueError) as error:
+        raise UsageError(f"the AWS configuration can't be used: {error}") from error
+    return client.meta.endpoint_url, client.meta.region_name
+
+
+def connect(access: Access, *, anonymous: bool) -> Connection:
+    """Resolve how S3 is reached.
+
+    Parameters
+    ----------
+    access : Access
+        What flags say; the environment and the AWS configuration say the rest.
+    anonymous : bool
+        Whether requests go unsigned.
+
+    Returns
+    -------
+    Connection
+
+    Raises
+    ------
+    UsageError
+        Where the configuration can't be used, as when a profile is not there.
+    """
+    endpoint, region = _service(access.profile, access.region, access.endpoint_url)
+    return Connection(
+        endpoint=endpoint.rstrip("/"),
+        region=region,
+        anonymous=anonymous,
+        requester_pays=access.requester_pays,
+        profile=access.profile,
+        jobs=access.jobs,
+    )

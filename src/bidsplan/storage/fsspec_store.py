@@ -1,0 +1,179 @@
+"""Any URL that fsspec reads: local files, memory, and what a flag allows."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bidsplan.errors import (
+    DeniedError,
+    SourceMissingError,
+    StorageError,
+    UnreachableError,
+    UsageError,
+)
+from bidsplan.keys import printable
+from bidsplan.storage.base import Children, Object, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from bidsplan.storage.base import Stream
+
+__all__ = ["FsspecStore", "fsspec_error"]
+
+_CHUNK = 1 << 20
+
+
+def fsspec_error(error: Exception, what: str) -> StorageError:
+    """Make our error of one that a file system raised."""
+    if isinstance(error, StorageError):
+        return error
+    if isinstance(error, FileNotFoundError):
+        return SourceMissingError(f"{what}: there is no such file")
+    if isinstance(error, PermissionError):
+        return DeniedError(f"{what}: access is denied")
+    if isinstance(error, ConnectionError | TimeoutError):
+        return UnreachableError(f"{what}: can't be reached")
+    if type(error).__module__.startswith("aiohttp"):
+        return UnreachableError(f"{what}: can't be reached ({type(error).__name__})")
+    return StorageError(f"{what}: can't be read ({type(error).__name__}: {printable(str(error))})")
+
+
+class FsspecStore(Store):
+    """A directory of any fsspec file system.
+
+    Parameters
+    ----------
+    protocol : str
+    root : str
+        The directory, as the file system names it.
+    url : str
+        The directory's URL, free of credentials.
+    filesystem : AbstractFileSystem, optional
+        Made from the protocol where it is not given.
+    """
+
+    def __init__(self, protocol: str, root: str, url: str, filesystem: Any = None) -> None:  # noqa: ANN401
+        self.url = url
+        self._protocol = protocol
+        self._root = root.rstrip("/") or root
+        # Listings must be those of now, and instances are shared by whoever asks alike.
+        self._fs = filesystem or _filesystem(protocol)
+
+    def _path(self, key: str) -> str:
+        return f"{self._root}/{key}" if self._root else key
+
+    def _what(self, key: str) -> str:
+        return printable(f"{self.url.rstrip('/')}/{key}")
+
+    def children(self, prefix: str = "") -> Children:
+        """See `Store.children`."""
+        path = self._path(prefix).rstrip("/")
+        try:
+            if self._protocol == "file" and not Path(path).exists():
+                return Children((), ())
+            found = self._fs.ls(path, detail=True)
+        except FileNotFoundError:
+            return Children((), ())
+        except Exception as error:
+            raise fsspec_error(error, self._what(prefix)) from error
+        files = [info for info in found if info["type"] != "directory"]
+        directories = [
+            f"{self._key(info['name'])}/" for info in found if info["type"] == "directory"
+        ]
+        return Children(tuple(sorted(self._objects(files))), tuple(sorted(directories)))
+
+    def list(self, prefix: str = "") -> Iterator[Object]:
+        """See `Store.list`."""
+        path = self._path(prefix).rstrip("/")
+        try:
+            found = self._fs.find(path, detail=True) if self._is_there(path) else {}
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            raise fsspec_error(error, self._what(prefix)) from error
+        yield from self._objects(found.values())
+
+    def _is_there(self, path: str) -> bool:
+        # A file of the name that a directory is asked for by is not below it.
+        return self._protocol != "file" or Path(path).is_dir()
+
+    def _key(self, name: str) -> str:
+        plain = name.rstrip("/") if name.endswith("/") else name
+        return plain[len(self._root) :].lstrip("/") if self._root else plain.lstrip("/")
+
+    def _objects(self, found: Iterable[Mapping[str, Any]]) -> Iterator[Object]:
+        for info in found:
+            key = self._key(info["name"])
+            if self._protocol == "file":
+                yield Object(key, self._local_size(info["name"]))
+            elif info.get("size") is None:
+                raise StorageError(
+                    f"{self._what(key)}: its size is not known, so it can't be planned"
+                )
+            else:
+                yield Object(key, int(info["size"]))
+
+    def _local_size(self, name: str) -> int:
+        """Follow links, as DataLad's datasets are made of them, and refuse what is no file."""
+        try:
+            found = Path(name).stat()
+        except OSError as error:
+            raise StorageError(
+                f"{printable(name)}: a link that leads nowhere; get its content first, as by "
+                "'datalad get'"
+            ) from error
+        if not stat.S_ISREG(found.st_mode):
+            raise StorageError(f"{printable(name)}: neither a file nor a directory")
+        return found.st_size
+
+    def stream(
+        self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
+    ) -> Stream:
+        """See `Store.stream`."""
+        what = self._what(key)
+        if etag is not None or version is not None:
+            raise UsageError(f"{what}: {self._protocol!r} knows neither entity tags nor versions")
+        try:
+            file = self._fs.open(self._path(key), "rb")
+            size = self._fs.size(self._path(key))
+            file.seek(start)
+        except Exception as error:
+            raise fsspec_error(error, what) from error
+        return _FileStream(file, what, size, start)
+
+
+def _filesystem(protocol: str) -> Any:  # noqa: ANN401 - fsspec is untyped
+    import fsspec  # noqa: PLC0415 - a tenth of a second
+
+    options: dict[str, Any] = {} if protocol == "file" else {"use_listings_cache": False}
+    try:
+        return fsspec.filesystem(protocol, skip_instance_cache=True, **options)
+    except (ImportError, ValueError) as error:
+        raise UsageError(f"fsspec has no file system {protocol!r} here: {error}") from error
+
+
+class _FileStream:
+    """A file's bytes, counted."""
+
+    def __init__(self, file: Any, what: str, size: int | None, start: int) -> None:  # noqa: ANN401
+        self._file = file
+        self._what = what
+        self._left = None if size is None else size - start
+        self.size = size
+        self.etag: str | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            while chunk := self._file.read(_CHUNK):
+                self._left = None if self._left is None else self._left - len(chunk)
+                yield chunk
+        except Exception as error:
+            raise fsspec_error(error, self._what) from error
+        if self._left:
+            raise UnreachableError(f"{self._what}: it ended {self._left} bytes early")
+
+    def close(self) -> None:
+        self._file.close()

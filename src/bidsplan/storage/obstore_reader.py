@@ -1,0 +1,132 @@
+"""Reading objects through obstore, its errors told apart."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from bidsplan.errors import StorageError, UnreachableError
+from bidsplan.keys import printable
+from bidsplan.storage.s3_client import bare_etag, status_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["open_stream", "storage_error"]
+
+_CHUNK = 1 << 18
+_STATUS = re.compile(r"\b(?:status|status code|HTTP status [a-z ]*\()\D{0,20}([345][0-9]{2})\b")
+
+
+def storage_error(error: Exception, what: str) -> StorageError:
+    """Make our error of one of obstore's.
+
+    Parameters
+    ----------
+    error : Exception
+    what : str
+        What was asked for, as messages name it.
+
+    Returns
+    -------
+    StorageError
+    """
+    from obstore import exceptions  # noqa: PLC0415 - loaded already
+
+    named: list[tuple[type[Exception], int]] = [
+        (exceptions.PreconditionError, 412),
+        (exceptions.NotModifiedError, 412),
+        (exceptions.PermissionDeniedError, 403),
+        (exceptions.UnauthenticatedError, 401),
+        (exceptions.NotFoundError, 404),
+        (FileNotFoundError, 404),
+    ]
+    for kind, status in named:
+        if isinstance(error, kind):
+            return status_error(status, what)
+    match = _STATUS.search(str(error))
+    if match:
+        return status_error(int(match[1]), what)
+    return UnreachableError(f"{what}: the connection broke off")
+
+
+def open_stream(
+    store: Any,  # noqa: ANN401 - any of obstore's stores
+    path: str,
+    what: str,
+    *,
+    etag: str | None,
+    version: str | None,
+    start: int,
+) -> ObstoreStream:
+    """Open an object for reading.
+
+    Parameters
+    ----------
+    store : obstore store
+    path : str
+    what : str
+        The object, as messages name it.
+    etag, version, start
+        As `Store.stream`.
+
+    Returns
+    -------
+    ObstoreStream
+
+    Raises
+    ------
+    StorageError
+    """
+    import obstore  # noqa: PLC0415 - loaded with the store
+
+    options: dict[str, Any] = {}
+    if etag is not None:
+        options["if_match"] = f'"{etag}"'
+    if version is not None:
+        options["version"] = version
+    if start:
+        options["range"] = {"offset": start}
+    try:
+        result = obstore.get(store, path, options=options)
+    except (obstore.exceptions.BaseError, OSError, ValueError) as error:
+        raise storage_error(error, printable(what)) from error
+    return ObstoreStream(result, printable(what), start)
+
+
+class ObstoreStream:
+    """An object's bytes, counted: obstore passes a short body on without a word.
+
+    Parameters
+    ----------
+    result : obstore.GetResult
+    what : str
+    start : int
+        The first byte that was asked for.
+    """
+
+    def __init__(self, result: Any, what: str, start: int) -> None:  # noqa: ANN401
+        self._result = result
+        self._what = what
+        first, last = result.range
+        self._left = last - first
+        if first != start:
+            raise StorageError(f"{what}: byte {start} was asked for, and byte {first} came")
+        self.size: int | None = result.meta["size"]
+        self.etag = bare_etag(result.meta["e_tag"])
+
+    def __iter__(self) -> Iterator[bytes]:
+        import obstore  # noqa: PLC0415 - loaded with the store
+
+        try:
+            for chunk in self._result.stream(min_chunk_size=_CHUNK):
+                self._left -= len(chunk)
+                yield bytes(chunk)
+        except (obstore.exceptions.BaseError, OSError, ValueError) as error:
+            raise storage_error(error, self._what) from error
+        if self._left:
+            raise UnreachableError(f"{self._what}: the answer ended {self._left} bytes early")
+
+    def close(self) -> None:
+        """Drop the answer, and its connection with it."""
+        self._result = None

@@ -1,0 +1,165 @@
+"""S3: listings by plain requests, objects by obstore."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import TYPE_CHECKING, Any
+
+from bidsplan.errors import UnreachableError
+from bidsplan.storage.base import Children, Object, Store
+from bidsplan.storage.obstore_reader import open_stream
+from bidsplan.storage.s3_client import CHUNK, S3Client, bare_etag, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from xml.etree.ElementTree import Element
+
+    from bidsplan.storage.base import Stream
+    from bidsplan.storage.connection import Connection
+
+__all__ = ["S3Store"]
+
+# What obstore refuses or renames: empty, '.' and '..' segments, a slash at either end, and control
+# characters.
+_INEXPRESSIBLE = re.compile(r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]")
+
+
+class S3Store(Store):
+    """A prefix of an S3 bucket.
+
+    Parameters
+    ----------
+    bucket : str
+    path : str
+        Without slashes at its ends.
+    connection : Connection
+    """
+
+    def __init__(self, bucket: str, path: str, connection: Connection) -> None:
+        self.url = f"s3://{bucket}/{path}".rstrip("/")
+        self.endpoint = connection.endpoint
+        self._prefix = f"{path}/" if path else ""
+        self._client = S3Client(connection, bucket)
+
+    def children(self, prefix: str = "") -> Children:
+        """See `Store.children`."""
+        objects: list[Object] = []
+        directories: list[str] = []
+        for page in self._client.pages(self._prefix + prefix, delimiter="/"):
+            objects += self._objects(page)
+            encoded = page.findtext("EncodingType") == "url"
+            directories += [
+                text_of(common, "Prefix", encoded=encoded)[len(self._prefix) :]
+                for common in page.iter("CommonPrefixes")
+            ]
+        return Children(tuple(sorted(objects)), tuple(sorted(directories)))
+
+    def list(self, prefix: str = "") -> Iterator[Object]:
+        """See `Store.list`."""
+        for page in self._client.pages(self._prefix + prefix):
+            yield from self._objects(page)
+
+    def _objects(self, page: Element) -> Iterator[Object]:
+        encoded = page.findtext("EncodingType") == "url"
+        skip = len(self._prefix)
+        for item in page.iter("Contents"):
+            key = text_of(item, "Key", encoded=encoded)
+            # A marker of the root itself has no name below it.
+            if len(key) > skip:
+                size = int(item.findtext("Size") or 0)
+                yield Object(key[skip:], size, bare_etag(item.findtext("ETag")))
+
+    def stream(
+        self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
+    ) -> Stream:
+        """See `Store.stream`."""
+        name = self._prefix + key
+        if _INEXPRESSIBLE.search(name):
+            return self._plain_stream(name, etag, version, start)
+        what = f"s3://{self._client.bucket}/{name}"
+        return open_stream(self._obstore, name, what, etag=etag, version=version, start=start)
+
+    def etag_is_md5(self, key: str) -> bool:
+        """See `Store.etag_is_md5`."""
+        headers = self._client.head(self._prefix + key)
+        return headers.get(
+            "x-amz-server-side-encryption", "AES256"
+        ) == "AES256" and not headers.get("x-amz-server-side-encryption-customer-algorithm")
+
+    def _plain_stream(self, name: str, etag: str | None, version: str | None, start: int) -> Stream:
+        headers = {"If-Match": f'"{etag}"'} if etag else {}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        return _PlainStream(self._client.get(name, headers, version), start)
+
+    @functools.cached_property
+    def _obstore(self) -> Any:  # noqa: ANN401 - obstore's store
+        from obstore.store import S3Store as Obstore  # noqa: PLC0415 - only to read objects
+
+        connection = self._client.locate()
+        options: dict[str, Any] = {
+            "bucket": self._client.bucket,
+            # This name beats AWS_ENDPOINT_URL_S3 in the environment, which 'endpoint' does not.
+            "aws_endpoint_url_s3": connection.endpoint,
+            "region": connection.region,
+            "skip_signature": connection.anonymous,
+            "virtual_hosted_style_request": False,
+            "request_payer": connection.requester_pays,
+        }
+        if not connection.anonymous:
+            options["credential_provider"] = functools.partial(_obstore_credentials, connection)
+        return Obstore(
+            **options,
+            client_options={
+                "allow_http": connection.endpoint.startswith("http://"),
+                "connect_timeout": "5s",
+                "timeout": "24h",
+                "read_timeout": "60s",
+                "pool_max_idle_per_host": connection.jobs,
+            },
+            # One owner of retries: the caller, who can then slow down when asked to.
+            retry_config={"max_retries": 0},
+        )
+
+
+def _obstore_credentials(connection: Connection) -> dict[str, Any]:
+    """Hand botocore's credentials over, to be asked for again before they could expire."""
+    from datetime import UTC, datetime, timedelta  # noqa: PLC0415 - only for signed requests
+
+    found = connection.credentials()
+    expires = datetime.now(UTC) + timedelta(minutes=10) if found.token else None
+    return {
+        "access_key_id": found.access_key,
+        "secret_access_key": found.secret_key,
+        "token": found.token,
+        "expires_at": expires,
+    }
+
+
+class _PlainStream:
+    """The body of a plain request."""
+
+    def __init__(self, answer: Any, start: int) -> None:  # noqa: ANN401 - urllib3's answer
+        self._answer = answer
+        length = answer.headers.get("Content-Length")
+        self._left = int(length) if length is not None else None
+        self.size = None if self._left is None else self._left + start
+        self.etag = bare_etag(answer.headers.get("ETag"))
+
+    def __iter__(self) -> Iterator[bytes]:
+        import urllib3.exceptions  # noqa: PLC0415 - loaded already
+
+        left = self._left
+        try:
+            for chunk in self._answer.stream(CHUNK, decode_content=False):
+                left = None if left is None else left - len(chunk)
+                yield chunk
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise UnreachableError("the connection broke off") from error
+        if left:
+            raise UnreachableError(f"the answer ended {left} bytes early")
+
+    def close(self) -> None:
+        self._answer.close()
+        self._answer.release_conn()

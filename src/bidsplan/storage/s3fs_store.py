@@ -1,0 +1,185 @@
+"""S3 through s3fs, with the guarantees that its own transfers do not give."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bidsplan.errors import StorageError, UnreachableError
+from bidsplan.keys import printable
+from bidsplan.storage.base import Children, Object, Store
+from bidsplan.storage.fsspec_store import fsspec_error
+from bidsplan.storage.retrying import retrying
+from bidsplan.storage.s3_client import CHUNK, CONNECT_SECONDS, S3Client, bare_etag, status_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bidsplan.storage.base import Stream
+    from bidsplan.storage.connection import Connection
+
+__all__ = ["S3fsStore"]
+
+
+class S3fsStore(Store):
+    """A prefix of an S3 bucket, listed and read on s3fs's own client.
+
+    Objects are read by ranged, conditional requests whose bytes are counted; s3fs's ``get`` and
+    ``cat`` may splice two versions of an object, or stop short, without a word.
+
+    Parameters
+    ----------
+    bucket : str
+    path : str
+        Without slashes at its ends.
+    connection : Connection
+    """
+
+    def __init__(self, bucket: str, path: str, connection: Connection) -> None:
+        connection = S3Client(connection, bucket).locate()
+        self.url = f"s3://{bucket}/{path}".rstrip("/")
+        self.endpoint = connection.endpoint
+        self._bucket = bucket
+        self._prefix = f"{path}/" if path else ""
+        self._connection = connection
+        self._fs = _filesystem(connection)
+
+    def children(self, prefix: str = "") -> Children:
+        """See `Store.children`."""
+        objects: list[Object] = []
+        directories: list[str] = []
+        for page in self._pages(prefix, Delimiter="/"):
+            objects += self._objects(page)
+            skip = len(self._prefix)
+            directories += [found["Prefix"][skip:] for found in page.get("CommonPrefixes", ())]
+        return Children(tuple(sorted(objects)), tuple(sorted(directories)))
+
+    def list(self, prefix: str = "") -> Iterator[Object]:
+        """See `Store.list`."""
+        for page in self._pages(prefix):
+            yield from self._objects(page)
+
+    def _pages(self, prefix: str, **more: str) -> Iterator[Mapping[str, Any]]:
+        what = f"listing s3://{self._bucket}/{printable(self._prefix + prefix)}"
+        asked = {"Bucket": self._bucket, "Prefix": self._prefix + prefix, **more}
+        while True:
+            page = retrying()(self._call, what, "list_objects_v2", **asked)
+            yield page
+            if not page.get("IsTruncated") or not page.get("NextContinuationToken"):
+                return
+            asked["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _objects(self, page: Mapping[str, Any]) -> Iterator[Object]:
+        skip = len(self._prefix)
+        for item in page.get("Contents", ()):
+            if len(item["Key"]) > skip:
+                yield Object(item["Key"][skip:], int(item["Size"]), bare_etag(item.get("ETag")))
+
+    def stream(
+        self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
+    ) -> Stream:
+        """See `Store.stream`."""
+        name = self._prefix + key
+        what = f"s3://{self._bucket}/{printable(name)}"
+        asked: dict[str, Any] = {"Bucket": self._bucket, "Key": name}
+        if etag is not None:
+            asked["IfMatch"] = f'"{etag}"'
+        if version is not None:
+            asked["VersionId"] = version
+        if start:
+            asked["Range"] = f"bytes={start}-"
+        return _Body(self._fs, self._call(what, "get_object", **asked), what, start)
+
+    def etag_is_md5(self, key: str) -> bool:
+        """See `Store.etag_is_md5`."""
+        name = self._prefix + key
+        found = self._call(
+            f"s3://{self._bucket}/{name}", "head_object", Bucket=self._bucket, Key=name
+        )
+        plain = found.get("ServerSideEncryption", "AES256") == "AES256"
+        return plain and "SSECustomerAlgorithm" not in found
+
+    def _call(self, what: str, method: str, **asked: Any) -> Any:  # noqa: ANN401 - botocore's answers
+        from fsspec.asyn import sync  # noqa: PLC0415 - loaded with s3fs
+
+        if self._connection.requester_pays:
+            asked["RequestPayer"] = "requester"
+
+        async def call() -> Any:  # noqa: ANN401
+            client = await self._fs.set_session()
+            return await getattr(client, method)(**asked)
+
+        try:
+            return sync(self._fs.loop, call)
+        except Exception as error:
+            raise _s3_error(error, what, self._connection.endpoint) from error
+
+
+def _s3_error(error: Exception, what: str, endpoint: str) -> StorageError:
+    """Make our error of one of botocore's, which s3fs may have wrapped."""
+    from botocore import exceptions  # noqa: PLC0415 - loaded with s3fs
+
+    found = error if hasattr(error, "response") else error.__cause__
+    answer = getattr(found, "response", None)
+    if isinstance(answer, dict):
+        meta = answer.get("ResponseMetadata", {})
+        code = str(answer.get("Error", {}).get("Code", ""))
+        status = meta.get("HTTPStatusCode") or 0
+        headers = {key.title(): text for key, text in meta.get("HTTPHeaders", {}).items()}
+        return status_error(int(status), what, code, headers)
+    if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
+        return UnreachableError(f"{what}: {endpoint} can't be reached; check the endpoint")
+    return fsspec_error(error, what)
+
+
+def _filesystem(connection: Connection) -> Any:  # noqa: ANN401 - s3fs is untyped
+    import s3fs  # noqa: PLC0415 - half a second
+
+    secrets: dict[str, Any] = {"anon": True}
+    if not connection.anonymous:
+        found = connection.credentials()
+        secrets = {"key": found.access_key, "secret": found.secret_key, "token": found.token}
+    return s3fs.S3FileSystem(
+        **secrets,
+        endpoint_url=connection.endpoint,
+        client_kwargs={"region_name": connection.region},
+        config_kwargs={
+            "max_pool_connections": connection.jobs,
+            "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": 60,
+            "retries": {"max_attempts": 0},
+            "s3": {"addressing_style": "path"},
+        },
+        use_listings_cache=False,
+        skip_instance_cache=True,
+    )
+
+
+class _Body:
+    """The body of a ``get_object``, counted."""
+
+    def __init__(self, fs: Any, answer: Any, what: str, start: int) -> None:  # noqa: ANN401
+        self._fs = fs
+        self._body = answer["Body"]
+        self._what = what
+        self._left = int(answer["ContentLength"])
+        self.size: int | None = self._left + start
+        self.etag = bare_etag(answer.get("ETag"))
+
+    def __iter__(self) -> Iterator[bytes]:
+        from fsspec.asyn import sync  # noqa: PLC0415 - loaded with s3fs
+
+        while True:
+            try:
+                chunk = sync(self._fs.loop, self._body.read, CHUNK)
+            except Exception as error:
+                raise UnreachableError(f"{self._what}: the connection broke off") from error
+            if not chunk:
+                break
+            self._left -= len(chunk)
+            yield chunk
+        if self._left:
+            raise UnreachableError(f"{self._what}: the answer ended {self._left} bytes early")
+
+    def close(self) -> None:
+        # aiohttp closes a response on its own loop.
+        self._fs.loop.call_soon_threadsafe(self._body.close)

@@ -1,0 +1,104 @@
+"""What the documents show is true: examples load, and tables agree with the code."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bidsplan import errors
+from bidsplan.events import Proof
+from bidsplan.files import load_manifest
+from bidsplan.plan import Entry, Header
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def text(name):
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def section(name, heading):
+    """Give what stands below a heading, up to the next one."""
+    return re.split(r"^#", text(name).partition(f"# {heading}\n")[2], maxsplit=1, flags=re.M)[0]
+
+
+def first_column(markdown):
+    """Give the names in the first column of a page's tables, a list for each row."""
+    return [re.findall(r"`([^`]+)`", cell) for cell in re.findall(r"^\| (`.*?) \|", markdown, re.M)]
+
+
+def names(markdown):
+    return [name for row in first_column(markdown) for name in row]
+
+
+def examples():
+    """Find the whole manifests that the documents show."""
+    for page in sorted([*DOCS.glob("*.md"), ROOT / "README.md"]):
+        blocks = re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+        for number, block in enumerate(blocks):
+            if "manifest_version" in block:
+                yield pytest.param(block, id=f"{page.stem}-{number}")
+
+
+@pytest.mark.parametrize("example", examples())
+def test_an_example_loads_without_a_warning(example, tmp_path):
+    path = tmp_path / "manifest.yaml"
+    path.write_text(example, encoding="utf-8")
+    assert load_manifest(path).warnings == ()
+
+
+def test_the_manual_has_examples():
+    assert len([example for example in examples() if example.id.startswith("manifest-")]) >= 4
+
+
+def requirement_names(requirements):
+    return [re.match(r"[A-Za-z0-9._-]+", requirement)[0] for requirement in requirements]
+
+
+def test_every_dependency_has_its_line():
+    assert names(section("dependencies.md", "At run time")) == requirement_names(
+        PROJECT["project"]["dependencies"]
+    )
+
+
+@pytest.mark.parametrize("extra", PROJECT["project"]["optional-dependencies"])
+def test_every_dependency_of_an_extra_has_its_line(extra):
+    assert names(section("dependencies.md", f"Extra `{extra}`")) == requirement_names(
+        PROJECT["project"]["optional-dependencies"][extra]
+    )
+
+
+def test_the_floors_are_those_that_are_checked():
+    contract = PROJECT["tool"]["importlinter"]["contracts"][0]
+    assert contract["type"] == "layers"
+    assert first_column(section("architecture.md", "Floors")) == [
+        layer.split(" | ") for layer in contract["layers"]
+    ]
+
+
+def test_the_plan_page_names_every_field():
+    fields = {field.name for model in (Header, Entry) for field in msgspec.structs.fields(model)}
+    assert set(names(section("plan.md", "Format"))) == fields
+
+
+def test_the_proofs_are_listed_strongest_first():
+    assert names(section("materialising.md", "How a file is proved")) == list(Proof)
+
+
+def test_the_exit_codes_page_names_real_failures():
+    codes = {getattr(errors, name).code for name in errors.__all__ if name.endswith("Error")}
+    listed = names(section("materialising.md", "Exit codes"))
+    assert listed
+    assert set(listed) <= codes
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in DOCS.glob("*.md"):
+        for target in re.findall(r"\]\(([^)#:]+)[^):]*\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).is_file(), f"{page.name}: {target}"
