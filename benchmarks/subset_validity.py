@@ -39,6 +39,7 @@ class Result:
 
     @property
     def passed(self) -> bool:
+        """Whether the subset is as valid as the whole."""
         return not self.new and self.failed is None
 
 

@@ -6,12 +6,12 @@ import functools
 from collections import Counter
 
 import pytest
-from corpora import FOLDER, needs_corpora
-from stores import Listings, corpus
 
 from bidsplan.compile import compile_manifest
 from bidsplan.errors import SelectionError
 from bidsplan.manifest import Manifest
+from corpora import FOLDER, needs_corpora
+from stores import Listings, corpus
 
 pytestmark = needs_corpora
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from stores import Listings
 
 from bidsplan.compile import compile_manifest
 from bidsplan.errors import BidsplanError
 from bidsplan.files import load_manifest
+from stores import Listings
 
 CASES = sorted((Path(__file__).parent / "golden").glob("*.yaml"))
 URL = "s3://bucket/study"
@@ -46,7 +46,7 @@ def compile_case(path, tmp_path, seed=None):
     for name, text in (case.get("files") or {}).items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     loaded = load_manifest(write_manifest(tmp_path, case["manifest"]))
-    roots = {root: (listing, contents) for root in [URL]}
+    roots = {URL: (listing, contents)}
     for root, lines in (case.get("elsewhere") or {}).items():
         roots[root] = ({line.strip(): (1, None) for line in lines.strip().splitlines()}, {})
     try:

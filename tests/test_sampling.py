@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-import numpy
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +32,7 @@ def test_rank_order_ignores_the_order_of_its_input(units, seed):
 @given(labels, seeds)
 def test_shuffle_is_what_numpy_shuffles_of_the_sorted_prefixed_labels(units, seed):
     expected = sorted(f"sub-{unit}" for unit in units)
-    numpy.random.RandomState(seed).shuffle(expected)
+    np.random.RandomState(seed).shuffle(expected)
     assert [f"sub-{unit}" for unit in shuffle_order(units, seed)] == expected
 
 

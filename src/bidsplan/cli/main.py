@@ -56,11 +56,10 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         from bidsplan.selection.findings import suggestion  # noqa: PLC0415 - only for a mistake
 
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            error.message += f" {(suggestion(args[0], _COMMANDS) or '').capitalize()}"
-            raise
+        if args and args[0] not in _COMMANDS:
+            hint = suggestion(args[0], _COMMANDS)
+            raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -117,7 +117,7 @@ def _by_line(problem: Problem) -> tuple[int, str]:
 def _validate(
     document: Document, protocols: frozenset[str]
 ) -> tuple[Manifest | None, list[Problem]]:
-    """Make the model, or say why there is none; a broken document is validated as far as it goes."""
+    """Make the model, or say why there is none; what can be read of a broken document counts."""
     if not isinstance(document.data, dict):
         if document.problems:
             return None, []

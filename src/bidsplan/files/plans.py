@@ -80,7 +80,7 @@ def read_plan(path: str | PathLike[str]) -> Plan:
 def _unpacked(file: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
     if suffix == ".jsonl.gz":
         with gzip.GzipFile(fileobj=file) as stream:
-            yield io.BufferedReader(stream)  # type: ignore[arg-type] # typeshed's GzipFile is no RawIOBase
+            yield io.BufferedReader(stream)
     elif suffix == ".jsonl.zst":
         import zstandard  # noqa: PLC0415 - only for plans that are packed so
 

@@ -1,8 +1,8 @@
 """A strict YAML reader for files that strangers may have written.
 
-All scalars stay text. Whatever could make a document mean more than it shows, or take longer to read
-than its size, is refused: anchors, aliases, tags, merge keys, duplicate keys, deep nesting. Reading
-works on the parser's events, so nothing is built that a later check would have to undo.
+All scalars stay text. Whatever could make a document mean more than it shows, or take longer to
+read than its size, is refused: anchors, aliases, tags, merge keys, duplicate keys, deep nesting.
+Reading works on the parser's events, so nothing is built that a later check would have to undo.
 """
 
 from __future__ import annotations

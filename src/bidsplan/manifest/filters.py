@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from bidsplan.manifest.base import Model, mapping
-from bidsplan.manifest.urls import Url
+from bidsplan.manifest.urls import Url  # noqa: TC001 - pydantic reads it
 from bidsplan.manifest.values import Boolean, Extensions, Globs, Names, Text, Texts, as_list
 
 __all__ = ["DatasetFiles", "Derivative", "EntityRule", "Filter", "Filters", "Layout"]

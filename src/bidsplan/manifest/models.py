@@ -13,7 +13,7 @@ from bidsplan.entities import bare_label
 from bidsplan.manifest.base import Model, mapping
 from bidsplan.manifest.filters import DatasetFiles, Derivative, Filter, Filters, Layout
 from bidsplan.manifest.subjects import Subjects
-from bidsplan.manifest.urls import Url
+from bidsplan.manifest.urls import Url  # noqa: TC001 - pydantic reads it
 from bidsplan.manifest.values import (
     Boolean,
     Count,

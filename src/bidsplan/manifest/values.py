@@ -59,7 +59,7 @@ def _integer(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, str) and _INTEGER.fullmatch(value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"expected a whole number; got {_shown(value)}")
+        raise ValueError(f"expected a whole number; got {_shown(value)}")  # noqa: TRY004
     if not 0 <= value < 2**63:
         raise ValueError("expected a whole number from 0 to 2**63 - 1")
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from bidsplan.errors import Problem
@@ -118,9 +119,7 @@ def draw(
     drawn: list[str] = []
     problems: list[Problem] = []
     for site, group in sorted(groups.items()):
-        count = (
-            sample.count if sample.count is not None else share(sample.fraction or 0, len(group))
-        )
+        count = sample.count or share(sample.fraction or Decimal(0), len(group))
         if count > len(group):
             where = f" at {site}" if site else ""
             problems.append(

@@ -1,7 +1,8 @@
 """Endpoint, region and credentials of S3, resolved once, as the AWS tools do.
 
-botocore resolves them, so profiles, single sign-on, ``AWS_ENDPOINT_URL_S3`` and ``~/.aws/config`` mean
-here what they mean there. Every transport is then told explicitly, and consults nothing itself.
+botocore resolves them, so profiles, single sign-on, ``AWS_ENDPOINT_URL_S3`` and ``~/.aws/config``
+mean here what they mean there. Every transport is then told explicitly, and consults nothing
+itself.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ class Connection:
         found = _session(self.profile).get_credentials()
         if found is None:
             raise DeniedError(
-                "no AWS credentials were found for signed requests; set AWS_PROFILE or the like, or "
-                "ask anonymously (anonymous: true, --anonymous)"
+                "no AWS credentials were found for signed requests; set AWS_PROFILE or the like, "
+                "or ask anonymously (anonymous: true, --anonymous)"
             )
         return found.get_frozen_credentials()
 

@@ -58,9 +58,10 @@ class FsspecStore(Store):
     def __init__(self, protocol: str, root: str, url: str, filesystem: Any = None) -> None:  # noqa: ANN401
         self.url = url
         self._protocol = protocol
-        self._root = root.rstrip("/") or root
         # Listings must be those of now, and instances are shared by whoever asks alike.
         self._fs = filesystem or _filesystem(protocol)
+        # As its listings will name it.
+        self._root: str = self._fs._strip_protocol(root).rstrip("/")  # noqa: SLF001 - fsspec's own way
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}" if self._root else key
@@ -94,10 +95,13 @@ class FsspecStore(Store):
             return
         except Exception as error:
             raise fsspec_error(error, self._what(prefix)) from error
-        yield from self._objects(found.values())
+        # A file whose name is that of the directory that was asked for is not below it.
+        below = self._path(prefix)
+        yield from self._objects(
+            info for name, info in found.items() if name.startswith(below) or not prefix
+        )
 
     def _is_there(self, path: str) -> bool:
-        # A file of the name that a directory is asked for by is not below it.
         return self._protocol != "file" or Path(path).is_dir()
 
     def _key(self, name: str) -> str:
@@ -106,15 +110,22 @@ class FsspecStore(Store):
 
     def _objects(self, found: Iterable[Mapping[str, Any]]) -> Iterator[Object]:
         for info in found:
-            key = self._key(info["name"])
+            name = info["name"]
             if self._protocol == "file":
-                yield Object(key, self._local_size(info["name"]))
-            elif info.get("size") is None:
-                raise StorageError(
-                    f"{self._what(key)}: its size is not known, so it can't be planned"
-                )
+                yield Object(self._key(name), self._local_size(name))
             else:
-                yield Object(key, int(info["size"]))
+                size = info.get("size")
+                yield Object(self._key(name), self._asked_size(name) if size is None else int(size))
+
+    def _asked_size(self, name: str) -> int:
+        """Ask for a size that the listing does not tell, as those of web servers do not."""
+        try:
+            size = self._fs.size(name)
+        except Exception as error:
+            raise fsspec_error(error, self._what(self._key(name))) from error
+        if size is None:
+            raise StorageError(f"{self._what(self._key(name))}: its size is not to be had")
+        return int(size)
 
     def _local_size(self, name: str) -> int:
         """Follow links, as DataLad's datasets are made of them, and refuse what is no file."""

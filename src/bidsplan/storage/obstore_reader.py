@@ -12,6 +12,8 @@ from bidsplan.storage.s3_client import bare_etag, status_error
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from obstore import GetOptions
+
 __all__ = ["open_stream", "storage_error"]
 
 _CHUNK = 1 << 18
@@ -80,7 +82,7 @@ def open_stream(
     """
     import obstore  # noqa: PLC0415 - loaded with the store
 
-    options: dict[str, Any] = {}
+    options: GetOptions = {}
     if etag is not None:
         options["if_match"] = f'"{etag}"'
     if version is not None:

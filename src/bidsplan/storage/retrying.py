@@ -24,7 +24,8 @@ def retrying() -> Retrying:
     -------
     tenacity.Retrying
         Tries again what was unreachable, twice, and what was throttled, seven times, with
-        exponential waits and jitter, or as long as the storage asks for; then raises the last error.
+        exponential waits and jitter, or as long as the storage asks for; then raises the last
+        error.
     """
     import tenacity  # noqa: PLC0415 - brings asyncio along
 

@@ -109,18 +109,15 @@ class S3Store(Store):
         }
         if not connection.anonymous:
             options["credential_provider"] = functools.partial(_obstore_credentials, connection)
-        return Obstore(
-            **options,
-            client_options={
-                "allow_http": connection.endpoint.startswith("http://"),
-                "connect_timeout": "5s",
-                "timeout": "24h",
-                "read_timeout": "60s",
-                "pool_max_idle_per_host": connection.jobs,
-            },
-            # One owner of retries: the caller, who can then slow down when asked to.
-            retry_config={"max_retries": 0},
-        )
+        client: Any = {
+            "allow_http": connection.endpoint.startswith("http://"),
+            "connect_timeout": "5s",
+            "timeout": "24h",
+            "read_timeout": "60s",
+            "pool_max_idle_per_host": str(connection.jobs),
+        }
+        # One owner of retries: the caller, who can then slow down when asked to.
+        return Obstore(**options, client_options=client, retry_config={"max_retries": 0})
 
 
 def _obstore_credentials(connection: Connection) -> dict[str, Any]:

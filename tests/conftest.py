@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from servers import Bucket, Proxy, moto_server, rclone_server
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch, tmp_path):
+    """Start from an environment that says nothing, wherever the tests run."""
+    for name in list(os.environ):
+        ours = name.startswith(("AWS_", "FSSPEC_", "BIDSPLAN_"))
+        if (ours or name.lower().endswith("_proxy")) and name != "BIDSPLAN_CORPORA":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory):
+    server = moto_server(tmp_path_factory.mktemp("moto"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def rclone(tmp_path_factory):
+    root = tmp_path_factory.mktemp("rclone-root")
+    server = rclone_server(tmp_path_factory.mktemp("rclone"), root)
+    server.root = root
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def bucket(moto):
+    """Give a bucket that no other test knows."""
+    return Bucket(moto.url, f"bucket{os.getpid()}-{next(_numbers)}")
+
+
+@pytest.fixture
+def proxy(moto):
+    server = Proxy(moto.url)
+    yield server
+    server.stop()

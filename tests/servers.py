@@ -1,0 +1,217 @@
+"""Real servers on the loopback: moto_server, rclone, and a proxy that counts and breaks requests."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import quote
+
+HOST = "127.0.0.1"
+_DEADLINE = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(port: int) -> None:
+    """Wait until something listens; a deadline, and no sleep for luck."""
+    end = time.monotonic() + _DEADLINE
+    while True:
+        try:
+            socket.create_connection((HOST, port), timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
+class Process:
+    """A server in a process of its own."""
+
+    def __init__(self, command, port, log: Path) -> None:
+        self.url = f"http://{HOST}:{port}"
+        with log.open("wb") as file:
+            self._process = subprocess.Popen(command, stdout=file, stderr=file)
+        wait_for(port)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+
+def moto_server(folder: Path) -> Process:
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)]
+    return Process(command, port, folder / "moto.log")
+
+
+def rclone_server(folder: Path, root: Path) -> Process:
+    port = free_port()
+    rclone = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}")
+    command = [rclone, "serve", "s3", "--addr", f"{HOST}:{port}", "--no-checksum", str(root)]
+    command += ["--dir-cache-time", "24h", "--poll-interval", "0"]
+    return Process(command, port, folder / "rclone.log")
+
+
+class Bucket:
+    """Fills a bucket by plain requests, so that no client of ours is part of its own test."""
+
+    def __init__(self, endpoint: str, name: str) -> None:
+        self.endpoint, self.name = endpoint, name
+        self._send("PUT", "")
+
+    def _send(self, method, path, data=None):
+        url = f"{self.endpoint}/{self.name}{path}"
+        request = urllib.request.Request(url, data=data, method=method)
+        # moto checks no signature, and looks whether there is one.
+        key = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request"
+        request.add_header("Authorization", f"{key}, SignedHeaders=host, Signature=0")
+        request.add_header("Content-Type", "application/octet-stream")
+        request.add_header("x-amz-acl", "public-read")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.headers
+
+    def put(self, key: str, data: bytes):
+        return self._send("PUT", f"/{quote(key, safe='/')}", data)
+
+    def delete(self, key: str) -> None:
+        self._send("DELETE", f"/{quote(key, safe='/')}")
+
+    def fill(self, files) -> None:
+        for key, data in files.items():
+            self.put(key, data)
+
+    def versioned(self) -> None:
+        body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+        self._send("PUT", "?versioning", body)
+
+
+@dataclass
+class Rule:
+    """What the proxy does to requests.
+
+    Parameters
+    ----------
+    do : str
+        ``status`` answers by itself; ``cut`` breaks the body off; ``short`` says that the cut body
+        is all; ``flip`` changes its last byte; ``call`` calls `hook` before the request goes on,
+        and ``call-mid`` when half of the body has gone.
+    match : str
+        What the request's path must hold.
+    times : int
+        How many requests it is for.
+    """
+
+    do: str
+    match: str = ""
+    times: int = 1_000_000
+    status: int = 503
+    headers: dict = field(default_factory=dict)
+    hook: object = None
+    method: str = "GET"
+
+
+class Proxy:
+    """Stands before a server, counts requests and breaks some of them."""
+
+    def __init__(self, upstream: str) -> None:
+        self.requests: list[tuple[str, str]] = []
+        self.rules: list[Rule] = []
+        self._upstream = upstream.removeprefix("http://")
+        self._lock = threading.Lock()
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                proxy.handle(self)
+
+            do_HEAD = do_PUT = do_DELETE = do_POST = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        self._server = ThreadingHTTPServer((HOST, 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://{HOST}:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _rule(self, method: str, path: str) -> Rule | None:
+        with self._lock:
+            self.requests.append((method, path))
+            for rule in self.rules:
+                if rule.times and rule.method == method and rule.match in path:
+                    rule.times -= 1
+                    return rule
+        return None
+
+    def handle(self, handler) -> None:
+        rule = self._rule(handler.command, handler.path)
+        length = int(handler.headers.get("Content-Length") or 0)
+        body = handler.rfile.read(length) if length else None
+        if rule and rule.do == "status":
+            self._answer(handler, rule.status, rule.headers, b"")
+            return
+        if rule and rule.do == "call":
+            rule.hook()
+        connection = http.client.HTTPConnection(self._upstream, timeout=60)
+        connection.request(handler.command, handler.path, body, dict(handler.headers))
+        answer = connection.getresponse()
+        data = answer.read()
+        headers = {k: v for k, v in answer.getheaders() if k.lower() not in _HOP}
+        connection.close()
+        broken = rule and 200 <= answer.status < 300
+        self._answer(handler, answer.status, headers, data, rule if broken else None)
+
+    def _answer(self, handler, status, headers, data, rule=None) -> None:
+        half = len(data) // 2
+        if rule and rule.do == "short":
+            data = data[:half]
+        if rule and rule.do == "flip" and data:
+            data = data[:-1] + bytes([data[-1] ^ 1])
+        handler.send_response(status)
+        length = headers.get("Content-Length") if handler.command == "HEAD" else None
+        for name, value in headers.items():
+            if name.lower() != "content-length":
+                handler.send_header(name, value)
+        handler.send_header("Content-Length", length or str(len(data)))
+        handler.end_headers()
+        if handler.command == "HEAD":
+            return
+        if rule and rule.do in {"cut", "call-mid"}:
+            handler.wfile.write(data[:half])
+            handler.wfile.flush()
+            if rule.do == "cut":
+                handler.connection.shutdown(socket.SHUT_RDWR)
+                handler.close_connection = True
+                return
+            rule.hook()
+            handler.connection.shutdown(socket.SHUT_RDWR)
+            handler.close_connection = True
+            return
+        handler.wfile.write(data)
+
+
+_HOP = frozenset({"connection", "transfer-encoding", "keep-alive", "server", "date"})
