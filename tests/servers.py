@@ -1,4 +1,4 @@
-"""Real servers on the loopback: moto_server, rclone, and a proxy that counts and breaks requests."""
+"""Real servers on the loopback: moto_server, rclone, and a proxy that counts and breaks."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class ListingStore(Store):
                 objects.append(item)
         return Children(tuple(sorted(objects)), tuple(sorted(directories)))
 
-    def stream(self, key, *, etag=None, version=None, start=0):  # noqa: ARG002
+    def stream(self, key, *, etag=None, version=None, start=0):
         if not any(item.key == key for item in self._objects):
             raise SourceMissingError(f"{self.url}: no object {key!r}")
         # A listing comes with the contents of some of its files; the others read as empty.
@@ -86,7 +86,7 @@ class Listings:
         self._roots = roots
         self._order = None if seed is None else random.Random(seed)
 
-    def __call__(self, url, *, access, anonymous, base):  # noqa: ARG002
+    def __call__(self, url, *, access, anonymous, base):
         for root, (listing, contents) in self._roots.items():
             if url == root or url.startswith(f"{root}/"):
                 prefix = url[len(root) + 1 :] + "/" if url != root else ""

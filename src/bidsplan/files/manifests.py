@@ -105,29 +105,33 @@ def load_manifest(
     manifest, invalid = _validate(document, frozenset(allow_protocols))
     problems += [_located(problem, document, path) for problem in invalid]
     if problems or manifest is None:
-        raise ManifestError(problems=sorted(set(problems), key=_by_line))
+        raise ManifestError(problems=_first_of_each_place(problems))
     warnings = [_located(problem, document, path) for problem in vocabulary_warnings(manifest)]
     return ManifestFile(manifest=manifest, path=path, warnings=tuple(warnings), document=document)
 
 
-def _by_line(problem: Problem) -> tuple[int, str]:
-    return problem.line or 0, str(problem)
+def _first_of_each_place(problems: Iterable[Problem]) -> list[Problem]:
+    """Keep one problem a place, the first that was found, and sort them by line."""
+    first: dict[object, Problem] = {}
+    for problem in problems:
+        first.setdefault((problem.line, problem.at) if problem.at else problem, problem)
+    return sorted(first.values(), key=lambda problem: (problem.line or 0, str(problem)))
 
 
 def _validate(
     document: Document, protocols: frozenset[str]
 ) -> tuple[Manifest | None, list[Problem]]:
     """Make the model, or say why there is none; what can be read of a broken document counts."""
+    if not document.whole:
+        return None, []
     if not isinstance(document.data, dict):
-        if document.problems:
-            return None, []
         return None, [Problem(message="expected a mapping; see docs/manifest.md for an example")]
-    problems = list(_secrets(document.data))
+    secrets = list(_secrets(document.data))
     try:
         manifest = Manifest.model_validate(document.data, context={ALLOWED: protocols})
     except ValidationError as error:
-        return None, problems + list(_problems(error))
-    return manifest, problems
+        return None, [*_problems(error), *secrets]
+    return manifest, secrets
 
 
 def _secrets(data: object, place: Place = ()) -> Iterator[Problem]:

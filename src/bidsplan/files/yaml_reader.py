@@ -44,11 +44,14 @@ class Document:
         The line, counted from 1, of each place.
     problems : list of Problem
         What is wrong with its form.
+    whole : bool
+        Whether it was read to its end.
     """
 
     data: Any = None
     lines: dict[Place, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    whole: bool = False
 
     def blame(
         self, message: str, line: int | None, at: Place = (), hint: str | None = None
@@ -80,6 +83,7 @@ def read_yaml(data: bytes) -> Document:
     try:
         text = data.decode("utf-8-sig")
         _Builder(document, yaml.parse(text, Loader=_LOADER)).build()
+        document.whole = True
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         document.blame("the file is not UTF-8 text", line)

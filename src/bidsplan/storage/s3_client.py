@@ -271,10 +271,10 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, kinds.NameResolutionError):
         return "has a name that can't be resolved; check the endpoint"
-    if isinstance(error, kinds.ConnectTimeoutError):
-        return f"did not answer within {CONNECT_SECONDS:g} seconds; check the endpoint"
     if isinstance(error, kinds.NewConnectionError):
         return "refused the connection; check the endpoint"
+    if isinstance(error, kinds.ConnectTimeoutError):
+        return f"did not answer within {CONNECT_SECONDS:g} seconds; check the endpoint"
     if isinstance(error, kinds.SSLError):
         return "has a certificate that can't be trusted"
     return "broke the connection off"
