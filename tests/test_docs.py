@@ -11,7 +11,7 @@ import pytest
 
 from bidsplan import errors
 from bidsplan.events import Proof
-from bidsplan.files import load_manifest
+from bidsplan.files.manifests import load_manifest
 from bidsplan.plan import Entry, Header
 
 ROOT = Path(__file__).resolve().parents[1]

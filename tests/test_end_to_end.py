@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from bidsplan.cli import bidsplan
 from bidsplan.cli.main import run
 from bidsplan.compile import compile_manifest
-from bidsplan.files import load_manifest, read_plan
+from bidsplan.files.manifests import load_manifest
+from bidsplan.files.plans import read_plan
 from bidsplan.storage import Access, Transport, open_store
 from corpora import FOLDER, needs_corpora
 from servers import Proxy, Rule, free_port

@@ -14,7 +14,7 @@ import yaml
 
 from bidsplan.compile import compile_manifest
 from bidsplan.errors import BidsplanError
-from bidsplan.files import load_manifest
+from bidsplan.files.manifests import load_manifest
 from stores import Listings
 
 CASES = sorted((Path(__file__).parent / "golden").glob("*.yaml"))

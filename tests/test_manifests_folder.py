@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bidsplan.files import load_manifest
+from bidsplan.files.manifests import load_manifest
 
 MANIFESTS = Path(__file__).resolve().parents[1] / "manifests"
 SCHEMA_LINE = "# yaml-language-server: $schema=../schemas/manifest.schema.json"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bidsplan.cli.main import run
 from bidsplan.errors import ManifestError
-from bidsplan.files import load_manifest
+from bidsplan.files.manifests import load_manifest
 from bidsplan.files.yaml_reader import read_yaml
 
 HEAD = "manifest_version: 1\nstudy: {id: x, url: s3://bucket/x}\n"

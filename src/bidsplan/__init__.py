@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bidsplan.compile import Compiled, compile_manifest
     from bidsplan.errors import BidsplanError, Problem
-    from bidsplan.files import ManifestFile, load_manifest, read_plan, write_plan
+    from bidsplan.files.manifests import ManifestFile, load_manifest
+    from bidsplan.files.plans import read_plan, write_plan
     from bidsplan.manifest import Manifest
     from bidsplan.materialise import Existing, materialise
     from bidsplan.plan import Entry, Plan
@@ -34,18 +35,18 @@ _HOMES = {
     "Entry": "plan",
     "Existing": "materialise",
     "Manifest": "manifest",
-    "ManifestFile": "files",
+    "ManifestFile": "files.manifests",
     "Plan": "plan",
     "Problem": "errors",
     "Store": "storage",
     "Transport": "storage",
     "compile_manifest": "compile",
-    "load_manifest": "files",
+    "load_manifest": "files.manifests",
     "materialise": "materialise",
     "open_store": "storage",
-    "read_plan": "files",
+    "read_plan": "files.plans",
     "verify": "verify",
-    "write_plan": "files",
+    "write_plan": "files.plans",
 }
 
 __all__ = [

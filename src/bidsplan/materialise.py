@@ -219,28 +219,32 @@ class _Run:
             except BidsplanError as error:
                 yield Failed(entry=entry, error=error)
                 return
-            self._under_way.add(self._pool.submit(self._work, entry, action, store))
+            future = self._pool.submit(self._work, entry, action, store)
+            self._under_way.add(future)
+            # Nothing told means that a worker is free; this is called once it is.
+            future.add_done_callback(lambda _: self._told.put(None))
 
     def _kept(self, entry: Entry, proof: Proof) -> Event:
         return Finished(entry=entry, action=Action.KEEP, proof=proof)
 
     def _heard(self) -> Iterator[Event]:
+        """Tell what has happened meanwhile."""
         with suppress(queue.Empty):
             while True:
-                event = self._told.get_nowait()
-                if event is not None:
-                    yield event
+                yield from self._tell(self._told.get_nowait())
 
     def _wait(self) -> Iterator[Event]:
-        """Tell what happens until a worker is done."""
-        event = self._told.get()
+        """Tell what happens next."""
+        yield from self._tell(self._told.get())
+
+    def _tell(self, event: Event | None) -> Iterator[Event]:
         if event is not None:
             yield event
             return
         done = {future for future in self._under_way if future.done()}
         self._under_way -= done
         for future in done:
-            # A defect, and not one of the errors that workers tell.
+            # Raises a defect of ours; what goes wrong otherwise is told as an event.
             future.result()
 
     def _store(self, entry: Entry) -> Store | None:
@@ -265,9 +269,6 @@ class _Run:
             if isinstance(error, DiskFullError):
                 self._stop.set()
             self._told.put(Failed(entry=entry, error=error))
-        finally:
-            # Wakes the scheduler, which may wait for a free worker.
-            self._told.put(None)
 
     def _bring(self, entry: Entry, action: Action, store: Store | None) -> Event:
         with self._folder.partial() as (name, descriptor):

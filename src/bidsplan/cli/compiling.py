@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from bidsplan.cli.console import Console
     from bidsplan.compile import Compiled
-    from bidsplan.files import ManifestFile
+    from bidsplan.files.manifests import ManifestFile
     from bidsplan.plan import Plan
     from bidsplan.storage import Access
 
@@ -22,7 +22,7 @@ __all__ = ["compile_file", "load", "summary"]
 
 def load(path: Path, access: Access, console: Console, *, strict: bool = False) -> ManifestFile:
     """Load a manifest and tell its warnings."""
-    from bidsplan.files import load_manifest  # noqa: PLC0415 - imports pydantic and YAML
+    from bidsplan.files.manifests import load_manifest  # noqa: PLC0415 - imports pydantic and YAML
 
     loaded = load_manifest(path, allow_protocols=access.allow_protocols)
     if strict and loaded.warnings:

@@ -123,7 +123,8 @@ def write_plan(plan: Plan, path: str | PathLike[str]) -> None:
     suffix = _suffix(path)
     try:
         with _replacing(path) as file, _packed(file, suffix) as stream:
-            stream.writelines(plan.lines())
+            for line in plan.lines():
+                stream.write(line)
     except OSError as error:
         raise DestinationError(
             f"{path}: can't be written: {error.strerror or error}; name another place by "

@@ -222,7 +222,7 @@ class Manifest(Model):
     random_seed: Seed | None = None
     """The seed of the draw."""
 
-    sessions: Annotated[Sessions, Field(json_schema_extra={"anyOf": []})] | None = None
+    sessions: Sessions | None = None
     """A list of labels, or {include, sessionless}."""
 
     files: Filters = (Filter(),)

@@ -47,7 +47,7 @@ def command(
     console: Console,
 ) -> int:
     """Resolve MANIFEST over storage as it is now, and write its plan."""
-    from bidsplan.files import default_plan_path, write_plan  # noqa: PLC0415 - imports YAML
+    from bidsplan.files.plans import default_plan_path, write_plan  # noqa: PLC0415 - imports YAML
 
     loaded = load(manifest, access, console, strict=strict)
     path = output or default_plan_path(manifest)
@@ -78,7 +78,7 @@ def command(
 
 def _differences(path: Path, plan: Plan) -> list[str]:
     """Say how a plan differs from the one that stands at a path; nothing where it does not."""
-    from bidsplan.files import read_plan  # noqa: PLC0415 - as above
+    from bidsplan.files.plans import read_plan  # noqa: PLC0415 - as above
 
     try:
         old = read_plan(path)

@@ -37,7 +37,7 @@ def command(
 
 
 def _validate(path: Path, protocols: frozenset[str], *, strict: bool, console: Console) -> bool:
-    from bidsplan.files import load_manifest  # noqa: PLC0415 - imports pydantic and YAML
+    from bidsplan.files.manifests import load_manifest  # noqa: PLC0415 - imports pydantic and YAML
 
     data: dict[str, Any] = {"manifest": str(path)}
     try:
