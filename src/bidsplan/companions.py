@@ -41,6 +41,7 @@ LARGEST_SIDECAR = 1 << 20
 LARGEST_EVENTS = 16 << 20
 """Bytes of an events table that are read at the most."""
 
+_STIMULATED = frozenset({"events", "beh"})
 _FIELD_MAPS = frozenset({"fmap", "perf"})
 
 
@@ -230,8 +231,9 @@ def _follow_empty_rooms(
     }
     known = {item.name.path: item for item in choice.others}
     taken = {item.name.path for item in choice.taken}
-    new = {path.rpartition("/")[0] for path in wanted - known.keys() - taken}
-    for directory in sorted(new - {""}):
+    # All of the subject, since sidecars of the recording may stand above it.
+    new = {path.partition("/")[0] for path in wanted - known.keys() - taken}
+    for directory in sorted(new):
         known.update({item.name.path: item for item in choice.learn(learn(directory))})
     choice.add([known[path] for path in sorted(wanted & known.keys())], "reference")
 
@@ -247,7 +249,7 @@ def _follow_stimuli(
     events = [
         item.name.path
         for item in choice.taken
-        if item.name.suffix == "events" and item.name.extension == ".tsv"
+        if item.name.suffix in _STIMULATED and item.name.extension == ".tsv"
     ]
     tables = contents.tables(events)
     wanted = {f"stimuli/{path}" for table in tables for path in stimulus_files(table)}

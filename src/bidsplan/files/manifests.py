@@ -240,6 +240,8 @@ def _located(problem: Problem, document: Document, path: Path) -> Problem:
             missed.clear()
         else:
             missed.append(part)
-    line = document.lines.get(tuple(walked))
-    at = (*walked, *missed) if problem.message == "is required" else tuple(walked)
+    required = problem.message == "is required"
+    line = document.lines.get(tuple(walked)) if walked or required else None
+    # A place of which the document has nothing was said elsewhere, as by a flag.
+    at = tuple(walked) if walked and not required else (*walked, *missed)
     return replace(problem, file=str(path), line=line, at=at)
