@@ -226,3 +226,78 @@ def test_a_signal_stops_the_run_and_the_next_goes_on(bucket, proxy, tmp_path, nu
     assert subprocess.run(command, check=False, timeout=30).returncode == 0
     got = {p.name for p in (tmp_path / "d").rglob("*_T1w.json")}
     assert got == {key.rpartition("/")[2] for key in files}
+
+
+def test_explain_names_the_rule_that_took_or_dropped(study, ask):
+    image = "sub-{0}/ses-{1}/anat/sub-{0}_ses-{1}_T1w.nii.gz"
+    cases = {
+        "sub-10": "out  10  it was not drawn",
+        "11": "in   11  selected",
+        image.format(1, "baseline"): "selected by files[0]",
+        image.format(1, "followup"): "its session 'followup' is not selected",
+        image.format(2, "baseline"): "its subject is not selected: it was not drawn",
+        "dwi.bval": "inherited: it belongs to sub-1/ses-baseline/dwi/",
+        "sub-1/ses-baseline/func/sub-1_ses-baseline_task-nback_bold.nii.gz": (
+            "files[0]: not among its datatypes; files[1]: not among its datatypes"
+        ),
+    }
+    for what, why in cases.items():
+        code, out, _ = ask("explain", "demo.yaml", what)
+        assert code == 0
+        assert why in out
+    code, out, _ = ask("explain", "demo.yaml")
+    assert [line.split()[:2] for line in out.splitlines()] == [
+        ["in", "1"],
+        ["out", "10"],
+        ["in", "11"],
+        ["out", "2"],
+    ]
+    code, _, err = ask("explain", "demo.yaml", "sub-9")
+    assert code == 1
+    assert "the study has neither a subject nor a file 'sub-9'" in err
+
+
+def test_explain_tells_what_a_table_says(study, ask):
+    text = Path("demo.yaml").read_text(encoding="utf-8")
+    sample = "  sample: {count: 2}"
+    assert sample in text
+    Path("demo.yaml").write_text(text.replace(sample, "  where: {sex: F}\n  exclude: ['1*']"))
+    _, out, _ = ask("explain", "demo.yaml")
+    answers = dict(line.split(maxsplit=2)[1:] for line in out.splitlines())
+    assert "subjects.where.sex is not met: it has 'M'" in answers.values()
+    assert "subjects.exclude names it" in answers.values()
+
+
+def test_init_writes_a_manifest_that_compiles(study, ask):
+    assert ask("init", "demo", "-o", "new.yaml")[0] == 0
+    text = Path("new.yaml").read_text(encoding="utf-8")
+    assert 'files: {datatypes: ["anat", "dwi", "fmap", "func"]}' in text
+    assert '# derivatives: ["afq", "afq2"]' in text
+    assert "subjects.where: participant_id age sex group" in text
+    assert ask("validate", "--strict", "new.yaml")[0] == 0
+    assert ask("compile", "--strict", "new.yaml")[0] == 0
+    code, _, err = ask("init", "demo", "-o", "new.yaml")
+    assert code == 1
+    assert "new.yaml: can't be written: File exists" in err
+
+
+def test_init_finds_sites(study, ask):
+    Path("sites").mkdir()
+    shutil.copytree("demo", "sites/A")
+    shutil.copytree("demo", "sites/B")
+    assert ask("init", "sites", "-o", "sites.yaml")[0] == 0
+    assert 'site: ["A", "B"]' in Path("sites.yaml").read_text(encoding="utf-8")
+    assert ask("compile", "--strict", "sites.yaml")[0] == 0
+
+
+def test_inspect_counts_what_is_there(study, ask):
+    code, out, _ = ask("inspect", "demo.yaml")
+    assert code == 0
+    assert out.splitlines()[0] == "demo: 4 subjects, 116 files, 64.3 kB"
+    assert out.splitlines()[-1].split() == ["2", "4", "4", "12", "6", "3"]
+    data = json.loads(ask("inspect", "--json", "demo")[1])
+    assert data["subjects"]["10"] == {"anat": 4, "dwi": 4, "fmap": 12, "func": 6, "other": 3}
+    assert data["pipelines"] == ["afq", "afq2"]
+    code, _, err = ask("inspect", "nowhere")
+    assert code == 1
+    assert "there is nothing here" in err

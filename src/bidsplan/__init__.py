@@ -18,10 +18,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bidsplan.compile import Compiled, compile_manifest
+    from bidsplan.compile import Compiled, compile_manifest, explain_manifest
     from bidsplan.errors import BidsplanError, Problem
     from bidsplan.files.manifests import ManifestFile, load_manifest
     from bidsplan.files.plans import read_plan, write_plan
+    from bidsplan.inventory import take_inventory
     from bidsplan.manifest import Manifest
     from bidsplan.materialise import Existing, materialise
     from bidsplan.plan import Entry, Plan
@@ -41,10 +42,12 @@ _HOMES = {
     "Store": "storage",
     "Transport": "storage",
     "compile_manifest": "compile",
+    "explain_manifest": "compile",
     "load_manifest": "files.manifests",
     "materialise": "materialise",
     "open_store": "storage",
     "read_plan": "files.plans",
+    "take_inventory": "inventory",
     "verify": "verify",
     "write_plan": "files.plans",
 }
@@ -62,10 +65,12 @@ __all__ = [
     "Store",
     "Transport",
     "compile_manifest",
+    "explain_manifest",
     "load_manifest",
     "materialise",
     "open_store",
     "read_plan",
+    "take_inventory",
     "verify",
     "write_plan",
 ]

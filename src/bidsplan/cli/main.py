@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["bidsplan", "run"]
 
 _COMMANDS = {
+    "init": "Write a manifest to start from.",
+    "inspect": "Show what a study holds.",
     "validate": "Check manifests without any network.",
     "compile": "Resolve a manifest into a plan.",
+    "explain": "Say why subjects and files are in a plan or not.",
     "fetch": "Bring what a plan lists to a destination.",
     "verify": "Check a destination against its plan.",
     "schema": "Print the JSON Schema of manifests or plans.",

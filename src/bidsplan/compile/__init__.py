@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from bidsplan.compile.compiler import Compiled, compile_manifest
+from bidsplan.compile.compiler import Compiled, compile_manifest, explain_manifest
+from bidsplan.compile.explaining import Answer, Explanation
 
-__all__ = ["Compiled", "compile_manifest"]
+__all__ = ["Answer", "Compiled", "Explanation", "compile_manifest", "explain_manifest"]

@@ -66,6 +66,17 @@ class Cohort:
         """Tell whether any of a unit's rows has all that is asked."""
         return any(row_matches(row, where) for row in self.rows(unit))
 
+    def mismatch(self, unit: str, where: Mapping[str, Predicate]) -> str:
+        """Say why none of a unit's rows has all that is asked, by its first row."""
+        row = next(iter(self.rows(unit)), None)
+        if row is None:
+            return "it has no row in the table"
+        for column, predicate in where.items():
+            value = row.get(column, "")
+            if not holds(predicate, value, text=column in ID_COLUMNS):
+                return f"subjects.where.{column} is not met: it has {value or 'n/a'!r}"
+        return "none of its rows has all of what subjects.where asks"
+
     def stratum(self, unit: str, columns: tuple[str, ...]) -> str:
         """Name a unit's stratum by columns, of which ``site`` is where it is from."""
         table = self.table(unit)

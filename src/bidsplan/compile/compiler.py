@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.compile.context import Context, Report
 from bidsplan.compile.derivatives import take_derivatives
+from bidsplan.compile.explaining import Explanation
 from bidsplan.compile.listings import list_subjects
 from bidsplan.compile.required import keep_required
 from bidsplan.compile.roots import Roots
@@ -25,7 +27,7 @@ from bidsplan.selection.globs import Globs
 from bidsplan.storage import Access, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from os import PathLike
 
     from bidsplan.compile.roots import Opener
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from bidsplan.events import Event
     from bidsplan.manifest import Manifest
 
-__all__ = ["Compiled", "compile_manifest"]
+__all__ = ["Compiled", "compile_manifest", "explain_manifest"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +97,67 @@ def compile_manifest(
     UrlError
         Where a URL is refused.
     """
+    with _context(manifest, base, plan_directory, access, notify, opener) as context:
+        units = _choose(context, Path(base))
+        taken = _take_all(context, units)
+        context.report.raise_errors()
+        plan = _plan(context, taken, units.names, manifest_digest(manifest, Path(base)))
+        warnings, endpoints = context.report.warnings, context.roots.endpoints
+        return Compiled(plan=plan, warnings=warnings, endpoints=endpoints)
+
+
+def explain_manifest(
+    manifest: Manifest,
+    *,
+    base: str | PathLike[str] = ".",
+    access: Access | None = None,
+    notify: Callable[[Event], None] = lambda _: None,
+    opener: Opener = open_store,
+) -> Explanation:
+    """Say what compiling a manifest decides of its subjects and files.
+
+    Parameters
+    ----------
+    manifest, base, access, notify, opener
+        As in `compile_manifest`.
+
+    Returns
+    -------
+    Explanation
+        Also where the manifest does not compile: as far as it got, with what is wrong.
+
+    Raises
+    ------
+    UnsupportedError, StorageError, UrlError
+        As `compile_manifest`.
+    """
+    with _context(manifest, base, None, access, notify, opener) as context:
+        units: tuple[str, ...] = ()
+        try:
+            chosen = _choose(context, Path(base))
+            units = tuple(chosen.names)
+            _take_all(context, chosen)
+            context.report.raise_errors()
+        except SelectionError as error:
+            problems = error.problems
+        else:
+            problems = ()
+        record = context.record
+        return Explanation(
+            units=units, dropped=record.dropped, choices=record.choices, problems=problems
+        )
+
+
+@contextmanager
+def _context(
+    manifest: Manifest,
+    base: str | PathLike[str],
+    plan_directory: str | PathLike[str] | None,
+    access: Access | None,
+    notify: Callable[[Event], None],
+    opener: Opener,
+) -> Iterator[Context]:
+    """Open what a compilation needs, and close it afterwards."""
     refuse_unsupported(manifest)
     access = access or Access()
     planned = Path(base if plan_directory is None else plan_directory)
@@ -102,35 +165,42 @@ def compile_manifest(
     report = Report(notify)
     lister = Lister(access.jobs, report.hear)
     try:
-        context = Context(manifest=manifest, roots=roots, lister=lister, report=report)
-        plan = _compile(context, Path(base))
-        return Compiled(plan=plan, warnings=report.warnings, endpoints=roots.endpoints)
+        yield Context(manifest=manifest, roots=roots, lister=lister, report=report)
     finally:
         lister.close()
         roots.close()
 
 
-def _compile(context: Context, base: Path) -> Plan:
-    manifest, report = context.manifest, context.report
-    raw = survey_study(manifest, context.roots, context.lister)
-    units = choose_units(context, raw, base, keep_required)
-    listings = list_subjects(context, raw, units if manifest.files else ())
+class _Units(NamedTuple):
+    """The selected units, and the datasets that they were chosen in."""
+
+    names: list[str]
+    raw: Located
+
+
+def _choose(context: Context, base: Path) -> _Units:
+    raw = survey_study(context.manifest, context.roots, context.lister)
+    return _Units(choose_units(context, raw, base, keep_required), raw)
+
+
+def _take_all(context: Context, units: _Units) -> list[Taken]:
+    """Take files of the study, of its derivatives, and its whole directories."""
+    manifest, report, raw = context.manifest, context.report, units.raw
+    listings = list_subjects(context, raw, units.names if manifest.files else ())
     taken, findings = take(
         context,
         listings,
-        units,
+        units.names,
         manifest.files,
         pipeline=None,
         dataset_files=manifest.dataset_files,
     )
     _check_names(context, raw)
-    more, sessions = take_derivatives(context, raw, units)
+    more, sessions = take_derivatives(context, raw, units.names)
     if _check_sessions(context, findings.sessions | sessions):
         report.blame(findings.errors(("files",)))
         report.warn(findings.warnings(("files",)))
-    taken += [*more, *_take_directories(context, raw)]
-    report.raise_errors()
-    return _plan(context, taken, units, manifest_digest(manifest, base))
+    return [*taken, *more, *_take_directories(context, raw)]
 
 
 def _check_names(context: Context, raw: Located) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.errors import Problem, SelectionError
 from bidsplan.events import Warned
@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from bidsplan.compile.roots import Roots
+    from bidsplan.errors import Place
     from bidsplan.events import Event
-    from bidsplan.listing import Lister
+    from bidsplan.listing import Dataset, Lister
     from bidsplan.manifest import Manifest
+    from bidsplan.selection.choosing import Choice
 
-__all__ = ["Context", "Report"]
+__all__ = ["Chosen", "Context", "Record", "Report"]
 
 
 class Report:
@@ -69,6 +71,49 @@ class Report:
         return tuple(sorted(self._warnings, key=str))
 
 
+class Chosen(NamedTuple):
+    """One dataset's choice, and where the manifest asks for it.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    choice : Choice
+    place : tuple of str or int
+        Of the filters in the manifest.
+    """
+
+    dataset: Dataset
+    choice: Choice
+    place: Place
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """What was decided, for those who ask why.
+
+    Parameters
+    ----------
+    dropped : dict of str to str
+        Why each unit that is not selected is not.
+    choices : list of Chosen
+    """
+
+    dropped: dict[str, str] = field(default_factory=dict)
+    choices: list[Chosen] = field(default_factory=list)
+
+    def drop(self, before: Iterable[str], after: Iterable[str], why: Callable[[str], str]) -> None:
+        """Note why units were dropped by one step.
+
+        Parameters
+        ----------
+        before, after : iterable of str
+            The units that the step met, and those that it kept.
+        why : callable
+            Says it of a unit.
+        """
+        self.dropped.update({unit: why(unit) for unit in set(before) - set(after)})
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Context:
     """What every step of a compilation needs.
@@ -79,9 +124,11 @@ class Context:
     roots : Roots
     lister : Lister
     report : Report
+    record : Record
     """
 
     manifest: Manifest
     roots: Roots
     lister: Lister
     report: Report
+    record: Record = field(default_factory=Record)

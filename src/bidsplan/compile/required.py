@@ -42,7 +42,10 @@ def keep_required(context: Context, raw: Located, units: list[str]) -> list[str]
                 hint="names are exact and case-sensitive",
             )
             context.report.blame([problem])
-        units = [unit for unit in units if unit in having]
+        kept = [unit for unit in units if unit in having]
+        why = f"it has no file for subjects.require[{number}]"
+        context.record.drop(units, kept, dict.fromkeys(units, why).__getitem__)
+        units = kept
     context.report.raise_errors()
     return units
 

@@ -53,18 +53,29 @@ def choose_units(
     cohort = read_tables(context, raw, base) if needs_table(manifest) else None
     report.raise_errors()
     units, known = _from_and_where(context, cohort, tree)
-    units, missing = included(units, known, manifest.subjects)
-    _tell_missing(context, missing)
-    units, unknown = excluded(units, known, manifest.subjects)
-    report.warn(unknown)
-    report.raise_errors()
+    units = _named(context, units, known)
     if manifest.subjects.require:
         units = require(context, raw, units)
-    units = _sample(context, cohort, units)
+    drawn = _sample(context, cohort, units)
+    context.record.drop(units, drawn, lambda _: "it was not drawn")
+    units = drawn
     if not units:
         report.blame([Problem(message="no subject is left to select", at=("subjects",))])
     report.raise_errors()
     return units
+
+
+def _named(context: Context, units: list[str], known: list[str]) -> list[str]:
+    """Apply include and exclude."""
+    subjects, record = context.manifest.subjects, context.record
+    kept, missing = included(units, known, subjects)
+    record.drop(units, kept, lambda _: "subjects.include does not name it")
+    _tell_missing(context, missing)
+    left, unknown = excluded(kept, known, subjects)
+    record.drop(kept, left, lambda _: "subjects.exclude names it")
+    context.report.warn(unknown)
+    context.report.raise_errors()
+    return left
 
 
 def _tell_missing(context: Context, problems: Iterable[Problem]) -> None:
@@ -81,13 +92,17 @@ def _from_and_where(
         return sorted(tree), sorted(tree)
     listed, absent = cohort.listed(tree)
     units = tree if subjects.from_ == "tree" else tree & listed
+    context.record.drop(tree, units, lambda _: "it has no row in the table")
+    context.record.drop(listed, tree, lambda _: "it has no directory in the study")
     if subjects.from_ == "participants":
         _tell_missing(context, _absent(absent, tree))
     if subjects.where:
         context.report.blame(cohort.problems(subjects.where))
         context.report.raise_errors()
         context.report.warn(cohort.warnings(subjects.where))
-        units = {unit for unit in units if cohort.matches(unit, subjects.where)}
+        kept = {unit for unit in units if cohort.matches(unit, subjects.where)}
+        context.record.drop(units, kept, lambda unit: cohort.mismatch(unit, subjects.where))
+        units = kept
     return sorted(units), sorted(tree | listed)
 
 

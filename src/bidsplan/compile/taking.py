@@ -13,6 +13,7 @@ from bidsplan.companions import (
     follow_references,
     read_small,
 )
+from bidsplan.compile.context import Chosen
 from bidsplan.compile.subjects import labels_in
 from bidsplan.compile.taken import Taken, description
 from bidsplan.errors import Problem
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from bidsplan.compile.context import Context
     from bidsplan.compile.listings import Listing
+    from bidsplan.errors import Place
     from bidsplan.listing import Dataset, Survey
     from bidsplan.manifest import Filter
     from bidsplan.storage import Object
@@ -83,19 +85,21 @@ def take(
             whole=whole,
         )
         name = pipeline or context.manifest.study.id
-        some, met = _take_one(context, listing, request, name)
+        place = ("files",) if pipeline is None else ("derivatives", pipeline, "filters")
+        some, met = _take_one(context, listing, request, name, place)
         findings.merge(met)
         taken.append(some)
     return taken, findings
 
 
 def _take_one(
-    context: Context, listing: Listing, request: Request, name: str
+    context: Context, listing: Listing, request: Request, name: str, place: Place
 ) -> tuple[Taken, Findings]:
     dataset, survey, below = listing
     files = {**survey.files, **below}
     choice = Choice(below, survey.files, request)
     _follow_contents(context, dataset, survey, files, choice)
+    context.record.choices.append(Chosen(dataset, choice, place))
     generated = None
     if request.dataset_files != "none" and DESCRIPTION not in survey.files:
         generated = description(name, derivative=request.derivative)

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Choice", "Request", "Selection"]
 
+_REJECTIONS = {
+    "include": "no glob of its include matches",
+    "hidden": "its name starts with a dot, which only a glob that spells the dot asks for",
+    "no datatype": "it is in no datatype's directory, and no include glob names it",
+}
+"""How a filter's rejections read, where they are not the name of a field."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
@@ -101,6 +108,7 @@ class Choice:
         self._at_root = sorted(at_root)
         self._items = items_of(below)
         self._root_items = items_of(self._at_root)
+        self._met: list[Item] = []
         self._pool: list[Item] = []
         self._know([*self._items, *self._root_items])
         self.selection = Selection(findings=Findings(request.filters))
@@ -110,6 +118,8 @@ class Choice:
         self._dataset_files()
 
     def _know(self, items: Iterable[Item]) -> None:
+        items = list(items)
+        self._met += items
         self._pool += self._usable(items)
         self.metadata = Metadata(self._pool)
         self._families = Families(self._pool)
@@ -153,6 +163,57 @@ class Choice:
         self._follow(self._take(self._usable(items), reason))
         return self.taken[before:]
 
+    def why(self, path: str) -> tuple[bool, str] | None:
+        """Say which rule took or dropped a path.
+
+        Parameters
+        ----------
+        path : str
+            Below the dataset's root.
+
+        Returns
+        -------
+        (bool, str) or None
+            Whether it is taken, and why; None where there is no such path.
+        """
+        item = next((item for item in self._met if path in item.paths), None)
+        if item is None:
+            return None
+        reason = self.selection.reasons.get(path)
+        if reason is None:
+            return False, self._rejection(item)
+        if reason == "selected":
+            rejections = self._rejections(item)
+            return True, f"selected by [{rejections.index(None)}]"
+        return True, f"{reason}{self._bringer(item)}"
+
+    def _bringer(self, item: Item) -> str:
+        """Name something that brought a companion, where it is simple to tell."""
+        for other in self.taken:
+            brought = [*self.metadata.inherited(other.name), *self._families.of(other.name)]
+            if item in brought or item in [*associated(other.name, self.metadata)]:
+                return f": it belongs to {other.name.path}"
+        return ""
+
+    def _rejection(self, item: Item) -> str:
+        """Say why an item is not taken."""
+        for number, rule in enumerate(self._rules):
+            if rule.excludes(item.name.path):
+                return f"[{number}].exclude takes it away"
+        if not self._in_sessions(item.name.session):
+            session = item.name.session
+            return f"its session {session!r} is not selected" if session else "it has no session"
+        if item.is_table and not self._request.whole:
+            return "its table stays away; see companions.tables"
+        said = [
+            f"[{number}]: {_REJECTIONS.get(text or '', f'not among its {text}')}"
+            for number, text in enumerate(self._rejections(item))
+        ]
+        return "; ".join(said) or "files are not selected at all"
+
+    def _rejections(self, item: Item) -> list[str | None]:
+        return [rule.rejection(item, anywhere=self._request.whole) for rule in self._rules]
+
     def _usable(self, items: Iterable[Item]) -> list[Item]:
         return [item for item in items if not item.hidden and not self._excluded(item.name.path)]
 
@@ -165,9 +226,7 @@ class Choice:
             findings.meet_path(name)
         for item in self._candidates():
             findings.meet(item)
-            rejections = [
-                rule.rejection(item, anywhere=self._request.whole) for rule in self._rules
-            ]
+            rejections = self._rejections(item)
             if self._excluded(item.name.path):
                 continue
             findings.judge(item, rejections)
