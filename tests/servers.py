@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -133,6 +134,7 @@ class Proxy:
 
     def __init__(self, upstream: str) -> None:
         self.requests: list[tuple[str, str]] = []
+        self.keys: set[str] = set()
         self.rules: list[Rule] = []
         self._upstream = upstream.removeprefix("http://")
         self._lock = threading.Lock()
@@ -168,6 +170,8 @@ class Proxy:
         return None
 
     def handle(self, handler) -> None:
+        signature = handler.headers.get("Authorization", "")
+        self.keys.update(re.findall(r"Credential=([^/]+)/", signature))
         rule = self._rule(handler.command, handler.path)
         length = int(handler.headers.get("Content-Length") or 0)
         body = handler.rfile.read(length) if length else None

@@ -18,6 +18,7 @@ from bidsplan.cli.main import run
 from bidsplan.compile import compile_manifest
 from bidsplan.files.manifests import load_manifest
 from bidsplan.files.plans import read_plan
+from bidsplan.keys import printable
 from bidsplan.storage import Access, Transport, open_store
 from corpora import FOLDER, needs_corpora
 from servers import Proxy, Rule, free_port
@@ -235,3 +236,92 @@ def test_help_names_every_command():
     text = CliRunner().invoke(bidsplan, ["--help"]).output
     for name in ("validate", "compile", "fetch", "verify", "schema"):
         assert f"\n  {name} " in text
+
+
+SAFE = {
+    "sub-1/anat/with space.txt": b"1",
+    "sub-1/anat/plus+percent%25hash#question?.txt": b"2",
+    "sub-1/anat/caf\u00e9.txt": b"composed",
+    "sub-1/anat/cafe\u0301.txt": b"decomposed",
+    "sub-1/anat/[brackets]*{}~$'!().txt": b"3",
+    "sub-1/both/inside.txt": b"4",
+    "sub-1/marker/inside.txt": b"5",
+}
+REFUSED = {
+    "sub-1//anat/double.txt": "it has an empty segment",
+    "sub-1/../up.txt": "it has a '..' segment",
+    "sub-1/./dot.txt": "it has a '.' segment",
+    "sub-1/anat/bell\x07.txt": "it has the character U+0007",
+    "sub-1/anat/over\u202eride.txt": "it has the character U+202E",
+    "sub-1/anat/back\\slash.txt": "it has a backslash",
+    "sub-1/full/": "it has an empty segment",
+    "sub-1/both": "it is also a directory",
+}
+PASSED_OVER = ("sub-1/", "sub-1/anat/", "sub-1/marker")
+
+
+@pytest.mark.parametrize("transport", ["obstore", "fsspec"])
+def test_odd_keys_are_fetched_right_or_refused_by_name(transport, bucket, small, tmp_path, capsys):
+    bucket.fill(SAFE)
+    bucket.fill(dict.fromkeys(REFUSED, b"x"))
+    bucket.fill(dict.fromkeys(PASSED_OVER, b""))
+    manifest = small(f"s3://{bucket.name}")
+    code = command(
+        *("fetch", manifest, tmp_path / "d"),
+        *("--endpoint-url", bucket.endpoint, "--transport", transport),
+    )
+    told = capsys.readouterr().err
+    assert code == 0
+    got = tree(tmp_path / "d")
+    del got["dataset_description.json"]
+    assert got == SAFE
+    for key, reason in REFUSED.items():
+        shown = printable(key)
+        assert f"s3://{bucket.name}: the key {shown!r} is not planned: {reason}" in told
+    assert "are one file where case or Unicode form does not count" in told
+    assert told.count("warning: ") == len(REFUSED) + 1
+
+
+def test_the_endpoint_that_is_for_s3_beats_the_one_for_all(bucket, small, tmp_path, monkeypatch):
+    bucket.fill({"sub-1/anat/sub-1_T1w.json": b"{}"})
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", bucket.endpoint)
+    manifest = small(f"s3://{bucket.name}")
+    for transport in ("obstore", "fsspec"):
+        arguments = ["fetch", manifest, tmp_path / transport, "--transport", transport]
+        assert command(*arguments) == 0
+        manifest.with_name("small.plan.jsonl").unlink()
+
+
+def test_signed_requests_use_the_profile_that_is_named(bucket, small, tmp_path, monkeypatch):
+    watcher = Proxy(bucket.endpoint)
+    bucket.fill({"sub-1/anat/sub-1_T1w.json": b"{}"})
+    (tmp_path / "no-aws-credentials").write_text(
+        "[lab]\naws_access_key_id = AKIACANARYCANARY00\naws_secret_access_key = canary-secret\n"
+    )
+    manifest = small(f"s3://{bucket.name}, anonymous: false")
+    for transport in ("obstore", "fsspec"):
+        code = command(
+            *("fetch", manifest, tmp_path / transport, "--transport", transport),
+            *("--endpoint-url", watcher.url, "--profile", "lab"),
+        )
+        assert code == 0
+        plan = manifest.with_name("small.plan.jsonl")
+        assert "canary" not in plan.read_text().lower()
+        plan.unlink()
+    assert watcher.keys == {"AKIACANARYCANARY00"}
+    watcher.stop()
+
+
+def test_without_credentials_a_signed_request_says_so(bucket, small, capsys):
+    manifest = small(f"s3://{bucket.name}, anonymous: false")
+    code, err = failing(["compile", manifest, "--endpoint-url", bucket.endpoint], capsys)
+    assert code == 1
+    assert "no AWS credentials were found for signed requests; set AWS_PROFILE" in err
+
+
+def test_a_profile_that_is_not_there_is_wrong_usage(bucket, small, capsys):
+    manifest = small(f"s3://{bucket.name}")
+    code, err = failing(["compile", manifest, "--profile", "nobody"], capsys)
+    assert code == 2
+    assert "nobody" in err

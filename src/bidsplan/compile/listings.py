@@ -50,7 +50,10 @@ def list_subjects(context: Context, located: Located, units: Sequence[str]) -> l
         In the same order.
     """
     directories = [
-        [f"sub-{label}" for label in survey.subjects if label in labels_in(dataset, units)]
+        [
+            f"sub-{label}"
+            for label in sorted(labels_in(dataset, units).keys() & set(survey.subjects))
+        ]
         for dataset, survey in located
     ]
     return _list(context, located, directories)

@@ -8,6 +8,7 @@ itself.
 from __future__ import annotations
 
 import functools
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ class Connection:
         DeniedError
             Where there are none.
         """
-        found = _session(self.profile).get_credentials()
+        found = _session(self.profile, _environment()).get_credentials()
         if found is None:
             raise DeniedError(
                 "no AWS credentials were found for signed requests; set AWS_PROFILE or the like, "
@@ -72,22 +73,32 @@ class Connection:
         return found.get_frozen_credentials()
 
 
-@functools.cache
-def _session(profile: str | None) -> Any:  # noqa: ANN401 - botocore is untyped
+Environment = frozenset[tuple[str, str]]
+
+
+def _environment() -> Environment:
+    """Give what of the environment botocore looks at, so that a change of it is noticed."""
+    return frozenset(pair for pair in os.environ.items() if pair[0].startswith("AWS_"))
+
+
+@functools.lru_cache(maxsize=16)
+def _session(profile: str | None, _: Environment) -> Any:  # noqa: ANN401 - botocore is untyped
     import botocore.session  # noqa: PLC0415 - takes a fifth of a second
 
     return botocore.session.Session(profile=profile)
 
 
 @functools.lru_cache(maxsize=16)
-def _service(profile: str | None, region: str | None, endpoint: str | None) -> tuple[str, str]:
+def _service(
+    profile: str | None, region: str | None, endpoint: str | None, environment: Environment
+) -> tuple[str, str]:
     """Resolve endpoint and region as a client of botocore's does."""
     import botocore.exceptions  # noqa: PLC0415
     from botocore import UNSIGNED  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
 
     try:
-        session = _session(profile)
+        session = _session(profile, environment)
         client = session.create_client(
             "s3",
             region_name=region or session.get_config_variable("region") or "us-east-1",
@@ -118,7 +129,7 @@ def connect(access: Access, *, anonymous: bool) -> Connection:
     UsageError
         Where the configuration can't be used, as when a profile is not there.
     """
-    endpoint, region = _service(access.profile, access.region, access.endpoint_url)
+    endpoint, region = _service(access.profile, access.region, access.endpoint_url, _environment())
     return Connection(
         endpoint=endpoint.rstrip("/"),
         region=region,
