@@ -16,7 +16,7 @@ from bidsplan.errors import DestinationError, UnsafePathError, UnsupportedError
 from bidsplan.events import Action, Decided, Failed, Finished, Progressed, Proof
 from bidsplan.files.plans import write_plan
 from bidsplan.materialise import Existing, materialise
-from bidsplan.plan import Entry, Plan, Root
+from bidsplan.plan import Entry, Plan, Root, clashes
 from bidsplan.receipts import Receipts
 from bidsplan.storage import Access, Transport
 from bidsplan.verify import verify
@@ -423,3 +423,22 @@ def test_multipart_tags_are_recomputed(tmp_path, part):
     (tmp_path / "x").write_bytes(data[:-1] + b"?")
     [event] = verify(plan, str(tmp_path))
     assert event.proof is Proof.SIZE
+
+
+def test_names_that_this_file_system_tells_apart_are_both_written(tmp_path):
+    files = {"sub-a/x.txt": b"1", "sub-A/x.txt": b"2", "caf\u00e9": b"3", "cafe\u0301": b"4"}
+    plan = local_plan(tmp_path, files)
+    folder = Destination(str(tmp_path / "source"), create=False)
+    folds = folder.folds_names()
+    folder.close()
+    found = {(first.path, other.path) for first, other in clashes(plan.entries)}
+    assert found == {("sub-A/x.txt", "sub-a/x.txt"), ("cafe\u0301", "caf\u00e9")}
+    errors = failures(fetch(plan, tmp_path / "d"))
+    assert set(errors) == ({other for _, other in found} if folds else set())
+
+
+def test_a_name_that_is_too_long_for_the_file_system_is_told(tmp_path):
+    entry = Entry(path="x" * 300, size=2, reason="dataset", content="{}")
+    plan = Plan.build([entry], manifest_sha256="0" * 64, study="x", roots=[], subjects=[])
+    [error] = failures(fetch(plan, tmp_path / "d")).values()
+    assert "File name too long" in str(error)

@@ -277,6 +277,28 @@ class Destination:
                 finally:
                     os.close(left)
 
+    def folds_names(self) -> bool:
+        """Tell whether names that differ in case or Unicode form only are one file here.
+
+        Returns
+        -------
+        bool
+        """
+        with self._errors(STATE_DIRECTORY):
+            return self._probe(self._own_partials())
+
+    def _probe(self, directory: int) -> bool:
+        for made, asked in ((".probe-a", ".probe-A"), (".probe-\u00e9", ".probe-e\u0301")):
+            os.close(os.open(made, _NEW, 0o666, dir_fd=directory))
+            try:
+                os.stat(asked, dir_fd=directory)
+            except FileNotFoundError:
+                continue
+            finally:
+                os.unlink(made, dir_fd=directory)
+            return True
+        return False
+
     def sync(self) -> None:
         """Bring all that was written to this file system to the disk."""
         try:

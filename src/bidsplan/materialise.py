@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -21,6 +22,7 @@ from bidsplan.errors import (
 )
 from bidsplan.events import Action, Decided, Failed, Finished, Progressed, Proof
 from bidsplan.keys import printable
+from bidsplan.plan import clashes
 from bidsplan.receipts import Receipt, Receipts, fingerprint
 from bidsplan.storage.access import Access
 from bidsplan.transfer import receive, write_content
@@ -215,6 +217,8 @@ class _Run:
             yield Failed(entry=entry, error=_refused(entry, self._existing))
         else:
             try:
+                if entry.path in self._clashing:
+                    raise _clash(entry, self._clashing[entry.path])
                 store = self._store(entry)
             except BidsplanError as error:
                 yield Failed(entry=entry, error=error)
@@ -223,6 +227,13 @@ class _Run:
             self._under_way.add(future)
             # Nothing told means that a worker is free; this is called once it is.
             future.add_done_callback(lambda _: self._told.put(None))
+
+    @functools.cached_property
+    def _clashing(self) -> dict[str, str]:
+        """Paths that are another's on this file system; looked at where there is work to do."""
+        if not self._folder.folds_names():
+            return {}
+        return {other.path: first.path for first, other in clashes(self._plan.entries)}
 
     def _kept(self, entry: Entry, proof: Proof) -> Event:
         return Finished(entry=entry, action=Action.KEEP, proof=proof)
@@ -325,6 +336,13 @@ class _Run:
         for store in self._stores.values():
             store.close()
         self._folder.close()
+
+
+def _clash(entry: Entry, first: str) -> DestinationError:
+    return DestinationError(
+        f"{printable(entry.path)}: this file system takes it for {printable(first)!r}; fetch to "
+        "one where case and Unicode form count"
+    )
 
 
 def _refused(entry: Entry, existing: Existing) -> ExistingFileError:

@@ -14,12 +14,12 @@ import msgspec
 from msgspec import Meta
 
 from bidsplan.errors import PlanError, PlanVersionError
-from bidsplan.keys import parents, unsafe_key, unsafe_path
+from bidsplan.keys import collision_form, parents, unsafe_key, unsafe_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["PLAN_VERSION", "Entry", "Header", "Plan", "Reason", "Root", "plan_schema"]
+__all__ = ["PLAN_VERSION", "Entry", "Header", "Plan", "Reason", "Root", "clashes", "plan_schema"]
 
 PLAN_VERSION = 1
 
@@ -242,6 +242,25 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         _check_counts(header, entries, digest.hexdigest())
         _check_entries(entries, len(header.roots))
         return cls(header=header, entries=tuple(entries))
+
+
+def clashes(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:
+    """Find entries whose paths are one where case or Unicode form is folded.
+
+    Parameters
+    ----------
+    entries : iterable of Entry
+
+    Yields
+    ------
+    first, other : Entry
+        The first of each such path, and each further one.
+    """
+    seen: dict[str, Entry] = {}
+    for entry in entries:
+        first = seen.setdefault(collision_form(entry.path), entry)
+        if first.path != entry.path:
+            yield first, entry
 
 
 def _lines(entries: Iterable[Entry]) -> Iterator[bytes]:

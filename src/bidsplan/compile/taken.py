@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bidsplan.errors import Problem
-from bidsplan.keys import collision_form, printable
-from bidsplan.plan import Entry
+from bidsplan.keys import printable
+from bidsplan.plan import Entry, clashes
 from bidsplan.selection.dataset_files import DESCRIPTION
 
 if TYPE_CHECKING:
@@ -111,15 +111,10 @@ def collisions(entries: Iterable[Entry]) -> list[Problem]:
     -------
     list of Problem
     """
-    seen: dict[str, str] = {}
-    problems: list[Problem] = []
-    for entry in entries:
-        other = seen.setdefault(collision_form(entry.path), entry.path)
-        if other != entry.path:
-            problems.append(
-                Problem(
-                    message=f"{printable(other)!r} and {printable(entry.path)!r} are one file "
-                    "where case or Unicode form does not count"
-                )
-            )
-    return problems
+    return [
+        Problem(
+            message=f"{printable(first.path)!r} and {printable(other.path)!r} are one file "
+            "where case or Unicode form does not count"
+        )
+        for first, other in clashes(entries)
+    ]
