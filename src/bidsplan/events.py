@@ -18,6 +18,7 @@ __all__ = [
     "Failed",
     "Finished",
     "Listed",
+    "Opened",
     "Progressed",
     "Proof",
     "Tally",
@@ -106,6 +107,21 @@ class Listed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Opened:
+    """A root was opened, to fetch from it.
+
+    Parameters
+    ----------
+    url : str
+    endpoint : str or None
+        Where requests go, for object stores.
+    """
+
+    url: str
+    endpoint: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Decided:
     """It is decided what happens to an entry.
 
@@ -164,7 +180,7 @@ class Failed:
     error: BidsplanError
 
 
-Event = Warned | Listed | Decided | Progressed | Finished | Failed
+Event = Warned | Listed | Opened | Decided | Progressed | Finished | Failed
 
 
 @dataclass(kw_only=True, slots=True)
@@ -179,6 +195,8 @@ class Tally:
         By the errors' codes.
     bytes : int
         That arrived.
+    endpoints : set of str
+        Where requests went.
     """
 
     decided: Counter[Action] = field(default_factory=Counter)
@@ -186,6 +204,7 @@ class Tally:
     proofs: Counter[Proof] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     bytes: int = 0
+    endpoints: set[str] = field(default_factory=set)
 
     def add(self, event: Event) -> None:
         """Count an event."""
@@ -197,6 +216,8 @@ class Tally:
             case Finished(action=action, proof=proof):
                 self.done[action] += 1
                 self.proofs[proof] += 1
+            case Opened(endpoint=str(endpoint)):
+                self.endpoints.add(endpoint)
             case Failed(error=error):
                 self.failures[error.code] += 1
             case _:

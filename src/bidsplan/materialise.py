@@ -20,7 +20,7 @@ from bidsplan.errors import (
     ExistingFileError,
     UnsupportedError,
 )
-from bidsplan.events import Action, Decided, Failed, Finished, Progressed, Proof
+from bidsplan.events import Action, Decided, Failed, Finished, Opened, Progressed, Proof
 from bidsplan.keys import printable
 from bidsplan.plan import clashes
 from bidsplan.receipts import Receipt, Receipts, fingerprint
@@ -212,7 +212,7 @@ class _Run:
             return
         yield Decided(entry=entry, action=action)
         if action is Action.KEEP and proof is not None:
-            yield self._kept(entry, proof)
+            yield Finished(entry=entry, action=Action.KEEP, proof=proof)
         elif action is Action.REFUSE:
             yield Failed(entry=entry, error=_refused(entry, self._existing))
         else:
@@ -234,9 +234,6 @@ class _Run:
         if not self._folder.folds_names():
             return {}
         return {other.path: first.path for first, other in clashes(self._plan.entries)}
-
-    def _kept(self, entry: Entry, proof: Proof) -> Event:
-        return Finished(entry=entry, action=Action.KEEP, proof=proof)
 
     def _heard(self) -> Iterator[Event]:
         """Tell what has happened meanwhile."""
@@ -268,6 +265,7 @@ class _Run:
             self._stores[entry.root] = open_store(
                 root.url, access=self._access, anonymous=root.anonymous, base=self._base
             )
+            self._told.put(Opened(url=root.url, endpoint=self._stores[entry.root].endpoint))
         return self._stores[entry.root]
 
     def _work(self, entry: Entry, action: Action, store: Store | None) -> None:

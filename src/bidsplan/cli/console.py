@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -71,7 +72,10 @@ class Console:
         self._labelled("error", "red", text)
 
     def _labelled(self, label: str, colour: str, text: str) -> None:
-        click.echo(f"{click.style(label, fg=colour, bold=True)}: {_safe(text)}", err=True)
+        # Colours are for terminals, and only where nobody declines them (no-color.org).
+        plain = bool(os.environ.get("NO_COLOR"))
+        shown = label if plain else click.style(label, fg=colour, bold=True)
+        click.echo(f"{shown}: {_safe(text)}", err=True)
 
     def fail(self, error: BidsplanError) -> int:
         """Tell an error, and give its exit code."""

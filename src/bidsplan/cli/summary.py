@@ -45,6 +45,7 @@ def done(tally: Tally, verb: str | None = None) -> str:
     else:
         parts = _counted((word, tally.done[action]) for action, word in _DONE.items())
         parts += [size(tally.bytes)] if tally.bytes else []
+        parts += [f"from {', '.join(sorted(tally.endpoints))}"] if tally.endpoints else []
     proofs = _counted((word, tally.proofs[proof]) for proof, word in _PROOFS.items())
     if proofs:
         parts.append(f"checked by {', '.join(proofs)}" if verb is None else ", ".join(proofs))
@@ -74,4 +75,5 @@ def data_of(tally: Tally) -> dict[str, Any]:
         "proofs": {proof.value: number for proof, number in tally.proofs.items()},
         "failures": dict(tally.failures),
         "bytes": tally.bytes,
+        "endpoints": sorted(tally.endpoints),
     }
