@@ -12,7 +12,7 @@ from threading import Thread
 import fsspec
 import pytest
 
-from bidsplan.errors import SourceChangedError, SourceMissingError, StorageError
+from bidsplan.errors import DeniedError, SourceChangedError, SourceMissingError, StorageError
 from bidsplan.storage import Access, Object, Transport, open_store
 from servers import Bucket
 
@@ -211,3 +211,55 @@ def test_web_servers_are_listed_by_their_pages_and_read(tmp_path, request):
     store = over_http(tmp_path, request, files)
     assert listed(store.list()) == {key: len(data) for key, data in files.items()}
     assert store.read("README", limit=10) == b"hello"
+
+
+def test_links_to_files_and_directories_are_followed(tmp_path):
+    real = tmp_path / "real"
+    (real / "anat").mkdir(parents=True)
+    (real / "anat" / "x.nii").write_bytes(b"1234")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "sub-1").symlink_to(real)
+    (root / "y.nii").symlink_to(real / "anat" / "x.nii")
+    store = open_store(str(root), access=Access())
+    assert listed(store.list()) == {"sub-1/anat/x.nii": 4, "y.nii": 4}
+    assert store.children() == ((Object("y.nii", 4),), ("sub-1/",))
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("nowhere", "a link that leads nowhere; get its content first"),
+        ("..", "a link that leads back to where it is"),
+    ],
+)
+def test_links_that_lead_nowhere_are_told_and_not_passed_over(tmp_path, target, message):
+    (tmp_path / "root" / "sub-1").mkdir(parents=True)
+    (tmp_path / "root" / "sub-1" / "link").symlink_to(target)
+    with pytest.raises(StorageError, match=message):
+        list(open_store(str(tmp_path / "root"), access=Access()).list())
+
+
+def test_what_is_neither_file_nor_directory_never_hangs(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StorageError, match="neither a file nor a directory"):
+        open_store(str(tmp_path), access=Access()).children()
+
+
+class Vanishing(fsspec.AbstractFileSystem):
+    """Lists a directory that it then can't look into."""
+
+    protocol = "vanishing"
+
+    def ls(self, path, detail=True, **_):
+        if path.endswith("/sub-1"):
+            raise PermissionError(path)
+        return [{"name": f"{path}/sub-1", "type": "directory", "size": 0}]
+
+
+def test_what_fsspec_would_pass_over_is_an_error():
+    fsspec.register_implementation("vanishing", Vanishing, clobber=True)
+    store = open_store("vanishing://x/y", access=Access(allow_protocols=frozenset({"vanishing"})))
+    assert store.children().directories == ("sub-1/",)
+    with pytest.raises(DeniedError, match="access is denied"):
+        list(store.list())

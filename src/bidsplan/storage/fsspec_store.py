@@ -1,9 +1,7 @@
-"""Any URL that fsspec reads: local files, memory, and what a flag allows."""
+"""Any URL that fsspec reads: memory, web servers, and what a flag allows."""
 
 from __future__ import annotations
 
-import stat
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import (
@@ -20,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from bidsplan.storage.base import Stream
+
+    # Inside the class, its own `list` hides the type.
+    Listed = list[Mapping[str, Any]]
+    Names = list[str]
 
 __all__ = ["FsspecStore", "fsspec_error"]
 
@@ -71,38 +73,31 @@ class FsspecStore(Store):
 
     def children(self, prefix: str = "") -> Children:
         """See `Store.children`."""
-        path = self._path(prefix).rstrip("/")
-        try:
-            if self._protocol == "file" and not Path(path).exists():
-                return Children((), ())
-            found = self._fs.ls(path, detail=True)
-        except FileNotFoundError:
-            return Children((), ())
-        except Exception as error:
-            raise fsspec_error(error, self._what(prefix)) from error
-        files = [info for info in found if info["type"] != "directory"]
-        directories = [
-            f"{self._key(info['name'])}/" for info in found if info["type"] == "directory"
-        ]
+        files, directories = self._listed(prefix)
         return Children(tuple(sorted(self._objects(files))), tuple(sorted(directories)))
 
     def list(self, prefix: str = "") -> Iterator[Object]:
         """See `Store.list`."""
+        # A directory at a time, since fsspec's own walk passes over what can't be listed.
+        waiting = [prefix]
+        while waiting:
+            files, directories = self._listed(waiting.pop())
+            yield from self._objects(files)
+            waiting += directories
+
+    def _listed(self, prefix: str) -> tuple[Listed, Names]:
         path = self._path(prefix).rstrip("/")
         try:
-            found = self._fs.find(path, detail=True) if self._is_there(path) else {}
+            found = self._fs.ls(path, detail=True)
         except FileNotFoundError:
-            return
+            return [], []
         except Exception as error:
             raise fsspec_error(error, self._what(prefix)) from error
         # A file whose name is that of the directory that was asked for is not below it.
-        below = self._path(prefix)
-        yield from self._objects(
-            info for name, info in found.items() if name.startswith(below) or not prefix
-        )
-
-    def _is_there(self, path: str) -> bool:
-        return self._protocol != "file" or Path(path).is_dir()
+        below = [info for info in found if info["name"].rstrip("/") != path]
+        files = [info for info in below if info["type"] != "directory"]
+        directories = [info["name"] for info in below if info["type"] == "directory"]
+        return files, [f"{self._key(name)}/" for name in directories]
 
     def _key(self, name: str) -> str:
         plain = name.rstrip("/") if name.endswith("/") else name
@@ -110,12 +105,8 @@ class FsspecStore(Store):
 
     def _objects(self, found: Iterable[Mapping[str, Any]]) -> Iterator[Object]:
         for info in found:
-            name = info["name"]
-            if self._protocol == "file":
-                yield Object(self._key(name), self._local_size(name))
-            else:
-                size = info.get("size")
-                yield Object(self._key(name), self._asked_size(name) if size is None else int(size))
+            name, size = info["name"], info.get("size")
+            yield Object(self._key(name), self._asked_size(name) if size is None else int(size))
 
     def _asked_size(self, name: str) -> int:
         """Ask for a size that the listing does not tell, as those of web servers do not."""
@@ -126,19 +117,6 @@ class FsspecStore(Store):
         if size is None:
             raise StorageError(f"{self._what(self._key(name))}: its size is not to be had")
         return int(size)
-
-    def _local_size(self, name: str) -> int:
-        """Follow links, as DataLad's datasets are made of them, and refuse what is no file."""
-        try:
-            found = Path(name).stat()
-        except OSError as error:
-            raise StorageError(
-                f"{printable(name)}: a link that leads nowhere; get its content first, as by "
-                "'datalad get'"
-            ) from error
-        if not stat.S_ISREG(found.st_mode):
-            raise StorageError(f"{printable(name)}: neither a file nor a directory")
-        return found.st_size
 
     def stream(
         self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0

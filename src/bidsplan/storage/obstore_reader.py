@@ -49,7 +49,7 @@ def storage_error(error: Exception, what: str) -> StorageError:
     match = _STATUS.search(str(error))
     if match:
         return status_error(int(match[1]), what)
-    return UnreachableError(f"{what}: the connection broke off")
+    return UnreachableError(f"{what}: it can't be reached, or the connection broke off")
 
 
 def open_stream(

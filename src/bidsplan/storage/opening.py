@@ -85,12 +85,13 @@ def _open_other(location: Location, access: Access, *, anonymous: bool, base: st
         from bidsplan.storage.object_store import open_objects  # noqa: PLC0415 - on demand
 
         return open_objects(location, access, anonymous=anonymous)
+    if location.protocol == "file":
+        from bidsplan.storage.local_store import LocalStore  # noqa: PLC0415 - on demand
+
+        # A relative path means one place on every machine: beside the manifest or plan.
+        return LocalStore(str((Path(base or ".") / location.path).resolve()), location.path)
     from bidsplan.storage.fsspec_store import FsspecStore  # noqa: PLC0415 - a tenth of a second
 
-    if location.protocol == "file":
-        # A relative path means one place on every machine: beside the manifest or plan.
-        path = str((Path(base or ".") / location.path).resolve())
-        return FsspecStore("file", path, location.path)
     path = f"{location.host}/{location.path}".strip("/")
     separator = "://" if location.protocol != "memory" else ":///"
     url = f"{location.protocol}{separator}{path}"
