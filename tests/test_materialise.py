@@ -13,77 +13,23 @@ import pytest
 
 from bidsplan.destination import Destination
 from bidsplan.errors import DestinationError, UnsafePathError, UnsupportedError
-from bidsplan.events import Action, Decided, Failed, Finished, Progressed, Proof
+from bidsplan.events import Action, Decided, Finished, Progressed, Proof
 from bidsplan.files.plans import write_plan
 from bidsplan.materialise import Existing, materialise
 from bidsplan.plan import Entry, Plan, Root, clashes
 from bidsplan.receipts import Receipts
 from bidsplan.storage import Access, Transport
 from bidsplan.verify import verify
+from plans import BIG, FILES, failures, fetch, finished, leftovers, local_plan, plan_over, tree
 from servers import Rule
 
-BIG = random.Random(0).randbytes(3 << 20)
-FILES = {"a.txt": b"hello", "sub-1/anat/image.nii.gz": BIG, "sub-1/empty": b""}
 TRANSPORTS = [Transport.OBSTORE, Transport.FSSPEC]
-
-
-def plan_over(url, files, *, tags=True, **fields):
-    entries = [
-        Entry(
-            path=key,
-            key=key,
-            size=len(data),
-            reason="selected",
-            etag=hashlib.md5(data).hexdigest() if tags else None,
-            **fields,
-        )
-        for key, data in files.items()
-    ]
-    return Plan.build(
-        entries, manifest_sha256="0" * 64, study="x", roots=[Root(url=url)], subjects=[]
-    )
-
-
-def local_plan(tmp_path, files=FILES):
-    source = tmp_path / "source"
-    for key, data in files.items():
-        (source / key).parent.mkdir(parents=True, exist_ok=True)
-        (source / key).write_bytes(data)
-    return plan_over(str(source), files, tags=False)
 
 
 @pytest.fixture
 def s3_plan(bucket):
     bucket.fill(FILES)
     return plan_over(f"s3://{bucket.name}", FILES)
-
-
-def fetch(plan, folder, **options):
-    return list(materialise(plan, folder, **options))
-
-
-def failures(events):
-    return {event.entry.path: event.error for event in events if isinstance(event, Failed)}
-
-
-def finished(events):
-    return {
-        event.entry.path: (event.action, event.proof)
-        for event in events
-        if isinstance(event, Finished)
-    }
-
-
-def tree(folder):
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and ".bidsplan" not in path.parts
-    }
-
-
-def leftovers(folder):
-    return [path for path in (folder / ".bidsplan" / "partial").rglob("*") if path.is_file()]
 
 
 def test_a_local_source_is_copied_and_kept(tmp_path):
@@ -323,15 +269,6 @@ def test_two_runs_into_one_destination_both_end_well(tmp_path):
     assert results == [{}, {}]
     assert tree(folder) == files
     assert leftovers(folder) == []
-
-
-def test_partials_of_dead_runs_are_swept(tmp_path):
-    plan, folder = local_plan(tmp_path), tmp_path / "d"
-    left = folder / ".bidsplan" / "partial" / "0123456789abcdef" / "x"
-    left.parent.mkdir(parents=True)
-    left.write_bytes(b"half")
-    fetch(plan, folder)
-    assert not left.exists()
 
 
 def test_a_full_disk_is_named_and_nothing_half_is_left(tmp_path):

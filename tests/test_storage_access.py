@@ -73,7 +73,7 @@ def test_link_local_hosts_are_always_refused(url):
     ],
 )
 def test_strangers_may_not_name_private_places(url):
-    with pytest.raises(UrlError, match="an untrusted manifest may not name|chained"):
+    with pytest.raises(UrlError, match=r"an untrusted manifest may not name|chained"):
         open_store(url, access=Access(untrusted=True))
 
 

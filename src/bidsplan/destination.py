@@ -9,9 +9,11 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import hashlib
 import os
 import secrets
 import stat
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -29,13 +31,16 @@ from bidsplan.keys import STATE_DIRECTORY, printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Destination", "FileState", "destination_error"]
+__all__ = ["Destination", "FileState", "Partial", "destination_error"]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _UNSAFE = frozenset({errno.ELOOP, errno.ENOTDIR})
 _PARTIALS = "partial"
+_TRIES = 100
+_ABANDONED = 24 * 3600.0
+"""Seconds after which another machine's partials are taken for left behind."""
 
 
 class FileState(NamedTuple):
@@ -82,6 +87,27 @@ def destination_error(error: OSError, what: str) -> DestinationError:
     return DestinationError(f"{what}: can't be written: {said}")
 
 
+class Partial:
+    """A file that is being written, and that has no place in the dataset yet.
+
+    Parameters
+    ----------
+    name : str
+    descriptor : int
+        Open for writing.
+    """
+
+    def __init__(self, name: str, descriptor: int) -> None:
+        self.name = name
+        self.descriptor = descriptor
+
+    def close(self) -> None:
+        """Close it, once; network file systems tell only now what they could not write."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
 class Destination:
     """A local directory.
 
@@ -100,7 +126,7 @@ class Destination:
 
     def __init__(self, root: str, *, create: bool) -> None:
         self.root = root
-        self._run = secrets.token_hex(8)
+        self._run = f"{_machine()}-{secrets.token_hex(8)}"
         self._partials: int | None = None
         self._lock = Lock()
         self._safe: set[str] = {""}
@@ -140,10 +166,7 @@ class Destination:
         descriptor = os.dup(self._fd)
         try:
             for name in path.split("/") if path else ():
-                if create:
-                    with suppress(FileExistsError):
-                        os.mkdir(name, dir_fd=descriptor)
-                inner = os.open(name, _DIRECTORY, dir_fd=descriptor)
+                inner = _step(name, descriptor, create=create)
                 os.close(descriptor)
                 descriptor = inner
             yield descriptor
@@ -199,36 +222,35 @@ class Destination:
                 os.close(descriptor)
 
     @contextmanager
-    def partial(self) -> Iterator[tuple[str, int]]:
+    def partial(self) -> Iterator[Partial]:
         """Make a file to write to, which is removed unless it has landed.
 
         Yields
         ------
-        name : str
+        Partial
             For `land`.
-        descriptor : int
         """
         name = secrets.token_hex(16)
         place = f"{STATE_DIRECTORY}/{_PARTIALS}/{self._run}"
         with self._errors(f"{place}/{name}"):
             directory = self._own_partials()
-            descriptor = os.open(name, _NEW, 0o666, dir_fd=directory)
+            partial = Partial(name, os.open(name, _NEW, 0o666, dir_fd=directory))
             try:
-                yield name, descriptor
+                yield partial
             finally:
-                os.close(descriptor)
+                # What can't be written is told by `land`; here it is thrown away anyhow.
+                with suppress(OSError):
+                    partial.close()
                 with suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=directory)
 
-    def land(self, name: str, descriptor: int, path: str) -> FileState:
+    def land(self, partial: Partial, path: str) -> FileState:
         """Give a partial its path.
 
         Parameters
         ----------
-        name : str
-            The partial's.
-        descriptor : int
-            The partial's; all of it must have been written.
+        partial : Partial
+            All of it must have been written; it is closed.
         path : str
 
         Returns
@@ -242,9 +264,12 @@ class Destination:
             The path holds what it held before.
         """
         parent, _, base = path.rpartition("/")
-        found = os.fstat(descriptor)
-        with self._errors(path), self.directory(parent, create=True) as directory:
-            os.replace(name, base, src_dir_fd=self._own_partials(), dst_dir_fd=directory)
+        with self._errors(path):
+            partials = self._own_partials()
+            partial.close()
+            found = os.stat(partial.name, dir_fd=partials, follow_symlinks=False)
+            with self.directory(parent, create=True) as directory:
+                os.replace(partial.name, base, src_dir_fd=partials, dst_dir_fd=directory)
         return FileState(found.st_size, found.st_mtime_ns, regular=True)
 
     def _own_partials(self) -> int:
@@ -257,12 +282,17 @@ class Destination:
     def _make_partials(self) -> int:
         with self.directory(f"{STATE_DIRECTORY}/{_PARTIALS}", create=True) as above:
             self._sweep(above)
-            os.mkdir(self._run, dir_fd=above)
-            made = os.open(self._run, _DIRECTORY, dir_fd=above)
-        # Where locks do not work, nobody sweeps, and the worst is a partial left behind.
-        with suppress(OSError):
-            fcntl.flock(made, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return made
+            for _ in range(_TRIES):
+                # Another run may sweep it away until it is locked.
+                with suppress(FileNotFoundError):
+                    made = _step(self._run, above, create=True)
+                    # Where locks do not work, nobody sweeps; at worst a partial is left behind.
+                    with suppress(OSError):
+                        fcntl.flock(made, fcntl.LOCK_SH)
+                    if _is_at(made, self._run, above):
+                        return made
+                    os.close(made)
+        raise FileNotFoundError(errno.ENOENT, "it vanishes as soon as it is made", self._run)
 
     def _sweep(self, above: int) -> None:
         """Remove the partials of runs that are no more."""
@@ -270,10 +300,11 @@ class Destination:
             with suppress(OSError):
                 left = os.open(name, _DIRECTORY, dir_fd=above)
                 try:
-                    fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    for partial in os.listdir(left):
-                        os.unlink(partial, dir_fd=left)
-                    os.rmdir(name, dir_fd=above)
+                    if _may_sweep(name, left):
+                        fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        for partial in os.listdir(left):
+                            os.unlink(partial, dir_fd=left)
+                        os.rmdir(name, dir_fd=above)
                 finally:
                     os.close(left)
 
@@ -300,22 +331,77 @@ class Destination:
         return False
 
     def sync(self) -> None:
-        """Bring all that was written to this file system to the disk."""
+        """Bring all that was written to this file system to the disk.
+
+        Raises
+        ------
+        OSError
+            Where some of it could not be written.
+        """
         try:
             # One call for any number of files; Python has no name for it.
-            done = ctypes.CDLL(None).syncfs(self._fd) == 0
+            call = ctypes.CDLL(None, use_errno=True).syncfs
         except (AttributeError, OSError):
-            done = False
-        if not done:
+            os.sync()
+            return
+        if call(self._fd) != 0:
+            number = ctypes.get_errno()
+            if number != errno.ENOSYS:
+                raise OSError(number, os.strerror(number))
             os.sync()
 
-    def close(self) -> None:
-        """Remove what this run leaves behind, and close."""
+    def close(self, *, busy: bool = False) -> None:
+        """Remove what this run leaves behind, and close.
+
+        Parameters
+        ----------
+        busy : bool
+            Whether threads still use it. Nothing of theirs can land any more, and descriptors stay
+            open, lest their numbers come to mean other directories.
+        """
         if self._partials is not None:
             with suppress(OSError), self.directory(f"{STATE_DIRECTORY}/{_PARTIALS}") as above:
                 for partial in os.listdir(self._partials):
                     os.unlink(partial, dir_fd=self._partials)
                 os.rmdir(self._run, dir_fd=above)
+        if busy:
+            return
+        if self._partials is not None:
             os.close(self._partials)
             self._partials = None
         os.close(self._fd)
+
+
+def _machine() -> str:
+    """Give a short mark of this machine."""
+    return hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
+
+
+def _may_sweep(name: str, directory: int) -> bool:
+    """Tell whether a lock on a run's directory can be relied on, or else its age.
+
+    Cluster file systems are often mounted so that locks hold on one machine only.
+    """
+    if name.startswith(f"{_machine()}-"):
+        return True
+    return time.time() - os.fstat(directory).st_mtime > _ABANDONED
+
+
+def _step(name: str, above: int, *, create: bool) -> int:
+    """Open a directory in a directory, through no link."""
+    try:
+        return os.open(name, _DIRECTORY, dir_fd=above)
+    except FileNotFoundError:
+        if not create:
+            raise
+    with suppress(FileExistsError):
+        os.mkdir(name, dir_fd=above)
+    return os.open(name, _DIRECTORY, dir_fd=above)
+
+
+def _is_at(descriptor: int, name: str, above: int) -> bool:
+    try:
+        there = os.stat(name, dir_fd=above, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(there, os.fstat(descriptor))

@@ -6,26 +6,37 @@ import functools
 import queue
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from enum import StrEnum
 from threading import Event as Flag
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from bidsplan.decisions import Decider, Decision, Existing
 from bidsplan.destination import Destination, FileState, destination_error
-from bidsplan.digests import Stopped, Verdict, read_checked, strongest
+from bidsplan.digests import Stopped, Verdict, read_checked
 from bidsplan.errors import (
     BidsplanError,
     DestinationError,
     DiskFullError,
-    ExistingFileError,
+    Problem,
+    StorageError,
     UnsupportedError,
+    UsageError,
 )
-from bidsplan.events import Action, Decided, Failed, Finished, Opened, Progressed, Proof
+from bidsplan.events import (
+    Action,
+    Decided,
+    Failed,
+    Finished,
+    Opened,
+    Progressed,
+    Proof,
+    Warned,
+)
 from bidsplan.keys import printable
 from bidsplan.plan import clashes
 from bidsplan.receipts import Receipt, Receipts, fingerprint
 from bidsplan.storage.access import Access
-from bidsplan.transfer import receive, write_content
+from bidsplan.transfer import receive, tag_is_digest, write_content
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
@@ -43,24 +54,6 @@ _PATIENCE = 5.0
 
 _WAITING_PER_JOB = 4
 """Entries that wait for each worker, so that none ever waits for an entry."""
-
-
-class Existing(StrEnum):
-    """What to do with files that stand in the destination.
-
-    Attributes
-    ----------
-    KEEP
-        Keep those that are the planned ones, and refuse others.
-    REPLACE
-        Keep those that are the planned ones, and replace others.
-    REFUSE
-        Refuse all that were not brought by bidsplan.
-    """
-
-    KEEP = "keep"
-    REPLACE = "replace"
-    REFUSE = "refuse"
 
 
 def materialise(
@@ -89,25 +82,27 @@ def materialise(
 
     Yields
     ------
-    Decided, Progressed, Finished, Failed
+    Opened, Decided, Progressed, Finished, Failed, Warned
         As they happen. Closing the generator stops the work.
 
     Raises
     ------
     UnsupportedError
         Where the destination is a URL.
-    UrlError
-        Where a root's URL is refused.
+    UsageError
+        Where a root's URL is refused, or its transport can't reach it.
     DestinationError
         Where the destination can't be opened.
     """
-    name = str(destination)
-    if parse_url(name).protocol != "file":
-        raise UnsupportedError("a destination that is a URL is not built yet; name a directory")
+    place = parse_url(str(destination))
+    if place.protocol != "file":
+        raise UnsupportedError(
+            f"the destination is a {place.protocol!r} URL, which is not built yet; name a directory"
+        )
     if dry_run:
-        yield from _dry_run(plan, name, existing)
+        yield from _dry_run(plan, place.path, existing)
         return
-    folder = Destination(name, create=True)
+    folder = Destination(place.path, create=True)
     run = _Run(plan, folder, existing, access or Access(), str(base))
     try:
         yield from run.events()
@@ -125,49 +120,17 @@ def _dry_run(plan: Plan, destination: str, existing: Existing) -> Generator[Even
             yield Decided(entry=entry, action=Action.FETCH)
         return
     try:
-        decider = _Decider(plan, folder, Receipts(folder), existing)
+        decider = Decider(plan, folder, Receipts(folder), existing)
         for entry in plan.entries:
             try:
-                yield Decided(entry=entry, action=decider.decide(entry)[0])
+                decision = decider.glance(entry)
+                if not decision.final:
+                    decision = decider.examine(entry)
+                yield Decided(entry=entry, action=decision.action)
             except BidsplanError as error:
                 yield Failed(entry=entry, error=error)
     finally:
         folder.close()
-
-
-class _Decider:
-    """Decides what is to be done for entries."""
-
-    def __init__(
-        self, plan: Plan, folder: Destination, receipts: Receipts, existing: Existing
-    ) -> None:
-        self._plan = plan
-        self._folder = folder
-        self._receipts = receipts
-        self._existing = existing
-
-    def decide(self, entry: Entry) -> tuple[Action, Proof | None]:
-        """Decide, and say for what is kept what it was shown by."""
-        state = self._folder.state(entry.path)
-        if state is None:
-            return Action.FETCH, None
-        receipt = self._receipts.find(entry.path, state, fingerprint(self._plan, entry))
-        if receipt is not None:
-            return Action.KEEP, receipt.proof
-        if not state.regular or self._existing is Existing.REFUSE:
-            return Action.REFUSE, None
-        return self._compare(entry, state)
-
-    def _compare(self, entry: Entry, state: FileState) -> tuple[Action, Proof | None]:
-        other = Action.REPLACE if self._existing is Existing.REPLACE else Action.REFUSE
-        if state.size != entry.size:
-            return other, None
-        if strongest(entry) is Proof.SIZE:
-            return Action.COMPARE, None
-        verdict = read_checked(entry, self._folder)
-        if verdict.proof is Proof.SIZE:
-            return Action.COMPARE, None
-        return (Action.KEEP, verdict.proof) if verdict.holds else (other, None)
 
 
 class _Run:
@@ -178,15 +141,14 @@ class _Run:
     ) -> None:
         self._plan = plan
         self._folder = folder
-        self._existing = existing
         self._access = access
         self._base = base
         self._receipts = Receipts(folder)
-        self._decider = _Decider(plan, folder, self._receipts, existing)
-        self._stores: dict[int, Store] = {}
-        self._lock = Lock()
+        self._decider = Decider(plan, folder, self._receipts, existing)
+        self._stores: dict[int, Store | StorageError] = {}
+        self._opening = Lock()
         self._stop = Flag()
-        self._told: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._told: queue.SimpleQueue[Event | Future[None]] = queue.SimpleQueue()
         self._under_way: set[Future[None]] = set()
         self._pool = ThreadPoolExecutor(access.jobs, thread_name_prefix="bidsplan-fetch")
 
@@ -199,34 +161,40 @@ class _Run:
                 break
             yield from self._schedule(entry)
             while len(self._under_way) >= most:
-                yield from self._wait()
+                yield from self._hear(self._told.get())
         while self._under_way:
-            yield from self._wait()
-        yield from self._heard()
+            yield from self._hear(self._told.get())
+        self._receipts.flush()
+        if self._receipts.trouble:
+            yield _no_receipts(self._receipts.trouble)
 
     def _schedule(self, entry: Entry) -> Iterator[Event]:
         try:
-            action, proof = self._decider.decide(entry)
+            decision = self._decider.glance(entry)
+            if decision.action not in {Action.KEEP, Action.REFUSE}:
+                self._refuse_clash(entry)
         except BidsplanError as error:
             yield Failed(entry=entry, error=error)
             return
-        yield Decided(entry=entry, action=action)
-        if action is Action.KEEP and proof is not None:
-            yield Finished(entry=entry, action=Action.KEEP, proof=proof)
-        elif action is Action.REFUSE:
-            yield Failed(entry=entry, error=_refused(entry, self._existing))
+        if decision.final:
+            yield Decided(entry=entry, action=decision.action)
+        if decision.action is Action.KEEP and decision.proof is not None:
+            yield Finished(entry=entry, action=Action.KEEP, proof=decision.proof)
+        elif decision.error is not None:
+            yield Failed(entry=entry, error=decision.error)
         else:
-            try:
-                if entry.path in self._clashing:
-                    raise _clash(entry, self._clashing[entry.path])
-                store = self._store(entry)
-            except BidsplanError as error:
-                yield Failed(entry=entry, error=error)
-                return
-            future = self._pool.submit(self._work, entry, action, store)
+            future = self._pool.submit(self._work, entry, decision)
             self._under_way.add(future)
-            # Nothing told means that a worker is free; this is called once it is.
-            future.add_done_callback(lambda _: self._told.put(None))
+            # Called once it is done, so that who hears of it finds it done.
+            future.add_done_callback(self._told.put)
+
+    def _refuse_clash(self, entry: Entry) -> None:
+        first = self._clashing.get(entry.path)
+        if first is not None:
+            raise DestinationError(
+                f"{printable(entry.path)}: this file system takes it for {printable(first)!r}; "
+                "fetch to one where case and Unicode form count"
+            )
 
     @functools.cached_property
     def _clashing(self) -> dict[str, str]:
@@ -236,119 +204,146 @@ class _Run:
         return {other.path: first.path for first, other in clashes(self._plan.entries)}
 
     def _heard(self) -> Iterator[Event]:
-        """Tell what has happened meanwhile."""
         with suppress(queue.Empty):
             while True:
-                yield from self._tell(self._told.get_nowait())
+                yield from self._hear(self._told.get_nowait())
 
-    def _wait(self) -> Iterator[Event]:
-        """Tell what happens next."""
-        yield from self._tell(self._told.get())
+    def _hear(self, told: Event | Future[None]) -> Iterator[Event]:
+        if isinstance(told, Future):
+            self._under_way.discard(told)
+            # Raises what is no error of one entry: wrong usage, or a defect.
+            told.result()
+        else:
+            yield told
 
-    def _tell(self, event: Event | None) -> Iterator[Event]:
-        if event is not None:
-            yield event
-            return
-        done = {future for future in self._under_way if future.done()}
-        self._under_way -= done
-        for future in done:
-            # Raises a defect of ours; what goes wrong otherwise is told as an event.
-            future.result()
-
-    def _store(self, entry: Entry) -> Store | None:
-        if entry.content is not None:
-            return None
-        if entry.root not in self._stores:
-            from bidsplan.storage import open_store  # noqa: PLC0415 - a no-op run does without
-
-            root = self._plan.header.roots[entry.root]
-            self._stores[entry.root] = open_store(
-                root.url, access=self._access, anonymous=root.anonymous, base=self._base
-            )
-            self._told.put(Opened(url=root.url, endpoint=self._stores[entry.root].endpoint))
-        return self._stores[entry.root]
-
-    def _work(self, entry: Entry, action: Action, store: Store | None) -> None:
+    def _work(self, entry: Entry, decision: Decision) -> None:
+        """Do what one entry needs, in a worker."""
         try:
             if not self._stop.is_set():
-                self._told.put(self._bring(entry, action, store))
+                self._told.put(self._bring(entry, decision))
         except Stopped:
             pass
+        except UsageError:
+            self._stop.set()
+            raise
         except BidsplanError as error:
             if isinstance(error, DiskFullError):
                 self._stop.set()
             self._told.put(Failed(entry=entry, error=error))
 
-    def _bring(self, entry: Entry, action: Action, store: Store | None) -> Event:
-        with self._folder.partial() as (name, descriptor):
+    def _bring(self, entry: Entry, decision: Decision) -> Event:
+        if not decision.final:
+            decision = self._examined(entry)
+            self._told.put(Decided(entry=entry, action=decision.action))
+        if decision.error is not None:
+            raise decision.error
+        if decision.action is Action.KEEP and decision.proof and decision.state:
+            return self._note(entry, Action.KEEP, decision.proof, decision.content, decision.state)
+        return self._fetch(entry, decision.action)
+
+    def _examined(self, entry: Entry) -> Decision:
+        decision = self._decider.examine(entry, self._stop.is_set)
+        if decision.proof is Proof.ETAG_MD5 and decision.action is not Action.KEEP:
+            store = self._store(entry)
+            if store is not None and not tag_is_digest(entry, store):
+                return Decision(Action.COMPARE)
+        return decision
+
+    def _fetch(self, entry: Entry, action: Action) -> Event:
+        store = self._store(entry)
+        with self._folder.partial() as partial:
             try:
-                verdict = self._receive(entry, store, descriptor)
+                verdict = self._receive(entry, store, partial.descriptor)
             except BidsplanError:
                 raise
             except OSError as error:
                 raise destination_error(error, printable(entry.path)) from error
-            if action is Action.COMPARE:
-                found = read_checked(entry, self._folder, self._stop.is_set)
-                if found.content == verdict.content:
-                    state = self._folder.state(entry.path)
-                    return self._note(entry, Action.KEEP, verdict, state)
-                if self._existing is not Existing.REPLACE:
-                    raise _refused(entry, self._existing)
+            # Looked at again, since others may have put something there in the meantime.
+            state = self._folder.state(entry.path)
+            if state is not None and action is not Action.REPLACE:
+                if self._is_same(entry, state, verdict):
+                    return self._note(entry, Action.KEEP, verdict.proof, verdict.content, state)
                 action = Action.REPLACE
-            state = self._folder.land(name, descriptor, entry.path)
-        return self._note(entry, action, verdict, state)
+            landed = self._folder.land(partial, entry.path)
+        return self._note(entry, action, verdict.proof, verdict.content, landed)
+
+    def _is_same(self, entry: Entry, state: FileState, verdict: Verdict) -> bool:
+        """Compare what stands there with what came; raise where it must not be replaced."""
+        if state.regular:
+            found = read_checked(entry, self._folder, self._stop.is_set)
+            if found.content == verdict.content:
+                return True
+            means = f"expected content {verdict.content} (xxh3-128), got {found.content}"
+            error = self._decider.differing(entry, means).error
+        else:
+            error = self._decider.glance(entry).error
+        if error is not None:
+            raise error
+        return False
 
     def _receive(self, entry: Entry, store: Store | None, descriptor: int) -> Verdict:
+        def progress(number: int) -> None:
+            if number:
+                self._told.put(Progressed(entry=entry, bytes=number))
+
         if store is None:
-            return write_content(entry, descriptor)
-        return receive(
-            entry,
-            store,
-            descriptor,
-            progress=lambda number: self._told.put(Progressed(entry=entry, bytes=number)),
-            stopping=self._stop.is_set,
-        )
+            return write_content(entry, descriptor, progress=progress)
+        return receive(entry, store, descriptor, progress=progress, stop=self._stop)
+
+    def _store(self, entry: Entry) -> Store | None:
+        if entry.content is not None:
+            return None
+        with self._opening:
+            if entry.root not in self._stores:
+                self._stores[entry.root] = self._open(entry.root)
+            store = self._stores[entry.root]
+        if isinstance(store, StorageError):
+            raise store
+        return store
+
+    def _open(self, number: int) -> Store | StorageError:
+        """Open a root, once: one that can't be opened is not asked for again by each entry."""
+        from bidsplan.storage import open_store  # noqa: PLC0415 - a no-op run does without
+
+        root = self._plan.header.roots[number]
+        try:
+            store = open_store(
+                root.url, access=self._access, anonymous=root.anonymous, base=self._base
+            )
+        except StorageError as error:
+            return error
+        self._told.put(Opened(url=root.url, endpoint=store.endpoint))
+        return store
 
     def _note(
-        self, entry: Entry, action: Action, verdict: Verdict, state: FileState | None
+        self, entry: Entry, action: Action, proof: Proof, content: str, state: FileState
     ) -> Event:
-        if state is not None:
-            receipt = Receipt(
+        self._receipts.add(
+            Receipt(
                 path=entry.path,
                 size=state.size,
                 mtime_ns=state.mtime_ns,
                 source=fingerprint(self._plan, entry),
-                content=verdict.content,
-                proof=verdict.proof,
+                content=content,
+                proof=proof,
             )
-            self._receipts.add(receipt)
-        return Finished(entry=entry, action=action, proof=verdict.proof)
+        )
+        return Finished(entry=entry, action=action, proof=proof)
 
     def close(self) -> None:
         """Stop what is under way, write receipts, and leave nothing half done."""
         self._stop.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        wait(self._under_way, timeout=_PATIENCE)
-        with suppress(OSError):
-            self._receipts.flush()
+        # One that was cancelled in time is never told to be done.
+        _, busy = wait([each for each in self._under_way if not each.cancelled()], _PATIENCE)
+        self._receipts.flush()
         for store in self._stores.values():
-            store.close()
-        self._folder.close()
+            if not isinstance(store, StorageError):
+                store.close()
+        self._folder.close(busy=bool(busy))
 
 
-def _clash(entry: Entry, first: str) -> DestinationError:
-    return DestinationError(
-        f"{printable(entry.path)}: this file system takes it for {printable(first)!r}; fetch to "
-        "one where case and Unicode form count"
-    )
-
-
-def _refused(entry: Entry, existing: Existing) -> ExistingFileError:
-    if existing is Existing.REFUSE:
-        why = "a file stands there that bidsplan did not bring, and '--existing refuse' is set"
-    else:
-        why = (
-            "a file stands there that is not the planned one; it was left alone; "
-            "'--existing replace' replaces it"
-        )
-    return ExistingFileError(f"{printable(entry.path)}: {why}")
+def _no_receipts(error: OSError) -> Warned:
+    said = error.strerror or str(error)
+    message = f"receipts could not be written ({said}); the files are there and were checked"
+    return Warned(problem=Problem(message=message, hint="the next run will read them all again"))

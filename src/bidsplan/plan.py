@@ -8,6 +8,10 @@ hold a million entries.
 from __future__ import annotations
 
 import hashlib
+import re
+from bisect import bisect_left
+from itertools import islice
+from operator import attrgetter, eq
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
@@ -17,15 +21,17 @@ from bidsplan.errors import PlanError, PlanVersionError
 from bidsplan.keys import collision_form, parents, unsafe_key, unsafe_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    import builtins
+    from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["PLAN_VERSION", "Entry", "Header", "Plan", "Reason", "Root", "clashes", "plan_schema"]
+__all__ = ["PLAN_VERSION", "Entry", "Header", "Plan", "Reason", "Root", "clashes"]
 
 PLAN_VERSION = 1
 
 Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-Hex32 = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+# The lengths stand beside the patterns because "$" also matches before a last line feed.
+Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
+Hex32 = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", max_length=32)]
 
 Reason = Literal[
     "selected", "inherited", "association", "fieldmap", "reference", "table", "dataset"
@@ -51,7 +57,13 @@ class Root(
 
 
 class Entry(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    # Text and numbers make no cycles, and a million entries are much for the collector to visit.
+    gc=False,
 ):
     """One file of a plan.
 
@@ -128,10 +140,35 @@ class Header(
     bytes: Size
     entries_sha256: Hex64
 
+    @classmethod
+    def parse(cls, line: builtins.bytes) -> Header:
+        """Read a plan's first line; raises as `Plan.parse` does."""
+        try:
+            version = msgspec.json.decode(line, type=_Version).plan_version
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise PlanError(
+                f"line 1: this is not a bidsplan plan: no header with plan_version ({error})"
+            ) from error
+        if version > PLAN_VERSION:
+            raise PlanVersionError(
+                f"line 1: the plan has version {version}; this bidsplan reads up to "
+                f"{PLAN_VERSION}; update bidsplan"
+            )
+        try:
+            return _HEADER_DECODER.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise PlanError(f"line 1: not a valid header: {error}") from error
+
 
 _ENCODER = msgspec.json.Encoder()
 _ENTRY_DECODER = msgspec.json.Decoder(Entry)
 _HEADER_DECODER = msgspec.json.Decoder(Header)
+
+_BATCH = 4096
+"""Entries that are encoded and decoded in one call."""
+
+_PLAIN = re.compile(r"(?!\.)[ -.0-\[\]-~]+(?:/(?!\.)[ -.0-\[\]-~]+)*")
+"""Printable ASCII segments, none with a dot in front: safe names, as nearly all are."""
 
 
 class _Version(msgspec.Struct):
@@ -184,7 +221,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         PlanError
             Where two entries want one path, a file is also a directory, or a path is unsafe.
         """
-        ordered = tuple(sorted(entries, key=lambda entry: entry.path))
+        ordered = tuple(sorted(entries, key=attrgetter("path")))
         places = tuple(roots)
         _check_entries(ordered, len(places))
         header = Header(
@@ -197,7 +234,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             subjects=tuple(sorted(subjects)),
             files=len(ordered),
             bytes=sum(entry.size for entry in ordered),
-            entries_sha256=_digest(_lines(ordered)),
+            entries_sha256=_digest(ordered),
         )
         return cls(header=header, entries=ordered)
 
@@ -210,7 +247,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             The header, then an entry a line: compact JSON, UTF-8.
         """
         yield _ENCODER.encode(self.header) + b"\n"
-        yield from _lines(self.entries)
+        for entry in self.entries:
+            yield _ENCODER.encode(entry) + b"\n"
 
     @classmethod
     def parse(cls, lines: Iterable[bytes]) -> Plan:
@@ -232,15 +270,27 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         PlanError
             Where it is truncated, edited, unsafe or no plan at all; the message names the line.
         """
-        numbered = enumerate(lines, start=1)
-        header = _parse_header(next(numbered, (1, b""))[1])
+        stream = iter(lines)
+        first = next(stream, b"")
+        header = Header.parse(first)
         digest = hashlib.sha256()
         entries: list[Entry] = []
-        for number, line in numbered:
-            digest.update(line.rstrip(b"\n") + b"\n")
-            entries.append(_parse_entry(line, number))
+        strange = None if _ENCODER.encode(header) == first.rstrip(b"\n") else 1
+        while batch := [line.rstrip(b"\n") for line in islice(stream, _BATCH)]:
+            text = b"\n".join(batch) + b"\n"
+            digest.update(text)
+            found = _parse_entries(text, batch, len(entries) + 2)
+            if strange is None and _ENCODER.encode_lines(found) != text:
+                written = map(_ENCODER.encode, found)
+                strange = len(entries) + 2 + list(map(eq, written, batch)).index(False)
+            entries += found
         _check_counts(header, entries, digest.hexdigest())
         _check_entries(entries, len(header.roots))
+        if strange is not None:
+            raise PlanError(
+                f"line {strange}: not as bidsplan writes it: doubled or reordered fields, spaces "
+                "or escapes; compile it again"
+            )
         return cls(header=header, entries=tuple(entries))
 
 
@@ -263,34 +313,22 @@ def clashes(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:
             yield first, entry
 
 
-def _lines(entries: Iterable[Entry]) -> Iterator[bytes]:
-    for entry in entries:
-        yield _ENCODER.encode(entry) + b"\n"
-
-
-def _digest(lines: Iterable[bytes]) -> str:
+def _digest(entries: tuple[Entry, ...]) -> str:
     digest = hashlib.sha256()
-    for line in lines:
-        digest.update(line)
+    for start in range(0, len(entries), _BATCH):
+        digest.update(_ENCODER.encode_lines(entries[start : start + _BATCH]))
     return digest.hexdigest()
 
 
-def _parse_header(line: bytes) -> Header:
+def _parse_entries(text: bytes, lines: list[bytes], number: int) -> list[Entry]:
+    """Parse lines at once, or one by one where that fails, to name the one that is wrong."""
     try:
-        version = msgspec.json.decode(line, type=_Version).plan_version
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise PlanError(
-            f"line 1: this is not a bidsplan plan; expected a header with plan_version ({error})"
-        ) from error
-    if version > PLAN_VERSION:
-        raise PlanVersionError(
-            f"line 1: the plan has version {version}; this bidsplan reads up to {PLAN_VERSION}; "
-            "update bidsplan"
-        )
-    try:
-        return _HEADER_DECODER.decode(line)
-    except msgspec.MsgspecError as error:
-        raise PlanError(f"line 1: not a valid header: {error}") from error
+        found = _ENTRY_DECODER.decode_lines(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        found = []
+    if len(found) == len(lines):
+        return found
+    return [_parse_entry(line, number + index) for index, line in enumerate(lines)]
 
 
 def _parse_entry(line: bytes, number: int) -> Entry:
@@ -314,21 +352,37 @@ def _check_counts(header: Header, entries: list[Entry], digest: str) -> None:
         )
 
 
-def _check_entries(entries: Iterable[Entry], roots: int) -> None:
+def _check_entries(entries: Sequence[Entry], roots: int) -> None:
     """Refuse unsafe and doubled paths; `entries` must be sorted by path."""
-    previous = ""
+    previous = directory = ""
     directories: set[str] = set()
-    files: set[str] = set()
+    plain = _PLAIN.fullmatch
     for entry in entries:
-        if entry.path <= previous:
-            what = "is there twice" if entry.path == previous else "is out of order"
-            raise PlanError(f"the path {entry.path!r} {what}")
-        _check_entry(entry, roots)
-        directories.update(parents(entry.path))
-        files.add(entry.path)
-        previous = entry.path
-    for path in sorted(files & directories):
-        raise PlanError(f"the path {path!r} is both a file and a directory")
+        path = entry.path
+        if path <= previous:
+            what = "is there twice" if path == previous else "is out of order"
+            raise PlanError(f"the path {path!r} {what}")
+        # What can be said of nearly every entry at once; the rest is looked at in detail.
+        if (
+            not plain(path)
+            or entry.content is not None
+            or entry.root >= roots
+            or not plain(entry.key)
+        ):
+            _check_entry(entry, roots)
+        above = path.rpartition("/")[0]
+        if above != directory:
+            directories.update(parents(path))
+            directory = above
+        previous = path
+    _check_directories(entries, directories)
+
+
+def _check_directories(entries: Sequence[Entry], directories: set[str]) -> None:
+    for path in sorted(directories):
+        found = bisect_left(entries, path, key=attrgetter("path"))
+        if found < len(entries) and entries[found].path == path:
+            raise PlanError(f"the path {path!r} is both a file and a directory")
 
 
 def _check_entry(entry: Entry, roots: int) -> None:
@@ -344,23 +398,3 @@ def _check_entry(entry: Entry, roots: int) -> None:
         raise PlanError(f"the key {entry.key!r} is refused: {reason}")
     if entry.root >= roots:
         raise PlanError(f"{entry.path!r} names root {entry.root}, and there are {roots}")
-
-
-def plan_schema() -> dict[str, object]:
-    """Give the JSON Schema of a plan's lines.
-
-    Returns
-    -------
-    dict
-        JSON Schema 2020-12: a line is a header or an entry.
-    """
-    (header, entry), definitions = msgspec.json.schema_components(
-        [Header, Entry], ref_template="#/$defs/{name}"
-    )
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "bidsplan plan",
-        "description": "One line of a plan (JSON Lines): the header first, then the entries.",
-        "anyOf": [header, entry],
-        "$defs": definitions,
-    }

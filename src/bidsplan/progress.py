@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bidsplan.events import Action, Decided, Failed, Finished, Progressed
+from bidsplan.events import Failed, Finished, Progressed
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -38,16 +38,21 @@ def draw(events: Iterable[Event], plan: Plan, *, enabled: bool) -> Generator[Eve
 
     header = plan.header
     done = 0
+    moved: dict[str, int] = {}
     with tqdm(total=header.bytes, unit="B", unit_scale=True, dynamic_ncols=True) as bar:
         for event in events:
             match event:
-                case Progressed(bytes=number):
+                case Progressed(entry=entry, bytes=number):
+                    moved[entry.path] = moved.get(entry.path, 0) + number
                     bar.update(number)
-                case Decided(entry=entry, action=Action.KEEP):
-                    bar.update(entry.size)
-                case Finished() | Failed():
-                    done += 1
-                    bar.set_postfix_str(f"{done:,}/{header.files:,} files", refresh=False)
+                case Finished(entry=entry):
+                    # What was kept, or only read, did not come a piece at a time.
+                    bar.update(entry.size - moved.pop(entry.path, 0))
+                case Failed(entry=entry):
+                    bar.update(-moved.pop(entry.path, 0))
                 case _:
                     pass
+            if isinstance(event, Finished | Failed):
+                done += 1
+                bar.set_postfix_str(f"{done:,}/{header.files:,} files", refresh=False)
             yield event

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
+import time
 from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -19,15 +21,18 @@ from bidsplan.events import Proof
 from bidsplan.keys import STATE_DIRECTORY
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bidsplan.destination import Destination, FileState
     from bidsplan.plan import Entry, Plan
 
 __all__ = ["Receipt", "Receipts", "fingerprint"]
 
 _DIRECTORY = f"{STATE_DIRECTORY}/receipts"
-_LARGEST = 1 << 30
 _LONGEST_LINE = 1 << 16
 _BATCH = 4096
+_LONGEST_WAIT = 30.0
+"""Seconds after which a kill would cost too much reading again."""
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,14 +85,22 @@ class Receipts:
     Parameters
     ----------
     destination : Destination
+
+    Attributes
+    ----------
+    trouble : OSError or None
+        Why receipts could not be written, where they could not. The files are none the worse.
     """
 
     def __init__(self, destination: Destination) -> None:
+        self.trouble: OSError | None = None
         self._destination = destination
         self._name = f"{secrets.token_hex(8)}.jsonl"
         self._known: dict[str, Receipt] = {}
         self._waiting: list[bytes] = []
         self._lock = Lock()
+        self._writing = Lock()
+        self._written = time.monotonic()
         # Nothing there, or nothing that may be read, is no receipts.
         with suppress(OSError):
             self._load()
@@ -96,11 +109,14 @@ class Receipts:
         decoder = msgspec.json.Decoder(Receipt)
         with self._destination.directory(_DIRECTORY) as directory:
             for name in sorted(os.listdir(directory)):
-                for line in _lines(directory, name):
-                    with suppress(msgspec.MsgspecError, UnicodeDecodeError):
-                        self._take(decoder.decode(line))
+                with suppress(OSError):
+                    for line in _lines(directory, name):
+                        # A number of too many digits is a ValueError, nesting a RecursionError.
+                        with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+                            self._take(decoder.decode(line))
 
     def _take(self, receipt: Receipt) -> None:
+        """Keep the receipt of the latest file; writers' names have no order in time."""
         known = self._known.get(receipt.path)
         if known is None or receipt.mtime_ns >= known.mtime_ns:
             self._known[receipt.path] = receipt
@@ -120,14 +136,10 @@ class Receipts:
         -------
         Receipt or None
         """
-        receipt = self._known.get(path)
+        receipt = self.of(path, source)
         if receipt is None or not state.regular:
             return None
-        same = (receipt.size, receipt.mtime_ns, receipt.source) == (
-            state.size,
-            state.mtime_ns,
-            source,
-        )
+        same = (receipt.size, receipt.mtime_ns) == (state.size, state.mtime_ns)
         return receipt if same else None
 
     def of(self, path: str, source: str) -> Receipt | None:
@@ -136,37 +148,51 @@ class Receipts:
         return receipt if receipt is not None and receipt.source == source else None
 
     def add(self, receipt: Receipt) -> None:
-        """Note a file that has landed."""
+        """Note a file that has landed; now and then all that is noted is written."""
         with self._lock:
             self._known[receipt.path] = receipt
             self._waiting.append(msgspec.json.encode(receipt) + b"\n")
-            full = len(self._waiting) >= _BATCH
-        if full:
-            self.flush()
+            waited = time.monotonic() - self._written
+            due = len(self._waiting) >= _BATCH or waited >= _LONGEST_WAIT
+        if due and self._writing.acquire(blocking=False):
+            try:
+                self._write()
+            finally:
+                self._writing.release()
 
     def flush(self) -> None:
         """Write what was noted, once the files themselves are on the disk.
 
-        A receipt must not outlive a power cut that its file does not.
+        A receipt must not outlive a power cut that its file does not. Where it can't be written,
+        `trouble` tells why.
         """
+        with self._writing:
+            self._write()
+
+    def _write(self) -> None:
         with self._lock:
             lines, self._waiting = self._waiting, []
-            if not lines:
-                return
+            self._written = time.monotonic()
+        if not lines:
+            return
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
             self._destination.sync()
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             with self._destination.directory(_DIRECTORY, create=True) as directory:
                 descriptor = os.open(self._name, flags, 0o666, dir_fd=directory)
                 with os.fdopen(descriptor, "wb") as file:
                     file.writelines(lines)
+        except OSError as error:
+            self.trouble = error
 
 
-def _lines(directory: int, name: str) -> list[bytes]:
+def _lines(directory: int, name: str) -> Iterator[bytes]:
     """Read one writer's lines, of which the last may be torn."""
-    try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
-        with os.fdopen(descriptor, "rb") as file:
-            lines = file.read(_LARGEST).split(b"\n")[:-1]
-    except OSError:
-        return []
-    return [line for line in lines if len(line) <= _LONGEST_LINE]
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(name, flags, dir_fd=directory), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return
+        while line := file.readline(_LONGEST_LINE):
+            # What is torn, or too long to be one of ours, has no line feed here.
+            if line.endswith(b"\n"):
+                yield line

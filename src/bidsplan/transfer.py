@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
 from bidsplan.digests import Checker, Stopped, Verdict
-from bidsplan.errors import IntegrityError, UnreachableError
+from bidsplan.errors import (
+    IntegrityError,
+    SourceChangedError,
+    StorageError,
+    ThrottledError,
+    UnreachableError,
+)
 from bidsplan.events import Proof
 from bidsplan.keys import printable
 from bidsplan.storage.retrying import retrying
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from threading import Event
 
     from bidsplan.plan import Entry
-    from bidsplan.storage import Store
+    from bidsplan.storage import Store, Stream
 
-__all__ = ["receive", "write_content"]
+__all__ = ["receive", "tag_is_digest", "write_content"]
+
+_ENOUGH = 64 << 20
+"""Bytes that must have come for a connection that broke off to be worth a new round of tries."""
 
 
 class _Progress(Protocol):
@@ -25,12 +35,7 @@ class _Progress(Protocol):
 
 
 def receive(
-    entry: Entry,
-    store: Store,
-    descriptor: int,
-    *,
-    progress: _Progress,
-    stopping: Callable[[], bool],
+    entry: Entry, store: Store, descriptor: int, *, progress: _Progress, stop: Event
 ) -> Verdict:
     """Write an entry's bytes from its store, and show that they are the planned ones.
 
@@ -42,8 +47,8 @@ def receive(
         An empty file's; what is in it after an error is worth nothing.
     progress : callable
         Takes numbers of bytes, negative ones where a try is taken back.
-    stopping : callable
-        Tells whether to stop.
+    stop : threading.Event
+        Set to end the work, also while it waits to try again.
 
     Returns
     -------
@@ -54,58 +59,155 @@ def receive(
     ------
     IntegrityError
         Where bytes arrived twice that are not the planned ones.
+    SourceChangedError
+        Where the object is another one now; the message has both entity tags.
     StorageError
         Where they can't be had.
     Stopped
     """
-    verdict = retrying()(_attempt, entry, store, descriptor, progress, stopping)
-    if not verdict.holds:
-        # Once more from the start: bytes may be damaged on their way.
-        progress(-entry.size)
-        verdict = retrying()(_attempt, entry, store, descriptor, progress, stopping)
-    if verdict.holds:
-        return verdict
-    if verdict.proof is Proof.ETAG_MD5 and not store.etag_is_md5(entry.key):
-        size = f"{entry.size} bytes"
-        return Verdict(Proof.SIZE, size, size, verdict.content)
-    progress(-entry.size)
-    raise IntegrityError(
+    download = _Download(entry, store, descriptor, progress, stop)
+    try:
+        verdict = download.run()
+        if not verdict.holds:
+            if verdict.proof is Proof.ETAG_MD5 and not tag_is_digest(entry, store):
+                return verdict.by_size_only(entry.size)
+            # Once more from the start: bytes may be damaged on their way.
+            download.restart()
+            verdict = download.run()
+        if not verdict.holds:
+            raise _corrupt(entry, verdict)
+    except BaseException:
+        download.restart()
+        raise
+    return verdict
+
+
+def tag_is_digest(entry: Entry, store: Store) -> bool:
+    """Ask the storage whether an entry's plain entity tag is its MD5, or an encrypted object's."""
+    return retrying()(store.etag_is_md5, entry.key)
+
+
+class _Download:
+    """One entry on its way, which goes on where its connection broke off."""
+
+    def __init__(
+        self, entry: Entry, store: Store, descriptor: int, progress: _Progress, stop: Event
+    ) -> None:
+        self._entry = entry
+        self._store = store
+        self._descriptor = descriptor
+        self._progress = progress
+        self._stop = stop
+        self._arrived = 0
+        self._checker = Checker(entry)
+        # Only what binds a request to one object keeps the rest from being that of another.
+        self._bound = entry.etag is not None or entry.version is not None
+        self._resumable = self._bound
+
+    def restart(self) -> None:
+        """Forget what has come."""
+        self._progress(-self._arrived)
+        self._arrived = 0
+        self._checker = Checker(self._entry)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.ftruncate(self._descriptor, 0)
+
+    def run(self) -> Verdict:
+        """Get all bytes; one that is large may break off often, as long as it gets on."""
+        while True:
+            before = self._arrived
+            try:
+                retrying().copy(sleep=self._stop.wait)(self._go_on)
+                return self._checker.verdict()
+            except (UnreachableError, ThrottledError):
+                if self._arrived - before < _ENOUGH:
+                    raise
+
+    def _go_on(self) -> None:
+        if self._stop.is_set():
+            raise Stopped
+        if not self._resumable:
+            self.restart()
+        start = self._arrived
+        if start and start == self._entry.size:
+            # It broke off behind the last byte; a range from there would be refused.
+            return
+        try:
+            self._read(start)
+        except SourceChangedError as error:
+            raise self._changed(error) from error
+        except ThrottledError:
+            raise
+        except StorageError as error:
+            if start and self._arrived == start:
+                # Perhaps it knows no ranges: the next try is from the start.
+                self._resumable = False
+                raise UnreachableError(f"{error} (from byte {start} on)") from error
+            raise
+
+    def _read(self, start: int) -> None:
+        entry = self._entry
+        with closing(
+            self._store.stream(entry.key, etag=entry.etag, version=entry.version, start=start)
+        ) as stream:
+            self._check_answer(stream, start)
+            for chunk in stream:
+                self._take(chunk)
+        if self._arrived != entry.size:
+            raise _wrong_size(entry, str(self._arrived))
+
+    def _check_answer(self, stream: Stream, start: int) -> None:
+        entry = self._entry
+        if entry.version is None and entry.etag and stream.etag not in {None, entry.etag}:
+            # Not every server heeds the condition of a request.
+            raise SourceChangedError(
+                f"{printable(entry.path)}: it is no longer the object that was listed"
+            )
+        size = stream.size
+        if size is None or size == entry.size:
+            return
+        if not self._bound:
+            raise SourceChangedError(
+                f"{printable(entry.path)}: the source has {size} bytes now, and {entry.size} are "
+                "planned; compile the plan anew"
+            )
+        if start and size > entry.size:
+            # The whole object, though its rest was asked for.
+            raise _wrong_size(entry, f"{size}")
+
+    def _take(self, chunk: bytes) -> None:
+        if self._stop.is_set():
+            raise Stopped
+        if self._arrived + len(chunk) > self._entry.size:
+            self._resumable = False
+            raise _wrong_size(self._entry, f"more than {self._entry.size}")
+        _write(self._descriptor, chunk)
+        self._checker.update(chunk)
+        self._arrived += len(chunk)
+        self._progress(len(chunk))
+
+    def _changed(self, error: SourceChangedError) -> SourceChangedError:
+        """Say of which object it was, and which one is there now."""
+        entry = self._entry
+        if not self._bound:
+            return error
+        try:
+            with closing(self._store.stream(entry.key)) as stream:
+                now = f"it is {printable(stream.etag)}" if stream.etag else "there is another"
+        except StorageError:
+            now = "it can't be told"
+        return SourceChangedError(
+            f"{error}: the planned entity tag is {printable(entry.etag or 'not known')}, now "
+            f"{now}; compile the plan anew"
+        )
+
+
+def _corrupt(entry: Entry, verdict: Verdict) -> IntegrityError:
+    return IntegrityError(
         f"{printable(entry.path)}: the bytes that came are not the planned ones: by "
         f"{verdict.proof.value}, expected {verdict.expected}, got {verdict.got}; the source or the "
         "way to it is damaged, so try again later or compile anew"
     )
-
-
-def _attempt(
-    entry: Entry,
-    store: Store,
-    descriptor: int,
-    progress: _Progress,
-    stopping: Callable[[], bool],
-) -> Verdict:
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    os.ftruncate(descriptor, 0)
-    checker = Checker(entry)
-    arrived = 0
-    stream = store.stream(entry.key, etag=entry.etag, version=entry.version)
-    try:
-        for chunk in stream:
-            if stopping():
-                raise Stopped
-            arrived += len(chunk)
-            if arrived > entry.size:
-                raise _wrong_size(entry, f"more than {entry.size}")
-            _write(descriptor, chunk)
-            checker.update(chunk)
-            progress(len(chunk))
-        if arrived != entry.size:
-            raise _wrong_size(entry, str(arrived))
-    except BaseException:
-        progress(-min(arrived, entry.size))
-        raise
-    finally:
-        stream.close()
-    return checker.verdict()
 
 
 def _wrong_size(entry: Entry, got: str) -> UnreachableError:
@@ -121,10 +223,11 @@ def _write(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def write_content(entry: Entry, descriptor: int) -> Verdict:
+def write_content(entry: Entry, descriptor: int, *, progress: _Progress) -> Verdict:
     """Write a generated entry, whose bytes are in the plan."""
     data = (entry.content or "").encode()
     _write(descriptor, data)
     checker = Checker(entry)
     checker.update(data)
+    progress(len(data))
     return checker.verdict()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event as Flag
 from typing import TYPE_CHECKING
 
 from bidsplan.destination import Destination
@@ -14,22 +16,27 @@ from bidsplan.receipts import Receipts, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from concurrent.futures import Future
+    from os import PathLike
 
     from bidsplan.events import Event
     from bidsplan.plan import Entry, Plan
 
 __all__ = ["verify"]
 
-_BATCH = 256
+_WAITING_PER_JOB = 16
+"""Entries that wait for each reader; a large file holds up what is told, and not the reading."""
 
 
-def verify(plan: Plan, destination: str, *, jobs: int = 4) -> Generator[Event, None, None]:
+def verify(
+    plan: Plan, destination: str | PathLike[str], *, jobs: int = 4
+) -> Generator[Event, None, None]:
     """Read every file of a plan, and show that it is the planned one.
 
     Parameters
     ----------
     plan : Plan
-    destination : str
+    destination : path
         A local directory.
     jobs : int
         Files to read at a time.
@@ -37,50 +44,66 @@ def verify(plan: Plan, destination: str, *, jobs: int = 4) -> Generator[Event, N
     Yields
     ------
     Finished or Failed
-        One for each entry, in the plan's order.
+        One for each entry, in the plan's order. Closing the generator stops the work.
 
     Raises
     ------
     DestinationError
         Where the destination can't be opened.
     """
-    folder = Destination(destination, create=False)
-    receipts = Receipts(folder)
+    folder = Destination(str(destination), create=False)
+    check = _Check(plan, folder)
     pool = ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="bidsplan-verify")
+    waiting: deque[Future[Event]] = deque()
     try:
-        for start in range(0, len(plan.entries), _BATCH):
-            batch = plan.entries[start : start + _BATCH]
-            yield from pool.map(lambda entry: _verify(plan, entry, folder, receipts), batch)
+        for entry in plan.entries:
+            waiting.append(pool.submit(check.entry, entry))
+            if len(waiting) >= jobs * _WAITING_PER_JOB:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
+        check.stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
         folder.close()
 
 
-def _verify(plan: Plan, entry: Entry, folder: Destination, receipts: Receipts) -> Event:
-    try:
-        return Finished(
-            entry=entry, action=Action.KEEP, proof=_proof(plan, entry, folder, receipts)
-        )
-    except BidsplanError as error:
-        return Failed(entry=entry, error=error)
+class _Check:
+    """Compares files of one destination with one plan."""
 
+    def __init__(self, plan: Plan, folder: Destination) -> None:
+        self.stop = Flag()
+        self._plan = plan
+        self._folder = folder
+        self._receipts = Receipts(folder)
 
-def _proof(plan: Plan, entry: Entry, folder: Destination, receipts: Receipts) -> Proof:
-    """Show that a file is the planned one, by the plan or else by its receipt."""
-    state = folder.state(entry.path)
-    if state is None:
-        raise MissingFileError(f"{printable(entry.path)}: there is no such file")
-    verdict = read_checked(entry, folder)
-    if not verdict.holds:
-        raise _differs(entry, verdict.proof.value, verdict.expected, verdict.got)
-    if verdict.proof is not Proof.SIZE:
-        return verdict.proof
-    receipt = receipts.of(entry.path, fingerprint(plan, entry))
-    if receipt is None:
-        return Proof.SIZE
-    if receipt.content != verdict.content:
-        raise _differs(entry, "receipt", receipt.content, verdict.content)
-    return Proof.RECEIPT
+    def entry(self, entry: Entry) -> Event:
+        """Compare one file."""
+        try:
+            return Finished(entry=entry, action=Action.KEEP, proof=self._proof(entry))
+        except BidsplanError as error:
+            return Failed(entry=entry, error=error)
+
+    def _proof(self, entry: Entry) -> Proof:
+        """Show that a file is the planned one, by the plan or else by its receipt."""
+        if self._folder.state(entry.path) is None:
+            raise MissingFileError(
+                f"{printable(entry.path)}: there is no such file; fetch the plan to bring it"
+            )
+        verdict = read_checked(entry, self._folder, self.stop.is_set)
+        receipt = self._receipts.of(entry.path, fingerprint(self._plan, entry))
+        known = receipt.content if receipt else None
+        # An encrypted object's tag is no digest, as was found out when it was fetched.
+        tag_is_none = verdict.proof is Proof.ETAG_MD5 and receipt and receipt.proof is Proof.SIZE
+        if not verdict.holds and not tag_is_none:
+            raise _differs(entry, verdict.proof.value, verdict.expected, verdict.got)
+        if verdict.holds and verdict.proof is not Proof.SIZE:
+            return verdict.proof
+        if known is None:
+            return Proof.SIZE
+        if known != verdict.content:
+            raise _differs(entry, "receipt", known, verdict.content)
+        return Proof.RECEIPT
 
 
 def _differs(entry: Entry, means: str, expected: str, got: str) -> IntegrityError:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from bidsplan.files.yaml_reader import Document, read_yaml
 from bidsplan.keys import printable
 from bidsplan.manifest import Derivative, Filter, Manifest
 from bidsplan.manifest.urls import ALLOWED
+from bidsplan.manifest.values import is_secret
 from bidsplan.selection.findings import nearest
 
 if TYPE_CHECKING:
@@ -30,10 +33,10 @@ _SECRET_NAME = re.compile(
     r"session_token|proxies",
     re.IGNORECASE,
 )
-_SECRET_VALUE = re.compile(
-    r"(AKIA|ASIA)[0-9A-Z]{12,}|X-Amz-(Signature|Credential)|sig=|//[^/\s]*:[^/\s]*@", re.IGNORECASE
-)
 _LONGEST_SHOWN = 60
+_MOST_TOLD = 100
+"""Problems of one manifest that are told; who has more has another kind of problem."""
+
 _ALTERNATIVE = re.compile(r"^(literal|tuple|dict|function-[a-z]+)\[.*\]$|^CohortTable$")
 
 
@@ -69,7 +72,10 @@ class ManifestFile:
         Problem
             Placed as the document is written. One that has no place stays as it is.
         """
-        return _located(problem, self.document, self.path) if problem.at else problem
+        if not problem.at:
+            return problem
+        located = _located(problem, self.document, self.path)
+        return replace(located, at=_shown(located.at))
 
 
 def load_manifest(
@@ -105,9 +111,27 @@ def load_manifest(
     manifest, invalid = _validate(document, frozenset(allow_protocols))
     problems += [_located(problem, document, path) for problem in invalid]
     if problems or manifest is None:
-        raise ManifestError(problems=_first_of_each_place(problems))
-    warnings = [_located(problem, document, path) for problem in vocabulary_warnings(manifest)]
+        raise ManifestError(problems=_told(_first_of_each_place(problems), path))
+    strange = list(islice(vocabulary_warnings(manifest), _MOST_TOLD + 1))
+    warnings = _told([_located(problem, document, path) for problem in strange], path)
     return ManifestFile(manifest=manifest, path=path, warnings=tuple(warnings), document=document)
+
+
+def _told(problems: list[Problem], path: Path) -> list[Problem]:
+    """Keep as many as people read, their places free of what a stranger may have put there."""
+    told = [replace(problem, at=_shown(problem.at)) for problem in problems[:_MOST_TOLD]]
+    if len(problems) > _MOST_TOLD:
+        told.append(Problem(message=f"there are more than {_MOST_TOLD} problems", file=str(path)))
+    return told
+
+
+def _shown(place: Place) -> Place:
+    """Escape, shorten and redact the names in a place: they are the document's own keys."""
+    return tuple(part if isinstance(part, int) else _shown_name(part) for part in place)
+
+
+def _shown_name(name: str) -> str:
+    return "(a credential)" if is_secret(name) else printable(name[:_LONGEST_SHOWN])
 
 
 def _first_of_each_place(problems: Iterable[Problem]) -> list[Problem]:
@@ -115,7 +139,7 @@ def _first_of_each_place(problems: Iterable[Problem]) -> list[Problem]:
     first: dict[object, Problem] = {}
     for problem in problems:
         first.setdefault((problem.line, problem.at) if problem.at else problem, problem)
-    return sorted(first.values(), key=lambda problem: (problem.line or 0, str(problem)))
+    return sorted(first.values(), key=lambda problem: problem.line or 0)
 
 
 def _validate(
@@ -141,9 +165,10 @@ def _secrets(data: object, place: Place = ()) -> Iterator[Problem]:
         value, at = waiting.pop()
         if isinstance(value, dict):
             waiting += [(item, (*at, key)) for key, item in value.items()]
+            waiting += [(key, (*at, key)) for key in value]
         elif isinstance(value, list):
             waiting += [(item, (*at, number)) for number, item in enumerate(value)]
-        elif isinstance(value, str) and _SECRET_VALUE.search(value):
+        elif isinstance(value, str) and is_secret(value):
             yield Problem(message="this looks like a credential", at=at, hint=_ENVIRONMENT)
 
 
@@ -156,11 +181,11 @@ def _problems(error: ValidationError) -> Iterator[Problem]:
     found = [
         (tuple(item["loc"]), item) for item in error.errors(include_url=False, include_input=False)
     ]
+    # How many problems stand at or below each place.
+    below = Counter(loc[:length] for loc, _ in found for length in range(len(loc) + 1))
     for loc, item in found:
         # Of alternatives that all failed, the one that got furthest says what is wrong.
-        stem = loc[:-1]
-        further = (other for other, _ in found if other != loc and other[: len(stem)] == stem)
-        if loc and _is_alternative(loc[-1]) and any(further):
+        if loc and _is_alternative(loc[-1]) and below[loc[:-1]] > below[loc]:
             continue
         context = item.get("ctx", {})
         at = context.get("at", tuple(part for part in loc if not _is_alternative(part)))
@@ -188,12 +213,12 @@ def _problem(kind: str, message: str, context: Mapping[str, Any], at: Place) -> 
 
 def _unknown_field(at: Place) -> Problem:
     *place, name = at
-    word = printable(str(name))
-    if _SECRET_NAME.search(word):
+    word = _shown_name(str(name))
+    if _SECRET_NAME.search(str(name)):
         return Problem(message=f"{word!r} is not allowed", at=at, hint=_ENVIRONMENT)
     known = _known_fields(tuple(place))
     near = nearest(word, known)
-    message = f"unknown field {word[:_LONGEST_SHOWN]!r}"
+    message = f"unknown field {word!r}"
     if near:
         return Problem(message=message, at=at, hint=f"did you mean {near!r}?")
     return Problem(message=message, at=at, expected=f"one of {', '.join(sorted(known))}")

@@ -6,18 +6,19 @@ import gzip
 import io
 import os
 import tempfile
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from bidsplan.errors import DestinationError, PlanError, UsageError
-from bidsplan.plan import Plan
+from bidsplan.plan import Header, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
 
-__all__ = ["default_plan_path", "read_plan", "write_plan"]
+__all__ = ["default_plan_path", "read_header", "read_plan", "write_plan"]
 
 LONGEST_LINE = 1 << 24
 """Bytes that a plan's line may have; the header holds every subject's label."""
@@ -64,16 +65,47 @@ def read_plan(path: str | PathLike[str]) -> Plan:
         Where it can't be read, or is truncated, edited, unsafe or no plan at all.
     """
     path = Path(path)
+    with _opened(path) as stream:
+        return Plan.parse(_lines(stream))
+
+
+def read_header(path: str | PathLike[str]) -> Header:
+    """Read a plan's first line only, without checking what follows.
+
+    Parameters
+    ----------
+    path : path
+        As in `read_plan`.
+
+    Returns
+    -------
+    Header
+
+    Raises
+    ------
+    PlanError
+        Where it can't be read, or does not start as a plan does.
+    """
+    path = Path(path)
+    with _opened(path) as stream:
+        return Header.parse(next(_lines(stream), b""))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a plan's unpacked bytes; every failure to read them is the plan's."""
     suffix = _suffix(path)
     try:
         with path.open("rb") as file, _unpacked(file, suffix) as stream:
-            return Plan.parse(_lines(stream))
+            yield stream
     except PlanError as error:
         raise type(error)(f"{path}: {error}") from error
-    except OSError as error:
-        raise PlanError(f"{path}: can't be read: {error.strerror or error}") from error
     except EOFError as error:
         raise PlanError(f"{path}: it is truncated; compile it again") from error
+    except zlib.error as error:
+        raise PlanError(f"{path}: it is not valid gzip: {error}; compile it again") from error
+    except OSError as error:
+        raise PlanError(f"{path}: can't be read: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from bidsplan.manifest import Filter, Manifest
-from bidsplan.plan import plan_schema
+import msgspec
 
-__all__ = ["manifest_schema", "schema_text"]
+from bidsplan.manifest import Filter, Manifest
+from bidsplan.plan import Entry, Header
+
+__all__ = ["manifest_schema", "plan_schema", "schema_text"]
 
 
 def manifest_schema() -> dict[str, Any]:
@@ -48,6 +50,26 @@ def _write_shorthands(definitions: dict[str, Any], fields_of_all: dict[str, Any]
     filters = {"type": "array", "items": {"$ref": "#/$defs/Filter"}, "minItems": 1}
     definitions["Derivative"] = {"anyOf": [definitions["Derivative"], filters, {"type": "null"}]}
     assert set(fields) == set(Filter.model_fields)  # noqa: S101 - the models and this agree
+
+
+def plan_schema() -> dict[str, object]:
+    """Give the JSON Schema of a plan's lines.
+
+    Returns
+    -------
+    dict
+        JSON Schema 2020-12: a line is a header or an entry.
+    """
+    (header, entry), definitions = msgspec.json.schema_components(
+        [Header, Entry], ref_template="#/$defs/{name}"
+    )
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "bidsplan plan",
+        "description": "One line of a plan (JSON Lines): the header first, then the entries.",
+        "anyOf": [header, entry],
+        "$defs": definitions,
+    }
 
 
 def schema_text(what: str) -> str:

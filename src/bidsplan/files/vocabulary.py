@@ -6,6 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import Problem
+from bidsplan.keys import printable
 from bidsplan.selection.findings import nearest
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from bidsplan.manifest import Filter, Manifest
 
 __all__ = ["datatypes", "entities", "suffixes", "vocabulary_warnings"]
+
+_LONGEST_SHOWN = 60
 
 
 @functools.cache
@@ -59,6 +62,9 @@ def vocabulary_warnings(manifest: Manifest) -> Iterator[Problem]:
     """
     for number, filter_ in enumerate(manifest.files):
         yield from _warnings(filter_, ("files", number), strangers=True)
+    for number, requirement in enumerate(manifest.subjects.require):
+        raw = requirement.derivative is None
+        yield from _warnings(requirement.filter, ("subjects", "require", number), strangers=raw)
     derivatives = {} if manifest.derivatives == "all" else manifest.derivatives
     for name, derivative in derivatives.items():
         for number, filter_ in enumerate(derivative.filters):
@@ -80,21 +86,27 @@ def _warnings(filter_: Filter, place: Place, *, strangers: bool) -> Iterator[Pro
             short = next((name for name, long in entities().items() if long == key), None)
             hint = f"did you mean {short!r}?" if short else None
             at = (*place, "entities", key)
-            yield from _stranger(key, "entity", entities(), at, told=strangers, hint=hint)
+            known = frozenset(entities())
+            yield from _stranger(key, "entity", known, at, told=strangers, hint=hint)
+
+
+@functools.cache
+def _folded(words: frozenset[str]) -> frozenset[str]:
+    return frozenset(word.casefold() for word in words)
 
 
 def _stranger(
     word: str,
     noun: str,
-    known: frozenset[str] | dict[str, str],
+    known: frozenset[str],
     at: Place,
     *,
     told: bool,
     hint: str | None = None,
 ) -> Iterator[Problem]:
-    near = nearest(word, known)
     # A word of a pipeline's own may well resemble one of BIDS; only its case is a slip.
-    slip = near is not None and near.casefold() == word.casefold()
-    if told or slip or hint:
+    if told or hint or word.casefold() in _folded(known):
+        near = None if hint else nearest(word, known)
         hint = hint or (f"did you mean {near!r}?" if near else None)
-        yield Problem(message=f"{word!r} is no {noun} that BIDS knows", at=at, hint=hint)
+        shown = printable(word[:_LONGEST_SHOWN])
+        yield Problem(message=f"{shown!r} is no {noun} that BIDS knows", at=at, hint=hint)

@@ -88,13 +88,16 @@ def read_yaml(data: bytes) -> Document:
         line = data[: error.start].count(b"\n") + 1
         document.blame("the file is not UTF-8 text", line)
     except yaml.YAMLError as error:
-        document.blame(*_syntax(error))
+        document.blame(*_syntax(error, data))
     except _Stop:
         pass
     return document
 
 
-def _syntax(error: yaml.YAMLError) -> tuple[str, int | None]:
+def _syntax(error: yaml.YAMLError, data: bytes) -> tuple[str, int | None]:
+    if isinstance(error, yaml.reader.ReaderError):
+        line = data[: error.position].count(b"\n") + 1
+        return f"the character U+{error.character:04X} is not allowed", line
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     said = getattr(error, "problem", None) or getattr(error, "reason", None) or "can't be parsed"
     return f"not valid YAML: {printable(str(said))}", mark.line + 1 if mark else None
@@ -130,21 +133,25 @@ class _Builder:
             self._document.blame(f"there are more than {MOST_NODES:,} values", line)
             raise _Stop
         if isinstance(event, yaml.AliasEvent):
-            self._refuse("an alias", line)
-            self._put("", line)
+            self._refuse("an alias", line, key=f"*{event.anchor}")
+            self._put(f"*{event.anchor}" if self._expects_key() else "", line)
             return
+        key = event.value if isinstance(event, yaml.ScalarEvent) else ""
         if event.anchor is not None:
-            self._refuse("an anchor", line)
-        if event.tag is not None and event.tag != "!":
-            self._refuse("a tag", line)
+            self._refuse("an anchor", line, key)
+        if event.tag is not None:
+            self._refuse("a tag", line, key)
         if isinstance(event, yaml.ScalarEvent):
             self._put(event.value, line)
         else:
             self._open({} if isinstance(event, yaml.MappingStartEvent) else [], line)
 
-    def _refuse(self, what: str, line: int) -> None:
-        place = self._place()
+    def _refuse(self, what: str, line: int, key: str) -> None:
+        place = (*self._place(), key) if self._expects_key() else self._place()
         self._document.blame(f"{what} is not allowed here", line, place, "write the value out")
+
+    def _expects_key(self) -> bool:
+        return bool(self._stack) and isinstance(self._stack[-1][0], dict) and not self._stack[-1][2]
 
     def _place(self) -> Place:
         """Give the place of the value that comes next."""
@@ -160,7 +167,7 @@ class _Builder:
             self._document.blame(f"it is nested more than {DEEPEST} levels deep", line)
             raise _Stop
         place = self._place()
-        if self._stack and isinstance(self._stack[-1][0], dict) and not self._stack[-1][2]:
+        if self._expects_key():
             self._document.blame("a key must be text", line, place)
             raise _Stop
         self._put(collection, line)
@@ -184,7 +191,7 @@ class _Builder:
     def _key(self, key: str, collection: dict[str, Any], place: Place, line: int) -> None:
         at = (*place, key)
         if key == "<<":
-            self._document.blame("a merge key is not allowed", line, place, "write the values out")
+            self._document.blame("a merge key is not allowed", line, at, "write the values out")
         if key in collection:
             first = self._document.lines[at]
             self._document.blame(f"the key is there twice, first on line {first}", line, at)

@@ -17,7 +17,6 @@ class Model(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        populate_by_name=True,
         hide_input_in_errors=True,
         use_attribute_docstrings=True,
         allow_inf_nan=False,

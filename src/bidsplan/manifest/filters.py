@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from bidsplan.manifest.base import Model, mapping
 from bidsplan.manifest.urls import Url  # noqa: TC001 - pydantic reads it
-from bidsplan.manifest.values import Boolean, Extensions, Globs, Names, Text, Texts, as_list
+from bidsplan.manifest.values import Boolean, Extensions, Globs, Names, Text, Texts, as_list, kind
 
 __all__ = ["DatasetFiles", "Derivative", "EntityRule", "Filter", "Filters", "Layout"]
 
@@ -98,6 +98,11 @@ class Filter(Model):
     exclude: Globs = ()
     """Globs of files to leave out, whatever else asks for them."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _written(cls, value: Any) -> Any:  # noqa: ANN401
+        return mapping(value)
+
     @property
     def restricts(self) -> bool:
         """Whether this is a file-level filter; an exclude alone is none."""
@@ -108,7 +113,11 @@ class Filter(Model):
 def _filters(value: Any) -> Any:  # noqa: ANN401
     if value == "none":
         return ()
-    return tuple(mapping(item) for item in as_list(value))
+    if not isinstance(value, dict | list | tuple | Filter):
+        raise ValueError(  # noqa: TRY004 - pydantic's way
+            f"expected a filter, a list of filters, or none; got {kind(value)}"
+        )
+    return tuple(as_list(value))
 
 
 Filters = Annotated[

@@ -6,7 +6,14 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from bidsplan.entities import bare_label
@@ -17,13 +24,15 @@ from bidsplan.manifest.urls import Url  # noqa: TC001 - pydantic reads it
 from bidsplan.manifest.values import (
     Boolean,
     Count,
-    Name,
+    ExactName,
+    ExactNames,
     Names,
     Seed,
     Size,
-    Text,
     Texts,
+    Title,
     as_list,
+    is_newer,
 )
 
 if TYPE_CHECKING:
@@ -49,7 +58,7 @@ class Study(Model):
         ``latest`` or ``pinned``.
     """
 
-    id: Text
+    id: Title
     """A name for people; it stands in the plan."""
 
     url: Url
@@ -66,7 +75,10 @@ class Study(Model):
 
 
 def _bare_sessions(labels: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(bare_label(label, "ses-") for label in labels)
+    bare = tuple(bare_label(label, "ses-") for label in labels)
+    if any(not label or set(label) & set("/*?") for label in bare):
+        raise ValueError("expected exact session labels, such as 01 or ses-01")
+    return bare
 
 
 class Sessions(Model):
@@ -166,7 +178,9 @@ def _derivatives(value: Any) -> Any:  # noqa: ANN401
         if not all(isinstance(name, str) for name in value):
             raise ValueError("expected names of pipelines; filters go into a mapping by name")
         return {name: {} for name in value}
-    return {name: {} if item is None else item for name, item in mapping(value).items()}
+    # A name with nothing after it is a pipeline without a filter.
+    nothing = (None, "", "~", "null")
+    return {name: {} if item in nothing else item for name, item in mapping(value).items()}
 
 
 def _single_site(names: str | tuple[str, ...]) -> str | tuple[str, ...]:
@@ -208,7 +222,7 @@ class Manifest(Model):
 
     site: (
         Annotated[
-            Name | Names,
+            ExactName | ExactNames,
             BeforeValidator(_site, json_schema_input_type=str | list[str]),
             AfterValidator(_single_site),
         ]
@@ -219,7 +233,7 @@ class Manifest(Model):
     subjects: Annotated[Subjects, BeforeValidator(mapping)] = Subjects()
     """Which subjects; all where not given."""
 
-    random_seed: Seed | None = None
+    random_seed: Annotated[Seed | None, Field(validate_default=True)] = None
     """The seed of the draw."""
 
     sessions: Sessions | None = None
@@ -229,7 +243,7 @@ class Manifest(Model):
     """One filter, a list of which any may take a file, or none; all files where not given."""
 
     derivatives: Annotated[
-        Literal["all"] | dict[Name, Derivative],
+        Literal["all"] | dict[ExactName, Derivative],
         BeforeValidator(_derivatives),
     ] = Field(default_factory=dict)
     """none, all, a list of names, or a mapping of names to filters."""
@@ -246,31 +260,49 @@ class Manifest(Model):
     limits: Limits = Limits()
     """The largest plan that may be written."""
 
-    @model_validator(mode="after")
-    def _whole(self) -> Manifest:
-        if self.manifest_version != MANIFEST_VERSION:
+    @model_validator(mode="before")
+    @classmethod
+    def _known_version(cls, value: Any) -> Any:  # noqa: ANN401
+        # Before all else: of a newer language's fields, nothing else can be said.
+        version = value.get("manifest_version") if isinstance(value, dict) else None
+        if is_newer(version, MANIFEST_VERSION):
             raise PydanticCustomError(
                 "place",
                 "the manifest has version {version}, and this bidsplan reads {known}; "
                 "update bidsplan",
-                {"version": self.manifest_version, "known": 1, "at": ("manifest_version",)},
+                {
+                    "version": version,
+                    "known": MANIFEST_VERSION,
+                    "at": ("manifest_version",),
+                },
             )
-        sample = self.subjects.sample
-        if sample and self.random_seed is None:
+        return value
+
+    @field_validator("subjects")
+    @classmethod
+    def _sites_to_draw_by(cls, subjects: Subjects, info: ValidationInfo) -> Subjects:
+        sample = subjects.sample
+        by_site = sample and (sample.per or "site" in sample.stratify_by)
+        if by_site and not isinstance(info.data.get("site", ()), tuple):
+            raise PydanticCustomError(
+                "place",
+                "drawing by site needs a list of sites",
+                {"at": ("subjects", "sample")},
+            )
+        return subjects
+
+    @field_validator("random_seed")
+    @classmethod
+    def _seed_to_draw_by(cls, seed: int | None, info: ValidationInfo) -> int | None:
+        subjects = info.data.get("subjects")
+        if seed is None and subjects and subjects.sample:
             raise PydanticCustomError(
                 "place",
                 "a sample needs a random_seed at the top of the manifest, so that others draw "
                 "the same",
                 {"at": ("subjects", "sample")},
             )
-        sites = isinstance(self.site, tuple)
-        if sample and not sites and (sample.per or "site" in sample.stratify_by):
-            raise PydanticCustomError(
-                "place",
-                "drawing by site needs a list of sites",
-                {"at": ("subjects", "sample")},
-            )
-        return self
+        return seed
 
     def canonical(self) -> bytes:
         """Write what the manifest means, whatever its comments, layout and spelling.

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from bidsplan.entities import bare_label
+from bidsplan.keys import unsafe_key
 from bidsplan.manifest.base import Model, mapping
 from bidsplan.manifest.filters import Filter
-from bidsplan.manifest.values import Count, Fraction, Name, Number, Text, Texts, as_list
+from bidsplan.manifest.values import Count, ExactName, Fraction, Name, Number, Text, Texts, as_list
 
 __all__ = ["CohortTable", "Labels", "Predicate", "Requirement", "Sample", "Subjects"]
 
@@ -24,6 +25,13 @@ def _bare(labels: tuple[str, ...]) -> tuple[str, ...]:
 Labels = Annotated[Texts, AfterValidator(_bare)]
 
 
+def _beside(value: Any) -> Any:  # noqa: ANN401
+    reason = unsafe_key(value) if isinstance(value, str) and value else None
+    if reason:
+        raise ValueError(f"expected a file beside the manifest, or below; {reason}")
+    return value
+
+
 class CohortTable(Model):
     """A table of participants beside the manifest.
 
@@ -34,7 +42,7 @@ class CohortTable(Model):
     id_column : str
     """
 
-    file: Name
+    file: Annotated[Text, BeforeValidator(_beside, json_schema_input_type=str | float)]
     """TSV or CSV, relative to the manifest."""
 
     id_column: Text = "participant_id"
@@ -94,7 +102,7 @@ class Requirement(Model):
     filter: Filter = Filter()
     """What the file must be."""
 
-    derivative: Name | None = None
+    derivative: ExactName | None = None
     """The pipeline that must have it."""
 
     @model_validator(mode="before")

@@ -15,9 +15,14 @@ ALLOWED = "allow_protocols"
 """Key of the validation context under which protocols beyond the usual ones stand."""
 
 
+_LONGEST = 2048
+
+
 def _url(value: str, info: ValidationInfo) -> str:
     context: Any = info.context or {}
     reason = refused_url(value, allow=frozenset(context.get(ALLOWED, ())))
+    if len(value) > _LONGEST:
+        reason = f"it is longer than {_LONGEST:,} characters"
     if reason:
         raise ValueError(f"the URL is refused: {reason}")
     return value

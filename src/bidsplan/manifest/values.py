@@ -7,16 +7,18 @@ booleans are accepted too.
 from __future__ import annotations
 
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ByteSize, Field, TypeAdapter, ValidationError
 
-from bidsplan.keys import unsafe_key
+from bidsplan.keys import printable, unsafe_key
 
 __all__ = [
     "Boolean",
     "Count",
+    "ExactName",
+    "ExactNames",
     "Extensions",
     "Fraction",
     "Globs",
@@ -27,13 +29,35 @@ __all__ = [
     "Size",
     "Text",
     "Texts",
+    "Title",
     "as_list",
+    "is_newer",
+    "is_secret",
     "kind",
 ]
 
 _LONGEST = 4096
+_LONGEST_SHOWN = 24
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,18}")
 _SIZES = TypeAdapter(ByteSize)
+
+
+# Each part of the pattern is linear in the text: whoever wrote it may want to see it crawl.
+_SECRET = re.compile(
+    r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|-----BEGIN [A-Z ]*PRIVATE KEY|//[^/\s:@]*:[^/\s@]+@|"
+    r"(?i:X-Amz-(?:Signature|Credential)|X-Goog-Signature|AccountKey=|[?&]sig=)"
+)
+
+
+def is_secret(text: str) -> bool:
+    """Tell what looks like a credential: a key of AWS, a signed URL, a password before a host.
+
+    Examples
+    --------
+    >>> is_secret("https://host/x?X-Amz-Signature=f00"), is_secret("sub-ASIA01")
+    (True, False)
+    """
+    return bool(_SECRET.search(text))
 
 
 def kind(value: object) -> str:
@@ -42,6 +66,8 @@ def kind(value: object) -> str:
         return "a mapping"
     if isinstance(value, list | tuple):
         return "a list"
+    if isinstance(value, int | float | Decimal):
+        return "true or false" if isinstance(value, bool) else "a number"
     return "nothing" if value is None or value == "" else "text"
 
 
@@ -55,6 +81,13 @@ def _text(value: Any) -> Any:  # noqa: ANN401 - whatever the document holds
     return value
 
 
+def _title(value: Any) -> Any:  # noqa: ANN401
+    text = _text(value)
+    if len(text) > 255 or printable(text) != text:
+        raise ValueError("expected at most 255 characters that print")
+    return text
+
+
 def _integer(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, str) and _INTEGER.fullmatch(value):
         value = int(value)
@@ -63,6 +96,13 @@ def _integer(value: Any) -> Any:  # noqa: ANN401
     if not 0 <= value < 2**63:
         raise ValueError("expected a whole number from 0 to 2**63 - 1")
     return value
+
+
+def is_newer(version: object, known: int) -> bool:
+    """Tell whether a version is a whole number above the one that is known."""
+    if isinstance(version, str) and _INTEGER.fullmatch(version):
+        version = int(version)
+    return type(version) is int and version > known
 
 
 def _positive(value: Any) -> Any:  # noqa: ANN401
@@ -110,7 +150,8 @@ def _number(value: Any) -> Any:  # noqa: ANN401
         number = Decimal("NaN")
     if not number.is_finite() or len(number.as_tuple().digits) > 40 or abs(number.adjusted()) > 99:
         raise ValueError(f"expected a number; got {_shown(value)}")
-    return number
+    # 8 and 8.0 are one number, so manifests that differ in that alone are one manifest.
+    return number.normalize(Context(prec=40))
 
 
 def _name(value: Any) -> Any:  # noqa: ANN401
@@ -118,6 +159,13 @@ def _name(value: Any) -> Any:  # noqa: ANN401
     if reason:
         raise ValueError(f"expected a name below the dataset's root; {reason}")
     return _text(value)
+
+
+def _exact_name(value: Any) -> Any:  # noqa: ANN401
+    name = _name(value)
+    if "*" in name or "?" in name:
+        raise ValueError("expected an exact name; only files and subjects are chosen by globs")
+    return name
 
 
 def _glob(value: Any) -> Any:  # noqa: ANN401
@@ -130,15 +178,18 @@ def _glob(value: Any) -> Any:  # noqa: ANN401
 def _extension(value: Any) -> Any:  # noqa: ANN401
     text = _text(value)
     if not text.startswith(".") and text != "/":
-        raise ValueError(f"expected an extension with its dot; did you mean '.{text[:20]}'?")
+        hint = f"; did you mean '.{text}'?" if _is_plain(text) else ""
+        raise ValueError(f"expected an extension with its dot{hint}")
     return text
 
 
+def _is_plain(text: str) -> bool:
+    return 0 < len(text) <= _LONGEST_SHOWN and text.isprintable() and not is_secret(text)
+
+
 def _shown(value: object) -> str:
-    """Show a short scalar as it was written; what is not short or not plain is only named."""
-    if isinstance(value, str) and value.isprintable() and 0 < len(value) <= 40:
-        return repr(value)
-    return kind(value)
+    """Show a short scalar as it was written; what may be a secret or is not plain is only named."""
+    return repr(value) if isinstance(value, str) and _is_plain(value) else kind(value)
 
 
 def as_list(value: Any) -> Any:  # noqa: ANN401
@@ -151,6 +202,11 @@ def as_list(value: Any) -> Any:  # noqa: ANN401
 
 
 Text = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | float)]
+Title = Annotated[
+    str,
+    BeforeValidator(_title, json_schema_input_type=Annotated[str, Field(max_length=255)] | float),
+]
+ExactName = Annotated[str, BeforeValidator(_exact_name, json_schema_input_type=str | float)]
 Name = Annotated[str, BeforeValidator(_name, json_schema_input_type=str | float)]
 Glob = Annotated[str, BeforeValidator(_glob, json_schema_input_type=str | float)]
 Extension = Annotated[
@@ -182,4 +238,8 @@ Extensions = Annotated[
 ]
 Names = Annotated[
     tuple[Name, ...], BeforeValidator(as_list, json_schema_input_type=Name | list[Name])
+]
+ExactNames = Annotated[
+    tuple[ExactName, ...],
+    BeforeValidator(as_list, json_schema_input_type=ExactName | list[ExactName]),
 ]
