@@ -301,3 +301,20 @@ def test_inspect_counts_what_is_there(study, ask):
     code, _, err = ask("inspect", "nowhere")
     assert code == 1
     assert "there is nothing here" in err
+
+
+def test_a_cohort_files_content_is_part_of_the_manifest(study, ask):
+    text = Path("demo.yaml").read_text(encoding="utf-8")
+    chosen = "  from: both\n  table: {file: cohort.tsv}"
+    Path("demo.yaml").write_text(text.replace("  sample: {count: 2}", chosen))
+    Path("cohort.tsv").write_text("participant_id\nsub-1\nsub-10\n")
+    assert ask("fetch", "demo.yaml", "d")[0] == 0
+    assert ask("fetch", "--locked", "demo.yaml", "d")[0] == 0
+    Path("cohort.tsv").write_text("participant_id\nsub-2\nsub-10\n")
+    code, _, err = ask("fetch", "--locked", "demo.yaml", "d")
+    assert code == 2
+    assert "was compiled from another manifest" in err
+    Path("cohort.tsv").unlink()
+    code, _, err = ask("fetch", "demo.yaml", "d")
+    assert code == 1
+    assert "subjects.table.file: can't read 'cohort.tsv': No such file or directory" in err

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
-import hashlib
 import os
 import secrets
 import stat
-import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -27,20 +24,16 @@ from bidsplan.errors import (
     UnsafePathError,
 )
 from bidsplan.keys import STATE_DIRECTORY, printable
+from bidsplan.partials import NEW_FILE, Partial, claim, open_directory, run_name, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Destination", "FileState", "Partial", "destination_error"]
+__all__ = ["Destination", "FileState", "destination_error"]
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _UNSAFE = frozenset({errno.ELOOP, errno.ENOTDIR})
 _PARTIALS = "partial"
-_TRIES = 100
-_ABANDONED = 24 * 3600.0
-"""Seconds after which another machine's partials are taken for left behind."""
 
 
 class FileState(NamedTuple):
@@ -87,27 +80,6 @@ def destination_error(error: OSError, what: str) -> DestinationError:
     return DestinationError(f"{what}: can't be written: {said}")
 
 
-class Partial:
-    """A file that is being written, and that has no place in the dataset yet.
-
-    Parameters
-    ----------
-    name : str
-    descriptor : int
-        Open for writing.
-    """
-
-    def __init__(self, name: str, descriptor: int) -> None:
-        self.name = name
-        self.descriptor = descriptor
-
-    def close(self) -> None:
-        """Close it, once; network file systems tell only now what they could not write."""
-        descriptor, self.descriptor = self.descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-
 class Destination:
     """A local directory.
 
@@ -126,7 +98,7 @@ class Destination:
 
     def __init__(self, root: str, *, create: bool) -> None:
         self.root = root
-        self._run = f"{_machine()}-{secrets.token_hex(8)}"
+        self._run = run_name()
         self._partials: int | None = None
         self._lock = Lock()
         self._safe: set[str] = {""}
@@ -166,7 +138,7 @@ class Destination:
         descriptor = os.dup(self._fd)
         try:
             for name in path.split("/") if path else ():
-                inner = _step(name, descriptor, create=create)
+                inner = open_directory(name, descriptor, create=create)
                 os.close(descriptor)
                 descriptor = inner
             yield descriptor
@@ -234,7 +206,7 @@ class Destination:
         place = f"{STATE_DIRECTORY}/{_PARTIALS}/{self._run}"
         with self._errors(f"{place}/{name}"):
             directory = self._own_partials()
-            partial = Partial(name, os.open(name, _NEW, 0o666, dir_fd=directory))
+            partial = Partial(name, os.open(name, NEW_FILE, 0o666, dir_fd=directory))
             try:
                 yield partial
             finally:
@@ -281,32 +253,8 @@ class Destination:
 
     def _make_partials(self) -> int:
         with self.directory(f"{STATE_DIRECTORY}/{_PARTIALS}", create=True) as above:
-            self._sweep(above)
-            for _ in range(_TRIES):
-                # Another run may sweep it away until it is locked.
-                with suppress(FileNotFoundError):
-                    made = _step(self._run, above, create=True)
-                    # Where locks do not work, nobody sweeps; at worst a partial is left behind.
-                    with suppress(OSError):
-                        fcntl.flock(made, fcntl.LOCK_SH)
-                    if _is_at(made, self._run, above):
-                        return made
-                    os.close(made)
-        raise FileNotFoundError(errno.ENOENT, "it vanishes as soon as it is made", self._run)
-
-    def _sweep(self, above: int) -> None:
-        """Remove the partials of runs that are no more."""
-        for name in os.listdir(above):
-            with suppress(OSError):
-                left = os.open(name, _DIRECTORY, dir_fd=above)
-                try:
-                    if _may_sweep(name, left):
-                        fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        for partial in os.listdir(left):
-                            os.unlink(partial, dir_fd=left)
-                        os.rmdir(name, dir_fd=above)
-                finally:
-                    os.close(left)
+            sweep(above)
+            return claim(self._run, above)
 
     def folds_names(self) -> bool:
         """Tell whether names that differ in case or Unicode form only are one file here.
@@ -320,7 +268,7 @@ class Destination:
 
     def _probe(self, directory: int) -> bool:
         for made, asked in ((".probe-a", ".probe-A"), (".probe-\u00e9", ".probe-e\u0301")):
-            os.close(os.open(made, _NEW, 0o666, dir_fd=directory))
+            os.close(os.open(made, NEW_FILE, 0o666, dir_fd=directory))
             try:
                 os.stat(asked, dir_fd=directory)
             except FileNotFoundError:
@@ -370,38 +318,3 @@ class Destination:
             os.close(self._partials)
             self._partials = None
         os.close(self._fd)
-
-
-def _machine() -> str:
-    """Give a short mark of this machine."""
-    return hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
-
-
-def _may_sweep(name: str, directory: int) -> bool:
-    """Tell whether a lock on a run's directory can be relied on, or else its age.
-
-    Cluster file systems are often mounted so that locks hold on one machine only.
-    """
-    if name.startswith(f"{_machine()}-"):
-        return True
-    return time.time() - os.fstat(directory).st_mtime > _ABANDONED
-
-
-def _step(name: str, above: int, *, create: bool) -> int:
-    """Open a directory in a directory, through no link."""
-    try:
-        return os.open(name, _DIRECTORY, dir_fd=above)
-    except FileNotFoundError:
-        if not create:
-            raise
-    with suppress(FileExistsError):
-        os.mkdir(name, dir_fd=above)
-    return os.open(name, _DIRECTORY, dir_fd=above)
-
-
-def _is_at(descriptor: int, name: str, above: int) -> bool:
-    try:
-        there = os.stat(name, dir_fd=above, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(there, os.fstat(descriptor))
