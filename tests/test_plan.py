@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bidsplan.errors import PlanError, PlanVersionError, UsageError
-from bidsplan.files.plans import default_plan_path, read_plan, write_plan
+from bidsplan.errors import DestinationError, PlanError, PlanVersionError, UsageError
+from bidsplan.files.plans import default_plan_path, read_header, read_plan, write_plan
 from bidsplan.keys import collision_form, parents, printable, unsafe_key, unsafe_path
 from bidsplan.plan import Entry, Plan, Root
 
@@ -149,6 +149,105 @@ def test_a_line_that_is_no_entry_is_told_with_its_number(line):
     header = next(simple().lines())
     with pytest.raises(PlanError, match="line 2: not a valid entry"):
         Plan.parse([header, line + b"\n"])
+
+
+STRANGE = {
+    "a doubled field": b'{"path":"w","path":"x","key":"a","size":1,"reason":"selected"}',
+    "spaces": b'{ "path":"x","key":"a","size":1,"reason":"selected"}',
+    "another order": b'{"key":"a","path":"x","size":1,"reason":"selected"}',
+    "a needless escape": b'{"path":"\\u0078","key":"a","size":1,"reason":"selected"}',
+    "a default": b'{"path":"x","key":"a","size":1,"reason":"selected","root":0}',
+}
+AS_WRITTEN = (
+    "not as bidsplan writes it: doubled or reordered fields, spaces or escapes; compile it again"
+)
+
+
+@pytest.mark.parametrize("line", STRANGE.values(), ids=STRANGE)
+def test_an_entry_that_others_may_read_otherwise_is_refused(line):
+    header = json.dumps(json.loads(forged(line)[0]), separators=(",", ":")).encode()
+    with pytest.raises(PlanError) as caught:
+        Plan.parse([header, line])
+    assert str(caught.value) == f"line 2: {AS_WRITTEN}"
+
+
+def test_a_header_that_others_may_read_otherwise_is_refused():
+    header, *entries = simple().lines()
+    doubled = header.replace(b'{"plan_version":1,', b'{"plan_version":1,"study":"other",')
+    with pytest.raises(PlanError) as caught:
+        Plan.parse([doubled, *entries])
+    assert str(caught.value) == f"line 1: {AS_WRITTEN}"
+
+
+def many(count):
+    entries = [
+        Entry(path=f"f{number:06}", key="a", size=1, reason="selected") for number in range(count)
+    ]
+    more = {"manifest_sha256": "0" * 64, "study": "x", "roots": [Root(url="x")], "subjects": []}
+    return Plan.build(entries, **more)
+
+
+@pytest.mark.parametrize("number", [2, 4097, 4098, 9000])
+@pytest.mark.parametrize("line", [b"\n", b"{}\n", b'{"path":"x"}{"path":"y"}\n'])
+def test_a_wrong_line_among_many_is_told_with_its_number(number, line):
+    lines = list(many(9000).lines())
+    assert Plan.parse(lines).header.files == 9000
+    lines[number - 1] = line
+    with pytest.raises(PlanError, match=f"^line {number}: not a valid entry"):
+        Plan.parse(lines)
+
+
+@given(paths | st.text("ab./\\\x00\u202e", max_size=8))
+def test_a_plan_takes_just_the_paths_that_are_safe(path):
+    entry = Entry(path=path, key="a", size=1, reason="selected")
+    more = {"manifest_sha256": "0" * 64, "study": "x", "roots": [Root(url="x")], "subjects": []}
+    if unsafe_path(path) is None:
+        assert Plan.build([entry], **more).entries == (entry,)
+    else:
+        with pytest.raises(PlanError):
+            Plan.build([entry], **more)
+
+
+def test_a_digest_has_no_line_feed():
+    header = next(simple().lines()).replace(b"0" * 64, b"0" * 64 + b"\\n")
+    with pytest.raises(PlanError, match="line 1: not a valid header"):
+        Plan.parse([header])
+
+
+@pytest.mark.parametrize("name", ["p.jsonl", "p.jsonl.gz", "p.jsonl.zst"])
+def test_a_header_is_read_alone(tmp_path, name):
+    path = tmp_path / name
+    plan = many(5000)
+    write_plan(plan, path)
+    assert read_header(path) == plan.header
+    (tmp_path / "empty.jsonl").write_bytes(b"")
+    with pytest.raises(PlanError, match=r"empty\.jsonl: line 1: this is not a bidsplan plan"):
+        read_header(tmp_path / "empty.jsonl")
+
+
+@pytest.mark.parametrize("name", ["p.jsonl.gz", "p.jsonl.zst"])
+def test_a_damaged_plan_is_refused_and_named(tmp_path, name):
+    path = tmp_path / name
+    plan = many(300)
+    write_plan(plan, path)
+    data = path.read_bytes()
+    for position in range(0, len(data), max(1, len(data) // 150)):
+        damaged = bytearray(data)
+        damaged[position] ^= 0x55
+        path.write_bytes(damaged)
+        try:
+            # Some bits of a packed file mean nothing, such as the system that packed it.
+            assert read_plan(path) == plan
+        except PlanError as error:
+            assert str(error).startswith(f"{path}: ")  # noqa: PT017 - either end is right
+
+
+def test_a_plan_that_is_not_there_or_can_not_be_written(tmp_path):
+    with pytest.raises(PlanError, match="can't be read: No such file"):
+        read_plan(tmp_path / "none.jsonl")
+    with pytest.raises(DestinationError, match="can't be written: No such file"):
+        write_plan(simple(), tmp_path / "none" / "p.jsonl")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_newer_plan_is_an_error_of_its_own():

@@ -194,6 +194,32 @@ def test_a_value_of_the_wrong_kind_is_refused_by_both(folder, document, data):
         load(broken, folder)
 
 
+NOTHING = [
+    {"random_seed": None},
+    {"site": None},
+    {"site": []},
+    {"sessions": None},
+    {"files": None},
+    {"files": []},
+    {"files": {"suffixes": []}},
+    {"subjects": {"include": []}},
+    {"subjects": {"sample": None}},
+    {"subjects": {"where": {"sex": None}}},
+    {"derivatives": {"a": {"url": None}}},
+    {"derivatives": {"a": []}},
+    {"dataset_files": []},
+    {"limits": {"max_bytes": None}},
+]
+
+
+@pytest.mark.parametrize("fields", NOTHING, ids=json.dumps)
+def test_nothing_where_a_value_belongs_is_refused_by_both(folder, fields):
+    document = {"manifest_version": 1, "study": {"id": "x", "url": "s3://b/x"}, **fields}
+    assert not VALIDATOR.is_valid(document)
+    with pytest.raises(ManifestError):
+        load(document, folder)
+
+
 def described(schema, place=()):
     """Give what help an editor shows for each field."""
     for name, field in schema.get("properties", {}).items():

@@ -23,6 +23,7 @@ def manifest_schema() -> dict[str, Any]:
     """
     schema = Manifest.model_json_schema(by_alias=True)
     definitions = schema["$defs"]
+    _refuse_nothing(schema)
     _write_shorthands(definitions, schema["properties"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -32,10 +33,34 @@ def manifest_schema() -> dict[str, Any]:
     }
 
 
+def _refuse_nothing(schema: Any) -> None:  # noqa: ANN401 - any part of a schema
+    """Refuse null and empty lists: who wants a field's default leaves the field out."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "array":
+            schema["minItems"] = 1
+        alternatives = schema.pop("anyOf", [])
+        written = [item for item in alternatives if item != {"type": "null"}]
+        if len(written) == 1:
+            schema.update({**written[0], **schema})
+        elif written:
+            schema["anyOf"] = written
+        if not isinstance(schema.get("default"), str | bool):
+            schema.pop("default", None)
+        schema = schema.values()
+    for part in schema:
+        if isinstance(part, dict | list):
+            _refuse_nothing(part)
+
+
 def _write_shorthands(definitions: dict[str, Any], fields_of_all: dict[str, Any]) -> None:
     """Allow the shorter forms that models take before they look at their fields."""
     text = {"type": ["string", "number"]}
     texts = [text, {"type": "array", "items": text, "minItems": 1}]
+    for definition in definitions.values():
+        # An editor shows it beside the field, where the lines about parameters only get in the way.
+        definition["description"] = definition["description"].partition("\n")[0]
+    definitions["Predicate"]["properties"].pop("any_of")
+    definitions["Sample"]["oneOf"] = [{"required": ["count"]}, {"required": ["fraction"]}]
     definitions["Sessions"] = {"anyOf": [*texts, definitions["Sessions"]]}
     definitions["Companions"] = {"anyOf": [{"enum": ["full", "none"]}, definitions["Companions"]]}
     fields = definitions["Filter"]["properties"]

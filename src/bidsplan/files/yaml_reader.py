@@ -29,6 +29,9 @@ DEEPEST = 50
 MOST_NODES = 100_000
 """Nodes that a document may have."""
 
+_NULLS = frozenset({"~", "null", "Null", "NULL"})
+"""What YAML reads as nothing."""
+
 _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
@@ -142,7 +145,9 @@ class _Builder:
         if event.tag is not None:
             self._refuse("a tag", line, key)
         if isinstance(event, yaml.ScalarEvent):
-            self._put(event.value, line)
+            # In a list such a word may well be a label; after a field's name it stands for nothing.
+            nothing = event.implicit[0] and event.value in _NULLS and self._expects_value()
+            self._put("" if nothing else event.value, line)
         else:
             self._open({} if isinstance(event, yaml.MappingStartEvent) else [], line)
 
@@ -152,6 +157,9 @@ class _Builder:
 
     def _expects_key(self) -> bool:
         return bool(self._stack) and isinstance(self._stack[-1][0], dict) and not self._stack[-1][2]
+
+    def _expects_value(self) -> bool:
+        return bool(self._stack) and bool(self._stack[-1][2])
 
     def _place(self) -> Place:
         """Give the place of the value that comes next."""

@@ -179,8 +179,7 @@ def _derivatives(value: Any) -> Any:  # noqa: ANN401
             raise ValueError("expected names of pipelines; filters go into a mapping by name")
         return {name: {} for name in value}
     # A name with nothing after it is a pipeline without a filter.
-    nothing = (None, "", "~", "null")
-    return {name: {} if item in nothing else item for name, item in mapping(value).items()}
+    return {name: {} if item in (None, "") else item for name, item in mapping(value).items()}
 
 
 def _single_site(names: str | tuple[str, ...]) -> str | tuple[str, ...]:

@@ -192,7 +192,7 @@ class Subjects(Model):
         dict[Text, Predicate],
         BeforeValidator(
             mapping,
-            json_schema_input_type=dict[str, str | float | list[str | float] | dict[str, Any]],
+            json_schema_input_type=dict[str, str | float | list[str | float] | Predicate],
         ),
     ] = Field(default_factory=dict)
     """What the table's columns must be; all must hold."""

@@ -118,12 +118,11 @@ def _seed(value: Any) -> Any:  # noqa: ANN401
 
 
 def _boolean(value: Any) -> Any:  # noqa: ANN401
-    words = {"true": True, "false": False}
     if isinstance(value, bool):
         return value
-    if value not in words:
+    if not isinstance(value, str) or value not in {"true", "false"}:
         raise ValueError(f"expected true or false; got {_shown(value)}")
-    return words[value]
+    return value == "true"
 
 
 def _size(value: Any) -> Any:  # noqa: ANN401
