@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bidsplan.cli.console import size
+from bidsplan.cli.console import counted, size
 from bidsplan.errors import BidsplanError, ManifestError, SelectionError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def compile_file(
 def summary(plan: Plan, endpoints: tuple[str, ...] = ()) -> str:
     """Say in a few words what a plan holds, and where it comes from."""
     header = plan.header
-    subjects = f"{len(header.subjects)} subject{'s' * (len(header.subjects) != 1)}"
-    files = f"{header.files:,} file{'s' * (header.files != 1)}"
+    subjects = counted(len(header.subjects), "subject")
+    files = counted(header.files, "file")
     source = f", from {', '.join(endpoints)}" if endpoints else ""
     return f"{subjects}, {files}, {size(header.bytes)}{source}"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bidsplan.errors import BidsplanError, Problem
 
-__all__ = ["Console", "size"]
+__all__ = ["Console", "counted", "error_data", "problem_data", "size"]
 
 
 def size(number: int) -> str:
@@ -26,6 +26,11 @@ def size(number: int) -> str:
     from humanize import naturalsize  # noqa: PLC0415 - a no-op fetch should not wait for it
 
     return naturalsize(number, format="%.1f")
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number of things for people."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _safe(text: str) -> str:

@@ -26,6 +26,9 @@ LONGEST_LINE = 1 << 24
 LARGEST = 1 << 33
 """Bytes that a plan may have, unpacked."""
 
+_GZIP_LEVEL = 6
+"""Takes half the time of gzip's highest level, for a file that is hardly larger."""
+
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 
 
@@ -167,7 +170,7 @@ def write_plan(plan: Plan, path: str | PathLike[str]) -> None:
 @contextmanager
 def _packed(file: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
     if suffix == ".jsonl.gz":
-        with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as stream:
+        with gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as stream:
             yield stream  # type: ignore[misc] # a GzipFile is written as any file is
     elif suffix == ".jsonl.zst":
         import zstandard  # noqa: PLC0415 - only for plans that are packed so

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from bidsplan.cli.console import size
+from bidsplan.cli.console import counted, size
 from bidsplan.cli.options import access_options, console_options
 from bidsplan.errors import DestinationError
 from bidsplan.keys import printable
@@ -96,8 +96,8 @@ def _manifest(inventory: Inventory, url: str) -> Iterator[str]:
         yield "# Each site is a dataset of its own."
         yield f"site: {_list(inventory.sites)}"
     yield ""
-    total = f"{len(inventory.subjects):,} subjects, {inventory.files:,} files"
-    yield f"# There are {total}, {size(inventory.bytes)}. All of them come where nothing is said."
+    subjects, files = counted(len(inventory.subjects), "subject"), counted(inventory.files, "file")
+    yield f"# There are {subjects}, {files}, {size(inventory.bytes)}; all come if nothing is said."
     yield f"# subjects: {{sample: {{count: {min(5, len(inventory.subjects))}}}}}"
     yield "# random_seed: 42"
     if inventory.columns:

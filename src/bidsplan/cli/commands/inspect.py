@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bidsplan.cli.compiling import load
-from bidsplan.cli.console import size
+from bidsplan.cli.console import counted, size
 from bidsplan.cli.options import access_options, console_options
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def _lines(inventory: Inventory) -> list[str]:
     from tabulate import tabulate  # noqa: PLC0415 - on demand
 
     lines = [
-        f"{inventory.url}: {len(inventory.subjects):,} subjects, {inventory.files:,} files, "
-        f"{size(inventory.bytes)}"
+        f"{inventory.url}: {counted(len(inventory.subjects), 'subject')}, "
+        f"{counted(inventory.files, 'file')}, {size(inventory.bytes)}"
     ]
     listed = [
         ("sites", inventory.sites),
