@@ -66,6 +66,10 @@ WRONG = {
             "m.yaml:5: random_seed: expected a whole number; got 'x'",
         ],
     ),
+    "a url of each site without sites": (
+        HEAD + "derivatives:\n  afq: {url: 's3://b/{site}/afq'}\n",
+        ["m.yaml:4: derivatives.afq.url: the url names a {site}, and the manifest has none"],
+    ),
     "a draw of two sizes": (
         HEAD + "subjects: {sample: {count: 2, fraction: 0.5}}\nrandom_seed: 1\n",
         ["m.yaml:3: subjects.sample: expected either count or fraction"],

@@ -303,6 +303,20 @@ class Manifest(Model):
             )
         return seed
 
+    @field_validator("derivatives")
+    @classmethod
+    def _sites_to_fill_in(cls, derivatives: Any, info: ValidationInfo) -> Any:  # noqa: ANN401
+        if info.data.get("site", "") is not None or derivatives == "all":
+            return derivatives
+        for name, derivative in derivatives.items():
+            if derivative.url and "{site}" in derivative.url:
+                raise PydanticCustomError(
+                    "place",
+                    "the url names a {site}, and the manifest has none",
+                    {"at": ("derivatives", name, "url")},
+                )
+        return derivatives
+
     def canonical(self) -> bytes:
         """Write what the manifest means, whatever its comments, layout and spelling.
 
