@@ -66,6 +66,22 @@ WRONG = {
             "m.yaml:5: random_seed: expected a whole number; got 'x'",
         ],
     ),
+    "the models' own names": (
+        HEAD
+        + "derivatives:\n  afq: {filters: [{suffixes: [dwi]}]}\n"
+        + "subjects:\n  require:\n    - filter: {suffixes: [T1w]}\n"
+        + "  where: {any_of: F, sex: {any_of: F}}\nfiles: {entities: {run: {any_of: 1}}}\n",
+        [
+            "m.yaml:4: derivatives.afq.filters: unknown field 'filters'; write what it holds in "
+            "its place",
+            "m.yaml:7: subjects.require[0].filter: unknown field 'filter'; write what it holds in "
+            "its place",
+            "m.yaml:8: subjects.where.sex.any_of: unknown field 'any_of'; write what it holds in "
+            "its place",
+            "m.yaml:9: files.entities.run.any_of: unknown field 'any_of'; write what it holds in "
+            "its place",
+        ],
+    ),
     "a url of each site without sites": (
         HEAD + "derivatives:\n  afq: {url: 's3://b/{site}/afq'}\n",
         ["m.yaml:4: derivatives.afq.url: the url names a {site}, and the manifest has none"],

@@ -150,12 +150,29 @@ def _validate(
         return None, []
     if not isinstance(document.data, dict):
         return None, [Problem(message="expected a mapping; see docs/manifest.md for an example")]
-    secrets = list(_secrets(document.data))
+    others = [*_secrets(document.data), *_spellings(document.lines)]
     try:
         manifest = Manifest.model_validate(document.data, context={ALLOWED: protocols})
     except ValidationError as error:
-        return None, [*_problems(error), *secrets]
-    return manifest, secrets
+        return None, [*_problems(error), *others]
+    return manifest, others
+
+
+def _spellings(places: Iterable[Place]) -> Iterator[Problem]:
+    """Look for names that only the models have; a document says the same in one way."""
+    for at in places:
+        match at:
+            case (
+                ("derivatives", _, "filters")
+                | ("subjects", "require", _, "filter")
+                | ("subjects", "where", _, "any_of")
+                | (*_, "entities", _, "any_of")
+            ):
+                message = f"unknown field {str(at[-1])!r}"
+                hint = "write what it holds in its place"
+                yield Problem(message=message, at=at, hint=hint)
+            case _:
+                pass
 
 
 def _secrets(data: object, place: Place = ()) -> Iterator[Problem]:
