@@ -65,7 +65,8 @@ def finished(events):
 
 
 def moved(events, path):
-    return sum(e.bytes for e in events if isinstance(e, Progressed) and e.entry.path == path)
+    told = (e for e in events if isinstance(e, Progressed | Finished) and e.entry.path == path)
+    return sum(event.bytes for event in told)
 
 
 def tree(folder):

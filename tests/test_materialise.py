@@ -13,14 +13,25 @@ import pytest
 
 from bidsplan.destination import Destination
 from bidsplan.errors import DestinationError, UnsafePathError, UnsupportedError
-from bidsplan.events import Action, Decided, Finished, Progressed, Proof
+from bidsplan.events import Action, Decided, Finished, Proof
 from bidsplan.files.plans import write_plan
 from bidsplan.materialise import Existing, materialise
 from bidsplan.plan import Entry, Plan, Root, clashes
 from bidsplan.receipts import Receipts
 from bidsplan.storage import Access, Transport
 from bidsplan.verify import verify
-from plans import BIG, FILES, failures, fetch, finished, leftovers, local_plan, plan_over, tree
+from plans import (
+    BIG,
+    FILES,
+    failures,
+    fetch,
+    finished,
+    leftovers,
+    local_plan,
+    moved,
+    plan_over,
+    tree,
+)
 from servers import Rule
 
 TRANSPORTS = [Transport.OBSTORE, Transport.FSSPEC]
@@ -58,8 +69,7 @@ def test_progress_adds_up_also_over_a_broken_connection(s3_plan, proxy, tmp_path
     assert not failures(events)
     assert tree(tmp_path / "d") == FILES
     for path, data in FILES.items():
-        moved = [e.bytes for e in events if isinstance(e, Progressed) and e.entry.path == path]
-        assert sum(moved) == len(data)
+        assert moved(events, path) == len(data)
     assert finished(events)["a.txt"] == (Action.FETCH, Proof.ETAG_MD5)
 
 

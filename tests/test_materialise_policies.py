@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from bidsplan import materialise as module
+from bidsplan import crew
 from bidsplan.errors import UnsupportedError, UrlError
 from bidsplan.events import Action, Decided, Finished, Proof
 from bidsplan.materialise import Existing, materialise
@@ -173,7 +173,7 @@ def test_what_broke_off_is_asked_for_from_there_on(s3_plan, proxy, access, tmp_p
 
 
 def test_stopping_does_not_wait_for_what_had_not_begun(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_PATIENCE", 60.0)
+    monkeypatch.setattr(crew, "_PATIENCE", 60.0)
     files = {f"{number:03}": bytes([number]) for number in range(200)}
     events = materialise(local_plan(tmp_path, files), tmp_path / "d", access=Access(jobs=1))
     next(event for event in events if isinstance(event, Finished))
@@ -186,7 +186,7 @@ def test_stopping_does_not_wait_for_what_had_not_begun(tmp_path, monkeypatch):
 def test_stopping_does_not_wait_for_a_server_that_hangs(
     s3_plan, proxy, access, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(module, "_PATIENCE", 0.2)
+    monkeypatch.setattr(crew, "_PATIENCE", 0.2)
     folder, released, asked = tmp_path / "d", threading.Event(), threading.Event()
 
     def hang():
@@ -205,7 +205,7 @@ def test_stopping_does_not_wait_for_a_server_that_hangs(
     there = tree(folder)
     released.set()
     for thread in threading.enumerate():
-        if thread.name.startswith("bidsplan-fetch"):
+        if thread.name.startswith("bidsplan"):
             thread.join(30)
     assert tree(folder) == there
     assert IMAGE not in there

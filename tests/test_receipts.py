@@ -15,7 +15,7 @@ from bidsplan import receipts as module
 from bidsplan.destination import Destination, FileState
 from bidsplan.events import Action, Proof, Warned
 from bidsplan.files.plans import write_plan
-from bidsplan.receipts import Receipt, Receipts, fingerprint
+from bidsplan.receipts import Marks, Receipt, Receipts, ReceiptWriter, fingerprint
 from bidsplan.storage import Access
 from plans import FILES, failures, fetch, finished, local_plan, plan_over, tree, write_files
 
@@ -53,7 +53,7 @@ def known(folder, path="a.txt"):
 
 def test_what_was_noted_is_found_by_the_next_run(tmp_path):
     destination = opened(tmp_path / "d")
-    notes = Receipts(destination)
+    notes = ReceiptWriter(destination)
     notes.add(receipt())
     notes.flush()
     destination.close()
@@ -72,9 +72,12 @@ def test_what_was_noted_is_found_by_the_next_run(tmp_path):
     ],
 )
 def test_a_receipt_holds_for_the_same_file_of_the_same_source(tmp_path, state, source, kept):
-    notes = Receipts(opened(tmp_path / "d"))
+    destination = opened(tmp_path / "d")
+    notes = ReceiptWriter(destination)
     notes.add(receipt())
-    assert (notes.find("a.txt", state, source) is not None) is kept
+    notes.flush()
+    assert (Receipts(destination).find("a.txt", state, source) is not None) is kept
+    assert Marks(destination).find("a.txt", state, source) == (Proof.SIZE if kept else None)
 
 
 def test_the_latest_file_counts_whatever_its_writers_name(tmp_path):
@@ -143,11 +146,12 @@ def test_links_are_not_read_as_receipts(tmp_path):
 
 
 def test_receipts_are_written_while_the_work_goes_on(tmp_path, monkeypatch):
-    notes = Receipts(opened(tmp_path / "d"))
-    notes.add(receipt("a.txt"))
+    notes = ReceiptWriter(opened(tmp_path / "d"))
+    assert not notes.add(receipt("a.txt"))
     assert known(tmp_path / "d") is None
     monkeypatch.setattr(module, "_LONGEST_WAIT", 0.0)
-    notes.add(receipt("b.txt"))
+    assert notes.add(receipt("b.txt"))
+    notes.flush()
     assert known(tmp_path / "d") == receipt("a.txt")
     assert known(tmp_path / "d", "b.txt") == receipt("b.txt")
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bidsplan import transfer
-from bidsplan.digests import Stopped
+from bidsplan.digests import Checking, Stopped
 from bidsplan.errors import (
     IntegrityError,
     SourceChangedError,
@@ -21,6 +20,8 @@ from bidsplan.errors import (
 from bidsplan.events import Proof
 from bidsplan.plan import Entry
 from bidsplan.storage import Children, Store
+from bidsplan.transfer import streams
+from bidsplan.transfer.pace import Pace
 from plans import md5
 
 DATA = bytes(range(256)) * 4
@@ -93,10 +94,12 @@ def receive(folder, store, entry=None, stop=None):
     path = folder / "partial"
     with path.open("wb") as file:
         try:
-            verdict = transfer.receive(
+            verdict = streams.receive(
                 entry or entry_of(),
                 store,
                 file.fileno(),
+                checking=Checking.FULL,
+                pace=Pace(4),
                 progress=told.append,
                 stop=stop or Impatient(),
             )
@@ -151,7 +154,7 @@ def test_nothing_is_asked_for_behind_the_last_byte(tmp_path):
 
 
 def test_a_large_object_may_break_off_often_as_long_as_it_gets_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(transfer, "_ENOUGH", 150)
+    monkeypatch.setattr(streams, "_ENOUGH", 150)
     cuts = list(range(100, len(DATA), 100))
     store = Scripted(script=cuts)
     assert receive(tmp_path, store)[1] == DATA

@@ -14,7 +14,7 @@ from bidsplan.destination import Destination
 from bidsplan.errors import DestinationError, IntegrityError, MissingFileError
 from bidsplan.events import Proof
 from bidsplan.plan import Entry
-from bidsplan.receipts import Receipt, Receipts, fingerprint
+from bidsplan.receipts import Receipt, ReceiptWriter, fingerprint
 from bidsplan.storage import Access
 from bidsplan.verify import verify
 from plans import (
@@ -107,7 +107,7 @@ def test_an_encrypted_objects_tag_is_known_to_be_none_from_its_receipt(tmp_path)
     write_files(folder, {"a": b"hello"})
     assert {error.code for error in failures(verify(plan, folder)).values()} == {"corrupt"}
     destination = Destination(str(folder), create=False)
-    notes = Receipts(destination)
+    notes = ReceiptWriter(destination)
     notes.add(
         Receipt(
             path="a",
@@ -116,6 +116,7 @@ def test_an_encrypted_objects_tag_is_known_to_be_none_from_its_receipt(tmp_path)
             source=fingerprint(plan, plan.entries[0]),
             content="b5e9c1ad071b3e7fc779cfaa5e523818",
             proof=Proof.SIZE,
+            opaque=True,
         )
     )
     notes.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -10,6 +11,10 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    # Of a million small records none is in a cycle; looking for some takes a tenth of a run.
+    gc.set_threshold(100_000)
+    # Half the cores move the bytes: Python's part, and the rest of the machine, needs the others.
+    os.environ.setdefault("TOKIO_WORKER_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
     from bidsplan.cli import run  # noqa: PLC0415 - importing this module must stay free
 
     code = run(sys.argv[1:])

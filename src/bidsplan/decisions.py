@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bidsplan.destination import Destination, FileState
+    from bidsplan.digests import Verdict
     from bidsplan.plan import Entry, Plan
-    from bidsplan.receipts import Receipts
+    from bidsplan.receipts import Marks
 
 __all__ = ["Decider", "Decision", "Existing"]
 
@@ -49,10 +50,12 @@ class Decision(NamedTuple):
         What the file that stands there was compared by.
     error : ExistingFileError, optional
         Why it is refused.
-    content : str
-        The xxh3-128 of what was read, in hexadecimal, where it is kept for that.
+    verdict : Verdict, optional
+        Of reading it, where it is kept for that.
     state : FileState, optional
         Of the file that was read.
+    doubtful : bool
+        Whether it was compared by an entity tag that may be no digest.
     final : bool
         Whether it is decided; otherwise the file must be read.
     """
@@ -60,9 +63,13 @@ class Decision(NamedTuple):
     action: Action
     proof: Proof | None = None
     error: ExistingFileError | None = None
-    content: str = ""
+    verdict: Verdict | None = None
     state: FileState | None = None
+    doubtful: bool = False
     final: bool = True
+
+
+_FETCH = Decision(Action.FETCH)
 
 
 class Decider:
@@ -72,17 +79,16 @@ class Decider:
     ----------
     plan : Plan
     folder : Destination
-    receipts : Receipts
+    marks : Marks
     existing : Existing
     """
 
-    def __init__(
-        self, plan: Plan, folder: Destination, receipts: Receipts, existing: Existing
-    ) -> None:
+    def __init__(self, plan: Plan, folder: Destination, marks: Marks, existing: Existing) -> None:
         self._plan = plan
         self._folder = folder
-        self._receipts = receipts
+        self._marks = marks
         self._existing = existing
+        self._absent: str | None = None
 
     def glance(self, entry: Entry) -> Decision:
         """Decide by one look at the file.
@@ -101,12 +107,18 @@ class Decider:
         DestinationError
             Where it can't be looked at.
         """
+        parent = entry.path.rpartition("/")[0]
+        if parent == self._absent:
+            return _FETCH
         state = self._folder.state(entry.path)
         if state is None:
-            return Decision(Action.FETCH)
-        receipt = self._receipts.find(entry.path, state, fingerprint(self._plan, entry))
-        if receipt is not None:
-            return Decision(Action.KEEP, receipt.proof)
+            if not self._folder.has_seen(parent):
+                # What else is planned for this directory comes next, and is not there either.
+                self._absent = parent
+            return _FETCH
+        proof = self._marks.find(entry.path, state, fingerprint(self._plan, entry))
+        if proof is not None:
+            return Decision(Action.KEEP, proof)
         if not state.regular:
             why = "a link or a directory stands there, and only plain files are ever replaced"
             return _refusal(entry, f"{why}; move it away")
@@ -141,10 +153,11 @@ class Decider:
         verdict = read_checked(entry, self._folder, stopping)
         if not verdict.holds:
             means = f"by {verdict.proof.value}, expected {verdict.expected}, got {verdict.got}"
-            return self.differing(entry, means)._replace(proof=verdict.proof)
+            doubtful = verdict.proof is Proof.ETAG_MD5
+            return self.differing(entry, means)._replace(doubtful=doubtful)
         if verdict.proof is Proof.SIZE:
             return Decision(Action.COMPARE)
-        return Decision(Action.KEEP, verdict.proof, content=verdict.content, state=state)
+        return Decision(Action.KEEP, verdict.proof, verdict=verdict, state=state)
 
     def differing(self, entry: Entry, means: str) -> Decision:
         """Decide on a file that is not the planned one.

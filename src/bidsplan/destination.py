@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import os
-import secrets
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,7 +29,9 @@ from bidsplan.partials import NEW_FILE, Partial, claim, open_directory, run_name
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Destination", "FileState", "destination_error"]
+    from typing_extensions import Buffer
+
+__all__ = ["Destination", "FileState", "destination_error", "write_all"]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _UNSAFE = frozenset({errno.ELOOP, errno.ENOTDIR})
@@ -80,6 +82,24 @@ def destination_error(error: OSError, what: str) -> DestinationError:
     return DestinationError(f"{what}: can't be written: {said}")
 
 
+def write_all(descriptor: int, data: Buffer) -> None:
+    """Write bytes to a file, all of them.
+
+    Parameters
+    ----------
+    descriptor : int
+    data : Buffer
+
+    Raises
+    ------
+    OSError
+    """
+    written = os.write(descriptor, data)
+    view = memoryview(data)
+    while written < view.nbytes:
+        written += os.write(descriptor, view[written:])
+
+
 class Destination:
     """A local directory.
 
@@ -101,6 +121,7 @@ class Destination:
         self._run = run_name()
         self._partials: int | None = None
         self._lock = Lock()
+        self._numbers = itertools.count()
         self._safe: set[str] = {""}
         try:
             if create:
@@ -164,16 +185,19 @@ class Destination:
         """
         parent = path.rpartition("/")[0]
         try:
-            with self._errors(path):
-                if parent not in self._safe:
-                    with self.directory(parent):
-                        self._safe.add(parent)
-                found = os.stat(path, dir_fd=self._fd, follow_symlinks=False)
-        except DestinationError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                return None
-            raise
+            if parent not in self._safe:
+                with self.directory(parent):
+                    self._safe.add(parent)
+            found = os.stat(path, dir_fd=self._fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise destination_error(error, printable(f"{self.root}/{path}")) from error
         return FileState(found.st_size, found.st_mtime_ns, stat.S_ISREG(found.st_mode))
+
+    def has_seen(self, directory: str) -> bool:
+        """Tell whether a directory was found to stand there, reached through no link."""
+        return directory in self._safe
 
     @contextmanager
     def reading(self, path: str) -> Iterator[int]:
@@ -202,10 +226,10 @@ class Destination:
         Partial
             For `land`.
         """
-        name = secrets.token_hex(16)
+        name = self.new_name()
         place = f"{STATE_DIRECTORY}/{_PARTIALS}/{self._run}"
         with self._errors(f"{place}/{name}"):
-            directory = self._own_partials()
+            directory = self.partials()
             partial = Partial(name, os.open(name, NEW_FILE, 0o666, dir_fd=directory))
             try:
                 yield partial
@@ -237,15 +261,25 @@ class Destination:
         """
         parent, _, base = path.rpartition("/")
         with self._errors(path):
-            partials = self._own_partials()
+            partials = self.partials()
             partial.close()
             found = os.stat(partial.name, dir_fd=partials, follow_symlinks=False)
             with self.directory(parent, create=True) as directory:
                 os.replace(partial.name, base, src_dir_fd=partials, dst_dir_fd=directory)
         return FileState(found.st_size, found.st_mtime_ns, regular=True)
 
-    def _own_partials(self) -> int:
-        """Open this run's directory of partials, and hold a lock that tells that it is in use."""
+    def new_name(self) -> str:
+        """Give a partial's name, which no other of this run has."""
+        return f"{next(self._numbers):x}"
+
+    def partials(self) -> int:
+        """Open this run's directory of partials, and hold a lock that tells that it is in use.
+
+        Returns
+        -------
+        int
+            A descriptor that stays open.
+        """
         with self._lock:
             if self._partials is None:
                 self._partials = self._make_partials()
@@ -264,7 +298,7 @@ class Destination:
         bool
         """
         with self._errors(STATE_DIRECTORY):
-            return self._probe(self._own_partials())
+            return self._probe(self.partials())
 
     def _probe(self, directory: int) -> bool:
         for made, asked in ((".probe-a", ".probe-A"), (".probe-\u00e9", ".probe-e\u0301")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import xxhash
@@ -14,10 +15,21 @@ from bidsplan.events import Proof
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from typing_extensions import Buffer
+
     from bidsplan.destination import Destination
     from bidsplan.plan import Entry
 
-__all__ = ["Checker", "Stopped", "Verdict", "part_sizes", "read_checked", "strongest"]
+__all__ = [
+    "Checker",
+    "Checking",
+    "Stopped",
+    "Verdict",
+    "check_whole",
+    "part_sizes",
+    "read_checked",
+    "strongest",
+]
 
 _CHUNK = 1 << 20
 
@@ -25,6 +37,22 @@ _MIB = 1 << 20
 _USUAL_PARTS = tuple(number * _MIB for number in (5, 8, 15, 16, 50, 64, 100, 1024))
 _MULTIPART = re.compile(r"([0-9a-f]{32})-([1-9][0-9]{0,4})")
 _MD5 = re.compile(r"[0-9a-f]{32}")
+
+
+class Checking(StrEnum):
+    """How bytes that arrive are checked.
+
+    Attributes
+    ----------
+    FULL
+        By the strongest digest that is known.
+    SIZE
+        By their number and the entity tag only. What large files cost is halved, and bytes that
+        are damaged on their way go unnoticed.
+    """
+
+    FULL = "full"
+    SIZE = "size"
 
 
 class Verdict(NamedTuple):
@@ -38,12 +66,15 @@ class Verdict(NamedTuple):
         Equal where the bytes are the planned ones.
     content : str
         The bytes' xxh3-128, in hexadecimal, for receipts.
+    opaque : bool
+        Whether the storage said that the object's entity tag is no digest.
     """
 
     proof: Proof
     expected: str
     got: str
     content: str
+    opaque: bool = False
 
     @property
     def holds(self) -> bool:
@@ -52,7 +83,7 @@ class Verdict(NamedTuple):
 
     def by_size_only(self, size: int) -> Verdict:
         """Give what is left where the planned tag turns out to be no digest: the size."""
-        return Verdict(Proof.SIZE, f"{size} bytes", f"{size} bytes", self.content)
+        return Verdict(Proof.SIZE, f"{size} bytes", f"{size} bytes", self.content, opaque=True)
 
 
 def part_sizes(size: int, parts: int) -> list[int]:
@@ -105,7 +136,7 @@ def strongest(entry: Entry) -> Proof:
 
 
 class _Digest(Protocol):
-    def update(self, data: bytes, /) -> None: ...
+    def update(self, data: Buffer, /) -> None: ...
     def hexdigest(self) -> str: ...
 
 
@@ -119,7 +150,7 @@ class _Parts:
         self._whole = hashlib.md5(usedforsecurity=False)
         self._count = 0
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: Buffer) -> None:
         view = memoryview(data)
         while view:
             some = view[: self._left]
@@ -148,11 +179,12 @@ class Checker:
     ----------
     entry : Entry
         What they should be.
+    checking : Checking
     """
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: Entry, checking: Checking = Checking.FULL) -> None:
         self._entry = entry
-        self._proof = strongest(entry)
+        self._proof = strongest(entry) if checking is Checking.FULL else Proof.SIZE
         self._size = 0
         self._content = xxhash.xxh3_128()
         self._digests = self._make()
@@ -169,9 +201,9 @@ class Checker:
             case _:
                 return []
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: Buffer) -> None:
         """Take the next bytes."""
-        self._size += len(data)
+        self._size += memoryview(data).nbytes
         self._content.update(data)
         for digest in self._digests:
             digest.update(data)
@@ -202,6 +234,37 @@ class Checker:
             case _:
                 # A size of parts that nobody guesses proves nothing against the bytes.
                 return Verdict(Proof.SIZE, f"{entry.size} bytes", f"{self._size} bytes", content)
+
+
+def check_whole(entry: Entry, data: Buffer, checking: Checking = Checking.FULL) -> Verdict:
+    """Compare all of an entry's bytes with what was planned, as `Checker` does.
+
+    Parameters
+    ----------
+    entry : Entry
+    data : Buffer
+    checking : Checking
+
+    Returns
+    -------
+    Verdict
+    """
+    etag = entry.etag
+    # Nearly all small objects: a plain tag, and nothing stronger.
+    if (
+        checking is Checking.FULL
+        and etag is not None
+        and entry.sha256 is None
+        and entry.md5 is None
+        and entry.content is None
+        and _MD5.fullmatch(etag)
+        and memoryview(data).nbytes == entry.size
+    ):
+        got = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        return Verdict(Proof.ETAG_MD5, etag, got, xxhash.xxh3_128_hexdigest(data))
+    checker = Checker(entry, checking)
+    checker.update(data)
+    return checker.verdict()
 
 
 class Stopped(Exception):  # noqa: N818 - a request that was heard, and no error

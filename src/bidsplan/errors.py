@@ -15,6 +15,7 @@
     │   ├── SourceMissingError (FileNotFoundError)
     │   ├── SourceChangedError                   not the object that was planned
     │   ├── DeniedError (PermissionError)
+    │   │   └── CredentialsError                 expired or unknown: no request will do better
     │   ├── ThrottledError                       asked to slow down; worth another try
     │   └── UnreachableError (ConnectionError)   no answer, or a broken one; worth another try
     ├── IntegrityError (ValueError)              bytes arrived, and not those that were planned
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BidsplanError",
+    "CredentialsError",
     "DeniedError",
     "DestinationError",
     "DiskFullError",
@@ -245,6 +247,12 @@ class DeniedError(StorageError, PermissionError):
     """The storage refuses: no permission, or credentials that do not hold."""
 
     code: ClassVar[str] = "denied"
+
+
+class CredentialsError(DeniedError):
+    """The credentials have expired, or are not known; every further request would fail alike."""
+
+    code: ClassVar[str] = "credentials"
 
 
 class ThrottledError(StorageError):

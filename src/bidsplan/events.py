@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from bidsplan.errors import BidsplanError, Problem
-    from bidsplan.plan import Entry
+import msgspec
+
+from bidsplan.errors import BidsplanError, Problem
+from bidsplan.plan import Entry
 
 __all__ = [
     "Action",
@@ -21,6 +21,7 @@ __all__ = [
     "Opened",
     "Progressed",
     "Proof",
+    "Skipped",
     "Tally",
     "Warned",
 ]
@@ -78,8 +79,7 @@ class Proof(StrEnum):
     SIZE = "size"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Warned:
+class Warned(msgspec.Struct, frozen=True, kw_only=True):
     """Something is odd, and the work goes on.
 
     Parameters
@@ -90,8 +90,7 @@ class Warned:
     problem: Problem
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Listed:
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
     """A part of the storage has been listed.
 
     Parameters
@@ -106,8 +105,7 @@ class Listed:
     objects: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """A root was opened, to fetch from it.
 
     Parameters
@@ -121,8 +119,7 @@ class Opened:
     endpoint: str | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Decided:
+class Decided(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """It is decided what happens to an entry.
 
     Parameters
@@ -135,8 +132,7 @@ class Decided:
     action: Action
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Progressed:
+class Progressed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Bytes of an entry have arrived; negative where a failed try is taken back.
 
     Parameters
@@ -149,8 +145,7 @@ class Progressed:
     bytes: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An entry is at its path, and it is the planned one.
 
     Parameters
@@ -159,15 +154,17 @@ class Finished:
     action : Action
     proof : Proof
         What was shown of it.
+    bytes : int
+        That arrived for it and were not told by `Progressed`.
     """
 
     entry: Entry
     action: Action
     proof: Proof
+    bytes: int = 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
     """An entry could not be brought to its path, which holds what it held before.
 
     Parameters
@@ -180,7 +177,18 @@ class Failed:
     error: BidsplanError
 
 
-Event = Warned | Listed | Opened | Decided | Progressed | Finished | Failed
+class Skipped(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry was not tried, since the run had to stop before.
+
+    Parameters
+    ----------
+    entry : Entry
+    """
+
+    entry: Entry
+
+
+Event = Warned | Listed | Opened | Decided | Progressed | Finished | Failed | Skipped
 
 
 @dataclass(kw_only=True, slots=True)
@@ -193,6 +201,8 @@ class Tally:
     proofs : Counter of Proof
     failures : Counter of str
         By the errors' codes.
+    skipped : int
+        Entries that were not tried.
     bytes : int
         That arrived.
     endpoints : set of str
@@ -203,6 +213,7 @@ class Tally:
     done: Counter[Action] = field(default_factory=Counter)
     proofs: Counter[Proof] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
+    skipped: int = 0
     bytes: int = 0
     endpoints: set[str] = field(default_factory=set)
 
@@ -213,13 +224,16 @@ class Tally:
                 self.decided[action] += 1
             case Progressed(bytes=number):
                 self.bytes += number
-            case Finished(action=action, proof=proof):
-                self.done[action] += 1
-                self.proofs[proof] += 1
+            case Finished():
+                self.done[event.action] += 1
+                self.proofs[event.proof] += 1
+                self.bytes += event.bytes
             case Opened(endpoint=str(endpoint)):
                 self.endpoints.add(endpoint)
             case Failed(error=error):
                 self.failures[error.code] += 1
+            case Skipped():
+                self.skipped += 1
             case _:
                 pass
 

@@ -6,11 +6,13 @@ are a cache: one that is corrupt, foreign or outdated means that a file is verif
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import stat
 import time
 from contextlib import suppress
+from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from bidsplan.destination import Destination, FileState
     from bidsplan.plan import Entry, Plan
 
-__all__ = ["Receipt", "Receipts", "fingerprint"]
+__all__ = ["Marks", "Receipt", "ReceiptWriter", "Receipts", "fingerprint", "read_receipts"]
 
 _DIRECTORY = f"{STATE_DIRECTORY}/receipts"
 _LONGEST_LINE = 1 << 16
@@ -35,7 +37,7 @@ _LONGEST_WAIT = 30.0
 """Seconds after which a kill would cost too much reading again."""
 
 
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One file that was brought to its path.
 
     Parameters
@@ -51,6 +53,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
         The bytes' xxh3-128, in hexadecimal.
     proof : Proof
         What they were shown by.
+    opaque : bool
+        Whether the storage said that the object's entity tag is no digest of its bytes.
     """
 
     path: str
@@ -59,6 +63,13 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     content: str
     proof: Proof
+    opaque: bool = False
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Receipt)
+# A number of too many digits is a ValueError, nesting a RecursionError.
+_INVALID = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 def fingerprint(plan: Plan, entry: Entry) -> str:
@@ -76,50 +87,24 @@ def fingerprint(plan: Plan, entry: Entry) -> str:
     """
     url = plan.header.roots[entry.root].url if entry.content is None else ""
     parts = (url, entry.key, entry.etag, entry.version, entry.md5, entry.sha256, entry.content)
-    return xxhash.xxh3_64_hexdigest(msgspec.json.encode((entry.size, *parts)))
+    return xxhash.xxh3_64_hexdigest(_ENCODER.encode((entry.size, *parts)))
 
 
 class Receipts:
-    """The receipts of a destination.
+    """The receipts of a destination, by path.
 
     Parameters
     ----------
     destination : Destination
-
-    Attributes
-    ----------
-    trouble : OSError or None
-        Why receipts could not be written, where they could not. The files are none the worse.
     """
 
     def __init__(self, destination: Destination) -> None:
-        self.trouble: OSError | None = None
-        self._destination = destination
-        self._name = f"{secrets.token_hex(8)}.jsonl"
         self._known: dict[str, Receipt] = {}
-        self._waiting: list[bytes] = []
-        self._lock = Lock()
-        self._writing = Lock()
-        self._written = time.monotonic()
-        # Nothing there, or nothing that may be read, is no receipts.
-        with suppress(OSError):
-            self._load()
-
-    def _load(self) -> None:
-        decoder = msgspec.json.Decoder(Receipt)
-        with self._destination.directory(_DIRECTORY) as directory:
-            for name in sorted(os.listdir(directory)):
-                with suppress(OSError):
-                    for line in _lines(directory, name):
-                        # A number of too many digits is a ValueError, nesting a RecursionError.
-                        with suppress(msgspec.MsgspecError, ValueError, RecursionError):
-                            self._take(decoder.decode(line))
-
-    def _take(self, receipt: Receipt) -> None:
-        """Keep the receipt of the latest file; writers' names have no order in time."""
-        known = self._known.get(receipt.path)
-        if known is None or receipt.mtime_ns >= known.mtime_ns:
-            self._known[receipt.path] = receipt
+        for receipt in read_receipts(destination):
+            known = self._known.get(receipt.path)
+            # That of the latest file; writers' names have no order in time.
+            if known is None or receipt.mtime_ns >= known.mtime_ns:
+                self._known[receipt.path] = receipt
 
     def find(self, path: str, state: FileState, source: str) -> Receipt | None:
         """Find the receipt of a file that nobody has touched since.
@@ -147,18 +132,85 @@ class Receipts:
         receipt = self._known.get(path)
         return receipt if receipt is not None and receipt.source == source else None
 
-    def add(self, receipt: Receipt) -> None:
-        """Note a file that has landed; now and then all that is noted is written."""
+
+class Marks:
+    """Which files stand as a receipt says, in a few bytes for each: there may be a million.
+
+    Parameters
+    ----------
+    destination : Destination
+    """
+
+    def __init__(self, destination: Destination) -> None:
+        proofs = {proof: proof for proof in Proof}
+        self._known = {
+            _mark(each.path, each.size, each.mtime_ns, each.source): proofs[each.proof]
+            for each in read_receipts(destination)
+        }
+
+    def find(self, path: str, state: FileState, source: str) -> Proof | None:
+        """Tell what a file was shown by that nobody has touched since.
+
+        Parameters
+        ----------
+        path, state, source
+            As in `Receipts.find`.
+
+        Returns
+        -------
+        Proof or None
+            None where there is no receipt of it.
+        """
+        if not state.regular or not self._known:
+            return None
+        return self._known.get(_mark(path, state.size, state.mtime_ns, source))
+
+
+def _mark(path: str, size: int, mtime_ns: int, source: str) -> int:
+    return xxhash.xxh3_64_intdigest(f"{path}\0{size}\0{mtime_ns}\0{source}".encode())
+
+
+class ReceiptWriter:
+    """Notes what has been brought, in a file of its own.
+
+    Parameters
+    ----------
+    destination : Destination
+
+    Attributes
+    ----------
+    trouble : OSError or None
+        Why receipts could not be written, where they could not. The files are none the worse.
+    """
+
+    def __init__(self, destination: Destination) -> None:
+        self.trouble: OSError | None = None
+        self._destination = destination
+        self._name = f"{secrets.token_hex(8)}.jsonl"
+        self._waiting: list[bytes] = []
+        self._lock = Lock()
+        self._writing = Lock()
+        self._written = time.monotonic()
+
+    def add(self, receipt: Receipt) -> bool:
+        """Note a file that has landed.
+
+        Parameters
+        ----------
+        receipt : Receipt
+
+        Returns
+        -------
+        bool
+            Whether it is time to write what is noted, by `flush`.
+        """
         with self._lock:
-            self._known[receipt.path] = receipt
-            self._waiting.append(msgspec.json.encode(receipt) + b"\n")
-            waited = time.monotonic() - self._written
-            due = len(self._waiting) >= _BATCH or waited >= _LONGEST_WAIT
-        if due and self._writing.acquire(blocking=False):
-            try:
-                self._write()
-            finally:
-                self._writing.release()
+            self._waiting.append(_ENCODER.encode(receipt))
+            if len(self._waiting) < _BATCH and time.monotonic() - self._written < _LONGEST_WAIT:
+                return False
+            # Asked for once; who else adds in the meantime has nothing to do.
+            self._written = time.monotonic()
+            return True
 
     def flush(self) -> None:
         """Write what was noted, once the files themselves are on the disk.
@@ -167,32 +219,59 @@ class Receipts:
         `trouble` tells why.
         """
         with self._writing:
-            self._write()
+            with self._lock:
+                lines, self._waiting = self._waiting, []
+                self._written = time.monotonic()
+            if lines:
+                self._write(lines)
 
-    def _write(self) -> None:
-        with self._lock:
-            lines, self._waiting = self._waiting, []
-            self._written = time.monotonic()
-        if not lines:
-            return
+    def _write(self, lines: list[bytes]) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self._destination.sync()
             with self._destination.directory(_DIRECTORY, create=True) as directory:
                 descriptor = os.open(self._name, flags, 0o666, dir_fd=directory)
                 with os.fdopen(descriptor, "wb") as file:
-                    file.writelines(lines)
+                    file.write(b"\n".join([*lines, b""]))
         except OSError as error:
             self.trouble = error
 
 
-def _lines(directory: int, name: str) -> Iterator[bytes]:
-    """Read one writer's lines, of which the last may be torn."""
+def read_receipts(destination: Destination) -> Iterator[Receipt]:
+    """Read all receipts of a destination, passing over what is none.
+
+    Parameters
+    ----------
+    destination : Destination
+
+    Yields
+    ------
+    Receipt
+    """
+    # Nothing there, or nothing that may be read, is no receipts.
+    with suppress(OSError), destination.directory(_DIRECTORY) as directory:
+        for name in sorted(os.listdir(directory)):
+            with suppress(OSError):
+                yield from _of_writer(directory, name)
+
+
+def _of_writer(directory: int, name: str) -> Iterator[Receipt]:
+    for lines in _batches(directory, name):
+        try:
+            yield from _DECODER.decode_lines(b"".join(lines))
+        except _INVALID:
+            for line in lines:
+                with suppress(*_INVALID):
+                    yield _DECODER.decode(line)
+
+
+def _batches(directory: int, name: str) -> Iterator[list[bytes]]:
+    """Read one writer's lines, of which the last may be torn, many at a time."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with os.fdopen(os.open(name, flags, dir_fd=directory), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return
-        while line := file.readline(_LONGEST_LINE):
+        lines = iter(functools.partial(file.readline, _LONGEST_LINE), b"")
+        while batch := list(islice(lines, _BATCH)):
             # What is torn, or too long to be one of ours, has no line feed here.
-            if line.endswith(b"\n"):
-                yield line
+            yield [line for line in batch if line.endswith(b"\n")]

@@ -94,7 +94,7 @@ class _Check:
         receipt = self._receipts.of(entry.path, fingerprint(self._plan, entry))
         known = receipt.content if receipt else None
         # An encrypted object's tag is no digest, as was found out when it was fetched.
-        tag_is_none = verdict.proof is Proof.ETAG_MD5 and receipt and receipt.proof is Proof.SIZE
+        tag_is_none = verdict.proof is Proof.ETAG_MD5 and receipt and receipt.opaque
         if not verdict.holds and not tag_is_none:
             raise _differs(entry, verdict.proof.value, verdict.expected, verdict.got)
         if verdict.holds and verdict.proof is not Proof.SIZE:

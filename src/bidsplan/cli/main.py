@@ -31,8 +31,11 @@ _COMMANDS = {
 }
 
 
-class _Terminated(BaseException):
-    """SIGTERM, as an exception so that everything is closed on the way out."""
+class _Terminated(SystemExit):
+    """SIGTERM, as an exception so that everything is closed on the way out.
+
+    An event loop passes on a SystemExit, and would keep another exception to itself.
+    """
 
 
 class _Commands(click.Group):

@@ -69,7 +69,7 @@ _ACCESS = (
         "-j",
         "--jobs",
         type=click.IntRange(1, 1024),
-        default=32,
+        default=256,
         show_default=True,
         help="Connections at a time.",
     ),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bidsplan.cli.console import error_data, size
 from bidsplan.cli.summary import data_of, done, intended
-from bidsplan.events import Action, Decided, Failed, Finished, Tally, Warned
+from bidsplan.events import Action, Decided, Failed, Finished, Skipped, Tally, Warned
 from bidsplan.progress import draw
 
 if TYPE_CHECKING:
@@ -56,9 +56,11 @@ class Outcome:
         match event:
             case Decided(entry=entry, action=action) if self._dry_run:
                 self._decided(entry, action)
-            case Finished(entry=entry, action=action, proof=proof):
+            case Finished(entry=entry, action=action, proof=proof) if self._console.json:
                 data = {"path": entry.path, "action": action.value, "proof": proof.value}
                 self._row(data)
+            case Skipped(entry=entry):
+                self._row({"path": entry.path, "action": "skip"})
             case Failed(entry=entry, error=error):
                 self._row({"path": entry.path, "error": error.code, **error_data(error)})
                 self._console.error(str(error))
@@ -84,7 +86,7 @@ class Outcome:
         else:
             text = done(self._tally, self._verb)
         self._console.result(text, {"summary": text, **data_of(self._tally)})
-        return 1 if self._tally.failed else 0
+        return 1 if self._tally.failed or self._tally.skipped else 0
 
     def _table(self) -> None:
         from tabulate import tabulate  # noqa: PLC0415 - only for a dry run

@@ -51,6 +51,7 @@ def done(tally: Tally, verb: str | None = None) -> str:
         parts.append(f"checked by {', '.join(proofs)}" if verb is None else ", ".join(proofs))
     failures = sorted(tally.failures.items())
     parts += [f"{number:,} failed ({code})" for code, number in failures]
+    parts += [f"{tally.skipped:,} not tried"] if tally.skipped else []
     return "; ".join(parts) or "nothing to do"
 
 
@@ -74,6 +75,7 @@ def data_of(tally: Tally) -> dict[str, Any]:
         "done": {action.value: number for action, number in tally.done.items()},
         "proofs": {proof.value: number for proof, number in tally.proofs.items()},
         "failures": dict(tally.failures),
+        "skipped": tally.skipped,
         "bytes": tally.bytes,
         "endpoints": sorted(tally.endpoints),
     }

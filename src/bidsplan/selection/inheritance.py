@@ -49,15 +49,16 @@ class Metadata:
     """
 
     def __init__(self, items: Iterable[Item]) -> None:
-        # directory, suffix, extension → names of entities → their values → the items. A query looks
-        # its own values up under each set of names, so it never walks over unrelated files.
+        # suffix, extension → directory → names of entities → their values → the items. A query
+        # looks its own values up under each set of names, so it never walks over unrelated files.
         self._index: dict[
-            tuple[str, str, str], dict[tuple[str, ...], dict[tuple[str, ...], Item]]
+            tuple[str, str], dict[str, dict[tuple[str, ...], dict[tuple[str, ...], Item]]]
         ] = {}
         for item in items:
             name = item.name
             if name.shaped:
-                place = self._index.setdefault((name.directory, name.suffix, name.extension), {})
+                places = self._index.setdefault((name.suffix, name.extension), {})
+                place = places.setdefault(name.directory, {})
                 keys = tuple(sorted(name.entities))
                 values = tuple(name.entities[key] for key in keys)
                 place.setdefault(keys, {})[values] = item
@@ -87,7 +88,7 @@ class Metadata:
         list of Item
             Those with the most entities last.
         """
-        place = self._index.get((directory, suffix, extension), {})
+        place = self._index.get((suffix, extension), {}).get(directory, {})
         found: list[Item] = []
         for keys in sorted(place, key=lambda keys: (len(keys), keys)):
             asked = [key for key in keys if key not in beyond or key in entities]
@@ -103,6 +104,11 @@ class Metadata:
                     if all(item.name.entities[key] == entities[key] for key in asked)
                 ]
         return found
+
+    def _levels(self, name: Name, suffix: str, extension: str) -> list[str]:
+        """List the directories above a file that hold any metadata of a kind."""
+        places = self._index.get((suffix, extension))
+        return [directory for directory in levels(name) if directory in places] if places else []
 
     def inherited(self, name: Name) -> Iterator[Item]:
         """List what a file inherits.
@@ -120,7 +126,7 @@ class Metadata:
         if not name.shaped:
             return
         if name.extension != ".json":
-            for directory in levels(name):
+            for directory in self._levels(name, name.suffix, ".json"):
                 yield from self.applying(directory, name.suffix, ".json", name.entities)
         if name.extension not in {".json", *LOWEST_ONLY}:
             for extension in LOWEST_ONLY:
@@ -144,7 +150,7 @@ class Metadata:
         -------
         list of Item
         """
-        for directory in levels(name):
+        for directory in self._levels(name, suffix, extension):
             found = self.applying(directory, suffix, extension, name.entities, beyond=beyond)
             if found:
                 return found if beyond else found[-1:]

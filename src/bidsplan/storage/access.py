@@ -58,4 +58,4 @@ class Access:
     requester_pays: bool = False
     allow_protocols: frozenset[str] = frozenset()
     untrusted: bool = False
-    jobs: int = 32
+    jobs: int = 256

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 from bidsplan.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Iterator
     from types import TracebackType
 
-__all__ = ["Children", "Object", "Store", "Stream"]
+    from typing_extensions import Buffer
+
+__all__ = ["Children", "Object", "Store", "Stream", "Whole"]
 
 
 class Object(NamedTuple):
@@ -64,10 +66,25 @@ class Stream(Protocol):
     size: int | None
     etag: str | None
 
-    def __iter__(self) -> Iterator[bytes]: ...
+    def __iter__(self) -> Iterator[Buffer]: ...
 
     def close(self) -> None:
         """Give the connection back."""
+
+
+class Whole(NamedTuple):
+    """An object's bytes.
+
+    Parameters
+    ----------
+    data : Buffer
+        Of one dimension.
+    etag : str or None
+        The entity tag that the answer carries, without quotes.
+    """
+
+    data: Buffer
+    etag: str | None
 
 
 class Store(ABC):
@@ -79,6 +96,8 @@ class Store(ABC):
         The root's URL, free of credentials.
     endpoint : str or None
         Where requests go, for object stores.
+    asynchronous : bool
+        Whether `whole` can be called: on an event loop, hundreds at a time.
 
     Notes
     -----
@@ -88,6 +107,7 @@ class Store(ABC):
 
     url: str
     endpoint: str | None = None
+    asynchronous: bool = False
 
     @abstractmethod
     def children(self, prefix: str = "") -> Children:
@@ -190,6 +210,37 @@ class Store(ABC):
         finally:
             stream.close()
         return bytes(data)
+
+    def whole(
+        self, key: str, *, etag: str | None = None, version: str | None = None
+    ) -> Awaitable[Whole]:
+        """Read a small object whole, in one try.
+
+        Parameters
+        ----------
+        key, etag, version
+            As in `stream`.
+
+        Returns
+        -------
+        awaitable of Whole
+
+        Raises
+        ------
+        StorageError
+            As in `stream`, which also has the patience to find out why.
+        """
+        raise NotImplementedError
+
+    def renew(self) -> bool:
+        """Ask for credentials anew, after those that it has were refused.
+
+        Returns
+        -------
+        bool
+            Whether there are others now, so that another try is worth it.
+        """
+        return False
 
     def etag_is_md5(self, key: str) -> bool:  # noqa: ARG002 - for stores that can tell
         """Tell whether an object's plain entity tag is the MD5 of its bytes.

@@ -72,6 +72,20 @@ class Connection:
             )
         return found.get_frozen_credentials()
 
+    def renew(self) -> bool:
+        """Read credentials anew, which may have been renewed in the meantime.
+
+        Returns
+        -------
+        bool
+            Whether they are others now.
+        """
+        if self.anonymous:
+            return False
+        before = self.credentials()
+        _session.cache_clear()
+        return bool(self.credentials() != before)
+
 
 Environment = frozenset[tuple[str, str]]
 

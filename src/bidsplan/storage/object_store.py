@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 from bidsplan.keys import printable
 from bidsplan.storage.base import Children, Object, Store
 from bidsplan.storage.fsspec_store import FsspecStore
-from bidsplan.storage.obstore_reader import open_stream, storage_error
+from bidsplan.storage.obstore_reader import open_stream, read_whole, storage_error
 from bidsplan.storage.retrying import retrying
 from bidsplan.storage.s3_client import bare_etag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Awaitable, Iterable, Iterator, Mapping
 
     from bidsplan.storage.access import Access
-    from bidsplan.storage.base import Stream
+    from bidsplan.storage.base import Stream, Whole
     from bidsplan.urls import Location
 
 __all__ = ["open_objects"]
@@ -59,6 +59,8 @@ class ObjectStore(Store):
         Without slashes at its ends.
     store : obstore store
     """
+
+    asynchronous = True
 
     def __init__(self, url: str, path: str, store: Any) -> None:  # noqa: ANN401 - obstore's stores
         self.url = url
@@ -111,6 +113,13 @@ class ObjectStore(Store):
             self._store, self._prefix + key, what, etag=etag, version=version, start=start
         )
 
+    def whole(
+        self, key: str, *, etag: str | None = None, version: str | None = None
+    ) -> Awaitable[Whole]:
+        """See `Store.whole`."""
+        what = f"{self.url}/{key}"
+        return read_whole(self._store, self._prefix + key, what, etag=etag, version=version)
+
 
 class HttpsStore(FsspecStore):
     """A directory on a web server, listed by the links of its pages and read by obstore.
@@ -120,6 +129,8 @@ class HttpsStore(FsspecStore):
     url : str
     store : obstore store
     """
+
+    asynchronous = True
 
     def __init__(self, url: str, store: Any) -> None:  # noqa: ANN401 - obstore's stores
         super().__init__("https", url, url)
@@ -131,3 +142,10 @@ class HttpsStore(FsspecStore):
         """See `Store.stream`."""
         what = f"{self.url}/{key}"
         return open_stream(self._store, key, what, etag=etag, version=version, start=start)
+
+    def whole(
+        self, key: str, *, etag: str | None = None, version: str | None = None
+    ) -> Awaitable[Whole]:
+        """See `Store.whole`."""
+        what = f"{self.url}/{key}"
+        return read_whole(self._store, key, what, etag=etag, version=version)

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import StorageError, UnreachableError
 from bidsplan.keys import printable
+from bidsplan.storage.base import Whole
 from bidsplan.storage.s3_client import bare_etag, status_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from obstore import GetOptions
+    from typing_extensions import Buffer
 
-__all__ = ["open_stream", "storage_error"]
+__all__ = ["open_stream", "read_whole", "storage_error"]
 
 _CHUNK = 1 << 18
+_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")
 _STATUS = re.compile(r"\b(?:status|status code|HTTP status [a-z ]*\()\D{0,20}([345][0-9]{2})\b")
 
 
@@ -43,12 +46,15 @@ def storage_error(error: Exception, what: str) -> StorageError:
         (exceptions.NotFoundError, 404),
         (FileNotFoundError, 404),
     ]
+    text = str(error)
+    code = _CODE.search(text)
+    word = code[1] if code else ""
     for kind, status in named:
         if isinstance(error, kind):
-            return status_error(status, what)
-    match = _STATUS.search(str(error))
+            return status_error(status, what, word)
+    match = _STATUS.search(text)
     if match:
-        return status_error(int(match[1]), what)
+        return status_error(int(match[1]), what, word)
     return UnreachableError(f"{what}: it can't be reached, or the connection broke off")
 
 
@@ -82,11 +88,7 @@ def open_stream(
     """
     import obstore  # noqa: PLC0415 - loaded with the store
 
-    options: GetOptions = {}
-    if etag is not None:
-        options["if_match"] = f'"{etag}"'
-    if version is not None:
-        options["version"] = version
+    options = _options(etag, version)
     if start:
         options["range"] = {"offset": start}
     try:
@@ -94,6 +96,52 @@ def open_stream(
     except (obstore.exceptions.BaseError, OSError, ValueError) as error:
         raise storage_error(error, printable(what)) from error
     return ObstoreStream(result, printable(what), start)
+
+
+def _options(etag: str | None, version: str | None) -> GetOptions:
+    options: GetOptions = {}
+    if etag is not None:
+        options["if_match"] = f'"{etag}"'
+    if version is not None:
+        options["version"] = version
+    return options
+
+
+async def read_whole(
+    store: Any,  # noqa: ANN401 - any of obstore's stores
+    path: str,
+    what: str,
+    *,
+    etag: str | None,
+    version: str | None,
+) -> Whole:
+    """Read an object whole, on an event loop and in one try.
+
+    Parameters
+    ----------
+    store : obstore store
+    path : str
+    what : str
+        The object, as messages name it.
+    etag, version
+        As `Store.stream`.
+
+    Returns
+    -------
+    Whole
+
+    Raises
+    ------
+    StorageError
+    """
+    import obstore  # noqa: PLC0415 - loaded with the store
+
+    try:
+        result = await obstore.get_async(store, path, options=_options(etag, version))
+        data = await result.bytes_async()
+    except (obstore.exceptions.BaseError, OSError, ValueError) as error:
+        raise storage_error(error, printable(what)) from error
+    return Whole(data, bare_etag(result.meta["e_tag"]))
 
 
 class ObstoreStream:
@@ -117,13 +165,13 @@ class ObstoreStream:
         self.size: int | None = result.meta["size"]
         self.etag = bare_etag(result.meta["e_tag"])
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[Buffer]:
         import obstore  # noqa: PLC0415 - loaded with the store
 
         try:
             for chunk in self._result.stream(min_chunk_size=_CHUNK):
                 self._left -= len(chunk)
-                yield bytes(chunk)
+                yield chunk
         except (obstore.exceptions.BaseError, OSError, ValueError) as error:
             raise storage_error(error, self._what) from error
         if self._left:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bidsplan.errors import ThrottledError, UnreachableError
+from bidsplan.errors import StorageError, ThrottledError, UnreachableError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tenacity import RetryCallState, Retrying
 
 __all__ = ["retrying"]
@@ -17,8 +19,13 @@ _DEADLINE = 120.0
 _LONGEST_WAIT = 30.0
 
 
-def retrying() -> Retrying:
+def retrying(noticed: Callable[[StorageError], None] | None = None) -> Retrying:
     """Give a policy to call a function with.
+
+    Parameters
+    ----------
+    noticed : callable, optional
+        Told of every error that is tried again.
 
     Returns
     -------
@@ -33,14 +40,23 @@ def retrying() -> Retrying:
         error = state.outcome.exception() if state.outcome else None
         asked = error.retry_after if isinstance(error, ThrottledError) else None
         jittered = tenacity.wait_random_exponential(multiplier=0.2, max=_LONGEST_WAIT)(state)
-        return min((asked or 0) + jittered, _LONGEST_WAIT)
+        return min(asked or 0, _DEADLINE) + jittered
 
     def stop(state: RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
         tries = _THROTTLED_TRIES if isinstance(error, ThrottledError) else _UNREACHABLE_TRIES
         return state.attempt_number >= tries or (state.seconds_since_start or 0) > _DEADLINE
 
+    def tell(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if noticed and isinstance(error, StorageError):
+            noticed(error)
+
     kinds: Any = (UnreachableError, ThrottledError)
     return tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(kinds), wait=wait, stop=stop, reraise=True
+        retry=tenacity.retry_if_exception_type(kinds),
+        wait=wait,
+        stop=stop,
+        before_sleep=tell,
+        reraise=True,
     )

@@ -16,6 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 from defusedxml import DefusedXmlException, ElementTree
 
 from bidsplan.errors import (
+    CredentialsError,
     DeniedError,
     SourceChangedError,
     SourceMissingError,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from bidsplan.storage.connection import Connection
 
-__all__ = ["S3Client", "status_error"]
+__all__ = ["S3Client", "bare_etag", "check_range", "status_error", "text_of"]
 
 CONNECT_SECONDS = 2.5
 READ_SECONDS = 60.0
@@ -40,15 +41,43 @@ CHUNK = 1 << 18
 LARGEST_PAGE = 1 << 24
 """Bytes of one page of a listing that are accepted."""
 
+_CREDENTIALS = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidToken",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+    }
+)
 _REDIRECTS = frozenset({301, 307, 400})
 _THROTTLED = frozenset({429, 503})
-_ETAG = re.compile(r'^(?:W/)?"?(.*?)"?$')
 
 
 def bare_etag(text: str | None) -> str | None:
     """Give an entity tag without its quotes."""
-    match = _ETAG.match(text) if text else None
-    return match[1] or None if match else None
+    if not text:
+        return None
+    return text.removeprefix("W/").strip('"') or None
+
+
+def check_range(said: str | None, start: int) -> None:
+    """Refuse an answer that does not start at the byte that was asked for.
+
+    Parameters
+    ----------
+    said : str or None
+        The answer's ``Content-Range``.
+    start : int
+
+    Raises
+    ------
+    StorageError
+    """
+    if start and not (said or "").startswith(f"bytes {start}-"):
+        raise StorageError(f"byte {start} was asked for, and the whole object came")
 
 
 def status_error(status: int, what: str, code: str = "", headers: Any = None) -> StorageError:  # noqa: ANN401
@@ -74,6 +103,11 @@ def status_error(status: int, what: str, code: str = "", headers: Any = None) ->
         wait = (headers or {}).get("Retry-After", "")
         error.retry_after = float(wait) if wait.isdecimal() else None
         return error
+    if code in _CREDENTIALS:
+        return CredentialsError(
+            f"{what}: the credentials are refused ({said}); renew them (or set the clock), and run "
+            "it again: it goes on where it stopped"
+        )
     if status in {401, 403}:
         return DeniedError(
             f"{what}: access is denied ({said}); check whether the bucket is public, or give "

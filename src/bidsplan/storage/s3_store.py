@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import functools
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
-from bidsplan.errors import UnreachableError
+from bidsplan.errors import ThrottledError, UnreachableError
 from bidsplan.storage.base import Children, Object, Store
-from bidsplan.storage.obstore_reader import open_stream
-from bidsplan.storage.s3_client import CHUNK, S3Client, bare_etag, text_of
+from bidsplan.storage.obstore_reader import open_stream, read_whole
+from bidsplan.storage.s3_client import CHUNK, S3Client, bare_etag, check_range, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Iterator
     from xml.etree.ElementTree import Element
 
-    from bidsplan.storage.base import Stream
+    from bidsplan.storage.base import Stream, Whole
     from bidsplan.storage.connection import Connection
 
 __all__ = ["S3Store"]
@@ -23,6 +24,9 @@ __all__ = ["S3Store"]
 # What obstore refuses or renames: empty, '.' and '..' segments, a slash at either end, and control
 # characters.
 _INEXPRESSIBLE = re.compile(r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]")
+
+_WARY = 30.0
+"""Seconds after a refusal during which objects are read by plain requests."""
 
 
 class S3Store(Store):
@@ -36,11 +40,14 @@ class S3Store(Store):
     connection : Connection
     """
 
+    asynchronous = True
+
     def __init__(self, bucket: str, path: str, connection: Connection) -> None:
         self.url = f"s3://{bucket}/{path}".rstrip("/")
         self.endpoint = connection.endpoint
         self._prefix = f"{path}/" if path else ""
         self._client = S3Client(connection, bucket)
+        self._wary_until = 0.0
 
     def children(self, prefix: str = "") -> Children:
         """See `Store.children`."""
@@ -75,10 +82,31 @@ class S3Store(Store):
     ) -> Stream:
         """See `Store.stream`."""
         name = self._prefix + key
-        if _INEXPRESSIBLE.search(name):
+        if _INEXPRESSIBLE.search(name) or time.monotonic() < self._wary_until:
             return self._plain_stream(name, etag, version, start)
         what = f"s3://{self._client.bucket}/{name}"
-        return open_stream(self._obstore, name, what, etag=etag, version=version, start=start)
+        try:
+            return open_stream(self._obstore, name, what, etag=etag, version=version, start=start)
+        except ThrottledError:
+            # obstore does not tell how long the storage asks to wait; plain answers do.
+            self._wary_until = time.monotonic() + _WARY
+            raise
+
+    def whole(
+        self, key: str, *, etag: str | None = None, version: str | None = None
+    ) -> Awaitable[Whole]:
+        """See `Store.whole`."""
+        name = self._prefix + key
+        what = f"s3://{self._client.bucket}/{name}"
+        if _INEXPRESSIBLE.search(name):
+            raise UnreachableError(f"{what}: not by this transport")
+        return read_whole(self._obstore, name, what, etag=etag, version=version)
+
+    def renew(self) -> bool:
+        """See `Store.renew`."""
+        # Its own copy of them is asked for anew with the next request.
+        self.__dict__.pop("_obstore", None)
+        return self._client.connection.renew()
 
     def etag_is_md5(self, key: str) -> bool:
         """See `Store.etag_is_md5`."""
@@ -139,6 +167,7 @@ class _PlainStream:
 
     def __init__(self, answer: Any, start: int) -> None:  # noqa: ANN401 - urllib3's answer
         self._answer = answer
+        check_range(answer.headers.get("Content-Range"), start)
         length = answer.headers.get("Content-Length")
         self._left = int(length) if length is not None else None
         self.size = None if self._left is None else self._left + start

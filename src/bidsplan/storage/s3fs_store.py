@@ -9,7 +9,14 @@ from bidsplan.keys import printable
 from bidsplan.storage.base import Children, Object, Store
 from bidsplan.storage.fsspec_store import fsspec_error
 from bidsplan.storage.retrying import retrying
-from bidsplan.storage.s3_client import CHUNK, CONNECT_SECONDS, S3Client, bare_etag, status_error
+from bidsplan.storage.s3_client import (
+    CHUNK,
+    CONNECT_SECONDS,
+    S3Client,
+    bare_etag,
+    check_range,
+    status_error,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -89,6 +96,13 @@ class S3fsStore(Store):
             asked["Range"] = f"bytes={start}-"
         return _Body(self._fs, self._call(what, "get_object", **asked), what, start)
 
+    def renew(self) -> bool:
+        """See `Store.renew`."""
+        renewed = self._connection.renew()
+        if renewed:
+            self._fs = _filesystem(self._connection)
+        return renewed
+
     def etag_is_md5(self, key: str) -> bool:
         """See `Store.etag_is_md5`."""
         name = self._prefix + key
@@ -161,6 +175,7 @@ class _Body:
         self._fs = fs
         self._body = answer["Body"]
         self._what = what
+        check_range(answer.get("ContentRange"), start)
         self._left = int(answer["ContentLength"])
         self.size: int | None = self._left + start
         self.etag = bare_etag(answer.get("ETag"))

@@ -1,4 +1,4 @@
-"""Bringing one entry's bytes to a partial, checked."""
+"""Streaming one entry's bytes to a partial, checked, whatever happens on the way."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
+from bidsplan.destination import write_all
 from bidsplan.digests import Checker, Stopped, Verdict
 from bidsplan.errors import (
     IntegrityError,
@@ -21,8 +22,12 @@ from bidsplan.storage.retrying import retrying
 if TYPE_CHECKING:
     from threading import Event
 
+    from typing_extensions import Buffer
+
+    from bidsplan.digests import Checking
     from bidsplan.plan import Entry
     from bidsplan.storage import Store, Stream
+    from bidsplan.transfer.pace import Pace
 
 __all__ = ["receive", "tag_is_digest", "write_content"]
 
@@ -35,7 +40,14 @@ class _Progress(Protocol):
 
 
 def receive(
-    entry: Entry, store: Store, descriptor: int, *, progress: _Progress, stop: Event
+    entry: Entry,
+    store: Store,
+    descriptor: int,
+    *,
+    checking: Checking,
+    pace: Pace,
+    progress: _Progress,
+    stop: Event,
 ) -> Verdict:
     """Write an entry's bytes from its store, and show that they are the planned ones.
 
@@ -45,6 +57,9 @@ def receive(
     store : Store
     descriptor : int
         An empty file's; what is in it after an error is worth nothing.
+    checking : Checking
+    pace : Pace
+        Told of what the storage refused.
     progress : callable
         Takes numbers of bytes, negative ones where a try is taken back.
     stop : threading.Event
@@ -65,7 +80,7 @@ def receive(
         Where they can't be had.
     Stopped
     """
-    download = _Download(entry, store, descriptor, progress, stop)
+    download = _Download(entry, store, descriptor, checking, pace, progress, stop)
     try:
         verdict = download.run()
         if not verdict.holds:
@@ -91,15 +106,24 @@ class _Download:
     """One entry on its way, which goes on where its connection broke off."""
 
     def __init__(
-        self, entry: Entry, store: Store, descriptor: int, progress: _Progress, stop: Event
+        self,
+        entry: Entry,
+        store: Store,
+        descriptor: int,
+        checking: Checking,
+        pace: Pace,
+        progress: _Progress,
+        stop: Event,
     ) -> None:
         self._entry = entry
         self._store = store
         self._descriptor = descriptor
+        self._checking = checking
+        self._pace = pace
         self._progress = progress
         self._stop = stop
         self._arrived = 0
-        self._checker = Checker(entry)
+        self._checker = Checker(entry, checking)
         # Only what binds a request to one object keeps the rest from being that of another.
         self._bound = entry.etag is not None or entry.version is not None
         self._resumable = self._bound
@@ -108,7 +132,7 @@ class _Download:
         """Forget what has come."""
         self._progress(-self._arrived)
         self._arrived = 0
-        self._checker = Checker(self._entry)
+        self._checker = Checker(self._entry, self._checking)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         os.ftruncate(self._descriptor, 0)
 
@@ -117,11 +141,14 @@ class _Download:
         while True:
             before = self._arrived
             try:
-                retrying().copy(sleep=self._stop.wait)(self._go_on)
+                retrying(self._refused).copy(sleep=self._stop.wait)(self._go_on)
                 return self._checker.verdict()
             except (UnreachableError, ThrottledError):
                 if self._arrived - before < _ENOUGH:
                     raise
+
+    def _refused(self, error: StorageError) -> None:
+        self._pace.refused(error.retry_after if isinstance(error, ThrottledError) else None)
 
     def _go_on(self) -> None:
         if self._stop.is_set():
@@ -175,16 +202,17 @@ class _Download:
             # The whole object, though its rest was asked for.
             raise _wrong_size(entry, f"{size}")
 
-    def _take(self, chunk: bytes) -> None:
+    def _take(self, chunk: Buffer) -> None:
         if self._stop.is_set():
             raise Stopped
-        if self._arrived + len(chunk) > self._entry.size:
+        length = memoryview(chunk).nbytes
+        if self._arrived + length > self._entry.size:
             self._resumable = False
             raise _wrong_size(self._entry, f"more than {self._entry.size}")
-        _write(self._descriptor, chunk)
+        write_all(self._descriptor, chunk)
         self._checker.update(chunk)
-        self._arrived += len(chunk)
-        self._progress(len(chunk))
+        self._arrived += length
+        self._progress(length)
 
     def _changed(self, error: SourceChangedError) -> SourceChangedError:
         """Say of which object it was, and which one is there now."""
@@ -217,16 +245,10 @@ def _wrong_size(entry: Entry, got: str) -> UnreachableError:
     )
 
 
-def _write(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
 def write_content(entry: Entry, descriptor: int, *, progress: _Progress) -> Verdict:
     """Write a generated entry, whose bytes are in the plan."""
     data = (entry.content or "").encode()
-    _write(descriptor, data)
+    write_all(descriptor, data)
     checker = Checker(entry)
     checker.update(data)
     progress(len(data))

@@ -1,0 +1,57 @@
+"""When to stop a run whose other files would fail alike."""
+
+from __future__ import annotations
+
+from threading import Lock
+
+from bidsplan.errors import (
+    BidsplanError,
+    CredentialsError,
+    DiskFullError,
+    UnreachableError,
+)
+
+__all__ = ["Halt"]
+
+_IN_A_ROW = 20
+"""Files that can't be reached, each tried several times, one after another."""
+
+
+class Halt:
+    """Hears of what failed and what went well.
+
+    Attributes
+    ----------
+    why : str or None
+        Why the run must stop, where it must.
+    """
+
+    def __init__(self) -> None:
+        self.why: str | None = None
+        self._unreachable = 0
+        self._lock = Lock()
+
+    def succeeded(self) -> None:
+        """Hear that a file was brought."""
+        self._unreachable = 0
+
+    def failed(self, error: BidsplanError) -> bool:
+        """Hear that a file failed; tells whether the run must stop.
+
+        Parameters
+        ----------
+        error : BidsplanError
+
+        Returns
+        -------
+        bool
+        """
+        with self._lock:
+            self._unreachable += isinstance(error, UnreachableError)
+            if isinstance(error, DiskFullError):
+                self.why = self.why or "the disk is full"
+            elif isinstance(error, CredentialsError):
+                self.why = self.why or "the credentials are refused"
+            elif self._unreachable >= _IN_A_ROW:
+                self.why = self.why or f"{_IN_A_ROW} files in a row could not be reached"
+            return self.why is not None

@@ -1,0 +1,117 @@
+"""Giving small files their paths, thousands a second."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from bidsplan.destination import FileState, destination_error, write_all
+from bidsplan.keys import printable
+from bidsplan.partials import NEW_FILE
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from bidsplan.destination import Destination
+
+__all__ = ["Landing"]
+
+_OPEN = 8
+"""Directories that are kept open: files come in the order of their paths."""
+
+
+class Landing:
+    """Writes files whole, and keeps the directories open that they go to.
+
+    Parameters
+    ----------
+    folder : Destination
+
+    Notes
+    -----
+    As `Destination.partial` and `Destination.land` do it, but for use from one thread only.
+    """
+
+    def __init__(self, folder: Destination) -> None:
+        self._folder = folder
+        self._open: dict[str, int] = {}
+
+    def place(self, path: str, data: Buffer, *, replace: bool) -> FileState | None:
+        """Write a file by way of a partial.
+
+        Parameters
+        ----------
+        path : str
+        data : Buffer
+        replace : bool
+            Whether to replace what stands there.
+
+        Returns
+        -------
+        FileState or None
+            None where something stands there that is not to be replaced.
+
+        Raises
+        ------
+        DestinationError
+            The path holds what it held before.
+        """
+        try:
+            partials = self._folder.partials()
+            name = self._folder.new_name()
+            try:
+                return self._write(partials, name, path, data, replace=replace)
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=partials)
+                raise
+        except OSError as error:
+            raise destination_error(error, printable(f"{self._folder.root}/{path}")) from error
+
+    def _write(
+        self, partials: int, name: str, path: str, data: Buffer, *, replace: bool
+    ) -> FileState | None:
+        descriptor = os.open(name, NEW_FILE, 0o666, dir_fd=partials)
+        try:
+            write_all(descriptor, data)
+        finally:
+            # Network file systems tell only now what they could not write.
+            os.close(descriptor)
+        found = os.stat(name, dir_fd=partials, follow_symlinks=False)
+        parent, _, base = path.rpartition("/")
+        directory = self._directory(parent)
+        if not replace and _stands(base, directory):
+            os.unlink(name, dir_fd=partials)
+            return None
+        try:
+            os.replace(name, base, src_dir_fd=partials, dst_dir_fd=directory)
+        except FileNotFoundError:
+            # The directory was removed while it was open here.
+            self.close()
+            directory = self._directory(parent)
+            os.replace(name, base, src_dir_fd=partials, dst_dir_fd=directory)
+        return FileState(found.st_size, found.st_mtime_ns, regular=True)
+
+    def _directory(self, parent: str) -> int:
+        found = self._open.get(parent)
+        if found is None:
+            with self._folder.directory(parent, create=True) as directory:
+                found = os.dup(directory)
+            if len(self._open) >= _OPEN:
+                os.close(self._open.pop(next(iter(self._open))))
+            self._open[parent] = found
+        return found
+
+    def close(self) -> None:
+        """Close the directories."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+
+def _stands(name: str, directory: int) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,0 +1,117 @@
+"""The stores of a plan's roots, each opened when it is first needed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from bidsplan.errors import StorageError
+from bidsplan.events import Opened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bidsplan.events import Event
+    from bidsplan.plan import Root
+    from bidsplan.storage import Access, Store
+
+__all__ = ["Roots"]
+
+
+class Roots:
+    """Opens roots, and keeps them open.
+
+    Parameters
+    ----------
+    roots : sequence of Root
+    access : Access
+    base : str
+        The directory that relative URLs are relative to.
+    tell : callable
+        Takes `Opened`.
+    """
+
+    def __init__(
+        self, roots: Sequence[Root], access: Access, base: str, tell: Callable[[Event], None]
+    ) -> None:
+        self._roots = roots
+        self._access = access
+        self._base = base
+        self._tell = tell
+        self._stores: dict[int, Store | StorageError] = {}
+        self._renewals: Counter[int] = Counter()
+        self._lock = Lock()
+
+    def store(self, number: int) -> Store:
+        """Give a root's store.
+
+        Parameters
+        ----------
+        number : int
+            Index into the roots.
+
+        Returns
+        -------
+        Store
+
+        Raises
+        ------
+        StorageError
+            Where it can't be opened, which is tried once and not again for each entry.
+        UsageError
+            Where its URL is refused.
+        """
+        store = self._stores.get(number)
+        if store is None:
+            with self._lock:
+                if number not in self._stores:
+                    self._stores[number] = self._open(number)
+                store = self._stores[number]
+        if isinstance(store, StorageError):
+            raise store
+        return store
+
+    def _open(self, number: int) -> Store | StorageError:
+        from bidsplan.storage import open_store  # noqa: PLC0415 - a no-op run does without
+
+        root = self._roots[number]
+        try:
+            store = open_store(
+                root.url, access=self._access, anonymous=root.anonymous, base=self._base
+            )
+        except StorageError as error:
+            return error
+        self._tell(Opened(url=root.url, endpoint=store.endpoint))
+        return store
+
+    def renewals(self, number: int) -> int:
+        """Tell how often a root's credentials were renewed."""
+        return self._renewals[number]
+
+    def renew(self, number: int, seen: int) -> bool:
+        """Ask for a root's credentials anew, after they were refused.
+
+        Parameters
+        ----------
+        number : int
+            Index into the roots.
+        seen : int
+            What `renewals` gave before the request that was refused.
+
+        Returns
+        -------
+        bool
+            Whether there are others now, so that another try is worth it.
+        """
+        store = self.store(number)
+        with self._lock:
+            if self._renewals[number] == seen and store.renew():
+                self._renewals[number] += 1
+            return self._renewals[number] > seen
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for store in self._stores.values():
+            if not isinstance(store, StorageError):
+                store.close()

@@ -1,0 +1,80 @@
+"""What there is to do, for those who do it."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Protocol, TypeVar
+
+__all__ = ["J", "Job", "Pulled", "Way", "Work"]
+
+
+class Way(Enum):
+    """How a job is done.
+
+    Attributes
+    ----------
+    QUICK
+        On the event loop, with others by the hundred.
+    THREAD
+        In a thread, briefly.
+    STREAM
+        In one of the few threads that move large files.
+    """
+
+    QUICK = auto()
+    THREAD = auto()
+    STREAM = auto()
+
+
+class Pulled(Enum):
+    """What there is instead of a job.
+
+    Attributes
+    ----------
+    LATER
+        Nothing to do for those that were looked at; there are more.
+    NOTHING
+        All jobs were given out.
+    """
+
+    LATER = auto()
+    NOTHING = auto()
+
+
+class Job(Protocol):
+    """What one entry needs.
+
+    Attributes
+    ----------
+    way : Way
+    size : int
+        Bytes that it holds in memory while it is done.
+    """
+
+    @property
+    def way(self) -> Way: ...  # noqa: D102 - see the class
+
+    @property
+    def size(self) -> int: ...  # noqa: D102 - see the class
+
+
+J = TypeVar("J", bound=Job)
+
+
+class Work(Protocol[J]):
+    """Gives out jobs, and does them."""
+
+    def pull(self) -> J | Pulled:
+        """Give the next job; never called by two threads at once."""
+        ...
+
+    async def quickly(self, job: J) -> bool:
+        """Do a job on the loop; tells whether it is done, or needs a thread's patience."""
+        ...
+
+    def slowly(self, job: J) -> None:
+        """Do a job in a thread."""
+
+    def full(self) -> bool:
+        """Tell whether there is much to be told by now."""
+        ...
