@@ -216,4 +216,4 @@ def test_a_finished_plan_opens_no_storage_and_imports_none(tmp_path):
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines() == [str(["keep", "keep"] * 3), "[]"]
+    assert done.stdout.splitlines() == [str(["keep"] * 3), "[]"]

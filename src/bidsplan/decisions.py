@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from bidsplan.destination import destination_error, state_of
 from bidsplan.digests import read_checked, strongest
+from bidsplan.directories import OpenDirectories
 from bidsplan.errors import ExistingFileError
 from bidsplan.events import Action, Proof
 from bidsplan.keys import printable
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
     from bidsplan.destination import Destination, FileState
     from bidsplan.digests import Verdict
-    from bidsplan.plan import Entry, Plan
+    from bidsplan.plan import Entry, Planned
     from bidsplan.receipts import Marks
 
 __all__ = ["Decider", "Decision", "Existing"]
@@ -83,15 +86,18 @@ class Decider:
     existing : Existing
     """
 
-    def __init__(self, plan: Plan, folder: Destination, marks: Marks, existing: Existing) -> None:
+    def __init__(
+        self, plan: Planned, folder: Destination, marks: Marks, existing: Existing
+    ) -> None:
         self._plan = plan
         self._folder = folder
         self._marks = marks
         self._existing = existing
         self._absent: str | None = None
+        self._directories = OpenDirectories(folder)
 
     def glance(self, entry: Entry) -> Decision:
-        """Decide by one look at the file.
+        """Decide by one look at the file; for use from one thread only.
 
         Parameters
         ----------
@@ -107,15 +113,41 @@ class Decider:
         DestinationError
             Where it can't be looked at.
         """
-        parent = entry.path.rpartition("/")[0]
+        state = self._look(entry.path)
+        return _FETCH if state is None else self.judge(entry, state)
+
+    def _look(self, path: str) -> FileState | None:
+        parent, _, name = path.rpartition("/")
         if parent == self._absent:
-            return _FETCH
-        state = self._folder.state(entry.path)
-        if state is None:
-            if not self._folder.has_seen(parent):
-                # What else is planned for this directory comes next, and is not there either.
-                self._absent = parent
-            return _FETCH
+            return None
+        try:
+            directory = self._directories.descriptor(parent)
+        except FileNotFoundError:
+            # What else is planned for this directory comes next, and is not there either.
+            self._absent = parent
+            return None
+        except OSError as error:
+            raise destination_error(error, printable(f"{self._folder.root}/{path}")) from error
+        try:
+            return state_of(os.stat(name, dir_fd=directory, follow_symlinks=False))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise destination_error(error, printable(f"{self._folder.root}/{path}")) from error
+
+    def judge(self, entry: Entry, state: FileState) -> Decision:
+        """Decide on what stands at an entry's path, by one look.
+
+        Parameters
+        ----------
+        entry : Entry
+        state : FileState
+
+        Returns
+        -------
+        Decision
+            Not final where the file must be read.
+        """
         proof = self._marks.find(entry.path, state, fingerprint(self._plan, entry))
         if proof is not None:
             return Decision(Action.KEEP, proof)
@@ -129,6 +161,10 @@ class Decider:
             return self.differing(entry, f"expected {entry.size} bytes, got {state.size}")
         final = strongest(entry) is Proof.SIZE
         return Decision(Action.COMPARE, state=state, final=final)
+
+    def close(self) -> None:
+        """Close the directories that were looked into."""
+        self._directories.close()
 
     def examine(self, entry: Entry, stopping: Callable[[], bool] = lambda: False) -> Decision:
         """Decide by reading the file.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-__all__ = ["Destination", "FileState", "destination_error", "write_all"]
+__all__ = ["Destination", "FileState", "destination_error", "state_of", "write_all"]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _UNSAFE = frozenset({errno.ELOOP, errno.ENOTDIR})
@@ -54,6 +54,11 @@ class FileState(NamedTuple):
     size: int
     mtime_ns: int
     regular: bool
+
+
+def state_of(found: os.stat_result) -> FileState:
+    """Take from the operating system's answer what counts here."""
+    return FileState(found.st_size, found.st_mtime_ns, stat.S_ISREG(found.st_mode))
 
 
 def destination_error(error: OSError, what: str) -> DestinationError:
@@ -122,7 +127,6 @@ class Destination:
         self._partials: int | None = None
         self._lock = Lock()
         self._numbers = itertools.count()
-        self._safe: set[str] = {""}
         try:
             if create:
                 Path(root).mkdir(parents=True, exist_ok=True)
@@ -183,21 +187,15 @@ class Destination:
         UnsafePathError
             Where a link stands for one of its directories.
         """
-        parent = path.rpartition("/")[0]
+        parent, _, name = path.rpartition("/")
         try:
-            if parent not in self._safe:
-                with self.directory(parent):
-                    self._safe.add(parent)
-            found = os.stat(path, dir_fd=self._fd, follow_symlinks=False)
+            with self.directory(parent) as directory:
+                found = os.stat(name, dir_fd=directory, follow_symlinks=False)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise destination_error(error, printable(f"{self.root}/{path}")) from error
-        return FileState(found.st_size, found.st_mtime_ns, stat.S_ISREG(found.st_mode))
-
-    def has_seen(self, directory: str) -> bool:
-        """Tell whether a directory was found to stand there, reached through no link."""
-        return directory in self._safe
+        return state_of(found)
 
     @contextmanager
     def reading(self, path: str) -> Iterator[int]:

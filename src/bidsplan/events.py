@@ -120,7 +120,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """It is decided what happens to an entry.
+    """It is decided what happens to an entry; one that is kept for its receipt is told once only.
 
     Parameters
     ----------
@@ -219,23 +219,20 @@ class Tally:
 
     def add(self, event: Event) -> None:
         """Count an event."""
-        match event:
-            case Decided(action=action):
-                self.decided[action] += 1
-            case Progressed(bytes=number):
-                self.bytes += number
-            case Finished():
-                self.done[event.action] += 1
-                self.proofs[event.proof] += 1
-                self.bytes += event.bytes
-            case Opened(endpoint=str(endpoint)):
-                self.endpoints.add(endpoint)
-            case Failed(error=error):
-                self.failures[error.code] += 1
-            case Skipped():
-                self.skipped += 1
-            case _:
-                pass
+        if isinstance(event, Finished):
+            self.done[event.action] += 1
+            self.proofs[event.proof] += 1
+            self.bytes += event.bytes
+        elif isinstance(event, Decided):
+            self.decided[event.action] += 1
+        elif isinstance(event, Progressed):
+            self.bytes += event.bytes
+        elif isinstance(event, Failed):
+            self.failures[event.error.code] += 1
+        elif isinstance(event, Skipped):
+            self.skipped += 1
+        elif isinstance(event, Opened) and event.endpoint is not None:
+            self.endpoints.add(event.endpoint)
 
     @property
     def failed(self) -> int:

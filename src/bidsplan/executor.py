@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from bidsplan.destination import Destination, FileState
     from bidsplan.digests import Checking, Verdict
     from bidsplan.events import Event
-    from bidsplan.plan import Entry, Plan
+    from bidsplan.plan import Entry, Planned
     from bidsplan.storage import Access, Store
 
 __all__ = ["Executor"]
@@ -88,7 +88,7 @@ class Executor:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: Planned,
         folder: Destination,
         existing: Existing,
         checking: Checking,
@@ -167,13 +167,13 @@ class Executor:
         """Decide for an entry; give what is to be done for it, if anything."""
         try:
             decision = self._decider.glance(entry)
+            if decision.action is Action.KEEP and decision.proof is not None:
+                self._tell(Finished(entry=entry, action=Action.KEEP, proof=decision.proof))
+                return None
             if decision.final:
                 self._tell(Decided(entry=entry, action=decision.action))
             if decision.error is not None:
                 raise decision.error
-            if decision.action is Action.KEEP and decision.proof is not None:
-                self._tell(Finished(entry=entry, action=Action.KEEP, proof=decision.proof))
-                return None
             self._refuse_clash(entry)
             return self._job(entry, decision)
         except BidsplanError as error:
@@ -316,7 +316,7 @@ class Executor:
             means = f"expected content {verdict.content} (xxh3-128), got {found.content}"
             error = self._decider.differing(entry, means).error
         else:
-            error = self._decider.glance(entry).error
+            error = self._decider.judge(entry, state).error
         if error is not None:
             raise error
         return False
@@ -371,6 +371,7 @@ class Executor:
         self._writer.flush()
         self._roots.close()
         self._landing.close()
+        self._decider.close()
         self._folder.close(busy=busy)
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bidsplan.destination import FileState, destination_error, write_all
+from bidsplan.directories import OpenDirectories
 from bidsplan.keys import printable
 from bidsplan.partials import NEW_FILE
 
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from bidsplan.destination import Destination
 
 __all__ = ["Landing"]
-
-_OPEN = 8
-"""Directories that are kept open: files come in the order of their paths."""
 
 
 class Landing:
@@ -35,7 +33,7 @@ class Landing:
 
     def __init__(self, folder: Destination) -> None:
         self._folder = folder
-        self._open: dict[str, int] = {}
+        self._directories = OpenDirectories(folder)
 
     def place(self, path: str, data: Buffer, *, replace: bool) -> FileState | None:
         """Write a file by way of a partial.
@@ -80,7 +78,7 @@ class Landing:
             os.close(descriptor)
         found = os.stat(name, dir_fd=partials, follow_symlinks=False)
         parent, _, base = path.rpartition("/")
-        directory = self._directory(parent)
+        directory = self._directories.descriptor(parent, create=True)
         if not replace and _stands(base, directory):
             os.unlink(name, dir_fd=partials)
             return None
@@ -88,25 +86,14 @@ class Landing:
             os.replace(name, base, src_dir_fd=partials, dst_dir_fd=directory)
         except FileNotFoundError:
             # The directory was removed while it was open here.
-            self.close()
-            directory = self._directory(parent)
+            self._directories.close()
+            directory = self._directories.descriptor(parent, create=True)
             os.replace(name, base, src_dir_fd=partials, dst_dir_fd=directory)
         return FileState(found.st_size, found.st_mtime_ns, regular=True)
 
-    def _directory(self, parent: str) -> int:
-        found = self._open.get(parent)
-        if found is None:
-            with self._folder.directory(parent, create=True) as directory:
-                found = os.dup(directory)
-            if len(self._open) >= _OPEN:
-                os.close(self._open.pop(next(iter(self._open))))
-            self._open[parent] = found
-        return found
-
     def close(self) -> None:
         """Close the directories."""
-        while self._open:
-            os.close(self._open.popitem()[1])
+        self._directories.close()
 
 
 def _stands(name: str, directory: int) -> bool:

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from bidsplan.events import Event
-    from bidsplan.plan import Plan
+    from bidsplan.plan import Planned
 
 __all__ = ["Checking", "Existing", "materialise"]
 
 
 def materialise(
-    plan: Plan,
+    plan: Planned,
     destination: str | PathLike[str],
     *,
     access: Access | None = None,
@@ -80,7 +80,7 @@ def materialise(
         executor.close()
 
 
-def _dry_run(plan: Plan, destination: str, existing: Existing) -> Generator[Event, None, None]:
+def _dry_run(plan: Planned, destination: str, existing: Existing) -> Generator[Event, None, None]:
     try:
         folder = Destination(destination, create=False)
     except DestinationError as error:
@@ -89,8 +89,8 @@ def _dry_run(plan: Plan, destination: str, existing: Existing) -> Generator[Even
         for entry in plan.entries:
             yield Decided(entry=entry, action=Action.FETCH)
         return
+    decider = Decider(plan, folder, Marks(folder), existing)
     try:
-        decider = Decider(plan, folder, Marks(folder), existing)
         for entry in plan.entries:
             try:
                 decision = decider.glance(entry)
@@ -100,4 +100,5 @@ def _dry_run(plan: Plan, destination: str, existing: Existing) -> Generator[Even
             except BidsplanError as error:
                 yield Failed(entry=entry, error=error)
     finally:
+        decider.close()
         folder.close()

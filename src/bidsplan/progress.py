@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
     from bidsplan.events import Event
-    from bidsplan.plan import Plan
+    from bidsplan.plan import Planned
 
 __all__ = ["draw"]
 
 
-def draw(events: Iterable[Event], plan: Plan, *, enabled: bool) -> Generator[Event, None, None]:
+def draw(events: Iterable[Event], plan: Planned, *, enabled: bool) -> Generator[Event, None, None]:
     """Draw a bar on standard error while events pass.
 
     Parameters

@@ -6,13 +6,11 @@ are a cache: one that is corrupt, foreign or outdated means that a file is verif
 
 from __future__ import annotations
 
-import functools
 import os
 import secrets
 import stat
 import time
 from contextlib import suppress
-from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -26,13 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bidsplan.destination import Destination, FileState
-    from bidsplan.plan import Entry, Plan
+    from bidsplan.plan import Entry, Planned
 
 __all__ = ["Marks", "Receipt", "ReceiptWriter", "Receipts", "fingerprint", "read_receipts"]
 
 _DIRECTORY = f"{STATE_DIRECTORY}/receipts"
 _LONGEST_LINE = 1 << 16
 _BATCH = 4096
+_BLOCK = 1 << 20
 _LONGEST_WAIT = 30.0
 """Seconds after which a kill would cost too much reading again."""
 
@@ -72,7 +71,7 @@ _DECODER = msgspec.json.Decoder(Receipt)
 _INVALID = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
-def fingerprint(plan: Plan, entry: Entry) -> str:
+def fingerprint(plan: Planned, entry: Entry) -> str:
     """Give a short mark of all that a plan says of an entry's source.
 
     Parameters
@@ -256,22 +255,22 @@ def read_receipts(destination: Destination) -> Iterator[Receipt]:
 
 
 def _of_writer(directory: int, name: str) -> Iterator[Receipt]:
-    for lines in _batches(directory, name):
+    for text in _blocks(directory, name):
         try:
-            yield from _DECODER.decode_lines(b"".join(lines))
+            yield from _DECODER.decode_lines(text)
         except _INVALID:
-            for line in lines:
+            for line in text.splitlines():
                 with suppress(*_INVALID):
                     yield _DECODER.decode(line)
 
 
-def _batches(directory: int, name: str) -> Iterator[list[bytes]]:
-    """Read one writer's lines, of which the last may be torn, many at a time."""
+def _blocks(directory: int, name: str) -> Iterator[bytes]:
+    """Read one writer's lines, of which the last may be torn, about a MiB at a time."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with os.fdopen(os.open(name, flags, dir_fd=directory), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return
-        lines = iter(functools.partial(file.readline, _LONGEST_LINE), b"")
-        while batch := list(islice(lines, _BATCH)):
-            # What is torn, or too long to be one of ours, has no line feed here.
-            yield [line for line in batch if line.endswith(b"\n")]
+        while block := file.read(_BLOCK):
+            # What is torn, or too long to be one of ours, has no line feed in time.
+            block += file.readline(_LONGEST_LINE) if not block.endswith(b"\n") else b""
+            yield block if block.endswith(b"\n") else block[: block.rfind(b"\n") + 1]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from bidsplan.events import Event
-    from bidsplan.plan import Entry, Plan
+    from bidsplan.plan import Entry, Planned
 
 __all__ = ["verify"]
 
@@ -29,7 +29,7 @@ _WAITING_PER_JOB = 16
 
 
 def verify(
-    plan: Plan, destination: str | PathLike[str], *, jobs: int = 4
+    plan: Planned, destination: str | PathLike[str], *, jobs: int = 4
 ) -> Generator[Event, None, None]:
     """Read every file of a plan, and show that it is the planned one.
 
@@ -71,7 +71,7 @@ def verify(
 class _Check:
     """Compares files of one destination with one plan."""
 
-    def __init__(self, plan: Plan, folder: Destination) -> None:
+    def __init__(self, plan: Planned, folder: Destination) -> None:
         self.stop = Flag()
         self._plan = plan
         self._folder = folder

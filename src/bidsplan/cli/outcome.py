@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from bidsplan.cli.console import Console
     from bidsplan.events import Event
-    from bidsplan.plan import Entry, Plan
+    from bidsplan.plan import Entry, Planned
 
 __all__ = ["Outcome"]
 
@@ -35,7 +35,7 @@ class Outcome:
     """
 
     def __init__(
-        self, plan: Plan, console: Console, *, dry_run: bool = False, verb: str | None = None
+        self, plan: Planned, console: Console, *, dry_run: bool = False, verb: str | None = None
     ) -> None:
         self._plan = plan
         self._console = console
@@ -48,15 +48,17 @@ class Outcome:
         """Draw and tell events until there are no more."""
         bar = sys.stderr.isatty() and not self._dry_run and not self._console.json
         with closing(events), closing(draw(events, self._plan, enabled=bar)) as drawn:
+            quiet = not self._console.json
             for event in drawn:
                 self._tally.add(event)
-                self._hear(event)
+                if not (quiet and isinstance(event, Finished)):
+                    self._hear(event)
 
     def _hear(self, event: Event) -> None:
         match event:
             case Decided(entry=entry, action=action) if self._dry_run:
                 self._decided(entry, action)
-            case Finished(entry=entry, action=action, proof=proof) if self._console.json:
+            case Finished(entry=entry, action=action, proof=proof):
                 data = {"path": entry.path, "action": action.value, "proof": proof.value}
                 self._row(data)
             case Skipped(entry=entry):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bidsplan.cli.console import Console
-    from bidsplan.plan import Plan
+    from bidsplan.plan import Planned
     from bidsplan.storage.access import Access
 
 __all__ = ["Use", "plan_for"]
@@ -37,7 +37,7 @@ class Use(Enum):
 
 def plan_for(
     source: Path, use: Use, *, access: Access, console: Console, strict: bool, write: bool
-) -> tuple[Path, Plan]:
+) -> tuple[Path, Planned]:
     """Read or compile the plan that a source stands for.
 
     Parameters
@@ -63,19 +63,19 @@ def plan_for(
     StalePlanError
         Where `use` asks for a plan that is not there or is another manifest's.
     """
-    from bidsplan.files.plans import default_plan_path, read_plan  # noqa: PLC0415 - on demand
+    from bidsplan.files.plans import StoredPlan, default_plan_path  # noqa: PLC0415 - on demand
 
     if source.suffix not in {".yaml", ".yml"}:
         if use is Use.LOCKED:
             raise UsageError(f"--locked compares a manifest with its plan; {source} is a plan")
-        return source, read_plan(source)
+        return source, StoredPlan(source)
     path = default_plan_path(source)
     if use is Use.FROZEN:
         if not path.exists():
             raise StalePlanError(
                 f"{path}: there is no plan; write it by 'bidsplan compile {source}'"
             )
-        return path, read_plan(path)
+        return path, StoredPlan(path)
     return path, _plan_of_manifest(source, path, use, access, console, strict=strict, write=write)
 
 
@@ -88,14 +88,14 @@ def _plan_of_manifest(
     *,
     strict: bool,
     write: bool,
-) -> Plan:
+) -> Planned:
     from bidsplan.cli.compiling import compile_file, load, summary  # noqa: PLC0415 - on demand
-    from bidsplan.files.plans import read_plan, write_plan  # noqa: PLC0415 - on demand
+    from bidsplan.files.plans import StoredPlan, write_plan  # noqa: PLC0415 - on demand
     from bidsplan.participants import manifest_digest  # noqa: PLC0415 - on demand
 
     loaded = load(source, access, console, strict=strict)
     if path.exists():
-        plan = read_plan(path)
+        plan = StoredPlan(path)
         if plan.header.manifest_sha256 == manifest_digest(loaded.manifest, loaded.path.parent):
             return plan
     if use is Use.LOCKED:

@@ -12,19 +12,24 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from bidsplan.errors import DestinationError, PlanError, UsageError
-from bidsplan.plan import Header, Plan
+from bidsplan.plan import Header, Plan, read_entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
 
-__all__ = ["default_plan_path", "read_header", "read_plan", "write_plan"]
+    from bidsplan.plan import Entry
+
+__all__ = ["StoredPlan", "default_plan_path", "read_header", "read_plan", "write_plan"]
 
 LONGEST_LINE = 1 << 24
 """Bytes that a plan's line may have; the header holds every subject's label."""
 
 LARGEST = 1 << 33
 """Bytes that a plan may have, unpacked."""
+
+_BLOCK = 1 << 20
+"""Bytes that are read and checked in one go."""
 
 _GZIP_LEVEL = 6
 """Takes half the time of gzip's highest level, for a file that is hardly larger."""
@@ -69,7 +74,55 @@ def read_plan(path: str | PathLike[str]) -> Plan:
     """
     path = Path(path)
     with _opened(path) as stream:
-        return Plan.parse(_lines(stream))
+        return Plan.parse(_blocks(stream))
+
+
+class StoredPlan:
+    """A plan on disk, read whenever its entries are walked: there may be a million.
+
+    Parameters
+    ----------
+    path : path
+        As in `read_plan`.
+
+    Attributes
+    ----------
+    header : Header
+
+    Raises
+    ------
+    PlanError
+        As `read_plan` does, before anything is done with it.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self._path = Path(path)
+        with _opened(self._path) as stream:
+            blocks = _blocks(stream)
+            first = next(blocks, b"")
+            self.header = Header.parse(first)
+            for _ in read_entries(self.header, blocks, first=first):
+                pass
+
+    @property
+    def entries(self) -> _Entries:
+        """The entries, sorted by path; they can be walked any number of times."""
+        return _Entries(self._path, self.header)
+
+
+class _Entries:
+    def __init__(self, path: Path, header: Header) -> None:
+        self._path = path
+        self._header = header
+
+    def __iter__(self) -> Iterator[Entry]:
+        with _opened(self._path) as stream:
+            blocks = _blocks(stream)
+            if Header.parse(next(blocks, b"")) != self._header:
+                raise PlanError("it was replaced while it was in use; run it again")
+            # Checked once more, since a file may change between two looks.
+            for some in read_entries(self._header, blocks):
+                yield from some
 
 
 def read_header(path: str | PathLike[str]) -> Header:
@@ -91,7 +144,7 @@ def read_header(path: str | PathLike[str]) -> Header:
     """
     path = Path(path)
     with _opened(path) as stream:
-        return Header.parse(next(_lines(stream), b""))
+        return Header.parse(next(_blocks(stream), b""))
 
 
 @contextmanager
@@ -128,15 +181,20 @@ def _unpacked(file: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
+    """Read the first line, then whole lines, about a MiB at a time."""
     total = 0
-    while line := stream.readline(LONGEST_LINE + 1):
-        total += len(line)
-        if len(line) > LONGEST_LINE or total > LARGEST:
+    block = stream.readline(LONGEST_LINE + 1)
+    while block:
+        total += len(block)
+        if len(block) > LONGEST_LINE or total > LARGEST:
             raise PlanError("it is larger than any plan; it is refused unread")
-        if not line.endswith(b"\n"):
+        if not block.endswith(b"\n"):
             raise PlanError("its last line is cut off; compile it again")
-        yield line
+        yield block
+        block = stream.read(_BLOCK)
+        if block and not block.endswith(b"\n"):
+            block += stream.readline(LONGEST_LINE)
 
 
 def write_plan(plan: Plan, path: str | PathLike[str]) -> None:

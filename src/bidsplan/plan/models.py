@@ -1,0 +1,166 @@
+"""What a plan consists of: roots, entries and a header."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from bidsplan.errors import PlanError, PlanVersionError
+
+if TYPE_CHECKING:
+    import builtins
+
+__all__ = [
+    "ENCODER",
+    "ENTRY_DECODER",
+    "HEADER_DECODER",
+    "PLAN_VERSION",
+    "Entry",
+    "Header",
+    "Reason",
+    "Root",
+]
+
+PLAN_VERSION = 1
+
+Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+# The lengths stand beside the patterns because "$" also matches before a last line feed.
+Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
+Hex32 = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", max_length=32)]
+
+Reason = Literal[
+    "selected", "inherited", "association", "fieldmap", "reference", "table", "dataset"
+]
+"""Why an entry is in a plan: a filter took it, or it belongs to what a filter took."""
+
+
+class Root(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """A dataset's location in storage.
+
+    Parameters
+    ----------
+    url : str
+        Any fsspec URL, or a local path relative to the plan's own directory.
+    anonymous : bool or None
+        Whether requests go unsigned; None where the protocol knows no signatures.
+    """
+
+    url: Annotated[str, Meta(min_length=1, max_length=4096)]
+    anonymous: bool | None = None
+
+
+class Entry(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    # Text and numbers make no cycles, and a million entries are much for the collector to visit.
+    gc=False,
+):
+    """One file of a plan.
+
+    Parameters
+    ----------
+    path : str
+        Where it lands: POSIX, below the destination.
+    key : str
+        The object's name below its root; empty for a generated file.
+    size : int
+        Bytes.
+    reason : str
+        Why it is in the plan: selected, inherited, association, fieldmap, reference, table or
+        dataset.
+    root : int
+        Index into the header's roots.
+    etag : str or None
+        The entity tag as HTTP has it, without quotes; none for local files and memory.
+    version : str or None
+        The object's VersionId, where versions are pinned.
+    md5, sha256 : str or None
+        Digests in hexadecimal, where they are known.
+    content : str or None
+        The whole text of a generated file, which has no source.
+    """
+
+    path: Annotated[str, Meta(min_length=1, max_length=4096)]
+    key: Annotated[str, Meta(max_length=4096)] = ""
+    size: Size
+    reason: Reason
+    root: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    etag: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
+    version: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
+    md5: Hex32 | None = None
+    sha256: Hex64 | None = None
+    content: Annotated[str, Meta(max_length=65_536)] | None = None
+
+
+class Header(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """A plan's first line: what it was made from, and what it holds.
+
+    Parameters
+    ----------
+    plan_version : int
+        The format's version.
+    manifest_sha256 : str
+        Digest of the manifest's canonical form.
+    study : str
+        The study's name.
+    roots : tuple of Root
+        The datasets that entries come from.
+    random_seed : int or None
+        The seed of the draw, where subjects were drawn.
+    sampling : str or None
+        The method of the draw: rank or shuffle.
+    subjects : tuple of str
+        The selected subjects' labels, sorted; ``site/label`` where the manifest lists sites.
+    files, bytes : int
+        The entries' number and total size.
+    entries_sha256 : str
+        Digest of the entries' lines, each with its line feed.
+    """
+
+    plan_version: Annotated[int, Meta(ge=1)]
+    manifest_sha256: Hex64
+    study: Annotated[str, Meta(min_length=1, max_length=1024)]
+    roots: Annotated[tuple[Root, ...], Meta(max_length=100_000)]
+    random_seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    sampling: Literal["rank", "shuffle"] | None = None
+    subjects: tuple[str, ...]
+    files: Size
+    bytes: Size
+    entries_sha256: Hex64
+
+    @classmethod
+    def parse(cls, line: builtins.bytes) -> Header:
+        """Read a plan's first line; raises as `Plan.parse` does."""
+        try:
+            version = msgspec.json.decode(line, type=_Version).plan_version
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise PlanError(
+                f"line 1: this is not a bidsplan plan: no header with plan_version ({error})"
+            ) from error
+        if version > PLAN_VERSION:
+            raise PlanVersionError(
+                f"line 1: the plan has version {version}; this bidsplan reads up to "
+                f"{PLAN_VERSION}; update bidsplan"
+            )
+        try:
+            return HEADER_DECODER.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise PlanError(f"line 1: not a valid header: {error}") from error
+
+
+class _Version(msgspec.Struct):
+    plan_version: int
+
+
+ENCODER = msgspec.json.Encoder()
+ENTRY_DECODER = msgspec.json.Decoder(Entry)
+HEADER_DECODER = msgspec.json.Decoder(Header)

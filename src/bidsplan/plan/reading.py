@@ -1,0 +1,192 @@
+"""Reading a plan's entries and trusting nothing in them, some thousands at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from operator import eq
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bidsplan.errors import PlanError
+from bidsplan.keys import parents, unsafe_key, unsafe_path
+from bidsplan.plan.models import ENCODER, ENTRY_DECODER, Entry, Header
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+__all__ = ["PathCheck", "read_entries"]
+
+_PLAIN = re.compile(r"(?!\.)[ -.0-\[\]-~]+(?:/(?!\.)[ -.0-\[\]-~]+)*")
+"""Printable ASCII segments, none with a dot in front: safe names, as nearly all are."""
+
+
+def read_entries(
+    header: Header, blocks: Iterable[bytes], *, first: bytes | None = None
+) -> Iterator[list[Entry]]:
+    """Read entries, checking all that can be checked of them.
+
+    Parameters
+    ----------
+    header : Header
+    blocks : iterable of bytes
+        Whole lines, any number at a time.
+    first : bytes, optional
+        The header's line, where it should be as bidsplan writes it too; where it is not given, the
+        entries' spelling is not looked at either.
+
+    Yields
+    ------
+    list of Entry
+        A block's.
+
+    Raises
+    ------
+    PlanError
+        Where they are truncated, edited or unsafe; some are found to be so only at the end.
+    """
+    stream = iter(blocks)
+    digest = hashlib.sha256()
+    check = PathCheck(len(header.roots))
+    files = size = 0
+    strange = 1 if first is not None and ENCODER.encode(header) + b"\n" != first else None
+    for text in stream:
+        digest.update(text)
+        found = _parse_block(text, files + 2)
+        if first is not None and strange is None and ENCODER.encode_lines(found) != text:
+            written = map(ENCODER.encode, found)
+            strange = files + 2 + list(map(eq, written, text.splitlines())).index(False)
+        try:
+            check(found)
+        except PlanError as error:
+            _blame_edits(header, digest, stream, error)
+            raise
+        files += len(found)
+        size += sum(entry.size for entry in found)
+        yield found
+    _check_counts(header, files, size, digest.hexdigest())
+    if strange is not None:
+        raise PlanError(
+            f"line {strange}: not as bidsplan writes it: doubled or reordered fields, spaces "
+            "or escapes; compile it again"
+        )
+
+
+def _parse_block(text: bytes, number: int) -> list[Entry]:
+    """Parse lines at once, or one by one where that fails, to name the one that is wrong."""
+    try:
+        found = ENTRY_DECODER.decode_lines(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        found = []
+    if len(found) == text.count(b"\n"):
+        return found
+    lines = text.removesuffix(b"\n").split(b"\n")
+    return [_parse_entry(line, number + index) for index, line in enumerate(lines)]
+
+
+def _parse_entry(line: bytes, number: int) -> Entry:
+    try:
+        return ENTRY_DECODER.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise PlanError(f"line {number}: not a valid entry: {error}") from error
+
+
+def _blame_edits(
+    header: Header, digest: hashlib._Hash, rest: Iterator[bytes], error: PlanError
+) -> None:
+    """Say that a plan was edited, rather than what that led to."""
+    for text in rest:
+        digest.update(text)
+    if digest.hexdigest() != header.entries_sha256:
+        raise _edited() from error
+
+
+def _edited() -> PlanError:
+    return PlanError(
+        "the plan was edited: its entries do not match the header's entries_sha256; "
+        "compile it again"
+    )
+
+
+def _check_counts(header: Header, files: int, size: int, digest: str) -> None:
+    if (header.files, header.bytes) != (files, size):
+        raise PlanError(
+            f"the plan is truncated or edited: its header says {header.files} files and "
+            f"{header.bytes} bytes, it holds {files} and {size}; compile it again"
+        )
+    if header.entries_sha256 != digest:
+        raise _edited()
+
+
+class PathCheck:
+    """Refuses unsafe and doubled paths of entries that come sorted by path.
+
+    Parameters
+    ----------
+    roots : int
+        How many roots there are.
+    """
+
+    def __init__(self, roots: int) -> None:
+        self._roots = roots
+        self._previous = ""
+        self._directory = ""
+        # Files that the current path starts with, as text: it may lie below one of them.
+        self._above: dict[str, None] = {}
+
+    def __call__(self, entries: Sequence[Entry]) -> None:
+        """Check the next entries.
+
+        Parameters
+        ----------
+        entries : sequence of Entry
+
+        Raises
+        ------
+        PlanError
+        """
+        plain, above, roots = _PLAIN.fullmatch, self._above, self._roots
+        previous = self._previous
+        for entry in entries:
+            path = entry.path
+            if path <= previous:
+                what = "is there twice" if path == previous else "is out of order"
+                raise PlanError(f"the path {path!r} {what}")
+            # What can be said of nearly every entry at once; the rest is looked at in detail.
+            if (
+                not plain(path)
+                or entry.content is not None
+                or entry.root >= roots
+                or (entry.key != path and not plain(entry.key))
+            ):
+                _check_entry(entry, roots)
+            while above and not path.startswith(next(reversed(above))):
+                above.popitem()
+            directory = path.rpartition("/")[0]
+            if directory != self._directory:
+                self._check_directories(path)
+                self._directory = directory
+            above[path] = None
+            previous = path
+        self._previous = previous
+
+    def _check_directories(self, path: str) -> None:
+        for directory in parents(path):
+            if directory in self._above:
+                raise PlanError(f"the path {directory!r} is both a file and a directory")
+
+
+def _check_entry(entry: Entry, roots: int) -> None:
+    reason = unsafe_path(entry.path)
+    if reason:
+        raise PlanError(f"the path {entry.path!r} is refused: {reason}")
+    if entry.content is not None:
+        if entry.key or len(entry.content.encode()) != entry.size:
+            raise PlanError(f"{entry.path!r} is generated, so it has no key and its content's size")
+        return
+    reason = unsafe_key(entry.key)
+    if reason:
+        raise PlanError(f"the key {entry.key!r} is refused: {reason}")
+    if entry.root >= roots:
+        raise PlanError(f"{entry.path!r} names root {entry.root}, and there are {roots}")
