@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -111,13 +112,19 @@ class Rule:
     Parameters
     ----------
     do : str
-        ``status`` answers by itself; ``cut`` breaks the body off; ``short`` says that the cut body
-        is all; ``flip`` changes its last byte; ``call`` calls `hook` before the request goes on,
-        and ``call-mid`` when half of the body has gone.
+        ``status`` answers by itself; ``cut`` breaks the body off; ``reset`` does so with a TCP
+        reset; ``stall`` stops in its midst; ``short`` says that the cut body is all; ``unsized``
+        cuts it and says no length; ``whole`` forgets that a range was asked for; ``page`` answers
+        with a web page; ``flip`` changes its last byte; ``call`` calls `hook` before the request
+        goes on, and ``call-mid`` when half of the body has gone.
     match : str
         What the request's path must hold.
     times : int
         How many requests it is for.
+    code : str
+        The storage's word for an error, in the body of a ``status``.
+    key : str
+        The access key that requests must be signed with.
     """
 
     do: str
@@ -127,6 +134,15 @@ class Rule:
     headers: dict = field(default_factory=dict)
     hook: object = None
     method: str = "GET"
+    code: str = ""
+    key: str = ""
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        """Say nothing of clients that hang up, as they do after what they can't use."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 class Proxy:
@@ -138,6 +154,7 @@ class Proxy:
         self.rules: list[Rule] = []
         self._upstream = upstream.removeprefix("http://")
         self._lock = threading.Lock()
+        self._stalled = threading.Event()
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -151,20 +168,26 @@ class Proxy:
             def log_message(self, *_):
                 pass
 
-        self._server = ThreadingHTTPServer((HOST, 0), Handler)
+        self._server = _Server((HOST, 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://{HOST}:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
+        self._stalled.set()
         self._server.shutdown()
         self._server.server_close()
 
-    def _rule(self, method: str, path: str) -> Rule | None:
+    def _rule(self, method: str, path: str, signature: str) -> Rule | None:
         with self._lock:
             self.requests.append((method, path))
             for rule in self.rules:
-                if rule.times and rule.method == method and rule.match in path:
+                if (
+                    rule.times
+                    and rule.method == method
+                    and rule.match in path
+                    and f"Credential={rule.key}" in (signature if rule.key else "Credential=")
+                ):
                     rule.times -= 1
                     return rule
         return None
@@ -172,14 +195,21 @@ class Proxy:
     def handle(self, handler) -> None:
         signature = handler.headers.get("Authorization", "")
         self.keys.update(re.findall(r"Credential=([^/]+)/", signature))
-        rule = self._rule(handler.command, handler.path)
+        rule = self._rule(handler.command, handler.path, signature)
         length = int(handler.headers.get("Content-Length") or 0)
         body = handler.rfile.read(length) if length else None
-        if rule and rule.do == "status":
-            self._answer(handler, rule.status, rule.headers, b"")
+        if rule and rule.do in {"status", "page"}:
+            if rule.hook:
+                rule.hook()
+            body = f"<Error><Code>{rule.code}</Code></Error>".encode() if rule.code else b""
+            page = b"<html><body>Please log in</body></html>"
+            found = (200, {}, page) if rule.do == "page" else (rule.status, rule.headers, body)
+            self._answer(handler, *found)
             return
         if rule and rule.do == "call":
             rule.hook()
+        if rule and rule.do == "whole":
+            del handler.headers["Range"]
         connection = http.client.HTTPConnection(self._upstream, timeout=60)
         connection.request(handler.command, handler.path, body, dict(handler.headers))
         answer = connection.getresponse()
@@ -191,7 +221,7 @@ class Proxy:
 
     def _answer(self, handler, status, headers, data, rule=None) -> None:
         half = len(data) // 2
-        if rule and rule.do == "short":
+        if rule and rule.do in {"short", "unsized"}:
             data = data[:half]
         if rule and rule.do == "flip" and data:
             data = data[:-1] + bytes([data[-1] ^ 1])
@@ -200,22 +230,33 @@ class Proxy:
         for name, value in headers.items():
             if name.lower() != "content-length":
                 handler.send_header(name, value)
-        handler.send_header("Content-Length", length or str(len(data)))
+        if rule and rule.do == "unsized":
+            handler.send_header("Connection", "close")
+            handler.close_connection = True
+        else:
+            handler.send_header("Content-Length", length or str(len(data)))
         handler.end_headers()
         if handler.command == "HEAD":
             return
-        if rule and rule.do in {"cut", "call-mid"}:
-            handler.wfile.write(data[:half])
-            handler.wfile.flush()
-            if rule.do == "cut":
-                handler.connection.shutdown(socket.SHUT_RDWR)
-                handler.close_connection = True
-                return
-            rule.hook()
-            handler.connection.shutdown(socket.SHUT_RDWR)
-            handler.close_connection = True
+        if rule and rule.do in {"cut", "reset", "stall", "call-mid"}:
+            self._break_off(handler, data[:half], rule)
             return
         handler.wfile.write(data)
+
+    def _break_off(self, handler, data, rule) -> None:
+        handler.wfile.write(data)
+        handler.wfile.flush()
+        if rule.do == "stall":
+            self._stalled.wait(_DEADLINE)
+        if rule.do == "call-mid":
+            rule.hook()
+        if rule.do == "reset":
+            linger = struct.pack("ii", 1, 0)
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            handler.connection.close()
+        else:
+            handler.connection.shutdown(socket.SHUT_RDWR)
+        handler.close_connection = True
 
 
 _HOP = frozenset({"connection", "transfer-encoding", "keep-alive", "server", "date"})

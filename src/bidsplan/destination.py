@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Destination", "FileState", "destination_error", "state_of", "write_all"]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_MANY_OPEN = frozenset({errno.EMFILE, errno.ENFILE})
 _UNSAFE = frozenset({errno.ELOOP, errno.ENOTDIR})
 _PARTIALS = "partial"
 
@@ -82,6 +83,8 @@ def destination_error(error: OSError, what: str) -> DestinationError:
             f"{what}: a link, or a file, stands where a directory should be; nothing was written "
             "through it"
         )
+    if error.errno in _MANY_OPEN:
+        return DestinationError(f"{what}: {said}; raise the limit ('ulimit -n'), or lower --jobs")
     if error.errno == errno.EISDIR:
         return ExistingFileError(f"{what}: a directory of this name stands there")
     return DestinationError(f"{what}: can't be written: {said}")

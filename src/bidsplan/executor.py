@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import resource
 from collections import deque
 from threading import Event as Flag
 from typing import TYPE_CHECKING, NamedTuple
@@ -52,6 +53,9 @@ _SMALL = 8 << 20
 _LONG = 1 << 19
 """Bytes whose digest takes so long that it is made in a thread."""
 
+_FILES = 40
+"""Open files that a run needs beside its connections: directories, partials, libraries' own."""
+
 _GLANCES = 256
 """Entries that are looked at in one go, if there is nothing to do for them."""
 
@@ -99,8 +103,8 @@ class Executor:
         self._entries = iter(plan.entries)
         self._folder = folder
         self._checking = checking
-        self._jobs = access.jobs
-        self._pace = Pace(access.jobs)
+        self._jobs = min(access.jobs, _sockets())
+        self._pace = Pace(self._jobs)
         self._writer = ReceiptWriter(folder)
         self._landing = Landing(folder)
         self._decider = Decider(plan, folder, Marks(folder), existing)
@@ -126,6 +130,7 @@ class Executor:
             yield from self._worked()
         yield from self._drained()
         if self._halt.why:
+            yield _stopped(self._halt.why)
             yield from (Skipped(entry=entry) for entry in self._entries)
         self._writer.flush()
         if self._writer.trouble:
@@ -373,6 +378,17 @@ class Executor:
         self._landing.close()
         self._decider.close()
         self._folder.close(busy=busy)
+
+
+def _stopped(why: str) -> Warned:
+    message = f"the run stopped, as others would fail alike: {why}"
+    return Warned(problem=Problem(message=message, hint="run it again: it goes on from here"))
+
+
+def _sockets() -> int:
+    """Tell how many connections may be open, beside the files that are."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1024 if limit == resource.RLIM_INFINITY else max(1, (limit - _FILES) // 2)
 
 
 def _no_receipts(error: OSError) -> Warned:

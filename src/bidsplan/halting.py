@@ -7,6 +7,7 @@ from threading import Lock
 from bidsplan.errors import (
     BidsplanError,
     CredentialsError,
+    DestinationError,
     DiskFullError,
     UnreachableError,
 )
@@ -14,7 +15,7 @@ from bidsplan.errors import (
 __all__ = ["Halt"]
 
 _IN_A_ROW = 20
-"""Files that can't be reached, each tried several times, one after another."""
+"""Files that can't be reached, each tried several times, or can't be written, and none between."""
 
 
 class Halt:
@@ -28,12 +29,12 @@ class Halt:
 
     def __init__(self) -> None:
         self.why: str | None = None
-        self._unreachable = 0
+        self._in_a_row = 0
         self._lock = Lock()
 
     def succeeded(self) -> None:
         """Hear that a file was brought."""
-        self._unreachable = 0
+        self._in_a_row = 0
 
     def failed(self, error: BidsplanError) -> bool:
         """Hear that a file failed; tells whether the run must stop.
@@ -47,11 +48,13 @@ class Halt:
         bool
         """
         with self._lock:
-            self._unreachable += isinstance(error, UnreachableError)
+            # The classes below DestinationError are of one file; it itself is the file system's.
+            general = isinstance(error, UnreachableError) or type(error) is DestinationError
+            self._in_a_row += general
             if isinstance(error, DiskFullError):
                 self.why = self.why or "the disk is full"
             elif isinstance(error, CredentialsError):
                 self.why = self.why or "the credentials are refused"
-            elif self._unreachable >= _IN_A_ROW:
-                self.why = self.why or f"{_IN_A_ROW} files in a row could not be reached"
+            elif general and self._in_a_row >= _IN_A_ROW:
+                self.why = self.why or f"{_IN_A_ROW} files in a row failed ({error.code})"
             return self.why is not None

@@ -71,7 +71,15 @@ _ACCESS = (
         type=click.IntRange(1, 1024),
         default=256,
         show_default=True,
-        help="Connections at a time.",
+        help="The most connections at a time.",
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(0.1, 3600),
+        default=60,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long a connection may be silent.",
     ),
 )
 
@@ -91,6 +99,7 @@ def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
             allow_protocols=frozenset(kwargs.pop("allow_protocols")),
             untrusted=kwargs.pop("untrusted"),
             jobs=kwargs.pop("jobs"),
+            timeout=kwargs.pop("timeout"),
         )
         return function(*args, access=access, **kwargs)
 

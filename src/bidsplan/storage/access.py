@@ -48,6 +48,8 @@ class Access:
         private hosts, and credentials.
     jobs : int
         The most connections that a store may hold open.
+    timeout : float
+        Seconds without a byte after which a connection is given up.
     """
 
     transport: Transport = Transport.AUTO
@@ -59,3 +61,4 @@ class Access:
     allow_protocols: frozenset[str] = frozenset()
     untrusted: bool = False
     jobs: int = 256
+    timeout: float = 60.0

@@ -38,6 +38,8 @@ class Connection:
         Where credentials come from.
     jobs : int
         The most connections to hold open.
+    timeout : float
+        Seconds without a byte after which one is given up.
     """
 
     endpoint: str
@@ -46,6 +48,7 @@ class Connection:
     requester_pays: bool
     profile: str | None
     jobs: int
+    timeout: float
 
     @property
     def is_aws(self) -> bool:
@@ -151,4 +154,5 @@ def connect(access: Access, *, anonymous: bool) -> Connection:
         requester_pays=access.requester_pays,
         profile=access.profile,
         jobs=access.jobs,
+        timeout=access.timeout,
     )

@@ -36,7 +36,8 @@ def open_objects(location: Location, access: Access, *, anonymous: bool) -> Stor
     """
     from obstore import store as stores  # noqa: PLC0415 - on demand
 
-    client: Any = {"connect_timeout": "5s", "timeout": "24h", "read_timeout": "60s"}
+    client: Any = {"connect_timeout": "5s", "timeout": "24h"}
+    client["read_timeout"] = f"{access.timeout:g}s"
     client["pool_max_idle_per_host"] = str(access.jobs)
     common: dict[str, Any] = {"client_options": client, "retry_config": {"max_retries": 0}}
     url = f"{location.protocol}://{location.host}/{location.path}".rstrip("/")

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["S3Client", "bare_etag", "check_range", "status_error", "text_of"]
 
 CONNECT_SECONDS = 2.5
-READ_SECONDS = 60.0
 CHUNK = 1 << 18
 LARGEST_PAGE = 1 << 24
 """Bytes of one page of a listing that are accepted."""
@@ -123,7 +122,7 @@ def status_error(status: int, what: str, code: str = "", headers: Any = None) ->
 
 
 @functools.cache
-def _pool(jobs: int, proxy: str | None) -> Any:  # noqa: ANN401 - either kind of urllib3's managers
+def _pool(jobs: int, timeout: float, proxy: str | None) -> Any:  # noqa: ANN401 - either kind of urllib3's managers
     import urllib3  # noqa: PLC0415 - a tenth of a second
     from botocore.httpsession import get_cert_path  # noqa: PLC0415
 
@@ -131,7 +130,7 @@ def _pool(jobs: int, proxy: str | None) -> Any:  # noqa: ANN401 - either kind of
         "maxsize": jobs,
         "block": True,
         "retries": False,
-        "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+        "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=timeout),
         "ca_certs": get_cert_path(True),
     }
     return urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
@@ -267,7 +266,9 @@ class S3Client:
             url += f"/{quote(key, safe='/~')}"
         if query:
             url += f"?{urlencode(sorted(query.items()), quote_via=quote)}"
-        pool = _pool(self.connection.jobs, _proxy(self.connection.endpoint))
+        pool = _pool(
+            self.connection.jobs, self.connection.timeout, _proxy(self.connection.endpoint)
+        )
         signed = self._signed(method, url, dict(headers))
         try:
             return pool.request(method, url, headers=signed, preload_content=False, redirect=False)

@@ -141,7 +141,7 @@ class S3Store(Store):
             "allow_http": connection.endpoint.startswith("http://"),
             "connect_timeout": "5s",
             "timeout": "24h",
-            "read_timeout": "60s",
+            "read_timeout": f"{connection.timeout:g}s",
             "pool_max_idle_per_host": str(connection.jobs),
         }
         # One owner of retries: the caller, who can then slow down when asked to.

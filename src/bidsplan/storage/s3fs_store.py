@@ -159,7 +159,7 @@ def _filesystem(connection: Connection) -> Any:  # noqa: ANN401 - s3fs is untype
         config_kwargs={
             "max_pool_connections": connection.jobs,
             "connect_timeout": CONNECT_SECONDS,
-            "read_timeout": 60,
+            "read_timeout": connection.timeout,
             "retries": {"max_attempts": 0},
             "s3": {"addressing_style": "path"},
         },
@@ -176,8 +176,8 @@ class _Body:
         self._body = answer["Body"]
         self._what = what
         check_range(answer.get("ContentRange"), start)
-        self._left = int(answer["ContentLength"])
-        self.size: int | None = self._left + start
+        self._left: int | None = answer.get("ContentLength")
+        self.size = None if self._left is None else self._left + start
         self.etag = bare_etag(answer.get("ETag"))
 
     def __iter__(self) -> Iterator[bytes]:
@@ -190,7 +190,8 @@ class _Body:
                 raise UnreachableError(f"{self._what}: the connection broke off") from error
             if not chunk:
                 break
-            self._left -= len(chunk)
+            if self._left is not None:
+                self._left -= len(chunk)
             yield chunk
         if self._left:
             raise UnreachableError(f"{self._what}: the answer ended {self._left} bytes early")

@@ -11,7 +11,7 @@ from bidsplan.cli.options import access_options, console_options, strict_option
 from bidsplan.cli.outcome import Outcome
 from bidsplan.cli.planning import Use, plan_for
 from bidsplan.errors import UsageError
-from bidsplan.materialise import Existing, materialise
+from bidsplan.materialise import Checking, Existing, materialise
 
 if TYPE_CHECKING:
     from bidsplan.cli.console import Console
@@ -34,6 +34,15 @@ __all__ = ["command"]
     help="What to do with files that stand in the destination: keep those that verify and refuse "
     "others, replace those that differ, or refuse all.",
 )
+@click.option(
+    "--verify",
+    "checking",
+    type=click.Choice([checking.value for checking in Checking]),
+    default=Checking.FULL.value,
+    show_default=True,
+    help="How to check what arrives: by the strongest digest that is known, or by its size and "
+    "entity tag only, which costs large files half the time.",
+)
 @strict_option
 @access_options
 @console_options
@@ -44,6 +53,7 @@ def command(
     frozen: bool,
     dry_run: bool,
     existing: str,
+    checking: str,
     strict: bool,
     access: Access,
     console: Console,
@@ -61,6 +71,7 @@ def command(
         access=access,
         base=path.parent,
         existing=Existing(existing),
+        checking=Checking(checking),
         dry_run=dry_run,
     )
     outcome = Outcome(plan, console, dry_run=dry_run)
