@@ -130,10 +130,11 @@ class Rule:
 
 
 class Proxy:
-    """Stands before a server, counts requests and breaks some of them."""
+    """Stands before a server, counts requests and bodies' bytes, and breaks some of them."""
 
     def __init__(self, upstream: str) -> None:
         self.requests: list[tuple[str, str]] = []
+        self.sent = 0
         self.keys: set[str] = set()
         self.rules: list[Rule] = []
         self._upstream = upstream.removeprefix("http://")
@@ -204,6 +205,8 @@ class Proxy:
         handler.end_headers()
         if handler.command == "HEAD":
             return
+        with self._lock:
+            self.sent += len(data)
         if rule and rule.do in {"cut", "call-mid"}:
             handler.wfile.write(data[:half])
             handler.wfile.flush()
