@@ -75,29 +75,34 @@ def nifti_extent(head: bytes) -> Extent:
     for version, (kind, length, place) in kinds.items():
         if len(head) < length or head[place : place + 4] != b"n+%d\0" % version:
             continue
+        header = kind(head[:length], check=False)
         try:
-            header = kind(head[:length], check=False)
             shape = tuple(int(count) for count in header.get_data_shape())
             offset, width = int(header.get_data_offset()), header.get_data_dtype().itemsize
         except Exception as error:
-            raise IntegrityError(f"a NIfTI header that can't be right: {error}") from error
-        # One of a kind is said to be as wide as no type of numpy's.
+            raise _impossible(header) from error
+        # One of its types, a bit for each voxel, is as wide as no type of numpy's.
         bits = 8 * width or int(header["bitpix"])
         if int(header["dim"][0]) not in range(8) or min((*shape, offset, bits)) < 0:
-            raise IntegrityError(
-                f"a NIfTI header that can't be right: shape {shape}, data at byte {offset}"
-            )
+            raise _impossible(header)
         return Extent(version, offset, -(-math.prod(shape) * bits // 8))
     raise IntegrityError("no header of a single NIfTI file: expected 'n+1' or 'n+2' in it")
 
 
-def nifti_problem(chunks: Iterable[bytes], *, packed: bool) -> str | None:
+def _impossible(header: Any) -> IntegrityError:  # noqa: ANN401 - nibabel is untyped
+    said = ", ".join(f"{name} {header[name]}" for name in ("dim", "datatype", "vox_offset"))
+    return IntegrityError(f"a NIfTI header that can't be right: {said}")
+
+
+def nifti_problem(chunks: Iterable[bytes], size: int, *, packed: bool) -> str | None:
     """Tell what is wrong with a NIfTI file.
 
     Parameters
     ----------
     chunks : iterable of bytes
-        The file's bytes, in pieces; read to their end, and never held.
+        The file's bytes, in pieces; taken as far as they are needed, and not held.
+    size : int
+        How many bytes the file has.
     packed : bool
         Whether they should be gzip.
 
@@ -106,42 +111,49 @@ def nifti_problem(chunks: Iterable[bytes], *, packed: bool) -> str | None:
     str or None
         None where the data is all there, and gzip's own checksums are right.
     """
-    head, size = b"", 0
-    extent: Extent | None = None
     try:
-        for piece in _unpacked(chunks) if packed else chunks:
-            size += len(piece)
-            if extent is None:
-                head += piece[: LONGEST_HEADER - len(head)]
-                if len(head) == LONGEST_HEADER:
-                    extent = nifti_extent(head)
-        return (extent or nifti_extent(head)).missing(size)
+        return _packed_problem(chunks) if packed else nifti_extent(_head(chunks)).missing(size)
     except IntegrityError as error:
         return str(error)
+
+
+def _head(chunks: Iterable[bytes]) -> bytes:
+    head = b""
+    for chunk in chunks:
+        head += chunk[: LONGEST_HEADER - len(head)]
+        if len(head) == LONGEST_HEADER:
+            break
+    return head
+
+
+def _packed_problem(chunks: Iterable[bytes]) -> str | None:
+    head, size = b"", 0
+    try:
+        for piece in _unpacked(chunks):
+            known = len(head)
+            head += piece[: LONGEST_HEADER - known]
+            size += len(piece)
+            if known < LONGEST_HEADER == len(head):
+                # What is no image need not be unpacked to its end.
+                nifti_extent(head)
     except EOFError:
-        known = (extent.missing(size) if extent else None) or f"got {size} bytes of it unpacked"
-        return f"its gzip ends early: {known}"
+        missing = nifti_extent(head).missing(size) or f"after {size} bytes unpacked"
+        return f"its gzip ends early: {missing}"
     except zlib.error as error:
-        return f"its gzip is not right: {error}, after {size} bytes unpacked"
+        return f"its gzip is damaged after {size} bytes unpacked: {error}"
+    return nifti_extent(head).missing(size)
 
 
 def _unpacked(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Unpack gzip in pieces of a bounded size, each member's checksum compared."""
-    member, fresh = zlib.decompressobj(_GZIP), True
-    empty = True
+    member, whole = zlib.decompressobj(_GZIP), False
     for chunk in chunks:
         data = chunk
-        while data:
-            # Zeros may follow a member, to fill a block of a tape.
-            data = data.lstrip(b"\0") if fresh and not empty else data
-            if not data:
-                break
-            piece = member.decompress(data, _PIECE)
-            fresh, empty = False, False
-            if piece:
-                yield piece
-            data = member.unconsumed_tail
-            if member.eof:
-                data, member, fresh = member.unused_data, zlib.decompressobj(_GZIP), True
-    if empty or not fresh:
+        # Zeros may follow a member, to fill a block of a tape.
+        while data := data.lstrip(b"\0") if whole else data:
+            yield member.decompress(data, _PIECE)
+            whole, data = member.eof, member.unconsumed_tail
+            if whole:
+                data, member = member.unused_data, zlib.decompressobj(_GZIP)
+    if not whole:
         raise EOFError
