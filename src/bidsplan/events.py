@@ -21,7 +21,11 @@ __all__ = [
     "Opened",
     "Progressed",
     "Proof",
+    "Pruned",
+    "Spare",
+    "Spared",
     "Tally",
+    "Unpruned",
     "Warned",
 ]
 
@@ -177,6 +181,64 @@ class Failed:
     """
 
     entry: Entry
+    error: BidsplanError
+
+
+class Spare(StrEnum):
+    """Why a file that is not in the plan is left alone.
+
+    Attributes
+    ----------
+    FOREIGN
+        bidsplan did not bring it.
+    CHANGED
+        It is no longer what bidsplan brought.
+    """
+
+    FOREIGN = "foreign"
+    CHANGED = "changed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pruned:
+    """A file that is not in the plan was removed, or would be.
+
+    Parameters
+    ----------
+    path : str
+        Below the destination, as the file system names it.
+    bytes : int
+    """
+
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spared:
+    """A file that is not in the plan was left alone.
+
+    Parameters
+    ----------
+    path : str
+    why : Spare
+    """
+
+    path: str
+    why: Spare
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unpruned:
+    """A file that is not in the plan could not be removed.
+
+    Parameters
+    ----------
+    path : str
+    error : BidsplanError
+    """
+
+    path: str
     error: BidsplanError
 
 

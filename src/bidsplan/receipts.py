@@ -144,8 +144,12 @@ class Receipts:
 
     def of(self, path: str, source: str) -> Receipt | None:
         """Give a path's receipt, whatever stands there now."""
-        receipt = self._known.get(path)
+        receipt = self.latest(path)
         return receipt if receipt is not None and receipt.source == source else None
+
+    def latest(self, path: str) -> Receipt | None:
+        """Give a path's receipt, whatever was planned for it."""
+        return self._known.get(path)
 
     def add(self, receipt: Receipt) -> None:
         """Note a file that has landed; now and then all that is noted is written."""
