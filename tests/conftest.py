@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+import fsspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -53,3 +54,26 @@ def proxy(moto):
     server = Proxy(moto.url)
     yield server
     server.stop()
+
+
+@pytest.fixture
+def memory():
+    """Give the memory that all of a process shares, with nothing in it."""
+    fs = fsspec.filesystem("memory")
+    fs.store.clear()
+    yield fs
+    fs.store.clear()
+
+
+@pytest.fixture
+def s3(monkeypatch, moto):
+    """Reach S3 as the environment says, as pyAFQ's callers do."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+
+
+@pytest.fixture
+def counted(s3, proxy, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.url)
+    return proxy

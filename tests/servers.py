@@ -146,10 +146,11 @@ class _Server(ThreadingHTTPServer):
 
 
 class Proxy:
-    """Stands before a server, counts requests and breaks some of them."""
+    """Stands before a server, counts requests and bodies' bytes, and breaks some of them."""
 
     def __init__(self, upstream: str) -> None:
         self.requests: list[tuple[str, str]] = []
+        self.sent = 0
         self.keys: set[str] = set()
         self.rules: list[Rule] = []
         self._upstream = upstream.removeprefix("http://")
@@ -238,6 +239,8 @@ class Proxy:
         handler.end_headers()
         if handler.command == "HEAD":
             return
+        with self._lock:
+            self.sent += len(data)
         if rule and rule.do in {"cut", "reset", "stall", "call-mid"}:
             self._break_off(handler, data[:half], rule)
             return

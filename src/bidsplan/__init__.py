@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bidsplan.manifest import Manifest
     from bidsplan.materialise import Existing, materialise
     from bidsplan.plan import Entry, Plan
+    from bidsplan.prune import prune
     from bidsplan.storage import Access, Store, Transport, open_store
     from bidsplan.verify import verify
 
@@ -46,6 +47,7 @@ _HOMES = {
     "load_manifest": "files.manifests",
     "materialise": "materialise",
     "open_store": "storage",
+    "prune": "prune",
     "read_plan": "files.plans",
     "take_inventory": "inventory",
     "verify": "verify",
@@ -69,6 +71,7 @@ __all__ = [
     "load_manifest",
     "materialise",
     "open_store",
+    "prune",
     "read_plan",
     "take_inventory",
     "verify",

@@ -13,7 +13,7 @@ import xxhash
 from bidsplan.events import Proof
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterator
 
     from typing_extensions import Buffer
 
@@ -26,6 +26,7 @@ __all__ = [
     "Stopped",
     "Verdict",
     "check_whole",
+    "chunks",
     "part_sizes",
     "read_checked",
     "strongest",
@@ -294,13 +295,29 @@ def read_checked(
     """
     checker = Checker(entry)
     with destination.reading(entry.path) as descriptor:
-        for chunk in _chunks(descriptor):
-            if stopping():
-                raise Stopped
+        for chunk in chunks(descriptor, stopping):
             checker.update(chunk)
     return checker.verdict()
 
 
-def _chunks(descriptor: int) -> Iterable[bytes]:
+def chunks(descriptor: int, stopping: Callable[[], bool]) -> Iterator[bytes]:
+    """Read a file in pieces, as long as nobody stops it.
+
+    Parameters
+    ----------
+    descriptor : int
+    stopping : callable
+
+    Yields
+    ------
+    bytes
+
+    Raises
+    ------
+    OSError
+    Stopped
+    """
     while chunk := os.read(descriptor, _CHUNK):
+        if stopping():
+            raise Stopped
         yield chunk

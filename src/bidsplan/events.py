@@ -21,8 +21,12 @@ __all__ = [
     "Opened",
     "Progressed",
     "Proof",
+    "Pruned",
     "Skipped",
+    "Spare",
+    "Spared",
     "Tally",
+    "Unpruned",
     "Warned",
 ]
 
@@ -174,6 +178,61 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     entry: Entry
+    error: BidsplanError
+
+
+class Spare(StrEnum):
+    """Why a file that is not in the plan is left alone.
+
+    Attributes
+    ----------
+    FOREIGN
+        bidsplan did not bring it.
+    CHANGED
+        It is no longer what bidsplan brought.
+    """
+
+    FOREIGN = "foreign"
+    CHANGED = "changed"
+
+
+class Pruned(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that is not in the plan was removed, or would be.
+
+    Parameters
+    ----------
+    path : str
+        Below the destination, as the file system names it.
+    bytes : int
+    """
+
+    path: str
+    bytes: int
+
+
+class Spared(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that is not in the plan was left alone.
+
+    Parameters
+    ----------
+    path : str
+    why : Spare
+    """
+
+    path: str
+    why: Spare
+
+
+class Unpruned(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that is not in the plan could not be removed.
+
+    Parameters
+    ----------
+    path : str
+    error : BidsplanError
+    """
+
+    path: str
     error: BidsplanError
 
 

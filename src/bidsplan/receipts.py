@@ -128,8 +128,12 @@ class Receipts:
 
     def of(self, path: str, source: str) -> Receipt | None:
         """Give a path's receipt, whatever stands there now."""
-        receipt = self._known.get(path)
+        receipt = self.latest(path)
         return receipt if receipt is not None and receipt.source == source else None
+
+    def latest(self, path: str) -> Receipt | None:
+        """Give a path's receipt, whatever was planned for it."""
+        return self._known.get(path)
 
 
 class Marks:

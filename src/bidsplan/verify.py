@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event as Flag
 from typing import TYPE_CHECKING
 
+from bidsplan.deep import nifti_problem
 from bidsplan.destination import Destination
-from bidsplan.digests import read_checked
+from bidsplan.digests import chunks, read_checked
 from bidsplan.errors import BidsplanError, IntegrityError, MissingFileError
 from bidsplan.events import Action, Failed, Finished, Proof
 from bidsplan.keys import printable
@@ -29,7 +31,7 @@ _WAITING_PER_JOB = 16
 
 
 def verify(
-    plan: Planned, destination: str | PathLike[str], *, jobs: int = 4
+    plan: Planned, destination: str | PathLike[str], *, jobs: int = 4, deep: bool = False
 ) -> Generator[Event, None, None]:
     """Read every file of a plan, and show that it is the planned one.
 
@@ -40,6 +42,8 @@ def verify(
         A local directory.
     jobs : int
         Files to read at a time.
+    deep : bool
+        Whether NIfTI files must also hold the data that their headers say, whole gzip included.
 
     Yields
     ------
@@ -52,7 +56,7 @@ def verify(
         Where the destination can't be opened.
     """
     folder = Destination(str(destination), create=False)
-    check = _Check(plan, folder)
+    check = _Check(plan, folder, deep=deep)
     pool = ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="bidsplan-verify")
     waiting: deque[Future[Event]] = deque()
     try:
@@ -71,8 +75,9 @@ def verify(
 class _Check:
     """Compares files of one destination with one plan."""
 
-    def __init__(self, plan: Planned, folder: Destination) -> None:
+    def __init__(self, plan: Planned, folder: Destination, *, deep: bool) -> None:
         self.stop = Flag()
+        self._deep = deep
         self._plan = plan
         self._folder = folder
         self._receipts = Receipts(folder)
@@ -80,7 +85,10 @@ class _Check:
     def entry(self, entry: Entry) -> Event:
         """Compare one file."""
         try:
-            return Finished(entry=entry, action=Action.KEEP, proof=self._proof(entry))
+            proof = self._proof(entry)
+            if self._deep:
+                self._look_inside(entry, proof)
+            return Finished(entry=entry, action=Action.KEEP, proof=proof)
         except BidsplanError as error:
             return Failed(entry=entry, error=error)
 
@@ -104,6 +112,21 @@ class _Check:
         if known != verdict.content:
             raise _differs(entry, "receipt", known, verdict.content)
         return Proof.RECEIPT
+
+    def _look_inside(self, entry: Entry, proof: Proof) -> None:
+        """Raise where a NIfTI file does not hold what its header says."""
+        packed = entry.path.endswith(".nii.gz")
+        if not packed and not entry.path.endswith(".nii"):
+            return
+        with self._folder.reading(entry.path) as descriptor:
+            size = os.fstat(descriptor).st_size
+            pieces = chunks(descriptor, self.stop.is_set)
+            problem = nifti_problem(pieces, size, packed=packed)
+        if problem:
+            again = "fetch again with '--existing replace' to bring it anew"
+            source = "its bytes are the planned ones, so it is so at its source"
+            hint = again if proof is Proof.SIZE else source
+            raise IntegrityError(f"{printable(entry.path)}: {problem}; {hint}")
 
 
 def _differs(entry: Entry, means: str, expected: str, got: str) -> IntegrityError:

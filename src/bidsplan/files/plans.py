@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
-import tempfile
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 from bidsplan.errors import DestinationError, PlanError, UsageError
 from bidsplan.plan import Header, Plan, read_entries
+from bidsplan.storage.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -215,7 +214,7 @@ def write_plan(plan: Plan, path: str | PathLike[str]) -> None:
     path = Path(path)
     suffix = _suffix(path)
     try:
-        with _replacing(path) as file, _packed(file, suffix) as stream:
+        with replacing(path) as file, _packed(file, suffix) as stream:
             for line in plan.lines():
                 stream.write(line)
     except OSError as error:
@@ -237,20 +236,3 @@ def _packed(file: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
             yield stream
     else:
         yield file
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes another's place when all went well."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-        mask = os.umask(0)
-        os.umask(mask)
-        # mkstemp makes files that only their owner reads; a plan is for the whole lab.
-        Path(name).chmod(0o666 & ~mask)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

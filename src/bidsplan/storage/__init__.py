@@ -7,16 +7,21 @@ from __future__ import annotations
 
 from bidsplan.storage.access import Access, Transport
 from bidsplan.storage.base import Children, Object, Store, Stream
+from bidsplan.storage.files import File, RangedFile, find_file, local_file
 from bidsplan.storage.opening import open_store
 from bidsplan.storage.retrying import retrying
 
 __all__ = [
     "Access",
     "Children",
+    "File",
     "Object",
+    "RangedFile",
     "Store",
     "Stream",
     "Transport",
+    "find_file",
+    "local_file",
     "open_store",
     "retrying",
 ]

@@ -71,7 +71,7 @@ class Connection:
         if found is None:
             raise DeniedError(
                 "no AWS credentials were found for signed requests; set AWS_PROFILE or the like, "
-                "or ask anonymously (anonymous: true, --anonymous)"
+                "or ask anonymously (anonymous: true, --anonymous; in Python anon=True)"
             )
         return found.get_frozen_credentials()
 

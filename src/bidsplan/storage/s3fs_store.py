@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bidsplan.errors import StorageError, UnreachableError
+from bidsplan.errors import DeniedError, SourceChangedError, StorageError, UnreachableError
 from bidsplan.keys import printable
 from bidsplan.storage.base import Children, Object, Store
 from bidsplan.storage.fsspec_store import fsspec_error
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bidsplan.storage.base import Stream
     from bidsplan.storage.connection import Connection
 
-__all__ = ["S3fsStore"]
+__all__ = ["S3fsStore", "s3_error", "s3_filesystem"]
 
 
 class S3fsStore(Store):
@@ -48,7 +48,7 @@ class S3fsStore(Store):
         self._bucket = bucket
         self._prefix = f"{path}/" if path else ""
         self._connection = connection
-        self._fs = _filesystem(connection)
+        self._fs = s3_filesystem(connection)
 
     def children(self, prefix: str = "") -> Children:
         """See `Store.children`."""
@@ -100,7 +100,7 @@ class S3fsStore(Store):
         """See `Store.renew`."""
         renewed = self._connection.renew()
         if renewed:
-            self._fs = _filesystem(self._connection)
+            self._fs = s3_filesystem(self._connection)
         return renewed
 
     def etag_is_md5(self, key: str) -> bool:
@@ -125,11 +125,24 @@ class S3fsStore(Store):
         try:
             return sync(self._fs.loop, call)
         except Exception as error:
-            raise _s3_error(error, what, self._connection.endpoint) from error
+            raise s3_error(error, what, self._connection.endpoint) from error
 
 
-def _s3_error(error: Exception, what: str, endpoint: str) -> StorageError:
-    """Make our error of one of botocore's, which s3fs may have wrapped."""
+def s3_error(error: Exception, what: str, endpoint: str) -> StorageError:
+    """Make our error of one of botocore's, which s3fs may have wrapped.
+
+    Parameters
+    ----------
+    error : Exception
+    what : str
+        What was asked for, as messages name it.
+    endpoint : str
+        Where requests go.
+
+    Returns
+    -------
+    StorageError
+    """
     from botocore import exceptions  # noqa: PLC0415 - loaded with s3fs
 
     found = error if hasattr(error, "response") else error.__cause__
@@ -140,12 +153,33 @@ def _s3_error(error: Exception, what: str, endpoint: str) -> StorageError:
         status = meta.get("HTTPStatusCode") or 0
         headers = {key.title(): text for key, text in meta.get("HTTPHeaders", {}).items()}
         return status_error(int(status), what, code, headers)
+    if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
+        return DeniedError(f"{what}: there are no AWS credentials to sign requests with")
     if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
         return UnreachableError(f"{what}: {endpoint} can't be reached; check the endpoint")
+    if type(error).__name__ == "FileExpired":
+        return SourceChangedError(f"{what}: another object has taken its place since it was opened")
     return fsspec_error(error, what)
 
 
-def _filesystem(connection: Connection) -> Any:  # noqa: ANN401 - s3fs is untyped
+def s3_filesystem(connection: Connection, *, shared: bool = False) -> Any:  # noqa: ANN401 - s3fs is untyped
+    """Make s3fs's file system, told all that was resolved.
+
+    Parameters
+    ----------
+    connection : Connection
+    shared : bool
+        Whether to give the one that was made for the same connection and credentials before.
+
+    Returns
+    -------
+    s3fs.S3FileSystem
+
+    Raises
+    ------
+    DeniedError
+        Where requests are to be signed, and there are no credentials.
+    """
     import s3fs  # noqa: PLC0415 - half a second
 
     secrets: dict[str, Any] = {"anon": True}
@@ -164,7 +198,7 @@ def _filesystem(connection: Connection) -> Any:  # noqa: ANN401 - s3fs is untype
             "s3": {"addressing_style": "path"},
         },
         use_listings_cache=False,
-        skip_instance_cache=True,
+        skip_instance_cache=not shared,
     )
 
 

@@ -23,8 +23,13 @@ __all__ = ["command"]
 @click.argument("source", metavar="PLAN|MANIFEST", type=click.Path(path_type=Path))
 @click.argument("destination", metavar="DEST")
 @click.option("-j", "--jobs", type=click.IntRange(1, 256), default=4, show_default=True)
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="Also check that NIfTI files hold the data that their headers say, and whole gzip.",
+)
 @console_options
-def command(source: Path, destination: str, jobs: int, console: Console) -> int:
+def command(source: Path, destination: str, jobs: int, deep: bool, console: Console) -> int:
     """Read every file of PLAN below DEST and check that it is the planned one.
 
     Makes no request. Exits with 1 and names the files that differ or are missing.
@@ -33,5 +38,5 @@ def command(source: Path, destination: str, jobs: int, console: Console) -> int:
         source, Use.FROZEN, access=Access(), console=console, strict=False, write=False
     )
     outcome = Outcome(plan, console, verb="verified")
-    outcome.follow(verify(plan, destination, jobs=jobs))
+    outcome.follow(verify(plan, destination, jobs=jobs, deep=deep))
     return outcome.finish()

@@ -1,0 +1,228 @@
+"""Removing from a destination what is no longer in its plan, and nobody else's files."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from bidsplan.destination import Destination
+from bidsplan.errors import DestinationError, UsageError
+from bidsplan.events import Pruned, Spare, Spared, Unpruned
+from bidsplan.keys import STATE_DIRECTORY, collision_form, printable
+from bidsplan.receipts import Receipts
+from bidsplan.urls import parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from os import PathLike
+
+    from bidsplan.plan import Planned
+
+__all__ = ["prune"]
+
+_GIT = ".git"
+
+Identity = tuple[int, int]
+
+
+def prune(
+    plan: Planned,
+    destination: str | PathLike[str],
+    *,
+    base: str | PathLike[str] | None = None,
+    everything: bool = False,
+    keep: Iterable[str | PathLike[str]] = (),
+    dry_run: bool = False,
+    agree: Callable[[Sequence[Pruned]], bool] | None = None,
+) -> Generator[Pruned | Spared | Unpruned, None, None]:
+    """Remove files that are not in a plan, and directories that this leaves empty.
+
+    Parameters
+    ----------
+    plan : Plan
+    destination : path
+        A local directory.
+    base : path, optional
+        The directory that the plan's relative local roots are relative to: the plan's own.
+    everything : bool
+        Whether to remove also what bidsplan did not bring, or what was changed since.
+    keep : iterable of path
+        Files and directories that are left alone wherever they are, such as the plan itself.
+    dry_run : bool
+        Whether only to tell what would be removed.
+    agree : callable, optional
+        Asked once, with all that would be removed, before any of it is.
+
+    Yields
+    ------
+    Spared
+        For each file that is left alone though it is not in the plan, first of all.
+    Pruned or Unpruned
+        For each that was removed, would be, or can't be.
+
+    Raises
+    ------
+    UsageError
+        Where the destination is where the plan's files come from.
+    DestinationError
+        Where the destination can't be opened or listed.
+
+    Notes
+    -----
+    No link is followed; a link goes as such, with `everything`. Of hidden files and directories
+    only what bidsplan brought goes, also with `everything`; of ``.bidsplan/`` and ``.git/``, of
+    another destination inside of this one, and of the plan's local roots, nothing ever does.
+    """
+    folder = Destination(str(destination), create=False)
+    try:
+        roots = [Path(base or ".") / path for path in _local_roots(plan)]
+        search = _Search(plan, folder, everything=everything, kept=_identities([*keep, *roots]))
+        strays = sorted(search.below(""))
+        yield from search.spared
+        found = [Pruned(path=stray.path, bytes=stray.mark.bytes) for stray in strays]
+        if dry_run:
+            yield from found
+        elif found and (agree is None or agree(found)):
+            for stray in strays:
+                yield _remove(stray, folder)
+    finally:
+        folder.close()
+
+
+def _local_roots(plan: Planned) -> Iterator[str]:
+    for root in plan.header.roots:
+        location = parse_url(root.url)
+        if location.protocol == "file":
+            yield location.path
+
+
+def _identities(paths: Iterable[str | PathLike[str]]) -> set[Identity]:
+    """Give what tells files and directories apart, whatever they are named."""
+    found: set[Identity] = set()
+    for path in paths:
+        for follow in (True, False):
+            try:
+                there = Path(path).stat(follow_symlinks=follow)
+            except (OSError, ValueError):
+                # Not there, or no name at all.
+                continue
+            found.add((there.st_dev, there.st_ino))
+    return found
+
+
+class _Mark(NamedTuple):
+    """What shows that a file is still the one that was looked at."""
+
+    identity: Identity
+    mode: int
+    bytes: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> _Mark:
+        identity = (found.st_dev, found.st_ino)
+        return cls(identity, found.st_mode, found.st_size, found.st_mtime_ns)
+
+
+class _Stray(NamedTuple):
+    """A file that is to be removed."""
+
+    path: str
+    mark: _Mark
+
+
+class _Search:
+    """Looks for files that are not in a plan."""
+
+    def __init__(
+        self, plan: Planned, folder: Destination, *, everything: bool, kept: set[Identity]
+    ) -> None:
+        self.spared: list[Spared] = []
+        self._folder = folder
+        self._everything = everything
+        self._kept = kept
+        self._receipts = Receipts(folder)
+        # On a file system that folds names, a planned file may be listed under another one.
+        self._planned = {collision_form(entry.path) for entry in plan.entries}
+        with folder.directory("") as descriptor:
+            if _Mark.of(os.fstat(descriptor)).identity in kept:
+                raise UsageError(
+                    f"{printable(folder.root)}: the plan's own files come from there; nothing was "
+                    "removed"
+                )
+
+    def below(self, directory: str) -> Iterator[_Stray]:
+        """Find strays below a directory."""
+        waiting = [directory]
+        while waiting:
+            prefix = waiting.pop()
+            for path, mark in self._listed(prefix):
+                if mark.identity in self._kept or _is_reserved(path):
+                    continue
+                if stat.S_ISDIR(mark.mode):
+                    waiting.append(path)
+                elif collision_form(path) not in self._planned and self._may_go(path, mark):
+                    yield _Stray(path, mark)
+
+    def _listed(self, directory: str) -> list[tuple[str, _Mark]]:
+        prefix = f"{directory}/" if directory else ""
+        try:
+            with self._folder.directory(directory) as descriptor, os.scandir(descriptor) as found:
+                entries = [(entry.name, entry.stat(follow_symlinks=False)) for entry in found]
+        except (FileNotFoundError, NotADirectoryError):
+            # Gone, or a link by now, since it was seen.
+            return []
+        except OSError as error:
+            where = printable(f"{self._folder.root}/{directory}")
+            raise DestinationError(f"{where}: can't be listed: {error.strerror}") from error
+        if directory and any(name == STATE_DIRECTORY for name, _ in entries):
+            return []
+        return [(prefix + name, _Mark.of(state)) for name, state in entries]
+
+    def _may_go(self, path: str, mark: _Mark) -> bool:
+        receipt = self._receipts.latest(path)
+        regular = stat.S_ISREG(mark.mode)
+        if receipt and regular and (receipt.size, receipt.mtime_ns) == (mark.bytes, mark.mtime_ns):
+            return True
+        if any(segment.startswith(".") for segment in path.split("/")):
+            return False
+        if self._everything and (regular or stat.S_ISLNK(mark.mode)):
+            return True
+        self.spared.append(Spared(path=path, why=Spare.CHANGED if receipt else Spare.FOREIGN))
+        return False
+
+
+def _is_reserved(path: str) -> bool:
+    return path.casefold() == STATE_DIRECTORY or path.rpartition("/")[2].casefold() == _GIT
+
+
+def _remove(stray: _Stray, folder: Destination) -> Pruned | Spared | Unpruned:
+    parent, _, name = stray.path.rpartition("/")
+    try:
+        with folder.directory(parent) as directory:
+            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            if _Mark.of(found) != stray.mark:
+                return Spared(path=stray.path, why=Spare.CHANGED)
+            os.unlink(name, dir_fd=directory)
+    except OSError as error:
+        what = printable(f"{folder.root}/{stray.path}")
+        said = error.strerror or str(error)
+        return Unpruned(
+            path=stray.path, error=DestinationError(f"{what}: can't be removed: {said}")
+        )
+    _remove_empty(parent, folder)
+    return Pruned(path=stray.path, bytes=stray.mark.bytes)
+
+
+def _remove_empty(directory: str, folder: Destination) -> None:
+    """Remove a directory and those above it, as far as nothing is left in them."""
+    while directory:
+        above, _, name = directory.rpartition("/")
+        try:
+            with folder.directory(above) as descriptor:
+                os.rmdir(name, dir_fd=descriptor)
+        except OSError:
+            return
+        directory = above

@@ -1,0 +1,390 @@
+"""One file of any file system: read by ranges, or written so that there is all of it or nothing."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from bidsplan.errors import (
+    DeniedError,
+    DestinationError,
+    StorageError,
+    ThrottledError,
+    UnreachableError,
+    UrlError,
+    UsageError,
+)
+from bidsplan.keys import printable
+from bidsplan.storage.access import Access
+from bidsplan.storage.connection import Connection, connect
+from bidsplan.storage.fsspec_store import fsspec_error
+from bidsplan.storage.retrying import retrying
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from _typeshed import WriteableBuffer
+
+__all__ = ["File", "RangedFile", "find_file", "local_file", "replacing"]
+
+SMALL = 32 << 20
+"""Bytes up to which a file is sent by one request, so that its tag is its MD5."""
+
+_FIRST = 64 << 10
+"""Bytes of the first request: a header, and no more than a request's own time is worth."""
+
+_LARGEST_AHEAD = 4 << 20
+_MANY = 256 << 10
+"""Bytes from which on a read is worth a request of its own, and nothing is read ahead for it."""
+
+_LARGEST = 32 << 20
+"""Bytes of one request, which are held twice for a moment."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class File:
+    """A file of a file system.
+
+    Parameters
+    ----------
+    filesystem : fsspec.AbstractFileSystem
+    path : str
+        As the file system names it.
+    what : str
+        As messages name it, free of credentials.
+    """
+
+    filesystem: Any
+    path: str
+    what: str
+
+    def read(self) -> bytes:
+        """Read all of it.
+
+        Returns
+        -------
+        bytes
+
+        Raises
+        ------
+        StorageError
+            Where it can't be read, or ends early.
+        """
+        return RangedFile(self).read()
+
+    def write(self, source: IO[bytes], size: int) -> None:
+        """Write all of it, or leave what is there as it is.
+
+        Parameters
+        ----------
+        source : binary file
+            Its bytes, from where it stands.
+        size : int
+            How many there are.
+
+        Raises
+        ------
+        DestinationError, DeniedError, ThrottledError, UnreachableError
+            Where it can't be written.
+        """
+        from fsspec.implementations.local import LocalFileSystem  # noqa: PLC0415
+
+        try:
+            if isinstance(self.filesystem, LocalFileSystem):
+                with replacing(Path(self.path)) as file:
+                    shutil.copyfileobj(source, file)
+            elif size <= SMALL and self.filesystem.async_impl:
+                self.filesystem.pipe_file(self.path, source.read())
+            else:
+                self._upload(source)
+        except Exception as error:
+            raise self._not_written(error) from error
+
+    def _upload(self, source: IO[bytes]) -> None:
+        """Send a piece at a time what takes its place only when all of it has come."""
+        file = self.filesystem.open(self.path, "wb", block_size=SMALL, autocommit=False)
+        try:
+            shutil.copyfileobj(source, file, 1 << 20)
+            file.close()
+            file.commit()
+        except BaseException:
+            with suppress(Exception):
+                file.discard()
+            # Else it would try to send the rest when it is collected.
+            with suppress(AttributeError):
+                file.closed = True
+            raise
+
+    def error(self, error: Exception) -> StorageError:
+        """Make our error of one that the file system raised while reading."""
+        if "s3" in self.filesystem.protocol:
+            from bidsplan.storage.s3fs_store import s3_error  # noqa: PLC0415 - half a second
+
+            return s3_error(error, self.what, self.filesystem.endpoint_url or "S3")
+        return fsspec_error(error, self.what)
+
+    def _not_written(self, error: Exception) -> StorageError | DestinationError:
+        known = self.error(error)
+        if isinstance(known, DeniedError | ThrottledError | UnreachableError):
+            return known
+        said = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        return DestinationError(f"{self.what}: can't be written: {printable(said)}")
+
+
+def find_file(fname: str | os.PathLike[str], fs: Any = None, *, anonymous: bool = False) -> File:  # noqa: ANN401
+    """Tell which file of which file system a name means.
+
+    Parameters
+    ----------
+    fname : str or path
+        An S3 path, with or without ``s3://``, or any URL that fsspec knows.
+    fs : fsspec.AbstractFileSystem, optional
+        Where the file is; made from the name where it is not given.
+    anonymous : bool
+        Whether requests to S3 go unsigned, where `fs` is not given.
+
+    Returns
+    -------
+    File
+        It need not be there.
+
+    Raises
+    ------
+    UrlError
+        Where the name is none of S3, and no URL either.
+    UsageError
+        Where fsspec has no such file system here, or the AWS configuration can't be used.
+    DeniedError
+        Where requests are to be signed, and there are no credentials.
+    """
+    name = os.fspath(fname)
+    if fs is not None:
+        return _file(fs, name)
+    protocol, separator, rest = name.partition("://")
+    if separator and (protocol not in {"s3", "s3a"} or "::" in rest):
+        return _file(*_by_url(name))
+    return _on_s3(rest if separator else name, name, anonymous=anonymous)
+
+
+def local_file(path: str | os.PathLike[str]) -> File:
+    """Tell which file a local path means.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    File
+        It need not be there.
+    """
+    from fsspec.implementations.local import LocalFileSystem  # noqa: PLC0415 - on demand
+
+    name = os.fspath(path)
+    return File(filesystem=LocalFileSystem(), path=name, what=printable(name))
+
+
+def _file(fs: Any, name: str) -> File:  # noqa: ANN401 - fsspec is untyped
+    path = fs._strip_protocol(name)  # noqa: SLF001 - fsspec's own way
+    what = fs.unstrip_protocol(path)
+    # What follows may be a signature.
+    what = what.partition("?")[0] if what.startswith("http") else what
+    return File(filesystem=fs, path=path, what=printable(what))
+
+
+def _by_url(url: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs  # noqa: PLC0415 - a tenth of a second
+
+    try:
+        fs, path = url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        protocol = printable(url.partition("://")[0])
+        raise UsageError(f"fsspec has no file system {protocol!r} here: {error}") from error
+    return fs, path
+
+
+def _on_s3(path: str, name: str, *, anonymous: bool) -> File:
+    bucket, _, key = path.partition("/")
+    if not bucket or not key:
+        raise UrlError(
+            f"{printable(name)!r} names no file on S3; expected 's3://bucket/key', or a URL such "
+            "as 'file:///folder/file' for anything else"
+        )
+    from bidsplan.storage.s3fs_store import s3_filesystem  # noqa: PLC0415 - half a second
+
+    connection = _located(connect(Access(), anonymous=anonymous), bucket)
+    what = printable(f"s3://{path}")
+    return File(filesystem=s3_filesystem(connection, shared=True), path=path, what=what)
+
+
+@functools.lru_cache(maxsize=64)
+def _located(connection: Connection, bucket: str) -> Connection:
+    from bidsplan.storage.s3_client import S3Client  # noqa: PLC0415 - on demand
+
+    return S3Client(connection, bucket).locate()
+
+
+class RangedFile(io.RawIOBase):
+    """A file's bytes, requested where and when they are read.
+
+    What is read from its start, or goes on where the last read ended, is requested in growing
+    pieces; after a jump, just what is asked for. A read gives all that it is asked for, up to the
+    file's end. It holds neither a connection nor a descriptor.
+
+    Parameters
+    ----------
+    file : File
+
+    Attributes
+    ----------
+    size : int
+        Bytes.
+
+    Raises
+    ------
+    StorageError
+        Where it can't be opened.
+    """
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        try:
+            self.size, self._ranges = _ranges(file)
+        except Exception as error:
+            raise file.error(error) from error
+        self._at = 0
+        self._held = memoryview(b"")
+        self._start = 0
+        self._ahead = _FIRST
+
+    def readable(self) -> bool:
+        """Whether it can be read: yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Whether any place can be read: yes."""
+        return True
+
+    def tell(self) -> int:
+        """Give the place of the next byte."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Go to a place, without any request."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
+        self._at = max(base + offset, 0)
+        return self._at
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read so many bytes, or all that are left.
+
+        Raises
+        ------
+        StorageError
+            Where they can't be read, or end early.
+        """
+        left = max(self.size - self._at, 0)
+        wanted = left if size is None or size < 0 else min(size, left)
+        data = bytearray(wanted)
+        self.readinto(data)
+        return bytes(data)
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fill a buffer; see `read`."""
+        view = memoryview(buffer).cast("B")[: max(self.size - self._at, 0)]
+        done = 0
+        while done < len(view):
+            some = self._some(len(view) - done)
+            view[done : done + len(some)] = some
+            done += len(some)
+            self._at += len(some)
+        return done
+
+    def _some(self, wanted: int) -> memoryview:
+        """Give bytes at the present place, and at most so many."""
+        offset = self._at - self._start
+        if 0 <= offset < len(self._held):
+            return self._held[offset : offset + wanted]
+        follows = offset == len(self._held)
+        large = wanted >= _MANY
+        asked = max(wanted, 0 if large or not follows else self._ahead)
+        found = memoryview(self._fetched(self._at, min(self._at + min(asked, _LARGEST), self.size)))
+        self._ahead = min(2 * self._ahead, _LARGEST_AHEAD) if follows else _FIRST
+        # A large piece is used up at once; to hold it would cost every open image as much.
+        self._held = found[:0] if large else found
+        self._start = self._at + len(found) if large else self._at
+        return found[:wanted]
+
+    def _fetched(self, start: int, stop: int) -> bytes:
+        def once() -> bytes:
+            try:
+                data = self._ranges(start, stop)
+            except Exception as error:
+                raise self._file.error(error) from error
+            if len(data) != stop - start:
+                raise UnreachableError(
+                    f"{self._file.what}: expected {stop - start} bytes at {start}, got {len(data)}"
+                )
+            return data
+
+        return retrying()(once)
+
+
+def _ranges(file: File) -> tuple[int, Callable[[int, int], bytes]]:
+    """Give a file's size, and what reads a range of it."""
+    from fsspec.spec import AbstractBufferedFile  # noqa: PLC0415 - a tenth of a second
+
+    fs, path = file.filesystem, file.path
+    opened = fs.open(path, "rb", block_size=_FIRST, cache_type="none")
+    if isinstance(opened, AbstractBufferedFile) and opened.size is not None:
+        # Of object stores: it holds no connection, and is bound to the object as it is now.
+        return int(opened.size), functools.partial(_read_range, opened)
+    opened.close()
+    size = fs.size(path)
+    if size is None:
+        raise StorageError(f"{file.what}: its size is not to be had, so no piece of it either")
+    return int(size), functools.partial(fs.cat_file, path)
+
+
+def _read_range(opened: Any, start: int, stop: int) -> bytes:  # noqa: ANN401 - fsspec is untyped
+    opened.seek(start)
+    data: bytes = opened.read(stop - start)
+    return data
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a local file that takes another's place when all went well.
+
+    Parameters
+    ----------
+    path : Path
+
+    Yields
+    ------
+    binary file
+        To write to; gone without a trace where writing fails.
+
+    Raises
+    ------
+    OSError
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+        mask = os.umask(0)
+        os.umask(mask)
+        # mkstemp makes files that only their owner reads; these are for the whole lab.
+        Path(name).chmod(0o666 & ~mask)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
