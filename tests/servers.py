@@ -134,6 +134,7 @@ class Rule:
     headers: dict = field(default_factory=dict)
     hook: object = None
     method: str = "GET"
+    body: bytes = b""
     code: str = ""
     key: str = ""
 
@@ -202,7 +203,7 @@ class Proxy:
         if rule and rule.do in {"status", "page"}:
             if rule.hook:
                 rule.hook()
-            body = f"<Error><Code>{rule.code}</Code></Error>".encode() if rule.code else b""
+            body = f"<Error><Code>{rule.code}</Code></Error>".encode() if rule.code else rule.body
             page = b"<html><body>Please log in</body></html>"
             found = (200, {}, page) if rule.do == "page" else (rule.status, rule.headers, body)
             self._answer(handler, *found)

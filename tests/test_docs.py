@@ -46,7 +46,7 @@ def examples():
                 yield pytest.param(block, id=f"{page.stem}-{number}")
 
 
-@pytest.mark.parametrize("example", examples())
+@pytest.mark.parametrize("example", list(examples()))
 def test_an_example_loads_without_a_warning(example, tmp_path):
     path = tmp_path / "manifest.yaml"
     path.write_text(example, encoding="utf-8")

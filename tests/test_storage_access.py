@@ -121,7 +121,8 @@ def test_a_listing_is_not_tried_for_ever(filled, proxy):
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize(
-    ("status", "error"), [(403, DeniedError), (404, SourceMissingError), (400, StorageError)]
+    ("status", "error"),
+    [(403, DeniedError), (404, SourceMissingError), (400, StorageError), (501, StorageError)],
 )
 def test_a_listing_that_fails_is_never_an_empty_one(filled, proxy, transport, status, error):
     proxy.rules.append(Rule("status", "list-type=2", status=status))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bidsplan.inventory import take_inventory
     from bidsplan.manifest import Manifest
     from bidsplan.materialise import Existing, materialise
+    from bidsplan.pinning import pin
     from bidsplan.plan import Entry, Plan
     from bidsplan.prune import prune
     from bidsplan.storage import Access, Store, Transport, open_store
@@ -47,6 +48,7 @@ _HOMES = {
     "load_manifest": "files.manifests",
     "materialise": "materialise",
     "open_store": "storage",
+    "pin": "pinning",
     "prune": "prune",
     "read_plan": "files.plans",
     "take_inventory": "inventory",
@@ -71,6 +73,7 @@ __all__ = [
     "load_manifest",
     "materialise",
     "open_store",
+    "pin",
     "prune",
     "read_plan",
     "take_inventory",

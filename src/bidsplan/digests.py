@@ -273,7 +273,10 @@ class Stopped(Exception):  # noqa: N818 - a request that was heard, and no error
 
 
 def read_checked(
-    entry: Entry, destination: Destination, stopping: Callable[[], bool] = lambda: False
+    entry: Entry,
+    destination: Destination,
+    stopping: Callable[[], bool] = lambda: False,
+    taker: Callable[[bytes], None] | None = None,
 ) -> Verdict:
     """Read a file of the destination, and compare it with what was planned.
 
@@ -282,6 +285,8 @@ def read_checked(
     entry : Entry
     destination : Destination
     stopping : callable
+    taker : callable, optional
+        Takes the bytes that are read as well.
 
     Returns
     -------
@@ -297,6 +302,8 @@ def read_checked(
     with destination.reading(entry.path) as descriptor:
         for chunk in chunks(descriptor, stopping):
             checker.update(chunk)
+            if taker is not None:
+                taker(chunk)
     return checker.verdict()
 
 

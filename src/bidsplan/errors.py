@@ -19,6 +19,7 @@
     │   ├── ThrottledError                       asked to slow down; worth another try
     │   └── UnreachableError (ConnectionError)   no answer, or a broken one; worth another try
     ├── IntegrityError (ValueError)              bytes arrived, and not those that were planned
+    │   └── UnprovedError                        nothing shows that they are those
     └── DestinationError (OSError)               the destination could not be written
         ├── ExistingFileError (FileExistsError)
         ├── MissingFileError (FileNotFoundError)
@@ -56,6 +57,7 @@ __all__ = [
     "StalePlanError",
     "StorageError",
     "ThrottledError",
+    "UnprovedError",
     "UnreachableError",
     "UnsafePathError",
     "UnsupportedError",
@@ -278,6 +280,12 @@ class IntegrityError(BidsplanError, ValueError):
     """Bytes arrived, and they are not those that were planned."""
 
     code: ClassVar[str] = "corrupt"
+
+
+class UnprovedError(IntegrityError):
+    """Nothing but its size shows that a file is the planned one, and that is not enough."""
+
+    code: ClassVar[str] = "unproved"
 
 
 class DestinationError(BidsplanError, OSError):

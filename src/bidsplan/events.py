@@ -9,7 +9,7 @@ from enum import StrEnum
 import msgspec
 
 from bidsplan.errors import BidsplanError, Problem
-from bidsplan.plan import Entry
+from bidsplan.plan import Entry, Plan
 
 __all__ = [
     "Action",
@@ -19,6 +19,7 @@ __all__ = [
     "Finished",
     "Listed",
     "Opened",
+    "Pinned",
     "Progressed",
     "Proof",
     "Pruned",
@@ -247,7 +248,19 @@ class Skipped(msgspec.Struct, frozen=True, kw_only=True):
     entry: Entry
 
 
-Event = Warned | Listed | Opened | Decided | Progressed | Finished | Failed | Skipped
+class Pinned(msgspec.Struct, frozen=True, kw_only=True):
+    """Every file of a plan was verified, and digested.
+
+    Parameters
+    ----------
+    plan : Plan
+        With the SHA-256 of each file that has a source.
+    """
+
+    plan: Plan
+
+
+Event = Warned | Listed | Opened | Decided | Progressed | Finished | Failed | Skipped | Pinned
 
 
 @dataclass(kw_only=True, slots=True)

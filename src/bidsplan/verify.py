@@ -17,7 +17,7 @@ from bidsplan.keys import printable
 from bidsplan.receipts import Receipts, fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from concurrent.futures import Future
     from os import PathLike
 
@@ -31,7 +31,12 @@ _WAITING_PER_JOB = 16
 
 
 def verify(
-    plan: Planned, destination: str | PathLike[str], *, jobs: int = 4, deep: bool = False
+    plan: Planned,
+    destination: str | PathLike[str],
+    *,
+    jobs: int = 4,
+    deep: bool = False,
+    tap: Callable[[Entry], Callable[[bytes], None]] | None = None,
 ) -> Generator[Event, None, None]:
     """Read every file of a plan, and show that it is the planned one.
 
@@ -44,6 +49,9 @@ def verify(
         Files to read at a time.
     deep : bool
         Whether NIfTI files must also hold the data that their headers say, whole gzip included.
+    tap : callable, optional
+        Called with each entry whose file is about to be read; gives what takes its bytes. Called
+        from several threads.
 
     Yields
     ------
@@ -56,7 +64,7 @@ def verify(
         Where the destination can't be opened.
     """
     folder = Destination(str(destination), create=False)
-    check = _Check(plan, folder, deep=deep)
+    check = _Check(plan, folder, tap, deep=deep)
     pool = ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="bidsplan-verify")
     waiting: deque[Future[Event]] = deque()
     try:
@@ -75,11 +83,19 @@ def verify(
 class _Check:
     """Compares files of one destination with one plan."""
 
-    def __init__(self, plan: Planned, folder: Destination, *, deep: bool) -> None:
+    def __init__(
+        self,
+        plan: Planned,
+        folder: Destination,
+        tap: Callable[[Entry], Callable[[bytes], None]] | None,
+        *,
+        deep: bool,
+    ) -> None:
         self.stop = Flag()
         self._deep = deep
         self._plan = plan
         self._folder = folder
+        self._tap = tap
         self._receipts = Receipts(folder)
 
     def entry(self, entry: Entry) -> Event:
@@ -98,7 +114,8 @@ class _Check:
             raise MissingFileError(
                 f"{printable(entry.path)}: there is no such file; fetch the plan to bring it"
             )
-        verdict = read_checked(entry, self._folder, self.stop.is_set)
+        taker = self._tap(entry) if self._tap else None
+        verdict = read_checked(entry, self._folder, self.stop.is_set, taker)
         receipt = self._receipts.of(entry.path, fingerprint(self._plan, entry))
         known = receipt.content if receipt else None
         # An encrypted object's tag is no digest, as was found out when it was fetched.

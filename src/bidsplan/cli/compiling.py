@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bidsplan.cli.console import Console
     from bidsplan.compile import Compiled
     from bidsplan.files.manifests import ManifestFile
-    from bidsplan.plan import Plan
+    from bidsplan.plan import Plan, Planned
     from bidsplan.storage import Access
 
 __all__ = ["compile_file", "load", "summary"]
@@ -39,8 +39,9 @@ def compile_file(
     *,
     strict: bool = False,
     max_bytes: int | None = None,
+    previous: Planned | None = None,
 ) -> Compiled:
-    """Compile a loaded manifest, and tell what is odd with its file and line."""
+    """Compile a loaded manifest over the plan that it had, and tell what is odd with its line."""
     from bidsplan.compile import compile_manifest  # noqa: PLC0415 - imports storage
 
     manifest = loaded.manifest
@@ -50,7 +51,11 @@ def compile_file(
         manifest = manifest.model_copy(update={"limits": limits})
     try:
         compiled = compile_manifest(
-            manifest, base=loaded.path.parent, plan_directory=plan_path.parent, access=access
+            manifest,
+            base=loaded.path.parent,
+            plan_directory=plan_path.parent,
+            access=access,
+            previous=previous,
         )
     except BidsplanError as error:
         raise error.located(loaded.locate) from error

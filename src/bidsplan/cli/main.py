@@ -27,6 +27,7 @@ _COMMANDS = {
     "explain": "Say why subjects and files are in a plan or not.",
     "fetch": "Bring what a plan lists to a destination.",
     "verify": "Check a destination against its plan.",
+    "pin": "Add the digests of what was fetched to a plan.",
     "prune": "Remove what is no longer in a plan.",
     "schema": "Print the JSON Schema of manifests or plans.",
 }

@@ -94,14 +94,14 @@ def _plan_of_manifest(
     from bidsplan.participants import manifest_digest  # noqa: PLC0415 - on demand
 
     loaded = load(source, access, console, strict=strict)
-    if path.exists():
-        plan = StoredPlan(path)
-        if plan.header.manifest_sha256 == manifest_digest(loaded.manifest, loaded.path.parent):
-            return plan
+    plan = StoredPlan(path) if path.exists() else None
+    digest = manifest_digest(loaded.manifest, loaded.path.parent)
+    if plan is not None and plan.header.manifest_sha256 == digest:
+        return plan
     if use is Use.LOCKED:
-        state = "was compiled from another manifest" if path.exists() else "is not there"
+        state = "was compiled from another manifest" if plan else "is not there"
         raise StalePlanError(f"{path}: the plan {state}; bring it up to date by 'bidsplan compile'")
-    compiled = compile_file(loaded, path, access, console, strict=strict)
+    compiled = compile_file(loaded, path, access, console, strict=strict, previous=plan)
     if write:
         write_plan(compiled.plan, path)
         console.say(f"wrote {path}: {summary(compiled.plan, compiled.endpoints)}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from bidsplan.compile.carrying import carry_digests
 from bidsplan.compile.context import Context, Report
 from bidsplan.compile.derivatives import take_derivatives
 from bidsplan.compile.explaining import Explanation
@@ -17,7 +18,7 @@ from bidsplan.compile.study import survey_study
 from bidsplan.compile.subjects import choose_units
 from bidsplan.compile.taken import Taken, collisions
 from bidsplan.compile.taking import take
-from bidsplan.compile.unsupported import refuse_unsupported
+from bidsplan.compile.versions import only_versioned, pin_versions
 from bidsplan.errors import Problem, SelectionError
 from bidsplan.listing import Lister
 from bidsplan.participants import manifest_digest
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from bidsplan.compile.study import Located
     from bidsplan.events import Event
     from bidsplan.manifest import Manifest
+    from bidsplan.plan import Entry, Planned
 
 __all__ = ["Compiled", "compile_manifest", "explain_manifest"]
 
@@ -64,6 +66,7 @@ def compile_manifest(
     access: Access | None = None,
     notify: Callable[[Event], None] = lambda _: None,
     opener: Opener = open_store,
+    previous: Planned | None = None,
 ) -> Compiled:
     """Resolve a manifest over storage as it is now.
 
@@ -80,16 +83,17 @@ def compile_manifest(
         Takes each event; called from several threads, one at a time.
     opener : callable
         Opens a root, for stores of one's own.
+    previous : Plan or StoredPlan, optional
+        What the new plan replaces: digests that it has of unchanged objects are carried over.
 
     Returns
     -------
     Compiled
-        The same plan for the same manifest and storage, whatever the listing's order.
+        The same plan for the same manifest, storage and previous plan, whatever the listing's
+        order.
 
     Raises
     ------
-    UnsupportedError
-        Where the manifest asks for what is not built yet.
     SelectionError
         Where the study does not hold what the manifest asks for; lists all that is missing.
     StorageError
@@ -101,7 +105,10 @@ def compile_manifest(
         units = _choose(context, Path(base))
         taken = _take_all(context, units)
         context.report.raise_errors()
-        plan = _plan(context, taken, units.names, manifest_digest(manifest, Path(base)))
+        if manifest.study.versions == "pinned":
+            taken = pin_versions(context, taken)
+        digest = manifest_digest(manifest, Path(base))
+        plan = _plan(context, taken, units.names, digest, previous)
         warnings, endpoints = context.report.warnings, context.roots.endpoints
         return Compiled(plan=plan, warnings=warnings, endpoints=endpoints)
 
@@ -128,7 +135,7 @@ def explain_manifest(
 
     Raises
     ------
-    UnsupportedError, StorageError, UrlError
+    StorageError, UrlError
         As `compile_manifest`.
     """
     with _context(manifest, base, None, access, notify, opener) as context:
@@ -158,9 +165,10 @@ def _context(
     opener: Opener,
 ) -> Iterator[Context]:
     """Open what a compilation needs, and close it afterwards."""
-    refuse_unsupported(manifest)
     access = access or Access()
     planned = Path(base if plan_directory is None else plan_directory)
+    if manifest.study.versions == "pinned":
+        opener = only_versioned(opener)
     roots = Roots(access, Path(base), planned, opener)
     report = Report(notify)
     lister = Lister(access.jobs, report.hear)
@@ -260,11 +268,20 @@ def _take_directories(context: Context, raw: Located) -> list[Taken]:
     return taken
 
 
-def _plan(context: Context, taken: Sequence[Taken], units: Sequence[str], digest: str) -> Plan:
+def _plan(
+    context: Context,
+    taken: Sequence[Taken],
+    units: Sequence[str],
+    digest: str,
+    previous: Planned | None,
+) -> Plan:
     manifest = context.manifest
     sample = manifest.subjects.sample
+    entries: Iterator[Entry] = (entry for some in taken for entry in some.entries())
+    if previous is not None:
+        entries = carry_digests(entries, context.roots.listed, previous)
     plan = Plan.build(
-        (entry for some in taken for entry in some.entries()),
+        entries,
         manifest_sha256=digest,
         study=manifest.study.id,
         roots=context.roots.listed,

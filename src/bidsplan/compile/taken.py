@@ -71,6 +71,15 @@ class Taken:
     reasons: Mapping[str, Reason]
     generated: str | None = None
 
+    def objects(self) -> Iterator[Object]:
+        """Give the objects that are taken.
+
+        Yields
+        ------
+        Object
+        """
+        return (self.files[path] for path in self.reasons)
+
     def entries(self) -> Iterator[Entry]:
         """Make the plan's entries.
 

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
     from bidsplan.plan import Entry
 
-__all__ = ["StoredPlan", "default_plan_path", "read_header", "read_plan", "write_plan"]
+__all__ = [
+    "StoredPlan",
+    "default_plan_path",
+    "plan_suffix",
+    "read_header",
+    "read_plan",
+    "write_plan",
+]
 
 LONGEST_LINE = 1 << 24
 """Bytes that a plan's line may have; the header holds every subject's label."""
@@ -47,7 +54,23 @@ def default_plan_path(manifest: str | PathLike[str]) -> Path:
     return Path(manifest).with_suffix(".plan.jsonl")
 
 
-def _suffix(path: Path) -> str:
+def plan_suffix(path: Path) -> str:
+    """Tell how a plan is packed, by its name.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    str
+        ``.jsonl``, ``.jsonl.gz`` or ``.jsonl.zst``.
+
+    Raises
+    ------
+    UsageError
+        Where it is no plan's name.
+    """
     found = next((suffix for suffix in reversed(_SUFFIXES) if path.name.endswith(suffix)), None)
     if found is None:
         raise UsageError(f"{path}: a plan's name ends in {', '.join(_SUFFIXES)}")
@@ -149,7 +172,7 @@ def read_header(path: str | PathLike[str]) -> Header:
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     """Open a plan's unpacked bytes; every failure to read them is the plan's."""
-    suffix = _suffix(path)
+    suffix = plan_suffix(path)
     try:
         with path.open("rb") as file, _unpacked(file, suffix) as stream:
             yield stream
@@ -212,15 +235,14 @@ def write_plan(plan: Plan, path: str | PathLike[str]) -> None:
         Where it can't be written.
     """
     path = Path(path)
-    suffix = _suffix(path)
+    suffix = plan_suffix(path)
     try:
         with replacing(path) as file, _packed(file, suffix) as stream:
             for line in plan.lines():
                 stream.write(line)
     except OSError as error:
         raise DestinationError(
-            f"{path}: can't be written: {error.strerror or error}; name another place by "
-            "'bidsplan compile -o'"
+            f"{path}: can't be written: {error.strerror or error}; name another place by '-o'"
         ) from error
 
 

@@ -98,6 +98,8 @@ class Store(ABC):
         Where requests go, for object stores.
     asynchronous : bool
         Whether `whole` can be called: on an event loop, hundreds at a time.
+    versioned : bool
+        Whether the storage may know versions of objects.
 
     Notes
     -----
@@ -108,6 +110,7 @@ class Store(ABC):
     url: str
     endpoint: str | None = None
     asynchronous: bool = False
+    versioned: bool = False
 
     @abstractmethod
     def children(self, prefix: str = "") -> Children:
@@ -242,7 +245,47 @@ class Store(ABC):
         """
         return False
 
-    def etag_is_md5(self, key: str) -> bool:  # noqa: ARG002 - for stores that can tell
+    def versions(self, directory: str) -> Iterator[Object]:  # noqa: ARG002 - for stores that can tell
+        """List what stands directly below a directory now, each object with its version.
+
+        Parameters
+        ----------
+        directory : str
+            Empty, or ending in ``/``.
+
+        Yields
+        ------
+        Object
+            Of each key the latest version; none of a key that was deleted.
+
+        Raises
+        ------
+        StorageError
+            Where versions can't be listed; `version_of` may still tell them.
+        """
+        raise StorageError(f"{self.url}: this storage has no versions")
+
+    def version_of(self, key: str) -> Object:  # noqa: ARG002 - for stores that can tell
+        """Look at one object as it is now, with its version.
+
+        Parameters
+        ----------
+        key : str
+
+        Returns
+        -------
+        Object
+            Without a version where the bucket keeps none.
+
+        Raises
+        ------
+        SourceMissingError
+            Where there is no such object.
+        StorageError
+        """
+        raise StorageError(f"{self.url}: this storage has no versions")
+
+    def etag_is_md5(self, key: str, *, version: str | None = None) -> bool:  # noqa: ARG002 - as above
         """Tell whether an object's plain entity tag is the MD5 of its bytes.
 
         Asked when the two differ: encrypted objects have other tags, and are not corrupt.
@@ -250,6 +293,8 @@ class Store(ABC):
         Parameters
         ----------
         key : str
+        version : str, optional
+            Ask of this version.
 
         Returns
         -------

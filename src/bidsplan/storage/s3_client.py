@@ -116,7 +116,7 @@ def status_error(status: int, what: str, code: str = "", headers: Any = None) ->
         return SourceMissingError(f"{what}: there is no such object or bucket ({said})")
     if status == 412:
         return SourceChangedError(f"{what}: it is no longer the object that was listed ({said})")
-    if status >= 500:
+    if status >= 500 and status != 501:
         return UnreachableError(f"{what}: the storage failed ({said})")
     return StorageError(f"{what}: the storage refused ({said})")
 
@@ -175,14 +175,45 @@ class S3Client:
         if delimiter:
             query["delimiter"] = delimiter
         while True:
-            page = retrying()(self._page, query)
+            page = retrying()(self._page, query, "ListBucketResult")
             yield page
             token = page.findtext("NextContinuationToken")
             if page.findtext("IsTruncated") != "true" or not token:
                 return
             query["continuation-token"] = token
 
-    def _page(self, query: Mapping[str, str]) -> Element:
+    def version_pages(self, prefix: str) -> Iterator[Element]:
+        """List the versions of the objects directly below a prefix, a page at a time.
+
+        Parameters
+        ----------
+        prefix : str
+
+        Yields
+        ------
+        Element
+            A ``ListVersionsResult``, its names free of namespaces.
+
+        Raises
+        ------
+        StorageError
+        """
+        query = {"versions": "", "encoding-type": "url", "prefix": prefix, "delimiter": "/"}
+        marker: dict[str, str] = {}
+        while True:
+            page = retrying()(self._page, query | marker, "ListVersionsResult")
+            yield page
+            key = text_of(page, "NextKeyMarker", encoded=page.findtext("EncodingType") == "url")
+            version = page.findtext("NextVersionIdMarker")
+            last, marker = marker, {"key-marker": key}
+            if version:
+                # Behind a directory there is none, and an empty one is refused.
+                marker["version-id-marker"] = version
+            # A server that does not heed the marker would begin again and again.
+            if page.findtext("IsTruncated") != "true" or not key or marker == last:
+                return
+
+    def _page(self, query: Mapping[str, str], kind: str) -> Element:
         what = f"listing s3://{self.bucket}/{printable(query['prefix'])}"
         answer = self._send("GET", "", query, {}, what)
         data = answer.read(LARGEST_PAGE + 1)
@@ -195,18 +226,19 @@ class S3Client:
             raise UnreachableError(f"{what}: the answer is no listing ({error})") from error
         for element in page.iter():
             element.tag = element.tag.rpartition("}")[2]
-        if page.tag != "ListBucketResult":
+        if page.tag != kind:
             raise StorageError(f"{what}: the answer is no listing, but {printable(page.tag)!r}")
         return page
 
-    def head(self, key: str) -> Any:  # noqa: ANN401
+    def head(self, key: str, version: str | None = None) -> Any:  # noqa: ANN401
         """Give the headers of an object's answer.
 
         Raises
         ------
         StorageError
         """
-        answer = self._send("HEAD", key, {}, {}, f"s3://{self.bucket}/{printable(key)}")
+        query = {"versionId": version} if version else {}
+        answer = self._send("HEAD", key, query, {}, f"s3://{self.bucket}/{printable(key)}")
         answer.release_conn()
         return answer.headers
 

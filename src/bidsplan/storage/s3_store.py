@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bidsplan.errors import ThrottledError, UnreachableError
 from bidsplan.storage.base import Children, Object, Store
 from bidsplan.storage.obstore_reader import open_stream, read_whole
+from bidsplan.storage.retrying import retrying
 from bidsplan.storage.s3_client import CHUNK, S3Client, bare_etag, check_range, text_of
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class S3Store(Store):
     """
 
     asynchronous = True
+    versioned = True
 
     def __init__(self, bucket: str, path: str, connection: Connection) -> None:
         self.url = f"s3://{bucket}/{path}".rstrip("/")
@@ -67,15 +69,29 @@ class S3Store(Store):
         for page in self._client.pages(self._prefix + prefix):
             yield from self._objects(page)
 
-    def _objects(self, page: Element) -> Iterator[Object]:
+    def _objects(self, page: Element, kind: str = "Contents") -> Iterator[Object]:
         encoded = page.findtext("EncodingType") == "url"
         skip = len(self._prefix)
-        for item in page.iter("Contents"):
+        for item in page.iter(kind):
+            if item.findtext("IsLatest", "true") != "true":
+                continue
             key = text_of(item, "Key", encoded=encoded)
             # A marker of the root itself has no name below it.
             if len(key) > skip:
                 size = int(item.findtext("Size") or 0)
-                yield Object(key[skip:], size, bare_etag(item.findtext("ETag")))
+                version = item.findtext("VersionId") if kind == "Version" else None
+                yield Object(key[skip:], size, bare_etag(item.findtext("ETag")), version)
+
+    def versions(self, directory: str) -> Iterator[Object]:
+        """See `Store.versions`."""
+        for page in self._client.version_pages(self._prefix + directory):
+            yield from self._objects(page, "Version")
+
+    def version_of(self, key: str) -> Object:
+        """See `Store.version_of`."""
+        headers = retrying()(self._client.head, self._prefix + key)
+        size = int(headers.get("Content-Length") or 0)
+        return Object(key, size, bare_etag(headers.get("ETag")), headers.get("x-amz-version-id"))
 
     def stream(
         self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
@@ -108,9 +124,9 @@ class S3Store(Store):
         self.__dict__.pop("_obstore", None)
         return self._client.connection.renew()
 
-    def etag_is_md5(self, key: str) -> bool:
+    def etag_is_md5(self, key: str, *, version: str | None = None) -> bool:
         """See `Store.etag_is_md5`."""
-        headers = self._client.head(self._prefix + key)
+        headers = self._client.head(self._prefix + key, version)
         return headers.get(
             "x-amz-server-side-encryption", "AES256"
         ) == "AES256" and not headers.get("x-amz-server-side-encryption-customer-algorithm")

@@ -41,6 +41,8 @@ class S3fsStore(Store):
     connection : Connection
     """
 
+    versioned = True
+
     def __init__(self, bucket: str, path: str, connection: Connection) -> None:
         connection = S3Client(connection, bucket).locate()
         self.url = f"s3://{bucket}/{path}".rstrip("/")
@@ -75,11 +77,42 @@ class S3fsStore(Store):
                 return
             asked["ContinuationToken"] = page["NextContinuationToken"]
 
-    def _objects(self, page: Mapping[str, Any]) -> Iterator[Object]:
+    def _objects(self, page: Mapping[str, Any], kind: str = "Contents") -> Iterator[Object]:
         skip = len(self._prefix)
-        for item in page.get("Contents", ()):
-            if len(item["Key"]) > skip:
-                yield Object(item["Key"][skip:], int(item["Size"]), bare_etag(item.get("ETag")))
+        for item in page.get(kind, ()):
+            if len(item["Key"]) > skip and item.get("IsLatest", True):
+                version = item.get("VersionId") if kind == "Versions" else None
+                size, etag = int(item["Size"]), bare_etag(item.get("ETag"))
+                yield Object(item["Key"][skip:], size, etag, version)
+
+    def versions(self, directory: str) -> Iterator[Object]:
+        """See `Store.versions`."""
+        prefix = self._prefix + directory
+        what = f"listing versions of s3://{self._bucket}/{printable(prefix)}"
+        asked = {"Bucket": self._bucket, "Prefix": prefix, "Delimiter": "/"}
+        marker: dict[str, str] = {}
+        while True:
+            page = retrying()(self._call, what, "list_object_versions", **asked, **marker)
+            yield from self._objects(page, "Versions")
+            names = {"KeyMarker": "NextKeyMarker", "VersionIdMarker": "NextVersionIdMarker"}
+            last = marker
+            marker = {name: page[found] for name, found in names.items() if page.get(found)}
+            # As in `S3Client.version_pages`.
+            if not page.get("IsTruncated") or "KeyMarker" not in marker or marker == last:
+                return
+
+    def version_of(self, key: str) -> Object:
+        """See `Store.version_of`."""
+        found = retrying()(self._head, key)
+        size, etag = int(found["ContentLength"]), bare_etag(found.get("ETag"))
+        return Object(key, size, etag, found.get("VersionId"))
+
+    def _head(self, key: str, **more: str) -> Mapping[str, Any]:
+        name = self._prefix + key
+        what = f"s3://{self._bucket}/{printable(name)}"
+        asked = {"Bucket": self._bucket, "Key": name, **more}
+        found: Mapping[str, Any] = self._call(what, "head_object", **asked)
+        return found
 
     def stream(
         self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
@@ -103,12 +136,9 @@ class S3fsStore(Store):
             self._fs = s3_filesystem(self._connection)
         return renewed
 
-    def etag_is_md5(self, key: str) -> bool:
+    def etag_is_md5(self, key: str, *, version: str | None = None) -> bool:
         """See `Store.etag_is_md5`."""
-        name = self._prefix + key
-        found = self._call(
-            f"s3://{self._bucket}/{name}", "head_object", Bucket=self._bucket, Key=name
-        )
+        found = self._head(key, **({"VersionId": version} if version else {}))
         plain = found.get("ServerSideEncryption", "AES256") == "AES256"
         return plain and "SSECustomerAlgorithm" not in found
 

@@ -11,11 +11,11 @@ from bidsplan.cli.compiling import compile_file, load, summary
 from bidsplan.cli.console import problem_data
 from bidsplan.cli.options import access_options, console_options, strict_option
 from bidsplan.cli.sizes import BYTES
-from bidsplan.errors import PlanError
+from bidsplan.errors import PlanError, Problem
+from bidsplan.plan import Plan
 
 if TYPE_CHECKING:
     from bidsplan.cli.console import Console
-    from bidsplan.plan import Plan
     from bidsplan.storage import Access
 
 __all__ = ["command"]
@@ -46,15 +46,29 @@ def command(
     access: Access,
     console: Console,
 ) -> int:
-    """Resolve MANIFEST over storage as it is now, and write its plan."""
+    """Resolve MANIFEST over storage as it is now, and write its plan.
+
+    Digests that the plan which stands there has of unchanged files are carried over.
+    """
     from bidsplan.files.plans import default_plan_path, write_plan  # noqa: PLC0415 - imports YAML
 
     loaded = load(manifest, access, console, strict=strict)
     path = output or default_plan_path(manifest)
-    compiled = compile_file(loaded, path, access, console, strict=strict, max_bytes=max_bytes)
+    previous = _previous(path)
+    if isinstance(previous, PlanError) and path.exists() and not check:
+        console.warn([Problem(message=f"no digests are carried over: {previous}")])
+    compiled = compile_file(
+        loaded,
+        path,
+        access,
+        console,
+        strict=strict,
+        max_bytes=max_bytes,
+        previous=previous if isinstance(previous, Plan) else None,
+    )
     warnings = [problem_data(problem) for problem in compiled.warnings]
     if check:
-        differences = _differences(path, compiled.plan)
+        differences = _differences(path, previous, compiled.plan)
         console.result(
             "\n".join(differences) or f"{path} is current",
             {"plan": str(path), "current": not differences, "differences": differences},
@@ -76,14 +90,20 @@ def command(
     return 0
 
 
-def _differences(path: Path, plan: Plan) -> list[str]:
-    """Say how a plan differs from the one that stands at a path; nothing where it does not."""
+def _previous(path: Path) -> Plan | PlanError:
+    """Read the plan that stands at a path, or tell why it can't be read."""
     from bidsplan.files.plans import read_plan  # noqa: PLC0415 - as above
 
     try:
-        old = read_plan(path)
+        return read_plan(path)
     except PlanError as error:
-        return [f"{path} would be written anew: {error}"]
+        return error
+
+
+def _differences(path: Path, old: Plan | PlanError, plan: Plan) -> list[str]:
+    """Say how a plan differs from the one that stands at a path; nothing where it does not."""
+    if isinstance(old, PlanError):
+        return [f"{path} would be written anew: {old}"]
     if list(old.lines()) == list(plan.lines()):
         return []
     before = {entry.path: entry for entry in old.entries}
