@@ -67,7 +67,7 @@ class Scripted(Store):
     def list(self, prefix=""):
         return iter(())
 
-    def etag_is_md5(self, key):
+    def etag_is_md5(self, key, *, version=None):
         return self._tag_is_md5
 
     def stream(self, key, *, etag=None, version=None, start=0):

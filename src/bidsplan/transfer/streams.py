@@ -99,7 +99,7 @@ def receive(
 
 def tag_is_digest(entry: Entry, store: Store) -> bool:
     """Ask the storage whether an entry's plain entity tag is its MD5, or an encrypted object's."""
-    return retrying()(store.etag_is_md5, entry.key)
+    return retrying()(store.etag_is_md5, entry.key, version=entry.version)
 
 
 class _Download:
