@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from bidsplan.manifest import Filter, Manifest
+from bidsplan.manifest.base import Model
 from bidsplan.plan import Entry, Header
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["manifest_schema", "plan_schema", "schema_text"]
 
@@ -23,6 +30,10 @@ def manifest_schema() -> dict[str, Any]:
     """
     schema = Manifest.model_json_schema(by_alias=True)
     definitions = schema["$defs"]
+    _describe(schema, Manifest)
+    for model in _models(Model):
+        if model.__name__ in definitions:
+            _describe(definitions[model.__name__], model)
     _refuse_nothing(schema)
     _write_shorthands(definitions, schema["properties"])
     return {
@@ -31,6 +42,40 @@ def manifest_schema() -> dict[str, Any]:
         "title": "bidsplan study manifest",
         "description": "Which data of a neuroimaging study, exactly.",
     }
+
+
+def _models(model: type[Model]) -> Iterator[type[Model]]:
+    for below in model.__subclasses__():
+        yield below
+        yield from _models(below)
+
+
+def _describe(definition: dict[str, Any], model: type[Model]) -> None:
+    """Describe fields by the docstrings below them.
+
+    pydantic can do so as well, but only while it makes the models, which every command would wait
+    for.
+    """
+    fields = definition["properties"]
+    names = {name: field.alias or name for name, field in model.model_fields.items()}
+    for place in model.__mro__[::-1]:
+        if issubclass(place, Model):
+            for name, text in _docstrings(place):
+                described = {**fields[names[name]], "description": text}
+                fields[names[name]] = dict(sorted(described.items()))
+
+
+def _docstrings(model: type[Model]) -> Iterator[tuple[str, str]]:
+    """Find a model's own fields that have a text below them."""
+    [tree] = ast.parse(inspect.getsource(model)).body
+    assert isinstance(tree, ast.ClassDef)  # noqa: S101 - for the type checker
+    for field, text in pairwise(tree.body):
+        match field, text:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(value=ast.Constant(value=str(words))),
+            ):
+                yield name, inspect.cleandoc(words)
 
 
 def _refuse_nothing(schema: Any) -> None:  # noqa: ANN401 - any part of a schema

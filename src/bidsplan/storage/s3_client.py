@@ -153,6 +153,8 @@ class S3Client:
     def __init__(self, connection: Connection, bucket: str) -> None:
         self.connection = connection
         self.bucket = bucket
+        # By endpoint, since looking for proxies costs as much as signing.
+        self._pools: dict[str, Any] = {}
 
     def pages(self, prefix: str, *, delimiter: str = "") -> Iterator[Element]:
         """List objects, a page at a time.
@@ -298,16 +300,23 @@ class S3Client:
             url += f"/{quote(key, safe='/~')}"
         if query:
             url += f"?{urlencode(sorted(query.items()), quote_via=quote)}"
-        pool = _pool(
-            self.connection.jobs, self.connection.timeout, _proxy(self.connection.endpoint)
-        )
         signed = self._signed(method, url, dict(headers))
         try:
-            return pool.request(method, url, headers=signed, preload_content=False, redirect=False)
+            return self._pool().request(
+                method, url, headers=signed, preload_content=False, redirect=False
+            )
         except urllib3.exceptions.HTTPError as error:
             raise UnreachableError(
                 f"{what}: {self.connection.endpoint} {_reason(error)}"
             ) from error
+
+    def _pool(self) -> Any:  # noqa: ANN401 - as `_pool`
+        connection = self.connection
+        found = self._pools.get(connection.endpoint)
+        if found is None:
+            found = _pool(connection.jobs, connection.timeout, _proxy(connection.endpoint))
+            self._pools[connection.endpoint] = found
+        return found
 
     def _signed(self, method: str, url: str, headers: dict[str, str]) -> dict[str, str]:
         headers["Accept-Encoding"] = "identity"
