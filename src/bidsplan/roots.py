@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections import Counter
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -16,7 +17,16 @@ if TYPE_CHECKING:
     from bidsplan.plan import Root
     from bidsplan.storage import Access, Store
 
-__all__ = ["Roots"]
+__all__ = ["Roots", "sockets"]
+
+_FILES = 40
+"""Open files that a run needs beside its connections: directories, partials, libraries' own."""
+
+
+def sockets() -> int:
+    """Tell how many connections may be open, beside the files that are."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1024 if limit == resource.RLIM_INFINITY else max(1, (limit - _FILES) // 2)
 
 
 class Roots:
