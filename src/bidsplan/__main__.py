@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import sys
-import threading
+from typing import NoReturn
 
 __all__ = ["main"]
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
     from bidsplan import signals  # noqa: PLC0415 - importing this module must stay free
 
@@ -25,11 +25,9 @@ def main() -> None:
     code = run(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
-    if "obstore" in sys.modules or threading.active_count() > 1:
-        # All is done. While the interpreter shuts down, obstore's threads may abort, and it would
-        # wait for those that a server keeps waiting.
-        os._exit(code)
-    sys.exit(code)
+    # All is done. While the interpreter shuts down, obstore's threads may abort, signals would kill
+    # it, and it would wait for threads that a server keeps waiting.
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -63,14 +63,22 @@ def leave_at_once() -> None:
 
 
 @contextmanager
-def raised() -> Iterator[None]:
-    """Have the first signal raise `Signalled` in the main thread."""
+def raised() -> Iterator[Note]:
+    """Have the first signal raise `Signalled` in the main thread.
+
+    Yields
+    ------
+    Note
+        Of it as well: where Python was calling a destructor, the exception goes no further.
+    """
+    note = Note()
 
     def raise_it(number: int) -> NoReturn:
+        note.set(number)
         raise Signalled(number)
 
     with _first(raise_it):
-        yield
+        yield note
 
 
 @contextmanager

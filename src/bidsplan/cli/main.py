@@ -88,8 +88,10 @@ def run(arguments: Sequence[str]) -> int:
     """
     console = Console(debug="--debug" in arguments, json="--json" in arguments)
     try:
-        with signals.raised():
+        with signals.raised() as note:
             code = bidsplan.main(list(arguments), prog_name="bidsplan", standalone_mode=False)
+        if note.exit_code is not None:
+            return console.stopped(note.exit_code)
     except click.ClickException as error:
         error.show()
         return error.exit_code
