@@ -35,6 +35,9 @@ FILES = 60
 BODY = bytes(20_000)
 ETAG = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
 REFUSAL = b"<Error><Code>ExpiredToken</Code></Error>"
+LONGEST = 30.0
+"""Seconds that a run may take."""
+
 EXPECTED = {"success": {0}, "failure": {1}, "sigint": {130}}
 
 
@@ -117,7 +120,11 @@ def run(arguments: list[str], *, kill_after: float | None) -> tuple[int, bool]:
             time.sleep(0.001)
         time.sleep(kill_after)
         process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        out, err = process.communicate(timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait(), False
     rows = [json.loads(line) for line in out.splitlines()]
     whole = not rows or len([row for row in rows if "path" in row]) == FILES
     return process.returncode, whole and b"Traceback" not in err

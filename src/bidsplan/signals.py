@@ -55,6 +55,14 @@ class Note:
         """Note one."""
         self.exit_code = 128 + number
 
+    def clear(self) -> None:
+        """Forget it."""
+        self.exit_code = None
+
+
+_note = Note()
+"""A process has its signals to itself, and so one note of them."""
+
 
 def leave_at_once() -> None:
     """Have any signal end the process, with its exit code and without a word."""
@@ -69,16 +77,16 @@ def raised() -> Iterator[Note]:
     Yields
     ------
     Note
-        Of it as well: where Python was calling a destructor, the exception goes no further.
+        Of it as well: where it strikes in a destructor, or in what catches everything, the
+        exception goes no further.
     """
-    note = Note()
 
     def raise_it(number: int) -> NoReturn:
-        note.set(number)
         raise Signalled(number)
 
+    _note.clear()
     with _first(raise_it):
-        yield note
+        yield _note
 
 
 @contextmanager
@@ -88,10 +96,10 @@ def noted() -> Iterator[Note]:
     Yields
     ------
     Note
+        Also of one that came before, and whose exception was lost.
     """
-    note = Note()
-    with _first(note.set):
-        yield note
+    with _first(lambda _: None):
+        yield _note
 
 
 @contextmanager
@@ -100,6 +108,7 @@ def _first(handle: Callable[[int], None]) -> Iterator[None]:
 
     def handler(number: int, _: FrameType | None) -> None:
         leave_at_once()
+        _note.set(number)
         handle(number)
 
     before = {number: signal.signal(number, handler) for number in _heeded()}
