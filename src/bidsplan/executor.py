@@ -25,7 +25,7 @@ from bidsplan.keys import printable
 from bidsplan.landing import Landing
 from bidsplan.plan import clashes
 from bidsplan.receipts import Marks, Receipt, ReceiptWriter, fingerprint, no_receipts
-from bidsplan.roots import Roots, sockets
+from bidsplan.roots import Roots
 from bidsplan.transfer.pace import Pace
 from bidsplan.transfer.streams import receive, tag_is_digest, write_content
 from bidsplan.work import Pulled, Way
@@ -101,7 +101,7 @@ class Executor:
         self._entries = iter(plan.entries)
         self._folder = folder
         self._checking = checking
-        self._jobs = min(access.jobs, sockets())
+        self._jobs = access.jobs
         self._pace = Pace(self._jobs)
         self._writer = ReceiptWriter(folder)
         self._landing = Landing(folder)

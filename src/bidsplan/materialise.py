@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bidsplan.decisions import Decider, Existing
@@ -12,6 +13,7 @@ from bidsplan.errors import BidsplanError, DestinationError, UnsupportedError
 from bidsplan.events import Action, Decided, Failed
 from bidsplan.executor import Executor
 from bidsplan.receipts import Marks
+from bidsplan.roots import sockets
 from bidsplan.storage.access import Access
 from bidsplan.urls import parse_url
 
@@ -65,7 +67,8 @@ def materialise(
     UnsupportedError
         Where the destination is a URL.
     UsageError
-        Where a root's URL is refused, or its transport can't reach it.
+        Where a root's URL is refused, or its transport can't reach it, or too few files may be
+        open at a time.
     DestinationError
         Where the destination can't be opened.
     """
@@ -78,8 +81,9 @@ def materialise(
         with suppress(Stopped):
             yield from _dry_run(plan, place.path, existing, stopping)
         return
-    folder = Destination(place.path, create=True)
     access = access or Access()
+    access = replace(access, jobs=min(access.jobs, sockets()))
+    folder = Destination(place.path, create=True)
     executor = Executor(plan, folder, existing, checking, access, str(base), stopping)
     try:
         yield from executor.run()

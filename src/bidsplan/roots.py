@@ -7,7 +7,7 @@ from collections import Counter
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from bidsplan.errors import StorageError
+from bidsplan.errors import StorageError, UsageError
 from bidsplan.events import Opened
 
 if TYPE_CHECKING:
@@ -24,9 +24,26 @@ _FILES = 40
 
 
 def sockets() -> int:
-    """Tell how many connections may be open, beside the files that are."""
+    """Tell how many connections may be open, beside the files that are.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    UsageError
+        Where there may be none. Event loops and their libraries fail in ways of their own then.
+    """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 1024 if limit == resource.RLIM_INFINITY else max(1, (limit - _FILES) // 2)
+    if limit == resource.RLIM_INFINITY:
+        return 1024
+    if limit <= _FILES:
+        raise UsageError(
+            f"only {limit} files may be open at a time, and more than {_FILES} are needed; raise "
+            "the limit ('ulimit -n')"
+        )
+    return max(1, (limit - _FILES) // 2)
 
 
 class Roots:
