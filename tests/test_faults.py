@@ -145,6 +145,17 @@ def test_a_stall_that_lasts_is_named(site, capsys):
     site.converges(capsys)
 
 
+def test_a_body_that_never_ends_is_broken_off(site, transport, monkeypatch, capsys):
+    name = {"obstore": "s3_store", "fsspec": "s3fs_store"}[transport]
+    module = importlib.import_module(f"bidsplan.storage.{name}")
+    monkeypatch.setattr(module, "LONGEST_REQUEST", 0.5)
+    site.proxy.rules.append(Rule("trickle", KEY))
+    code, rows, _ = site.fetch(capsys)
+    assert (code, rows[KEY]["error"]) == (1, "unreachable")
+    assert tree(site.destination) == OTHERS
+    site.converges(capsys)
+
+
 def test_a_server_that_knows_no_ranges_is_asked_for_all_of_it(site, capsys):
     site.proxy.rules += [Rule("cut", KEY, times=1), Rule("whole", KEY)]
     assert site.fetch(capsys)[0] == 0
@@ -271,13 +282,30 @@ def test_credentials_that_are_renewed_in_time_are_taken(
     assert tree(site.destination) == files
 
 
-def test_a_server_that_is_gone_stops_the_run(bucket, proxy, tmp_path, transport, capsys):
+@pytest.mark.parametrize(("status", "name"), [(500, "unreachable"), (503, "throttled")])
+def test_a_server_that_is_gone_stops_the_run(
+    bucket, proxy, tmp_path, transport, status, name, capsys
+):
     files = {f"sub-{number:04}/x.json": b"{}" for number in range(600)}
     plan = plan_over(f"s3://{bucket.name}", files)
     site = Site(bucket, proxy, tmp_path, b"", transport, plan)
-    proxy.rules.append(Rule("status", "/sub-", status=500))
+    proxy.rules.append(Rule("status", "/sub-", status=status))
     code, rows, said = site.fetch(capsys, "--jobs", "16")
     assert code == 1
     assert len(rows) == len(files)
     assert len([row for row in rows.values() if "error" in row]) < 100
-    assert "20 files in a row failed (unreachable)" in said
+    assert f"20 files in a row failed ({name})" in said
+
+
+@pytest.mark.parametrize("when", ["call", "call-mid"])
+def test_no_size_is_large_enough_to_be_spliced(bucket, proxy, tmp_path, transport, when, capsys):
+    # s3fs and others read what has over 50 MiB in parts, each of whatever object is there then.
+    before, after = bytes(60 << 20), b"\1" * (60 << 20)
+    bucket.fill({KEY: before, **OTHERS})
+    plan = plan_over(f"s3://{bucket.name}", {KEY: before, **OTHERS})
+    site = Site(bucket, proxy, tmp_path, before, transport, plan)
+    proxy.rules.append(Rule(when, KEY, times=1, hook=lambda: bucket.put(KEY, after)))
+    code, rows, _ = site.fetch(capsys, "--timeout", "30")
+    assert (code, rows[KEY]["error"]) == (1, "source-changed")
+    assert tree(site.destination) == OTHERS
+    assert leftovers(site.destination) == []

@@ -77,8 +77,8 @@ def raised() -> Iterator[Note]:
     Yields
     ------
     Note
-        Of it as well: where it strikes in a destructor, or in what catches everything, the
-        exception goes no further.
+        Of it as well, and of those that `noted` heard: where it strikes in a destructor, or in
+        what catches everything, the exception goes no further.
     """
 
     def raise_it(number: int) -> NoReturn:

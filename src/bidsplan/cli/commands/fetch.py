@@ -79,5 +79,4 @@ def command(
             stopping=note.is_set,
         )
         outcome.follow(events)
-    code = outcome.finish()
-    return code if note.exit_code is None else console.stopped(note.exit_code)
+    return outcome.finish()
