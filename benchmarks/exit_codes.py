@@ -75,6 +75,8 @@ class Server(ThreadingHTTPServer):
     """Says nothing of clients that hang up."""
 
     daemon_threads = True
+    # Who connects while more than this wait is not answered for seconds.
+    request_queue_size = 1024
 
     def handle_error(self, *_: object) -> None:
         """Pass over it: hanging up is what is tried here."""

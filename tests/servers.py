@@ -142,6 +142,10 @@ class Rule:
 
 
 class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # Who connects while more than this wait is not answered for seconds.
+    request_queue_size = 1024
+
     def handle_error(self, request, client_address):
         """Say nothing of clients that hang up, as they do after what they can't use."""
         if not isinstance(sys.exc_info()[1], OSError):
@@ -173,7 +177,6 @@ class Proxy:
                 pass
 
         self._server = _Server((HOST, 0), Handler)
-        self._server.daemon_threads = True
         self.url = f"http://{HOST}:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

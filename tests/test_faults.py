@@ -11,14 +11,17 @@ import random
 import threading
 import time
 
+import jsonschema
 import pytest
 
 from bidsplan.cli.main import run
 from bidsplan.files.plans import write_plan
+from bidsplan.files.schemas import report_schema
 from bidsplan.plan import Entry
 from plans import leftovers, md5, plan_of, plan_over, tree
 from servers import Rule
 
+REPORT = jsonschema.Draft202012Validator(report_schema())
 TRANSPORTS = ["obstore", "fsspec"]
 SIZES = {"whole": 200_000, "streamed": 9 << 20}
 KEY = "sub-1/anat/target_T1w.nii.gz"
@@ -50,6 +53,7 @@ class Site:
         self.bucket, self.proxy, self.body = bucket, proxy, body
         self.files = {**OTHERS, KEY: body}
         self.destination = folder / "d"
+        self._paths = sorted(entry.path for entry in plan.entries)
         self._plan, self._transport, self._folder = folder / "p.plan.jsonl", transport, folder
         write_plan(plan, self._plan)
 
@@ -61,8 +65,11 @@ class Site:
         told = capsys.readouterr()
         assert "Traceback" not in told.err
         rows = [json.loads(line) for line in told.out.splitlines()]
+        assert all(REPORT.is_valid(row) for row in rows)
         by_path = {row["path"]: row for row in rows if "path" in row}
-        assert len(by_path) == len(rows) - 1
+        # One for each planned file, however it ended, and the sum.
+        assert sorted(by_path) == self._paths
+        assert len(rows) == len(by_path) + 1
         return code, by_path, told.err
 
     def converges(self, capsys):

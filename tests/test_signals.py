@@ -11,12 +11,15 @@ import threading
 import time
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from bidsplan.files.plans import write_plan
+from bidsplan.files.schemas import report_schema
 from plans import leftovers, plan_over, tree
 from servers import Rule
 
+REPORT = jsonschema.Draft202012Validator(report_schema())
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 SMALL = {f"sub-{number:02}/x.json": b"{}" for number in range(30)}
 LARGE = {"sub-99/x.nii": bytes(9 << 20)}
@@ -77,6 +80,7 @@ def test_a_server_that_hangs_holds_nothing_up(command, hanging, proxy, tmp_path,
         "stopped; what was finished stays, run the same command to go on\n",
     )
     *rows, summary = map(json.loads, out.splitlines())
+    assert all(REPORT.is_valid(row) for row in [*rows, summary])
     done = {row["path"] for row in rows if row["action"] == "fetch"}
     assert done == set(tree(tmp_path / "d")) == set(tree(tmp_path / "d")) & set(FILES)
     assert sorted(row["path"] for row in rows) == sorted(FILES)

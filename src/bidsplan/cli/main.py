@@ -28,7 +28,7 @@ _COMMANDS = {
     "verify": "Check a destination against its plan.",
     "pin": "Add the digests of what was fetched to a plan.",
     "prune": "Remove what is no longer in a plan.",
-    "schema": "Print the JSON Schema of manifests or plans.",
+    "schema": "Print the JSON Schema of manifests, plans or reports.",
 }
 
 
