@@ -299,9 +299,22 @@ def test_a_server_that_is_gone_stops_the_run(
     proxy.rules.append(Rule("status", "/sub-", status=status))
     code, rows, said = site.fetch(capsys, "--jobs", "16")
     assert code == 1
-    assert len(rows) == len(files)
     assert len([row for row in rows.values() if "error" in row]) < 100
+    # Not even one for each file.
+    assert len(proxy.requests) < len(files)
     assert f"20 files in a row failed ({name})" in said
+
+
+def test_a_listing_that_is_denied_is_no_empty_plan(bucket, proxy, tmp_path, transport, capsys):
+    bucket.fill(OTHERS)
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text(f"manifest_version: 1\nstudy: {{id: x, url: s3://{bucket.name}}}\n")
+    proxy.rules.append(Rule("status", f"/{bucket.name}", status=403, code="AccessDenied"))
+    code = run(
+        ["compile", str(manifest), "--endpoint-url", proxy.url, "--transport", transport, "--json"]
+    )
+    assert (code, json.loads(capsys.readouterr().out)["error"]) == (1, "denied")
+    assert not (tmp_path / "m.plan.jsonl").exists()
 
 
 @pytest.mark.parametrize("when", ["call", "call-mid"])

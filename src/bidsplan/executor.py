@@ -274,7 +274,7 @@ class Executor:
         except Stopped:
             self._ended(Skipped(entry=entry))
         except UsageError:
-            self._stop.set()
+            # Not this entry's alone: it ends the work.
             raise
         except BidsplanError as error:
             self._failed(entry, error)
