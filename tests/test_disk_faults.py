@@ -28,7 +28,7 @@ OLD = {IMAGE: b"old", "a.txt": b"old"}
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture
 def command(request, tmp_path):
     """Give the arguments of a fetch into a destination where older files stand."""
     if request.param == "local":
@@ -62,15 +62,16 @@ def broken(call, number, real):
 
 
 NAMES = {"write": "write", "close": "close", "rename": "replace"}
-FAULTS = [
-    (call, number)
-    for call in NAMES
-    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
-]
+NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+FAULTS = [("local", call, number) for call in NAMES for number in NUMBERS]
+FAULTS += [("s3", call, errno.ENOSPC) for call in NAMES]
 
 
 @pytest.mark.parametrize(
-    ("call", "number"), FAULTS, ids=[f"{call}-{errno.errorcode[number]}" for call, number in FAULTS]
+    ("command", "call", "number"),
+    FAULTS,
+    ids=[f"{source}-{call}-{errno.errorcode[number]}" for source, call, number in FAULTS],
+    indirect=["command"],
 )
 def test_what_can_not_be_written_is_named_and_the_old_file_stands(
     command, tmp_path, monkeypatch, capsys, call, number

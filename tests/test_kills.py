@@ -91,7 +91,7 @@ def kill_at_steps(runs, command, folder, before, *, stride=1):
 
 def test_killed_at_any_step_it_goes_on(runs, source, command, tmp_path):
     # Servers take their time, so not each of the many writes is tried.
-    stride = 1 if source == "local" else 4
+    stride = 1 if source == "local" else 6
     kills, partials = kill_at_steps(runs, command, tmp_path / "d", {}, stride=stride)
     assert kills >= 30 // stride
     assert partials >= 20 // stride

@@ -67,7 +67,11 @@ def start(command):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize(("number", "code"), SIGNALS)
+@pytest.mark.parametrize(
+    ("command", "number", "code"),
+    [("obstore", *SIGNALS[0]), ("fsspec", *SIGNALS[1])],
+    indirect=["command"],
+)
 def test_a_server_that_hangs_holds_nothing_up(command, hanging, proxy, tmp_path, number, code):
     process = start(command)
     assert hanging.waiting.wait(30)
