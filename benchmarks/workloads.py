@@ -48,7 +48,7 @@ def _large() -> Iterator[tuple[str, int]]:
 
 def _mixed() -> Iterator[tuple[str, int]]:
     """Name forty subjects' files: ten sidecars and six images of 1 to 20 MiB each."""
-    draw = random.Random("mixed")  # noqa: S311 - no secret
+    draw = random.Random("mixed")
     for subject in range(1, 41):
         name = f"sub-{subject:02}"
         for run in range(1, 7):
@@ -83,7 +83,7 @@ def make(root: Path) -> None:
     """
     lines: list[str] = []
     for workload, files in WORKLOADS.items():
-        draw = random.Random(workload)  # noqa: S311 - no secret
+        draw = random.Random(workload)
         lines.append(_write(root, f"{workload}/dataset_description.json", DESCRIPTION))
         for key, size in files():
             if workload == "l1":

@@ -167,7 +167,8 @@ class Lister:
 
     def close(self) -> None:
         """Stop; what is under way is dropped."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        # Not waited for: a server may keep it waiting for minutes.
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def each(self, work: Callable[[Given], Result], items: Iterable[Given]) -> list[Result]:
         """Do the same for many things at once.

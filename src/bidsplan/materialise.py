@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bidsplan.decisions import Decider, Existing
 from bidsplan.destination import Destination
-from bidsplan.digests import Checking
+from bidsplan.digests import Checking, Stopped
 from bidsplan.errors import BidsplanError, DestinationError, UnsupportedError
 from bidsplan.events import Action, Decided, Failed
 from bidsplan.executor import Executor
 from bidsplan.receipts import Marks
+from bidsplan.roots import sockets
 from bidsplan.storage.access import Access
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from os import PathLike
 
     from bidsplan.events import Event
@@ -33,6 +36,7 @@ def materialise(
     existing: Existing = Existing.KEEP,
     checking: Checking = Checking.FULL,
     dry_run: bool = False,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Generator[Event, None, None]:
     """Bring what a plan lists to a destination.
 
@@ -49,6 +53,9 @@ def materialise(
     checking : Checking
     dry_run : bool
         Decide, and do nothing.
+    stopping : callable
+        Asked often whether to stop. What is not done by then, or some seconds later, is told as
+        `Skipped`.
 
     Yields
     ------
@@ -60,7 +67,8 @@ def materialise(
     UnsupportedError
         Where the destination is a URL.
     UsageError
-        Where a root's URL is refused, or its transport can't reach it.
+        Where a root's URL is refused, or its transport can't reach it, or too few files may be
+        open at a time.
     DestinationError
         Where the destination can't be opened.
     """
@@ -70,17 +78,22 @@ def materialise(
             f"the destination is a {place.protocol!r} URL, which is not built yet; name a directory"
         )
     if dry_run:
-        yield from _dry_run(plan, place.path, existing)
+        with suppress(Stopped):
+            yield from _dry_run(plan, place.path, existing, stopping)
         return
+    access = access or Access()
+    access = replace(access, jobs=min(access.jobs, sockets()))
     folder = Destination(place.path, create=True)
-    executor = Executor(plan, folder, existing, checking, access or Access(), str(base))
+    executor = Executor(plan, folder, existing, checking, access, str(base), stopping)
     try:
         yield from executor.run()
     finally:
         executor.close()
 
 
-def _dry_run(plan: Planned, destination: str, existing: Existing) -> Generator[Event, None, None]:
+def _dry_run(
+    plan: Planned, destination: str, existing: Existing, stopping: Callable[[], bool]
+) -> Generator[Event, None, None]:
     try:
         folder = Destination(destination, create=False)
     except DestinationError as error:
@@ -92,10 +105,12 @@ def _dry_run(plan: Planned, destination: str, existing: Existing) -> Generator[E
     decider = Decider(plan, folder, Marks(folder), existing)
     try:
         for entry in plan.entries:
+            if stopping():
+                raise Stopped
             try:
                 decision = decider.glance(entry)
                 if not decision.final:
-                    decision = decider.examine(entry)
+                    decision = decider.examine(entry, stopping)
                 yield Decided(entry=entry, action=decision.action)
             except BidsplanError as error:
                 yield Failed(entry=entry, error=error)

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["S3Client", "bare_etag", "check_range", "status_error", "text_of"]
 
 CONNECT_SECONDS = 2.5
+LONGEST_REQUEST = 3600.0
+"""Seconds after which a body that trickles counts as broken off; what came by then is kept."""
+
 CHUNK = 1 << 18
 LARGEST_PAGE = 1 << 24
 """Bytes of one page of a listing that are accepted."""
