@@ -160,22 +160,23 @@ class Marks:
             for each in read_receipts(destination)
         }
 
-    def find(self, path: str, state: FileState, source: str) -> Proof | None:
-        """Tell what a file was shown by that nobody has touched since.
+    def find(self, path: str, size: int, mtime_ns: int, source: str) -> Proof | None:
+        """Tell what a plain file was shown by that nobody has touched since.
 
         Parameters
         ----------
-        path, state, source
-            As in `Receipts.find`.
+        path : str
+        size, mtime_ns : int
+            Of the file as it stands.
+        source : str
+            Fingerprint of what is planned for it now.
 
         Returns
         -------
         Proof or None
             None where there is no receipt of it.
         """
-        if not state.regular or not self._known:
-            return None
-        return self._known.get(_mark(path, state.size, state.mtime_ns, source))
+        return self._known.get(_mark(path, size, mtime_ns, source))
 
 
 def _mark(path: str, size: int, mtime_ns: int, source: str) -> int:

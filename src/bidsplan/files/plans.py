@@ -11,7 +11,6 @@ from typing import IO, TYPE_CHECKING
 
 from bidsplan.errors import DestinationError, PlanError, UsageError
 from bidsplan.plan import Header, Plan, read_entries
-from bidsplan.storage.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -246,6 +245,8 @@ def write_plan(plan: Plan, path: str | PathLike[str]) -> None:
     DestinationError
         Where it can't be written.
     """
+    from bidsplan.storage.files import replacing  # noqa: PLC0415 - reading goes without
+
     path = Path(path)
     suffix = plan_suffix(path)
     try:
