@@ -66,7 +66,7 @@ class Index:
             pieces.append(piece)
         more = place < len(self.keys) and self.keys[place].startswith(prefix)
         encoded = "<EncodingType>url</EncodingType>" if "encoding-type" in query else ""
-        token = f"<NextContinuationToken>{quote(last)}</NextContinuationToken>" if more else ""
+        token = f"<NextContinuationToken>{last}</NextContinuationToken>" if more else ""
         return (
             f"{HEAD}<Prefix>{quote(prefix)}</Prefix><KeyCount>{len(pieces)}</KeyCount>"
             f"<MaxKeys>{most}</MaxKeys>{encoded}<IsTruncated>{str(more).lower()}</IsTruncated>"

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 
 from bidsplan.errors import DestinationError, PlanError, PlanVersionError, UsageError
 from bidsplan.files.plans import default_plan_path, read_header, read_plan, write_plan
-from bidsplan.keys import collision_form, parents, printable, unsafe_key, unsafe_path
+from bidsplan.keys import (
+    collision_form,
+    is_plain,
+    longest_segment,
+    parents,
+    printable,
+    unsafe_key,
+    unsafe_path,
+)
 from bidsplan.plan import Entry, Plan, Root
 from bidsplan.plan.reading import PathCheck
 
@@ -336,6 +344,15 @@ def test_a_key_is_safe_only_where_it_stays_below(key):
         assert all(part not in {"", ".", ".."} for part in key.split("/"))
         assert printable(key) == key
         assert "\0" not in key
+
+
+@given(st.text(max_size=30) | st.text("a./ \n\u00e9", max_size=8) | st.just("a/" + "b" * 256))
+def test_what_is_plain_is_safe_and_short(key):
+    if is_plain(key):
+        assert unsafe_key(key) is None
+        assert longest_segment(key) <= 255
+    else:
+        assert not key.isascii() or unsafe_key(key) is not None or longest_segment(key) > 255
 
 
 @given(st.text(max_size=20))

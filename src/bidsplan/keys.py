@@ -7,12 +7,14 @@ when a plan is made and once more when it is read.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 __all__ = [
     "LONGEST_SEGMENT",
     "STATE_DIRECTORY",
     "collision_form",
+    "is_plain",
     "longest_segment",
     "parents",
     "printable",
@@ -30,6 +32,25 @@ LONGEST_SEGMENT = 255
 # a name read as another. Cs: lone surrogates, which no UTF-8 file name can hold. Zl, Zp: line
 # breaks.
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+_PLAIN_SEGMENT = rf"(?!\.{{1,2}}(?:/|\Z))[ -.0-\[\]-~]{{1,{LONGEST_SEGMENT}}}"
+_PLAIN = re.compile(f"{_PLAIN_SEGMENT}(?:/{_PLAIN_SEGMENT})*")
+
+
+def is_plain(key: str) -> bool:
+    """Tell at once of nearly every real key that it is safe and has no long segment.
+
+    Parameters
+    ----------
+    key : str
+
+    Returns
+    -------
+    bool
+        Where it is false, `unsafe_key` and `longest_segment` tell more.
+    """
+    return _PLAIN.fullmatch(key) is not None
 
 
 def unsafe_key(key: str) -> str | None:
@@ -89,8 +110,6 @@ def unsafe_path(path: str) -> str | None:
 
 def longest_segment(path: str) -> int:
     """Give the length, in bytes, of a path's longest segment."""
-    if path.isascii():
-        return max(map(len, path.split("/")))
     return max(len(segment.encode()) for segment in path.split("/"))
 
 

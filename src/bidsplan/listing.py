@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, TypeVar
 from bidsplan.entities import subject_label
 from bidsplan.errors import Problem, SelectionError
 from bidsplan.events import Listed, Warned
-from bidsplan.keys import LONGEST_SEGMENT, longest_segment, parents, printable, unsafe_key
+from bidsplan.keys import (
+    LONGEST_SEGMENT,
+    is_plain,
+    longest_segment,
+    parents,
+    printable,
+    unsafe_key,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -121,21 +128,25 @@ def clean(
         path = item.key[len(prefix) :]
         if not path or (path.endswith("/") and item.size == 0):
             continue
-        reason = unsafe_key(path)
-        if reason is None:
-            files[path] = item
-            directory = path.rpartition("/")[0]
-            if directory != above:
-                known.update(parents(path))
-                above = directory
-        else:
+        reason = None if is_plain(path) else unsafe_key(path)
+        if reason is not None:
             refused.append(_refused(item.key, reason, where))
+            continue
+        files[path] = item
+        directory = path.rpartition("/")[0]
+        if directory != above:
+            known.update(parents(path))
+            above = directory
     for path in sorted(known.intersection(files)):
         item = files.pop(path)
         if item.size:
             refused.append(_refused(item.key, "it is also a directory", where))
-    refused += [_too_long(path, where) for path in files if longest_segment(path) > LONGEST_SEGMENT]
+    refused += [_too_long(path, where) for path in files if _is_long(path)]
     return files, refused
+
+
+def _is_long(path: str) -> bool:
+    return not is_plain(path) and longest_segment(path) > LONGEST_SEGMENT
 
 
 def _refused(key: str, reason: str, where: str) -> Problem:

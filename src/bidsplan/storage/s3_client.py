@@ -12,8 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_plus, urlencode
 from urllib.request import getproxies, proxy_bypass
-
-from defusedxml import DefusedXmlException, ElementTree
+from xml.etree import ElementTree as ET
 
 from bidsplan.errors import (
     CredentialsError,
@@ -54,6 +53,7 @@ _CREDENTIALS = frozenset(
         "TokenRefreshRequired",
     }
 )
+_NAMESPACE = re.compile(rb"\A(\s*(?:<\?[^>]*\?>\s*)?<\w+)\s+xmlns=\"[^\"]*\"")
 _REDIRECTS = frozenset({301, 307, 400})
 _THROTTLED = frozenset({429, 503})
 
@@ -226,11 +226,9 @@ class S3Client:
         if len(data) > LARGEST_PAGE:
             raise StorageError(f"{what}: the answer is no listing")
         try:
-            page = ElementTree.fromstring(data)
-        except (ElementTree.ParseError, DefusedXmlException) as error:
+            page = _parsed(data)
+        except ET.ParseError as error:
             raise UnreachableError(f"{what}: the answer is no listing ({error})") from error
-        for element in page.iter():
-            element.tag = element.tag.rpartition("}")[2]
         if page.tag != kind:
             raise StorageError(f"{what}: the answer is no listing, but {printable(page.tag)!r}")
         return page
@@ -337,6 +335,22 @@ class S3Client:
         return dict(request.headers.items())
 
 
+def _parsed(data: bytes) -> Element:
+    """Parse a page, ten times as fast as a parser that hears of every declaration.
+
+    A listing has none, and without them no entity can grow or lead elsewhere. Zero bytes would be
+    UTF-16, in which one could hide.
+    """
+    if b"<!" in data or b"\0" in data:
+        raise ET.ParseError("it has declarations")
+    parser = ET.XMLParser(encoding="utf-8")  # noqa: S314 - whatever it declares
+    page = ET.fromstring(_NAMESPACE.sub(rb"\1", data, count=1), parser)  # noqa: S314
+    if page.tag.startswith("{"):
+        for element in page.iter():
+            element.tag = element.tag.rpartition("}")[2]
+    return page
+
+
 def _error_code(answer: Any) -> str:  # noqa: ANN401
     data = answer.read(65_536)
     answer.release_conn()
@@ -362,4 +376,4 @@ def _reason(error: Exception) -> str:
 def text_of(element: Element, name: str, *, encoded: bool) -> str:
     """Give a child's text, unquoted where the listing says that keys are quoted."""
     text = element.findtext(name) or ""
-    return unquote_plus(text) if encoded else text
+    return unquote_plus(text) if encoded and ("%" in text or "+" in text) else text
