@@ -124,14 +124,18 @@ def clean(
     above = ""
     files: dict[str, Object] = {}
     refused: list[Problem] = []
+    long: list[str] = []
     for item in sorted(objects):
         path = item.key[len(prefix) :]
         if not path or (path.endswith("/") and item.size == 0):
             continue
-        reason = None if is_plain(path) else unsafe_key(path)
-        if reason is not None:
-            refused.append(_refused(item.key, reason, where))
-            continue
+        if not is_plain(path):
+            reason = unsafe_key(path)
+            if reason is not None:
+                refused.append(_refused(item.key, reason, where))
+                continue
+            if longest_segment(path) > LONGEST_SEGMENT:
+                long.append(path)
         files[path] = item
         directory = path.rpartition("/")[0]
         if directory != above:
@@ -141,12 +145,8 @@ def clean(
         item = files.pop(path)
         if item.size:
             refused.append(_refused(item.key, "it is also a directory", where))
-    refused += [_too_long(path, where) for path in files if _is_long(path)]
+    refused += [_too_long(path, where) for path in long if path in files]
     return files, refused
-
-
-def _is_long(path: str) -> bool:
-    return not is_plain(path) and longest_segment(path) > LONGEST_SEGMENT
 
 
 def _refused(key: str, reason: str, where: str) -> Problem:

@@ -62,6 +62,8 @@ def bare_etag(text: str | None) -> str | None:
     """Give an entity tag without its quotes."""
     if not text:
         return None
+    if text[0] == '"' == text[-1]:
+        return text[1:-1] or None
     return text.removeprefix("W/").strip('"') or None
 
 

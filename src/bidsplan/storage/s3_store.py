@@ -79,14 +79,15 @@ class S3Store(Store):
     def _objects(self, page: Element, kind: str = "Contents") -> Iterator[Object]:
         encoded = page.findtext("EncodingType") == "url"
         skip = len(self._prefix)
+        versioned = kind == "Version"
         for item in page.iter(kind):
-            if item.findtext("IsLatest", "true") != "true":
+            if versioned and item.findtext("IsLatest") != "true":
                 continue
             key = text_of(item, "Key", encoded=encoded)
             # A marker of the root itself has no name below it.
             if len(key) > skip:
                 size = int(item.findtext("Size") or 0)
-                version = item.findtext("VersionId") if kind == "Version" else None
+                version = item.findtext("VersionId") if versioned else None
                 yield Object(key[skip:], size, bare_etag(item.findtext("ETag")), version)
 
     def versions(self, directory: str) -> Iterator[Object]:
