@@ -16,7 +16,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote_plus
 
 HOST = "127.0.0.1"
 _DEADLINE = 30.0
@@ -80,6 +80,10 @@ class Bucket:
         self._send("PUT", "")
 
     def _send(self, method, path, data=None):
+        with self._opened(method, path, data) as answer:
+            return answer.headers
+
+    def _opened(self, method, path, data=None):
         url = f"{self.endpoint}/{self.name}{path}"
         request = urllib.request.Request(url, data=data, method=method)
         # moto checks no signature, and looks whether there is one.
@@ -87,14 +91,32 @@ class Bucket:
         request.add_header("Authorization", f"{key}, SignedHeaders=host, Signature=0")
         request.add_header("Content-Type", "application/octet-stream")
         request.add_header("x-amz-acl", "public-read")
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.headers
+        return urllib.request.urlopen(request, timeout=30)
 
     def put(self, key: str, data: bytes):
         return self._send("PUT", f"/{quote(key, safe='/')}", data)
 
     def delete(self, key: str) -> None:
         self._send("DELETE", f"/{quote(key, safe='/')}")
+
+    def get(self, path: str) -> bytes:
+        with self._opened("GET", path) as answer:
+            return answer.read()
+
+    def files(self, prefix: str = "") -> dict[str, bytes]:
+        """Give all objects below a prefix, but for what bidsplan notes there."""
+        page = self.get(f"?list-type=2&encoding-type=url&prefix={quote(prefix)}").decode()
+        assert "<IsTruncated>false" in page
+        keys = [unquote_plus(key) for key in re.findall("<Key>(.*?)</Key>", page)]
+        return {
+            key.removeprefix(prefix): self.get(f"/{quote(key, safe='/')}")
+            for key in keys
+            if "/.bidsplan/" not in f"/{key}"
+        }
+
+    def uploads(self) -> list[str]:
+        """Name the keys of uploads in parts that are neither completed nor aborted."""
+        return re.findall("<Key>(.*?)</Key>", self.get("?uploads").decode())
 
     def fill(self, files) -> None:
         for key, data in files.items():
@@ -115,8 +137,9 @@ class Rule:
         ``status`` answers by itself; ``cut`` breaks the body off; ``reset`` does so with a TCP
         reset; ``stall`` stops in its midst; ``short`` says that the cut body is all; ``unsized``
         cuts it and says no length; ``whole`` forgets that a range was asked for; ``page`` answers
-        with a web page; ``flip`` changes its last byte; ``call`` calls `hook` before the request
-        goes on, and ``call-mid`` when half of the body has gone.
+        with a web page; ``flip`` changes its last byte, and ``spoil`` that of what is sent;
+        ``lose`` lets the request through and breaks off before any answer; ``call`` calls `hook`
+        before the request goes on, and ``call-mid`` when half of the body has gone.
     match : str
         What the request's path must hold.
     times : int
@@ -212,12 +235,18 @@ class Proxy:
             rule.hook()
         if rule and rule.do == "whole":
             del handler.headers["Range"]
+        if rule and rule.do == "spoil" and body:
+            body = body[:-1] + bytes([body[-1] ^ 1])
         connection = http.client.HTTPConnection(self._upstream, timeout=60)
         connection.request(handler.command, handler.path, body, dict(handler.headers))
         answer = connection.getresponse()
         data = answer.read()
         headers = {k: v for k, v in answer.getheaders() if k.lower() not in _HOP}
         connection.close()
+        if rule and rule.do == "lose":
+            handler.connection.shutdown(socket.SHUT_RDWR)
+            handler.close_connection = True
+            return
         broken = rule and 200 <= answer.status < 300
         self._answer(handler, answer.status, headers, data, rule if broken else None)
 

@@ -130,7 +130,7 @@ class Executor:
             yield from self._worked()
         yield from self._drained()
         if self._halt.why:
-            yield _stopped(self._halt.why)
+            yield self._halt.warning()
             yield from (Skipped(entry=entry) for entry in self._entries)
         self._writer.flush()
         if self._writer.trouble:
@@ -378,11 +378,6 @@ class Executor:
         self._landing.close()
         self._decider.close()
         self._folder.close(busy=busy)
-
-
-def _stopped(why: str) -> Warned:
-    message = f"the run stopped, as others would fail alike: {why}"
-    return Warned(problem=Problem(message=message, hint="run it again: it goes on from here"))
 
 
 def _sockets() -> int:

@@ -9,8 +9,10 @@ from bidsplan.errors import (
     CredentialsError,
     DestinationError,
     DiskFullError,
+    Problem,
     UnreachableError,
 )
+from bidsplan.events import Warned
 
 __all__ = ["Halt"]
 
@@ -58,3 +60,8 @@ class Halt:
             elif general and self._in_a_row >= _IN_A_ROW:
                 self.why = self.why or f"{_IN_A_ROW} files in a row failed ({error.code})"
             return self.why is not None
+
+    def warning(self) -> Warned:
+        """Tell that the run stopped, and why."""
+        message = f"the run stopped, as others would fail alike: {self.why}"
+        return Warned(problem=Problem(message=message, hint="run it again: it goes on from here"))

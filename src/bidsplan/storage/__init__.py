@@ -8,8 +8,9 @@ from __future__ import annotations
 from bidsplan.storage.access import Access, Transport
 from bidsplan.storage.base import Children, Object, Store, Stream
 from bidsplan.storage.files import File, RangedFile, find_file, local_file
-from bidsplan.storage.opening import open_store
+from bidsplan.storage.opening import open_sink, open_store
 from bidsplan.storage.retrying import retrying
+from bidsplan.storage.sink import Sink, Upload
 
 __all__ = [
     "Access",
@@ -17,11 +18,14 @@ __all__ = [
     "File",
     "Object",
     "RangedFile",
+    "Sink",
     "Store",
     "Stream",
     "Transport",
+    "Upload",
     "find_file",
     "local_file",
+    "open_sink",
     "open_store",
     "retrying",
 ]

@@ -11,7 +11,8 @@ from bidsplan.errors import ThrottledError, UnreachableError
 from bidsplan.storage.base import Children, Object, Store
 from bidsplan.storage.obstore_reader import open_stream, read_whole
 from bidsplan.storage.retrying import retrying
-from bidsplan.storage.s3_client import CHUNK, S3Client, bare_etag, check_range, text_of
+from bidsplan.storage.s3_answers import bare_etag, check_range
+from bidsplan.storage.s3_client import CHUNK, S3Client, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator

@@ -9,14 +9,8 @@ from bidsplan.keys import printable
 from bidsplan.storage.base import Children, Object, Store
 from bidsplan.storage.fsspec_store import fsspec_error
 from bidsplan.storage.retrying import retrying
-from bidsplan.storage.s3_client import (
-    CHUNK,
-    CONNECT_SECONDS,
-    S3Client,
-    bare_etag,
-    check_range,
-    status_error,
-)
+from bidsplan.storage.s3_answers import bare_etag, check_range, status_error
+from bidsplan.storage.s3_client import CHUNK, CONNECT_SECONDS, S3Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

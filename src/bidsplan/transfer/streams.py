@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bidsplan.storage import Store, Stream
     from bidsplan.transfer.pace import Pace
 
-__all__ = ["receive", "tag_is_digest", "write_content"]
+__all__ = ["Target", "receive", "receive_into", "tag_is_digest", "write_content"]
 
 _ENOUGH = 64 << 20
 """Bytes that must have come for a connection that broke off to be worth a new round of tries."""
@@ -37,6 +37,30 @@ _ENOUGH = 64 << 20
 
 class _Progress(Protocol):
     def __call__(self, number: int) -> None: ...
+
+
+class Target(Protocol):
+    """What takes bytes that come."""
+
+    def write(self, data: Buffer) -> object:
+        """Take the next bytes."""
+
+    def restart(self) -> None:
+        """Forget what was taken."""
+
+
+class _File:
+    """An empty file that takes bytes."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, data: Buffer) -> None:
+        write_all(self._descriptor, data)
+
+    def restart(self) -> None:
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.ftruncate(self._descriptor, 0)
 
 
 def receive(
@@ -49,14 +73,44 @@ def receive(
     progress: _Progress,
     stop: Event,
 ) -> Verdict:
+    """Write an entry's bytes to an empty file, as `receive_into` does.
+
+    Parameters
+    ----------
+    entry, store, checking, pace, progress, stop
+        As in `receive_into`.
+    descriptor : int
+        An empty file's; what is in it after an error is worth nothing.
+
+    Returns
+    -------
+    Verdict
+        One that holds.
+    """
+    target = _File(descriptor)
+    return receive_into(
+        entry, store, target, checking=checking, pace=pace, progress=progress, stop=stop
+    )
+
+
+def receive_into(
+    entry: Entry,
+    store: Store,
+    target: Target,
+    *,
+    checking: Checking,
+    pace: Pace,
+    progress: _Progress,
+    stop: Event,
+) -> Verdict:
     """Write an entry's bytes from its store, and show that they are the planned ones.
 
     Parameters
     ----------
     entry : Entry
     store : Store
-    descriptor : int
-        An empty file's; what is in it after an error is worth nothing.
+    target : Target
+        What it has taken after an error is worth nothing.
     checking : Checking
     pace : Pace
         Told of what the storage refused.
@@ -80,7 +134,7 @@ def receive(
         Where they can't be had.
     Stopped
     """
-    download = _Download(entry, store, descriptor, checking, pace, progress, stop)
+    download = _Download(entry, store, target, checking, pace, progress, stop)
     try:
         verdict = download.run()
         if not verdict.holds:
@@ -109,7 +163,7 @@ class _Download:
         self,
         entry: Entry,
         store: Store,
-        descriptor: int,
+        target: Target,
         checking: Checking,
         pace: Pace,
         progress: _Progress,
@@ -117,7 +171,7 @@ class _Download:
     ) -> None:
         self._entry = entry
         self._store = store
-        self._descriptor = descriptor
+        self._target = target
         self._checking = checking
         self._pace = pace
         self._progress = progress
@@ -133,8 +187,7 @@ class _Download:
         self._progress(-self._arrived)
         self._arrived = 0
         self._checker = Checker(self._entry, self._checking)
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        os.ftruncate(self._descriptor, 0)
+        self._target.restart()
 
     def run(self) -> Verdict:
         """Get all bytes; one that is large may break off often, as long as it gets on."""
@@ -209,7 +262,7 @@ class _Download:
         if self._arrived + length > self._entry.size:
             self._resumable = False
             raise _wrong_size(self._entry, f"more than {self._entry.size}")
-        write_all(self._descriptor, chunk)
+        self._target.write(chunk)
         self._checker.update(chunk)
         self._arrived += length
         self._progress(length)
