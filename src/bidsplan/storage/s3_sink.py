@@ -138,10 +138,15 @@ class S3Sink(Sink):
 
     def headers(self, key: str) -> Any:  # noqa: ANN401 - urllib3's headers
         """Give the headers of an object's answer, or None where there is no object."""
-        try:
-            return self._patiently(lambda: self._client.head(self._prefix + key))
-        except SourceMissingError:
-            return None
+
+        def ask() -> Any:  # noqa: ANN401 - as above
+            # Told here, since an error that retries have seen keeps what it passed in memory.
+            try:
+                return self._client.head(self._prefix + key)
+            except SourceMissingError:
+                return None
+
+        return self._patiently(ask)
 
     def prepare(self) -> None:
         """See `Sink.prepare`."""
@@ -296,7 +301,6 @@ class _S3Upload(Upload):
 
     def restart(self) -> None:
         self.abort()
-        self._waiting = bytearray()
         self._taken = 0
         self._parts = []
 
@@ -381,6 +385,7 @@ class _S3Upload(Upload):
         )
 
     def abort(self) -> None:
+        self._waiting = bytearray()
         number, self._number = self._number, None
         if number is not None:
             # What fails now is tried once more when the sink is closed, which tells of it.
