@@ -79,13 +79,13 @@ class Bucket:
         self.endpoint, self.name = endpoint, name
         self._send("PUT", "")
 
-    def _send(self, method, path, data=None):
-        with self._opened(method, path, data) as answer:
+    def _send(self, method, path, data=None, headers=None):
+        with self._opened(method, path, data, headers) as answer:
             return answer.headers
 
-    def _opened(self, method, path, data=None):
+    def _opened(self, method, path, data=None, headers=None):
         url = f"{self.endpoint}/{self.name}{path}"
-        request = urllib.request.Request(url, data=data, method=method)
+        request = urllib.request.Request(url, data=data, method=method, headers=headers or {})
         # moto checks no signature, and looks whether there is one.
         key = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request"
         request.add_header("Authorization", f"{key}, SignedHeaders=host, Signature=0")
@@ -93,8 +93,22 @@ class Bucket:
         request.add_header("x-amz-acl", "public-read")
         return urllib.request.urlopen(request, timeout=30)
 
-    def put(self, key: str, data: bytes):
-        return self._send("PUT", f"/{quote(key, safe='/')}", data)
+    def put(self, key: str, data: bytes, headers=None):
+        return self._send("PUT", f"/{quote(key, safe='/')}", data, headers)
+
+    def put_in_parts(self, key: str, data: bytes, size: int) -> str:
+        """Upload in parts of a size; gives the entity tag."""
+        path = f"/{quote(key, safe='/')}"
+        with self._opened("POST", f"{path}?uploads", b"") as answer:
+            number = re.search("<UploadId>(.*?)</UploadId>", answer.read().decode())[1]
+        parts = ""
+        for index, start in enumerate(range(0, len(data), size), 1):
+            query = f"?partNumber={index}&uploadId={number}"
+            tag = self._send("PUT", path + query, data[start : start + size])["ETag"]
+            parts += f"<Part><PartNumber>{index}</PartNumber><ETag>{tag}</ETag></Part>"
+        body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+        self._send("POST", f"{path}?uploadId={number}", body)
+        return self._send("HEAD", path)["ETag"].strip('"')
 
     def delete(self, key: str) -> None:
         self._send("DELETE", f"/{quote(key, safe='/')}")
@@ -138,8 +152,10 @@ class Rule:
         reset; ``stall`` stops in its midst; ``short`` says that the cut body is all; ``unsized``
         cuts it and says no length; ``whole`` forgets that a range was asked for; ``page`` answers
         with a web page; ``flip`` changes its last byte, and ``spoil`` that of what is sent;
-        ``lose`` lets the request through and breaks off before any answer; ``call`` calls `hook`
-        before the request goes on, and ``call-mid`` when half of the body has gone.
+        ``say`` adds the rule's headers to the answer, and ``unbind`` does so to a request that
+        lost its condition; ``lose`` lets the request through and breaks off before any answer;
+        ``call`` calls `hook` before the request goes on, and ``call-mid`` when half of the body
+        has gone.
     match : str
         What the request's path must hold.
     times : int
@@ -235,6 +251,8 @@ class Proxy:
             rule.hook()
         if rule and rule.do == "whole":
             del handler.headers["Range"]
+        if rule and rule.do == "unbind":
+            del handler.headers["If-Match"]
         if rule and rule.do == "spoil" and body:
             body = body[:-1] + bytes([body[-1] ^ 1])
         connection = http.client.HTTPConnection(self._upstream, timeout=60)
@@ -247,6 +265,9 @@ class Proxy:
             handler.connection.shutdown(socket.SHUT_RDWR)
             handler.close_connection = True
             return
+        if rule and rule.do in {"say", "unbind"}:
+            headers = {name: text for name, text in headers.items() if name not in rule.headers}
+            headers |= rule.headers
         broken = rule and 200 <= answer.status < 300
         self._answer(handler, answer.status, headers, data, rule if broken else None)
 

@@ -65,6 +65,8 @@ class Proof(StrEnum):
         The plan holds its bytes.
     SHA256, MD5
         The plan holds its digest.
+    CHECKSUM
+        The storage keeps a checksum of all of it.
     ETAG_MD5
         Its digest is the object's entity tag.
     MULTIPART
@@ -78,6 +80,7 @@ class Proof(StrEnum):
     CONTENT = "content"
     SHA256 = "sha256"
     MD5 = "md5"
+    CHECKSUM = "checksum"
     ETAG_MD5 = "etag-md5"
     MULTIPART = "multipart"
     RECEIPT = "receipt"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.decisions import Decider, Decision
 from bidsplan.destination import destination_error
-from bidsplan.digests import Stopped, check_whole, read_checked
+from bidsplan.digests import Checking, Stopped, check_whole, read_checked
 from bidsplan.errors import (
     BidsplanError,
     CredentialsError,
@@ -29,7 +29,7 @@ from bidsplan.plan import clashes
 from bidsplan.receipts import Marks, Receipt, ReceiptWriter, fingerprint
 from bidsplan.roots import Roots
 from bidsplan.transfer.pace import Pace
-from bidsplan.transfer.streams import receive, tag_is_digest, write_content
+from bidsplan.transfer.streams import asks_first, receive, tag_is_digest, write_content
 from bidsplan.work import Pulled, Way
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from bidsplan.crew import Crew
     from bidsplan.decisions import Existing
     from bidsplan.destination import Destination, FileState
-    from bidsplan.digests import Checking, Verdict
+    from bidsplan.digests import Verdict
     from bidsplan.events import Event
     from bidsplan.plan import Entry, Planned
     from bidsplan.storage import Access, Store
@@ -209,9 +209,11 @@ class Executor:
         if entry.size > _SMALL:
             return _Job(entry, decision, store, Way.STREAM)
         fresh = decision.final and decision.action in {Action.FETCH, Action.REPLACE}
-        return _Job(
-            entry, decision, store, Way.QUICK if store.asynchronous and fresh else Way.THREAD
-        )
+        quick = store.asynchronous and fresh and not self._asks_first(entry, store)
+        return _Job(entry, decision, store, Way.QUICK if quick else Way.THREAD)
+
+    def _asks_first(self, entry: Entry, store: Store) -> bool:
+        return self._checking is Checking.FULL and asks_first(entry, store)
 
     async def quickly(self, job: _Job) -> bool:
         """See `Work.quickly`."""

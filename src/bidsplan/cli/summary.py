@@ -18,6 +18,7 @@ _PROOFS = {
     Proof.CONTENT: "generated",
     Proof.SHA256: "sha256",
     Proof.MD5: "md5",
+    Proof.CHECKSUM: "checksum",
     Proof.ETAG_MD5: "md5 by etag",
     Proof.MULTIPART: "multipart etag",
     Proof.RECEIPT: "receipt",

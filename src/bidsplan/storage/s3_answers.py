@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import (
     CredentialsError,
@@ -14,8 +14,26 @@ from bidsplan.errors import (
     ThrottledError,
     UnreachableError,
 )
+from bidsplan.storage.base import About, Checksum
 
-__all__ = ["bare_etag", "check_range", "error_code", "status_error"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "CHECKSUM_MODE",
+    "about_of",
+    "bare_etag",
+    "check_range",
+    "error_code",
+    "is_encrypted",
+    "status_error",
+]
+
+CHECKSUM_MODE = {"x-amz-checksum-mode": "ENABLED"}
+"""The header that asks for checksums."""
+
+_ALGORITHMS = ("sha256", "sha1", "crc64nvme", "crc32c", "crc32")
+"""The strongest first."""
 
 _CREDENTIALS = frozenset(
     {
@@ -36,6 +54,37 @@ def bare_etag(text: str | None) -> str | None:
     if not text:
         return None
     return text.removeprefix("W/").strip('"') or None
+
+
+def is_encrypted(headers: Mapping[str, str]) -> bool:
+    """Tell whether an answer is of an object that is encrypted so that its tag is no digest."""
+    kind = headers.get("x-amz-server-side-encryption", "AES256")
+    return kind != "AES256" or "x-amz-server-side-encryption-customer-algorithm" in headers
+
+
+def about_of(headers: Mapping[str, str], etag: str | None) -> About:
+    """Take what a storage tells of an object from its answer's headers.
+
+    Parameters
+    ----------
+    headers : mapping
+        By names in lower case, or whatever their case.
+    etag : str or None
+        The planned tag, if there is one; a checksum of an object with another is not given.
+
+    Returns
+    -------
+    About
+    """
+    plain = not is_encrypted(headers)
+    same = etag is None or bare_etag(headers.get("etag")) == etag
+    if same and headers.get("x-amz-checksum-type", "FULL_OBJECT") == "FULL_OBJECT":
+        for algorithm in _ALGORITHMS:
+            value = headers.get(f"x-amz-checksum-{algorithm}", "")
+            # One of parts' checksums ends with their number.
+            if value and "-" not in value:
+                return About(plain, Checksum(algorithm, value))
+    return About(plain)
 
 
 def check_range(said: str | None, start: int) -> None:

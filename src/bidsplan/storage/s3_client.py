@@ -146,15 +146,18 @@ class S3Client:
             raise StorageError(f"{what}: the answer is no listing, but {printable(page.tag)!r}")
         return page
 
-    def head(self, key: str, version: str | None = None) -> Any:  # noqa: ANN401
-        """Give the headers of an object's answer.
+    def head(
+        self, key: str, version: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> Any:  # noqa: ANN401
+        """Give the headers of an object's answer, to a request with some more.
 
         Raises
         ------
         StorageError
         """
         query = {"versionId": version} if version else {}
-        answer = self._send("HEAD", key, query, {}, f"s3://{self.bucket}/{printable(key)}")
+        what = f"s3://{self.bucket}/{printable(key)}"
+        answer = self._send("HEAD", key, query, headers or {}, what)
         answer.release_conn()
         return answer.headers
 

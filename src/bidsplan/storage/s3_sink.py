@@ -33,7 +33,7 @@ from bidsplan.errors import (
 from bidsplan.keys import STATE_DIRECTORY, printable
 from bidsplan.storage.base import Object
 from bidsplan.storage.retrying import retrying
-from bidsplan.storage.s3_answers import bare_etag, error_code, status_error
+from bidsplan.storage.s3_answers import bare_etag, error_code, is_encrypted, status_error
 from bidsplan.storage.s3_client import S3Client
 from bidsplan.storage.s3_store import S3Store
 from bidsplan.storage.sink import HURRIED, Sink, Upload
@@ -399,6 +399,5 @@ def _object(key: str, headers: Mapping[str, str]) -> Object:
 
 def _is_digest(headers: Mapping[str, str]) -> bool:
     """Tell whether an answer's tag looks like a digest, and not like an encrypted object's."""
-    kind = headers.get("x-amz-server-side-encryption", "AES256")
-    encrypted = kind != "AES256" or "x-amz-server-side-encryption-customer-algorithm" in headers
-    return not encrypted and _DIGEST.fullmatch(bare_etag(headers.get("ETag")) or "") is not None
+    tag = bare_etag(headers.get("ETag")) or ""
+    return not is_encrypted(headers) and _DIGEST.fullmatch(tag) is not None

@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
 from bidsplan.destination import write_all
-from bidsplan.digests import Checker, Stopped, Verdict
+from bidsplan.digests import Checker, Checking, Stopped, Verdict, strongest
 from bidsplan.errors import (
     IntegrityError,
     SourceChangedError,
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from bidsplan.digests import Checking
     from bidsplan.plan import Entry
     from bidsplan.storage import Store, Stream
+    from bidsplan.storage.base import About, Checksum
     from bidsplan.transfer.pace import Pace
 
-__all__ = ["Target", "receive", "receive_into", "tag_is_digest", "write_content"]
+__all__ = ["Target", "asks_first", "receive", "receive_into", "tag_is_digest", "write_content"]
 
 _ENOUGH = 64 << 20
 """Bytes that must have come for a connection that broke off to be worth a new round of tries."""
@@ -134,12 +134,23 @@ def receive_into(
         Where they can't be had.
     Stopped
     """
-    download = _Download(entry, store, target, checking, pace, progress, stop)
+
+    def ask() -> About:
+        policy = retrying(lambda _: pace.refused()).copy(sleep=stop.wait)
+        return policy(store.about, entry.key, etag=entry.etag, version=entry.version)
+
+    about = ask() if checking is Checking.FULL and asks_first(entry, store) else None
+    checksum = about.checksum if about else None
+    download = _Download(entry, store, target, checking, pace, progress, stop, checksum)
     try:
         verdict = download.run()
-        if not verdict.holds:
-            if verdict.proof is Proof.ETAG_MD5 and not tag_is_digest(entry, store):
+        if not verdict.holds and verdict.proof is Proof.ETAG_MD5:
+            about = about or ask()
+            if not about.etag_is_md5 and about.checksum is None:
                 return verdict.by_size_only(entry.size)
+            if not about.etag_is_md5:
+                download.checksum = about.checksum
+        if not verdict.holds:
             # Once more from the start: bytes may be damaged on their way.
             download.restart()
             verdict = download.run()
@@ -149,6 +160,25 @@ def receive_into(
         download.restart()
         raise
     return verdict
+
+
+def asks_first(entry: Entry, store: Store) -> bool:
+    """Tell whether the storage is asked for a checksum before an entry's bytes.
+
+    Parameters
+    ----------
+    entry : Entry
+    store : Store
+
+    Returns
+    -------
+    bool
+        Not for an object whose plan has a digest, or whose entity tag is taken for one.
+    """
+    if not store.checksummed or entry.etag is None:
+        return False
+    proof = strongest(entry)
+    return proof in {Proof.MULTIPART, Proof.SIZE} or (proof is Proof.ETAG_MD5 and store.opaque)
 
 
 def tag_is_digest(entry: Entry, store: Store) -> bool:
@@ -168,7 +198,9 @@ class _Download:
         pace: Pace,
         progress: _Progress,
         stop: Event,
+        checksum: Checksum | None = None,
     ) -> None:
+        self.checksum = checksum
         self._entry = entry
         self._store = store
         self._target = target
@@ -177,7 +209,7 @@ class _Download:
         self._progress = progress
         self._stop = stop
         self._arrived = 0
-        self._checker = Checker(entry, checking)
+        self._checker = Checker(entry, checking, checksum)
         # Only what binds a request to one object keeps the rest from being that of another.
         self._bound = entry.etag is not None or entry.version is not None
         self._resumable = self._bound
@@ -186,7 +218,7 @@ class _Download:
         """Forget what has come."""
         self._progress(-self._arrived)
         self._arrived = 0
-        self._checker = Checker(self._entry, self._checking)
+        self._checker = Checker(self._entry, self._checking, self.checksum)
         self._target.restart()
 
     def run(self) -> Verdict:
