@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.decisions import Decider, Decision
 from bidsplan.destination import destination_error
-from bidsplan.digests import Checking, Stopped, check_whole, read_checked
+from bidsplan.digests import Stopped, check_whole, read_checked
 from bidsplan.errors import (
     BidsplanError,
     CredentialsError,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from bidsplan.crew import Crew
     from bidsplan.decisions import Existing
     from bidsplan.destination import Destination, FileState
-    from bidsplan.digests import Verdict
+    from bidsplan.digests import Checking, Verdict
     from bidsplan.events import Event
     from bidsplan.plan import Entry, Planned
     from bidsplan.storage import Access, Store
@@ -130,7 +130,7 @@ class Executor:
             yield from self._worked()
         yield from self._drained()
         if self._halt.why:
-            yield self._halt.warning()
+            yield Warned(problem=self._halt.problem())
             yield from (Skipped(entry=entry) for entry in self._entries)
         self._writer.flush()
         if self._writer.trouble:
@@ -209,11 +209,8 @@ class Executor:
         if entry.size > _SMALL:
             return _Job(entry, decision, store, Way.STREAM)
         fresh = decision.final and decision.action in {Action.FETCH, Action.REPLACE}
-        quick = store.asynchronous and fresh and not self._asks_first(entry, store)
+        quick = fresh and store.asynchronous and not asks_first(entry, store, self._checking)
         return _Job(entry, decision, store, Way.QUICK if quick else Way.THREAD)
-
-    def _asks_first(self, entry: Entry, store: Store) -> bool:
-        return self._checking is Checking.FULL and asks_first(entry, store)
 
     async def quickly(self, job: _Job) -> bool:
         """See `Work.quickly`."""

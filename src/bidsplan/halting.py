@@ -10,9 +10,9 @@ from bidsplan.errors import (
     DestinationError,
     DiskFullError,
     Problem,
+    ThrottledError,
     UnreachableError,
 )
-from bidsplan.events import Warned
 
 __all__ = ["Halt"]
 
@@ -34,6 +34,11 @@ class Halt:
         self._in_a_row = 0
         self._lock = Lock()
 
+    def problem(self) -> Problem:
+        """Say that the run stopped, why, and what to do."""
+        message = f"the run stopped, as others would fail alike: {self.why}"
+        return Problem(message=message, hint="run it again: it goes on from here")
+
     def succeeded(self) -> None:
         """Hear that a file was brought."""
         self._in_a_row = 0
@@ -51,7 +56,10 @@ class Halt:
         """
         with self._lock:
             # The classes below DestinationError are of one file; it itself is the file system's.
-            general = isinstance(error, UnreachableError) or type(error) is DestinationError
+            general = (
+                isinstance(error, UnreachableError | ThrottledError)
+                or type(error) is DestinationError
+            )
             self._in_a_row += general
             if isinstance(error, DiskFullError):
                 self.why = self.why or "the disk is full"
@@ -60,8 +68,3 @@ class Halt:
             elif general and self._in_a_row >= _IN_A_ROW:
                 self.why = self.why or f"{_IN_A_ROW} files in a row failed ({error.code})"
             return self.why is not None
-
-    def warning(self) -> Warned:
-        """Tell that the run stopped, and why."""
-        message = f"the run stopped, as others would fail alike: {self.why}"
-        return Warned(problem=Problem(message=message, hint="run it again: it goes on from here"))

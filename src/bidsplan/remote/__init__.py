@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from bidsplan.remote.executor import RemoteExecutor, decide_only
+from bidsplan.remote.deciding import decide_only
+from bidsplan.remote.executor import RemoteExecutor
 
 __all__ = ["RemoteExecutor", "decide_only"]

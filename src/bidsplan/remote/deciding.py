@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from threading import Event as Flag
 from typing import TYPE_CHECKING
 
 from bidsplan.decisions import Decision, Existing, after_reading, differing, not_ours
-from bidsplan.depot import mark, proof_by_tag, read_back, read_notes
+from bidsplan.depot import Standing, mark, proof_by_tag, read_back, read_notes
 from bidsplan.digests import strongest
-from bidsplan.errors import SourceMissingError
-from bidsplan.events import Action, Proof
+from bidsplan.errors import BidsplanError, SourceMissingError
+from bidsplan.events import Action, Decided, Failed, Proof
 from bidsplan.receipts import fingerprint
+from bidsplan.storage import open_sink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from bidsplan.plan import Entry, Planned
-    from bidsplan.storage import Object, Sink
+    from bidsplan.storage import Access, Object, Sink
 
-__all__ = ["RemoteDecider"]
+__all__ = ["RemoteDecider", "decide_only"]
 
 
 class RemoteDecider:
@@ -102,3 +104,34 @@ class RemoteDecider:
     def differing(self, entry: Entry, means: str) -> Decision:
         """Decide on a file that is not the planned one."""
         return differing(entry, means, self._existing)
+
+
+def decide_only(
+    plan: Planned, url: str, existing: Existing, access: Access
+) -> Iterator[Decided | Failed]:
+    """Decide for each entry, and do nothing.
+
+    Parameters
+    ----------
+    plan, url, existing, access
+        As in `RemoteExecutor`.
+
+    Yields
+    ------
+    Decided or Failed
+
+    Raises
+    ------
+    UsageError, StorageError
+        As in `RemoteExecutor`.
+    """
+    sink = open_sink(url, access=access.at_destination(), stop=Flag())
+    standing, decider = Standing(sink), RemoteDecider(plan, sink, existing)
+    for entry in plan.entries:
+        try:
+            decision = decider.glance(entry, standing.at(entry.path))
+            if not decision.final:
+                decision = decider.examine(entry)
+            yield Decided(entry=entry, action=decision.action)
+        except BidsplanError as error:
+            yield Failed(entry=entry, error=error)

@@ -31,7 +31,7 @@ from bidsplan.transfer.streams import Target, receive_into, tag_is_digest
 from bidsplan.work import Pulled, Way
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from bidsplan.crew import Crew
     from bidsplan.decisions import Existing
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from bidsplan.plan import Entry, Planned
     from bidsplan.storage import Access, Object, Store
 
-__all__ = ["RemoteExecutor", "decide_only"]
+__all__ = ["RemoteExecutor"]
 
 _BRIEF = 1 << 20
 """Bytes up to which a file is one of dozens in memory; of larger ones, a part of each of a few."""
@@ -80,6 +80,8 @@ class RemoteExecutor:
     access : Access
     base : str
         The directory that the plan's relative URLs are relative to.
+    stopping : callable
+        Asked often whether to stop.
 
     Raises
     ------
@@ -97,12 +99,15 @@ class RemoteExecutor:
         checking: Checking,
         access: Access,
         base: str,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._plan = plan
         self._entries = iter(plan.entries)
         self._checking = checking
         self._jobs = access.jobs
         self._stop = Flag()
+        self._stopping = stopping
+        self._under_way: dict[str, Entry] = {}
         self._sink = open_sink(url, access=access.at_destination(), stop=self._stop)
         self._standing = Standing(self._sink)
         self._decider = RemoteDecider(plan, self._sink, existing)
@@ -132,8 +137,8 @@ class RemoteExecutor:
             yield from self._worked()
         yield from self._drained()
         if self._halt.why:
-            yield self._halt.warning()
-            yield from (Skipped(entry=entry) for entry in self._entries)
+            yield Warned(problem=self._halt.problem())
+        yield from self._not_tried()
         self._writer.flush()
         if self._writer.trouble:
             yield _no_receipts(self._writer.trouble)
@@ -148,10 +153,22 @@ class RemoteExecutor:
         for _ in self._crew.slices():
             yield from self._drained()
 
+    def _not_tried(self) -> Iterator[Event]:
+        """Tell what is left after the run had to stop."""
+        if self._stop.is_set():
+            yield from (Skipped(entry=entry) for entry in list(self._under_way.values()))
+            yield from (Skipped(entry=entry) for entry in self._entries)
+
     def _drained(self) -> Iterator[Event]:
         events = self._events
         while events:
             yield events.popleft()
+
+    def stopped(self) -> bool:
+        """Tell whether to leave what is under way."""
+        if self._stopping():
+            self._stop.set()
+        return self._stop.is_set()
 
     def full(self) -> bool:
         """See `Work.full`."""
@@ -161,12 +178,15 @@ class RemoteExecutor:
         """See `Work.pull`."""
         if self._ahead:
             return self._ahead.pop()
+        if self.stopped():
+            return Pulled.NOTHING
         for _ in range(_GLANCES):
             entry = None if self._stop.is_set() else next(self._entries, None)
             if entry is None:
                 return Pulled.NOTHING
             job = self._decided(entry)
             if job is not None:
+                self._under_way[entry.path] = entry
                 return job
         return Pulled.LATER
 
@@ -196,16 +216,15 @@ class RemoteExecutor:
                 raise Stopped
             self._bring(job)
         except Stopped:
-            if self._halt.why:
-                self._tell(Skipped(entry=entry))
+            self._ended(Skipped(entry=entry))
         except UsageError:
-            self._stop.set()
+            # Not this entry's alone: it ends the work.
             raise
         except BidsplanError as error:
             self._failed(entry, error)
 
     def _failed(self, entry: Entry, error: BidsplanError) -> None:
-        self._tell(Failed(entry=entry, error=error))
+        self._ended(Failed(entry=entry, error=error))
         if self._halt.failed(error):
             self._stop.set()
 
@@ -313,7 +332,7 @@ class RemoteExecutor:
 
     def _done(self, entry: Entry, action: Action, verdict: Verdict, found: Object | None) -> None:
         self._halt.succeeded()
-        self._tell(Finished(entry=entry, action=action, proof=verdict.proof))
+        self._ended(Finished(entry=entry, action=action, proof=verdict.proof))
         if found is None or found.etag is None:
             return
         due = self._writer.add(
@@ -330,6 +349,11 @@ class RemoteExecutor:
         if due:
             self._writer.flush()
 
+    def _ended(self, event: Finished | Failed | Skipped) -> None:
+        """Tell what became of an entry, which is told once."""
+        self._under_way.pop(event.entry.path, None)
+        self._tell(event)
+
     def close(self) -> None:
         """Stop what is under way, write receipts, and leave nothing half done."""
         self._stop.set()
@@ -339,37 +363,6 @@ class RemoteExecutor:
         self._writer.flush()
         self._sink.close()
         self._roots.close()
-
-
-def decide_only(
-    plan: Planned, url: str, existing: Existing, access: Access
-) -> Iterator[Decided | Failed]:
-    """Decide for each entry, and do nothing.
-
-    Parameters
-    ----------
-    plan, url, existing, access
-        As in `RemoteExecutor`.
-
-    Yields
-    ------
-    Decided or Failed
-
-    Raises
-    ------
-    UsageError, StorageError
-        As in `RemoteExecutor`.
-    """
-    sink = open_sink(url, access=access.at_destination(), stop=Flag())
-    standing, decider = Standing(sink), RemoteDecider(plan, sink, existing)
-    for entry in plan.entries:
-        try:
-            decision = decider.glance(entry, standing.at(entry.path))
-            if not decision.final:
-                decision = decider.examine(entry)
-            yield Decided(entry=entry, action=decision.action)
-        except BidsplanError as error:
-            yield Failed(entry=entry, error=error)
 
 
 def _no_receipts(error: BidsplanError) -> Warned:

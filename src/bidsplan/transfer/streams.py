@@ -139,7 +139,7 @@ def receive_into(
         policy = retrying(lambda _: pace.refused()).copy(sleep=stop.wait)
         return policy(store.about, entry.key, etag=entry.etag, version=entry.version)
 
-    about = ask() if checking is Checking.FULL and asks_first(entry, store) else None
+    about = ask() if asks_first(entry, store, checking) else None
     checksum = about.checksum if about else None
     download = _Download(entry, store, target, checking, pace, progress, stop, checksum)
     try:
@@ -162,20 +162,21 @@ def receive_into(
     return verdict
 
 
-def asks_first(entry: Entry, store: Store) -> bool:
+def asks_first(entry: Entry, store: Store, checking: Checking) -> bool:
     """Tell whether the storage is asked for a checksum before an entry's bytes.
 
     Parameters
     ----------
     entry : Entry
     store : Store
+    checking : Checking
 
     Returns
     -------
     bool
         Not for an object whose plan has a digest, or whose entity tag is taken for one.
     """
-    if not store.checksummed or entry.etag is None:
+    if not store.checksummed or entry.etag is None or checking is not Checking.FULL:
         return False
     proof = strongest(entry)
     return proof in {Proof.MULTIPART, Proof.SIZE} or (proof is Proof.ETAG_MD5 and store.opaque)
