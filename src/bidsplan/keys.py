@@ -9,7 +9,16 @@ from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["STATE_DIRECTORY", "collision_form", "parents", "printable", "unsafe_key", "unsafe_path"]
+__all__ = [
+    "LONGEST_SEGMENT",
+    "STATE_DIRECTORY",
+    "collision_form",
+    "longest_segment",
+    "parents",
+    "printable",
+    "unsafe_key",
+    "unsafe_path",
+]
 
 STATE_DIRECTORY = ".bidsplan"
 """Where a destination keeps partials and receipts; no planned path may lie there."""
@@ -80,6 +89,8 @@ def unsafe_path(path: str) -> str | None:
 
 def longest_segment(path: str) -> int:
     """Give the length, in bytes, of a path's longest segment."""
+    if path.isascii():
+        return max(map(len, path.split("/")))
     return max(len(segment.encode()) for segment in path.split("/"))
 
 

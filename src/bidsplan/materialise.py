@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bidsplan.decisions import Decider, Existing
 from bidsplan.destination import Destination
-from bidsplan.digests import Checking
+from bidsplan.digests import Checking, Stopped
 from bidsplan.errors import BidsplanError, DestinationError
 from bidsplan.events import Action, Decided, Failed
 from bidsplan.executor import Executor
 from bidsplan.receipts import Marks
+from bidsplan.roots import sockets
 from bidsplan.storage.access import Access
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from os import PathLike
 
     from bidsplan.events import Event
@@ -34,6 +37,7 @@ def materialise(
     existing: Existing = Existing.KEEP,
     checking: Checking = Checking.FULL,
     dry_run: bool = False,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Generator[Event, None, None]:
     """Bring what a plan lists to a destination.
 
@@ -51,6 +55,9 @@ def materialise(
     checking : Checking
     dry_run : bool
         Decide, and do nothing.
+    stopping : callable
+        Asked often whether to stop. What is not done by then, or some seconds later, is told as
+        `Skipped`.
 
     Yields
     ------
@@ -60,7 +67,8 @@ def materialise(
     Raises
     ------
     UsageError
-        Where a root's URL or the destination's is refused, or its transport can't reach it.
+        Where a root's URL or the destination's is refused, or its transport can't reach it, or too
+        few files may be open at a time.
     DestinationError
         Where the destination can't be opened.
     StorageError
@@ -68,6 +76,7 @@ def materialise(
     """
     place = parse_url(str(destination))
     access = access or Access()
+    access = replace(access, jobs=min(access.jobs, sockets()))
     if place.protocol != "file":
         from bidsplan.remote import RemoteExecutor, decide_only  # noqa: PLC0415 - rarely needed
 
@@ -75,13 +84,16 @@ def materialise(
         if dry_run:
             yield from decide_only(plan, url, existing, access)
         else:
-            yield from _run(RemoteExecutor(plan, url, existing, checking, access, str(base)))
+            yield from _run(
+                RemoteExecutor(plan, url, existing, checking, access, str(base), stopping)
+            )
         return
     if dry_run:
-        yield from _dry_run(plan, place.path, existing)
+        with suppress(Stopped):
+            yield from _dry_run(plan, place.path, existing, stopping)
         return
     folder = Destination(place.path, create=True)
-    yield from _run(Executor(plan, folder, existing, checking, access, str(base)))
+    yield from _run(Executor(plan, folder, existing, checking, access, str(base), stopping))
 
 
 def _run(executor: Executor | RemoteExecutor) -> Generator[Event, None, None]:
@@ -91,7 +103,9 @@ def _run(executor: Executor | RemoteExecutor) -> Generator[Event, None, None]:
         executor.close()
 
 
-def _dry_run(plan: Planned, destination: str, existing: Existing) -> Generator[Event, None, None]:
+def _dry_run(
+    plan: Planned, destination: str, existing: Existing, stopping: Callable[[], bool]
+) -> Generator[Event, None, None]:
     try:
         folder = Destination(destination, create=False)
     except DestinationError as error:
@@ -103,10 +117,12 @@ def _dry_run(plan: Planned, destination: str, existing: Existing) -> Generator[E
     decider = Decider(plan, folder, Marks(folder), existing)
     try:
         for entry in plan.entries:
+            if stopping():
+                raise Stopped
             try:
                 decision = decider.glance(entry)
                 if not decision.final:
-                    decision = decider.examine(entry)
+                    decision = decider.examine(entry, stopping)
                 yield Decided(entry=entry, action=decision.action)
             except BidsplanError as error:
                 yield Failed(entry=entry, error=error)

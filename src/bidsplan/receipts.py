@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import xxhash
 
+from bidsplan.errors import Problem
 from bidsplan.events import Proof
 from bidsplan.keys import STATE_DIRECTORY
 
@@ -26,7 +27,15 @@ if TYPE_CHECKING:
     from bidsplan.destination import Destination, FileState
     from bidsplan.plan import Entry, Planned
 
-__all__ = ["Marks", "Receipt", "ReceiptWriter", "Receipts", "fingerprint", "read_receipts"]
+__all__ = [
+    "Marks",
+    "Receipt",
+    "ReceiptWriter",
+    "Receipts",
+    "fingerprint",
+    "no_receipts",
+    "read_receipts",
+]
 
 _DIRECTORY = f"{STATE_DIRECTORY}/receipts"
 _LONGEST_LINE = 1 << 16
@@ -238,6 +247,22 @@ class ReceiptWriter:
                     file.write(b"\n".join([*lines, b""]))
         except OSError as error:
             self.trouble = error
+
+
+def no_receipts(error: OSError) -> Problem:
+    """Say that receipts could not be written, and what that costs.
+
+    Parameters
+    ----------
+    error : OSError
+
+    Returns
+    -------
+    Problem
+    """
+    said = error.strerror or str(error)
+    message = f"receipts could not be written ({said}); the files are there and were checked"
+    return Problem(message=message, hint="the next run will read them all again")
 
 
 def read_receipts(destination: Destination) -> Iterator[Receipt]:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["S3Client", "text_of"]
 
 CONNECT_SECONDS = 2.5
+LONGEST_REQUEST = 3600.0
+"""Seconds after which a body that trickles counts as broken off; what came by then is kept."""
+
 CHUNK = 1 << 18
 LARGEST_PAGE = 1 << 24
 """Bytes of one page of a listing that are accepted."""
@@ -69,6 +72,8 @@ class S3Client:
     def __init__(self, connection: Connection, bucket: str) -> None:
         self.connection = connection
         self.bucket = bucket
+        # By endpoint, since looking for proxies costs as much as signing.
+        self._pools: dict[str, Any] = {}
 
     def pages(self, prefix: str, *, delimiter: str = "") -> Iterator[Element]:
         """List objects, a page at a time.
@@ -270,19 +275,26 @@ class S3Client:
             url += f"/{quote(key, safe='/~')}"
         if query:
             url += f"?{urlencode(sorted(query.items()), quote_via=quote)}"
-        pool = _pool(
-            self.connection.jobs, self.connection.timeout, _proxy(self.connection.endpoint)
-        )
         signed = self._signed(method, url, dict(headers), body)
         options: dict[str, Any] = {"headers": signed, "body": body}
         if within is not None:
             options |= {"timeout": within, "pool_timeout": within}
         try:
-            return pool.request(method, url, preload_content=False, redirect=False, **options)
+            return self._pool().request(
+                method, url, preload_content=False, redirect=False, **options
+            )
         except urllib3.exceptions.HTTPError as error:
             raise UnreachableError(
                 f"{what}: {self.connection.endpoint} {_reason(error)}"
             ) from error
+
+    def _pool(self) -> Any:  # noqa: ANN401 - as `_pool`
+        connection = self.connection
+        found = self._pools.get(connection.endpoint)
+        if found is None:
+            found = _pool(connection.jobs, connection.timeout, _proxy(connection.endpoint))
+            self._pools[connection.endpoint] = found
+        return found
 
     def _signed(
         self, method: str, url: str, headers: dict[str, str], body: Buffer | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import DeniedError, SourceChangedError, StorageError, UnreachableError
@@ -10,7 +11,7 @@ from bidsplan.storage.base import Children, Object, Store
 from bidsplan.storage.fsspec_store import fsspec_error
 from bidsplan.storage.retrying import retrying
 from bidsplan.storage.s3_answers import about_of, bare_etag, check_range, status_error
-from bidsplan.storage.s3_client import CHUNK, CONNECT_SECONDS, S3Client
+from bidsplan.storage.s3_client import CHUNK, CONNECT_SECONDS, LONGEST_REQUEST, S3Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -249,7 +250,10 @@ class _Body:
     def __iter__(self) -> Iterator[bytes]:
         from fsspec.asyn import sync  # noqa: PLC0415 - loaded with s3fs
 
+        end = time.monotonic() + LONGEST_REQUEST
         while True:
+            if time.monotonic() > end:
+                raise UnreachableError(f"{self._what}: its bytes come too slowly")
             try:
                 chunk = sync(self._fs.loop, self._body.read, CHUNK)
             except Exception as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bidsplan import signals
 from bidsplan.cli.options import (
     access_options,
     console_options,
@@ -74,15 +75,17 @@ def command(
     path, plan = plan_for(
         source, use, access=access, console=console, strict=strict, write=not dry_run
     )
-    events = materialise(
-        plan,
-        destination,
-        access=access,
-        base=path.parent,
-        existing=Existing(existing),
-        checking=Checking(checking),
-        dry_run=dry_run,
-    )
     outcome = Outcome(plan, console, dry_run=dry_run)
-    outcome.follow(events)
+    with signals.noted() as note:
+        events = materialise(
+            plan,
+            destination,
+            access=access,
+            base=path.parent,
+            existing=Existing(existing),
+            checking=Checking(checking),
+            dry_run=dry_run,
+            stopping=note.is_set,
+        )
+        outcome.follow(events)
     return outcome.finish()
