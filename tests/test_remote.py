@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 
 import msgspec
 import pytest
@@ -242,6 +243,27 @@ def test_a_destination_that_denies_writing_is_found_out_before_anything_is_read(
     assert {row.get("error", row.get("action")) for row in rows.values()} <= {"denied", "skip"}
     assert "the run stopped, as others would fail alike: the destination can't be written" in said
     assert not [path for _, path in site.proxy.requests if path.startswith(f"/{site.source.name}/")]
+
+
+@pytest.mark.parametrize("where", ["/pre/.bidsplan/README", "/pre/sub-1"])
+def test_credentials_that_are_renewed_in_time_are_taken(site, where, tmp_path, monkeypatch, capsys):
+    place = tmp_path / "credentials"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(place))
+
+    def write(name):
+        secrets = f"aws_access_key_id={name}\naws_secret_access_key=s\naws_session_token=t\n"
+        written = tmp_path / f"{name}-{threading.get_ident()}"
+        written.write_text(f"[default]\n{secrets}")
+        written.replace(place)
+
+    write("OLD")
+    expired = {"status": 400, "code": "ExpiredToken", "key": "OLD", "method": "PUT"}
+    site.proxy.rules.append(Rule("status", where, hook=lambda: write("NEW"), **expired))
+    assert site.run(capsys)[0] == 0
+    assert site.proxy.keys == {"OLD", "NEW"}
+    assert site.there() == site.files
 
 
 def test_a_listing_that_is_denied_is_no_empty_destination(site, capsys):

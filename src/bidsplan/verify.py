@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from bidsplan.deep import nifti_problem
 from bidsplan.depot import read_back, read_notes
 from bidsplan.destination import Destination
-from bidsplan.digests import chunks, read_checked
+from bidsplan.digests import Stopped, chunks, read_checked
 from bidsplan.errors import BidsplanError, IntegrityError, MissingFileError, SourceMissingError
 from bidsplan.events import Action, Failed, Finished, Proof
 from bidsplan.keys import printable
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bidsplan.digests import Verdict
     from bidsplan.events import Event
     from bidsplan.plan import Entry, Planned
+    from bidsplan.storage import Stream
 
     Tap = Callable[[Entry], Callable[[bytes], None]]
 
@@ -77,7 +78,7 @@ def verify(
         Where a URL is refused, or its receipts can't be listed.
     """
     stop = Flag()
-    check = _Check(plan, _open(plan, str(destination), access or Access(), stop), stop, deep=deep)
+    check = _Check(_open(plan, str(destination), access or Access(), stop), deep=deep)
     pool = ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="bidsplan-verify")
     waiting: deque[Future[Event]] = deque()
     try:
@@ -173,7 +174,13 @@ class _Storage:
     @contextmanager
     def opened(self, entry: Entry) -> Iterator[tuple[int, Iterator[bytes]]]:
         with closing(self._sink.store.stream(entry.path)) as stream:
-            yield entry.size, (bytes(chunk) for chunk in stream)
+            yield entry.size, self._pieces(stream)
+
+    def _pieces(self, stream: Stream) -> Iterator[bytes]:
+        for chunk in stream:
+            if self._stop.is_set():
+                raise Stopped
+            yield bytes(chunk)
 
     def close(self) -> None:
         self._sink.close()
@@ -189,10 +196,8 @@ def _open(plan: Planned, destination: str, access: Access, stop: Flag) -> _Place
 class _Check:
     """Compares files of one destination with one plan."""
 
-    def __init__(self, plan: Planned, place: _Place, stop: Flag, *, deep: bool) -> None:
+    def __init__(self, place: _Place, *, deep: bool) -> None:
         self.place = place
-        self._plan = plan
-        self._stop = stop
         self._deep = deep
 
     def entry(self, entry: Entry, tap: Tap | None) -> Event:

@@ -12,7 +12,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import replace
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import xxhash
@@ -120,7 +120,8 @@ class S3Sink(Sink):
         self._within: float | None = None
         self._conditional: bool | None = None
         self._renewals = 0
-        self._lock = Lock()
+        # Renewed credentials are asked for also while it is found out how to write.
+        self._lock = RLock()
         self._uploads: set[tuple[str, str]] = set()
 
     def what(self, key: str) -> str:
