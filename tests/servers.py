@@ -16,7 +16,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote_plus
 
 HOST = "127.0.0.1"
 _DEADLINE = 30.0
@@ -80,22 +80,58 @@ class Bucket:
         self.endpoint, self.name = endpoint, name
         self._send("PUT", "")
 
-    def _send(self, method, path, data=None):
+    def _send(self, method, path, data=None, headers=None):
+        with self._opened(method, path, data, headers) as answer:
+            return answer.headers
+
+    def _opened(self, method, path, data=None, headers=None):
         url = f"{self.endpoint}/{self.name}{path}"
-        request = urllib.request.Request(url, data=data, method=method)
+        request = urllib.request.Request(url, data=data, method=method, headers=headers or {})
         # moto checks no signature, and looks whether there is one.
         key = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request"
         request.add_header("Authorization", f"{key}, SignedHeaders=host, Signature=0")
         request.add_header("Content-Type", "application/octet-stream")
         request.add_header("x-amz-acl", "public-read")
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.headers
+        return urllib.request.urlopen(request, timeout=30)
 
-    def put(self, key: str, data: bytes):
-        return self._send("PUT", f"/{quote(key, safe='/')}", data)
+    def put(self, key: str, data: bytes, headers=None):
+        return self._send("PUT", f"/{quote(key, safe='/')}", data, headers)
+
+    def put_in_parts(self, key: str, data: bytes, size: int) -> str:
+        """Upload in parts of a size; gives the entity tag."""
+        path = f"/{quote(key, safe='/')}"
+        with self._opened("POST", f"{path}?uploads", b"") as answer:
+            number = re.search("<UploadId>(.*?)</UploadId>", answer.read().decode())[1]
+        parts = ""
+        for index, start in enumerate(range(0, len(data), size), 1):
+            query = f"?partNumber={index}&uploadId={number}"
+            tag = self._send("PUT", path + query, data[start : start + size])["ETag"]
+            parts += f"<Part><PartNumber>{index}</PartNumber><ETag>{tag}</ETag></Part>"
+        body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+        self._send("POST", f"{path}?uploadId={number}", body)
+        return self._send("HEAD", path)["ETag"].strip('"')
 
     def delete(self, key: str) -> None:
         self._send("DELETE", f"/{quote(key, safe='/')}")
+
+    def get(self, path: str) -> bytes:
+        with self._opened("GET", path) as answer:
+            return answer.read()
+
+    def files(self, prefix: str = "") -> dict[str, bytes]:
+        """Give all objects below a prefix, but for what bidsplan notes there."""
+        page = self.get(f"?list-type=2&encoding-type=url&prefix={quote(prefix)}").decode()
+        assert "<IsTruncated>false" in page
+        keys = [unquote_plus(key) for key in re.findall("<Key>(.*?)</Key>", page)]
+        return {
+            key.removeprefix(prefix): self.get(f"/{quote(key, safe='/')}")
+            for key in keys
+            if "/.bidsplan/" not in f"/{key}"
+        }
+
+    def uploads(self) -> list[str]:
+        """Name the keys of uploads in parts that are neither completed nor aborted."""
+        return re.findall("<Key>(.*?)</Key>", self.get("?uploads").decode())
 
     def fill(self, files) -> None:
         for key, data in files.items():
@@ -117,8 +153,10 @@ class Rule:
         reset; ``stall`` stops in its midst; ``trickle`` goes on so slowly that it never ends;
         ``short`` says that the cut body is all; ``unsized`` cuts it and says no length; ``whole``
         forgets that a range was asked for; ``page`` answers with a web page; ``flip`` changes its
-        last byte; ``call`` calls `hook` before the request goes on, and ``call-mid`` when half of
-        the body has gone.
+        last byte, and ``spoil`` that of what is sent; ``say`` adds the rule's headers to the
+        answer, and ``unbind`` does so to a request that lost its condition; ``lose`` lets the
+        request through and breaks off before any answer; ``call`` calls `hook` before the request
+        goes on, and ``call-mid`` when half of the body has gone.
     match : str
         What the request's path must hold.
     times : int
@@ -217,12 +255,23 @@ class Proxy:
             rule.hook()
         if rule and rule.do == "whole":
             del handler.headers["Range"]
+        if rule and rule.do == "unbind":
+            del handler.headers["If-Match"]
+        if rule and rule.do == "spoil" and body:
+            body = body[:-1] + bytes([body[-1] ^ 1])
         connection = http.client.HTTPConnection(self._upstream, timeout=60)
         connection.request(handler.command, handler.path, body, dict(handler.headers))
         answer = connection.getresponse()
         data = answer.read()
         headers = {k: v for k, v in answer.getheaders() if k.lower() not in _HOP}
         connection.close()
+        if rule and rule.do == "lose":
+            handler.connection.shutdown(socket.SHUT_RDWR)
+            handler.close_connection = True
+            return
+        if rule and rule.do in {"say", "unbind"}:
+            headers = {name: text for name, text in headers.items() if name not in rule.headers}
+            headers |= rule.headers
         broken = rule and 200 <= answer.status < 300
         self._answer(handler, answer.status, headers, data, rule if broken else None)
 

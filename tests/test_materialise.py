@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from bidsplan.destination import Destination
-from bidsplan.errors import DestinationError, UnsafePathError, UnsupportedError
+from bidsplan.errors import DestinationError, UnsafePathError
 from bidsplan.events import Action, Decided, Finished, Proof
 from bidsplan.files.plans import write_plan
 from bidsplan.materialise import Existing, materialise
@@ -300,11 +300,6 @@ def test_a_full_disk_is_named_and_nothing_half_is_left(tmp_path):
     assert "Traceback" not in done.stderr
     assert "sub-1/anat/image.nii.gz" not in tree(folder)
     assert leftovers(folder) == []
-
-
-def test_a_destination_that_is_a_url_is_refused_by_name(tmp_path):
-    with pytest.raises(UnsupportedError, match="not built yet"):
-        fetch(local_plan(tmp_path), "s3://bucket/x")
 
 
 def test_a_file_where_the_destination_should_be(tmp_path):

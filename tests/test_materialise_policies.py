@@ -8,7 +8,7 @@ import time
 import pytest
 
 from bidsplan import crew
-from bidsplan.errors import UnsupportedError, UrlError
+from bidsplan.errors import UrlError
 from bidsplan.events import Action, Decided, Finished, Proof
 from bidsplan.materialise import Existing, materialise
 from bidsplan.plan import Entry
@@ -141,11 +141,12 @@ def test_a_destination_may_be_a_file_url(tmp_path):
     assert tree(tmp_path / "d") == FILES
 
 
-def test_a_destination_elsewhere_is_refused_without_repeating_it(tmp_path):
-    with pytest.raises(UnsupportedError) as caught:
+def test_a_destination_is_refused_without_repeating_it(tmp_path):
+    with pytest.raises(UrlError) as caught:
         fetch(local_plan(tmp_path), "s3://user:secret@bucket/x")
     assert str(caught.value) == (
-        "the destination is a 's3' URL, which is not built yet; name a directory"
+        "the destination's URL is refused: it holds a user name or password; credentials come "
+        "from the environment"
     )
 
 

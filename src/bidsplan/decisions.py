@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bidsplan.plan import Entry, Planned
     from bidsplan.receipts import Marks
 
-__all__ = ["Decider", "Decision", "Existing"]
+__all__ = ["Decider", "Decision", "Existing", "after_reading", "differing", "not_ours"]
 
 
 class Existing(StrEnum):
@@ -165,8 +165,7 @@ class Decider:
         if proof is not None:
             return _KEPT[proof]
         if self._existing is Existing.REFUSE:
-            why = "a file stands there that bidsplan did not bring; it was left alone"
-            return _refusal(entry, f"{why}; '--existing keep' compares it with the plan")
+            return not_ours(entry)
         if state.size != entry.size:
             return self.differing(entry, f"expected {entry.size} bytes, got {state.size}")
         final = strongest(entry) is Proof.SIZE
@@ -197,13 +196,7 @@ class Decider:
         """
         state = self._folder.state(entry.path)
         verdict = read_checked(entry, self._folder, stopping)
-        if not verdict.holds:
-            means = f"by {verdict.proof.value}, expected {verdict.expected}, got {verdict.got}"
-            doubtful = verdict.proof is Proof.ETAG_MD5
-            return self.differing(entry, means)._replace(doubtful=doubtful)
-        if verdict.proof is Proof.SIZE:
-            return Decision(Action.COMPARE)
-        return Decision(Action.KEEP, verdict.proof, verdict=verdict, state=state)
+        return after_reading(entry, verdict, self._existing)._replace(state=state)
 
     def differing(self, entry: Entry, means: str) -> Decision:
         """Decide on a file that is not the planned one.
@@ -218,10 +211,43 @@ class Decider:
         -------
         Decision
         """
-        if self._existing is Existing.REPLACE:
-            return Decision(Action.REPLACE)
-        why = "a file stands there that is not the planned one; it was left alone"
-        return _refusal(entry, f"{why}; {means}; '--existing replace' replaces it")
+        return differing(entry, means, self._existing)
+
+
+def after_reading(entry: Entry, verdict: Verdict, existing: Existing) -> Decision:
+    """Decide on a file that was read.
+
+    Parameters
+    ----------
+    entry : Entry
+    verdict : Verdict
+    existing : Existing
+
+    Returns
+    -------
+    Decision
+    """
+    if not verdict.holds:
+        means = f"by {verdict.proof.value}, expected {verdict.expected}, got {verdict.got}"
+        doubtful = verdict.proof is Proof.ETAG_MD5
+        return differing(entry, means, existing)._replace(doubtful=doubtful)
+    if verdict.proof is Proof.SIZE:
+        return Decision(Action.COMPARE)
+    return Decision(Action.KEEP, verdict.proof, verdict=verdict)
+
+
+def differing(entry: Entry, means: str, existing: Existing) -> Decision:
+    """Decide on a file that is not the planned one, as `Decider.differing` does."""
+    if existing is Existing.REPLACE:
+        return Decision(Action.REPLACE)
+    why = "a file stands there that is not the planned one; it was left alone"
+    return _refusal(entry, f"{why}; {means}; '--existing replace' replaces it")
+
+
+def not_ours(entry: Entry) -> Decision:
+    """Refuse a file that bidsplan did not bring."""
+    why = "a file stands there that bidsplan did not bring; it was left alone"
+    return _refusal(entry, f"{why}; '--existing keep' compares it with the plan")
 
 
 def _refusal(entry: Entry, why: str) -> Decision:

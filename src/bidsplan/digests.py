@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import re
+import zlib
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from bidsplan.destination import Destination
     from bidsplan.plan import Entry
+    from bidsplan.storage.base import Checksum
 
 __all__ = [
     "Checker",
@@ -173,6 +176,31 @@ class _Parts:
         return f"{self._whole.hexdigest()}-{self._count}"
 
 
+class _Crc:
+    """A cyclic redundancy check, as S3 writes it."""
+
+    def __init__(self, function: Callable[[Buffer, int], int], size: int) -> None:
+        self._function = function
+        self._size = size
+        self._value = 0
+
+    def update(self, data: Buffer) -> None:
+        self._value = self._function(data, self._value)
+
+    def hexdigest(self) -> str:
+        return self._value.to_bytes(self._size, "big").hex()
+
+
+def _digest_of(algorithm: str) -> _Digest:
+    if algorithm in {"sha256", "sha1"}:
+        return hashlib.new(algorithm, usedforsecurity=False)
+    if algorithm == "crc32":
+        return _Crc(zlib.crc32, 4)
+    from awscrt import checksums  # noqa: PLC0415 - a twentieth of a second, and rarely needed
+
+    return _Crc(getattr(checksums, algorithm), 8 if algorithm == "crc64nvme" else 4)
+
+
 class Checker:
     """Digests bytes as they come.
 
@@ -181,17 +209,29 @@ class Checker:
     entry : Entry
         What they should be.
     checking : Checking
+    checksum : Checksum, optional
+        That the storage keeps of them, to be compared instead of the entity tag.
     """
 
-    def __init__(self, entry: Entry, checking: Checking = Checking.FULL) -> None:
+    def __init__(
+        self,
+        entry: Entry,
+        checking: Checking = Checking.FULL,
+        checksum: Checksum | None = None,
+    ) -> None:
         self._entry = entry
         self._proof = strongest(entry) if checking is Checking.FULL else Proof.SIZE
+        self._checksum = checksum
+        if checksum is not None:
+            self._proof = Proof.CHECKSUM
         self._size = 0
         self._content = xxhash.xxh3_128()
         self._digests = self._make()
 
     def _make(self) -> list[_Digest]:
         match self._proof:
+            case Proof.CHECKSUM if self._checksum:
+                return [_digest_of(self._checksum.algorithm)]
             case Proof.SHA256:
                 return [hashlib.sha256()]
             case Proof.MD5 | Proof.ETAG_MD5:
@@ -224,6 +264,11 @@ class Checker:
             case Proof.CONTENT:
                 planned = xxhash.xxh3_128((entry.content or "").encode()).hexdigest()
                 return Verdict(Proof.CONTENT, planned, content, content)
+            case Proof.CHECKSUM if self._checksum:
+                value = base64.b64encode(bytes.fromhex(found[0])).decode()
+                algorithm, expected = self._checksum
+                got, opaque = f"{algorithm} {value}", strongest(entry) is Proof.ETAG_MD5
+                return Verdict(Proof.CHECKSUM, f"{algorithm} {expected}", got, content, opaque)
             case Proof.SHA256:
                 return Verdict(Proof.SHA256, entry.sha256 or "", found[0], content)
             case Proof.MD5:

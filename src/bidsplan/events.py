@@ -65,6 +65,8 @@ class Proof(StrEnum):
         The plan holds its bytes.
     SHA256, MD5
         The plan holds its digest.
+    CHECKSUM
+        The storage keeps a checksum of all of it.
     ETAG_MD5
         Its digest is the object's entity tag.
     MULTIPART
@@ -78,6 +80,7 @@ class Proof(StrEnum):
     CONTENT = "content"
     SHA256 = "sha256"
     MD5 = "md5"
+    CHECKSUM = "checksum"
     ETAG_MD5 = "etag-md5"
     MULTIPART = "multipart"
     RECEIPT = "receipt"
@@ -111,17 +114,20 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
-    """A root was opened, to fetch from it.
+    """A root was opened, to fetch from it, or a destination in storage.
 
     Parameters
     ----------
     url : str
     endpoint : str or None
         Where requests go, for object stores.
+    written : bool
+        Whether it is the destination.
     """
 
     url: str
     endpoint: str | None
+    written: bool = False
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -278,7 +284,9 @@ class Tally:
     bytes : int
         That arrived.
     endpoints : set of str
-        Where requests went.
+        Where requests went to fetch.
+    destination : str or None
+        Where they went to write.
     """
 
     decided: Counter[Action] = field(default_factory=Counter)
@@ -288,6 +296,7 @@ class Tally:
     skipped: int = 0
     bytes: int = 0
     endpoints: set[str] = field(default_factory=set)
+    destination: str | None = None
 
     def add(self, event: Event) -> None:
         """Count an event."""
@@ -303,6 +312,8 @@ class Tally:
             self.failures[event.error.code] += 1
         elif isinstance(event, Skipped):
             self.skipped += 1
+        elif isinstance(event, Opened) and event.written:
+            self.destination = event.endpoint
         elif isinstance(event, Opened) and event.endpoint is not None:
             self.endpoints.add(event.endpoint)
 

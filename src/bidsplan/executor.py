@@ -27,7 +27,7 @@ from bidsplan.plan import clashes
 from bidsplan.receipts import Marks, Receipt, ReceiptWriter, fingerprint, no_receipts
 from bidsplan.roots import Roots
 from bidsplan.transfer.pace import Pace
-from bidsplan.transfer.streams import receive, tag_is_digest, write_content
+from bidsplan.transfer.streams import asks_first, receive, tag_is_digest, write_content
 from bidsplan.work import Pulled, Way
 
 if TYPE_CHECKING:
@@ -229,9 +229,8 @@ class Executor:
         if entry.size > _SMALL:
             return _Job(entry, decision, store, Way.STREAM)
         fresh = decision.final and decision.action in {Action.FETCH, Action.REPLACE}
-        return _Job(
-            entry, decision, store, Way.QUICK if store.asynchronous and fresh else Way.THREAD
-        )
+        quick = fresh and store.asynchronous and not asks_first(entry, store, self._checking)
+        return _Job(entry, decision, store, Way.QUICK if quick else Way.THREAD)
 
     async def quickly(self, job: _Job) -> bool:
         """See `Work.quickly`."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bidsplan.decisions import Decider, Existing
 from bidsplan.destination import Destination
 from bidsplan.digests import Checking, Stopped
-from bidsplan.errors import BidsplanError, DestinationError, UnsupportedError
+from bidsplan.errors import BidsplanError, DestinationError
 from bidsplan.events import Action, Decided, Failed
 from bidsplan.executor import Executor
 from bidsplan.receipts import Marks
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from bidsplan.events import Event
     from bidsplan.plan import Planned
+    from bidsplan.remote import RemoteExecutor
 
 __all__ = ["Checking", "Existing", "materialise"]
 
@@ -43,10 +44,11 @@ def materialise(
     Parameters
     ----------
     plan : Plan
-    destination : path
-        A local directory, made where it is not there.
+    destination : path or str
+        A local directory, made where it is not there, or any URL that fsspec writes.
     access : Access, optional
-        How storage may be reached.
+        How storage may be reached. Requests to a destination are signed unless it says that they
+        are anonymous.
     base : path
         The directory that the plan's relative URLs are relative to: its own.
     existing : Existing
@@ -64,27 +66,37 @@ def materialise(
 
     Raises
     ------
-    UnsupportedError
-        Where the destination is a URL.
     UsageError
-        Where a root's URL is refused, or its transport can't reach it, or too few files may be
-        open at a time.
+        Where a root's URL or the destination's is refused, or its transport can't reach it, or too
+        few files may be open at a time.
     DestinationError
         Where the destination can't be opened.
+    StorageError
+        Where what stands at the destination's URL can't be listed.
     """
     place = parse_url(str(destination))
+    access = access or Access()
+    access = replace(access, jobs=min(access.jobs, sockets()))
     if place.protocol != "file":
-        raise UnsupportedError(
-            f"the destination is a {place.protocol!r} URL, which is not built yet; name a directory"
-        )
+        from bidsplan.remote import RemoteExecutor, decide_only  # noqa: PLC0415 - rarely needed
+
+        url = str(destination)
+        if dry_run:
+            yield from decide_only(plan, url, existing, access)
+        else:
+            yield from _run(
+                RemoteExecutor(plan, url, existing, checking, access, str(base), stopping)
+            )
+        return
     if dry_run:
         with suppress(Stopped):
             yield from _dry_run(plan, place.path, existing, stopping)
         return
-    access = access or Access()
-    access = replace(access, jobs=min(access.jobs, sockets()))
     folder = Destination(place.path, create=True)
-    executor = Executor(plan, folder, existing, checking, access, str(base), stopping)
+    yield from _run(Executor(plan, folder, existing, checking, access, str(base), stopping))
+
+
+def _run(executor: Executor | RemoteExecutor) -> Generator[Event, None, None]:
     try:
         yield from executor.run()
     finally:

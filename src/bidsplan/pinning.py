@@ -32,8 +32,8 @@ def pin(
     Parameters
     ----------
     plan : Plan or StoredPlan
-    destination : path
-        A local directory that holds all of its files.
+    destination : path or str
+        A local directory that holds all of its files, or the URL that they were fetched to.
     jobs : int
         Files to read at a time.
 

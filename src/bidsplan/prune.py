@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.destination import Destination
-from bidsplan.errors import DestinationError, UsageError
+from bidsplan.errors import DestinationError, UnsupportedError, UsageError
 from bidsplan.events import Pruned, Spare, Spared, Unpruned
 from bidsplan.keys import STATE_DIRECTORY, collision_form, printable
 from bidsplan.receipts import Receipts
@@ -64,6 +64,8 @@ def prune(
 
     Raises
     ------
+    UnsupportedError
+        Where the destination is a URL.
     UsageError
         Where the destination is where the plan's files come from.
     DestinationError
@@ -75,7 +77,12 @@ def prune(
     only what bidsplan brought goes, also with `everything`; of ``.bidsplan/`` and ``.git/``, of
     another destination inside of this one, and of the plan's local roots, nothing ever does.
     """
-    folder = Destination(str(destination), create=False)
+    place = parse_url(str(destination))
+    if place.protocol != "file":
+        raise UnsupportedError(
+            f"the destination is a {place.protocol!r} URL, and only directories are pruned"
+        )
+    folder = Destination(place.path, create=False)
     try:
         roots = [Path(base or ".") / path for path in _local_roots(plan)]
         search = _Search(plan, folder, everything=everything, kept=_identities([*keep, *roots]))

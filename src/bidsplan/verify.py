@@ -5,24 +5,33 @@ from __future__ import annotations
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from threading import Event as Flag
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bidsplan.deep import nifti_problem
+from bidsplan.depot import read_back, read_notes
 from bidsplan.destination import Destination
-from bidsplan.digests import chunks, read_checked
-from bidsplan.errors import BidsplanError, IntegrityError, MissingFileError
+from bidsplan.digests import Stopped, chunks, read_checked
+from bidsplan.errors import BidsplanError, IntegrityError, MissingFileError, SourceMissingError
 from bidsplan.events import Action, Failed, Finished, Proof
 from bidsplan.keys import printable
 from bidsplan.receipts import Receipts, fingerprint
+from bidsplan.storage.access import Access
+from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator
     from concurrent.futures import Future
+    from contextlib import AbstractContextManager
     from os import PathLike
 
+    from bidsplan.digests import Verdict
     from bidsplan.events import Event
     from bidsplan.plan import Entry, Planned
+    from bidsplan.storage import Stream
+
+    Tap = Callable[[Entry], Callable[[bytes], None]]
 
 __all__ = ["verify"]
 
@@ -36,22 +45,25 @@ def verify(
     *,
     jobs: int = 4,
     deep: bool = False,
-    tap: Callable[[Entry], Callable[[bytes], None]] | None = None,
+    tap: Tap | None = None,
+    access: Access | None = None,
 ) -> Generator[Event, None, None]:
     """Read every file of a plan, and show that it is the planned one.
 
     Parameters
     ----------
     plan : Plan
-    destination : path
-        A local directory.
+    destination : path or str
+        A local directory, or the URL that it was fetched to.
     jobs : int
         Files to read at a time.
     deep : bool
         Whether NIfTI files must also hold the data that their headers say, whole gzip included.
     tap : callable, optional
         Called with each entry whose file is about to be read; gives what takes its bytes. Called
-        from several threads.
+        from several threads, and again where reading begins anew.
+    access : Access, optional
+        How a URL may be reached.
 
     Yields
     ------
@@ -62,72 +74,156 @@ def verify(
     ------
     DestinationError
         Where the destination can't be opened.
+    UsageError, StorageError
+        Where a URL is refused, or its receipts can't be listed.
     """
-    folder = Destination(str(destination), create=False)
-    check = _Check(plan, folder, tap, deep=deep)
+    stop = Flag()
+    check = _Check(_open(plan, str(destination), access or Access(), stop), deep=deep)
     pool = ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="bidsplan-verify")
     waiting: deque[Future[Event]] = deque()
     try:
         for entry in plan.entries:
-            waiting.append(pool.submit(check.entry, entry))
+            waiting.append(pool.submit(check.entry, entry, tap))
             if len(waiting) >= jobs * _WAITING_PER_JOB:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
-        check.stop.set()
+        stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
-        folder.close()
+        check.place.close()
+
+
+class _Noted(NamedTuple):
+    """What a receipt says: the bytes' xxh3-128, and whether the source's tag is no digest."""
+
+    content: str
+    opaque: bool
+
+
+class _Place(Protocol):
+    """Where the files stand."""
+
+    def read(self, entry: Entry, tap: Tap | None) -> Verdict:
+        """Read a file and compare it; raises MissingFileError where there is none."""
+        ...
+
+    def noted(self, entry: Entry) -> _Noted | None:
+        """Give what a receipt says of a file."""
+        ...
+
+    def opened(self, entry: Entry) -> AbstractContextManager[tuple[int, Iterator[bytes]]]:
+        """Give a file's size, and its bytes."""
+        ...
+
+    def close(self) -> None:
+        """Give back what was opened."""
+
+
+class _Folder:
+    """A local directory."""
+
+    def __init__(self, plan: Planned, path: str, stop: Flag) -> None:
+        self._plan = plan
+        self._folder = Destination(path, create=False)
+        self._receipts = Receipts(self._folder)
+        self._stop = stop
+
+    def read(self, entry: Entry, tap: Tap | None) -> Verdict:
+        if self._folder.state(entry.path) is None:
+            raise _missing(entry)
+        taker = tap(entry) if tap else None
+        return read_checked(entry, self._folder, self._stop.is_set, taker)
+
+    def noted(self, entry: Entry) -> _Noted | None:
+        receipt = self._receipts.of(entry.path, fingerprint(self._plan, entry))
+        return _Noted(receipt.content, receipt.opaque) if receipt else None
+
+    @contextmanager
+    def opened(self, entry: Entry) -> Iterator[tuple[int, Iterator[bytes]]]:
+        with self._folder.reading(entry.path) as descriptor:
+            yield os.fstat(descriptor).st_size, chunks(descriptor, self._stop.is_set)
+
+    def close(self) -> None:
+        self._folder.close()
+
+
+class _Storage:
+    """A URL."""
+
+    def __init__(self, plan: Planned, url: str, access: Access, stop: Flag) -> None:
+        from bidsplan.storage import open_sink  # noqa: PLC0415 - a directory does without
+
+        self._plan = plan
+        self._stop = stop
+        self._sink = open_sink(url, access=access, stop=stop)
+        self._notes = {
+            (note.path, note.source): _Noted(note.content, note.opaque)
+            for note in read_notes(self._sink)
+        }
+
+    def read(self, entry: Entry, tap: Tap | None) -> Verdict:
+        try:
+            return read_back(entry, self._sink, self._stop.is_set, tap)
+        except SourceMissingError as error:
+            raise _missing(entry) from error
+
+    def noted(self, entry: Entry) -> _Noted | None:
+        return self._notes.get((entry.path, fingerprint(self._plan, entry)))
+
+    @contextmanager
+    def opened(self, entry: Entry) -> Iterator[tuple[int, Iterator[bytes]]]:
+        with closing(self._sink.store.stream(entry.path)) as stream:
+            yield entry.size, self._pieces(stream)
+
+    def _pieces(self, stream: Stream) -> Iterator[bytes]:
+        for chunk in stream:
+            if self._stop.is_set():
+                raise Stopped
+            yield bytes(chunk)
+
+    def close(self) -> None:
+        self._sink.close()
+
+
+def _open(plan: Planned, destination: str, access: Access, stop: Flag) -> _Place:
+    location = parse_url(destination)
+    if location.protocol == "file":
+        return _Folder(plan, location.path, stop)
+    return _Storage(plan, destination, access, stop)
 
 
 class _Check:
     """Compares files of one destination with one plan."""
 
-    def __init__(
-        self,
-        plan: Planned,
-        folder: Destination,
-        tap: Callable[[Entry], Callable[[bytes], None]] | None,
-        *,
-        deep: bool,
-    ) -> None:
-        self.stop = Flag()
+    def __init__(self, place: _Place, *, deep: bool) -> None:
+        self.place = place
         self._deep = deep
-        self._plan = plan
-        self._folder = folder
-        self._tap = tap
-        self._receipts = Receipts(folder)
 
-    def entry(self, entry: Entry) -> Event:
+    def entry(self, entry: Entry, tap: Tap | None) -> Event:
         """Compare one file."""
         try:
-            proof = self._proof(entry)
+            proof = self._proof(entry, tap)
             if self._deep:
                 self._look_inside(entry, proof)
             return Finished(entry=entry, action=Action.KEEP, proof=proof)
         except BidsplanError as error:
             return Failed(entry=entry, error=error)
 
-    def _proof(self, entry: Entry) -> Proof:
+    def _proof(self, entry: Entry, tap: Tap | None) -> Proof:
         """Show that a file is the planned one, by the plan or else by its receipt."""
-        if self._folder.state(entry.path) is None:
-            raise MissingFileError(
-                f"{printable(entry.path)}: there is no such file; fetch the plan to bring it"
-            )
-        taker = self._tap(entry) if self._tap else None
-        verdict = read_checked(entry, self._folder, self.stop.is_set, taker)
-        receipt = self._receipts.of(entry.path, fingerprint(self._plan, entry))
-        known = receipt.content if receipt else None
+        verdict = self.place.read(entry, tap)
+        noted = self.place.noted(entry)
         # An encrypted object's tag is no digest, as was found out when it was fetched.
-        tag_is_none = verdict.proof is Proof.ETAG_MD5 and receipt and receipt.opaque
+        tag_is_none = verdict.proof is Proof.ETAG_MD5 and noted and noted.opaque
         if not verdict.holds and not tag_is_none:
             raise _differs(entry, verdict.proof.value, verdict.expected, verdict.got)
         if verdict.holds and verdict.proof is not Proof.SIZE:
             return verdict.proof
-        if known is None:
+        if noted is None:
             return Proof.SIZE
-        if known != verdict.content:
-            raise _differs(entry, "receipt", known, verdict.content)
+        if noted.content != verdict.content:
+            raise _differs(entry, "receipt", noted.content, verdict.content)
         return Proof.RECEIPT
 
     def _look_inside(self, entry: Entry, proof: Proof) -> None:
@@ -135,15 +231,19 @@ class _Check:
         packed = entry.path.endswith(".nii.gz")
         if not packed and not entry.path.endswith(".nii"):
             return
-        with self._folder.reading(entry.path) as descriptor:
-            size = os.fstat(descriptor).st_size
-            pieces = chunks(descriptor, self.stop.is_set)
+        with self.place.opened(entry) as (size, pieces):
             problem = nifti_problem(pieces, size, packed=packed)
         if problem:
             again = "fetch again with '--existing replace' to bring it anew"
             source = "its bytes are the planned ones, so it is so at its source"
             hint = again if proof is Proof.SIZE else source
             raise IntegrityError(f"{printable(entry.path)}: {problem}; {hint}")
+
+
+def _missing(entry: Entry) -> MissingFileError:
+    return MissingFileError(
+        f"{printable(entry.path)}: there is no such file; fetch the plan to bring it"
+    )
 
 
 def _differs(entry: Entry, means: str, expected: str, got: str) -> IntegrityError:

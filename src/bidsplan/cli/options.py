@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,9 +12,16 @@ from bidsplan.cli.console import Console
 from bidsplan.storage.access import Access, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-__all__ = ["access_options", "console_options", "protocol_option", "strict_option"]
+__all__ = [
+    "access_options",
+    "console_options",
+    "destination_options",
+    "protocol_option",
+    "reach_options",
+    "strict_option",
+]
 
 
 def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,14 +48,7 @@ protocol_option = click.option(
     help="Allow URLs of this fsspec protocol as well. May be repeated.",
 )
 
-_ACCESS = (
-    click.option(
-        "--transport",
-        type=click.Choice([transport.value for transport in Transport]),
-        default=Transport.AUTO.value,
-        show_default=True,
-        help="What moves the bytes.",
-    ),
+_REACH = (
     click.option("--endpoint-url", metavar="URL", help="S3 endpoint. [default: as AWS tools do]"),
     click.option("--region", metavar="NAME", help="AWS region. [default: as AWS tools do]"),
     click.option("--profile", metavar="NAME", help="AWS profile. [default: as AWS tools do]"),
@@ -66,14 +67,6 @@ _ACCESS = (
         help="Refuse what a stranger's manifest could abuse. Also by BIDSPLAN_UNTRUSTED=1.",
     ),
     click.option(
-        "-j",
-        "--jobs",
-        type=click.IntRange(1, 1024),
-        default=256,
-        show_default=True,
-        help="The most connections at a time.",
-    ),
-    click.option(
         "--timeout",
         type=click.FloatRange(0.1, 3600),
         default=60,
@@ -83,14 +76,31 @@ _ACCESS = (
     ),
 )
 
+_MOVE = (
+    click.option(
+        "--transport",
+        type=click.Choice([transport.value for transport in Transport]),
+        default=Transport.AUTO.value,
+        show_default=True,
+        help="What moves the bytes.",
+    ),
+    click.option(
+        "-j",
+        "--jobs",
+        type=click.IntRange(1, 1024),
+        default=256,
+        show_default=True,
+        help="The most connections at a time.",
+    ),
+)
 
-def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
+
+def reach_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say how storage is reached; the command gets an ``access``."""
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         access = Access(
-            transport=Transport(kwargs.pop("transport")),
             endpoint_url=kwargs.pop("endpoint_url"),
             region=kwargs.pop("region"),
             profile=kwargs.pop("profile"),
@@ -98,11 +108,56 @@ def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
             requester_pays=kwargs.pop("requester_pays"),
             allow_protocols=frozenset(kwargs.pop("allow_protocols")),
             untrusted=kwargs.pop("untrusted"),
-            jobs=kwargs.pop("jobs"),
             timeout=kwargs.pop("timeout"),
         )
         return function(*args, access=access, **kwargs)
 
-    for option in reversed(_ACCESS):
-        wrapper = option(wrapper)
-    return wrapper
+    return _with(_REACH, wrapper)
+
+
+def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add those of `reach_options`, and how many bytes are moved by what."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, access: Access, transport: str, jobs: int, **kwargs: Any) -> Any:  # noqa: ANN401
+        access = replace(access, transport=Transport(transport), jobs=jobs)
+        return function(*args, access=access, **kwargs)
+
+    return _with(_MOVE, reach_options(wrapper))
+
+
+_DESTINATION = (
+    click.option(
+        "--dest-endpoint-url",
+        metavar="URL",
+        help="S3 endpoint of DEST. [default: that of the sources]",
+    ),
+    click.option(
+        "--dest-profile", metavar="NAME", help="AWS profile for DEST. [default: the sources']"
+    ),
+)
+
+
+def destination_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a destination in storage, which become part of the ``access``."""
+
+    @functools.wraps(function)
+    def wrapper(
+        *args: Any,  # noqa: ANN401
+        access: Access,
+        dest_endpoint_url: str | None,
+        dest_profile: str | None,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        access = replace(access, dest_endpoint_url=dest_endpoint_url, dest_profile=dest_profile)
+        return function(*args, access=access, **kwargs)
+
+    return _with(_DESTINATION, wrapper)
+
+
+def _with(
+    options: Sequence[Callable[..., Any]], function: Callable[..., Any]
+) -> Callable[..., Any]:
+    for option in reversed(options):
+        function = option(function)
+    return function

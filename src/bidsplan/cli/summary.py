@@ -18,6 +18,7 @@ _PROOFS = {
     Proof.CONTENT: "generated",
     Proof.SHA256: "sha256",
     Proof.MD5: "md5",
+    Proof.CHECKSUM: "checksum",
     Proof.ETAG_MD5: "md5 by etag",
     Proof.MULTIPART: "multipart etag",
     Proof.RECEIPT: "receipt",
@@ -46,6 +47,7 @@ def done(tally: Tally, verb: str | None = None) -> str:
         parts = _counted((word, tally.done[action]) for action, word in _DONE.items())
         parts += [size(tally.bytes)] if tally.bytes else []
         parts += [f"from {', '.join(sorted(tally.endpoints))}"] if tally.endpoints else []
+        parts += [f"to {tally.destination}"] if tally.destination else []
     proofs = _counted((word, tally.proofs[proof]) for proof, word in _PROOFS.items())
     if proofs:
         parts.append(f"checked by {', '.join(proofs)}" if verb is None else ", ".join(proofs))
@@ -78,4 +80,5 @@ def data_of(tally: Tally) -> dict[str, Any]:
         "skipped": tally.skipped,
         "bytes": tally.bytes,
         "endpoints": sorted(tally.endpoints),
+        "destination": tally.destination,
     }

@@ -166,6 +166,7 @@ def report_schema() -> dict[str, Any]:
     total = dict.fromkeys(("decided", "done", "proofs", "failures"), counts)
     endpoints = {"type": "array", "items": {"type": "string"}}
     ends = {"summary": {"type": "string"}, "skipped": whole, "bytes": whole, "endpoints": endpoints}
+    ends["destination"] = {"type": ["string", "null"]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "bidsplan report",

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from bidsplan.storage.access import Access, Transport
     from bidsplan.storage.base import Children, Object, Store, Stream
     from bidsplan.storage.files import File, RangedFile, find_file, local_file
-    from bidsplan.storage.opening import open_store
+    from bidsplan.storage.opening import open_sink, open_store
+    from bidsplan.storage.sink import Sink, Upload
 
 # A finished plan is found to be so without any of them.
 _HOMES = {
@@ -21,11 +22,14 @@ _HOMES = {
     "File": "files",
     "Object": "base",
     "RangedFile": "files",
+    "Sink": "sink",
     "Store": "base",
     "Stream": "base",
     "Transport": "access",
+    "Upload": "sink",
     "find_file": "files",
     "local_file": "files",
+    "open_sink": "opening",
     "open_store": "opening",
 }
 
@@ -35,11 +39,14 @@ __all__ = [
     "File",
     "Object",
     "RangedFile",
+    "Sink",
     "Store",
     "Stream",
     "Transport",
+    "Upload",
     "find_file",
     "local_file",
+    "open_sink",
     "open_store",
 ]
 

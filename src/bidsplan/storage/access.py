@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 __all__ = ["Access", "Transport"]
@@ -46,6 +46,8 @@ class Access:
     untrusted : bool
         Refuse all that a stranger's manifest could abuse: local files, memory, loopback and
         private hosts, and credentials.
+    dest_endpoint_url, dest_profile : str, optional
+        Of a destination in storage, where they are not those of the sources.
     jobs : int
         The most connections that a store may hold open.
     timeout : float
@@ -60,5 +62,20 @@ class Access:
     requester_pays: bool = False
     allow_protocols: frozenset[str] = frozenset()
     untrusted: bool = False
+    dest_endpoint_url: str | None = None
+    dest_profile: str | None = None
     jobs: int = 256
     timeout: float = 60.0
+
+    def at_destination(self) -> Access:
+        """Give how a destination in storage may be reached.
+
+        Returns
+        -------
+        Access
+        """
+        return replace(
+            self,
+            endpoint_url=self.dest_endpoint_url or self.endpoint_url,
+            profile=self.dest_profile or self.profile,
+        )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-__all__ = ["Children", "Object", "Store", "Stream", "Whole"]
+__all__ = ["About", "Checksum", "Children", "Object", "Store", "Stream", "Whole"]
 
 
 class Object(NamedTuple):
@@ -87,6 +87,36 @@ class Whole(NamedTuple):
     etag: str | None
 
 
+class Checksum(NamedTuple):
+    """What a storage keeps of all of an object's bytes.
+
+    Parameters
+    ----------
+    algorithm : str
+        ``sha256``, ``sha1``, ``crc64nvme``, ``crc32c`` or ``crc32``.
+    value : str
+        As S3 writes it: in base64, the highest byte first.
+    """
+
+    algorithm: str
+    value: str
+
+
+class About(NamedTuple):
+    """What a storage tells of an object beside its bytes.
+
+    Parameters
+    ----------
+    etag_is_md5 : bool
+        Whether its plain entity tag is the MD5 of its bytes.
+    checksum : Checksum or None
+        Of the whole object; None where there is none, or only of its parts.
+    """
+
+    etag_is_md5: bool
+    checksum: Checksum | None = None
+
+
 class Store(ABC):
     """A dataset's root in storage: it can be listed and read.
 
@@ -100,6 +130,10 @@ class Store(ABC):
         Whether `whole` can be called: on an event loop, hundreds at a time.
     versioned : bool
         Whether the storage may know versions of objects.
+    checksummed : bool
+        Whether the storage may keep checksums of whole objects.
+    opaque : bool
+        Whether an object was met whose plain entity tag is no digest, so that others may be alike.
 
     Notes
     -----
@@ -111,6 +145,8 @@ class Store(ABC):
     endpoint: str | None = None
     asynchronous: bool = False
     versioned: bool = False
+    checksummed: bool = False
+    opaque: bool = False
 
     @abstractmethod
     def children(self, prefix: str = "") -> Children:
@@ -301,6 +337,27 @@ class Store(ABC):
         bool
         """
         return True
+
+    def about(self, key: str, *, etag: str | None = None, version: str | None = None) -> About:  # noqa: ARG002 - as above
+        """Ask what the storage tells of an object, by one request at most.
+
+        Parameters
+        ----------
+        key : str
+        etag : str, optional
+            The planned one; of an object that has another, no checksum is given.
+        version : str, optional
+            Ask of this version.
+
+        Returns
+        -------
+        About
+
+        Raises
+        ------
+        StorageError
+        """
+        return About(self.etag_is_md5(key, version=version))
 
     def close(self) -> None:  # noqa: B027 - most stores hold nothing open
         """Give connections back; the store is not used afterwards."""

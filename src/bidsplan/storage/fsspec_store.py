@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Listed = list[Mapping[str, Any]]
     Names = list[str]
 
-__all__ = ["FsspecStore", "fsspec_error"]
+__all__ = ["FsspecStore", "filesystem_of", "fsspec_error"]
 
 _CHUNK = 1 << 20
 
@@ -61,7 +61,7 @@ class FsspecStore(Store):
         self.url = url
         self._protocol = protocol
         # Listings must be those of now, and instances are shared by whoever asks alike.
-        self._fs = filesystem or _filesystem(protocol)
+        self._fs = filesystem or filesystem_of(protocol, root)
         # As its listings will name it.
         self._root: str = self._fs._strip_protocol(root).rstrip("/")  # noqa: SLF001 - fsspec's own way
 
@@ -134,13 +134,33 @@ class FsspecStore(Store):
         return _FileStream(file, what, size, start)
 
 
-def _filesystem(protocol: str) -> Any:  # noqa: ANN401 - fsspec is untyped
+def filesystem_of(protocol: str, url: str, **more: Any) -> Any:  # noqa: ANN401 - fsspec is untyped
+    """Make a file system that caches no listing.
+
+    Parameters
+    ----------
+    protocol : str
+    url : str
+        That it is for; some are of one host only, which it names.
+    **more
+        Options of the file system.
+
+    Returns
+    -------
+    fsspec.AbstractFileSystem
+
+    Raises
+    ------
+    UsageError
+        Where there is none of this name, or what it needs is not installed.
+    """
     import fsspec  # noqa: PLC0415 - a tenth of a second
 
-    options: dict[str, Any] = {} if protocol == "file" else {"use_listings_cache": False}
+    options = more if protocol == "file" else {"use_listings_cache": False, **more}
     try:
-        return fsspec.filesystem(protocol, skip_instance_cache=True, **options)
-    except (ImportError, ValueError) as error:
+        named = fsspec.get_filesystem_class(protocol)._get_kwargs_from_urls(url)  # noqa: SLF001 - as above
+        return fsspec.filesystem(protocol, skip_instance_cache=True, **named, **options)
+    except (ImportError, ValueError, TypeError) as error:
         raise UsageError(f"fsspec has no file system {protocol!r} here: {error}") from error
 
 

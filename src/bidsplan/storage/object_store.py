@@ -9,7 +9,7 @@ from bidsplan.storage.base import Children, Object, Store
 from bidsplan.storage.fsspec_store import FsspecStore
 from bidsplan.storage.obstore_reader import open_stream, read_whole, storage_error
 from bidsplan.storage.retrying import retrying
-from bidsplan.storage.s3_client import bare_etag
+from bidsplan.storage.s3_answers import bare_etag
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Iterator, Mapping

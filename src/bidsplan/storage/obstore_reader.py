@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bidsplan.errors import StorageError, UnreachableError
 from bidsplan.keys import printable
 from bidsplan.storage.base import Whole
-from bidsplan.storage.s3_client import bare_etag, status_error
+from bidsplan.storage.s3_answers import bare_etag, status_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

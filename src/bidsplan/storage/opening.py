@@ -7,23 +7,28 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bidsplan.errors import UrlError, UsageError
+from bidsplan.errors import UnsupportedError, UrlError, UsageError
 from bidsplan.storage.access import Transport
 from bidsplan.storage.connection import connect
 from bidsplan.urls import parse_url, refused_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from threading import Event
+    from typing import Any
 
     from bidsplan.storage.access import Access
     from bidsplan.storage.base import Store
+    from bidsplan.storage.sink import Sink
     from bidsplan.urls import Location
 
-__all__ = ["open_store"]
+__all__ = ["open_sink", "open_store"]
 
 _METADATA_HOSTS = frozenset({"metadata.google.internal", "metadata", "instance-data"})
 _METADATA_ADDRESS = ipaddress.ip_address("fd00:ec2::254")
 _LOCAL = frozenset({"file", "memory"})
+_ANONYMOUS: dict[str, dict[str, Any]] = {"gs": {"token": "anon"}, "az": {"anon": True}}
+"""What fsspec's file systems are told for requests that go unsigned."""
 
 
 def open_store(
@@ -53,17 +58,64 @@ def open_store(
     UsageError
         Where the transport that is asked for can't reach it.
     """
-    reason = refused_url(url, allow=access.allow_protocols)
-    if reason:
-        raise UrlError(f"the URL is refused: {reason}")
-    location = parse_url(url)
-    _check_host(location, access)
+    location = _allowed(url, access, "URL")
     if access.anonymous is not None:
         anonymous = access.anonymous
     unsigned = access.untrusted or anonymous is not False
     if location.protocol == "s3":
         return _open_s3(location, access, anonymous=unsigned)
     return _open_other(location, access, anonymous=unsigned, base=base)
+
+
+def open_sink(url: str, *, access: Access, stop: Event) -> Sink:
+    """Open a place to write to.
+
+    Parameters
+    ----------
+    url : str
+        As the command line names it; no local path.
+    access : Access
+        What the person who runs the command allows and asks for. Requests are signed unless it
+        says otherwise.
+    stop : threading.Event
+        Set to end waits between tries.
+
+    Returns
+    -------
+    Sink
+
+    Raises
+    ------
+    UrlError
+        Where the URL, or its host, is refused.
+    UsageError
+        Where it can't be written to.
+    """
+    location = _allowed(url, access, "destination's URL")
+    anonymous = access.untrusted or access.anonymous is True
+    if location.protocol == "s3":
+        from bidsplan.storage.s3_sink import S3Sink  # noqa: PLC0415 - on demand
+
+        connection = connect(access, anonymous=anonymous)
+        return S3Sink(location.host, location.path, connection, stop)
+    if location.protocol in {"http", "https"}:
+        raise UnsupportedError(
+            "web servers are not written to; name a directory or an object store as destination"
+        )
+    from bidsplan.storage.fsspec_sink import FsspecSink  # noqa: PLC0415 - a tenth of a second
+
+    options = _ANONYMOUS.get(location.protocol, {}) if anonymous else {}
+    return FsspecSink(location.protocol, _fsspec_url(location), options)
+
+
+def _allowed(url: str, access: Access, what: str) -> Location:
+    """Take a URL apart that is not refused."""
+    reason = refused_url(url, allow=access.allow_protocols)
+    if reason:
+        raise UrlError(f"the {what} is refused: {reason}")
+    location = parse_url(url)
+    _check_host(location, access)
+    return location
 
 
 def _open_s3(location: Location, access: Access, *, anonymous: bool) -> Store:
@@ -92,11 +144,14 @@ def _open_other(location: Location, access: Access, *, anonymous: bool, base: st
         return LocalStore(str((Path(base or ".") / location.path).resolve()), location.path)
     from bidsplan.storage.fsspec_store import FsspecStore  # noqa: PLC0415 - a tenth of a second
 
+    url = _fsspec_url(location)
+    return FsspecStore(location.protocol, url, url)
+
+
+def _fsspec_url(location: Location) -> str:
     path = f"{location.host}/{location.path}".strip("/")
     separator = "://" if location.protocol != "memory" else ":///"
-    url = f"{location.protocol}{separator}{path}"
-    root = url if location.protocol.startswith("http") else path
-    return FsspecStore(location.protocol, root, url)
+    return f"{location.protocol}{separator}{path}"
 
 
 def _check_host(location: Location, access: Access) -> None:

@@ -14,25 +14,20 @@ from urllib.parse import quote, unquote_plus, urlencode
 from urllib.request import getproxies, proxy_bypass
 from xml.etree import ElementTree as ET
 
-from bidsplan.errors import (
-    CredentialsError,
-    DeniedError,
-    SourceChangedError,
-    SourceMissingError,
-    StorageError,
-    ThrottledError,
-    UnreachableError,
-)
+from bidsplan.errors import StorageError, UnreachableError
 from bidsplan.keys import printable
 from bidsplan.storage.retrying import retrying
+from bidsplan.storage.s3_answers import error_code, status_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from xml.etree.ElementTree import Element
+
+    from typing_extensions import Buffer
 
     from bidsplan.storage.connection import Connection
 
-__all__ = ["S3Client", "bare_etag", "check_range", "status_error", "text_of"]
+__all__ = ["S3Client", "text_of"]
 
 CONNECT_SECONDS = 2.5
 LONGEST_REQUEST = 3600.0
@@ -42,88 +37,8 @@ CHUNK = 1 << 18
 LARGEST_PAGE = 1 << 24
 """Bytes of one page of a listing that are accepted."""
 
-_CREDENTIALS = frozenset(
-    {
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "InvalidAccessKeyId",
-        "InvalidToken",
-        "RequestTimeTooSkewed",
-        "SignatureDoesNotMatch",
-        "TokenRefreshRequired",
-    }
-)
 _NAMESPACE = re.compile(rb"\A(\s*(?:<\?[^>]*\?>\s*)?<\w+)\s+xmlns=\"[^\"]*\"")
 _REDIRECTS = frozenset({301, 307, 400})
-_THROTTLED = frozenset({429, 503})
-
-
-def bare_etag(text: str | None) -> str | None:
-    """Give an entity tag without its quotes."""
-    if not text:
-        return None
-    if text[0] == '"' == text[-1]:
-        return text[1:-1] or None
-    return text.removeprefix("W/").strip('"') or None
-
-
-def check_range(said: str | None, start: int) -> None:
-    """Refuse an answer that does not start at the byte that was asked for.
-
-    Parameters
-    ----------
-    said : str or None
-        The answer's ``Content-Range``.
-    start : int
-
-    Raises
-    ------
-    StorageError
-    """
-    if start and not (said or "").startswith(f"bytes {start}-"):
-        raise StorageError(f"byte {start} was asked for, and the whole object came")
-
-
-def status_error(status: int, what: str, code: str = "", headers: Any = None) -> StorageError:  # noqa: ANN401
-    """Make the error that an HTTP status stands for.
-
-    Parameters
-    ----------
-    status : int
-    what : str
-        What was asked for, as messages name it.
-    code : str
-        The storage's own word for the error.
-    headers : mapping, optional
-        Of the answer.
-
-    Returns
-    -------
-    StorageError
-    """
-    said = f"{status} {code}".strip()
-    if status in _THROTTLED or code in {"SlowDown", "RequestLimitExceeded"}:
-        error = ThrottledError(f"{what}: the storage asks to slow down ({said})")
-        wait = (headers or {}).get("Retry-After", "")
-        error.retry_after = float(wait) if wait.isdecimal() else None
-        return error
-    if code in _CREDENTIALS:
-        return CredentialsError(
-            f"{what}: the credentials are refused ({said}); renew them (or set the clock), and run "
-            "it again: it goes on where it stopped"
-        )
-    if status in {401, 403}:
-        return DeniedError(
-            f"{what}: access is denied ({said}); check whether the bucket is public, or give "
-            "credentials and say 'anonymous: false'"
-        )
-    if status == 404:
-        return SourceMissingError(f"{what}: there is no such object or bucket ({said})")
-    if status == 412:
-        return SourceChangedError(f"{what}: it is no longer the object that was listed ({said})")
-    if status >= 500 and status != 501:
-        return UnreachableError(f"{what}: the storage failed ({said})")
-    return StorageError(f"{what}: the storage refused ({said})")
 
 
 @functools.cache
@@ -235,15 +150,18 @@ class S3Client:
             raise StorageError(f"{what}: the answer is no listing, but {printable(page.tag)!r}")
         return page
 
-    def head(self, key: str, version: str | None = None) -> Any:  # noqa: ANN401
-        """Give the headers of an object's answer.
+    def head(
+        self, key: str, version: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> Any:  # noqa: ANN401
+        """Give the headers of an object's answer, to a request with some more.
 
         Raises
         ------
         StorageError
         """
         query = {"versionId": version} if version else {}
-        answer = self._send("HEAD", key, query, {}, f"s3://{self.bucket}/{printable(key)}")
+        what = f"s3://{self.bucket}/{printable(key)}"
+        answer = self._send("HEAD", key, query, headers or {}, what)
         answer.release_conn()
         return answer.headers
 
@@ -258,17 +176,62 @@ class S3Client:
         query = {"versionId": version} if version else {}
         return self._send("GET", key, query, headers, what)
 
+    def write(
+        self,
+        method: str,
+        key: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        body: Buffer,
+        *,
+        refused: Callable[..., Exception],
+        within: float | None,
+    ) -> tuple[Any, bytes]:
+        """Send bytes, and give the answer's headers and body.
+
+        Parameters
+        ----------
+        method, key, query, headers, body
+        refused : callable
+            Makes the error that a status stands for, of what `status_error` takes.
+        within : float or None
+            Seconds to wait for an answer, where it is not as long as for others.
+
+        Returns
+        -------
+        headers : mapping
+        body : bytes
+            At most 1 MiB of it.
+
+        Raises
+        ------
+        UnreachableError
+        Exception
+            What `refused` makes.
+        """
+        what = f"s3://{self.bucket}/{printable(key)}"
+        more = {"body": body, "within": within}
+        answer = self._send(method, key, query, headers, what, refused, **more)
+        return answer.headers, _text(answer, what)
+
     def _send(
-        self, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str], what: str
+        self,
+        method: str,
+        key: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        what: str,
+        refused: Callable[..., Exception] = status_error,
+        **more: Any,  # noqa: ANN401 - see `_request`
     ) -> Any:  # noqa: ANN401 - urllib3's answer
-        answer = self._request(method, key, query, headers, what)
+        answer = self._request(method, key, query, headers, what, **more)
         region = answer.headers.get("x-amz-bucket-region")
         if answer.status in _REDIRECTS and region and region != self.connection.region:
             answer.drain_conn()
             self._move(region)
-            answer = self._request(method, key, query, headers, what)
+            answer = self._request(method, key, query, headers, what, **more)
         if answer.status >= 300:
-            raise status_error(answer.status, what, _error_code(answer), answer.headers)
+            raise refused(answer.status, what, error_code(_text(answer, what)), answer.headers)
         return answer
 
     def _move(self, region: str) -> None:
@@ -294,7 +257,15 @@ class S3Client:
         return self.connection
 
     def _request(
-        self, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str], what: str
+        self,
+        method: str,
+        key: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        what: str,
+        *,
+        body: Buffer | None = None,
+        within: float | None = None,
     ) -> Any:  # noqa: ANN401 - urllib3's answer
         import urllib3.exceptions  # noqa: PLC0415 - a tenth of a second
 
@@ -303,10 +274,13 @@ class S3Client:
             url += f"/{quote(key, safe='/~')}"
         if query:
             url += f"?{urlencode(sorted(query.items()), quote_via=quote)}"
-        signed = self._signed(method, url, dict(headers))
+        signed = self._signed(method, url, dict(headers), body)
+        options: dict[str, Any] = {"headers": signed, "body": body}
+        if within is not None:
+            options |= {"timeout": within, "pool_timeout": within}
         try:
             return self._pool().request(
-                method, url, headers=signed, preload_content=False, redirect=False
+                method, url, preload_content=False, redirect=False, **options
             )
         except urllib3.exceptions.HTTPError as error:
             raise UnreachableError(
@@ -321,7 +295,9 @@ class S3Client:
             self._pools[connection.endpoint] = found
         return found
 
-    def _signed(self, method: str, url: str, headers: dict[str, str]) -> dict[str, str]:
+    def _signed(
+        self, method: str, url: str, headers: dict[str, str], body: Buffer | None
+    ) -> dict[str, str]:
         headers["Accept-Encoding"] = "identity"
         if self.connection.requester_pays:
             headers["x-amz-request-payer"] = "requester"
@@ -330,7 +306,7 @@ class S3Client:
         from botocore.auth import S3SigV4Auth  # noqa: PLC0415 - a fifth of a second
         from botocore.awsrequest import AWSRequest  # noqa: PLC0415
 
-        request = AWSRequest(method=method, url=url, headers=headers)
+        request = AWSRequest(method=method, url=url, headers=headers, data=body)
         request.context["payload_signing_enabled"] = False
         credentials = self.connection.credentials()
         S3SigV4Auth(credentials, "s3", self.connection.region).add_auth(request)
@@ -353,11 +329,17 @@ def _parsed(data: bytes) -> Element:
     return page
 
 
-def _error_code(answer: Any) -> str:  # noqa: ANN401
-    data = answer.read(65_536)
-    answer.release_conn()
-    match = re.search(rb"<Code>([A-Za-z0-9]{1,64})</Code>", data)
-    return match[1].decode() if match else ""
+def _text(answer: Any, what: str) -> bytes:  # noqa: ANN401
+    """Read a short answer, and give its connection back."""
+    import urllib3.exceptions  # noqa: PLC0415 - loaded already
+
+    try:
+        data: bytes = answer.read(1 << 20)
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise UnreachableError(f"{what}: the answer broke off") from error
+    finally:
+        answer.release_conn()
+    return data
 
 
 def _reason(error: Exception) -> str:

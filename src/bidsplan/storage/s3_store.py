@@ -11,20 +11,14 @@ from bidsplan.errors import ThrottledError, UnreachableError
 from bidsplan.storage.base import Children, Object, Store
 from bidsplan.storage.obstore_reader import open_stream, read_whole
 from bidsplan.storage.retrying import retrying
-from bidsplan.storage.s3_client import (
-    CHUNK,
-    LONGEST_REQUEST,
-    S3Client,
-    bare_etag,
-    check_range,
-    text_of,
-)
+from bidsplan.storage.s3_answers import CHECKSUM_MODE, about_of, bare_etag, check_range
+from bidsplan.storage.s3_client import CHUNK, LONGEST_REQUEST, S3Client, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
     from xml.etree.ElementTree import Element
 
-    from bidsplan.storage.base import Stream, Whole
+    from bidsplan.storage.base import About, Stream, Whole
     from bidsplan.storage.connection import Connection
 
 __all__ = ["S3Store"]
@@ -50,6 +44,7 @@ class S3Store(Store):
 
     asynchronous = True
     versioned = True
+    checksummed = True
 
     def __init__(self, bucket: str, path: str, connection: Connection) -> None:
         self.url = f"s3://{bucket}/{path}".rstrip("/")
@@ -134,10 +129,15 @@ class S3Store(Store):
 
     def etag_is_md5(self, key: str, *, version: str | None = None) -> bool:
         """See `Store.etag_is_md5`."""
-        headers = self._client.head(self._prefix + key, version)
-        return headers.get(
-            "x-amz-server-side-encryption", "AES256"
-        ) == "AES256" and not headers.get("x-amz-server-side-encryption-customer-algorithm")
+        return self.about(key, version=version).etag_is_md5
+
+    def about(self, key: str, *, etag: str | None = None, version: str | None = None) -> About:
+        """See `Store.about`."""
+        # obstore gives none of these headers.
+        headers = self._client.head(self._prefix + key, version, CHECKSUM_MODE)
+        about = about_of(headers, etag)
+        self.opaque = self.opaque or not about.etag_is_md5
+        return about
 
     def _plain_stream(self, name: str, etag: str | None, version: str | None, start: int) -> Stream:
         headers = {"If-Match": f'"{etag}"'} if etag else {}

@@ -10,20 +10,13 @@ from bidsplan.keys import printable
 from bidsplan.storage.base import Children, Object, Store
 from bidsplan.storage.fsspec_store import fsspec_error
 from bidsplan.storage.retrying import retrying
-from bidsplan.storage.s3_client import (
-    CHUNK,
-    CONNECT_SECONDS,
-    LONGEST_REQUEST,
-    S3Client,
-    bare_etag,
-    check_range,
-    status_error,
-)
+from bidsplan.storage.s3_answers import about_of, bare_etag, check_range, status_error
+from bidsplan.storage.s3_client import CHUNK, CONNECT_SECONDS, LONGEST_REQUEST, S3Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bidsplan.storage.base import Stream
+    from bidsplan.storage.base import About, Stream
     from bidsplan.storage.connection import Connection
 
 __all__ = ["S3fsStore", "s3_error", "s3_filesystem"]
@@ -44,6 +37,7 @@ class S3fsStore(Store):
     """
 
     versioned = True
+    checksummed = True
 
     def __init__(self, bucket: str, path: str, connection: Connection) -> None:
         connection = S3Client(connection, bucket).locate()
@@ -140,9 +134,16 @@ class S3fsStore(Store):
 
     def etag_is_md5(self, key: str, *, version: str | None = None) -> bool:
         """See `Store.etag_is_md5`."""
-        found = self._head(key, **({"VersionId": version} if version else {}))
-        plain = found.get("ServerSideEncryption", "AES256") == "AES256"
-        return plain and "SSECustomerAlgorithm" not in found
+        return self.about(key, version=version).etag_is_md5
+
+    def about(self, key: str, *, etag: str | None = None, version: str | None = None) -> About:
+        """See `Store.about`."""
+        more = {"VersionId": version} if version else {}
+        found = self._head(key, ChecksumMode="ENABLED", **more)
+        # As they came, in lower case; what botocore makes of them has other names.
+        about = about_of(found["ResponseMetadata"]["HTTPHeaders"], etag)
+        self.opaque = self.opaque or not about.etag_is_md5
+        return about
 
     def _call(self, what: str, method: str, **asked: Any) -> Any:  # noqa: ANN401 - botocore's answers
         from fsspec.asyn import sync  # noqa: PLC0415 - loaded with s3fs

@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
 from bidsplan.destination import write_all
-from bidsplan.digests import Checker, Stopped, Verdict
+from bidsplan.digests import Checker, Checking, Stopped, Verdict, strongest
 from bidsplan.errors import (
     IntegrityError,
     SourceChangedError,
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from bidsplan.digests import Checking
     from bidsplan.plan import Entry
     from bidsplan.storage import Store, Stream
+    from bidsplan.storage.base import About, Checksum
     from bidsplan.transfer.pace import Pace
 
-__all__ = ["receive", "tag_is_digest", "write_content"]
+__all__ = ["Target", "asks_first", "receive", "receive_into", "tag_is_digest", "write_content"]
 
 _ENOUGH = 64 << 20
 """Bytes that must have come for a connection that broke off to be worth a new round of tries."""
@@ -37,6 +37,30 @@ _ENOUGH = 64 << 20
 
 class _Progress(Protocol):
     def __call__(self, number: int) -> None: ...
+
+
+class Target(Protocol):
+    """What takes bytes that come."""
+
+    def write(self, data: Buffer) -> object:
+        """Take the next bytes."""
+
+    def restart(self) -> None:
+        """Forget what was taken."""
+
+
+class _File:
+    """An empty file that takes bytes."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, data: Buffer) -> None:
+        write_all(self._descriptor, data)
+
+    def restart(self) -> None:
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.ftruncate(self._descriptor, 0)
 
 
 def receive(
@@ -49,14 +73,44 @@ def receive(
     progress: _Progress,
     stop: Event,
 ) -> Verdict:
+    """Write an entry's bytes to an empty file, as `receive_into` does.
+
+    Parameters
+    ----------
+    entry, store, checking, pace, progress, stop
+        As in `receive_into`.
+    descriptor : int
+        An empty file's; what is in it after an error is worth nothing.
+
+    Returns
+    -------
+    Verdict
+        One that holds.
+    """
+    target = _File(descriptor)
+    return receive_into(
+        entry, store, target, checking=checking, pace=pace, progress=progress, stop=stop
+    )
+
+
+def receive_into(
+    entry: Entry,
+    store: Store,
+    target: Target,
+    *,
+    checking: Checking,
+    pace: Pace,
+    progress: _Progress,
+    stop: Event,
+) -> Verdict:
     """Write an entry's bytes from its store, and show that they are the planned ones.
 
     Parameters
     ----------
     entry : Entry
     store : Store
-    descriptor : int
-        An empty file's; what is in it after an error is worth nothing.
+    target : Target
+        What it has taken after an error is worth nothing.
     checking : Checking
     pace : Pace
         Told of what the storage refused.
@@ -80,12 +134,23 @@ def receive(
         Where they can't be had.
     Stopped
     """
-    download = _Download(entry, store, descriptor, checking, pace, progress, stop)
+
+    def ask() -> About:
+        policy = retrying(lambda _: pace.refused()).copy(sleep=stop.wait)
+        return policy(store.about, entry.key, etag=entry.etag, version=entry.version)
+
+    about = ask() if asks_first(entry, store, checking) else None
+    checksum = about.checksum if about else None
+    download = _Download(entry, store, target, checking, pace, progress, stop, checksum)
     try:
         verdict = download.run()
-        if not verdict.holds:
-            if verdict.proof is Proof.ETAG_MD5 and not tag_is_digest(entry, store):
+        if not verdict.holds and verdict.proof is Proof.ETAG_MD5:
+            about = about or ask()
+            if not about.etag_is_md5 and about.checksum is None:
                 return verdict.by_size_only(entry.size)
+            if not about.etag_is_md5:
+                download.checksum = about.checksum
+        if not verdict.holds:
             # Once more from the start: bytes may be damaged on their way.
             download.restart()
             verdict = download.run()
@@ -95,6 +160,26 @@ def receive(
         download.restart()
         raise
     return verdict
+
+
+def asks_first(entry: Entry, store: Store, checking: Checking) -> bool:
+    """Tell whether the storage is asked for a checksum before an entry's bytes.
+
+    Parameters
+    ----------
+    entry : Entry
+    store : Store
+    checking : Checking
+
+    Returns
+    -------
+    bool
+        Not for an object whose plan has a digest, or whose entity tag is taken for one.
+    """
+    if not store.checksummed or entry.etag is None or checking is not Checking.FULL:
+        return False
+    proof = strongest(entry)
+    return proof in {Proof.MULTIPART, Proof.SIZE} or (proof is Proof.ETAG_MD5 and store.opaque)
 
 
 def tag_is_digest(entry: Entry, store: Store) -> bool:
@@ -109,21 +194,23 @@ class _Download:
         self,
         entry: Entry,
         store: Store,
-        descriptor: int,
+        target: Target,
         checking: Checking,
         pace: Pace,
         progress: _Progress,
         stop: Event,
+        checksum: Checksum | None = None,
     ) -> None:
+        self.checksum = checksum
         self._entry = entry
         self._store = store
-        self._descriptor = descriptor
+        self._target = target
         self._checking = checking
         self._pace = pace
         self._progress = progress
         self._stop = stop
         self._arrived = 0
-        self._checker = Checker(entry, checking)
+        self._checker = Checker(entry, checking, checksum)
         # Only what binds a request to one object keeps the rest from being that of another.
         self._bound = entry.etag is not None or entry.version is not None
         self._resumable = self._bound
@@ -132,9 +219,8 @@ class _Download:
         """Forget what has come."""
         self._progress(-self._arrived)
         self._arrived = 0
-        self._checker = Checker(self._entry, self._checking)
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        os.ftruncate(self._descriptor, 0)
+        self._checker = Checker(self._entry, self._checking, self.checksum)
+        self._target.restart()
 
     def run(self) -> Verdict:
         """Get all bytes; one that is large may break off often, as long as it gets on."""
@@ -209,7 +295,7 @@ class _Download:
         if self._arrived + length > self._entry.size:
             self._resumable = False
             raise _wrong_size(self._entry, f"more than {self._entry.size}")
-        write_all(self._descriptor, chunk)
+        self._target.write(chunk)
         self._checker.update(chunk)
         self._arrived += length
         self._progress(length)

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from bidsplan import signals
-from bidsplan.cli.options import access_options, console_options, strict_option
+from bidsplan.cli.options import (
+    access_options,
+    console_options,
+    destination_options,
+    strict_option,
+)
 from bidsplan.cli.outcome import Outcome
 from bidsplan.cli.planning import Use, plan_for
 from bidsplan.errors import UsageError
@@ -46,6 +51,7 @@ __all__ = ["command"]
 )
 @strict_option
 @access_options
+@destination_options
 @console_options
 def command(
     source: Path,
@@ -59,7 +65,10 @@ def command(
     access: Access,
     console: Console,
 ) -> int:
-    """Bring what a MANIFEST or PLAN lists to DEST, verified, and resume what was interrupted."""
+    """Bring what a MANIFEST or PLAN lists to DEST, verified, and resume what was interrupted.
+
+    DEST is a directory, or any URL that fsspec writes, such as s3://bucket/prefix.
+    """
     if locked and frozen:
         raise UsageError("--locked and --frozen exclude each other: choose one")
     use = Use.LOCKED if locked else Use.FROZEN if frozen else Use.CURRENT

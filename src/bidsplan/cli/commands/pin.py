@@ -44,7 +44,8 @@ def command(
 ) -> int:
     """Add the SHA-256 of each file below DEST to PLAN, so that only these bytes will do.
 
-    Makes no request. Every file must be there and verify; otherwise nothing is written.
+    Makes no request where DEST is a directory. Every file must be there and verify; otherwise
+    nothing is written.
     """
     from bidsplan.files.plans import plan_suffix, write_plan  # noqa: PLC0415 - on demand
 

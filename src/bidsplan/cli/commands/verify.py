@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bidsplan.cli.options import console_options
+from bidsplan.cli.options import console_options, reach_options
 from bidsplan.cli.outcome import Outcome
 from bidsplan.cli.planning import Use, plan_for
-from bidsplan.storage.access import Access
 from bidsplan.verify import verify
 
 if TYPE_CHECKING:
     from bidsplan.cli.console import Console
+    from bidsplan.storage.access import Access
 
 __all__ = ["command"]
 
@@ -28,15 +28,19 @@ __all__ = ["command"]
     is_flag=True,
     help="Also check that NIfTI files hold the data that their headers say, and whole gzip.",
 )
+@reach_options
 @console_options
-def command(source: Path, destination: str, jobs: int, deep: bool, console: Console) -> int:
+def command(
+    source: Path, destination: str, jobs: int, deep: bool, access: Access, console: Console
+) -> int:
     """Read every file of PLAN below DEST and check that it is the planned one.
 
-    Makes no request. Exits with 1 and names the files that differ or are missing.
+    Makes no request where DEST is a directory. Exits with 1 and names the files that differ or are
+    missing.
     """
     _, plan = plan_for(
-        source, Use.FROZEN, access=Access(), console=console, strict=False, write=False
+        source, Use.FROZEN, access=access, console=console, strict=False, write=False
     )
     outcome = Outcome(plan, console, verb="verified")
-    outcome.follow(verify(plan, destination, jobs=jobs, deep=deep))
+    outcome.follow(verify(plan, destination, jobs=jobs, deep=deep, access=access))
     return outcome.finish()

@@ -1,0 +1,137 @@
+"""What is to be done for each entry, by what stands in storage."""
+
+from __future__ import annotations
+
+from threading import Event as Flag
+from typing import TYPE_CHECKING
+
+from bidsplan.decisions import Decision, Existing, after_reading, differing, not_ours
+from bidsplan.depot import Standing, mark, proof_by_tag, read_back, read_notes
+from bidsplan.digests import strongest
+from bidsplan.errors import BidsplanError, SourceMissingError
+from bidsplan.events import Action, Decided, Failed, Proof
+from bidsplan.receipts import fingerprint
+from bidsplan.storage import open_sink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bidsplan.plan import Entry, Planned
+    from bidsplan.storage import Access, Object, Sink
+
+__all__ = ["RemoteDecider", "decide_only"]
+
+
+class RemoteDecider:
+    """Decides what is to be done for entries, as far as can be told without the source.
+
+    Parameters
+    ----------
+    plan : Plan
+    sink : Sink
+    existing : Existing
+
+    Raises
+    ------
+    StorageError
+        Where receipts can't be listed.
+    """
+
+    def __init__(self, plan: Planned, sink: Sink, existing: Existing) -> None:
+        self._plan = plan
+        self._sink = sink
+        self._existing = existing
+        proofs = {proof: proof for proof in Proof}
+        self._marks = {note.mark(): proofs[note.proof] for note in read_notes(sink)}
+
+    def glance(self, entry: Entry, found: Object | None) -> Decision:
+        """Decide by what a listing says.
+
+        Parameters
+        ----------
+        entry : Entry
+        found : Object or None
+            What stands at its path.
+
+        Returns
+        -------
+        Decision
+            Not final where the file must be read.
+        """
+        if found is None:
+            return Decision(Action.FETCH)
+        proof = self._noted(entry, found)
+        if proof is None and self._existing is Existing.REFUSE:
+            return not_ours(entry)
+        proof = proof or proof_by_tag(entry, found)
+        if proof is not None:
+            return Decision(Action.KEEP, proof)
+        if found.size != entry.size:
+            return self.differing(entry, f"expected {entry.size} bytes, got {found.size}")
+        return Decision(Action.COMPARE, final=strongest(entry) is Proof.SIZE)
+
+    def _noted(self, entry: Entry, found: Object) -> Proof | None:
+        if not self._marks or found.etag is None:
+            return None
+        source = fingerprint(self._plan, entry)
+        return self._marks.get(mark(entry.path, found.size, found.etag, source))
+
+    def examine(self, entry: Entry, stopping: Callable[[], bool] = lambda: False) -> Decision:
+        """Decide by reading the file.
+
+        Parameters
+        ----------
+        entry : Entry
+        stopping : callable
+            Tells whether to stop.
+
+        Returns
+        -------
+        Decision
+
+        Raises
+        ------
+        StorageError
+            Where it can't be read.
+        Stopped
+        """
+        try:
+            verdict = read_back(entry, self._sink, stopping)
+        except SourceMissingError:
+            return Decision(Action.FETCH)
+        return after_reading(entry, verdict, self._existing)
+
+    def differing(self, entry: Entry, means: str) -> Decision:
+        """Decide on a file that is not the planned one."""
+        return differing(entry, means, self._existing)
+
+
+def decide_only(
+    plan: Planned, url: str, existing: Existing, access: Access
+) -> Iterator[Decided | Failed]:
+    """Decide for each entry, and do nothing.
+
+    Parameters
+    ----------
+    plan, url, existing, access
+        As in `RemoteExecutor`.
+
+    Yields
+    ------
+    Decided or Failed
+
+    Raises
+    ------
+    UsageError, StorageError
+        As in `RemoteExecutor`.
+    """
+    sink = open_sink(url, access=access.at_destination(), stop=Flag())
+    standing, decider = Standing(sink), RemoteDecider(plan, sink, existing)
+    for entry in plan.entries:
+        try:
+            decision = decider.glance(entry, standing.at(entry.path))
+            if not decision.final:
+                decision = decider.examine(entry)
+            yield Decided(entry=entry, action=decision.action)
+        except BidsplanError as error:
+            yield Failed(entry=entry, error=error)
