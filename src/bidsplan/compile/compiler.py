@@ -16,7 +16,7 @@ from bidsplan.compile.required import keep_required
 from bidsplan.compile.roots import Roots
 from bidsplan.compile.study import survey_study
 from bidsplan.compile.subjects import choose_units
-from bidsplan.compile.taken import Taken, collisions
+from bidsplan.compile.taken import Taken, collisions, drop_repeats
 from bidsplan.compile.taking import take
 from bidsplan.compile.versions import only_versioned, pin_versions
 from bidsplan.errors import Problem, SelectionError
@@ -208,7 +208,12 @@ def _take_all(context: Context, units: _Units) -> list[Taken]:
     if _check_sessions(context, findings.sessions | sessions):
         report.blame(findings.errors(("files",)))
         report.warn(findings.warnings(("files",)))
-    return [*taken, *more, *_take_directories(context, raw)]
+    whole = _take_directories(context, raw)
+    kept, doubled = drop_repeats(
+        [(("files",), taken), (("derivatives",), more), (("directories",), whole)]
+    )
+    report.blame(doubled)
+    return kept
 
 
 def _check_names(context: Context, raw: Located) -> None:
