@@ -167,7 +167,7 @@ def test_an_untrusted_manifest_may_not_read_local_files(study, ask, monkeypatch)
     monkeypatch.setenv("BIDSPLAN_UNTRUSTED", "1")
     code, _, err = ask("compile", "demo.yaml")
     assert code == 2
-    assert "an untrusted manifest may not name file URLs or local paths" in err
+    assert "study.url: an untrusted manifest may not name file URLs or local paths" in err
 
 
 @pytest.mark.parametrize(
