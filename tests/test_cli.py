@@ -182,6 +182,7 @@ def test_an_untrusted_manifest_may_not_read_local_files(study, ask, monkeypatch)
         ),
         (["compile", "demo.yaml", "--transport", "obstore"], "obstore can't reach 'file'"),
         (["compile", "demo.yaml", "--jobs", "0"], "Invalid value for '-j'"),
+        (["compile", "x.plan.jsonl"], "x.plan.jsonl: this is a plan, by its name; expected a man"),
     ],
 )
 def test_wrong_usage_is_told(study, ask, arguments, message):
@@ -301,6 +302,8 @@ def test_inspect_counts_what_is_there(study, ask):
     code, _, err = ask("inspect", "nowhere")
     assert code == 1
     assert "there is nothing here" in err
+    code, _, err = ask("inspect", "demo/README.md")
+    assert (code, err) == (1, "error: demo/README.md: a file; expected a directory\n")
 
 
 def test_a_cohort_files_content_is_part_of_the_manifest(study, ask):

@@ -140,11 +140,10 @@ WRONG = {
         ],
     ),
     "numbers out of bounds": (
-        HEAD
-        + f"subjects: {{sample: {{count: {'9' * 40}}}, where: {{age: {{min: 80, max: 3}}}}}}\n",
+        HEAD + f"subjects: {{where: {{age: {{min: 80, max: 3}}}}}}\nrandom_seed: {'9' * 40}\n",
         [
-            "m.yaml:3: subjects.sample.count: expected a whole number from 0 to 2**63 - 1",
             "m.yaml:3: subjects.where.age: min 80 is above max 3",
+            "m.yaml:4: random_seed: expected a whole number from 0 to 2**63 - 1",
         ],
     ),
     "labels that are paths": (
