@@ -258,6 +258,30 @@ def test_explain_names_the_rule_that_took_or_dropped(study, ask):
     assert "the study has neither a subject nor a file 'sub-9'" in err
 
 
+def test_explain_tells_of_what_no_filter_looks_at(study, ask):
+    image = "sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.nii.gz"
+    head = "manifest_version: 1\nstudy: {id: x, url: demo}\n"
+    Path("m.yaml").write_text(head + "files: none\ndirectories: [sourcedata]\n", encoding="utf-8")
+    cases = {
+        "sourcedata/sub-12/notes.txt": "in   {}  dataset: directories names its directory",
+        "derivatives/afq2/dwi.json": "out  {}  no pipeline that derivatives names would hold it",
+        "dwi.bval": "out  {}  nothing that is taken needs it, and dataset_files leaves it out",
+        image: "out  {}  files are not selected at all",
+    }
+    for what, answer in cases.items():
+        assert ask("explain", "m.yaml", what) == (0, answer.format(what) + "\n", "")
+    code, out, _ = ask("explain", "demo.yaml", "sourcedata/sub-12/notes.txt")
+    assert (code, out.split("  ")[2]) == (0, "directories does not name 'sourcedata'\n")
+    for absent in ("sub-1/none.txt", "none.txt", "none/none.txt"):
+        assert ask("explain", "demo.yaml", absent)[0] == 1
+
+
+def test_init_needs_subjects(study, ask):
+    code, out, err = ask("init", "demo/derivatives/afq/sub-1")
+    assert (code, out) == (1, "")
+    assert "there are no subject directories" in err
+
+
 def test_explain_tells_what_a_table_says(study, ask):
     text = Path("demo.yaml").read_text(encoding="utf-8")
     sample = "  sample: {count: 2}"

@@ -140,8 +140,10 @@ def explain_manifest(
     """
     with _context(manifest, base, None, access, notify, opener) as context:
         units: tuple[str, ...] = ()
+        raw: Located = []
         try:
             chosen = _choose(context, Path(base))
+            raw = chosen.raw
             units = tuple(chosen.names)
             _take_all(context, chosen)
             context.report.raise_errors()
@@ -151,7 +153,12 @@ def explain_manifest(
             problems = ()
         record = context.record
         return Explanation(
-            units=units, dropped=record.dropped, choices=record.choices, problems=problems
+            units=units,
+            dropped=record.dropped,
+            choices=record.choices,
+            directories=record.directories,
+            study=raw,
+            problems=problems,
         )
 
 
@@ -209,6 +216,7 @@ def _take_all(context: Context, units: _Units) -> list[Taken]:
         report.blame(findings.errors(("files",)))
         report.warn(findings.warnings(("files",)))
     whole = _take_directories(context, raw)
+    context.record.directories.extend(whole)
     kept, doubled = drop_repeats(
         [(("files",), taken), (("derivatives",), more), (("directories",), whole)]
     )
