@@ -145,11 +145,17 @@ def test_strict_takes_warnings_for_errors(study, ask):
 def test_limits_keep_a_plan_from_being_written(study, ask):
     code, _, err = ask("compile", "--max-bytes", "1kB", "demo.yaml")
     assert code == 1
-    assert "demo.yaml: limits.max_bytes: the plan has 7,738 bytes, more than 1,000" in err
+    assert err == "error: the plan has 7,738 bytes, more than 1,000\n"
     assert not Path("demo.plan.jsonl").exists()
     code, _, err = ask("compile", "--max-bytes", "lots", "demo.yaml")
     assert code == 2
     assert "'lots' is no size; write it as 500GB or 1.5TiB" in err
+
+
+def test_a_plan_within_a_limit_is_the_manifests_own(study, ask):
+    assert ask("compile", "--max-bytes", "1GB", "demo.yaml")[0] == 0
+    assert ask("compile", "--check", "demo.yaml")[0] == 0
+    assert ask("fetch", "--locked", "-n", "demo.yaml", "d")[0] == 0
 
 
 def test_what_storage_alone_can_tell_has_line_and_place(study, ask):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from bidsplan.compile.roots import Opener
     from bidsplan.compile.study import Located
+    from bidsplan.errors import Place
     from bidsplan.events import Event
     from bidsplan.manifest import Manifest
     from bidsplan.plan import Entry, Planned
@@ -67,6 +68,7 @@ def compile_manifest(
     notify: Callable[[Event], None] = lambda _: None,
     opener: Opener = open_store,
     previous: Planned | None = None,
+    max_bytes: int | None = None,
 ) -> Compiled:
     """Resolve a manifest over storage as it is now.
 
@@ -85,6 +87,8 @@ def compile_manifest(
         Opens a root, for stores of one's own.
     previous : Plan or StoredPlan, optional
         What the new plan replaces: digests that it has of unchanged objects are carried over.
+    max_bytes : int, optional
+        Refuse a larger plan, besides what the manifest's own limits say.
 
     Returns
     -------
@@ -109,6 +113,7 @@ def compile_manifest(
             taken = pin_versions(context, taken)
         digest = manifest_digest(manifest, Path(base))
         plan = _plan(context, taken, units.names, digest, previous)
+        _check_limits(plan, manifest, max_bytes)
         warnings, endpoints = context.report.warnings, context.roots.endpoints
         return Compiled(plan=plan, warnings=warnings, endpoints=endpoints)
 
@@ -303,18 +308,19 @@ def _plan(
         sampling=sample.method if sample else None,
     )
     context.report.warn(collisions(plan.entries))
-    _check_limits(plan, manifest)
     return plan
 
 
-def _check_limits(plan: Plan, manifest: Manifest) -> None:
-    limits = manifest.limits
+def _check_limits(plan: Plan, manifest: Manifest, max_bytes: int | None) -> None:
+    header, limits = plan.header, manifest.limits
+    rules: tuple[tuple[Place, str, int, int | None], ...] = (
+        ((), "bytes", header.bytes, max_bytes),
+        (("limits", "max_bytes"), "bytes", header.bytes, limits.max_bytes),
+        (("limits", "max_files"), "files", header.files, limits.max_files),
+    )
     problems = [
-        Problem(message=f"the plan has {has:,} {what}, more than {limit:,}", at=("limits", field))
-        for field, what, has, limit in (
-            ("max_bytes", "bytes", plan.header.bytes, limits.max_bytes),
-            ("max_files", "files", plan.header.files, limits.max_files),
-        )
+        Problem(message=f"the plan has {has:,} {what}, more than {limit:,}", at=at)
+        for at, what, has, limit in rules
         if limit is not None and has > limit
     ]
     if problems:
