@@ -166,16 +166,22 @@ def pipelines(raw: Located, lister: Lister) -> tuple[list[str], list[str]]:
     found: set[str] = set()
     others: set[str] = set()
     for top, names in zip(tops, lister.surveys(tops), strict=True):
-        candidates = [name for name in names.directories if not name.startswith(("sub-", "."))]
+        candidates = [name for name in names.directories if _may_be_pipeline(name)]
         first = _surveys_below(top, candidates, lister)
         for name, survey in first.items():
-            nested = [] if survey.subjects else [f"{name}/{below}" for below in survey.directories]
+            deeper = filter(_may_be_pipeline, () if survey.subjects else survey.directories)
+            nested = [f"{name}/{below}" for below in deeper]
             second = _surveys_below(top, nested, lister)
-            below = [path for path, deeper in second.items() if deeper.subjects]
+            below = [path for path, held in second.items() if held.subjects]
             found.update([name] if survey.subjects else below)
             if not survey.subjects and not below:
                 others.add(name)
     return sorted(found), sorted(others - found)
+
+
+def _may_be_pipeline(name: str) -> bool:
+    """Pass over what never comes by itself, and what subjects have in the other layout."""
+    return not name.startswith(("sub-", ".")) and name not in {"code", "sourcedata"}
 
 
 def _surveys_below(top: Dataset, names: list[str], lister: Lister) -> dict[str, Survey]:
