@@ -268,6 +268,9 @@ def test_explain_tells_of_what_no_filter_looks_at(study, ask):
     image = "sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.nii.gz"
     head = "manifest_version: 1\nstudy: {id: x, url: demo}\n"
     Path("m.yaml").write_text(head + "files: none\ndirectories: [sourcedata]\n", encoding="utf-8")
+    Path("n.yaml").write_text(
+        head + "files: {suffixes: [dwi]}\ndirectories: [sub-1]\n", encoding="utf-8"
+    )
     cases = {
         "sourcedata/sub-12/notes.txt": "in   {}  dataset: directories names its directory",
         "derivatives/afq2/dwi.json": "out  {}  no pipeline that derivatives names would hold it",
@@ -276,6 +279,7 @@ def test_explain_tells_of_what_no_filter_looks_at(study, ask):
     }
     for what, answer in cases.items():
         assert ask("explain", "m.yaml", what) == (0, answer.format(what) + "\n", "")
+    assert "in   " in ask("explain", "n.yaml", image)[1]
     code, out, _ = ask("explain", "demo.yaml", "sourcedata/sub-12/notes.txt")
     assert (code, out.split("  ")[2]) == (0, "directories does not name 'sourcedata'\n")
     for absent in ("sub-1/none.txt", "none.txt", "none/none.txt"):

@@ -9,7 +9,7 @@ from bidsplan.entities import bare_label, subject_label
 from bidsplan.errors import Place, Problem, dotted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bidsplan.compile.context import Chosen
     from bidsplan.compile.study import Located
@@ -100,22 +100,28 @@ class Explanation:
         Answer or None
             None where no listed dataset has it.
         """
+        answers = [*self._by_choices(path), *self._by_directory(path)]
+        # What one rule drops, another may take.
+        first = min(answers, key=lambda answer: not answer.taken, default=None)
+        return first or self._by_subject(path) or self._not_listed(path)
+
+    def _by_choices(self, path: str) -> Iterator[Answer]:
+        """Tell what filters and companions say of a file."""
         for dataset, choice, place in self.choices:
             for start in (dataset.destination, dataset.prefix):
                 found = choice.why(path.removeprefix(start)) if path.startswith(start) else None
                 if found is not None:
-                    return Answer(path, found[0], _worded(found[1], place))
-        return self._by_directory(path) or self._by_subject(path) or self._not_listed(path)
+                    yield Answer(path, found[0], _worded(found[1], place))
 
-    def _by_directory(self, path: str) -> Answer | None:
+    def _by_directory(self, path: str) -> Iterator[Answer]:
         """Tell of a file in a directory that is taken whole."""
         for taken in self.directories:
             start = taken.dataset.destination
-            if path.startswith(start) and path[len(start) :] in taken.files:
-                if path[len(start) :] in taken.reasons:
-                    return Answer(path, True, "dataset: directories names its directory")
-                return Answer(path, False, "it is hidden, or an exclude takes it away")
-        return None
+            below = path.removeprefix(start)
+            if path.startswith(start) and below in taken.reasons:
+                yield Answer(path, True, "dataset: directories names its directory")
+            elif path.startswith(start) and below in taken.files:
+                yield Answer(path, False, "it is hidden, or an exclude takes it away")
 
     def _by_subject(self, path: str) -> Answer | None:
         """Files of subjects that are not selected were never listed."""
