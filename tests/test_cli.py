@@ -145,11 +145,17 @@ def test_strict_takes_warnings_for_errors(study, ask):
 def test_limits_keep_a_plan_from_being_written(study, ask):
     code, _, err = ask("compile", "--max-bytes", "1kB", "demo.yaml")
     assert code == 1
-    assert "demo.yaml: limits.max_bytes: the plan has 7,738 bytes, more than 1,000" in err
+    assert err == "error: the plan has 7,738 bytes, more than 1,000\n"
     assert not Path("demo.plan.jsonl").exists()
     code, _, err = ask("compile", "--max-bytes", "lots", "demo.yaml")
     assert code == 2
     assert "'lots' is no size; write it as 500GB or 1.5TiB" in err
+
+
+def test_a_plan_within_a_limit_is_the_manifests_own(study, ask):
+    assert ask("compile", "--max-bytes", "1GB", "demo.yaml")[0] == 0
+    assert ask("compile", "--check", "demo.yaml")[0] == 0
+    assert ask("fetch", "--locked", "-n", "demo.yaml", "d")[0] == 0
 
 
 def test_what_storage_alone_can_tell_has_line_and_place(study, ask):
@@ -167,7 +173,7 @@ def test_an_untrusted_manifest_may_not_read_local_files(study, ask, monkeypatch)
     monkeypatch.setenv("BIDSPLAN_UNTRUSTED", "1")
     code, _, err = ask("compile", "demo.yaml")
     assert code == 2
-    assert "an untrusted manifest may not name file URLs or local paths" in err
+    assert "study.url: an untrusted manifest may not name file URLs or local paths" in err
 
 
 @pytest.mark.parametrize(
@@ -182,6 +188,7 @@ def test_an_untrusted_manifest_may_not_read_local_files(study, ask, monkeypatch)
         ),
         (["compile", "demo.yaml", "--transport", "obstore"], "obstore can't reach 'file'"),
         (["compile", "demo.yaml", "--jobs", "0"], "Invalid value for '-j'"),
+        (["compile", "x.plan.jsonl"], "x.plan.jsonl: this is a plan, by its name; expected a man"),
     ],
 )
 def test_wrong_usage_is_told(study, ask, arguments, message):
@@ -257,6 +264,34 @@ def test_explain_names_the_rule_that_took_or_dropped(study, ask):
     assert "the study has neither a subject nor a file 'sub-9'" in err
 
 
+def test_explain_tells_of_what_no_filter_looks_at(study, ask):
+    image = "sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.nii.gz"
+    head = "manifest_version: 1\nstudy: {id: x, url: demo}\n"
+    Path("m.yaml").write_text(head + "files: none\ndirectories: [sourcedata]\n", encoding="utf-8")
+    Path("n.yaml").write_text(
+        head + "files: {suffixes: [dwi]}\ndirectories: [sub-1]\n", encoding="utf-8"
+    )
+    cases = {
+        "sourcedata/sub-12/notes.txt": "in   {}  dataset: directories names its directory",
+        "derivatives/afq2/dwi.json": "out  {}  no pipeline that derivatives names would hold it",
+        "dwi.bval": "out  {}  nothing that is taken needs it, and dataset_files leaves it out",
+        image: "out  {}  files are not selected at all",
+    }
+    for what, answer in cases.items():
+        assert ask("explain", "m.yaml", what) == (0, answer.format(what) + "\n", "")
+    assert "in   " in ask("explain", "n.yaml", image)[1]
+    code, out, _ = ask("explain", "demo.yaml", "sourcedata/sub-12/notes.txt")
+    assert (code, out.split("  ")[2]) == (0, "directories does not name 'sourcedata'\n")
+    for absent in ("sub-1/none.txt", "none.txt", "none/none.txt"):
+        assert ask("explain", "demo.yaml", absent)[0] == 1
+
+
+def test_init_needs_subjects(study, ask):
+    code, out, err = ask("init", "demo/derivatives/afq/sub-1")
+    assert (code, out) == (1, "")
+    assert "there are no subject directories" in err
+
+
 def test_explain_tells_what_a_table_says(study, ask):
     text = Path("demo.yaml").read_text(encoding="utf-8")
     sample = "  sample: {count: 2}"
@@ -301,6 +336,8 @@ def test_inspect_counts_what_is_there(study, ask):
     code, _, err = ask("inspect", "nowhere")
     assert code == 1
     assert "there is nothing here" in err
+    code, _, err = ask("inspect", "demo/README.md")
+    assert (code, err) == (1, "error: demo/README.md: a file; expected a directory\n")
 
 
 def test_a_cohort_files_content_is_part_of_the_manifest(study, ask):

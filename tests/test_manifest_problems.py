@@ -139,10 +139,18 @@ WRONG = {
             "m.yaml:5: sessions: expected exact session labels, such as 01 or ses-01",
         ],
     ),
+    "numbers out of bounds": (
+        HEAD + f"subjects: {{where: {{age: {{min: 80, max: 3}}}}}}\nrandom_seed: {'9' * 40}\n",
+        [
+            "m.yaml:3: subjects.where.age: min 80 is above max 3",
+            "m.yaml:4: random_seed: expected a whole number from 0 to 2**63 - 1",
+        ],
+    ),
     "labels that are paths": (
         HEAD + "subjects: {include: [sub-01/anat, sub-]}\nsessions: [ses-]\n",
         [
-            "m.yaml:3: subjects.include: expected subject labels, such as 01 or sub-01",
+            "m.yaml:3: subjects.include[0]: expected a subject's label, such as 01 or sub-01",
+            "m.yaml:3: subjects.include[1]: expected a subject's label, such as 01 or sub-01",
             "m.yaml:4: sessions: expected exact session labels, such as 01 or ses-01",
         ],
     ),
@@ -198,7 +206,7 @@ WRONG = {
         HEAD + "site: AKIAIOSFODNN7EXAMPLE\nsubjects: {include: 'https://u:pw@host'}\n",
         [
             f"m.yaml:3: site: {LOOKS}",
-            "m.yaml:4: subjects.include: expected subject labels, such as 01 or sub-01",
+            "m.yaml:4: subjects.include: expected a subject's label, such as 01 or sub-01",
         ],
     ),
     "a credential for a name": (

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from bidsplan.manifest import Predicate
 from bidsplan.participants import parse_table
-from bidsplan.selection.predicates import holds, row_matches
+from bidsplan.selection.predicates import Condition, row_matches
 
 QUIRKS = {
     "byte order mark": b"\xef\xbb\xbfparticipant_id\tsex\nsub-01\tF\n",
@@ -82,13 +82,16 @@ def test_no_bytes_make_it_crash(data, name):
         ("n/a", "", True),
         ("n/a", "N/A", True),
         ("n/a", "x", False),
+        ("1000", "1_000", False),
+        ("1000", "1e3", True),
     ],
 )
 def test_predicates(asked, value, expected):
-    assert holds(Predicate.model_validate(asked), value) is expected
+    assert Condition(Predicate.model_validate(asked)).holds(value) is expected
 
 
-def test_ids_compare_as_text():
-    one = {"participant_id": Predicate.model_validate("1")}
+def test_ids_compare_as_text_with_or_without_their_prefix():
+    one = {"participant_id": Condition(Predicate.model_validate("1"), ids=True)}
     assert not row_matches({"participant_id": "01"}, one)
-    assert row_matches({"age": "01"}, {"age": Predicate.model_validate("1")})
+    assert row_matches({"participant_id": "sub-1"}, one)
+    assert row_matches({"age": "01"}, {"age": Condition(Predicate.model_validate("1"))})

@@ -289,6 +289,14 @@ def test_a_newer_plan_is_an_error_of_its_own():
         Plan.parse([b'{"plan_version":2,"new":"field"}\n'])
 
 
+def test_line_ends_that_git_changed_are_told(tmp_path):
+    path = tmp_path / "p.jsonl"
+    write_plan(simple(), path)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    with pytest.raises(PlanError, match=r"CRLF.*\.gitattributes"):
+        read_plan(path)
+
+
 @pytest.mark.parametrize("data", [b"", b"hello\n", b"{}\n", b"[1]\n"])
 def test_what_is_no_plan_is_told(tmp_path, data):
     path = tmp_path / "p.jsonl"

@@ -54,6 +54,10 @@ WRONG = {
         "manifest_version: 1\nstudy: {id: x, url: 'zip::s3://bucket/x'}\n",
         "m.yaml:2: study.url: the URL is refused: chained URLs ('::') are not allowed",
     ),
+    "link-local host": (
+        "manifest_version: 1\nstudy: {id: x, url: 'https://0xa9.254.169.254/x'}\n",
+        "m.yaml:2: study.url: the URL is refused: it names a link-local host",
+    ),
     "over-long": (
         HEAD + "# " + "x" * (1 << 20) + "\n",
         "m.yaml: the file has 1,048,577 bytes, more than 1,048,576",

@@ -92,11 +92,14 @@ class Table:
     ----------
     columns : tuple of str
         As the header has them, stripped.
+    id_column : str
+        The one that names participants.
     rows : mapping of str to tuple of mapping
         By label, without ``sub-``: the participant's rows, in their order.
     """
 
     columns: tuple[str, ...]
+    id_column: str
     rows: Mapping[str, tuple[Mapping[str, str], ...]]
 
     def stratum(self, label: str, columns: Sequence[str]) -> str:
@@ -161,7 +164,7 @@ def parse_table(
     if key is None:
         hint = suggestion(wanted[0], columns)
         return None, [Problem(message=f"{name} has no column {wanted[0]!r}", hint=hint)]
-    return Table(columns=columns, rows=_rows(columns, key, lines[1:])), []
+    return Table(columns=columns, id_column=key, rows=_rows(columns, key, lines[1:])), []
 
 
 def _rows(

@@ -6,16 +6,32 @@ and no protocol that nobody allowed.
 
 from __future__ import annotations
 
+import ipaddress
 import re
+import socket
 from typing import NamedTuple
 
-__all__ = ["OBJECT_STORES", "PROTOCOLS", "Location", "parse_url", "refused_url"]
+__all__ = [
+    "OBJECT_STORES",
+    "PROTOCOLS",
+    "Address",
+    "Location",
+    "is_link_local",
+    "literal_address",
+    "parse_url",
+    "refused_url",
+]
 
 OBJECT_STORES = frozenset({"s3", "gs", "az"})
 """Protocols of stores that know signatures, so that a root there is anonymous or not."""
 
 PROTOCOLS = OBJECT_STORES | {"https", "file", "memory"}
 """Protocols that any manifest may name."""
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_METADATA_HOSTS = frozenset({"metadata.google.internal", "metadata", "instance-data"})
+_METADATA_ADDRESS = ipaddress.ip_address("fd00:ec2::254")
 
 _PROTOCOL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 
@@ -36,6 +52,42 @@ class Location(NamedTuple):
     protocol: str
     host: str
     path: str
+
+    @property
+    def name(self) -> str:
+        """The host's name or address, without its port; empty where the host is no machine.
+
+        An object store's host part is a bucket; where it is served from is for flags to say.
+        """
+        if self.protocol in OBJECT_STORES:
+            return ""
+        host = self.host.rpartition("@")[2].lower()
+        if host.startswith("["):
+            return host.partition("]")[0].strip("[")
+        return host.partition(":")[0].rstrip(".")
+
+
+def literal_address(name: str) -> Address | None:
+    """Read a host's name as the address that resolvers take it for, without any network.
+
+    Examples
+    --------
+    >>> literal_address("0x7f.1"), literal_address("openneuro.org")
+    (IPv4Address('127.0.0.1'), None)
+    """
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        pass
+    try:
+        return ipaddress.ip_address(socket.inet_aton(name))
+    except (OSError, UnicodeError):
+        return None
+
+
+def is_link_local(address: Address) -> bool:
+    """Tell whether an address is where clouds keep their secrets."""
+    return address.is_link_local or address == _METADATA_ADDRESS
 
 
 def parse_url(url: str) -> Location:
@@ -102,4 +154,14 @@ def refused_url(url: str, *, allow: frozenset[str] = frozenset()) -> str | None:
         return "it has a query string or a fragment"
     if not location.host and location.protocol != "memory":
         return "it names no bucket or host"
+    return _refused_host(location.name)
+
+
+def _refused_host(name: str) -> str | None:
+    """Refuse hosts that no dataset is on, whoever asks for them."""
+    if name in _METADATA_HOSTS:
+        return "it names a cloud's metadata service"
+    address = literal_address(name)
+    if address is not None and is_link_local(address):
+        return "it names a link-local host"
     return None

@@ -44,18 +44,14 @@ def compile_file(
     """Compile a loaded manifest over the plan that it had, and tell what is odd with its line."""
     from bidsplan.compile import compile_manifest  # noqa: PLC0415 - imports storage
 
-    manifest = loaded.manifest
-    if max_bytes is not None:
-        tighter = min(max_bytes, manifest.limits.max_bytes or max_bytes)
-        limits = manifest.limits.model_copy(update={"max_bytes": tighter})
-        manifest = manifest.model_copy(update={"limits": limits})
     try:
         compiled = compile_manifest(
-            manifest,
+            loaded.manifest,
             base=loaded.path.parent,
             plan_directory=plan_path.parent,
             access=access,
             previous=previous,
+            max_bytes=max_bytes,
         )
     except BidsplanError as error:
         raise error.located(loaded.locate) from error

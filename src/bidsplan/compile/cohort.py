@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from bidsplan.companions import read_small
 from bidsplan.errors import Problem
 from bidsplan.participants import LARGEST_TABLE, Table, parse_table, read_cohort
-from bidsplan.selection.findings import suggestion
-from bidsplan.selection.predicates import ID_COLUMNS, holds, is_missing, row_matches
+from bidsplan.selection.findings import Hints, suggestion
+from bidsplan.selection.predicates import ID_COLUMNS, Condition, Values, is_missing, row_matches
 from bidsplan.selection.units import label_of, site_of
 
 if TYPE_CHECKING:
@@ -62,18 +62,28 @@ class Cohort:
         table = self.table(unit)
         return table.rows.get(label_of(unit), ()) if table else ()
 
-    def matches(self, unit: str, where: Mapping[str, Predicate]) -> bool:
+    def conditions(self, where: Mapping[str, Predicate]) -> dict[str, Condition]:
+        """Make what is asked of columns ready to be asked of many rows."""
+        return {
+            column: Condition(predicate, ids=self._names_participants(column))
+            for column, predicate in where.items()
+        }
+
+    def _names_participants(self, column: str) -> bool:
+        return column in {*ID_COLUMNS, *(table.id_column for table in self.tables.values())}
+
+    def matches(self, unit: str, where: Mapping[str, Condition]) -> bool:
         """Tell whether any of a unit's rows has all that is asked."""
         return any(row_matches(row, where) for row in self.rows(unit))
 
-    def mismatch(self, unit: str, where: Mapping[str, Predicate]) -> str:
+    def mismatch(self, unit: str, where: Mapping[str, Condition]) -> str:
         """Say why none of a unit's rows has all that is asked, by its first row."""
         row = next(iter(self.rows(unit)), None)
         if row is None:
             return "it has no row in the table"
-        for column, predicate in where.items():
+        for column, condition in where.items():
             value = row.get(column, "")
-            if not holds(predicate, value, text=column in ID_COLUMNS):
+            if not condition.holds(value):
                 return f"subjects.where.{column} is not met: it has {value or 'n/a'!r}"
         return "none of its rows has all of what subjects.where asks"
 
@@ -114,17 +124,17 @@ class Cohort:
         }
         return units, units - tree
 
-    def problems(self, where: Mapping[str, Predicate]) -> Iterator[Problem]:
+    def problems(self, where: Mapping[str, Condition]) -> Iterator[Problem]:
         """Tell the columns that no table has, and the predicates that no row fulfils."""
-        for column, predicate in where.items():
+        for column, condition in where.items():
             place = ("subjects", "where", column)
             if not self.has_column(column):
                 yield self.no_column(column, place)
                 continue
             values = self._values(column)
-            text = column in ID_COLUMNS
-            if not any(holds(predicate, value, text=text) for value in values):
+            if not any(map(condition.holds, values)):
                 known = {value for value in values if not is_missing(value)}
+                predicate = condition.predicate
                 wanted = (predicate.any_of or predicate.not_ or ("",))[0]
                 yield Problem(
                     message=f"no participant has the {column!r} that is asked for",
@@ -132,17 +142,18 @@ class Cohort:
                     hint=suggestion(wanted, known),
                 )
 
-    def warnings(self, where: Mapping[str, Predicate]) -> Iterator[Problem]:
+    def warnings(self, where: Mapping[str, Condition]) -> Iterator[Problem]:
         """Tell the single values that no row has."""
-        for column, predicate in where.items():
+        for column, condition in where.items():
             values = self._values(column)
-            for number, wanted in enumerate(predicate.any_of or ()):
-                one = predicate.model_copy(update={"any_of": (wanted,)})
-                if not any(holds(one, v, text=column in ID_COLUMNS) for v in values):
+            there = Values(values, ids=self._names_participants(column))
+            hint = Hints(value for value in values if not is_missing(value))
+            for number, wanted in enumerate(condition.predicate.any_of or ()):
+                if wanted not in there:
                     yield Problem(
                         message=f"no participant has the {column} {wanted!r}",
                         at=("subjects", "where", column, number),
-                        hint=suggestion(wanted, {v for v in values if not is_missing(v)}),
+                        hint=hint(wanted),
                     )
 
     def has_column(self, column: str) -> bool:

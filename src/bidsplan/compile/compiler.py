@@ -16,7 +16,7 @@ from bidsplan.compile.required import keep_required
 from bidsplan.compile.roots import Roots
 from bidsplan.compile.study import survey_study
 from bidsplan.compile.subjects import choose_units
-from bidsplan.compile.taken import Taken, collisions
+from bidsplan.compile.taken import Taken, collisions, drop_repeats
 from bidsplan.compile.taking import take
 from bidsplan.compile.versions import only_versioned, pin_versions
 from bidsplan.errors import Problem, SelectionError
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from bidsplan.compile.roots import Opener
     from bidsplan.compile.study import Located
+    from bidsplan.errors import Place
     from bidsplan.events import Event
     from bidsplan.manifest import Manifest
     from bidsplan.plan import Entry, Planned
@@ -67,6 +68,7 @@ def compile_manifest(
     notify: Callable[[Event], None] = lambda _: None,
     opener: Opener = open_store,
     previous: Planned | None = None,
+    max_bytes: int | None = None,
 ) -> Compiled:
     """Resolve a manifest over storage as it is now.
 
@@ -85,6 +87,8 @@ def compile_manifest(
         Opens a root, for stores of one's own.
     previous : Plan or StoredPlan, optional
         What the new plan replaces: digests that it has of unchanged objects are carried over.
+    max_bytes : int, optional
+        Refuse a larger plan, besides what the manifest's own limits say.
 
     Returns
     -------
@@ -109,6 +113,7 @@ def compile_manifest(
             taken = pin_versions(context, taken)
         digest = manifest_digest(manifest, Path(base))
         plan = _plan(context, taken, units.names, digest, previous)
+        _check_limits(plan, manifest, max_bytes)
         warnings, endpoints = context.report.warnings, context.roots.endpoints
         return Compiled(plan=plan, warnings=warnings, endpoints=endpoints)
 
@@ -140,8 +145,10 @@ def explain_manifest(
     """
     with _context(manifest, base, None, access, notify, opener) as context:
         units: tuple[str, ...] = ()
+        raw: Located = []
         try:
             chosen = _choose(context, Path(base))
+            raw = chosen.raw
             units = tuple(chosen.names)
             _take_all(context, chosen)
             context.report.raise_errors()
@@ -151,7 +158,12 @@ def explain_manifest(
             problems = ()
         record = context.record
         return Explanation(
-            units=units, dropped=record.dropped, choices=record.choices, problems=problems
+            units=units,
+            dropped=record.dropped,
+            choices=record.choices,
+            directories=record.directories,
+            study=raw,
+            problems=problems,
         )
 
 
@@ -208,7 +220,13 @@ def _take_all(context: Context, units: _Units) -> list[Taken]:
     if _check_sessions(context, findings.sessions | sessions):
         report.blame(findings.errors(("files",)))
         report.warn(findings.warnings(("files",)))
-    return [*taken, *more, *_take_directories(context, raw)]
+    whole = _take_directories(context, raw)
+    context.record.directories.extend(whole)
+    kept, doubled = drop_repeats(
+        [(("files",), taken), (("derivatives",), more), (("directories",), whole)]
+    )
+    report.blame(doubled)
+    return kept
 
 
 def _check_names(context: Context, raw: Located) -> None:
@@ -290,18 +308,19 @@ def _plan(
         sampling=sample.method if sample else None,
     )
     context.report.warn(collisions(plan.entries))
-    _check_limits(plan, manifest)
     return plan
 
 
-def _check_limits(plan: Plan, manifest: Manifest) -> None:
-    limits = manifest.limits
+def _check_limits(plan: Plan, manifest: Manifest, max_bytes: int | None) -> None:
+    header, limits = plan.header, manifest.limits
+    rules: tuple[tuple[Place, str, int, int | None], ...] = (
+        ((), "bytes", header.bytes, max_bytes),
+        (("limits", "max_bytes"), "bytes", header.bytes, limits.max_bytes),
+        (("limits", "max_files"), "files", header.files, limits.max_files),
+    )
     problems = [
-        Problem(message=f"the plan has {has:,} {what}, more than {limit:,}", at=("limits", field))
-        for field, what, has, limit in (
-            ("max_bytes", "bytes", plan.header.bytes, limits.max_bytes),
-            ("max_files", "files", plan.header.files, limits.max_files),
-        )
+        Problem(message=f"the plan has {has:,} {what}, more than {limit:,}", at=at)
+        for at, what, has, limit in rules
         if limit is not None and has > limit
     ]
     if problems:

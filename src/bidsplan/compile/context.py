@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from bidsplan.compile.roots import Roots
+    from bidsplan.compile.taken import Taken
     from bidsplan.errors import Place
     from bidsplan.events import Event
     from bidsplan.listing import Dataset, Lister
@@ -96,10 +97,13 @@ class Record:
     dropped : dict of str to str
         Why each unit that is not selected is not.
     choices : list of Chosen
+    directories : list of Taken
+        What is taken whole.
     """
 
     dropped: dict[str, str] = field(default_factory=dict)
     choices: list[Chosen] = field(default_factory=list)
+    directories: list[Taken] = field(default_factory=list)
 
     def drop(self, before: Iterable[str], after: Iterable[str], why: Callable[[str], str]) -> None:
         """Note why units were dropped by one step.

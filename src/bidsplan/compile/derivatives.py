@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from bidsplan.compile.listings import Listing
     from bidsplan.compile.study import Located
     from bidsplan.compile.taken import Taken
+    from bidsplan.errors import Place
     from bidsplan.manifest import Derivative
     from bidsplan.selection.findings import Findings
 
-__all__ = ["list_pipeline", "take_derivatives"]
+__all__ = ["list_pipeline", "no_pipeline", "take_derivatives"]
 
 _NAMED_AT_MOST = 10
 """Subjects that one warning names."""
@@ -56,7 +57,8 @@ def take_derivatives(
     for name, derivative in _wanted(context, raw, units):
         listings = list_pipeline(context, raw, units, name, derivative)
         if not listings:
-            context.report.blame([_nowhere(context, raw, units, name, derivative)])
+            place = ("derivatives", name)
+            context.report.blame([no_pipeline(context, raw, units, name, derivative, place)])
             continue
         whole = derivative.scope == "whole"
         some, findings = take(
@@ -139,10 +141,15 @@ def list_pipeline(
     return list_subjects(context, located, units)
 
 
-def _nowhere(
-    context: Context, raw: Located, units: Sequence[str], name: str, derivative: Derivative
+def no_pipeline(
+    context: Context,
+    raw: Located,
+    units: Sequence[str],
+    name: str,
+    derivative: Derivative,
+    at: Place,
 ) -> Problem:
-    """Say that a pipeline is not there, and which ones are."""
+    """Say that a pipeline which is named somewhere is not there, and which ones are."""
     if derivative.url is not None:
         return Problem(
             message=f"there is nothing at the url of the derivative {name!r}",
@@ -157,7 +164,7 @@ def _nowhere(
         known, whose = [*found, *others], ""
     return Problem(
         message=f"there is no derivative pipeline {name!r}{whose}",
-        at=("derivatives", name),
+        at=at,
         hint=suggestion(name, known),
     )
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.entities import bare_label, subject_label
 from bidsplan.errors import Place, Problem, dotted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bidsplan.compile.context import Chosen
+    from bidsplan.compile.study import Located
+    from bidsplan.compile.taken import Taken
 
 __all__ = ["Answer", "Explanation"]
 
@@ -43,6 +45,10 @@ class Explanation:
     dropped : mapping of str to str
         Why each other unit is not.
     choices : sequence of Chosen
+    directories : sequence of Taken
+        What is taken whole.
+    study : list of (Dataset, Survey)
+        The study's own datasets.
     problems : tuple of Problem
         What would keep the manifest from compiling.
     """
@@ -50,6 +56,8 @@ class Explanation:
     units: tuple[str, ...]
     dropped: Mapping[str, str]
     choices: Sequence[Chosen]
+    directories: Sequence[Taken] = ()
+    study: Located = field(default_factory=list)
     problems: tuple[Problem, ...] = ()
 
     def subjects(self) -> list[Answer]:
@@ -92,12 +100,28 @@ class Explanation:
         Answer or None
             None where no listed dataset has it.
         """
+        answers = [*self._by_choices(path), *self._by_directory(path)]
+        # What one rule drops, another may take.
+        first = min(answers, key=lambda answer: not answer.taken, default=None)
+        return first or self._by_subject(path) or self._not_listed(path)
+
+    def _by_choices(self, path: str) -> Iterator[Answer]:
+        """Tell what filters and companions say of a file."""
         for dataset, choice, place in self.choices:
-            for start in {dataset.destination, dataset.prefix}:
+            for start in (dataset.destination, dataset.prefix):
                 found = choice.why(path.removeprefix(start)) if path.startswith(start) else None
                 if found is not None:
-                    return Answer(path, found[0], _worded(found[1], place))
-        return self._by_subject(path)
+                    yield Answer(path, found[0], _worded(found[1], place))
+
+    def _by_directory(self, path: str) -> Iterator[Answer]:
+        """Tell of a file in a directory that is taken whole."""
+        for taken in self.directories:
+            start = taken.dataset.destination
+            below = path.removeprefix(start)
+            if path.startswith(start) and below in taken.reasons:
+                yield Answer(path, True, "dataset: directories names its directory")
+            elif path.startswith(start) and below in taken.files:
+                yield Answer(path, False, "it is hidden, or an exclude takes it away")
 
     def _by_subject(self, path: str) -> Answer | None:
         """Files of subjects that are not selected were never listed."""
@@ -107,6 +131,24 @@ class Explanation:
                 if not answer.taken:
                     return Answer(path, False, f"its subject is not selected: {answer.why}")
         return None
+
+    def _not_listed(self, path: str) -> Answer | None:
+        """Tell of a place that no rule of the manifest looks into; what it holds is not known."""
+        for dataset, survey in self.study:
+            below = path.removeprefix(dataset.destination)
+            top, slash, _ = below.partition("/")
+            if not slash or not path.startswith(dataset.destination):
+                continue
+            if top == "derivatives" and top in survey.directories:
+                return Answer(path, False, "no pipeline that derivatives names would hold it")
+            if top in survey.directories and subject_label(top) is None:
+                return Answer(path, False, f"directories does not name {top!r}")
+            if top in survey.directories and not self._files_are_asked_for():
+                return Answer(path, False, "files are not selected at all")
+        return None
+
+    def _files_are_asked_for(self) -> bool:
+        return any(chosen.choice.asks for chosen in self.choices if chosen.place == ("files",))
 
 
 def _worded(why: str, place: Place) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bidsplan.compile.derivatives import list_pipeline
+from bidsplan.compile.derivatives import list_pipeline, no_pipeline
 from bidsplan.compile.listings import list_subjects
 from bidsplan.compile.subjects import labels_in
-from bidsplan.errors import Problem
 from bidsplan.selection.choosing import Choice, Request
+from bidsplan.selection.findings import Findings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bidsplan.compile.context import Context
     from bidsplan.compile.study import Located
+    from bidsplan.errors import Place
     from bidsplan.manifest import Requirement
 
 __all__ = ["keep_required"]
@@ -34,14 +35,7 @@ def keep_required(context: Context, raw: Located, units: list[str]) -> list[str]
     list of str
     """
     for number, requirement in enumerate(context.manifest.subjects.require):
-        having = _having(context, raw, units, requirement)
-        if units and not having:
-            problem = Problem(
-                message="no subject has what is required here",
-                at=("subjects", "require", number),
-                hint="names are exact and case-sensitive",
-            )
-            context.report.blame([problem])
+        having = _having(context, raw, units, requirement, ("subjects", "require", number))
         kept = [unit for unit in units if unit in having]
         why = f"it has no file for subjects.require[{number}]"
         context.record.drop(units, kept, dict.fromkeys(units, why).__getitem__)
@@ -51,19 +45,24 @@ def keep_required(context: Context, raw: Located, units: list[str]) -> list[str]
 
 
 def _having(
-    context: Context, raw: Located, units: Sequence[str], requirement: Requirement
+    context: Context, raw: Located, units: Sequence[str], requirement: Requirement, place: Place
 ) -> set[str]:
-    """Find the units that have a file for one requirement."""
+    """Find the units that have a file for one requirement; that none has is told."""
     from bidsplan.manifest import Companions, Derivative  # noqa: PLC0415 - imports pydantic
 
     wanted = context.manifest.derivatives
     name = requirement.derivative
+    pipeline = Derivative() if wanted == "all" else wanted.get(name or "", Derivative())
     if name is None:
         listings = list_subjects(context, raw, units)
     else:
-        pipeline = Derivative() if wanted == "all" else wanted.get(name, Derivative())
         listings = list_pipeline(context, raw, units, name, pipeline)
+        if units and not listings:
+            at = (*place, "derivative")
+            context.report.blame([no_pipeline(context, raw, units, name, pipeline, at)])
+            return set()
     having: set[str] = set()
+    findings = Findings((requirement.filter,))
     for dataset, _, below in listings:
         labels = labels_in(dataset, units)
         request = Request(
@@ -74,6 +73,9 @@ def _having(
             companions=Companions.model_validate("none"),
             dataset_files="none",
         )
-        found = Choice(below, (), request).selection.subjects
-        having.update(labels[label] for label in found)
+        found = Choice(below, (), request).selection
+        findings.merge(found.findings)
+        having.update(labels[label] for label in found.subjects)
+    if units:
+        context.report.blame(findings.errors(place))
     return having

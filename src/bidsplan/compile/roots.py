@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from bidsplan.errors import Problem, UrlError
 from bidsplan.plan import Root
 from bidsplan.urls import OBJECT_STORES, parse_url
 
 if TYPE_CHECKING:
+    from bidsplan.errors import Place
     from bidsplan.storage import Access, Store
 
 __all__ = ["Opener", "Roots"]
@@ -45,7 +47,7 @@ class Roots:
         self._plan_directory = plan_directory
         self._stores: dict[Root, tuple[int, Store]] = {}
 
-    def open(self, url: str, anonymous: bool | None) -> tuple[Store, int]:
+    def open(self, url: str, anonymous: bool | None, at: Place = ()) -> tuple[Store, int]:
         """Open a root, or give it again.
 
         Parameters
@@ -54,12 +56,19 @@ class Roots:
             As the manifest has it.
         anonymous : bool or None
             As the manifest has it; unsigned where it says nothing.
+        at : tuple of str or int
+            Where the manifest has it.
 
         Returns
         -------
         store : Store
         index : int
             Its place among the plan's roots.
+
+        Raises
+        ------
+        UrlError
+            Where the URL, or its host, is refused.
         """
         location = parse_url(url)
         signed = location.protocol in OBJECT_STORES
@@ -68,9 +77,12 @@ class Roots:
             anonymous=(anonymous is not False) if signed else None,
         )
         if root not in self._stores:
-            store = self._opener(
-                url, access=self._access, anonymous=root.anonymous, base=str(self._base)
-            )
+            try:
+                store = self._opener(
+                    url, access=self._access, anonymous=root.anonymous, base=str(self._base)
+                )
+            except UrlError as error:
+                raise UrlError(problems=[Problem(message=str(error), at=at)]) from error
             self._stores[root] = (len(self._stores), store)
         index, store = self._stores[root]
         return store, index

@@ -20,6 +20,9 @@ __all__ = ["Located", "locate_derivative", "pipelines", "survey_study"]
 Located = list[tuple[Dataset, "Survey"]]
 """Datasets, each with what stands at its root."""
 
+_URL = ("study", "url")
+"""Where a manifest says where the study is."""
+
 
 def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
     """Find the study's raw datasets: one, or one for each site.
@@ -60,14 +63,14 @@ def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
 def _study_datasets(manifest: Manifest, roots: Roots) -> list[Dataset]:
     url, anonymous = manifest.study.url.rstrip("/"), manifest.study.anonymous
     if manifest.site is None:
-        store, root = roots.open(url, anonymous)
+        store, root = roots.open(url, anonymous, _URL)
         return [Dataset(store=store, root=root)]
     if isinstance(manifest.site, str):
-        store, root = roots.open(f"{url}/{manifest.site}", anonymous)
+        store, root = roots.open(f"{url}/{manifest.site}", anonymous, _URL)
         return [Dataset(store=store, root=root)]
     datasets = []
     for site in manifest.site:
-        store, root = roots.open(f"{url}/{site}", anonymous)
+        store, root = roots.open(f"{url}/{site}", anonymous, _URL)
         datasets.append(Dataset(store=store, root=root, destination=f"{site}/", site=site))
     return datasets
 
@@ -95,7 +98,7 @@ def _no_subjects(located: Located) -> Problem:
         hint = f"there are {listed}: one of them in study.url, or as site?"
     return Problem(
         message=f"{dataset.where} has no subject directories (sub-…)",
-        at=("study", "url"),
+        at=_URL,
         hint=hint,
     )
 
@@ -126,14 +129,14 @@ def locate_derivative(
             replace(dataset, prefix=place, destination=dataset.destination + place)
             for dataset, _ in raw
         ]
-    anonymous = manifest.study.anonymous
+    anonymous, at = manifest.study.anonymous, ("derivatives", name, "url")
     if "{site}" not in derivative.url:
-        store, root = roots.open(derivative.url, anonymous)
+        store, root = roots.open(derivative.url, anonymous, at)
         return [Dataset(store=store, root=root, destination=place)]
     datasets = []
     for dataset, _ in raw:
         site = dataset.site or str(manifest.site or "")
-        store, root = roots.open(derivative.url.replace("{site}", site), anonymous)
+        store, root = roots.open(derivative.url.replace("{site}", site), anonymous, at)
         datasets.append(
             replace(dataset, store=store, root=root, destination=dataset.destination + place)
         )
@@ -163,16 +166,22 @@ def pipelines(raw: Located, lister: Lister) -> tuple[list[str], list[str]]:
     found: set[str] = set()
     others: set[str] = set()
     for top, names in zip(tops, lister.surveys(tops), strict=True):
-        candidates = [name for name in names.directories if not name.startswith(("sub-", "."))]
+        candidates = [name for name in names.directories if _may_be_pipeline(name)]
         first = _surveys_below(top, candidates, lister)
         for name, survey in first.items():
-            nested = [] if survey.subjects else [f"{name}/{below}" for below in survey.directories]
+            deeper = filter(_may_be_pipeline, () if survey.subjects else survey.directories)
+            nested = [f"{name}/{below}" for below in deeper]
             second = _surveys_below(top, nested, lister)
-            below = [path for path, deeper in second.items() if deeper.subjects]
+            below = [path for path, held in second.items() if held.subjects]
             found.update([name] if survey.subjects else below)
             if not survey.subjects and not below:
                 others.add(name)
     return sorted(found), sorted(others - found)
+
+
+def _may_be_pipeline(name: str) -> bool:
+    """Pass over what never comes by itself, and what subjects have in the other layout."""
+    return not name.startswith(("sub-", ".")) and name not in {"code", "sourcedata"}
 
 
 def _surveys_below(top: Dataset, names: list[str], lister: Lister) -> dict[str, Survey]:

@@ -97,11 +97,12 @@ def _from_and_where(
     if subjects.from_ == "participants":
         _tell_missing(context, _absent(absent, tree))
     if subjects.where:
-        context.report.blame(cohort.problems(subjects.where))
+        where = cohort.conditions(subjects.where)
+        context.report.blame(cohort.problems(where))
         context.report.raise_errors()
-        context.report.warn(cohort.warnings(subjects.where))
-        kept = {unit for unit in units if cohort.matches(unit, subjects.where)}
-        context.record.drop(units, kept, lambda unit: cohort.mismatch(unit, subjects.where))
+        context.report.warn(cohort.warnings(where))
+        kept = {unit for unit in units if cohort.matches(unit, where)}
+        context.record.drop(units, kept, lambda unit: cohort.mismatch(unit, where))
         units = kept
     return sorted(units), sorted(tree | listed)
 

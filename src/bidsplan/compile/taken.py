@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,11 +16,12 @@ from bidsplan.selection.dataset_files import DESCRIPTION
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from bidsplan.errors import Place
     from bidsplan.listing import Dataset
     from bidsplan.plan import Reason
     from bidsplan.storage import Object
 
-__all__ = ["Taken", "collisions", "description"]
+__all__ = ["Taken", "collisions", "description", "drop_repeats"]
 
 
 def description(name: str, *, derivative: bool) -> str:
@@ -80,6 +82,12 @@ class Taken:
         """
         return (self.files[path] for path in self.reasons)
 
+    def same(self, path: str, other: Taken) -> bool:
+        """Tell whether a path is the same object in another dataset, which lands at one place."""
+        place = (self.dataset.destination + path).removeprefix(other.dataset.destination)
+        mine, theirs = self.files[path], other.files[place]
+        return (self.dataset.root, mine.key) == (other.dataset.root, theirs.key)
+
     def entries(self) -> Iterator[Entry]:
         """Make the plan's entries.
 
@@ -106,6 +114,57 @@ class Taken:
                 reason="dataset",
                 content=self.generated,
             )
+
+
+def drop_repeats(
+    groups: Iterable[tuple[Place, Iterable[Taken]]],
+) -> tuple[list[Taken], list[Problem]]:
+    """Keep what is taken twice only once, for its first reason.
+
+    Whole directories and pipelines may hold what was selected in its own right.
+
+    Parameters
+    ----------
+    groups : iterable of (Place, iterable of Taken)
+        Each with its place in the manifest.
+
+    Returns
+    -------
+    kept : list of Taken
+    problems : list of Problem
+        Where different objects are to land at one path.
+    """
+    kept: list[Taken] = []
+    problems: list[Problem] = []
+    for at, some in groups:
+        for taken in some:
+            doubled = _doubled(taken, kept)
+            others = (pair for pair in doubled.items() if not taken.same(*pair))
+            problems += [_two_sources(taken, path, other, at) for path, other in islice(others, 1)]
+            reasons = {path: why for path, why in taken.reasons.items() if path not in doubled}
+            kept.append(replace(taken, reasons=reasons) if doubled else taken)
+    return kept, problems
+
+
+def _two_sources(taken: Taken, path: str, other: Taken, at: Place) -> Problem:
+    place = printable(taken.dataset.destination + path)
+    first, second = other.dataset.where, taken.dataset.where
+    return Problem(message=f"{place!r} would come both from {first} and from {second}", at=at)
+
+
+def _doubled(taken: Taken, before: Iterable[Taken]) -> dict[str, Taken]:
+    """Find the paths of a dataset that land where an earlier one's do."""
+    here = taken.dataset.destination
+    doubled: dict[str, Taken] = {}
+    for other in before:
+        there = other.dataset.destination
+        if here.startswith(there):
+            below = here[len(there) :]
+            doubled.update({p: other for p in taken.reasons if below + p in other.reasons})
+        elif there.startswith(here):
+            below = there[len(here) :]
+            doubled.update({below + p: other for p in other.reasons if below + p in taken.reasons})
+    return doubled
 
 
 def collisions(entries: Iterable[Entry]) -> list[Problem]:

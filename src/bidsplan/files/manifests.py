@@ -99,6 +99,11 @@ def load_manifest(
         Listing everything that is wrong with it.
     """
     path = Path(path)
+    if ".jsonl" in path.suffixes:
+        problem = Problem(
+            message="this is a plan, by its name; expected a manifest", file=str(path)
+        )
+        raise ManifestError(problems=[problem])
     try:
         with path.open("rb") as file:
             # A byte more than is allowed tells that there is more.

@@ -15,14 +15,16 @@ from bidsplan.manifest.values import Count, ExactName, Fraction, Name, Number, T
 __all__ = ["CohortTable", "Labels", "Predicate", "Requirement", "Sample", "Subjects"]
 
 
-def _bare(labels: tuple[str, ...]) -> tuple[str, ...]:
-    for label in labels:
-        if "/" in label or not bare_label(label):
-            raise ValueError("expected subject labels, such as 01 or sub-01")
-    return tuple(bare_label(label) for label in labels)
+def _bare(label: str) -> str:
+    if "/" in label or not bare_label(label):
+        raise ValueError("expected a subject's label, such as 01 or sub-01")
+    return bare_label(label)
 
 
-Labels = Annotated[Texts, AfterValidator(_bare)]
+Label = Annotated[Text, AfterValidator(_bare)]
+Labels = Annotated[
+    tuple[Label, ...], BeforeValidator(as_list, json_schema_input_type=Label | list[Label])
+]
 
 
 def _beside(value: Any) -> Any:  # noqa: ANN401
@@ -85,7 +87,7 @@ class Predicate(Model):
     @model_validator(mode="after")
     def _ordered(self) -> Predicate:
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}")
+            raise ValueError(f"min {self.min:f} is above max {self.max:f}")
         return self
 
 

@@ -39,6 +39,7 @@ __all__ = [
 _LONGEST = 4096
 _LONGEST_SHOWN = 24
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,18}")
+_TOO_LONG = re.compile(r"[0-9]{20,}")
 _SIZES = TypeAdapter(ByteSize)
 
 
@@ -91,9 +92,10 @@ def _title(value: Any) -> Any:  # noqa: ANN401
 def _integer(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, str) and _INTEGER.fullmatch(value):
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"expected a whole number; got {_shown(value)}")  # noqa: TRY004
-    if not 0 <= value < 2**63:
+    too_long = isinstance(value, str) and _TOO_LONG.fullmatch(value)
+    if not too_long and (isinstance(value, bool) or not isinstance(value, int)):
+        raise ValueError(f"expected a whole number; got {_shown(value)}")
+    if too_long or not 0 <= value < 2**63:
         raise ValueError("expected a whole number from 0 to 2**63 - 1")
     return value
 

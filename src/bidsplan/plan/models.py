@@ -151,6 +151,11 @@ class Header(
                 f"line 1: the plan has version {version}; this bidsplan reads up to "
                 f"{PLAN_VERSION}; update bidsplan"
             )
+        if line.endswith(b"\r\n"):
+            raise PlanError(
+                "line 1: it ends in CRLF: git or an editor has changed the plan's line ends; "
+                "compile it again, and keep git from it by '*.plan.jsonl -text' in .gitattributes"
+            )
         try:
             return HEADER_DECODER.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

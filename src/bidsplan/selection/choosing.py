@@ -141,6 +141,11 @@ class Choice:
         return items
 
     @property
+    def asks(self) -> bool:
+        """Whether there is any filter that could take a file."""
+        return bool(self._rules)
+
+    @property
     def others(self) -> list[Item]:
         """What could still come along: nothing hidden, nothing excluded, nothing taken yet."""
         return [item for item in self._pool if item.paths[0] not in self.selection.reasons]
@@ -200,6 +205,8 @@ class Choice:
         for number, rule in enumerate(self._rules):
             if rule.excludes(item.name.path):
                 return f"[{number}].exclude takes it away"
+        if item in self._root_items and item not in self._candidates_at_root():
+            return "nothing that is taken needs it, and dataset_files leaves it out"
         if not self._in_sessions(item.name.session):
             session = item.name.session
             return f"its session {session!r} is not selected" if session else "it has no session"
@@ -241,12 +248,16 @@ class Choice:
             self.selection.findings.meet_session(item.name.session)
             if self._in_sessions(item.name.session):
                 yield item
+        yield from self._candidates_at_root()
+
+    def _candidates_at_root(self) -> list[Item]:
+        """List the files at the root that filters may take: all of them, or subjects' reports."""
         if self._request.whole:
-            yield from self._root_items
-        elif self._request.derivative:
-            for item in self._root_items:
-                if report_subject(item.name.path) in self._request.subjects:
-                    yield item
+            return self._root_items
+        if not self._request.derivative:
+            return []
+        subjects = self._request.subjects
+        return [item for item in self._root_items if report_subject(item.name.path) in subjects]
 
     def _in_sessions(self, session: str | None) -> bool:
         sessions = self._request.sessions

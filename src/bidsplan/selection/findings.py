@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from bidsplan.manifest import Filter
     from bidsplan.selection.items import Item
 
-__all__ = ["Findings", "nearest", "suggestion"]
+__all__ = ["Findings", "Hints", "nearest", "suggestion"]
 
 _LISTED = 12
 """Words that one hint lists."""
+
+_HINTED = 5
+"""Unknown words of one list that get a hint; looking for near ones takes long."""
 
 
 def nearest(wanted: str, known: Iterable[str]) -> str | None:
@@ -58,6 +61,26 @@ def suggestion(wanted: str, known: Iterable[str]) -> str | None:
         return None
     listed = ", ".join(repr(printable(word)) for word in words[:_LISTED])
     return f"there are {listed}" + (f" and {len(words) - _LISTED} more" if words[_LISTED:] else "")
+
+
+class Hints:
+    """Suggestions for the first unknown words of a list, of which there may be thousands.
+
+    Parameters
+    ----------
+    known : iterable of str
+    """
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self._known = set(known)
+        self._left = _HINTED
+
+    def __call__(self, wanted: str) -> str | None:
+        """Suggest a word, as `suggestion` does."""
+        if not self._left:
+            return None
+        self._left -= 1
+        return suggestion(wanted, self._known)
 
 
 class Findings:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from bidsplan.entities import bare_label
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from bidsplan.manifest import Predicate
 
-__all__ = ["ID_COLUMNS", "MISSING", "holds", "is_missing", "row_matches"]
+__all__ = ["ID_COLUMNS", "MISSING", "Condition", "Values", "is_missing", "row_matches"]
 
 ID_COLUMNS = ("participant_id", "subject_id")
-"""Columns that name participants: ``01`` is not ``1`` there."""
+"""Columns that name participants: ``01`` is not ``1`` there, and ``sub-01`` is ``01``."""
 
 MISSING = "n/a"
 """How BIDS writes a missing value."""
+
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 
 
 def is_missing(value: str) -> bool:
@@ -24,57 +29,75 @@ def is_missing(value: str) -> bool:
     return not value or value.lower() == MISSING
 
 
-def row_matches(row: Mapping[str, str], where: Mapping[str, Predicate]) -> bool:
-    """Tell whether one row has all that is asked of its columns."""
-    return all(
-        holds(predicate, row.get(column, ""), text=column in ID_COLUMNS)
-        for column, predicate in where.items()
-    )
+class Values:
+    """A set of values that says of another whether it is one of them.
+
+    Parameters
+    ----------
+    values : iterable of str
+    ids : bool
+        Whether they name participants: the same only where their text is, but for ``sub-``. Others
+        are the same also where they are one number.
+
+    Examples
+    --------
+    >>> "8.0" in Values(["8", "n/a"]), "01" in Values(["sub-1"], ids=True)
+    (True, False)
+    """
+
+    def __init__(self, values: Iterable[str], *, ids: bool = False) -> None:
+        self._ids = ids
+        self._forms = {form for value in values for form in self._forms_of(value)}
+
+    def __contains__(self, value: str) -> bool:
+        return any(form in self._forms for form in self._forms_of(value))
+
+    def _forms_of(self, value: str) -> tuple[str | Decimal, ...]:
+        if is_missing(value):
+            return (MISSING,)
+        if self._ids:
+            return (bare_label(value),)
+        number = _number(value)
+        return (value,) if number is None else (value, number)
 
 
-def holds(predicate: Predicate, value: str, *, text: bool = False) -> bool:
-    """Tell whether a cell has what is asked of it.
+class Condition:
+    """A predicate on one column, made ready to be asked about many cells.
 
     Parameters
     ----------
     predicate : Predicate
-    value : str
-        The cell. A missing one matches nothing but ``n/a`` itself.
-    text : bool
-        Whether values are equal only where they are the same text.
-
-    Returns
-    -------
-    bool
+    ids : bool
+        As in `Values`.
     """
-    if is_missing(value):
-        return any(is_missing(wanted) for wanted in predicate.any_of or ())
-    equal = str.__eq__ if text else _equal
-    if predicate.any_of is not None and not any(equal(w, value) for w in predicate.any_of):
-        return False
-    if predicate.not_ is not None and any(equal(w, value) for w in predicate.not_):
-        return False
-    if predicate.min is None and predicate.max is None:
-        return True
-    number = _number(value)
-    if number is None:
-        return False
-    low = _number(str(predicate.min)) if predicate.min is not None else None
-    high = _number(str(predicate.max)) if predicate.max is not None else None
-    return (low is None or number >= low) and (high is None or number <= high)
+
+    def __init__(self, predicate: Predicate, *, ids: bool = False) -> None:
+        self.predicate = predicate
+        self._any_of = Values(predicate.any_of or (), ids=ids)
+        self._not = Values(predicate.not_ or (), ids=ids)
+
+    def holds(self, value: str) -> bool:
+        """Tell whether a cell has what is asked of it; a missing one matches only ``n/a``."""
+        asked = self.predicate
+        if is_missing(value):
+            return value in self._any_of
+        if (asked.any_of is not None and value not in self._any_of) or value in self._not:
+            return False
+        if asked.min is None and asked.max is None:
+            return True
+        number = _number(value)
+        return (
+            number is not None
+            and (asked.min is None or number >= asked.min)
+            and (asked.max is None or number <= asked.max)
+        )
 
 
-def _equal(wanted: str, value: str) -> bool:
-    """Compare as numbers where both are, else as text."""
-    if wanted == value:
-        return True
-    first, second = _number(wanted), _number(value)
-    return first is not None and first == second
+def row_matches(row: Mapping[str, str], where: Mapping[str, Condition]) -> bool:
+    """Tell whether one row has all that is asked of its columns."""
+    return all(condition.holds(row.get(column, "")) for column, condition in where.items())
 
 
 def _number(text: str) -> Decimal | None:
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
+    # Decimal itself also reads 1_000 and digits of other scripts, which no table means as numbers.
+    return Decimal(text) if _NUMBER.fullmatch(text) else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bidsplan.errors import Problem
 from bidsplan.sampling import allocate, rank_order, share, shuffle_order
-from bidsplan.selection.findings import suggestion
+from bidsplan.selection.findings import Hints
 from bidsplan.selection.globs import compile_glob, is_glob
 from bidsplan.selection.units import label_of, site_of
 
@@ -42,19 +42,18 @@ def included(
     """
     if wanted.include is None:
         return list(units), []
-    patterns = [_matcher(text) for text in wanted.include]
-    kept = [unit for unit in units if any(matches(label_of(unit)) for matches in patterns)]
     labels = {label_of(unit) for unit in known}
+    named, missing = _named(wanted.include, labels)
+    hint = Hints(labels)
     problems = [
         Problem(
             message=f"no subject {'matches' if is_glob(text) else 'is called'} {text!r}",
             at=("subjects", "include", number),
-            hint=suggestion(text, labels),
+            hint=hint(text),
         )
-        for number, (text, matches) in enumerate(zip(wanted.include, patterns, strict=True))
-        if not any(map(matches, labels))
+        for number, text in missing
     ]
-    return kept, problems
+    return [unit for unit in units if label_of(unit) in named], problems
 
 
 def excluded(
@@ -73,25 +72,33 @@ def excluded(
     warnings : list of Problem
         The labels and globs that name no subject of the study.
     """
-    patterns = [_matcher(text) for text in wanted.exclude]
-    kept = [unit for unit in units if not any(matches(label_of(unit)) for matches in patterns)]
     labels = {label_of(unit) for unit in known}
+    named, missing = _named(wanted.exclude, labels)
+    hint = Hints(labels)
     warnings = [
         Problem(
             message=f"no subject to exclude is called {text!r}",
             at=("subjects", "exclude", number),
-            hint=suggestion(text, labels),
+            hint=hint(text),
         )
-        for number, (text, matches) in enumerate(zip(wanted.exclude, patterns, strict=True))
-        if not any(map(matches, labels))
+        for number, text in missing
     ]
-    return kept, warnings
+    return [unit for unit in units if label_of(unit) not in named], warnings
 
 
-def _matcher(text: str) -> Callable[[str], object]:
-    if is_glob(text):
-        return compile_glob(text, dots=True).fullmatch
-    return text.__eq__
+def _named(texts: Iterable[str], labels: set[str]) -> tuple[set[str], list[tuple[int, str]]]:
+    """Find the labels that texts name or match, and the texts, by number, that name none."""
+    named: set[str] = set()
+    missing: list[tuple[int, str]] = []
+    for number, text in enumerate(texts):
+        if is_glob(text):
+            found = set(filter(compile_glob(text, dots=True).fullmatch, labels))
+        else:
+            found = labels & {text}
+        named |= found
+        if not found:
+            missing.append((number, text))
+    return named, missing
 
 
 def draw(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bidsplan.errors import StorageError
+from bidsplan.errors import SourceMissingError, StorageError
 from bidsplan.keys import printable
 from bidsplan.storage.base import Children, Object
 from bidsplan.storage.fsspec_store import FsspecStore, fsspec_error
@@ -63,7 +64,10 @@ class LocalStore(FsspecStore):
         try:
             with os.scandir(self._path(prefix)) as entries:
                 return [(prefix + entry.name, self._stat(prefix, entry)) for entry in entries]
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if not prefix and Path(self._path("")).is_file():
+                where = printable(self.url)
+                raise SourceMissingError(f"{where}: a file; expected a directory") from error
             return []
         except OSError as error:
             raise fsspec_error(error, self._what(prefix)) from error

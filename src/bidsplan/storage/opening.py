@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bidsplan.errors import UnsupportedError, UrlError, UsageError
 from bidsplan.storage.access import Transport
 from bidsplan.storage.connection import connect
-from bidsplan.urls import parse_url, refused_url
+from bidsplan.urls import is_link_local, literal_address, parse_url, refused_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,12 +20,10 @@ if TYPE_CHECKING:
     from bidsplan.storage.access import Access
     from bidsplan.storage.base import Store
     from bidsplan.storage.sink import Sink
-    from bidsplan.urls import Location
+    from bidsplan.urls import Address, Location
 
 __all__ = ["open_sink", "open_store"]
 
-_METADATA_HOSTS = frozenset({"metadata.google.internal", "metadata", "instance-data"})
-_METADATA_ADDRESS = ipaddress.ip_address("fd00:ec2::254")
 _LOCAL = frozenset({"file", "memory"})
 _ANONYMOUS: dict[str, dict[str, Any]] = {"gs": {"token": "anon"}, "az": {"anon": True}}
 """What fsspec's file systems are told for requests that go unsigned."""
@@ -114,7 +112,8 @@ def _allowed(url: str, access: Access, what: str) -> Location:
     if reason:
         raise UrlError(f"the {what} is refused: {reason}")
     location = parse_url(url)
-    _check_host(location, access)
+    if access.untrusted:
+        _check_untrusted(location)
     return location
 
 
@@ -154,44 +153,27 @@ def _fsspec_url(location: Location) -> str:
     return f"{location.protocol}{separator}{path}"
 
 
-def _check_host(location: Location, access: Access) -> None:
-    """Refuse hosts that no data set is on, and for strangers' manifests private ones."""
-    if access.untrusted and location.protocol in _LOCAL:
+def _check_untrusted(location: Location) -> None:
+    """Refuse what a stranger may not reach: this machine, and the network that it is in."""
+    if location.protocol in _LOCAL:
         raise UrlError(
             f"an untrusted manifest may not name {location.protocol} URLs or local paths"
         )
-    # An object store's host part is a bucket; where it is served from is for flags to say.
-    if location.protocol in {"s3", "gs", "az", *_LOCAL}:
-        return
-    host = location.host.rpartition("@")[2].lower()
-    name = host.partition("]")[0].strip("[") if host.startswith("[") else host.partition(":")[0]
-    if name.rstrip(".") in _METADATA_HOSTS:
-        raise UrlError("the URL names a cloud's metadata service, which is always refused")
-    for address in _addresses(name, resolve=access.untrusted):
-        if address.is_link_local or address == _METADATA_ADDRESS:
-            raise UrlError("the URL names a link-local host, which is always refused")
-        if access.untrusted and not address.is_global:
+    for address in _addresses(location.name) if location.name else ():
+        if is_link_local(address):
+            raise UrlError("the URL is refused: it names a link-local host")
+        if not address.is_global:
             raise UrlError("an untrusted manifest may not name a loopback or private host")
 
 
-def _addresses(
-    name: str, *, resolve: bool
-) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-    try:
-        yield ipaddress.ip_address(name)
+def _addresses(name: str) -> Iterator[Address]:
+    literal = literal_address(name)
+    if literal is not None:
+        yield literal
         return
-    except ValueError:
-        pass
     try:
-        # Such as 0x7f.1 or 2130706433, which resolvers take for addresses.
-        yield ipaddress.ip_address(socket.inet_aton(name))
-        return
-    except OSError:
-        pass
-    if resolve:
-        try:
-            found = socket.getaddrinfo(name, None)
-        except OSError as error:
-            raise UrlError("the URL names a host that can't be resolved") from error
-        for *_, address in found:
-            yield ipaddress.ip_address(str(address[0]).partition("%")[0])
+        found = socket.getaddrinfo(name, None)
+    except OSError as error:
+        raise UrlError("the URL names a host that can't be resolved") from error
+    for *_, address in found:
+        yield ipaddress.ip_address(str(address[0]).partition("%")[0])

@@ -9,7 +9,7 @@ import click
 
 from bidsplan.cli.compiling import load
 from bidsplan.cli.options import access_options, console_options
-from bidsplan.errors import SelectionError
+from bidsplan.errors import BidsplanError, SelectionError
 
 if TYPE_CHECKING:
     from bidsplan.cli.console import Console
@@ -32,7 +32,10 @@ def command(manifest: Path, what: str | None, access: Access, console: Console) 
     from bidsplan.compile import explain_manifest  # noqa: PLC0415 - imports storage
 
     loaded = load(manifest, access, console)
-    found = explain_manifest(loaded.manifest, base=manifest.parent, access=access)
+    try:
+        found = explain_manifest(loaded.manifest, base=manifest.parent, access=access)
+    except BidsplanError as error:
+        raise error.located(loaded.locate) from error
     console.warn((loaded.locate(problem) for problem in found.problems), "error")
     for answer in _answers(found, what):
         state = "in " if answer.taken else "out"

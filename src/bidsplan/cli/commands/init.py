@@ -11,7 +11,7 @@ import msgspec
 
 from bidsplan.cli.console import counted, size
 from bidsplan.cli.options import access_options, console_options
-from bidsplan.errors import DestinationError
+from bidsplan.errors import DestinationError, SelectionError
 from bidsplan.keys import printable
 from bidsplan.urls import parse_url
 
@@ -45,6 +45,10 @@ def command(url: str, output: Path | None, access: Access, console: Console) -> 
     from bidsplan.inventory import take_inventory  # noqa: PLC0415 - imports storage
 
     inventory = take_inventory(url, access=access)
+    if not inventory.subjects:
+        raise SelectionError(
+            f"{inventory.url}: there are no subject directories (sub-…) here or one level down"
+        )
     folder = output.parent if output else Path()
     text = "\n".join(_manifest(inventory, _relative(url, folder))) + "\n"
     if output is None:

@@ -37,7 +37,14 @@ __all__ = ["command"]
     type=click.Path(path_type=Path),
     help="Where the pinned plan goes. [default: in place of PLAN]",
 )
-@click.option("-j", "--jobs", type=click.IntRange(1, 256), default=4, show_default=True)
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1, 256),
+    default=4,
+    show_default=True,
+    help="The most files read at a time.",
+)
 @console_options
 def command(
     source: Path, destination: str, output: Path | None, jobs: int, console: Console

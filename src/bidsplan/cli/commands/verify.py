@@ -22,7 +22,14 @@ __all__ = ["command"]
 @click.command("verify")
 @click.argument("source", metavar="PLAN|MANIFEST", type=click.Path(path_type=Path))
 @click.argument("destination", metavar="DEST")
-@click.option("-j", "--jobs", type=click.IntRange(1, 256), default=4, show_default=True)
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1, 256),
+    default=4,
+    show_default=True,
+    help="The most files read at a time.",
+)
 @click.option(
     "--deep",
     is_flag=True,
