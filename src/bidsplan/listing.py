@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bidsplan.entities import subject_label
 from bidsplan.errors import Problem, SelectionError
@@ -160,6 +161,59 @@ def _too_long(path: str, where: str) -> Problem:
     )
 
 
+def _in_listings(name: str) -> str:
+    """Give what a directory is sorted by in a listing of what it holds."""
+    return f"{name}/"
+
+
+def _place(dataset: Dataset, directory: str) -> tuple[int, str]:
+    return dataset.root, f"{dataset.prefix}{directory}"
+
+
+class Run(NamedTuple):
+    """Directories of a dataset that follow one another.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    names : list of str
+        In the order of a listing.
+    """
+
+    dataset: Dataset
+    names: list[str]
+
+    def listed(self) -> dict[str, list[Object]] | None:
+        """List them all at once.
+
+        Returns
+        -------
+        dict of list, or None
+            By name; None where the storage does not keep to the order of keys.
+
+        Raises
+        ------
+        StorageError
+            Where they can't be listed.
+        """
+        above = self.dataset.prefix
+        first, last = (f"{above}{name}" for name in (self.names[0], self.names[-1]))
+        found: dict[str, list[Object]] = {}
+        # A dot comes right before a slash, and a zero right behind it.
+        previous, end = f"{first}.", f"{last}0"
+        listing = self.dataset.store.list_after(above, previous)
+        for item in listing:
+            if item.key <= previous:
+                return None
+            previous = item.key
+            if previous >= end:
+                break
+            name, slash, _ = previous[len(above) :].partition("/")
+            if slash:
+                found.setdefault(name, []).append(item)
+        return found
+
+
 class Lister:
     """Lists many prefixes at once.
 
@@ -173,7 +227,9 @@ class Lister:
 
     def __init__(self, jobs: int, notify: Callable[[Event], None]) -> None:
         self._pool = ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="bidsplan-list")
+        self._jobs = jobs
         self._notify = notify
+        self._names: dict[tuple[int, str], list[str]] = {}
         self._listed: dict[tuple[int, str], dict[str, Object]] = {}
 
     def close(self) -> None:
@@ -230,6 +286,7 @@ class Lister:
             if name.startswith("sub-") and name not in safe
         ]
         self._warn(refused)
+        self._names[dataset.root, dataset.prefix] = sorted(names, key=_in_listings)
         self._notify(Listed(prefix=dataset.where, objects=len(files) + len(names)))
         return Survey(
             files=files, directories=tuple(sorted(safe)), subjects=subject_directories(safe)
@@ -253,21 +310,50 @@ class Lister:
         StorageError
             Where one can't be listed.
         """
-        return self.each(lambda pair: self._directory(*pair), wanted)
-
-    def _directory(self, dataset: Dataset, directory: str) -> dict[str, Object]:
         # What is required of subjects is listed before what is taken of them, and often the same.
-        place = (dataset.root, f"{dataset.prefix}{directory}")
-        if place not in self._listed:
-            self._listed[place] = self._list(dataset, directory)
-        return self._listed[place]
+        new = {_place(*pair): pair for pair in wanted if _place(*pair) not in self._listed}
+        # More than can be listed at a time are listed by the run, at a tenth of the requests.
+        most = -(-len(new) // self._jobs)
+        self.each(self._list_run, self._runs(list(new.values()), most))
+        return [self._listed[_place(*pair)] for pair in wanted]
 
-    def _list(self, dataset: Dataset, directory: str) -> dict[str, Object]:
-        objects = list(dataset.store.list(f"{dataset.prefix}{directory}/"))
-        files, refused = clean(objects, dataset.prefix, dataset.where)
-        self._warn(refused)
-        self._notify(Listed(prefix=f"{dataset.where}/{directory}", objects=len(objects)))
-        return files
+    def _runs(self, wanted: list[tuple[Dataset, str]], most: int) -> list[Run]:
+        """Put directories together between whose listings there is no other directory."""
+        runs: list[Run] = []
+        following: dict[tuple[int, str, str], str] = {
+            (*place, name): after
+            for place, names in self._names.items()
+            for name, after in pairwise(names)
+        }
+        for dataset, name in sorted(
+            wanted, key=lambda pair: (_place(*pair)[0], _in_listings(pair[1]))
+        ):
+            run = runs[-1] if runs else None
+            if (
+                run is not None
+                and run.dataset == dataset
+                and dataset.store.ordered
+                and len(run.names) < most
+                and following.get((dataset.root, dataset.prefix, run.names[-1])) == name
+            ):
+                run.names.append(name)
+            else:
+                runs.append(Run(dataset, [name]))
+        return runs
+
+    def _list_run(self, run: Run) -> None:
+        dataset = run.dataset
+        found = run.listed() if len(run.names) > 1 else None
+        for name in run.names:
+            objects = (
+                list(dataset.store.list(f"{dataset.prefix}{name}/"))
+                if found is None
+                else found.get(name, [])
+            )
+            files, refused = clean(objects, dataset.prefix, dataset.where)
+            self._warn(refused)
+            self._notify(Listed(prefix=f"{dataset.where}/{name}", objects=len(objects)))
+            self._listed[_place(dataset, name)] = files
 
     def _warn(self, problems: Iterable[Problem]) -> None:
         for problem in problems:

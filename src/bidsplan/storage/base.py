@@ -130,6 +130,9 @@ class Store(ABC):
         Whether `whole` can be called: on an event loop, hundreds at a time.
     versioned : bool
         Whether the storage may know versions of objects.
+    ordered : bool
+        Whether `list_after` can be called: listings come in the order of keys, and may begin
+        anywhere.
     checksummed : bool
         Whether the storage may keep checksums of whole objects.
     opaque : bool
@@ -145,6 +148,7 @@ class Store(ABC):
     endpoint: str | None = None
     asynchronous: bool = False
     versioned: bool = False
+    ordered: bool = False
     checksummed: bool = False
     opaque: bool = False
 
@@ -187,6 +191,30 @@ class Store(ABC):
         DeniedError, UnreachableError, ThrottledError, StorageError
             As in `children`.
         """
+
+    def list_after(self, prefix: str, after: str) -> Iterator[Object]:
+        """List objects whose keys have a prefix, from behind a key on; for stores that can.
+
+        Parameters
+        ----------
+        prefix : str
+            May end anywhere.
+        after : str
+            The last key to leave out; no key need be called so.
+
+        Yields
+        ------
+        Object
+            As the storage gives them, which may not heed `after`.
+
+        Raises
+        ------
+        StorageError
+            As in `list`.
+        """
+        raise StorageError(
+            f"{self.url}: this storage lists from the start only ({prefix}, {after})"
+        )
 
     @abstractmethod
     def stream(

@@ -76,13 +76,15 @@ class S3Client:
         # By endpoint, since looking for proxies costs as much as signing.
         self._pools: dict[str, Any] = {}
 
-    def pages(self, prefix: str, *, delimiter: str = "") -> Iterator[Element]:
+    def pages(self, prefix: str, *, delimiter: str = "", after: str = "") -> Iterator[Element]:
         """List objects, a page at a time.
 
         Parameters
         ----------
         prefix : str
         delimiter : str
+        after : str
+            The last key to leave out.
 
         Yields
         ------
@@ -96,6 +98,8 @@ class S3Client:
         query = {"list-type": "2", "encoding-type": "url", "prefix": prefix}
         if delimiter:
             query["delimiter"] = delimiter
+        if after:
+            query["start-after"] = after
         while True:
             page = retrying()(self._page, query, "ListBucketResult")
             yield page

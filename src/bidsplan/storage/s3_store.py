@@ -44,6 +44,7 @@ class S3Store(Store):
 
     asynchronous = True
     versioned = True
+    ordered = True
     checksummed = True
 
     def __init__(self, bucket: str, path: str, connection: Connection) -> None:
@@ -69,6 +70,11 @@ class S3Store(Store):
     def list(self, prefix: str = "") -> Iterator[Object]:
         """See `Store.list`."""
         for page in self._client.pages(self._prefix + prefix):
+            yield from self._objects(page)
+
+    def list_after(self, prefix: str, after: str) -> Iterator[Object]:
+        """See `Store.list_after`."""
+        for page in self._client.pages(self._prefix + prefix, after=self._prefix + after):
             yield from self._objects(page)
 
     def _objects(self, page: Element, kind: str = "Contents") -> Iterator[Object]:
