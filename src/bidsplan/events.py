@@ -95,6 +95,18 @@ class Warned(msgspec.Struct, frozen=True, kw_only=True):
     problem: Problem
 
 
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """Another run is at work in the destination, and it is waited for.
+
+    Parameters
+    ----------
+    holder : str
+        Which one, and where.
+    """
+
+    holder: str
+
+
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
     """A part of the storage has been listed.
 
@@ -260,7 +272,9 @@ class Pinned(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
 
 
-Event = Warned | Listed | Opened | Decided | Progressed | Finished | Failed | Skipped | Pinned
+Event = (
+    Warned | Waiting | Listed | Opened | Decided | Progressed | Finished | Failed | Skipped | Pinned
+)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -10,6 +10,7 @@ from bidsplan.digests import Checking
 from bidsplan.errors import BidsplanError, DestinationError, UnsupportedError
 from bidsplan.events import Action, Decided, Failed
 from bidsplan.executor import Executor
+from bidsplan.locking import RunLock
 from bidsplan.receipts import Marks
 from bidsplan.storage.access import Access
 from bidsplan.urls import parse_url
@@ -33,6 +34,7 @@ def materialise(
     existing: Existing = Existing.KEEP,
     checking: Checking = Checking.FULL,
     dry_run: bool = False,
+    wait: bool = False,
 ) -> Generator[Event, None, None]:
     """Bring what a plan lists to a destination.
 
@@ -49,10 +51,12 @@ def materialise(
     checking : Checking
     dry_run : bool
         Decide, and do nothing.
+    wait : bool
+        Whether to wait for another run that is at work in the destination.
 
     Yields
     ------
-    Opened, Decided, Progressed, Finished, Failed, Skipped, Warned
+    Waiting, Opened, Decided, Progressed, Finished, Failed, Skipped, Warned
         As they happen. Closing the generator stops the work.
 
     Raises
@@ -63,6 +67,8 @@ def materialise(
         Where a root's URL is refused, or its transport can't reach it.
     DestinationError
         Where the destination can't be opened.
+    LockedError
+        Where another run is at work there, and it is not waited for.
     """
     place = parse_url(str(destination))
     if place.protocol != "file":
@@ -73,11 +79,17 @@ def materialise(
         yield from _dry_run(plan, place.path, existing)
         return
     folder = Destination(place.path, create=True)
-    executor = Executor(plan, folder, existing, checking, access or Access(), str(base))
+    lock = RunLock(folder)
     try:
-        yield from executor.run()
+        # Receipts are read only then: those of the run that was waited for count.
+        yield from lock.acquire(wait=wait)
+        executor = Executor(plan, folder, existing, checking, access or Access(), str(base))
+        try:
+            yield from executor.run()
+        finally:
+            executor.close()
     finally:
-        executor.close()
+        lock.release()
 
 
 def _dry_run(plan: Planned, destination: str, existing: Existing) -> Generator[Event, None, None]:

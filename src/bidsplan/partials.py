@@ -10,7 +10,16 @@ import secrets
 import time
 from contextlib import suppress
 
-__all__ = ["DIRECTORY", "NEW_FILE", "Partial", "claim", "open_directory", "run_name", "sweep"]
+__all__ = [
+    "DIRECTORY",
+    "NEW_FILE",
+    "Partial",
+    "claim",
+    "is_at",
+    "open_directory",
+    "run_name",
+    "sweep",
+]
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """Flags to open a directory with, through no link."""
@@ -74,7 +83,7 @@ def claim(run: str, above: int) -> int:
             # Where locks do not work, nobody sweeps; at worst a partial is left behind.
             with suppress(OSError):
                 fcntl.flock(made, fcntl.LOCK_SH)
-            if _is_at(made, run, above):
+            if is_at(made, run, above):
                 return made
             os.close(made)
     raise FileNotFoundError(errno.ENOENT, "it vanishes as soon as it is made", run)
@@ -146,7 +155,20 @@ def open_directory(name: str, above: int, *, create: bool) -> int:
     return os.open(name, DIRECTORY, dir_fd=above)
 
 
-def _is_at(descriptor: int, name: str, above: int) -> bool:
+def is_at(descriptor: int, name: str, above: int) -> bool:
+    """Tell whether what is open still stands under its name.
+
+    Parameters
+    ----------
+    descriptor : int
+    name : str
+    above : int
+        Descriptor of the directory that it stood in.
+
+    Returns
+    -------
+    bool
+    """
     try:
         there = os.stat(name, dir_fd=above, follow_symlinks=False)
     except FileNotFoundError:

@@ -13,7 +13,7 @@ from bidsplan.storage.access import Access, Transport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["access_options", "console_options", "protocol_option", "strict_option"]
+__all__ = ["access_options", "console_options", "protocol_option", "strict_option", "wait_option"]
 
 
 def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,6 +31,10 @@ def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 strict_option = click.option("--strict", is_flag=True, help="Take warnings for errors.")
+
+wait_option = click.option(
+    "--wait", is_flag=True, help="Wait for another run that is at work in DEST."
+)
 
 protocol_option = click.option(
     "--allow-protocol",

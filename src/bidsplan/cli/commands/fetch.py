@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bidsplan.cli.options import access_options, console_options, strict_option
+from bidsplan.cli.options import access_options, console_options, strict_option, wait_option
 from bidsplan.cli.outcome import Outcome
 from bidsplan.cli.planning import Use, plan_for
 from bidsplan.errors import UsageError
@@ -43,6 +43,7 @@ __all__ = ["command"]
     help="How to check what arrives: by the strongest digest that is known, or by its size and "
     "entity tag only, which costs large files half the time.",
 )
+@wait_option
 @strict_option
 @access_options
 @console_options
@@ -54,6 +55,7 @@ def command(
     dry_run: bool,
     existing: str,
     checking: str,
+    wait: bool,
     strict: bool,
     access: Access,
     console: Console,
@@ -73,6 +75,7 @@ def command(
         existing=Existing(existing),
         checking=Checking(checking),
         dry_run=dry_run,
+        wait=wait,
     )
     outcome = Outcome(plan, console, dry_run=dry_run)
     outcome.follow(events)
