@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import threading
 
 __all__ = ["main"]
 
@@ -20,8 +21,9 @@ def main() -> None:
     code = run(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
-    if "obstore" in sys.modules:
-        # Its runtime's threads may abort while the interpreter shuts down, after all is done.
+    if "obstore" in sys.modules or threading.active_count() > 1:
+        # obstore's threads may abort while the interpreter shuts down, after all is done; and it
+        # would wait for one of ours that a silent connection holds up.
         os._exit(code)
     sys.exit(code)
 

@@ -162,6 +162,19 @@ class Progressed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     bytes: int
 
 
+class Resumed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An entry goes on from what an earlier run had of it; negative where that was worth nothing.
+
+    Parameters
+    ----------
+    entry : Entry
+    bytes : int
+    """
+
+    entry: Entry
+    bytes: int
+
+
 class Finished(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An entry is at its path, and it is the planned one.
 
@@ -273,7 +286,17 @@ class Pinned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Event = (
-    Warned | Waiting | Listed | Opened | Decided | Progressed | Finished | Failed | Skipped | Pinned
+    Warned
+    | Waiting
+    | Listed
+    | Opened
+    | Decided
+    | Progressed
+    | Resumed
+    | Finished
+    | Failed
+    | Skipped
+    | Pinned
 )
 
 
@@ -291,6 +314,8 @@ class Tally:
         Entries that were not tried.
     bytes : int
         That arrived.
+    resumed : int
+        Bytes that earlier runs had.
     endpoints : set of str
         Where requests went.
     """
@@ -301,6 +326,7 @@ class Tally:
     failures: Counter[str] = field(default_factory=Counter)
     skipped: int = 0
     bytes: int = 0
+    resumed: int = 0
     endpoints: set[str] = field(default_factory=set)
 
     def add(self, event: Event) -> None:
@@ -313,6 +339,8 @@ class Tally:
             self.decided[event.action] += 1
         elif isinstance(event, Progressed):
             self.bytes += event.bytes
+        elif isinstance(event, Resumed):
+            self.resumed += event.bytes
         elif isinstance(event, Failed):
             self.failures[event.error.code] += 1
         elif isinstance(event, Skipped):

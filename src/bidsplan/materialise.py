@@ -56,7 +56,7 @@ def materialise(
 
     Yields
     ------
-    Waiting, Opened, Decided, Progressed, Finished, Failed, Skipped, Warned
+    Waiting, Opened, Decided, Progressed, Resumed, Finished, Failed, Skipped, Warned
         As they happen. Closing the generator stops the work.
 
     Raises

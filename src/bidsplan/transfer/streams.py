@@ -7,8 +7,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
 from bidsplan.destination import write_all
-from bidsplan.digests import Checker, Stopped, Verdict
+from bidsplan.digests import Checker, Checking, Stopped, Verdict, chunks, strongest
 from bidsplan.errors import (
+    CredentialsError,
     IntegrityError,
     SourceChangedError,
     StorageError,
@@ -16,6 +17,7 @@ from bidsplan.errors import (
     UnreachableError,
 )
 from bidsplan.events import Proof
+from bidsplan.keeping import lasting_name
 from bidsplan.keys import printable
 from bidsplan.storage.retrying import retrying
 
@@ -24,25 +26,49 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from bidsplan.digests import Checking
+    from bidsplan.partials import Partial
     from bidsplan.plan import Entry
     from bidsplan.storage import Store, Stream
     from bidsplan.transfer.pace import Pace
 
-__all__ = ["receive", "tag_is_digest", "write_content"]
+__all__ = ["partial_name", "receive", "tag_is_digest", "write_content"]
 
 _ENOUGH = 64 << 20
 """Bytes that must have come for a connection that broke off to be worth a new round of tries."""
 
 
+_PASSING = (Stopped, UnreachableError, ThrottledError, CredentialsError)
+"""What says nothing against the bytes that have come."""
+
+
 class _Progress(Protocol):
-    def __call__(self, number: int) -> None: ...
+    def __call__(self, number: int, *, resumed: bool = False) -> None: ...
+
+
+def partial_name(entry: Entry, url: str) -> str | None:
+    """Give the name that an entry's partial is kept by for later runs.
+
+    Parameters
+    ----------
+    entry : Entry
+    url : str
+        Its root's.
+
+    Returns
+    -------
+    str or None
+        None where it can't be gone on from: where nothing binds requests to one object, or nothing
+        shows that the bytes are the planned ones.
+    """
+    if strongest(entry) is Proof.SIZE or (entry.etag is None and entry.version is None):
+        return None
+    return lasting_name(entry.path, url, entry.key, entry.etag, entry.version, entry.size)
 
 
 def receive(
     entry: Entry,
     store: Store,
-    descriptor: int,
+    partial: Partial,
     *,
     checking: Checking,
     pace: Pace,
@@ -55,13 +81,15 @@ def receive(
     ----------
     entry : Entry
     store : Store
-    descriptor : int
-        An empty file's; what is in it after an error is worth nothing.
+    partial : Partial
+        Told by its `unfinished` whether what is in it after an error is worth keeping. What goes on
+        from a prefix is digested, whatever `checking` says.
     checking : Checking
     pace : Pace
         Told of what the storage refused.
     progress : callable
-        Takes numbers of bytes, negative ones where a try is taken back.
+        Takes numbers of bytes, negative ones where a try is taken back; those that an earlier run
+        had are ``resumed``.
     stop : threading.Event
         Set to end the work, also while it waits to try again.
 
@@ -80,9 +108,14 @@ def receive(
         Where they can't be had.
     Stopped
     """
-    download = _Download(entry, store, descriptor, checking, pace, progress, stop)
+    download = _Download(entry, store, partial, checking, pace, progress, stop)
     try:
+        download.take_up()
         verdict = download.run()
+        if download.resumed and (not verdict.holds or verdict.proof is Proof.SIZE):
+            # Others may have written the prefix: without a digest it shows nothing.
+            download.restart()
+            verdict = download.run()
         if not verdict.holds:
             if verdict.proof is Proof.ETAG_MD5 and not tag_is_digest(entry, store):
                 return verdict.by_size_only(entry.size)
@@ -91,8 +124,9 @@ def receive(
             verdict = download.run()
         if not verdict.holds:
             raise _corrupt(entry, verdict)
-    except BaseException:
-        download.restart()
+    except BaseException as error:
+        partial.unfinished = isinstance(error, _PASSING)
+        download.take_back()
         raise
     return verdict
 
@@ -109,15 +143,16 @@ class _Download:
         self,
         entry: Entry,
         store: Store,
-        descriptor: int,
+        partial: Partial,
         checking: Checking,
         pace: Pace,
         progress: _Progress,
         stop: Event,
     ) -> None:
+        self.resumed = 0
         self._entry = entry
         self._store = store
-        self._descriptor = descriptor
+        self._partial = partial
         self._checking = checking
         self._pace = pace
         self._progress = progress
@@ -128,13 +163,41 @@ class _Download:
         self._bound = entry.etag is not None or entry.version is not None
         self._resumable = self._bound
 
+    def take_up(self) -> None:
+        """Go on from what an earlier run had, if anything."""
+        partial, size = self._partial, self._entry.size
+        if partial.prefix < 0:
+            return
+        self._checker = Checker(self._entry, Checking.FULL)
+        try:
+            for chunk in chunks(partial.prefix, self._stop.is_set):
+                if partial.prefix != partial.descriptor:
+                    write_all(partial.descriptor, chunk)
+                self._checker.update(chunk)
+                self._progress(len(chunk), resumed=True)
+                self._arrived += len(chunk)
+                self.resumed = self._arrived
+                if self._arrived > size:
+                    break
+        except OSError:
+            # It can't be read, or the disk has no room for two of it.
+            self.restart()
+        partial.close_prefix()
+        if self._arrived > size:
+            self.restart()
+
+    def take_back(self) -> None:
+        """Tell that nothing has come after all."""
+        self._progress(self.resumed - self._arrived)
+        self._progress(-self.resumed, resumed=True)
+        self._arrived = self.resumed = 0
+
     def restart(self) -> None:
         """Forget what has come."""
-        self._progress(-self._arrived)
-        self._arrived = 0
+        self.take_back()
         self._checker = Checker(self._entry, self._checking)
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        os.ftruncate(self._descriptor, 0)
+        os.lseek(self._partial.descriptor, 0, os.SEEK_SET)
+        os.ftruncate(self._partial.descriptor, 0)
 
     def run(self) -> Verdict:
         """Get all bytes; one that is large may break off often, as long as it gets on."""
@@ -209,7 +272,7 @@ class _Download:
         if self._arrived + length > self._entry.size:
             self._resumable = False
             raise _wrong_size(self._entry, f"more than {self._entry.size}")
-        write_all(self._descriptor, chunk)
+        write_all(self._partial.descriptor, chunk)
         self._checker.update(chunk)
         self._arrived += length
         self._progress(length)
