@@ -378,6 +378,11 @@ class Executor:
             # Waiting for the disk must not hold up the loop.
             self._crew.later(self._writer.flush)
 
+    @property
+    def noted(self) -> bool:
+        """Whether receipts were written."""
+        return self._writer.written
+
     def close(self) -> None:
         """Stop what is under way, write receipts, and leave nothing half done."""
         self._stop.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bidsplan.compacting import compact
 from bidsplan.decisions import Decider, Existing
 from bidsplan.destination import Destination
 from bidsplan.digests import Checking
@@ -86,6 +87,8 @@ def materialise(
         executor = Executor(plan, folder, existing, checking, access or Access(), str(base))
         try:
             yield from executor.run()
+            if lock.held and executor.noted:
+                compact(folder)
         finally:
             executor.close()
     finally:
