@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import importlib
 import json
@@ -311,6 +312,29 @@ def test_partials_that_nobody_comes_back_for_go_after_a_week(tmp_path, destinati
     other.partials()
     other.close()
     assert leftovers(tmp_path / "d") == [second]
+
+
+def test_what_may_still_be_written_to_is_never_moved(tmp_path, destination, monkeypatch):
+    monkeypatch.setattr("bidsplan.partials.machine", lambda: "00000000")
+    with Destination(str(tmp_path / "d"), create=False).lasting_partial(NAME) as elsewhere:
+        os.write(elsewhere.descriptor, b"half")
+        [left] = leftovers(tmp_path / "d")
+
+        def swept(days, monkeypatch=monkeypatch):
+            then = time.time() - days * 24 * 3600
+            for path in (left, left.parent):
+                os.utime(path, (then, then))
+            with monkeypatch.context() as patch:
+                # Where locks hold on one machine only, another's can be got.
+                patch.setattr(fcntl, "flock", lambda *_: None)
+                Destination(str(tmp_path / "d"), create=False).partials()
+            return leftovers(tmp_path / "d")
+
+        assert swept(2) == [left]
+        with destination.lasting_partial(NAME) as copy:
+            assert os.pread(copy.prefix, 9, 0) == b"half"
+            assert copy.prefix != copy.descriptor
+        assert swept(8) == []
 
 
 def test_a_linked_folder_of_partials_is_not_written_through(tmp_path, destination):

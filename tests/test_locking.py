@@ -102,6 +102,14 @@ def test_a_run_that_is_waited_for_is_gone_on_from(folder, plan, other):
     assert tree(folder) == FILES
 
 
+def test_waiting_can_be_given_up(folder, other):
+    asked = iter([False, True])
+    lock = RunLock(Destination(str(folder), create=False))
+    [waiting] = lock.acquire(wait=True, stopping=lambda: next(asked))
+    assert isinstance(waiting, Waiting)
+    assert not lock.held
+
+
 def test_pruning_waits_too(tmp_path, folder, plan):
     fetch(plan, folder)
     lock = RunLock(Destination(str(folder), create=False))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-import threading
 
 __all__ = ["main"]
 
@@ -21,11 +20,9 @@ def main() -> None:
     code = run(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
-    if "obstore" in sys.modules or threading.active_count() > 1:
-        # obstore's threads may abort while the interpreter shuts down, after all is done; and it
-        # would wait for one of ours that a silent connection holds up.
-        os._exit(code)
-    sys.exit(code)
+    # All is done. While the interpreter shuts down, obstore's threads may abort, signals would kill
+    # it, and it would wait for threads that a server keeps waiting.
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ A kept partial is named by its path and by all that tells its source apart, so t
 nothing else. What it holds is not trusted: whoever goes on from it digests the whole file, and
 begins anew where that is not the planned one. Each is taken up by one run at most, which has moved
 it to its own directory; what stands in another run's directory, perhaps of another machine, is
-only ever copied.
+only ever copied, unless its lock tells that the run is no more.
 """
 
 from __future__ import annotations
@@ -98,7 +98,12 @@ def take_up(name: str, above: int, run: int) -> Partial:
         os.unlink(name, dir_fd=run)
     if found is None:
         found = _left(name, above)
-    made = os.open(name, NEW_FILE, 0o666, dir_fd=run)
+    try:
+        made = os.open(name, NEW_FILE, 0o666, dir_fd=run)
+    except OSError:
+        if found is not None:
+            os.close(found)
+        raise
     return Partial(name, made, prefix=-1 if found is None else found)
 
 
@@ -188,13 +193,21 @@ def sweep(above: int) -> None:
         with suppress(OSError), _directory(name, above) as left:
             if name == _KEPT:
                 _remove_stale(left)
-            elif _is_dead(name, left):
+            elif (dead := _is_dead(name, left)) or (dead is None and _quiet(left) > _ABANDONED):
                 for partial in os.listdir(left):
-                    if _NAME.fullmatch(partial):
-                        keep(partial, above, left)
-                    else:
-                        os.unlink(partial, dir_fd=left)
+                    _put_away(partial, above, left, certain=bool(dead))
+                # It stays as long as something is in it.
                 os.rmdir(name, dir_fd=above)
+
+
+def _put_away(name: str, above: int, left: int, *, certain: bool) -> None:
+    """Keep or remove a partial of a run that is no more, or against all odds still writes to it."""
+    if not _NAME.fullmatch(name):
+        os.unlink(name, dir_fd=left)
+    elif certain:
+        keep(name, above, left)
+    elif _silence(name, left) > _STALE:
+        os.unlink(name, dir_fd=left)
 
 
 def _remove_stale(kept: int) -> None:
@@ -203,21 +216,23 @@ def _remove_stale(kept: int) -> None:
             os.unlink(name, dir_fd=kept)
 
 
-def _is_dead(run: str, directory: int) -> bool:
-    """Tell whether a run is no more, by its lock where that can be relied on, or else by time.
+def _is_dead(run: str, directory: int) -> bool | None:
+    """Tell by its lock whether a run is no more; None where the lock can't be relied on.
 
     Cluster file systems are often mounted so that locks hold on one machine only, or not at all.
     """
     try:
         fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if run.startswith(f"{machine()}-"):
-            return True
     except BlockingIOError:
         return False
     except OSError:
-        # No locks here.
-        pass
-    return min(_silence(name, directory) for name in (".", *os.listdir(directory))) > _ABANDONED
+        return None
+    return True if run.startswith(f"{machine()}-") else None
+
+
+def _quiet(directory: int) -> float:
+    """Tell for how many seconds a directory and what is in it have not changed."""
+    return min(_silence(name, directory) for name in (".", *os.listdir(directory)))
 
 
 def _silence(name: str, directory: int) -> float:

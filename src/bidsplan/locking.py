@@ -26,7 +26,7 @@ from bidsplan.keys import STATE_DIRECTORY, printable
 from bidsplan.partials import is_at
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from bidsplan.destination import Destination
 
@@ -72,7 +72,11 @@ class RunLock:
         return self._descriptor >= 0
 
     def acquire(
-        self, *, wait: bool, create: bool = True
+        self,
+        *,
+        wait: bool,
+        create: bool = True,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> Generator[Waiting | Warned, None, None]:
         """Take the lock, or go on without where the file system has none.
 
@@ -82,6 +86,8 @@ class RunLock:
             Whether to wait for another run that has it.
         create : bool
             Whether to make it where no run ever was.
+        stopping : callable
+            Asked while it waits whether to give up, without the lock.
 
         Yields
         ------
@@ -104,6 +110,8 @@ class RunLock:
                 yield Waiting(holder=f"another run is at work in {self._folder.root}{holder}")
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+            if stopping():
+                return
         if self._trouble is not None:
             yield _unlocked(self._trouble)
 
@@ -111,7 +119,9 @@ class RunLock:
         """Try once; tells whether the lock was got, or can't be had here at all."""
         try:
             with self._folder.directory(STATE_DIRECTORY, create=create) as directory:
-                return self._try(directory)
+                return self._try(directory) or self._is_settled(create=create)
+        except BlockingIOError:
+            return False
         except OSError as error:
             # Nobody can be at work where nothing is, and nobody writes where none can.
             if error.errno not in {errno.ENOENT, errno.EROFS}:
@@ -119,6 +129,7 @@ class RunLock:
             return True
 
     def _try(self, directory: int) -> bool:
+        """Lock what stands for the lock; tells whether it still stands there."""
         descriptor = os.open(_NAME, _FLAGS, 0o666, dir_fd=directory)
         try:
             found = os.fstat(descriptor)
@@ -126,16 +137,14 @@ class RunLock:
                 raise OSError(errno.EINVAL, "a link, or no plain file, stands for the lock")
             # Runs that share a destination by design would take LOCK_SH here.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if is_at(descriptor, _NAME, directory):
-                self._descriptor, descriptor = descriptor, -1
-                self._note()
-                return True
-        except BlockingIOError:
-            pass
+            if not is_at(descriptor, _NAME, directory):
+                return False
+            self._descriptor, descriptor = descriptor, -1
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
-        return False
+        self._note()
+        return True
 
     def _note(self) -> None:
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
