@@ -85,13 +85,16 @@ def materialise(
         # Receipts are read only then: those of the run that was waited for count.
         yield from lock.acquire(wait=wait)
         executor = Executor(plan, folder, existing, checking, access or Access(), str(base))
-        try:
-            yield from executor.run()
-            if lock.held and executor.noted:
-                compact(folder)
-        finally:
-            executor.close()
+    except BaseException:
+        lock.release()
+        folder.close()
+        raise
+    try:
+        yield from executor.run()
+        if lock.held and executor.noted:
+            compact(folder)
     finally:
+        executor.close()
         lock.release()
 
 
