@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from bidsplan.compacting import compact
@@ -80,22 +81,20 @@ def materialise(
         yield from _dry_run(plan, place.path, existing)
         return
     folder = Destination(place.path, create=True)
-    lock = RunLock(folder)
-    try:
-        # Receipts are read only then: those of the run that was waited for count.
-        yield from lock.acquire(wait=wait)
-        executor = Executor(plan, folder, existing, checking, access or Access(), str(base))
-    except BaseException:
-        lock.release()
-        folder.close()
-        raise
-    try:
+    with ExitStack() as leaving:
+        lock = RunLock(folder)
+        leaving.callback(lock.release)
+        try:
+            # Receipts are read only then: those of the run that was waited for count.
+            yield from lock.acquire(wait=wait)
+            executor = Executor(plan, folder, existing, checking, access or Access(), str(base))
+        except BaseException:
+            folder.close()
+            raise
+        leaving.callback(executor.close)
         yield from executor.run()
         if lock.held and executor.noted:
             compact(folder)
-    finally:
-        executor.close()
-        lock.release()
 
 
 def _dry_run(plan: Planned, destination: str, existing: Existing) -> Generator[Event, None, None]:
