@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 HOST = "127.0.0.1"
 _DEADLINE = 30.0
+_TRICKLE = 0.1
 
 
 def free_port() -> int:
@@ -113,10 +114,11 @@ class Rule:
     ----------
     do : str
         ``status`` answers by itself; ``cut`` breaks the body off; ``reset`` does so with a TCP
-        reset; ``stall`` stops in its midst; ``short`` says that the cut body is all; ``unsized``
-        cuts it and says no length; ``whole`` forgets that a range was asked for; ``page`` answers
-        with a web page; ``flip`` changes its last byte; ``call`` calls `hook` before the request
-        goes on, and ``call-mid`` when half of the body has gone.
+        reset; ``stall`` stops in its midst; ``trickle`` goes on so slowly that it never ends;
+        ``short`` says that the cut body is all; ``unsized`` cuts it and says no length; ``whole``
+        forgets that a range was asked for; ``page`` answers with a web page; ``flip`` changes its
+        last byte; ``call`` calls `hook` before the request goes on, and ``call-mid`` when half of
+        the body has gone.
     match : str
         What the request's path must hold.
     times : int
@@ -140,6 +142,10 @@ class Rule:
 
 
 class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # Who connects while more than this wait is not answered for seconds.
+    request_queue_size = 1024
+
     def handle_error(self, request, client_address):
         """Say nothing of clients that hang up, as they do after what they can't use."""
         if not isinstance(sys.exc_info()[1], OSError):
@@ -172,7 +178,6 @@ class Proxy:
                 pass
 
         self._server = _Server((HOST, 0), Handler)
-        self._server.daemon_threads = True
         self.url = f"http://{HOST}:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -242,7 +247,7 @@ class Proxy:
         handler.end_headers()
         if handler.command == "HEAD":
             return
-        breaks = rule and rule.do in {"cut", "reset", "stall", "call-mid"}
+        breaks = rule and rule.do in {"cut", "reset", "stall", "trickle", "call-mid"}
         with self._lock:
             self.sent += half if breaks else len(data)
         if breaks:
@@ -255,6 +260,9 @@ class Proxy:
         handler.wfile.flush()
         if rule.do == "stall":
             self._stalled.wait(_DEADLINE)
+        while rule.do == "trickle" and not self._stalled.wait(_TRICKLE):
+            handler.wfile.write(b"x")
+            handler.wfile.flush()
         if rule.do == "call-mid":
             rule.hook()
         if rule.do == "reset":

@@ -98,6 +98,13 @@ def test_the_exit_codes_page_names_real_failures():
     assert set(listed) <= codes
 
 
+def test_every_fault_has_a_test():
+    shown = re.findall(r"`(test_\w+)`", text("faults.md"))
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("*.py"))
+    assert len(shown) > 20
+    assert [name for name in shown if f"def {name}(" not in tests] == []
+
+
 def test_links_between_pages_lead_somewhere():
     for page in DOCS.glob("*.md"):
         for target in re.findall(r"\]\(([^)#:]+)[^):]*\)", page.read_text(encoding="utf-8")):

@@ -11,14 +11,17 @@ import random
 import threading
 import time
 
+import jsonschema
 import pytest
 
 from bidsplan.cli.main import run
 from bidsplan.files.plans import write_plan
+from bidsplan.files.schemas import report_schema
 from bidsplan.plan import Entry
 from plans import leftovers, md5, plan_of, plan_over, tree
 from servers import Rule
 
+REPORT = jsonschema.Draft202012Validator(report_schema())
 TRANSPORTS = ["obstore", "fsspec"]
 SIZES = {"whole": 200_000, "streamed": 9 << 20}
 KEY = "sub-1/anat/target_T1w.nii.gz"
@@ -50,6 +53,7 @@ class Site:
         self.bucket, self.proxy, self.body = bucket, proxy, body
         self.files = {**OTHERS, KEY: body}
         self.destination = folder / "d"
+        self._paths = sorted(entry.path for entry in plan.entries)
         self._plan, self._transport, self._folder = folder / "p.plan.jsonl", transport, folder
         write_plan(plan, self._plan)
 
@@ -61,8 +65,11 @@ class Site:
         told = capsys.readouterr()
         assert "Traceback" not in told.err
         rows = [json.loads(line) for line in told.out.splitlines()]
+        assert all(REPORT.is_valid(row) for row in rows)
         by_path = {row["path"]: row for row in rows if "path" in row}
-        assert len(by_path) == len(rows) - 1
+        # One for each planned file, however it ended, and the sum.
+        assert sorted(by_path) == self._paths
+        assert len(rows) == len(by_path) + 1
         return code, by_path, told.err
 
     def converges(self, capsys):
@@ -141,6 +148,17 @@ def test_a_fault_that_lasts_is_named_and_nothing_wrong_is_left(site, rule, name,
 def test_a_stall_that_lasts_is_named(site, capsys):
     site.proxy.rules.append(Rule("stall", KEY))
     code, rows, _ = site.fetch(capsys, "--timeout", "0.3")
+    assert (code, rows[KEY]["error"]) == (1, "unreachable")
+    assert tree(site.destination) == OTHERS
+    site.converges(capsys)
+
+
+def test_a_body_that_never_ends_is_broken_off(site, transport, monkeypatch, capsys):
+    name = {"obstore": "s3_store", "fsspec": "s3fs_store"}[transport]
+    module = importlib.import_module(f"bidsplan.storage.{name}")
+    monkeypatch.setattr(module, "LONGEST_REQUEST", 0.5)
+    site.proxy.rules.append(Rule("trickle", KEY))
+    code, rows, _ = site.fetch(capsys)
     assert (code, rows[KEY]["error"]) == (1, "unreachable")
     assert tree(site.destination) == OTHERS
     site.converges(capsys)
@@ -272,13 +290,43 @@ def test_credentials_that_are_renewed_in_time_are_taken(
     assert tree(site.destination) == files
 
 
-def test_a_server_that_is_gone_stops_the_run(bucket, proxy, tmp_path, transport, capsys):
+@pytest.mark.parametrize(("status", "name"), [(500, "unreachable"), (503, "throttled")])
+def test_a_server_that_is_gone_stops_the_run(
+    bucket, proxy, tmp_path, transport, status, name, capsys
+):
     files = {f"sub-{number:04}/x.json": b"{}" for number in range(600)}
     plan = plan_over(f"s3://{bucket.name}", files)
     site = Site(bucket, proxy, tmp_path, b"", transport, plan)
-    proxy.rules.append(Rule("status", "/sub-", status=500))
+    proxy.rules.append(Rule("status", "/sub-", status=status))
     code, rows, said = site.fetch(capsys, "--jobs", "16")
     assert code == 1
-    assert len(rows) == len(files)
     assert len([row for row in rows.values() if "error" in row]) < 100
-    assert "20 files in a row failed (unreachable)" in said
+    # Not even one for each file.
+    assert len(proxy.requests) < len(files)
+    assert f"20 files in a row failed ({name})" in said
+
+
+def test_a_listing_that_is_denied_is_no_empty_plan(bucket, proxy, tmp_path, transport, capsys):
+    bucket.fill(OTHERS)
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text(f"manifest_version: 1\nstudy: {{id: x, url: s3://{bucket.name}}}\n")
+    proxy.rules.append(Rule("status", f"/{bucket.name}", status=403, code="AccessDenied"))
+    code = run(
+        ["compile", str(manifest), "--endpoint-url", proxy.url, "--transport", transport, "--json"]
+    )
+    assert (code, json.loads(capsys.readouterr().out)["error"]) == (1, "denied")
+    assert not (tmp_path / "m.plan.jsonl").exists()
+
+
+@pytest.mark.parametrize("when", ["call", "call-mid"])
+def test_no_size_is_large_enough_to_be_spliced(bucket, proxy, tmp_path, transport, when, capsys):
+    # s3fs and others read what has over 50 MiB in parts, each of whatever object is there then.
+    before, after = bytes(60 << 20), b"\1" * (60 << 20)
+    bucket.fill({KEY: before, **OTHERS})
+    plan = plan_over(f"s3://{bucket.name}", {KEY: before, **OTHERS})
+    site = Site(bucket, proxy, tmp_path, before, transport, plan)
+    proxy.rules.append(Rule(when, KEY, times=1, hook=lambda: bucket.put(KEY, after)))
+    code, rows, _ = site.fetch(capsys, "--timeout", "30")
+    assert (code, rows[KEY]["error"]) == (1, "source-changed")
+    assert tree(site.destination) == OTHERS
+    assert leftovers(site.destination) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+from collections import deque
 
 import pytest
 from hypothesis import given
@@ -12,8 +13,17 @@ from hypothesis import strategies as st
 
 from bidsplan.errors import DestinationError, PlanError, PlanVersionError, UsageError
 from bidsplan.files.plans import default_plan_path, read_header, read_plan, write_plan
-from bidsplan.keys import collision_form, parents, printable, unsafe_key, unsafe_path
+from bidsplan.keys import (
+    collision_form,
+    is_plain,
+    longest_segment,
+    parents,
+    printable,
+    unsafe_key,
+    unsafe_path,
+)
 from bidsplan.plan import Entry, Plan, Root
+from bidsplan.plan.reading import PathCheck
 
 segments = st.text(
     st.characters(
@@ -197,15 +207,39 @@ def test_a_wrong_line_among_many_is_told_with_its_number(number, line):
         Plan.parse(lines)
 
 
-@given(paths | st.text("ab./\\\x00\u202e", max_size=8))
+@given(paths | st.text("ab./\\\x00\n\u202e", max_size=8))
 def test_a_plan_takes_just_the_paths_that_are_safe(path):
-    entry = Entry(path=path, key="a", size=1, reason="selected")
+    # Among others, since entries are looked at many at a time.
+    others = [entry_at("!"), entry_at("~~")]
+    entry = entry_at(path)
     more = {"manifest_sha256": "0" * 64, "study": "x", "roots": [Root(url="x")], "subjects": []}
-    if unsafe_path(path) is None:
-        assert Plan.build([entry], **more).entries == (entry,)
+    if unsafe_path(path) is None and path not in {"!", "~~"}:
+        assert entry in Plan.build([entry, *others], **more).entries
     else:
         with pytest.raises(PlanError):
-            Plan.build([entry], **more)
+            Plan.build([entry, *others], **more)
+
+
+def entry_at(path):
+    return Entry(path=path, key="a", size=1, reason="selected")
+
+
+@given(
+    st.sets(st.from_regex(r"[ab!0]{1,2}(/[ab!0]{1,2}){0,2}", fullmatch=True), max_size=12),
+    st.integers(1, 4),
+)
+def test_no_path_is_a_file_and_a_directory_wherever_blocks_end(names, length):
+    found = sorted(names)
+    check = PathCheck(1)
+    blocks = [
+        [entry_at(path) for path in found[start : start + length]]
+        for start in range(0, len(found), length)
+    ]
+    if any(above in names for path in names for above in parents(path)):
+        with pytest.raises(PlanError, match="both a file and a directory"):
+            deque(map(check, blocks), maxlen=0)
+    else:
+        deque(map(check, blocks), maxlen=0)
 
 
 def test_a_digest_has_no_line_feed():
@@ -310,6 +344,15 @@ def test_a_key_is_safe_only_where_it_stays_below(key):
         assert all(part not in {"", ".", ".."} for part in key.split("/"))
         assert printable(key) == key
         assert "\0" not in key
+
+
+@given(st.text(max_size=30) | st.text("a./ \n\u00e9", max_size=8) | st.just("a/" + "b" * 256))
+def test_what_is_plain_is_safe_and_short(key):
+    if is_plain(key):
+        assert unsafe_key(key) is None
+        assert longest_segment(key) <= 255
+    else:
+        assert not key.isascii() or unsafe_key(key) is not None or longest_segment(key) > 255
 
 
 @given(st.text(max_size=20))

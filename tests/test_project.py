@@ -14,13 +14,13 @@ import yaml
 
 import bidsplan
 from bidsplan.cli.main import run
-from bidsplan.files.schemas import schema_text
+from bidsplan.files.schemas import SCHEMAS, schema_text
 
 ROOT = Path(__file__).resolve().parents[1]
 MANIFESTS = sorted((ROOT / "manifests").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("what", ["manifest", "plan"])
+@pytest.mark.parametrize("what", SCHEMAS)
 def test_schemas_are_those_of_the_models(what, capsys):
     text = (ROOT / "schemas" / f"{what}.schema.json").read_text(encoding="utf-8")
     assert text == schema_text(what)
@@ -107,3 +107,31 @@ def test_validating_needs_no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     assert run(["validate", *map(str, MANIFESTS)]) == 0
+
+
+def test_a_report_is_as_its_schema_says(tmp_path, capsys):
+    """What is told of each file, whatever becomes of it; other tests break runs, and look too."""
+    (tmp_path / "s" / "sub-1").mkdir(parents=True)
+    (tmp_path / "s" / "sub-1" / "x.txt").write_text("x")
+    (tmp_path / "m.yaml").write_text("manifest_version: 1\nstudy: {id: x, url: s}\n")
+    (tmp_path / "bad.yaml").write_text("manifest_version: 1\nstudy: {id: x, ulr: s}\n")
+    folder, plan = str(tmp_path / "d"), str(tmp_path / "m.plan.jsonl")
+    assert run(["compile", str(tmp_path / "m.yaml")]) == 0
+    capsys.readouterr()
+    commands = {
+        ("fetch", "-n", plan, folder): {"fetch"},
+        ("fetch", plan, folder): {"fetch"},
+        ("verify", plan, folder): {"keep"},
+        ("verify", plan, str(tmp_path / "empty")): {"missing"},
+        ("fetch", str(tmp_path / "bad.yaml"), folder): {"manifest"},
+    }
+    (tmp_path / "empty").mkdir()
+    validator = jsonschema.Draft202012Validator(json.loads(schema_text("report")))
+    for command, words in commands.items():
+        run([*command, "--json"])
+        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [error.message for row in rows for error in validator.iter_errors(row)] == []
+        assert {row.get("action", row.get("error")) for row in rows} - {None} == words
+    assert not validator.is_valid({"path": "x", "action": "done"})
+    assert not validator.is_valid({"path": "x", "action": "fetch", "proof": "luck"})
+    assert not validator.is_valid({"path": "x", "error": "bad luck", "message": "", "problems": []})

@@ -160,6 +160,9 @@ def test_nobody_there_is_told_within_ten_seconds(bucket, transport):
 HOSTILE = {
     "entities": b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>'
     b"<ListBucketResult><Contents><Key>&b;</Key></Contents></ListBucketResult>",
+    "entities in UTF-16": '<!DOCTYPE x [<!ENTITY a "aaaa">]><ListBucketResult/>'.encode("utf-16"),
+    "entities in EBCDIC": '<?xml version="1.0" encoding="cp037"?><!DOCTYPE x [<!ENTITY a "a">]>'
+    "<ListBucketResult/>".encode("cp037"),
     "a login page": b"<html><body>Please log in</body></html>",
     "no XML": b"hello",
 }

@@ -5,17 +5,22 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from typing import NoReturn
 
 __all__ = ["main"]
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
+    from bidsplan import signals  # noqa: PLC0415 - importing this module must stay free
+
+    # Whatever comes before the command or after it has nothing to put in order.
+    signals.leave_at_once()
     # Of a million small records none is in a cycle; looking for some takes a tenth of a run.
     gc.set_threshold(100_000)
     # Half the cores move the bytes: Python's part, and the rest of the machine, needs the others.
     os.environ.setdefault("TOKIO_WORKER_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
-    from bidsplan.cli import run  # noqa: PLC0415 - importing this module must stay free
+    from bidsplan.cli import run  # noqa: PLC0415 - as above
 
     code = run(sys.argv[1:])
     sys.stdout.flush()

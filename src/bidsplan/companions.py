@@ -14,7 +14,7 @@ from bidsplan.errors import Problem
 from bidsplan.keys import printable
 from bidsplan.selection.associations import NIFTI
 from bidsplan.selection.references import Targets, merged, stimulus_files, texts, uri_path
-from bidsplan.storage import retrying
+from bidsplan.storage.retrying import retrying
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -86,7 +86,7 @@ class Crew(Generic[J]):
             yield
             if self._trouble is not None:
                 raise self._trouble
-            if self._is_done():
+            if self._is_done() or self._work.stopped():
                 return
 
     def _run(self, slice_: Coroutine[None, None, None]) -> None:
@@ -205,13 +205,13 @@ class Crew(Generic[J]):
             Whether threads are still busy.
         """
         self._pulled_all = True
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        busy = [future for future in self._busy if not future.cancelled()]
-        if self._members:
-            self._run(self._leave())
-        _, still = wait(busy, _PATIENCE)
-        self._loop.close()
-        return bool(still)
+        if not self._loop.is_closed():
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            if self._members:
+                self._run(self._leave())
+            wait([future for future in self._busy if not future.cancelled()], _PATIENCE)
+            self._loop.close()
+        return not all(future.done() for future in self._busy)
 
     async def _leave(self) -> None:
         _, late = await asyncio.wait(self._members, timeout=_LEAVING)

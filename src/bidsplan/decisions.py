@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -73,6 +74,7 @@ class Decision(NamedTuple):
 
 
 _FETCH = Decision(Action.FETCH)
+_KEPT = {proof: Decision(Action.KEEP, proof) for proof in Proof}
 
 
 class Decider:
@@ -113,10 +115,17 @@ class Decider:
         DestinationError
             Where it can't be looked at.
         """
-        state = self._look(entry.path)
-        return _FETCH if state is None else self.judge(entry, state)
+        found = self._look(entry.path)
+        if found is None:
+            return _FETCH
+        if stat.S_ISREG(found.st_mode):
+            source = fingerprint(self._plan, entry)
+            proof = self._marks.find(entry.path, found.st_size, found.st_mtime_ns, source)
+            if proof is not None:
+                return _KEPT[proof]
+        return self.judge(entry, state_of(found))
 
-    def _look(self, path: str) -> FileState | None:
+    def _look(self, path: str) -> os.stat_result | None:
         parent, _, name = path.rpartition("/")
         if parent == self._absent:
             return None
@@ -129,7 +138,7 @@ class Decider:
         except OSError as error:
             raise destination_error(error, printable(f"{self._folder.root}/{path}")) from error
         try:
-            return state_of(os.stat(name, dir_fd=directory, follow_symlinks=False))
+            return os.stat(name, dir_fd=directory, follow_symlinks=False)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -148,12 +157,13 @@ class Decider:
         Decision
             Not final where the file must be read.
         """
-        proof = self._marks.find(entry.path, state, fingerprint(self._plan, entry))
-        if proof is not None:
-            return Decision(Action.KEEP, proof)
         if not state.regular:
             why = "a link or a directory stands there, and only plain files are ever replaced"
             return _refusal(entry, f"{why}; move it away")
+        source = fingerprint(self._plan, entry)
+        proof = self._marks.find(entry.path, state.size, state.mtime_ns, source)
+        if proof is not None:
+            return _KEPT[proof]
         if self._existing is Existing.REFUSE:
             why = "a file stands there that bidsplan did not bring; it was left alone"
             return _refusal(entry, f"{why}; '--existing keep' compares it with the plan")

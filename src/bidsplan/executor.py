@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import resource
 from collections import deque
 from threading import Event as Flag
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +14,6 @@ from bidsplan.errors import (
     BidsplanError,
     CredentialsError,
     DestinationError,
-    Problem,
     StorageError,
     ThrottledError,
     UnreachableError,
@@ -26,14 +24,14 @@ from bidsplan.halting import Halt
 from bidsplan.keys import printable
 from bidsplan.landing import Landing
 from bidsplan.plan import clashes
-from bidsplan.receipts import Marks, Receipt, ReceiptWriter, fingerprint
+from bidsplan.receipts import Marks, Receipt, ReceiptWriter, fingerprint, no_receipts
 from bidsplan.roots import Roots
 from bidsplan.transfer.pace import Pace
 from bidsplan.transfer.streams import partial_name, receive, tag_is_digest, write_content
 from bidsplan.work import Pulled, Way
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from typing_extensions import Buffer
@@ -49,14 +47,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Executor"]
 
-_SMALL = 8 << 20
-"""Bytes up to which an object is read whole, with hundreds of others at a time."""
+_SMALL = 4 << 20
+"""Bytes up to which an object is read whole, with hundreds of others at a time.
+
+Larger ones cost less processor time when they are streamed, and memory bounds how many can be whole
+at a time to about as many as there are streams.
+"""
 
 _LONG = 1 << 19
 """Bytes whose digest takes so long that it is made in a thread."""
-
-_FILES = 40
-"""Open files that a run needs beside its connections: directories, partials, libraries' own."""
 
 _GLANCES = 256
 """Entries that are looked at in one go, if there is nothing to do for them."""
@@ -90,6 +89,8 @@ class Executor:
     access : Access
     base : str
         The directory that the plan's relative URLs are relative to.
+    stopping : callable
+        Asked often whether to stop.
     """
 
     def __init__(
@@ -100,18 +101,21 @@ class Executor:
         checking: Checking,
         access: Access,
         base: str,
+        stopping: Callable[[], bool],
     ) -> None:
         self._plan = plan
         self._entries = iter(plan.entries)
         self._folder = folder
         self._checking = checking
-        self._jobs = min(access.jobs, _sockets())
+        self._jobs = access.jobs
         self._pace = Pace(self._jobs)
         self._writer = ReceiptWriter(folder)
         self._landing = Landing(folder)
         self._decider = Decider(plan, folder, Marks(folder), existing)
         self._halt = Halt()
         self._stop = Flag()
+        self._stopping = stopping
+        self._under_way: dict[str, Entry] = {}
         self._events: deque[Event] = deque()
         self._tell = self._events.append
         self._roots = Roots(plan.header.roots, access, base, self._tell)
@@ -132,11 +136,11 @@ class Executor:
             yield from self._worked()
         yield from self._drained()
         if self._halt.why:
-            yield _stopped(self._halt.why)
-            yield from (Skipped(entry=entry) for entry in self._entries)
+            yield Warned(problem=self._halt.problem())
+        yield from self._not_tried()
         self._writer.flush()
         if self._writer.trouble:
-            yield _no_receipts(self._writer.trouble)
+            yield Warned(problem=no_receipts(self._writer.trouble))
 
     def _worked(self) -> Iterator[Event]:
         from bidsplan.crew import Crew  # noqa: PLC0415 - a no-op run does without asyncio
@@ -144,11 +148,26 @@ class Executor:
         self._crew = Crew(self, self._pace, self._jobs)
         for _ in self._crew.slices():
             yield from self._drained()
+        if self._stop.is_set():
+            # What ends in time is told as it ended.
+            self._crew.close()
+
+    def _not_tried(self) -> Iterator[Event]:
+        """Tell what is left after the run had to stop."""
+        if self._stop.is_set():
+            yield from (Skipped(entry=entry) for entry in list(self._under_way.values()))
+            yield from (Skipped(entry=entry) for entry in self._entries)
 
     def _drained(self) -> Iterator[Event]:
         events = self._events
         while events:
             yield events.popleft()
+
+    def stopped(self) -> bool:
+        """See `Work.stopped`."""
+        if self._stopping():
+            self._stop.set()
+        return self._stop.is_set()
 
     def full(self) -> bool:
         """See `Work.full`."""
@@ -158,7 +177,7 @@ class Executor:
         """See `Work.pull`."""
         if self._ahead:
             return self._ahead.pop()
-        if self._stop.is_set():
+        if self.stopped():
             return Pulled.NOTHING
         for _ in range(_GLANCES):
             # Asked for only now, so that those that are never tried can be told.
@@ -167,6 +186,7 @@ class Executor:
                 return Pulled.NOTHING
             job = self._decided(entry)
             if job is not None:
+                self._under_way[entry.path] = entry
                 return job
         return Pulled.LATER
 
@@ -258,16 +278,15 @@ class Executor:
                 raise Stopped
             self._bring(job)
         except Stopped:
-            if self._halt.why:
-                self._tell(Skipped(entry=entry))
+            self._ended(Skipped(entry=entry))
         except UsageError:
-            self._stop.set()
+            # Not this entry's alone: it ends the work.
             raise
         except BidsplanError as error:
             self._failed(entry, error)
 
     def _failed(self, entry: Entry, error: BidsplanError) -> None:
-        self._tell(Failed(entry=entry, error=error))
+        self._ended(Failed(entry=entry, error=error))
         if self._halt.failed(error):
             self._stop.set()
 
@@ -373,10 +392,15 @@ class Executor:
                 opaque=verdict.opaque,
             )
         )
-        self._tell(Finished(entry=entry, action=action, proof=verdict.proof, bytes=arrived))
+        self._ended(Finished(entry=entry, action=action, proof=verdict.proof, bytes=arrived))
         if due and self._crew:
             # Waiting for the disk must not hold up the loop.
             self._crew.later(self._writer.flush)
+
+    def _ended(self, event: Finished | Failed | Skipped) -> None:
+        """Tell what became of an entry, which is told once."""
+        self._under_way.pop(event.entry.path, None)
+        self._tell(event)
 
     @property
     def noted(self) -> bool:
@@ -392,20 +416,3 @@ class Executor:
         self._landing.close()
         self._decider.close()
         self._folder.close(busy=busy)
-
-
-def _stopped(why: str) -> Warned:
-    message = f"the run stopped, as others would fail alike: {why}"
-    return Warned(problem=Problem(message=message, hint="run it again: it goes on from here"))
-
-
-def _sockets() -> int:
-    """Tell how many connections may be open, beside the files that are."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 1024 if limit == resource.RLIM_INFINITY else max(1, (limit - _FILES) // 2)
-
-
-def _no_receipts(error: OSError) -> Warned:
-    said = error.strerror or str(error)
-    message = f"receipts could not be written ({said}); the files are there and were checked"
-    return Warned(problem=Problem(message=message, hint="the next run will read them all again"))

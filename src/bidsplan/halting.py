@@ -9,6 +9,8 @@ from bidsplan.errors import (
     CredentialsError,
     DestinationError,
     DiskFullError,
+    Problem,
+    ThrottledError,
     UnreachableError,
 )
 
@@ -32,6 +34,11 @@ class Halt:
         self._in_a_row = 0
         self._lock = Lock()
 
+    def problem(self) -> Problem:
+        """Say that the run stopped, why, and what to do."""
+        message = f"the run stopped, as others would fail alike: {self.why}"
+        return Problem(message=message, hint="run it again: it goes on from here")
+
     def succeeded(self) -> None:
         """Hear that a file was brought."""
         self._in_a_row = 0
@@ -49,7 +56,10 @@ class Halt:
         """
         with self._lock:
             # The classes below DestinationError are of one file; it itself is the file system's.
-            general = isinstance(error, UnreachableError) or type(error) is DestinationError
+            general = (
+                isinstance(error, UnreachableError | ThrottledError)
+                or type(error) is DestinationError
+            )
             self._in_a_row += general
             if isinstance(error, DiskFullError):
                 self.why = self.why or "the disk is full"

@@ -7,9 +7,20 @@ when a plan is made and once more when it is read.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
-__all__ = ["STATE_DIRECTORY", "collision_form", "parents", "printable", "unsafe_key", "unsafe_path"]
+__all__ = [
+    "LONGEST_SEGMENT",
+    "STATE_DIRECTORY",
+    "collision_form",
+    "is_plain",
+    "longest_segment",
+    "parents",
+    "printable",
+    "unsafe_key",
+    "unsafe_path",
+]
 
 STATE_DIRECTORY = ".bidsplan"
 """Where a destination keeps partials and receipts; no planned path may lie there."""
@@ -21,6 +32,25 @@ LONGEST_SEGMENT = 255
 # a name read as another. Cs: lone surrogates, which no UTF-8 file name can hold. Zl, Zp: line
 # breaks.
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+_PLAIN_SEGMENT = rf"(?!\.{{1,2}}(?:/|\Z))[ -.0-\[\]-~]{{1,{LONGEST_SEGMENT}}}"
+_PLAIN = re.compile(f"{_PLAIN_SEGMENT}(?:/{_PLAIN_SEGMENT})*")
+
+
+def is_plain(key: str) -> bool:
+    """Tell at once of nearly every real key that it is safe and has no long segment.
+
+    Parameters
+    ----------
+    key : str
+
+    Returns
+    -------
+    bool
+        Where it is false, `unsafe_key` and `longest_segment` tell more.
+    """
+    return _PLAIN.fullmatch(key) is not None
 
 
 def unsafe_key(key: str) -> str | None:

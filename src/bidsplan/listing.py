@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, TypeVar
 from bidsplan.entities import subject_label
 from bidsplan.errors import Problem, SelectionError
 from bidsplan.events import Listed, Warned
-from bidsplan.keys import longest_segment, parents, printable, unsafe_key
+from bidsplan.keys import (
+    LONGEST_SEGMENT,
+    is_plain,
+    longest_segment,
+    parents,
+    printable,
+    unsafe_key,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +30,6 @@ Result = TypeVar("Result")
 
 __all__ = ["Dataset", "Lister", "Survey", "clean", "subject_directories"]
 
-_LONGEST_NAME = 255
 _ANNEX_KEY = re.compile(r"(MD5|SHA1|SHA256|SHA512)E?-s[0-9]+--")
 
 
@@ -115,24 +121,32 @@ def clean(
         The keys that can't become files, by name. Directory markers are passed over.
     """
     known = set(directories)
+    above = ""
     files: dict[str, Object] = {}
     refused: list[Problem] = []
     for item in sorted(objects):
         path = item.key[len(prefix) :]
         if not path or (path.endswith("/") and item.size == 0):
             continue
-        reason = unsafe_key(path)
-        if reason is None:
-            files[path] = item
-            known.update(parents(path))
-        else:
+        reason = None if is_plain(path) else unsafe_key(path)
+        if reason is not None:
             refused.append(_refused(item.key, reason, where))
+            continue
+        files[path] = item
+        directory = path.rpartition("/")[0]
+        if directory != above:
+            known.update(parents(path))
+            above = directory
     for path in sorted(known.intersection(files)):
         item = files.pop(path)
         if item.size:
             refused.append(_refused(item.key, "it is also a directory", where))
-    refused += [_too_long(path, where) for path in files if longest_segment(path) > _LONGEST_NAME]
+    refused += [_too_long(path, where) for path in files if _is_long(path)]
     return files, refused
+
+
+def _is_long(path: str) -> bool:
+    return not is_plain(path) and longest_segment(path) > LONGEST_SEGMENT
 
 
 def _refused(key: str, reason: str, where: str) -> Problem:
@@ -141,7 +155,7 @@ def _refused(key: str, reason: str, where: str) -> Problem:
 
 def _too_long(path: str, where: str) -> Problem:
     return Problem(
-        message=f"{where}: {printable(path)!r} has a name of over {_LONGEST_NAME} bytes, which "
+        message=f"{where}: {printable(path)!r} has a name of over {LONGEST_SEGMENT} bytes, which "
         "most file systems can't hold"
     )
 
@@ -164,7 +178,8 @@ class Lister:
 
     def close(self) -> None:
         """Stop; what is under way is dropped."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        # Not waited for: a server may keep it waiting for minutes.
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def each(self, work: Callable[[Given], Result], items: Iterable[Given]) -> list[Result]:
         """Do the same for many things at once.

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bidsplan.compacting import compact
 from bidsplan.decisions import Decider, Existing
 from bidsplan.destination import Destination
-from bidsplan.digests import Checking
+from bidsplan.digests import Checking, Stopped
 from bidsplan.errors import BidsplanError, DestinationError, UnsupportedError
 from bidsplan.events import Action, Decided, Failed
 from bidsplan.executor import Executor
 from bidsplan.locking import RunLock
 from bidsplan.receipts import Marks
+from bidsplan.roots import sockets
 from bidsplan.storage.access import Access
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from os import PathLike
 
     from bidsplan.events import Event
@@ -37,6 +39,7 @@ def materialise(
     checking: Checking = Checking.FULL,
     dry_run: bool = False,
     wait: bool = False,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Generator[Event, None, None]:
     """Bring what a plan lists to a destination.
 
@@ -55,6 +58,9 @@ def materialise(
         Decide, and do nothing.
     wait : bool
         Whether to wait for another run that is at work in the destination.
+    stopping : callable
+        Asked often whether to stop. What is not done by then, or some seconds later, is told as
+        `Skipped`.
 
     Yields
     ------
@@ -66,7 +72,8 @@ def materialise(
     UnsupportedError
         Where the destination is a URL.
     UsageError
-        Where a root's URL is refused, or its transport can't reach it.
+        Where a root's URL is refused, or its transport can't reach it, or too few files may be
+        open at a time.
     DestinationError
         Where the destination can't be opened.
     LockedError
@@ -78,16 +85,19 @@ def materialise(
             f"the destination is a {place.protocol!r} URL, which is not built yet; name a directory"
         )
     if dry_run:
-        yield from _dry_run(plan, place.path, existing)
+        with suppress(Stopped):
+            yield from _dry_run(plan, place.path, existing, stopping)
         return
+    access = access or Access()
+    access = replace(access, jobs=min(access.jobs, sockets()))
     folder = Destination(place.path, create=True)
     with ExitStack() as leaving:
         lock = RunLock(folder)
         leaving.callback(lock.release)
         try:
             # Receipts are read only then: those of the run that was waited for count.
-            yield from lock.acquire(wait=wait)
-            executor = Executor(plan, folder, existing, checking, access or Access(), str(base))
+            yield from lock.acquire(wait=wait, stopping=stopping)
+            executor = Executor(plan, folder, existing, checking, access, str(base), stopping)
         except BaseException:
             folder.close()
             raise
@@ -97,7 +107,9 @@ def materialise(
             compact(folder)
 
 
-def _dry_run(plan: Planned, destination: str, existing: Existing) -> Generator[Event, None, None]:
+def _dry_run(
+    plan: Planned, destination: str, existing: Existing, stopping: Callable[[], bool]
+) -> Generator[Event, None, None]:
     try:
         folder = Destination(destination, create=False)
     except DestinationError as error:
@@ -109,10 +121,12 @@ def _dry_run(plan: Planned, destination: str, existing: Existing) -> Generator[E
     decider = Decider(plan, folder, Marks(folder), existing)
     try:
         for entry in plan.entries:
+            if stopping():
+                raise Stopped
             try:
                 decision = decider.glance(entry)
                 if not decision.final:
-                    decision = decider.examine(entry)
+                    decision = decider.examine(entry, stopping)
                 yield Decided(entry=entry, action=decision.action)
             except BidsplanError as error:
                 yield Failed(entry=entry, error=error)

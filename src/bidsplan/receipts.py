@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import xxhash
 
+from bidsplan.errors import Problem
 from bidsplan.events import Proof
 from bidsplan.keys import STATE_DIRECTORY
 
@@ -33,6 +34,7 @@ __all__ = [
     "ReceiptWriter",
     "Receipts",
     "fingerprint",
+    "no_receipts",
     "read_receipts",
     "receipts_of",
 ]
@@ -162,22 +164,23 @@ class Marks:
             for each in read_receipts(destination)
         }
 
-    def find(self, path: str, state: FileState, source: str) -> Proof | None:
-        """Tell what a file was shown by that nobody has touched since.
+    def find(self, path: str, size: int, mtime_ns: int, source: str) -> Proof | None:
+        """Tell what a plain file was shown by that nobody has touched since.
 
         Parameters
         ----------
-        path, state, source
-            As in `Receipts.find`.
+        path : str
+        size, mtime_ns : int
+            Of the file as it stands.
+        source : str
+            Fingerprint of what is planned for it now.
 
         Returns
         -------
         Proof or None
             None where there is no receipt of it.
         """
-        if not state.regular or not self._known:
-            return None
-        return self._known.get(_mark(path, state.size, state.mtime_ns, source))
+        return self._known.get(_mark(path, size, mtime_ns, source))
 
 
 def _mark(path: str, size: int, mtime_ns: int, source: str) -> int:
@@ -253,6 +256,22 @@ class ReceiptWriter:
             self.written = True
         except OSError as error:
             self.trouble = error
+
+
+def no_receipts(error: OSError) -> Problem:
+    """Say that receipts could not be written, and what that costs.
+
+    Parameters
+    ----------
+    error : OSError
+
+    Returns
+    -------
+    Problem
+    """
+    said = error.strerror or str(error)
+    message = f"receipts could not be written ({said}); the files are there and were checked"
+    return Problem(message=message, hint="the next run will read them all again")
 
 
 def read_receipts(destination: Destination) -> Iterator[Receipt]:

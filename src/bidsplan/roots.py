@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import resource
 from collections import Counter
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from bidsplan.errors import StorageError
+from bidsplan.errors import StorageError, UsageError
 from bidsplan.events import Opened
 
 if TYPE_CHECKING:
@@ -16,7 +17,33 @@ if TYPE_CHECKING:
     from bidsplan.plan import Root
     from bidsplan.storage import Access, Store
 
-__all__ = ["Roots"]
+__all__ = ["Roots", "sockets"]
+
+_FILES = 40
+"""Open files that a run needs beside its connections: directories, partials, libraries' own."""
+
+
+def sockets() -> int:
+    """Tell how many connections may be open, beside the files that are.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    UsageError
+        Where there may be none. Event loops and their libraries fail in ways of their own then.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return 1024
+    if limit <= _FILES:
+        raise UsageError(
+            f"only {limit} files may be open at a time, and more than {_FILES} are needed; raise "
+            "the limit ('ulimit -n')"
+        )
+    return max(1, (limit - _FILES) // 2)
 
 
 class Roots:

@@ -75,6 +75,10 @@ class Work(Protocol[J]):
     def slowly(self, job: J) -> None:
         """Do a job in a thread."""
 
+    def stopped(self) -> bool:
+        """Tell whether to leave what is under way."""
+        ...
+
     def full(self) -> bool:
         """Tell whether there is much to be told by now."""
         ...

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
+from bidsplan import signals
 from bidsplan.cli.console import Console
 from bidsplan.errors import BidsplanError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
 
 __all__ = ["bidsplan", "run"]
 
@@ -29,15 +28,8 @@ _COMMANDS = {
     "verify": "Check a destination against its plan.",
     "pin": "Add the digests of what was fetched to a plan.",
     "prune": "Remove what is no longer in a plan.",
-    "schema": "Print the JSON Schema of manifests or plans.",
+    "schema": "Print the JSON Schema of manifests, plans or reports.",
 }
-
-
-class _Terminated(SystemExit):
-    """SIGTERM, as an exception so that everything is closed on the way out.
-
-    An event loop passes on a SystemExit, and would keep another exception to itself.
-    """
 
 
 class _Commands(click.Group):
@@ -95,9 +87,11 @@ def run(arguments: Sequence[str]) -> int:
         130 and 143 stopped by a signal.
     """
     console = Console(debug="--debug" in arguments, json="--json" in arguments)
-    signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = bidsplan.main(list(arguments), prog_name="bidsplan", standalone_mode=False)
+        with signals.raised() as note:
+            code = bidsplan.main(list(arguments), prog_name="bidsplan", standalone_mode=False)
+        if note.exit_code is not None:
+            return console.stopped(note.exit_code)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -105,8 +99,8 @@ def run(arguments: Sequence[str]) -> int:
         return console.fail(error)
     except (KeyboardInterrupt, click.Abort):
         return console.stopped(130)
-    except _Terminated:
-        return console.stopped(143)
+    except signals.Signalled as signalled:
+        return console.stopped(signalled.exit_code)
     except OSError as error:
         if error.errno == errno.EPIPE:
             return _broken_pipe()
@@ -114,13 +108,6 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the last resort: no traceback without --debug
         return console.crash(error)
     return code if isinstance(code, int) else 0
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    # A second signal ends the process at once.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    raise _Terminated
 
 
 def _broken_pipe() -> int:

@@ -11,10 +11,9 @@ from typing import IO, TYPE_CHECKING
 
 from bidsplan.errors import DestinationError, PlanError, UsageError
 from bidsplan.plan import Header, Plan, read_entries
-from bidsplan.storage.files import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from os import PathLike
 
     from bidsplan.plan import Entry
@@ -33,6 +32,9 @@ LONGEST_LINE = 1 << 24
 
 LARGEST = 1 << 33
 """Bytes that a plan may have, unpacked."""
+
+_FEW = 50_000
+"""Entries that are kept in memory rather than read again, at half a kilobyte each."""
 
 _BLOCK = 1 << 20
 """Bytes that are read and checked in one go."""
@@ -100,7 +102,7 @@ def read_plan(path: str | PathLike[str]) -> Plan:
 
 
 class StoredPlan:
-    """A plan on disk, read whenever its entries are walked: there may be a million.
+    """A plan on disk; if it is long, it is read whenever its entries are walked.
 
     Parameters
     ----------
@@ -123,13 +125,22 @@ class StoredPlan:
             blocks = _blocks(stream)
             first = next(blocks, b"")
             self.header = Header.parse(first)
-            for _ in read_entries(self.header, blocks, first=first):
-                pass
+            self._kept = _few(read_entries(self.header, blocks, first=first))
 
     @property
-    def entries(self) -> _Entries:
+    def entries(self) -> Iterable[Entry]:
         """The entries, sorted by path; they can be walked any number of times."""
-        return _Entries(self._path, self.header)
+        return _Entries(self._path, self.header) if self._kept is None else self._kept
+
+
+def _few(found: Iterator[list[Entry]]) -> list[Entry] | None:
+    """Check all entries, and keep them where they are few; the header may say anything."""
+    kept: list[Entry] | None = []
+    for some in found:
+        if kept is not None:
+            kept += some
+            kept = kept if len(kept) <= _FEW else None
+    return kept
 
 
 class _Entries:
@@ -234,6 +245,8 @@ def write_plan(plan: Plan, path: str | PathLike[str]) -> None:
     DestinationError
         Where it can't be written.
     """
+    from bidsplan.storage.files import replacing  # noqa: PLC0415 - reading goes without
+
     path = Path(path)
     suffix = plan_suffix(path)
     try:

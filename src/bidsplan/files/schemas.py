@@ -1,16 +1,25 @@
-"""The JSON Schemas of manifests and plans, made from the models."""
+"""The JSON Schemas of manifests, plans and reports, made from the models."""
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from bidsplan import errors
+from bidsplan.events import Action, Proof
 from bidsplan.manifest import Filter, Manifest
+from bidsplan.manifest.base import Model
 from bidsplan.plan import Entry, Header
 
-__all__ = ["manifest_schema", "plan_schema", "schema_text"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["SCHEMAS", "manifest_schema", "plan_schema", "report_schema", "schema_text"]
 
 
 def manifest_schema() -> dict[str, Any]:
@@ -23,6 +32,10 @@ def manifest_schema() -> dict[str, Any]:
     """
     schema = Manifest.model_json_schema(by_alias=True)
     definitions = schema["$defs"]
+    _describe(schema, Manifest)
+    for model in _models(Model):
+        if model.__name__ in definitions:
+            _describe(definitions[model.__name__], model)
     _refuse_nothing(schema)
     _write_shorthands(definitions, schema["properties"])
     return {
@@ -31,6 +44,40 @@ def manifest_schema() -> dict[str, Any]:
         "title": "bidsplan study manifest",
         "description": "Which data of a neuroimaging study, exactly.",
     }
+
+
+def _models(model: type[Model]) -> Iterator[type[Model]]:
+    for below in model.__subclasses__():
+        yield below
+        yield from _models(below)
+
+
+def _describe(definition: dict[str, Any], model: type[Model]) -> None:
+    """Describe fields by the docstrings below them.
+
+    pydantic can do so as well, but only while it makes the models, which every command would wait
+    for.
+    """
+    fields = definition["properties"]
+    names = {name: field.alias or name for name, field in model.model_fields.items()}
+    for place in model.__mro__[::-1]:
+        if issubclass(place, Model):
+            for name, text in _docstrings(place):
+                described = {**fields[names[name]], "description": text}
+                fields[names[name]] = dict(sorted(described.items()))
+
+
+def _docstrings(model: type[Model]) -> Iterator[tuple[str, str]]:
+    """Find a model's own fields that have a text below them."""
+    [tree] = ast.parse(inspect.getsource(model)).body
+    assert isinstance(tree, ast.ClassDef)  # noqa: S101 - for the type checker
+    for field, text in pairwise(tree.body):
+        match field, text:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(value=ast.Constant(value=str(words))),
+            ):
+                yield name, inspect.cleandoc(words)
 
 
 def _refuse_nothing(schema: Any) -> None:  # noqa: ANN401 - any part of a schema
@@ -97,17 +144,87 @@ def plan_schema() -> dict[str, object]:
     }
 
 
+def report_schema() -> dict[str, Any]:
+    """Give the JSON Schema of what ``--json`` tells of a plan's files.
+
+    Returns
+    -------
+    dict
+        JSON Schema 2020-12: a line is a file's row, or the sum that comes last.
+    """
+    whole = {"type": "integer", "minimum": 0}
+    path, actions = {"type": "string"}, [action.value for action in Action]
+    done = {"enum": [Action.FETCH.value, Action.REPLACE.value, Action.KEEP.value]}
+    proof = {"enum": [proof.value for proof in Proof]}
+    codes = {getattr(errors, name).code for name in errors.__all__ if name.endswith("Error")}
+    failed = {
+        "error": {"enum": sorted(codes)},
+        "message": {"type": "string"},
+        "problems": {"type": "array", "items": _problem()},
+    }
+    counts = {"type": "object", "additionalProperties": whole}
+    total = dict.fromkeys(("decided", "done", "proofs", "failures"), counts)
+    endpoints = {"type": "array", "items": {"type": "string"}}
+    ends = {
+        "summary": {"type": "string"},
+        "skipped": whole,
+        "bytes": whole,
+        "resumed": whole,
+        "endpoints": endpoints,
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "bidsplan report",
+        "description": "One line of what fetch and verify tell with --json (JSON Lines): a row for "
+        "each planned file, in the order in which they ended, and a sum at last.",
+        "anyOf": [
+            _row("The file is there, and it was checked.", path=path, action=done, proof=proof),
+            _row("The run stopped before it.", path=path, action={"const": "skip"}),
+            _row("It could not be brought; its path is as it was.", path=path, **failed),
+            _row(
+                "In a dry run: what would be done.", path=path, action={"enum": actions}, size=whole
+            ),
+            _row("The command failed as a whole.", **failed),
+            _row("The sum.", **total, **ends),
+        ],
+    }
+
+
+def _row(description: str, **properties: object) -> dict[str, Any]:
+    return {
+        "description": description,
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _problem() -> dict[str, Any]:
+    text = {"type": "string"}
+    row = _row(
+        "One thing that is wrong.", message=text, file=text, at=text, expected=text, hint=text
+    )
+    row["properties"]["line"] = {"type": "integer", "minimum": 1}
+    return {**row, "required": ["message"]}
+
+
+_MAKERS = {"manifest": manifest_schema, "plan": plan_schema, "report": report_schema}
+
+SCHEMAS = tuple(_MAKERS)
+"""Names of the documents that have a schema."""
+
+
 def schema_text(what: str) -> str:
     """Write a schema as it stands in ``schemas/``.
 
     Parameters
     ----------
     what : str
-        ``manifest`` or ``plan``.
+        One of `SCHEMAS`.
 
     Returns
     -------
     str
     """
-    schema = manifest_schema() if what == "manifest" else plan_schema()
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(_MAKERS[what](), indent=2, ensure_ascii=False) + "\n"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from operator import eq
+from itertools import islice, pairwise
+from operator import eq, lt
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["PathCheck", "read_entries"]
 
-_PLAIN = re.compile(r"(?!\.)[ -.0-\[\]-~]+(?:/(?!\.)[ -.0-\[\]-~]+)*")
-"""Printable ASCII segments, none with a dot in front: safe names, as nearly all are."""
+_PLAIN = re.compile(r"(?!\.)[ -.0-\[\]-~]+(?:[/\n](?!\.)[ -.0-\[\]-~]+)*")
+"""Names of printable ASCII segments, a line each, no segment with a dot in front.
+
+They are safe, as nearly all are.
+"""
 
 
 def read_entries(
@@ -130,10 +134,10 @@ class PathCheck:
 
     def __init__(self, roots: int) -> None:
         self._roots = roots
-        self._previous = ""
-        self._directory = ""
-        # Files that the current path starts with, as text: it may lie below one of them.
-        self._above: dict[str, None] = {}
+        self._last = ""
+        # Of the files so far, those that the last path starts with: only they can be said by a
+        # later path to be directories, since whatever stands between two such paths starts alike.
+        self._above: set[str] = set()
 
     def __call__(self, entries: Sequence[Entry]) -> None:
         """Check the next entries.
@@ -146,35 +150,49 @@ class PathCheck:
         ------
         PlanError
         """
-        plain, above, roots = _PLAIN.fullmatch, self._above, self._roots
-        previous = self._previous
-        for entry in entries:
-            path = entry.path
-            if path <= previous:
-                what = "is there twice" if path == previous else "is out of order"
-                raise PlanError(f"the path {path!r} {what}")
-            # What can be said of nearly every entry at once; the rest is looked at in detail.
-            if (
-                not plain(path)
-                or entry.content is not None
-                or entry.root >= roots
-                or (entry.key != path and not plain(entry.key))
-            ):
-                _check_entry(entry, roots)
-            while above and not path.startswith(next(reversed(above))):
-                above.popitem()
-            directory = path.rpartition("/")[0]
-            if directory != self._directory:
-                self._check_directories(path)
-                self._directory = directory
-            above[path] = None
-            previous = path
-        self._previous = previous
+        if not entries:
+            return
+        paths = [entry.path for entry in entries]
+        _check_order([self._last, *paths])
+        if not self._are_plain(entries, paths):
+            for entry in entries:
+                _check_entry(entry, self._roots)
+        self._check_directories(paths)
 
-    def _check_directories(self, path: str) -> None:
-        for directory in parents(path):
-            if directory in self._above:
-                raise PlanError(f"the path {directory!r} is both a file and a directory")
+    def _are_plain(self, entries: Sequence[Entry], paths: list[str]) -> bool:
+        """Tell what can be said of nearly all entries at once."""
+        keys = [entry.key for entry in entries]
+        return (
+            _all_plain(paths)
+            and (keys == paths or _all_plain(keys))
+            and all(entry.content is None for entry in entries)
+            and max(entry.root for entry in entries) < self._roots
+        )
+
+    def _check_directories(self, paths: list[str]) -> None:
+        files = self._above.union(paths)
+        lowest = {path.rpartition("/")[0] for path in paths}
+        both = files.intersection(
+            directory for path in lowest for directory in (path, *parents(path))
+        )
+        if both:
+            raise PlanError(f"the path {min(both)!r} is both a file and a directory")
+        last = self._last = paths[-1]
+        self._above = {last[:end] for end in range(1, len(last) + 1)}.intersection(files)
+
+
+def _all_plain(names: list[str]) -> bool:
+    text = "\n".join(names)
+    return text.count("\n") < len(names) and _PLAIN.fullmatch(text) is not None
+
+
+def _check_order(paths: list[str]) -> None:
+    if all(map(lt, paths, islice(paths, 1, None))):
+        return
+    for previous, path in pairwise(paths):
+        if path <= previous:
+            what = "is there twice" if path == previous else "is out of order"
+            raise PlanError(f"the path {path!r} {what}")
 
 
 def _check_entry(entry: Entry, roots: int) -> None:

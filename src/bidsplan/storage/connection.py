@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from bidsplan.errors import DeniedError, UsageError
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "connect"]
 
 _AWS = "amazonaws.com"
+
+Environment = frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +43,8 @@ class Connection:
         The most connections to hold open.
     timeout : float
         Seconds without a byte after which one is given up.
+    environment : frozenset of (str, str)
+        What botocore looked at.
     """
 
     endpoint: str
@@ -49,6 +54,7 @@ class Connection:
     profile: str | None
     jobs: int
     timeout: float
+    environment: Environment = field(repr=False)
 
     @property
     def is_aws(self) -> bool:
@@ -67,7 +73,7 @@ class Connection:
         DeniedError
             Where there are none.
         """
-        found = _session(self.profile, _environment()).get_credentials()
+        found = _session(self.profile, self.environment).get_credentials()
         if found is None:
             raise DeniedError(
                 "no AWS credentials were found for signed requests; set AWS_PROFILE or the like, "
@@ -88,9 +94,6 @@ class Connection:
         before = self.credentials()
         _session.cache_clear()
         return bool(self.credentials() != before)
-
-
-Environment = frozenset[tuple[str, str]]
 
 
 def _environment() -> Environment:
@@ -116,15 +119,26 @@ def _service(
 
     try:
         session = _session(profile, environment)
+        region = region or session.get_config_variable("region") or "us-east-1"
+        named = endpoint or _named_endpoint(session)
+        if named and urlsplit(named).scheme in {"http", "https"} and urlsplit(named).hostname:
+            # Nothing overrides it, and a client takes a tenth of a second to say the same.
+            return named, region
         client = session.create_client(
             "s3",
-            region_name=region or session.get_config_variable("region") or "us-east-1",
+            region_name=region,
             endpoint_url=endpoint,
             config=Config(signature_version=UNSIGNED),
         )
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
         raise UsageError(f"the AWS configuration can't be used: {error}") from error
     return client.meta.endpoint_url, client.meta.region_name
+
+
+def _named_endpoint(session: Any) -> str | None:  # noqa: ANN401
+    if session.get_config_variable("ignore_configured_endpoint_urls"):
+        return None
+    return os.environ.get("AWS_ENDPOINT_URL_S3")
 
 
 def connect(access: Access, *, anonymous: bool) -> Connection:
@@ -146,7 +160,8 @@ def connect(access: Access, *, anonymous: bool) -> Connection:
     UsageError
         Where the configuration can't be used, as when a profile is not there.
     """
-    endpoint, region = _service(access.profile, access.region, access.endpoint_url, _environment())
+    environment = _environment()
+    endpoint, region = _service(access.profile, access.region, access.endpoint_url, environment)
     return Connection(
         endpoint=endpoint.rstrip("/"),
         region=region,
@@ -155,4 +170,5 @@ def connect(access: Access, *, anonymous: bool) -> Connection:
         profile=access.profile,
         jobs=access.jobs,
         timeout=access.timeout,
+        environment=environment,
     )

@@ -11,7 +11,14 @@ from bidsplan.errors import ThrottledError, UnreachableError
 from bidsplan.storage.base import Children, Object, Store
 from bidsplan.storage.obstore_reader import open_stream, read_whole
 from bidsplan.storage.retrying import retrying
-from bidsplan.storage.s3_client import CHUNK, S3Client, bare_etag, check_range, text_of
+from bidsplan.storage.s3_client import (
+    CHUNK,
+    LONGEST_REQUEST,
+    S3Client,
+    bare_etag,
+    check_range,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
@@ -156,7 +163,7 @@ class S3Store(Store):
         client: Any = {
             "allow_http": connection.endpoint.startswith("http://"),
             "connect_timeout": "5s",
-            "timeout": "24h",
+            "timeout": f"{LONGEST_REQUEST:g}s",
             "read_timeout": f"{connection.timeout:g}s",
             "pool_max_idle_per_host": str(connection.jobs),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import DeniedError, SourceChangedError, StorageError, UnreachableError
@@ -12,6 +13,7 @@ from bidsplan.storage.retrying import retrying
 from bidsplan.storage.s3_client import (
     CHUNK,
     CONNECT_SECONDS,
+    LONGEST_REQUEST,
     S3Client,
     bare_etag,
     check_range,
@@ -247,7 +249,10 @@ class _Body:
     def __iter__(self) -> Iterator[bytes]:
         from fsspec.asyn import sync  # noqa: PLC0415 - loaded with s3fs
 
+        end = time.monotonic() + LONGEST_REQUEST
         while True:
+            if time.monotonic() > end:
+                raise UnreachableError(f"{self._what}: its bytes come too slowly")
             try:
                 chunk = sync(self._fs.loop, self._body.read, CHUNK)
             except Exception as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bidsplan import signals
 from bidsplan.cli.options import access_options, console_options, strict_option, wait_option
 from bidsplan.cli.outcome import Outcome
 from bidsplan.cli.planning import Use, plan_for
@@ -67,16 +68,18 @@ def command(
     path, plan = plan_for(
         source, use, access=access, console=console, strict=strict, write=not dry_run
     )
-    events = materialise(
-        plan,
-        destination,
-        access=access,
-        base=path.parent,
-        existing=Existing(existing),
-        checking=Checking(checking),
-        dry_run=dry_run,
-        wait=wait,
-    )
     outcome = Outcome(plan, console, dry_run=dry_run)
-    outcome.follow(events)
+    with signals.noted() as note:
+        events = materialise(
+            plan,
+            destination,
+            access=access,
+            base=path.parent,
+            existing=Existing(existing),
+            checking=Checking(checking),
+            dry_run=dry_run,
+            wait=wait,
+            stopping=note.is_set,
+        )
+        outcome.follow(events)
     return outcome.finish()

@@ -10,10 +10,10 @@ __all__ = ["command"]
 
 
 @click.command("schema")
-@click.argument("what", type=click.Choice(["manifest", "plan"]))
+@click.argument("what", type=click.Choice(["manifest", "plan", "report"]))
 @console_options
 def command(what: str, **_: object) -> None:
-    """Print the JSON Schema of a manifest, or of a plan's lines.
+    """Print the JSON Schema of a manifest, of a plan's lines, or of those of fetch --json.
 
     Editors that know YAML's language server check manifests with it.
     """
