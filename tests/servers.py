@@ -195,6 +195,7 @@ class Proxy:
 
     def __init__(self, upstream: str) -> None:
         self.requests: list[tuple[str, str]] = []
+        self.conditions: list[tuple[str | None, str | None]] = []
         self.sent = 0
         self.keys: set[str] = set()
         self.rules: list[Rule] = []
@@ -239,6 +240,7 @@ class Proxy:
 
     def handle(self, handler) -> None:
         signature = handler.headers.get("Authorization", "")
+        self.conditions.append((handler.headers.get("Range"), handler.headers.get("If-Match")))
         self.keys.update(re.findall(r"Credential=([^/]+)/", signature))
         rule = self._rule(handler.command, handler.path, signature)
         length = int(handler.headers.get("Content-Length") or 0)
@@ -294,9 +296,10 @@ class Proxy:
         handler.end_headers()
         if handler.command == "HEAD":
             return
+        breaks = rule and rule.do in {"cut", "reset", "stall", "trickle", "call-mid"}
         with self._lock:
-            self.sent += len(data)
-        if rule and rule.do in {"cut", "reset", "stall", "trickle", "call-mid"}:
+            self.sent += half if breaks else len(data)
+        if breaks:
             self._break_off(handler, data[:half], rule)
             return
         handler.wfile.write(data)

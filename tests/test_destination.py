@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -128,7 +129,8 @@ def left_behind(folder, name, *, age=0.0):
     path.parent.mkdir(parents=True)
     path.write_bytes(b"half")
     then = time.time() - age
-    os.utime(path.parent, (then, then))
+    for changed in (path, path.parent):
+        os.utime(changed, (then, then))
     return path
 
 
@@ -144,8 +146,28 @@ def test_partials_of_this_machines_dead_runs_are_removed(folder, destination):
 
 def test_another_machines_partials_are_removed_after_a_day(folder, destination):
     young = left_behind(folder, "00000000-young", age=3600)
+    busy = left_behind(folder, "00000000-busy", age=2 * 24 * 3600)
+    os.utime(busy)
     old = left_behind(folder, "00000000-old", age=2 * 24 * 3600)
     put(destination, "a.txt")
+    assert young.exists()
+    assert busy.exists()
+    assert not old.parent.exists()
+
+
+def test_without_locks_dead_runs_are_known_by_their_age(folder, destination, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    put(destination, "a.txt")
+    [run] = partials(folder).iterdir()
+    machine = run.name.split("-")[0]
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    young = left_behind(folder, f"{machine}-young", age=3600)
+    old = left_behind(folder, f"{machine}-old", age=2 * 24 * 3600)
+    other = Destination(str(folder), create=False)
+    put(other, "b.txt")
+    other.close()
     assert young.exists()
     assert not old.parent.exists()
 

@@ -261,15 +261,19 @@ def test_stopping_midway_leaves_right_files_and_their_receipts(tmp_path):
     assert sum(known._known.get(path) is not None for path in there) >= 51
 
 
-def test_two_runs_into_one_destination_both_end_well(tmp_path):
+@pytest.mark.parametrize("locks", [True, False])
+def test_two_runs_into_one_destination_both_end_well(tmp_path, locks):
     files = {f"d{number % 7}/{number:03}": bytes([number]) * 5000 for number in range(150)}
     plan, folder = local_plan(tmp_path, files), tmp_path / "d"
     results = []
     barrier = threading.Barrier(2)
+    if not locks:
+        # What stands for the lock is no file, so that neither sees the other.
+        (folder / ".bidsplan" / "lock").mkdir(parents=True)
 
     def work():
         barrier.wait()
-        results.append(failures(fetch(plan, folder)))
+        results.append(failures(fetch(plan, folder, wait=True)))
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -12,12 +13,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bidsplan import receipts as module
+from bidsplan.compacting import compact
 from bidsplan.destination import Destination, FileState
 from bidsplan.events import Action, Proof, Warned
 from bidsplan.files.plans import write_plan
-from bidsplan.receipts import Marks, Receipt, Receipts, ReceiptWriter, fingerprint
+from bidsplan.receipts import Marks, Receipt, Receipts, ReceiptWriter, fingerprint, read_receipts
 from bidsplan.storage import Access
-from plans import FILES, failures, fetch, finished, local_plan, plan_over, tree, write_files
+from plans import (
+    FILES,
+    failures,
+    fetch,
+    finished,
+    local_plan,
+    plan_of,
+    plan_over,
+    tree,
+    write_files,
+)
 
 
 def receipt(path="a.txt", **fields):
@@ -219,3 +231,104 @@ def test_a_finished_plan_opens_no_storage_and_imports_none(tmp_path):
         check=True,
     )
     assert done.stdout.splitlines() == [str(["keep"] * 3), "[]"]
+
+
+class Failing(Destination):
+    """A disk that can't take what was written to it."""
+
+    def sync(self):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+class Watching(Destination):
+    """Tells what receipts there were whenever files were brought to the disk."""
+
+    def sync(self):
+        self.seen = [*getattr(self, "seen", []), len(list(read_receipts(self)))]
+        super().sync()
+
+
+def test_a_receipt_is_written_only_when_its_file_is_on_the_disk(tmp_path):
+    (tmp_path / "d").mkdir()
+    destination = Watching(str(tmp_path / "d"), create=False)
+    notes = ReceiptWriter(destination)
+    for path in ("a.txt", "b.txt"):
+        notes.add(receipt(path))
+        notes.flush()
+    notes.flush()
+    assert destination.seen == [0, 1]
+    notes = ReceiptWriter(Failing(str(tmp_path / "d"), create=False))
+    notes.add(receipt("c.txt"))
+    notes.flush()
+    assert (notes.trouble.errno, notes.written) == (errno.EIO, False)
+    assert known(tmp_path / "d", "c.txt") is None
+
+
+def age(folder):
+    for path in place(folder).iterdir():
+        os.utime(path, (0, 0), follow_symlinks=False)
+
+
+def pile_up(folder, number=40):
+    """Leave the receipts of many runs, each of a file of its own and one that all have brought."""
+    for run in range(number):
+        lines = [encode(receipt(f"{run}.txt")), encode(receipt("all.txt", mtime_ns=run))]
+        write_lines(folder, f"{run:016x}.jsonl", b"\n".join([*lines, b""]))
+    write_lines(folder, f"{number:016x}.jsonl", encode(receipt("0.txt", source="t")) + b"\n")
+    age(folder)
+
+
+def test_the_receipts_of_many_runs_are_merged(tmp_path):
+    folder = tmp_path / "d"
+    pile_up(folder)
+    write_lines(folder, "f" * 16 + ".jsonl", encode(receipt("live.txt")) + b"\n")
+    write_lines(folder, "notes.txt", b"mine")
+    (place(folder) / ("e" * 16 + ".jsonl")).symlink_to(tmp_path / "nowhere")
+    before = dict(Receipts(opened(folder))._known)
+    # Before the run that has something to do, one that has nothing, and that leaves all alone.
+    names = set(os.listdir(place(folder)))
+    fetch(plan_of([], str(tmp_path)), folder)
+    assert set(os.listdir(place(folder))) == names
+    fetch(local_plan(tmp_path), folder)
+    left = set(os.listdir(place(folder)))
+    assert {"f" * 16 + ".jsonl", "e" * 16 + ".jsonl", "notes.txt"} < left
+    # Beside those the run's own, and the merged one.
+    assert len(left) == 5
+    after = Receipts(opened(folder))._known
+    assert {path: after[path] for path in before} == before
+    sources = {each.source for each in read_receipts(opened(folder)) if each.path == "0.txt"}
+    assert sources == {"s", "t"}
+    assert sum(each.path == "all.txt" for each in read_receipts(opened(folder))) == 1
+
+
+def test_receipts_are_left_as_they_are_where_nothing_is_locked(tmp_path):
+    folder = tmp_path / "d"
+    pile_up(folder)
+    names = set(os.listdir(place(folder)))
+    (folder / ".bidsplan" / "lock").mkdir()
+    fetch(local_plan(tmp_path), folder)
+    assert names < set(os.listdir(place(folder)))
+
+
+def test_a_merge_that_fails_loses_nothing(tmp_path, monkeypatch):
+    folder = tmp_path / "d"
+    pile_up(folder)
+    names = set(os.listdir(place(folder)))
+
+    def refuse(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    compact(opened(folder))
+    assert set(os.listdir(place(folder))) == names
+
+
+def test_who_reads_while_receipts_are_merged_misses_none(tmp_path):
+    folder = tmp_path / "d"
+    pile_up(folder)
+    reading = read_receipts(opened(folder))
+    seen = {next(reading).path}
+    compact(opened(folder))
+    assert len(os.listdir(place(folder))) == 1
+    seen |= {each.path for each in reading}
+    assert seen == {"all.txt", *(f"{run}.txt" for run in range(40))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from bidsplan.digests import Checking, Stopped
 from bidsplan.errors import (
+    CredentialsError,
     IntegrityError,
     SourceChangedError,
     StorageError,
@@ -18,6 +20,7 @@ from bidsplan.errors import (
     UnreachableError,
 )
 from bidsplan.events import Proof
+from bidsplan.partials import Partial
 from bidsplan.plan import Entry
 from bidsplan.storage import Children, Store
 from bidsplan.transfer import streams
@@ -88,23 +91,35 @@ def entry_of(data=DATA, **fields):
     return Entry(path="x.bin", key="x.bin", size=len(data), reason="selected", **fields)
 
 
-def receive(folder, store, entry=None, stop=None):
-    """Give the verdict, the bytes that came and the sum of the progress, or the error."""
+def receive(folder, store, entry=None, stop=None, *, prefix=None, copied=False, checking=None):
+    """Give the verdict, the bytes that came and the sum of the progress, or the error.
+
+    A prefix is what an earlier run had, in the same file or in one to copy.
+    """
     told = []
+
+    def progress(number, *, resumed=False):
+        told.append(number)
+
     path = folder / "partial"
-    with path.open("wb") as file:
+    path.write_bytes(prefix if prefix and not copied else b"")
+    with path.open("r+b") as file:
+        partial = Partial("partial", file.fileno(), prefix=file.fileno() if prefix else -1)
+        if copied:
+            (folder / "left").write_bytes(prefix)
+            partial.prefix = os.open(folder / "left", os.O_RDONLY)
         try:
             verdict = streams.receive(
                 entry or entry_of(),
                 store,
-                file.fileno(),
-                checking=Checking.FULL,
+                streams.PartialFile(partial),
+                checking=checking or Checking.FULL,
                 pace=Pace(4),
-                progress=told.append,
+                progress=progress,
                 stop=stop or Impatient(),
             )
         except BaseException as error:
-            error.moved = sum(told)
+            error.moved, error.unfinished = sum(told), partial.unfinished
             raise
     return verdict, path.read_bytes(), sum(told)
 
@@ -256,3 +271,84 @@ def test_stopping_ends_a_wait_at_once(tmp_path):
     with pytest.raises(Stopped):
         receive(tmp_path, Scripted(script=[throttle]), stop=stop)
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("copied", [False, True])
+@pytest.mark.parametrize("checking", Checking)
+def test_what_an_earlier_run_had_is_gone_on_from(tmp_path, copied, checking):
+    store = Scripted(script=[700])
+    found = receive(tmp_path, store, prefix=DATA[:300], copied=copied, checking=checking)
+    # Whatever was asked for, what is gone on from is digested.
+    assert (found[0].proof, found[1:]) == (Proof.ETAG_MD5, (DATA, len(DATA)))
+    assert store.starts == [300, 700]
+
+
+def test_a_prefix_that_is_all_needs_no_request(tmp_path):
+    store = Scripted()
+    assert receive(tmp_path, store, prefix=DATA)[1:] == (DATA, len(DATA))
+    assert store.starts == []
+
+
+@pytest.mark.parametrize("copied", [False, True])
+@pytest.mark.parametrize(
+    ("prefix", "starts"),
+    [
+        (bytes(300), [300, 0]),
+        (bytes(len(DATA)), [0]),
+        (DATA + b"more", [0]),
+        (bytes(3 << 20), [0]),
+    ],
+    ids=["other bytes", "all other bytes", "too long", "much too long"],
+)
+def test_a_wrong_prefix_costs_one_new_beginning(tmp_path, prefix, starts, copied):
+    store = Scripted()
+    assert receive(tmp_path, store, prefix=prefix, copied=copied)[1:] == (DATA, len(DATA))
+    assert store.starts == starts
+
+
+@pytest.mark.parametrize(
+    ("entry", "tag_is_md5"),
+    [
+        (entry_of(etag="a" * 32), False),
+        (entry_of(etag=f"{'a' * 32}-1"), True),
+    ],
+    ids=["encrypted", "of parts that nobody guesses"],
+)
+def test_a_prefix_that_nothing_proves_is_not_taken(tmp_path, entry, tag_is_md5):
+    store = Scripted(etag=entry.etag, tag_is_md5=tag_is_md5)
+    verdict, data, _ = receive(tmp_path, store, entry, prefix=bytes(300))
+    assert (verdict.proof, data) == (Proof.SIZE, DATA)
+    assert store.starts == [300, 0]
+
+
+def test_a_prefix_of_a_server_that_knows_no_ranges_is_given_up(tmp_path):
+    store = Scripted(script=[StorageError("the storage refused (416)")])
+    assert receive(tmp_path, store, prefix=DATA[:300])[1:] == (DATA, len(DATA))
+    assert store.starts == [300, 0]
+
+
+@pytest.mark.parametrize(
+    ("script", "kept"),
+    [
+        ([300] * 9, True),
+        ([ThrottledError("slow down")] * 9, True),
+        ([CredentialsError("expired")], True),
+        ([300, SourceChangedError("changed"), SourceChangedError("changed")], False),
+        ([damaged] * 9, False),
+    ],
+    ids=["unreachable", "throttled", "credentials", "changed", "corrupt"],
+)
+def test_what_says_nothing_against_the_bytes_keeps_them(tmp_path, script, kept):
+    with pytest.raises((StorageError, IntegrityError)) as caught:
+        receive(tmp_path, Scripted(script=script))
+    assert (caught.value.unfinished, caught.value.moved) == (kept, 0)
+
+
+def test_taking_up_a_prefix_can_be_stopped(tmp_path):
+    stop = threading.Event()
+    stop.set()
+    store = Scripted()
+    with pytest.raises(Stopped) as caught:
+        receive(tmp_path, store, prefix=DATA[:300], stop=stop)
+    assert (caught.value.unfinished, store.starts) == (True, [])
+    assert (tmp_path / "partial").read_bytes() == DATA[:300]

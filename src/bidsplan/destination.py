@@ -23,8 +23,9 @@ from bidsplan.errors import (
     ExistingFileError,
     UnsafePathError,
 )
+from bidsplan.keeping import forget, keep, sweep, take_up
 from bidsplan.keys import STATE_DIRECTORY, printable
-from bidsplan.partials import NEW_FILE, Partial, claim, open_directory, run_name, sweep
+from bidsplan.partials import NEW_FILE, Partial, claim, open_directory, run_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +37,7 @@ __all__ = ["Destination", "FileState", "destination_error", "state_of", "write_a
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _MANY_OPEN = frozenset({errno.EMFILE, errno.ENFILE})
 _UNSAFE = frozenset({errno.ELOOP, errno.ENOTDIR})
-_PARTIALS = "partial"
+_PARTIALS = f"{STATE_DIRECTORY}/partial"
 
 
 class FileState(NamedTuple):
@@ -128,6 +129,7 @@ class Destination:
         self.root = root
         self._run = run_name()
         self._partials: int | None = None
+        self._taken: dict[str, Partial] = {}
         self._lock = Lock()
         self._numbers = itertools.count()
         try:
@@ -228,8 +230,7 @@ class Destination:
             For `land`.
         """
         name = self.new_name()
-        place = f"{STATE_DIRECTORY}/{_PARTIALS}/{self._run}"
-        with self._errors(f"{place}/{name}"):
+        with self._errors(f"{_PARTIALS}/{self._run}/{name}"):
             directory = self.partials()
             partial = Partial(name, os.open(name, NEW_FILE, 0o666, dir_fd=directory))
             try:
@@ -240,6 +241,38 @@ class Destination:
                     partial.close()
                 with suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=directory)
+
+    @contextmanager
+    def lasting_partial(self, name: str) -> Iterator[Partial]:
+        """Open a file to write to, which is kept for later runs where it stays unfinished.
+
+        Parameters
+        ----------
+        name : str
+            As `keeping.lasting_name` gives it.
+
+        Yields
+        ------
+        Partial
+            For `land`; it may have a prefix.
+        """
+        with self._errors(f"{_PARTIALS}/{self._run}/{name}"):
+            directory = self.partials()
+            with self.directory(_PARTIALS) as above:
+                partial = self._taken[name] = take_up(name, above, directory)
+            try:
+                yield partial
+            finally:
+                with suppress(OSError):
+                    partial.close()
+                with suppress(FileNotFoundError), self.directory(_PARTIALS) as above:
+                    if partial.landed:
+                        forget(name, above)
+                    elif partial.unfinished:
+                        keep(name, above, directory)
+                    else:
+                        os.unlink(name, dir_fd=directory)
+                self._taken.pop(name, None)
 
     def land(self, partial: Partial, path: str) -> FileState:
         """Give a partial its path.
@@ -267,6 +300,7 @@ class Destination:
             found = os.stat(partial.name, dir_fd=partials, follow_symlinks=False)
             with self.directory(parent, create=True) as directory:
                 os.replace(partial.name, base, src_dir_fd=partials, dst_dir_fd=directory)
+        partial.landed = True
         return FileState(found.st_size, found.st_mtime_ns, regular=True)
 
     def new_name(self) -> str:
@@ -287,7 +321,7 @@ class Destination:
             return self._partials
 
     def _make_partials(self) -> int:
-        with self.directory(f"{STATE_DIRECTORY}/{_PARTIALS}", create=True) as above:
+        with self.directory(_PARTIALS, create=True) as above:
             sweep(above)
             return claim(self._run, above)
 
@@ -343,9 +377,9 @@ class Destination:
             open, lest their numbers come to mean other directories.
         """
         if self._partials is not None:
-            with suppress(OSError), self.directory(f"{STATE_DIRECTORY}/{_PARTIALS}") as above:
-                for partial in os.listdir(self._partials):
-                    os.unlink(partial, dir_fd=self._partials)
+            with suppress(OSError), self.directory(_PARTIALS) as above:
+                for name in os.listdir(self._partials):
+                    self._put_away(name, above, self._partials)
                 os.rmdir(self._run, dir_fd=above)
         if busy:
             return
@@ -353,3 +387,12 @@ class Destination:
             os.close(self._partials)
             self._partials = None
         os.close(self._fd)
+
+    def _put_away(self, name: str, above: int, run: int) -> None:
+        partial = self._taken.get(name)
+        if partial is None:
+            os.unlink(name, dir_fd=run)
+        else:
+            # A thread that is stuck, where nobody can wait for it.
+            partial.detach()
+            keep(name, above, run)

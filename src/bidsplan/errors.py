@@ -24,6 +24,7 @@
         ├── ExistingFileError (FileExistsError)
         ├── MissingFileError (FileNotFoundError)
         ├── UnsafePathError                      a symbolic link where a directory should be
+        ├── LockedError (BlockingIOError)        another run is at work there
         └── DiskFullError
 
 Leaves also inherit the builtin that callers would catch.
@@ -45,6 +46,7 @@ __all__ = [
     "DiskFullError",
     "ExistingFileError",
     "IntegrityError",
+    "LockedError",
     "ManifestError",
     "MissingFileError",
     "Place",
@@ -310,6 +312,12 @@ class UnsafePathError(DestinationError):
     """A symbolic link, or something else that is no directory, on the way to a file."""
 
     code: ClassVar[str] = "unsafe-path"
+
+
+class LockedError(DestinationError, BlockingIOError):
+    """Another run is at work in the destination."""
+
+    code: ClassVar[str] = "locked"
 
 
 class DiskFullError(DestinationError):

@@ -98,6 +98,18 @@ class Warned(msgspec.Struct, frozen=True, kw_only=True):
     problem: Problem
 
 
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """Another run is at work in the destination, and it is waited for.
+
+    Parameters
+    ----------
+    holder : str
+        Which one, and where.
+    """
+
+    holder: str
+
+
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
     """A part of the storage has been listed.
 
@@ -145,6 +157,19 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class Progressed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Bytes of an entry have arrived; negative where a failed try is taken back.
+
+    Parameters
+    ----------
+    entry : Entry
+    bytes : int
+    """
+
+    entry: Entry
+    bytes: int
+
+
+class Resumed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An entry goes on from what an earlier run had of it; negative where that was worth nothing.
 
     Parameters
     ----------
@@ -266,7 +291,19 @@ class Pinned(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
 
 
-Event = Warned | Listed | Opened | Decided | Progressed | Finished | Failed | Skipped | Pinned
+Event = (
+    Warned
+    | Waiting
+    | Listed
+    | Opened
+    | Decided
+    | Progressed
+    | Resumed
+    | Finished
+    | Failed
+    | Skipped
+    | Pinned
+)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -283,6 +320,8 @@ class Tally:
         Entries that were not tried.
     bytes : int
         That arrived.
+    resumed : int
+        Bytes that earlier runs had.
     endpoints : set of str
         Where requests went to fetch.
     destination : str or None
@@ -295,6 +334,7 @@ class Tally:
     failures: Counter[str] = field(default_factory=Counter)
     skipped: int = 0
     bytes: int = 0
+    resumed: int = 0
     endpoints: set[str] = field(default_factory=set)
     destination: str | None = None
 
@@ -308,6 +348,8 @@ class Tally:
             self.decided[event.action] += 1
         elif isinstance(event, Progressed):
             self.bytes += event.bytes
+        elif isinstance(event, Resumed):
+            self.resumed += event.bytes
         elif isinstance(event, Failed):
             self.failures[event.error.code] += 1
         elif isinstance(event, Skipped):

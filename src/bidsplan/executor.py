@@ -19,7 +19,7 @@ from bidsplan.errors import (
     UnreachableError,
     UsageError,
 )
-from bidsplan.events import Action, Decided, Failed, Finished, Progressed, Skipped, Warned
+from bidsplan.events import Action, Decided, Failed, Finished, Progressed, Resumed, Skipped, Warned
 from bidsplan.halting import Halt
 from bidsplan.keys import printable
 from bidsplan.landing import Landing
@@ -27,11 +27,19 @@ from bidsplan.plan import clashes
 from bidsplan.receipts import Marks, Receipt, ReceiptWriter, fingerprint, no_receipts
 from bidsplan.roots import Roots
 from bidsplan.transfer.pace import Pace
-from bidsplan.transfer.streams import asks_first, receive, tag_is_digest, write_content
+from bidsplan.transfer.streams import (
+    PartialFile,
+    asks_first,
+    partial_name,
+    receive,
+    tag_is_digest,
+    write_content,
+)
 from bidsplan.work import Pulled, Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from typing_extensions import Buffer
 
@@ -40,6 +48,7 @@ if TYPE_CHECKING:
     from bidsplan.destination import Destination, FileState
     from bidsplan.digests import Checking, Verdict
     from bidsplan.events import Event
+    from bidsplan.partials import Partial
     from bidsplan.plan import Entry, Planned
     from bidsplan.storage import Access, Store
 
@@ -313,9 +322,9 @@ class Executor:
 
     def _fetch(self, job: _Job, action: Action) -> None:
         entry = job.entry
-        with self._folder.partial() as partial:
+        with self._partial(job) as partial:
             try:
-                verdict = self._receive(job, partial.descriptor)
+                verdict = self._receive(job, partial)
             except BidsplanError:
                 raise
             except OSError as error:
@@ -329,6 +338,12 @@ class Executor:
                 action = Action.REPLACE
             landed = self._folder.land(partial, entry.path)
         self._done(entry, action, verdict, landed)
+
+    def _partial(self, job: _Job) -> AbstractContextManager[Partial]:
+        name = None
+        if job.way is Way.STREAM:
+            name = partial_name(job.entry, self._plan.header.roots[job.entry.root].url)
+        return self._folder.partial() if name is None else self._folder.lasting_partial(name)
 
     def _is_same(self, entry: Entry, state: FileState, verdict: Verdict) -> bool:
         """Compare what stands there with what came; raise where it must not be replaced."""
@@ -344,17 +359,18 @@ class Executor:
             raise error
         return False
 
-    def _receive(self, job: _Job, descriptor: int) -> Verdict:
-        def progress(number: int) -> None:
+    def _receive(self, job: _Job, partial: Partial) -> Verdict:
+        def progress(number: int, *, resumed: bool = False) -> None:
             if number:
-                self._tell(Progressed(entry=job.entry, bytes=number))
+                event = Resumed if resumed else Progressed
+                self._tell(event(entry=job.entry, bytes=number))
 
         if job.store is None:
-            return write_content(job.entry, descriptor, progress=progress)
+            return write_content(job.entry, partial.descriptor, progress=progress)
         return receive(
             job.entry,
             job.store,
-            descriptor,
+            PartialFile(partial),
             checking=self._checking,
             pace=self._pace,
             progress=progress,
@@ -391,6 +407,11 @@ class Executor:
         """Tell what became of an entry, which is told once."""
         self._under_way.pop(event.entry.path, None)
         self._tell(event)
+
+    @property
+    def noted(self) -> bool:
+        """Whether receipts were written."""
+        return self._writer.written
 
     def close(self) -> None:
         """Stop what is under way, write receipts, and leave nothing half done."""

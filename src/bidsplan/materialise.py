@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bidsplan.compacting import compact
 from bidsplan.decisions import Decider, Existing
 from bidsplan.destination import Destination
 from bidsplan.digests import Checking, Stopped
 from bidsplan.errors import BidsplanError, DestinationError
 from bidsplan.events import Action, Decided, Failed
 from bidsplan.executor import Executor
+from bidsplan.locking import RunLock
 from bidsplan.receipts import Marks
 from bidsplan.roots import sockets
 from bidsplan.storage.access import Access
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
     from bidsplan.events import Event
     from bidsplan.plan import Planned
-    from bidsplan.remote import RemoteExecutor
 
 __all__ = ["Checking", "Existing", "materialise"]
 
@@ -37,6 +38,7 @@ def materialise(
     existing: Existing = Existing.KEEP,
     checking: Checking = Checking.FULL,
     dry_run: bool = False,
+    wait: bool = False,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Generator[Event, None, None]:
     """Bring what a plan lists to a destination.
@@ -55,13 +57,15 @@ def materialise(
     checking : Checking
     dry_run : bool
         Decide, and do nothing.
+    wait : bool
+        Whether to wait for another run that is at work in the destination.
     stopping : callable
         Asked often whether to stop. What is not done by then, or some seconds later, is told as
         `Skipped`.
 
     Yields
     ------
-    Opened, Decided, Progressed, Finished, Failed, Skipped, Warned
+    Waiting, Opened, Decided, Progressed, Resumed, Finished, Failed, Skipped, Warned
         As they happen. Closing the generator stops the work.
 
     Raises
@@ -73,6 +77,8 @@ def materialise(
         Where the destination can't be opened.
     StorageError
         Where what stands at the destination's URL can't be listed.
+    LockedError
+        Where another run is at work there, and it is not waited for.
     """
     place = parse_url(str(destination))
     access = access or Access()
@@ -84,23 +90,29 @@ def materialise(
         if dry_run:
             yield from decide_only(plan, url, existing, access)
         else:
-            yield from _run(
-                RemoteExecutor(plan, url, existing, checking, access, str(base), stopping)
-            )
+            remote = RemoteExecutor(plan, url, existing, checking, access, str(base), stopping)
+            with closing(remote):
+                yield from remote.run()
         return
     if dry_run:
         with suppress(Stopped):
             yield from _dry_run(plan, place.path, existing, stopping)
         return
     folder = Destination(place.path, create=True)
-    yield from _run(Executor(plan, folder, existing, checking, access, str(base), stopping))
-
-
-def _run(executor: Executor | RemoteExecutor) -> Generator[Event, None, None]:
-    try:
+    lock = RunLock(folder)
+    with ExitStack() as leaving:
+        leaving.callback(lock.release)
+        try:
+            # Receipts are read only then: those of the run that was waited for count.
+            yield from lock.acquire(wait=wait, stopping=stopping)
+            executor = Executor(plan, folder, existing, checking, access, str(base), stopping)
+        except BaseException:
+            folder.close()
+            raise
+        leaving.callback(executor.close)
         yield from executor.run()
-    finally:
-        executor.close()
+        if lock.held and executor.noted:
+            compact(folder)
 
 
 def _dry_run(

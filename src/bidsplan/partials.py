@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import hashlib
 import os
 import secrets
-import time
 from contextlib import suppress
+from pathlib import Path
+from threading import Lock
 
-__all__ = ["DIRECTORY", "NEW_FILE", "Partial", "claim", "open_directory", "run_name", "sweep"]
+__all__ = [
+    "DIRECTORY",
+    "NEW_FILE",
+    "Partial",
+    "claim",
+    "is_at",
+    "machine",
+    "open_directory",
+    "run_name",
+]
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """Flags to open a directory with, through no link."""
@@ -19,8 +30,7 @@ NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 """Flags to make a file with, where there is none."""
 
 _TRIES = 100
-_ABANDONED = 24 * 3600.0
-"""Seconds after which another machine's partials are taken for left behind."""
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Partial:
@@ -31,22 +41,61 @@ class Partial:
     name : str
     descriptor : int
         Open for writing.
+    prefix : int
+        Open for reading what an earlier run had of it: the same descriptor, or another file's;
+        negative where there is nothing.
+
+    Attributes
+    ----------
+    unfinished : bool
+        Whether what it holds is worth going on from.
+    landed : bool
+        Whether it has got its path.
     """
 
-    def __init__(self, name: str, descriptor: int) -> None:
+    def __init__(self, name: str, descriptor: int, *, prefix: int = -1) -> None:
         self.name = name
         self.descriptor = descriptor
+        self.prefix = prefix
+        self.unfinished = False
+        self.landed = False
+        self._lock = Lock()
+
+    def close_prefix(self) -> None:
+        """Close what an earlier run had, where that is another file."""
+        prefix, self.prefix = self.prefix, -1
+        if prefix >= 0 and prefix != self.descriptor:
+            os.close(prefix)
 
     def close(self) -> None:
         """Close it, once; network file systems tell only now what they could not write."""
-        descriptor, self.descriptor = self.descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        with self._lock:
+            self.close_prefix()
+            descriptor, self.descriptor = self.descriptor, -1
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def detach(self) -> None:
+        """Keep a thread that may still write to it from reaching the file any more."""
+        with self._lock:
+            if self.descriptor >= 0:
+                nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+                os.dup2(nowhere, self.descriptor, inheritable=False)
+                os.close(nowhere)
+
+
+@functools.cache
+def machine() -> str:
+    """Give a short mark of this machine since it was started: locks hold at least as far."""
+    boot = ""
+    with suppress(OSError):
+        boot = _BOOT.read_text(encoding="ascii")
+    return hashlib.sha256(f"{os.uname().nodename}\0{boot}".encode()).hexdigest()[:8]
 
 
 def run_name() -> str:
     """Give a name for a run's directory, which tells the machine that it runs on."""
-    return f"{_machine()}-{secrets.token_hex(8)}"
+    return f"{machine()}-{secrets.token_hex(8)}"
 
 
 def claim(run: str, above: int) -> int:
@@ -71,49 +120,13 @@ def claim(run: str, above: int) -> int:
         # Another run may sweep it away until it is locked.
         with suppress(FileNotFoundError):
             made = open_directory(run, above, create=True)
-            # Where locks do not work, nobody sweeps; at worst a partial is left behind.
+            # Where locks do not work, it is swept only when nobody has written for a day.
             with suppress(OSError):
                 fcntl.flock(made, fcntl.LOCK_SH)
-            if _is_at(made, run, above):
+            if is_at(made, run, above):
                 return made
             os.close(made)
     raise FileNotFoundError(errno.ENOENT, "it vanishes as soon as it is made", run)
-
-
-def sweep(above: int) -> None:
-    """Remove the partials of runs that are no more.
-
-    Parameters
-    ----------
-    above : int
-        Descriptor of the directory that runs keep their partials in.
-    """
-    for name in os.listdir(above):
-        with suppress(OSError):
-            left = os.open(name, DIRECTORY, dir_fd=above)
-            try:
-                if _may_sweep(name, left):
-                    fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    for partial in os.listdir(left):
-                        os.unlink(partial, dir_fd=left)
-                    os.rmdir(name, dir_fd=above)
-            finally:
-                os.close(left)
-
-
-def _machine() -> str:
-    """Give a short mark of this machine."""
-    return hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
-
-
-def _may_sweep(name: str, directory: int) -> bool:
-    """Tell whether a lock on a run's directory can be relied on, or else its age.
-
-    Cluster file systems are often mounted so that locks hold on one machine only.
-    """
-    if name.startswith(f"{_machine()}-"):
-        return True
-    return time.time() - os.fstat(directory).st_mtime > _ABANDONED
 
 
 def open_directory(name: str, above: int, *, create: bool) -> int:
@@ -146,7 +159,20 @@ def open_directory(name: str, above: int, *, create: bool) -> int:
     return os.open(name, DIRECTORY, dir_fd=above)
 
 
-def _is_at(descriptor: int, name: str, above: int) -> bool:
+def is_at(descriptor: int, name: str, above: int) -> bool:
+    """Tell whether what is open still stands under its name.
+
+    Parameters
+    ----------
+    descriptor : int
+    name : str
+    above : int
+        Descriptor of the directory that it stood in.
+
+    Returns
+    -------
+    bool
+    """
     try:
         there = os.stat(name, dir_fd=above, follow_symlinks=False)
     except FileNotFoundError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bidsplan.events import Failed, Finished, Progressed
+from bidsplan.events import Failed, Finished, Progressed, Resumed
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -42,7 +42,7 @@ def draw(events: Iterable[Event], plan: Planned, *, enabled: bool) -> Generator[
     with tqdm(total=header.bytes, unit="B", unit_scale=True, dynamic_ncols=True) as bar:
         for event in events:
             match event:
-                case Progressed(entry=entry, bytes=number):
+                case Progressed(entry=entry, bytes=number) | Resumed(entry=entry, bytes=number):
                     moved[entry.path] = moved.get(entry.path, 0) + number
                     bar.update(number)
                 case Finished(entry=entry):

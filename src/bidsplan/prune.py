@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.destination import Destination
 from bidsplan.errors import DestinationError, UnsupportedError, UsageError
-from bidsplan.events import Pruned, Spare, Spared, Unpruned
+from bidsplan.events import Pruned, Spare, Spared, Unpruned, Waiting, Warned
 from bidsplan.keys import STATE_DIRECTORY, collision_form, printable
+from bidsplan.locking import RunLock
 from bidsplan.receipts import Receipts
 from bidsplan.urls import parse_url
 
@@ -36,7 +37,8 @@ def prune(
     keep: Iterable[str | PathLike[str]] = (),
     dry_run: bool = False,
     agree: Callable[[Sequence[Pruned]], bool] | None = None,
-) -> Generator[Pruned | Spared | Unpruned, None, None]:
+    wait: bool = False,
+) -> Generator[Pruned | Spared | Unpruned | Waiting | Warned, None, None]:
     """Remove files that are not in a plan, and directories that this leaves empty.
 
     Parameters
@@ -54,9 +56,13 @@ def prune(
         Whether only to tell what would be removed.
     agree : callable, optional
         Asked once, with all that would be removed, before any of it is.
+    wait : bool
+        Whether to wait for another run that is at work in the destination.
 
     Yields
     ------
+    Waiting or Warned
+        Of the destination's lock.
     Spared
         For each file that is left alone though it is not in the plan, first of all.
     Pruned or Unpruned
@@ -70,6 +76,8 @@ def prune(
         Where the destination is where the plan's files come from.
     DestinationError
         Where the destination can't be opened or listed.
+    LockedError
+        Where another run is at work there, and it is not waited for.
 
     Notes
     -----
@@ -83,7 +91,10 @@ def prune(
             f"the destination is a {place.protocol!r} URL, and only directories are pruned"
         )
     folder = Destination(place.path, create=False)
+    lock = RunLock(folder)
     try:
+        if not dry_run:
+            yield from lock.acquire(wait=wait, create=False)
         roots = [Path(base or ".") / path for path in _local_roots(plan)]
         search = _Search(plan, folder, everything=everything, kept=_identities([*keep, *roots]))
         strays = sorted(search.below(""))
@@ -95,6 +106,7 @@ def prune(
             for stray in strays:
                 yield _remove(stray, folder)
     finally:
+        lock.release()
         folder.close()
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bidsplan.plan import Entry, Planned
 
 __all__ = [
+    "DIRECTORY",
     "Marks",
     "Receipt",
     "ReceiptWriter",
@@ -35,9 +36,12 @@ __all__ = [
     "fingerprint",
     "no_receipts",
     "read_receipts",
+    "receipts_of",
 ]
 
-_DIRECTORY = f"{STATE_DIRECTORY}/receipts"
+DIRECTORY = f"{STATE_DIRECTORY}/receipts"
+"""Where a destination's receipts are."""
+
 _LONGEST_LINE = 1 << 16
 _BATCH = 4096
 _BLOCK = 1 << 20
@@ -194,16 +198,19 @@ class ReceiptWriter:
     ----------
     trouble : OSError or None
         Why receipts could not be written, where they could not. The files are none the worse.
+    written : bool
+        Whether some were.
     """
 
     def __init__(self, destination: Destination) -> None:
         self.trouble: OSError | None = None
+        self.written = False
         self._destination = destination
         self._name = f"{secrets.token_hex(8)}.jsonl"
         self._waiting: list[bytes] = []
         self._lock = Lock()
         self._writing = Lock()
-        self._written = time.monotonic()
+        self._flushed = time.monotonic()
 
     def add(self, receipt: Receipt) -> bool:
         """Note a file that has landed.
@@ -219,10 +226,10 @@ class ReceiptWriter:
         """
         with self._lock:
             self._waiting.append(_ENCODER.encode(receipt))
-            if len(self._waiting) < _BATCH and time.monotonic() - self._written < _LONGEST_WAIT:
+            if len(self._waiting) < _BATCH and time.monotonic() - self._flushed < _LONGEST_WAIT:
                 return False
             # Asked for once; who else adds in the meantime has nothing to do.
-            self._written = time.monotonic()
+            self._flushed = time.monotonic()
             return True
 
     def flush(self) -> None:
@@ -234,7 +241,7 @@ class ReceiptWriter:
         with self._writing:
             with self._lock:
                 lines, self._waiting = self._waiting, []
-                self._written = time.monotonic()
+                self._flushed = time.monotonic()
             if lines:
                 self._write(lines)
 
@@ -242,10 +249,11 @@ class ReceiptWriter:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self._destination.sync()
-            with self._destination.directory(_DIRECTORY, create=True) as directory:
+            with self._destination.directory(DIRECTORY, create=True) as directory:
                 descriptor = os.open(self._name, flags, 0o666, dir_fd=directory)
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(b"\n".join([*lines, b""]))
+            self.written = True
         except OSError as error:
             self.trouble = error
 
@@ -278,13 +286,33 @@ def read_receipts(destination: Destination) -> Iterator[Receipt]:
     Receipt
     """
     # Nothing there, or nothing that may be read, is no receipts.
-    with suppress(OSError), destination.directory(_DIRECTORY) as directory:
-        for name in sorted(os.listdir(directory)):
-            with suppress(OSError):
-                yield from _of_writer(directory, name)
+    with suppress(OSError), destination.directory(DIRECTORY) as directory:
+        read: set[str] = set()
+        # A file that is gone by its turn was merged into one that is there on a second look.
+        while names := set(os.listdir(directory)) - read:
+            read |= names
+            for name in sorted(names):
+                with suppress(OSError):
+                    yield from receipts_of(directory, name)
 
 
-def _of_writer(directory: int, name: str) -> Iterator[Receipt]:
+def receipts_of(directory: int, name: str) -> Iterator[Receipt]:
+    """Read the receipts in one file, passing over what is none.
+
+    Parameters
+    ----------
+    directory : int
+        Descriptor of the directory that it stands in.
+    name : str
+
+    Yields
+    ------
+    Receipt
+
+    Raises
+    ------
+    OSError
+    """
     for text in _blocks(directory, name):
         try:
             yield from _DECODER.decode_lines(text)

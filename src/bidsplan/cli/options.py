@@ -21,6 +21,7 @@ __all__ = [
     "protocol_option",
     "reach_options",
     "strict_option",
+    "wait_option",
 ]
 
 
@@ -39,6 +40,10 @@ def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 strict_option = click.option("--strict", is_flag=True, help="Take warnings for errors.")
+
+wait_option = click.option(
+    "--wait", is_flag=True, help="Wait for another run that is at work in DEST."
+)
 
 protocol_option = click.option(
     "--allow-protocol",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bidsplan.cli.console import error_data, size
 from bidsplan.cli.summary import data_of, done, intended
-from bidsplan.events import Action, Decided, Failed, Finished, Skipped, Tally, Warned
+from bidsplan.events import Action, Decided, Failed, Finished, Skipped, Tally, Waiting, Warned
 from bidsplan.progress import draw
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ class Outcome:
             case Failed(entry=entry, error=error):
                 self._row({"path": entry.path, "error": error.code, **error_data(error)})
                 self._console.error(str(error))
+            case Waiting(holder=holder):
+                self._console.say(f"waiting: {holder}")
             case Warned(problem=problem):
                 self._console.warn([problem])
             case _:

@@ -46,6 +46,7 @@ def done(tally: Tally, verb: str | None = None) -> str:
     else:
         parts = _counted((word, tally.done[action]) for action, word in _DONE.items())
         parts += [size(tally.bytes)] if tally.bytes else []
+        parts += [f"{size(tally.resumed)} from earlier runs"] if tally.resumed else []
         parts += [f"from {', '.join(sorted(tally.endpoints))}"] if tally.endpoints else []
         parts += [f"to {tally.destination}"] if tally.destination else []
     proofs = _counted((word, tally.proofs[proof]) for proof, word in _PROOFS.items())
@@ -79,6 +80,7 @@ def data_of(tally: Tally) -> dict[str, Any]:
         "failures": dict(tally.failures),
         "skipped": tally.skipped,
         "bytes": tally.bytes,
+        "resumed": tally.resumed,
         "endpoints": sorted(tally.endpoints),
         "destination": tally.destination,
     }

@@ -165,8 +165,14 @@ def report_schema() -> dict[str, Any]:
     counts = {"type": "object", "additionalProperties": whole}
     total = dict.fromkeys(("decided", "done", "proofs", "failures"), counts)
     endpoints = {"type": "array", "items": {"type": "string"}}
-    ends = {"summary": {"type": "string"}, "skipped": whole, "bytes": whole, "endpoints": endpoints}
-    ends["destination"] = {"type": ["string", "null"]}
+    ends = {
+        "summary": {"type": "string"},
+        "skipped": whole,
+        "bytes": whole,
+        "resumed": whole,
+        "endpoints": endpoints,
+        "destination": {"type": ["string", "null"]},
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "bidsplan report",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bidsplan.errors import StorageError
+from bidsplan.transfer.streams import Target
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Delivery", "Nowhere", "UndeliveredError"]
 
 
-class Nowhere:
+class Nowhere(Target):
     """Takes bytes that are only looked at."""
 
     def write(self, data: Buffer) -> None:
@@ -38,7 +39,7 @@ class UndeliveredError(Exception):
         self.why = why
 
 
-class Delivery:
+class Delivery(Target):
     """Passes bytes on, so that its own trouble is not taken for the source's and tried again.
 
     Parameters

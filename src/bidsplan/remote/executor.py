@@ -27,7 +27,7 @@ from bidsplan.remote.delivery import Delivery, Nowhere, UndeliveredError
 from bidsplan.roots import Roots
 from bidsplan.storage import open_sink
 from bidsplan.transfer.pace import Pace
-from bidsplan.transfer.streams import Target, receive_into, tag_is_digest
+from bidsplan.transfer.streams import Target, receive, tag_is_digest
 from bidsplan.work import Pulled, Way
 
 if TYPE_CHECKING:
@@ -311,7 +311,7 @@ class RemoteExecutor:
             self._ready = True
 
     def _receive(self, entry: Entry, store: Store | None, target: Target) -> Verdict:
-        def progress(number: int) -> None:
+        def progress(number: int, **_: bool) -> None:
             if number:
                 self._tell(Progressed(entry=entry, bytes=number))
 
@@ -320,7 +320,7 @@ class RemoteExecutor:
             target.write(data)
             progress(len(data))
             return check_whole(entry, data)
-        return receive_into(
+        return receive(
             entry,
             store,
             target,

@@ -7,8 +7,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
 from bidsplan.destination import write_all
-from bidsplan.digests import Checker, Checking, Stopped, Verdict, strongest
+from bidsplan.digests import Checker, Checking, Stopped, Verdict, chunks, strongest
 from bidsplan.errors import (
+    CredentialsError,
     IntegrityError,
     SourceChangedError,
     StorageError,
@@ -16,84 +17,139 @@ from bidsplan.errors import (
     UnreachableError,
 )
 from bidsplan.events import Proof
+from bidsplan.keeping import lasting_name
 from bidsplan.keys import printable
 from bidsplan.storage.retrying import retrying
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
     from threading import Event
 
     from typing_extensions import Buffer
 
+    from bidsplan.partials import Partial
     from bidsplan.plan import Entry
     from bidsplan.storage import Store, Stream
     from bidsplan.storage.base import About, Checksum
     from bidsplan.transfer.pace import Pace
 
-__all__ = ["Target", "asks_first", "receive", "receive_into", "tag_is_digest", "write_content"]
+__all__ = [
+    "PartialFile",
+    "Target",
+    "asks_first",
+    "partial_name",
+    "receive",
+    "tag_is_digest",
+    "write_content",
+]
 
 _ENOUGH = 64 << 20
 """Bytes that must have come for a connection that broke off to be worth a new round of tries."""
 
 
+_PASSING = (Stopped, UnreachableError, ThrottledError, CredentialsError)
+"""What says nothing against the bytes that have come."""
+
+
 class _Progress(Protocol):
-    def __call__(self, number: int) -> None: ...
+    def __call__(self, number: int, *, resumed: bool = False) -> None: ...
 
 
-class Target(Protocol):
+def partial_name(entry: Entry, url: str) -> str | None:
+    """Give the name that an entry's partial is kept by for later runs.
+
+    Parameters
+    ----------
+    entry : Entry
+    url : str
+        Its root's.
+
+    Returns
+    -------
+    str or None
+        None where it can't be gone on from: where nothing binds requests to one object, or nothing
+        shows that the bytes are the planned ones.
+    """
+    if strongest(entry) is Proof.SIZE or (entry.etag is None and entry.version is None):
+        return None
+    return lasting_name(entry.path, url, entry.key, entry.etag, entry.version, entry.size)
+
+
+class Target:
     """What takes bytes that come."""
+
+    def prefix(self, stopping: Callable[[], bool]) -> Generator[Buffer, None, None]:  # noqa: ARG002
+        """Give the bytes that it holds already, from the start.
+
+        Parameters
+        ----------
+        stopping : callable
+            Tells whether to stop.
+
+        Yields
+        ------
+        Buffer
+            Nothing, unless an earlier run left some.
+        """
+        yield from ()
 
     def write(self, data: Buffer) -> object:
         """Take the next bytes."""
+        raise NotImplementedError
 
     def restart(self) -> None:
         """Forget what was taken."""
 
+    def failed(self, *, passing: bool) -> None:
+        """Hear that no more comes.
 
-class _File:
-    """An empty file that takes bytes."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def write(self, data: Buffer) -> None:
-        write_all(self._descriptor, data)
-
-    def restart(self) -> None:
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        os.ftruncate(self._descriptor, 0)
+        Parameters
+        ----------
+        passing : bool
+            Whether that says nothing against what has come.
+        """
 
 
-def receive(
-    entry: Entry,
-    store: Store,
-    descriptor: int,
-    *,
-    checking: Checking,
-    pace: Pace,
-    progress: _Progress,
-    stop: Event,
-) -> Verdict:
-    """Write an entry's bytes to an empty file, as `receive_into` does.
+class PartialFile(Target):
+    """A partial that takes bytes.
 
     Parameters
     ----------
-    entry, store, checking, pace, progress, stop
-        As in `receive_into`.
-    descriptor : int
-        An empty file's; what is in it after an error is worth nothing.
-
-    Returns
-    -------
-    Verdict
-        One that holds.
+    partial : Partial
+        Told by its `unfinished` whether what is in it after an error is worth keeping.
     """
-    target = _File(descriptor)
-    return receive_into(
-        entry, store, target, checking=checking, pace=pace, progress=progress, stop=stop
-    )
+
+    def __init__(self, partial: Partial) -> None:
+        self._partial = partial
+
+    def prefix(self, stopping: Callable[[], bool]) -> Generator[Buffer, None, None]:
+        """See `Target.prefix`; the disk may have no room for two of it."""
+        partial = self._partial
+        if partial.prefix < 0:
+            return
+        try:
+            for chunk in chunks(partial.prefix, stopping):
+                if partial.prefix != partial.descriptor:
+                    write_all(partial.descriptor, chunk)
+                yield chunk
+        finally:
+            partial.close_prefix()
+
+    def write(self, data: Buffer) -> None:
+        """See `Target.write`."""
+        write_all(self._partial.descriptor, data)
+
+    def restart(self) -> None:
+        """See `Target.restart`."""
+        os.lseek(self._partial.descriptor, 0, os.SEEK_SET)
+        os.ftruncate(self._partial.descriptor, 0)
+
+    def failed(self, *, passing: bool) -> None:
+        """See `Target.failed`."""
+        self._partial.unfinished = passing
 
 
-def receive_into(
+def receive(
     entry: Entry,
     store: Store,
     target: Target,
@@ -110,12 +166,13 @@ def receive_into(
     entry : Entry
     store : Store
     target : Target
-        What it has taken after an error is worth nothing.
+        What it holds of an earlier run is gone on from, and digested, whatever `checking` says.
     checking : Checking
     pace : Pace
         Told of what the storage refused.
     progress : callable
-        Takes numbers of bytes, negative ones where a try is taken back.
+        Takes numbers of bytes, negative ones where a try is taken back; those that an earlier run
+        had are ``resumed``.
     stop : threading.Event
         Set to end the work, also while it waits to try again.
 
@@ -143,7 +200,12 @@ def receive_into(
     checksum = about.checksum if about else None
     download = _Download(entry, store, target, checking, pace, progress, stop, checksum)
     try:
+        download.take_up()
         verdict = download.run()
+        if download.resumed and (not verdict.holds or verdict.proof is Proof.SIZE):
+            # Others may have written the prefix: without a digest it shows nothing.
+            download.restart()
+            verdict = download.run()
         if not verdict.holds and verdict.proof is Proof.ETAG_MD5:
             about = about or ask()
             if not about.etag_is_md5 and about.checksum is None:
@@ -156,8 +218,9 @@ def receive_into(
             verdict = download.run()
         if not verdict.holds:
             raise _corrupt(entry, verdict)
-    except BaseException:
-        download.restart()
+    except BaseException as error:
+        target.failed(passing=isinstance(error, _PASSING))
+        download.take_back()
         raise
     return verdict
 
@@ -201,6 +264,7 @@ class _Download:
         stop: Event,
         checksum: Checksum | None = None,
     ) -> None:
+        self.resumed = 0
         self.checksum = checksum
         self._entry = entry
         self._store = store
@@ -215,10 +279,40 @@ class _Download:
         self._bound = entry.etag is not None or entry.version is not None
         self._resumable = self._bound
 
+    def take_up(self) -> None:
+        """Go on from what an earlier run had, if anything."""
+        size = self._entry.size
+        try:
+            with closing(self._target.prefix(self._stop.is_set)) as prefix:
+                for chunk in prefix:
+                    self._take_again(chunk)
+                    if self._arrived > size:
+                        break
+        except OSError:
+            # It can't be read, or the disk has no room for two of it.
+            self.restart()
+        if self._arrived > size:
+            self.restart()
+
+    def _take_again(self, chunk: Buffer) -> None:
+        if not self._arrived:
+            self._checker = Checker(self._entry, Checking.FULL, self.checksum)
+        length = memoryview(chunk).nbytes
+        self._checker.update(chunk)
+        self._progress(length, resumed=True)
+        self._arrived += length
+        self.resumed = self._arrived
+
+    def take_back(self) -> None:
+        """Tell that nothing has come after all."""
+        self._progress(self.resumed - self._arrived)
+        if self.resumed:
+            self._progress(-self.resumed, resumed=True)
+        self._arrived = self.resumed = 0
+
     def restart(self) -> None:
         """Forget what has come."""
-        self._progress(-self._arrived)
-        self._arrived = 0
+        self.take_back()
         self._checker = Checker(self._entry, self._checking, self.checksum)
         self._target.restart()
 

@@ -13,6 +13,7 @@ from bidsplan.cli.options import (
     console_options,
     destination_options,
     strict_option,
+    wait_option,
 )
 from bidsplan.cli.outcome import Outcome
 from bidsplan.cli.planning import Use, plan_for
@@ -49,6 +50,7 @@ __all__ = ["command"]
     help="How to check what arrives: by the strongest digest that is known, or by its size and "
     "entity tag only, which costs large files half the time.",
 )
+@wait_option
 @strict_option
 @access_options
 @destination_options
@@ -61,6 +63,7 @@ def command(
     dry_run: bool,
     existing: str,
     checking: str,
+    wait: bool,
     strict: bool,
     access: Access,
     console: Console,
@@ -85,6 +88,7 @@ def command(
             existing=Existing(existing),
             checking=Checking(checking),
             dry_run=dry_run,
+            wait=wait,
             stopping=note.is_set,
         )
         outcome.follow(events)

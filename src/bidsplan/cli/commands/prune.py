@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from bidsplan.cli.console import counted, error_data, size
-from bidsplan.cli.options import console_options
+from bidsplan.cli.options import console_options, wait_option
 from bidsplan.cli.planning import Use, plan_for
 from bidsplan.errors import UsageError
-from bidsplan.events import Pruned, Spare, Spared, Unpruned
+from bidsplan.events import Pruned, Spare, Spared, Unpruned, Waiting, Warned
 from bidsplan.prune import prune
 from bidsplan.storage.access import Access
 
@@ -46,9 +46,16 @@ _WHY = {
     "directories are left alone.",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be removed; remove nothing.")
+@wait_option
 @console_options
 def command(
-    source: Path, destination: str, yes: bool, everything: bool, dry_run: bool, console: Console
+    source: Path,
+    destination: str,
+    yes: bool,
+    everything: bool,
+    dry_run: bool,
+    wait: bool,
+    console: Console,
 ) -> int:
     """Remove files below DEST that are not in PLAN, and directories that this leaves empty.
 
@@ -71,6 +78,7 @@ def command(
         keep=_documents(source, path),
         dry_run=dry_run,
         agree=None if yes else lambda found: outcome.ask(found, destination),
+        wait=wait,
     )
     with closing(events):
         for event in events:
@@ -107,8 +115,14 @@ class _Outcome:
         self._declined = not click.confirm(question, err=True)
         return not self._declined
 
-    def hear(self, event: Pruned | Spared | Unpruned) -> None:
-        """Tell of one file."""
+    def hear(self, event: Pruned | Spared | Unpruned | Waiting | Warned) -> None:
+        """Tell of one file, or of what holds the work up."""
+        if isinstance(event, Waiting):
+            self._console.say(f"waiting: {event.holder}")
+            return
+        if isinstance(event, Warned):
+            self._console.warn([event.problem])
+            return
         # A name of no known encoding has no form in JSON.
         path = event.path.encode(errors="backslashreplace").decode()
         match event:
