@@ -1,0 +1,69 @@
+"""What pyAFQ's users have now, ``s3bids`` 0.1.7, and studies to compare with it on."""
+
+from __future__ import annotations
+
+import tarfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import corpora
+
+MIMIC = "ds000102-mimic"
+HBN = "data/Projects/HBN/MRI"
+SITE = f"{HBN}/Site-RU"
+
+
+def shipped_tests() -> Path:
+    """Find the tests in the installed wheel."""
+    return Path(find_spec("s3bids").origin).parent / "tests" / "test_s3bids.py"
+
+
+def unpack_mimic(folder: Path) -> Path:
+    """Unpack the tree that pyAFQ tests its classes on; skip where it is not at hand."""
+    if not corpora.FOLDER.is_dir():
+        pytest.skip("no corpora here; BIDSPLAN_CORPORA names their folder")
+    with tarfile.open(corpora.FOLDER / f"{MIMIC}.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder / MIMIC
+
+
+def tree(folder) -> dict[str, bytes]:
+    """Read what a download left, but for bidsplan's own notes."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file() and ".bidsplan" not in path.relative_to(folder).parts
+    }
+
+
+def below(prefix: str, paths) -> dict[str, bytes]:
+    """Make small files of names; each holds its own."""
+    return {f"{prefix}/{path}": path.encode() for path in paths}
+
+
+def study() -> dict[str, bytes]:
+    """Make a study of five subjects with two pipelines, one of them with reports at its root."""
+    paths = ["dataset_description.json", "README", "CHANGES", ".bidsignore", "task-rest_bold.json"]
+    paths += ["participants.tsv", "code/run.py", "derivatives/afq/dataset_description.json"]
+    paths += ["derivatives/fmriprep/dataset_description.json", "derivatives/fmriprep/logs/x.json"]
+    for subject in [f"sub-{number:02}" for number in range(1, 6)]:
+        paths += [f"{subject}/{subject}_scans.tsv", f"{subject}/.hidden/{subject}.json"]
+        paths += [f"{subject}/ses-1/anat/{subject}_ses-1_T1w{end}" for end in (".nii.gz", ".json")]
+        paths += [f"derivatives/afq/{subject}/ses-1/{subject}_dwi_space-RASMM_profiles.csv"]
+        paths += [f"derivatives/afq/{subject}/ses-1/{subject}_tracking.json"]
+        paths += [f"derivatives/fmriprep/{subject}{end}" for end in (".html", "_T1w.html")]
+        paths += [f"derivatives/fmriprep/{subject}/anat/{subject}_desc-preproc_T1w.json"]
+    return below("study", paths)
+
+
+def hbn(*, described: bool = False) -> dict[str, bytes]:
+    """Make a site of the Healthy Brain Network; its derivatives stand by subject."""
+    paths = ["participants.tsv", "T1w.json", *(["dataset_description.json"] * described)]
+    for subject in [f"sub-NDAR{letter}" for letter in "ABCDE"]:
+        paths += [f"{subject}/anat/{subject}_acq-HCP_T1w{end}" for end in (".nii.gz", ".json")]
+        paths += [f"{subject}/dwi/{subject}_dwi{end}" for end in (".nii.gz", ".bval", ".bvec")]
+        paths += [f"derivatives/{subject}/qsiprep/dwi/{subject}_desc-preproc_dwi.nii.gz"]
+        paths += [f"derivatives/{subject}/T1w_HCP/freesurfer/stats/aseg.stats"]
+    return below(SITE, paths)
