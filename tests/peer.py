@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,9 +39,19 @@ def tree(folder) -> dict[str, bytes]:
     }
 
 
+def content(path: str) -> bytes:
+    """Give a small file's bytes, which no other file has."""
+    if not path.endswith("dataset_description.json"):
+        return path.encode()
+    text = {"Name": path, "BIDSVersion": "1.10.0"}
+    if path.startswith("derivatives/"):
+        text |= {"DatasetType": "derivative", "GeneratedBy": [{"Name": path.split("/")[1]}]}
+    return json.dumps(text).encode()
+
+
 def below(prefix: str, paths) -> dict[str, bytes]:
-    """Make small files of names; each holds its own."""
-    return {f"{prefix}/{path}": path.encode() for path in paths}
+    """Make small files of names."""
+    return {f"{prefix}/{path}": content(path) for path in paths}
 
 
 def study() -> dict[str, bytes]:

@@ -13,6 +13,7 @@ import warnings
 import pytest
 
 import bidsplan.s3bids as ours
+from bidsplan.errors import UsageError
 from peer import MIMIC, hbn, shipped_tests, study, tree, unpack_mimic
 from servers import Bucket
 
@@ -207,3 +208,72 @@ def test_a_download_leaves_the_same_tree(s3, mimic, made, tmp_path, kind, derivs
         assert b"GeneratedBy" in left.pop("dataset_description.json")
         assert b"Subjects" in expected.pop("dataset_description.json")
     assert left == expected
+
+
+MISUSES = [
+    *(
+        ("study", arguments)
+        for arguments in (
+            {"study_id": 1},
+            {"bucket": None},
+            {"s3_prefix": 1},
+            {"s3_prefix": "/"},
+            {"subjects": 1.5},
+            {"subjects": [1, "sub-01"]},
+            {"subjects": 0},
+            {"subjects": -1},
+            {"subjects": "sub-99"},
+            {"subjects": ["sub-01", "01"]},
+            {"anon": "yes"},
+            {"use_participants_tsv": 1},
+            {"random_seed": "1"},
+            {"random_seed": -1},
+        )
+    ),
+    *(("site", {"site": site}) for site in ("Site-XX", "RU", None)),
+    *(("subject", arguments) for arguments in ({"subject_id": 1}, {"study": "x"}, {"site": 1})),
+    *(
+        (kind, arguments)
+        for kind in ("download", "download one")
+        for arguments in (
+            {"directory": None},
+            {"include_derivs": 1},
+            {"include_derivs": None},
+            {"include_derivs": ["afq", 1]},
+            {"overwrite": "no"},
+            {"suffix": 1},
+            {"pbar": 1},
+        )
+    ),
+    ("download one", {"pbar_idx": "1"}),
+    ("download", {"include_modality_agnostic": ("README", "T1w.json")}),
+    ("download", {"include_modality_agnostic": "README"}),
+    ("download", {"include_modality_agnostic": None}),
+]
+
+
+@pytest.mark.parametrize(("kind", "arguments"), MISUSES, ids=str)
+def test_the_same_misuse_is_the_same_kind_of_error(s3, filled, made, tmp_path, kind, arguments):
+    """What it takes for a TypeError or a ValueError is one here, and one of bidsplan's own."""
+
+    def misuse(library, some):
+        place = str(tmp_path / library.__name__)
+        match kind:
+            case "study":
+                usual = {"study_id": "x", "bucket": filled.name, "s3_prefix": "study"}
+                library.S3BIDSStudy(**usual | arguments)
+            case "site":
+                library.HBNSite(bucket=filled.name, **arguments)
+            case "subject":
+                library.HBNSubject(**{"subject_id": "sub-01", "study": some} | arguments)
+            case _:
+                one = some if kind == "download" else some.subjects[0]
+                one.download(**{"directory": place, "pbar": False} | arguments)
+
+    found, theirs = made("study")
+    with pytest.raises((TypeError, ValueError)) as expected:
+        misuse(peer, theirs)
+    with pytest.raises(expected.type) as raised:
+        misuse(ours, found)
+    assert isinstance(raised.value, UsageError)
+    assert not (tmp_path / ours.__name__).exists()

@@ -116,10 +116,11 @@ def download_arguments(manifest: Manifest) -> dict[str, Any]:
     derivatives = {} if wanted == "all" else wanted
     if wanted:
         arguments["include_derivs"] = True if wanted == "all" else sorted(derivatives)
-        arguments["include_derivs_dataset_description"] = wanted == "all" or any(
-            derivative.dataset_files != "none" or derivative.scope == "whole"
-            for derivative in derivatives.values()
-        )
+        if manifest.study.layout == "pipeline-first":
+            arguments["include_derivs_dataset_description"] = wanted == "all" or any(
+                derivative.dataset_files != "none" or derivative.scope == "whole"
+                for derivative in derivatives.values()
+            )
     filters = [
         *manifest.files,
         *(filter_ for derivative in derivatives.values() for filter_ in derivative.filters),
