@@ -1,9 +1,9 @@
 """Time ``S3BIDSStudy(...).download`` beside that of ``s3bids``, with a delay before the storage.
 
 Serves a study of small files by S3 (rclone, in a process of its own), and puts a proxy before it
-that holds everything back for half of the delay on its way there, and for half on its way back. Each
-library makes the study and downloads all of it, in turns, into a new directory each time and in a
-process of its own; imports are not counted. Needs the extra ``test``::
+that holds everything back for half of the delay on its way there, and for half on its way back.
+Each library makes the study and downloads all of it, in turns, into a new directory each time and
+in a process of its own; imports are not counted. Needs the extra ``test``::
 
     python benchmarks/s3bids_download.py
 """

@@ -87,8 +87,10 @@ def test_subjects_and_pipelines_are_exact(s3, bucket, tmp_path):
 
 
 def test_a_pipeline_that_is_not_there_is_warned_of(place, tmp_path):
-    with pytest.warns(UserWarning, match="no derivative pipeline 'af'; did you mean 'afq'"):
-        left = brought(made(place), tmp_path, include_derivs=["af", "fmriprep"])
+    found = made(place)
+    with pytest.warns(UserWarning, match="no derivative pipeline 'af'; did you mean 'afq'") as seen:
+        left = brought(found, tmp_path, include_derivs=["af", "fmriprep"])
+    assert seen[0].filename == __file__
     assert not any(path.startswith("derivatives/afq") for path in left)
 
 

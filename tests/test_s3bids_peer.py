@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
+import operator
 import os
 import shutil
 import subprocess
@@ -46,6 +48,55 @@ def test_the_tests_that_s3bids_ships_pass_unmodified(s3, tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 passed" in done.stdout
+
+
+NAMES = [
+    "HBNSite",
+    "HBNSubject",
+    "S3BIDSStudy",
+    "S3BIDSSubject",
+    "_download_from_s3",
+    "_get_matching_s3_keys",
+    "_ls_s3fs",
+    "get_s3_client",
+    "s3fs_json_read",
+    "s3fs_json_write",
+    "s3fs_nifti_read",
+    "s3fs_nifti_write",
+]
+
+
+def calls(library, name):
+    """Give all that can be called by a name: a function, or a class and its own methods."""
+    found = getattr(library, name)
+    yield name, found
+    if inspect.isclass(found):
+        yield from (
+            (f"{name}.{method}", getattr(found, method))
+            for method, value in vars(found).items()
+            if inspect.isfunction(value) and not method.startswith("__")
+        )
+
+
+def parameters(function):
+    return [(each.name, each.default) for each in inspect.signature(function).parameters.values()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_takes_the_same_arguments(name):
+    for full, theirs in calls(peer, name):
+        found = operator.attrgetter(full)(ours)
+        assert found.__doc__, full
+        # The default class of subjects is each library's own.
+        expected = [
+            (key, ours.S3BIDSSubject if value is peer.S3BIDSSubject else value)
+            for key, value in parameters(theirs)
+        ]
+        more = [("suffix", None)] if full == "HBNSite.download" else []
+        assert parameters(found) == expected + more, full
+    assert name in ours.__all__
+    if inspect.isclass(getattr(ours, name)):
+        assert set(dir(getattr(peer, name))) <= set(dir(getattr(ours, name)))
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +13,7 @@ from bidsplan.keys import printable
 from bidsplan.materialise import Existing, materialise
 from bidsplan.plan import Entry, Plan, Root
 from bidsplan.progress import draw
+from bidsplan.s3bids.telling import warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -72,7 +72,7 @@ def compile_over(manifest: Manifest, store: Store) -> Plan:
 
     compiled = compile_manifest(manifest, opener=lambda *_, **__: store)
     for problem in compiled.warnings:
-        warnings.warn(str(problem), stacklevel=2)
+        warn(str(problem))
     return compiled.plan
 
 
@@ -149,11 +149,11 @@ def deliver(
                 case Skipped():
                     skipped += 1
                 case Warned(problem=problem):
-                    warnings.warn(str(problem), stacklevel=2)
+                    warn(str(problem))
                 case _:
                     pass
     if left:
-        warnings.warn(_left(left), stacklevel=2)
+        warn(_left(left))
     files = {entry.key: _local(directory, entry) for entry in (*there, *left)}
     failure = _failure(failed, skipped, plan.header.files) if failed or skipped else None
     return Delivery(files, failure)

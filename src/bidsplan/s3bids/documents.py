@@ -70,7 +70,8 @@ def filter_of(paths: Iterable[str], suffix: str) -> dict[str, list[str]] | None:
     glob = f"{_BY_SUFFIX}{suffix}" if suffix else _ALL
     globs = [glob] if not is_glob(suffix) and any(map(Globs([glob]).match, names)) else []
     # Dotfiles come only where a glob spells the dot.
-    others = [name for name in names if not (globs and Globs(globs).match(name))]
+    known = Globs(globs)
+    others = [name for name in names if not known.match(name)]
     return {"include": globs + others} if names else None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from bidsplan.entities import bare_label
 from bidsplan.errors import ManifestError, SelectionError
 from bidsplan.s3bids.delivery import compile_over, deliver
 from bidsplan.s3bids.documents import agnostic_names, derivative_of, filter_of
+from bidsplan.s3bids.telling import warn
 from bidsplan.selection.dataset_files import DESCRIPTION
 from bidsplan.selection.findings import suggestion
 
@@ -86,7 +86,7 @@ def _there(study: S3BIDSStudy, subjects: Iterable[S3BIDSSubject]) -> list[S3BIDS
         raise SelectionError(f"{study.snapshot.url}: no selected subject has a directory here")
     if absent:
         listed = ", ".join(absent)
-        warnings.warn(f"subjects without a directory are left out: {listed}", stacklevel=2)
+        warn(f"subjects without a directory are left out: {listed}")
     return there
 
 
@@ -132,7 +132,7 @@ def _warn_unknown(study: S3BIDSStudy, wish: Wish) -> None:
         if not any(one.takes(name, kind) for name, kind in zip(names, kinds, strict=True)):
             hint = suggestion(wanted, names)
             text = f"there is no derivative pipeline {wanted!r}" + (f"; {hint}" if hint else "")
-            warnings.warn(f"{text}; names are exact, unless they end in '*'", stacklevel=2)
+            warn(f"{text}; names are exact, unless they end in '*'")
 
 
 def _dataset_files(study: S3BIDSStudy, wish: Wish) -> str | list[str]:

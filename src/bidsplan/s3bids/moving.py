@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -10,6 +9,7 @@ from bidsplan.errors import Problem, UnsupportedError
 from bidsplan.files.manifests import load_manifest
 from bidsplan.s3bids.documents import download_arguments
 from bidsplan.s3bids.hbn import SITES, HBNSite
+from bidsplan.s3bids.telling import warn
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
@@ -103,10 +103,9 @@ def _warn_lost(manifest: Manifest, study: S3BIDSStudy) -> None:
     here, there = _flat(manifest), _flat(said)
     lost = sorted(name for name in here if here[name] != there[name])
     if lost:
-        warnings.warn(
+        warn(
             "the arguments of S3BIDSStudy.download can't say all of what the manifest says of "
             f"{', '.join(lost)}; 'bidsplan fetch' and bidsplan.materialise go by the manifest",
-            stacklevel=4,
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +13,7 @@ from bidsplan.entities import subject_label
 from bidsplan.errors import BidsplanError
 from bidsplan.events import Warned
 from bidsplan.listing import Dataset, Lister
+from bidsplan.s3bids.telling import warn
 from bidsplan.selection.dataset_files import DESCRIPTION, report_subject
 from bidsplan.storage import Access, Store, open_store
 
@@ -64,6 +64,8 @@ class Snapshot:
         self.store: Store = _Remembering(open_store(self.url, access=Access(), anonymous=anonymous))
         self._key = f"{path}/" if path else ""
         self._name = f"{bucket}/{self._key}"
+        self._surveys: dict[str, Survey] = {}
+        self._below: dict[str, list[str]] = {}
 
     def key(self, path: str) -> str:
         """Give the whole key of a path below the prefix."""
@@ -103,8 +105,12 @@ class Snapshot:
         StorageError
             Where one can't be listed.
         """
-        datasets = [Dataset(store=self.store, root=0, prefix=name) for name in directories]
-        return self._listed(lambda lister: lister.surveys(datasets))
+        wanted = list(directories)
+        new = [name for name in dict.fromkeys(wanted) if name not in self._surveys]
+        datasets = [Dataset(store=self.store, root=0, prefix=name) for name in new]
+        found = self._listed(lambda lister: lister.surveys(datasets)) if new else []
+        self._surveys.update(zip(new, found, strict=True))
+        return [self._surveys[name] for name in wanted]
 
     def below(self, directories: Iterable[str]) -> list[list[str]]:
         """List many directories whole, at once.
@@ -124,9 +130,13 @@ class Snapshot:
         StorageError
             Where one can't be listed.
         """
+        wanted = list(directories)
+        new = [name for name in dict.fromkeys(wanted) if name not in self._below]
         top = Dataset(store=self.store, root=0)
-        wanted = [(top, name.rstrip("/")) for name in directories]
-        return [list(files) for files in self._listed(lambda lister: lister.directories(wanted))]
+        pairs = [(top, name.rstrip("/")) for name in new]
+        found = self._listed(lambda lister: lister.directories(pairs)) if new else []
+        self._below.update(zip(new, map(list, found), strict=True))
+        return [self._below[name] for name in wanted]
 
     def _listed(self, work: Callable[[Lister], Result]) -> Result:
         problems: set[str] = set()
@@ -138,7 +148,7 @@ class Snapshot:
         with closing(Lister(Access().jobs, hear)) as lister:
             result = work(lister)
         for problem in sorted(problems):
-            warnings.warn(problem, stacklevel=2)
+            warn(problem)
         return result
 
     def subject(self, directory: str, subject_id: str) -> list[str]:
@@ -160,7 +170,7 @@ class Snapshot:
         label = subject_label(subject_id)
         paths: list[str] = []
         if label in survey.subjects:
-            [paths] = self.below([f"{directory}{subject_id}/"])
+            paths = [*self.below([f"{directory}{subject_id}/"])[0]]
         if directory or self.is_derivative:
             paths += [
                 f"{directory}{name}" for name in survey.files if report_subject(name) == label
