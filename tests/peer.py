@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 import corpora
+from bidsplan.s3bids import HBNSite, S3BIDSStudy
 
 MIMIC = "ds000102-mimic"
 HBN = "data/Projects/HBN/MRI"
 SITE = f"{HBN}/Site-RU"
+DESCRIPTION = "dataset_description.json"
 
 
 def shipped_tests() -> Path:
@@ -78,3 +80,19 @@ def hbn(*, described: bool = False) -> dict[str, bytes]:
         paths += [f"derivatives/{subject}/qsiprep/dwi/{subject}_desc-preproc_dwi.nii.gz"]
         paths += [f"derivatives/{subject}/T1w_HCP/freesurfer/stats/aseg.stats"]
     return below(SITE, paths)
+
+
+def made(bucket, **arguments):
+    """Make our study, of two subjects unless others are asked for."""
+    return S3BIDSStudy("x", bucket.name, "study", **{"subjects": ["sub-02", "sub-04"]} | arguments)
+
+
+def site(bucket, **arguments):
+    """Make our site, of one subject unless others are asked for."""
+    return HBNSite("Site-RU", bucket=bucket.name, **{"subjects": ["sub-NDARB"]} | arguments)
+
+
+def brought(found, folder, **arguments):
+    """Download a study, and read what that left."""
+    found.download(str(folder), **{"pbar": False} | arguments)
+    return tree(folder)

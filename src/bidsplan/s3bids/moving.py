@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from bidsplan.errors import Problem, UnsupportedError
+from bidsplan.errors import Problem, SelectionError, UnsupportedError
 from bidsplan.files.manifests import load_manifest
 from bidsplan.s3bids.documents import download_arguments
 from bidsplan.s3bids.hbn import SITES, HBNSite
@@ -83,8 +82,11 @@ def _subjects(loaded: ManifestFile) -> str | list[str]:
         "directories": (),
     }
     alone = manifest.model_copy(update=nothing)
-    labels = compile_manifest(alone, base=Path(loaded.path).parent).plan.header.subjects
-    return [f"sub-{label}" for label in labels]
+    try:
+        plan = compile_manifest(alone, base=loaded.path.parent).plan
+    except SelectionError as error:
+        raise error.located(loaded.locate) from error
+    return [f"sub-{label}" for label in plan.header.subjects]
 
 
 def _made(manifest: Manifest, kind: type[S3BIDSStudy], arguments: dict[str, Any]) -> S3BIDSStudy:
