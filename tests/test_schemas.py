@@ -43,7 +43,7 @@ FILTER = {
 }
 filters = st.fixed_dictionaries({}, optional=FILTER)
 roots = st.sampled_from(["none", "description", "standard", "all"]) | st.lists(names, min_size=1)
-layouts = st.sampled_from(["pipeline-first", "subject-first"])
+layouts = st.sampled_from(["pipeline-first", "subject-first", "subject-first-kept"])
 derivatives = st.one_of(
     st.none(),
     st.lists(filters, min_size=1, max_size=2),

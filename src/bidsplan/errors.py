@@ -6,6 +6,8 @@
     ├── UsageError (ValueError)                  exit code 2: what was asked for is wrong
     │   ├── ManifestError                        the manifest is not a valid one
     │   ├── UnsupportedError                     valid, and not built yet
+    │   ├── ArgumentTypeError (TypeError)        an argument of another type than it may have
+    │   ├── LibraryError (ImportError)           an optional library is not installed
     │   ├── UrlError                             a URL that is refused
     │   └── PlanError                            the plan is not a valid one
     │       ├── PlanVersionError                 written by a newer bidsplan
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 __all__ = [
+    "ArgumentTypeError",
     "BidsplanError",
     "CredentialsError",
     "DeniedError",
@@ -46,6 +49,7 @@ __all__ = [
     "DiskFullError",
     "ExistingFileError",
     "IntegrityError",
+    "LibraryError",
     "LockedError",
     "ManifestError",
     "MissingFileError",
@@ -197,6 +201,18 @@ class UnsupportedError(UsageError):
     """A valid request for something that is not built yet."""
 
     code: ClassVar[str] = "unsupported"
+
+
+class ArgumentTypeError(UsageError, TypeError):
+    """An argument of another type than it may have."""
+
+    code: ClassVar[str] = "argument-type"
+
+
+class LibraryError(UsageError, ImportError):
+    """A library that only some functions need is not installed."""
+
+    code: ClassVar[str] = "library"
 
 
 class UrlError(UsageError):

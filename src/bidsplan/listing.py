@@ -50,6 +50,9 @@ class Dataset:
         Where it lands below the destination: empty, or ending in ``/``.
     site : str or None
         Which of the manifest's listed sites it is.
+    within : str
+        What comes between a subject's directory and its files where they land: empty, or ending in
+        ``/``.
     """
 
     store: Store
@@ -57,11 +60,17 @@ class Dataset:
     prefix: str = ""
     destination: str = ""
     site: str | None = None
+    within: str = ""
 
     @property
     def where(self) -> str:
         """The dataset's URL, as messages name it."""
         return printable(f"{self.store.url.rstrip('/')}/{self.prefix}".rstrip("/"))
+
+    def landing(self, path: str) -> str:
+        """Say where a file lands below the destination, by its path below the dataset's root."""
+        subject, slash, rest = path.partition("/")
+        return f"{self.destination}{subject}{slash}{self.within}{rest}"
 
     def unit(self, label: str) -> str:
         """Name a subject of this dataset among those of all sites."""

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["draw"]
 
 
-def draw(events: Iterable[Event], plan: Planned, *, enabled: bool) -> Generator[Event, None, None]:
+def draw(
+    events: Iterable[Event], plan: Planned, *, enabled: bool, position: int | None = None
+) -> Generator[Event, None, None]:
     """Draw a bar on standard error while events pass.
 
     Parameters
@@ -25,6 +27,8 @@ def draw(events: Iterable[Event], plan: Planned, *, enabled: bool) -> Generator[
         Whose total is the bar's.
     enabled : bool
         Whether to draw at all.
+    position : int, optional
+        The line to draw on, where there are several bars; counted from 0.
 
     Yields
     ------
@@ -39,7 +43,8 @@ def draw(events: Iterable[Event], plan: Planned, *, enabled: bool) -> Generator[
     header = plan.header
     done = 0
     moved: dict[str, int] = {}
-    with tqdm(total=header.bytes, unit="B", unit_scale=True, dynamic_ncols=True) as bar:
+    total = header.bytes
+    with tqdm(total=total, unit="B", unit_scale=True, dynamic_ncols=True, position=position) as bar:
         for event in events:
             match event:
                 case Progressed(entry=entry, bytes=number) | Resumed(entry=entry, bytes=number):

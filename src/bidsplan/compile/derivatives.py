@@ -80,6 +80,9 @@ def take_derivatives(
 
 def _dataset_files(context: Context, derivative: Derivative) -> str | tuple[str, ...]:
     """Give a pipeline's rule; only its own may leave its description out."""
+    if _kept(context, derivative):
+        # What lands by subject has no directory of its own to describe.
+        return "none"
     if derivative.dataset_files is not None:
         return derivative.dataset_files
     rule = context.manifest.dataset_files
@@ -87,8 +90,15 @@ def _dataset_files(context: Context, derivative: Derivative) -> str | tuple[str,
 
 
 def _subject_first(context: Context, derivative: Derivative) -> bool:
-    layout = derivative.layout or context.manifest.study.layout
-    return layout == "subject-first" and derivative.url is None
+    return _layout(context, derivative) != "pipeline-first" and derivative.url is None
+
+
+def _kept(context: Context, derivative: Derivative) -> bool:
+    return _layout(context, derivative) == "subject-first-kept" and derivative.url is None
+
+
+def _layout(context: Context, derivative: Derivative) -> str:
+    return derivative.layout or context.manifest.study.layout
 
 
 def _wanted(context: Context, raw: Located, units: Sequence[str]) -> list[tuple[str, Derivative]]:
@@ -131,7 +141,8 @@ def list_pipeline(
         None where there is no such pipeline.
     """
     if _subject_first(context, derivative):
-        listings = list_subject_first(context, raw, units, name)
+        kept = _kept(context, derivative)
+        listings = list_subject_first(context, raw, units, name, kept=kept)
         return listings if any(listing.below for listing in listings) else []
     datasets = locate_derivative(name, derivative, context.manifest, raw, context.roots)
     surveys = context.lister.surveys(datasets)

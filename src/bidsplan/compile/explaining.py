@@ -109,7 +109,8 @@ class Explanation:
         """Tell what filters and companions say of a file."""
         for dataset, choice, place in self.choices:
             for start in (dataset.destination, dataset.prefix):
-                found = choice.why(path.removeprefix(start)) if path.startswith(start) else None
+                below = path.removeprefix(start).replace(f"/{dataset.within}", "/", 1)
+                found = choice.why(below) if path.startswith(start) else None
                 if found is not None:
                     yield Answer(path, found[0], _worded(found[1], place))
 

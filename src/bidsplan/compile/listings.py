@@ -131,13 +131,13 @@ def subject_pipelines(context: Context, raw: Located, units: Sequence[str]) -> l
 
 
 def list_subject_first(
-    context: Context, raw: Located, units: Sequence[str], pipeline: str
+    context: Context, raw: Located, units: Sequence[str], pipeline: str, *, kept: bool
 ) -> list[Listing]:
     """List a pipeline that stands in ``derivatives/sub-<label>/<pipeline>``.
 
-    Its files get the paths that they would have in ``derivatives/<pipeline>/sub-<label>``, where
-    they land, so that the same rules hold in both layouts. A pipeline that is called like a BIDS
-    datatype is that datatype's directory.
+    Its files get the paths that they would have in ``derivatives/<pipeline>/sub-<label>``, so that
+    the same rules hold in both layouts; that is also where they land, unless the layout is kept. A
+    pipeline that is called like a BIDS datatype is that datatype's directory.
 
     Parameters
     ----------
@@ -146,6 +146,8 @@ def list_subject_first(
         The study's own datasets.
     units : sequence of str
     pipeline : str
+    kept : bool
+        Whether files land in ``derivatives/sub-<label>/<pipeline>``, as they stand.
 
     Returns
     -------
@@ -154,7 +156,8 @@ def list_subject_first(
     """
     from bidsplan.files.vocabulary import datatypes  # noqa: PLC0415 - reads the BIDS schema
 
-    kept = f"{pipeline}/" if pipeline in datatypes() else ""
+    inner = f"{pipeline}/" if pipeline in datatypes() else ""
+    by_pipeline = "" if kept else f"{pipeline}/"
     homes = _homes(raw, units)
     listed = context.lister.directories(
         [(dataset, f"{name}/{pipeline}") for dataset, name, _ in homes]
@@ -167,11 +170,12 @@ def list_subject_first(
             if home.root == dataset.root and files:
                 subjects.append(label)
                 skip = len(f"{name}/{pipeline}/")
-                below.update({f"{name}/{kept}{p[skip:]}": item for p, item in files.items()})
+                below.update({f"{name}/{inner}{p[skip:]}": item for p, item in files.items()})
         place = replace(
             dataset,
             prefix="derivatives/",
-            destination=f"{dataset.destination}derivatives/{pipeline}/",
+            destination=f"{dataset.destination}derivatives/{by_pipeline}",
+            within=f"{pipeline}/" if kept and not inner else "",
         )
         survey = Survey(files={}, directories=(), subjects=tuple(sorted(subjects)))
         listings.append(Listing(place, survey, below))

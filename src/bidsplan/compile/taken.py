@@ -99,7 +99,7 @@ class Taken:
         for path, reason in self.reasons.items():
             item = self.files[path]
             yield Entry(
-                path=dataset.destination + path,
+                path=dataset.landing(path),
                 key=item.key,
                 size=item.size,
                 reason=reason,
@@ -109,7 +109,7 @@ class Taken:
             )
         if self.generated is not None:
             yield Entry(
-                path=dataset.destination + DESCRIPTION,
+                path=dataset.landing(DESCRIPTION),
                 size=len(self.generated.encode()),
                 reason="dataset",
                 content=self.generated,

@@ -12,8 +12,9 @@ from bidsplan.manifest.values import Boolean, Extensions, Globs, Names, Text, Te
 
 __all__ = ["DatasetFiles", "Derivative", "EntityRule", "Filter", "Filters", "Layout"]
 
-Layout = Literal["pipeline-first", "subject-first"]
-"""``derivatives/<pipeline>/sub-<label>``, or ``derivatives/sub-<label>/<pipeline>``."""
+Layout = Literal["pipeline-first", "subject-first", "subject-first-kept"]
+"""``derivatives/<pipeline>/sub-<label>``, or ``derivatives/sub-<label>/<pipeline>``, which lands by
+pipeline all the same unless it is to be kept."""
 
 
 class EntityRule(Model):

@@ -68,7 +68,7 @@ class Study(Model):
     """Whether requests to an object store go unsigned, as by default they do."""
 
     layout: Layout = "pipeline-first"
-    """derivatives/<pipeline>/sub-X, or derivatives/sub-X/<pipeline>."""
+    """derivatives/<pipeline>/sub-X, or derivatives/sub-X/<pipeline>, kept as it stands or not."""
 
     versions: Literal["latest", "pinned"] = "latest"
     """pinned records each object's VersionId."""

@@ -1,0 +1,170 @@
+"""pyAFQ's functions for single requests to S3."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from bidsplan.errors import LibraryError, SourceMissingError
+from bidsplan.s3bids.delivery import deliver, plan_of
+from bidsplan.storage import Access, open_store, retrying
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bidsplan.storage import Store
+
+__all__ = ["_download_from_s3", "_get_matching_s3_keys", "_ls_s3fs", "get_s3_client"]
+
+_OF_SUBJECT = re.compile(r"/sub-[0-9a-zA-Z+]")
+
+
+def get_s3_client(anon: bool = True) -> Any:  # noqa: ANN401 - boto3 is untyped
+    """Make a boto3 client for S3, independent of any other.
+
+    Parameters
+    ----------
+    anon : bool
+        Whether its requests go unsigned. Else credentials are found as the AWS tools find them.
+
+    Returns
+    -------
+    boto3 client
+
+    Raises
+    ------
+    LibraryError
+        Where boto3 is not installed.
+    """
+    try:
+        import boto3  # noqa: PLC0415 - optional
+    except ImportError as error:
+        raise LibraryError(
+            "get_s3_client needs boto3, which is not installed; pip install 'bidsplan[s3bids]'"
+        ) from error
+    from botocore import UNSIGNED  # noqa: PLC0415 - comes with boto3
+    from botocore.config import Config  # noqa: PLC0415
+
+    # Sessions are not thread-safe, so each client has one of its own.
+    config = Config(signature_version=UNSIGNED) if anon else None
+    return boto3.session.Session().client("s3", config=config)
+
+
+def _ls_s3fs(s3_prefix: str, anon: bool = True) -> dict[str, list[str]]:
+    """List what stands directly below a prefix.
+
+    Parameters
+    ----------
+    s3_prefix : str
+        The bucket's name, a slash, and the prefix.
+    anon : bool
+        Whether requests go unsigned.
+
+    Returns
+    -------
+    dict
+        ``subjects`` and ``other``: names of files and directories, as in `s3_prefix` with the
+        bucket in front, sorted. Those of subjects are in a directory of theirs, or are named
+        ``sub-…`` themselves.
+
+    Raises
+    ------
+    SourceMissingError
+        Where there is nothing.
+    StorageError, UrlError
+    """
+    place = s3_prefix.removeprefix("s3://").strip("/")
+    url = f"s3://{place}"
+    with open_store(url, access=Access(), anonymous=anon) as store:
+        found = store.children()
+    names = [item.key for item in found.objects]
+    names += [directory.rstrip("/") for directory in found.directories]
+    if not names:
+        raise SourceMissingError(f"{url}: there is nothing here; check its spelling")
+    entries: dict[str, list[str]] = {"subjects": [], "other": []}
+    for name in sorted(f"{place}/{name}" for name in names):
+        entries["subjects" if _OF_SUBJECT.search(name) else "other"].append(name)
+    return entries
+
+
+def _get_matching_s3_keys(
+    bucket: str, prefix: str = "", suffix: str = "", anon: bool = True
+) -> Iterator[str]:
+    """List the keys that start and end as asked, page by page.
+
+    Parameters
+    ----------
+    bucket : str
+    prefix : str
+        What keys start with, were it in the midst of a name.
+    suffix : str
+        What they end with.
+    anon : bool
+        Whether requests go unsigned.
+
+    Yields
+    ------
+    str
+        As they are stored, in S3's order.
+
+    Raises
+    ------
+    SourceMissingError
+        Where there is no such bucket.
+    StorageError, UrlError
+    """
+    with open_store(f"s3://{bucket}", access=Access(), anonymous=anon) as store:
+        for key in _keys(store, prefix):
+            if key.endswith(suffix):
+                yield key
+
+
+def _keys(store: Store, prefix: str) -> Iterator[str]:
+    """List what starts with a prefix; stores list whole directories only."""
+    directory, slash, start = prefix.rpartition("/")
+    if not start:
+        yield from (item.key for item in store.list(prefix))
+        return
+    found = store.children(directory + slash)
+    names = [*(item.key for item in found.objects), *found.directories]
+    for name in sorted(name for name in names if name.startswith(prefix)):
+        if name.endswith("/"):
+            yield from (item.key for item in store.list(name))
+        else:
+            yield name
+
+
+def _download_from_s3(
+    fname: str, bucket: str, key: str, overwrite: bool = False, anon: bool = True
+) -> None:
+    """Download one object to a local file, checked before it gets its name.
+
+    Parameters
+    ----------
+    fname : str
+        Its directory is made where it is not there.
+    bucket : str
+    key : str
+    overwrite : bool
+        Whether to replace a file that is there; else it is left as it is, and nothing is asked.
+    anon : bool
+        Whether requests go unsigned.
+
+    Raises
+    ------
+    SourceMissingError, SourceChangedError, DeniedError, StorageError
+        Where it can't be read.
+    IntegrityError
+        Where other bytes arrive than the object has.
+    DestinationError
+        Where it can't be written. What stood there is what it was.
+    """
+    if os.path.lexists(fname) and not overwrite:
+        return
+    directory, name = os.path.split(fname)
+    url = f"s3://{bucket}"
+    with open_store(url, access=Access(), anonymous=anon) as store:
+        found = retrying()(store.version_of, key)
+    plan = plan_of({name: found}, url, anonymous=anon)
+    deliver(plan, directory or ".", overwrite=overwrite, pbar=False).check()
