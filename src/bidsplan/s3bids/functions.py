@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import LibraryError, SourceMissingError
 from bidsplan.s3bids.delivery import deliver, plan_of
-from bidsplan.storage import Access, open_store, retrying
+from bidsplan.storage import Access, open_store
+from bidsplan.storage.retrying import retrying
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
