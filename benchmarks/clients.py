@@ -78,7 +78,11 @@ def install_peers(folder: Path) -> Path:
 def environment(job: Job) -> dict[str, str]:
     """Give what all clients find in their environment."""
     return {
-        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("AWS_", "PYTHON"))
+        },
         "AWS_ENDPOINT_URL_S3": job.endpoint,
         "AWS_ENDPOINT_URL": job.endpoint,
         "AWS_ACCESS_KEY_ID": KEY,
@@ -91,6 +95,11 @@ def environment(job: Job) -> dict[str, str]:
 def _bidsplan(job: Job, *options: str) -> list[str]:
     manifest = write_manifest(job.folder, job.workload, signed=job.signed)
     return [str(BIN / "bidsplan"), "fetch", str(manifest), str(job.destination), *options]
+
+
+def _bidsplan_again(job: Job) -> list[str]:
+    plan = job.folder / f"{job.workload}-{'signed' if job.signed else 'unsigned'}.plan.jsonl"
+    return [str(BIN / "bidsplan"), "fetch", str(plan), str(job.destination)]
 
 
 def _s5cmd(job: Job, verb: str) -> list[str]:
@@ -142,6 +151,7 @@ def _s5cmd_list(job: Job) -> list[str]:
 CLIENTS = {
     "bidsplan": _bidsplan,
     "bidsplan --verify size": lambda job: _bidsplan(job, "--verify", "size"),
+    "bidsplan, of the plan": _bidsplan_again,
     "s5cmd": lambda job: _s5cmd(job, "cp"),
     "s5cmd sync": lambda job: _s5cmd(job, "sync"),
     "rclone tuned": lambda job: _rclone(job, *TUNED),

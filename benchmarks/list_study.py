@@ -6,6 +6,7 @@ python benchmarks/list_study.py s3://bucket/study --anonymous
 from __future__ import annotations
 
 import argparse
+import gc
 
 from bidsplan import Access, open_store
 from bidsplan.listing import Dataset, Lister
@@ -13,6 +14,8 @@ from bidsplan.listing import Dataset, Lister
 
 def main() -> None:
     """List, and count."""
+    # As the command does.
+    gc.set_threshold(100_000)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("url")
     signing = parser.add_mutually_exclusive_group()

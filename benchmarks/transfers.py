@@ -62,7 +62,12 @@ COMPARISONS = {
     "w1-rclone": Comparison("w1", "rclone", ("bidsplan", "rclone tuned", "s5cmd")),
     "w2": Comparison("w2", "nginx", ("bidsplan", "bidsplan --verify size", "rclone", "s5cmd")),
     "w3": Comparison("w3", "nginx", ("bidsplan", "bidsplan --verify size", "rclone", "s5cmd")),
-    "noop": Comparison("w1", "nginx", ("bidsplan", "rclone tuned", "s5cmd sync"), again=True),
+    "noop": Comparison(
+        "w1",
+        "nginx",
+        ("bidsplan", "bidsplan, of the plan", "rclone tuned", "s5cmd sync"),
+        again=True,
+    ),
     "l1-far": Comparison("l1", "far nginx", ("bidsplan listing", "s5cmd ls")),
     "w1k": Comparison("w1k", "nginx", ("bidsplan", "aws", "s3bids", "s5cmd")),
 }
@@ -82,10 +87,10 @@ class Run(NamedTuple):
     mebibytes: float
 
 
-def run(client: str, job: Job, wanted: Size | None) -> Run:
+def run(client: str, job: Job, wanted: Size | None, *, fresh: bool) -> Run:
     """Run a client once, and see whether all of it has come."""
     command = CLIENTS[client](job)
-    if client.startswith("bidsplan") and wanted:
+    if client.startswith("bidsplan") and fresh:
         # Compiled anew each time, as the others list anew.
         for plan in job.folder.glob("*.plan.jsonl"):
             plan.unlink()
@@ -120,12 +125,14 @@ def compare(
     runs: dict[str, list[Run]] = {client: [] for client in comparison.clients}
     for number in range(rounds + 1):
         for client in comparison.clients:
-            destination = folder / f"{comparison.workload}-{client.replace(' ', '-')}"
+            # The plan's client finds what the manifest's has brought.
+            owner = client.partition(",")[0].replace(" ", "-")
+            destination = folder / f"{comparison.workload}-{owner}"
             job = Job(comparison.workload, endpoint, comparison.signed, destination, folder)
             listing = comparison.workload == "l1"
             if not comparison.again:
                 shutil.rmtree(destination, ignore_errors=True)
-            found = run(client, job, None if listing else size)
+            found = run(client, job, None if listing else size, fresh=not comparison.again)
             if number:
                 runs[client].append(found)
     for path in folder.glob(f"{comparison.workload}-*"):

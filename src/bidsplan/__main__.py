@@ -20,6 +20,8 @@ def main() -> NoReturn:
     gc.set_threshold(100_000)
     # Half the cores move the bytes: Python's part, and the rest of the machine, needs the others.
     os.environ.setdefault("TOKIO_WORKER_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
+    # Of pydantic's plugins none has a say in what a manifest is, and looking for some takes time.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from bidsplan.cli import run  # noqa: PLC0415 - as above
 
     code = run(sys.argv[1:])

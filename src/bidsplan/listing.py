@@ -6,6 +6,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bidsplan.entities import subject_label
@@ -131,12 +132,12 @@ def clean(
         The keys that can't become files, by name. Directory markers are passed over.
     """
     known = set(directories)
-    above = ""
+    skip, above = len(prefix), ""
     files: dict[str, Object] = {}
     refused: list[Problem] = []
     long: list[str] = []
-    for item in sorted(objects):
-        path = item.key[len(prefix) :]
+    for item in sorted(objects, key=attrgetter("key")):
+        path = item.key[skip:]
         if not path or (path.endswith("/") and item.size == 0):
             continue
         if not is_plain(path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from bidsplan.errors import (
     Problem,
     SelectionError,
@@ -126,7 +128,7 @@ class _Source:
         others = [
             key
             for key, item in sorted(self.found.items())
-            if item._replace(version=None) != self.listed[key]
+            if msgspec.structs.replace(item, version=None) != self.listed[key]
         ]
         if others:
             was, now = self.listed[others[0]], self.found[others[0]]

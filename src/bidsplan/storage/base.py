@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
+import msgspec
+
 from bidsplan.errors import StorageError
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["About", "Checksum", "Children", "Object", "Store", "Stream", "Whole"]
 
 
-class Object(NamedTuple):
+class Object(msgspec.Struct, frozen=True, order=True, gc=False):
     """One object of a listing.
 
     Parameters
@@ -206,15 +208,8 @@ class Store(ABC):
         ------
         Object
             As the storage gives them, which may not heed `after`.
-
-        Raises
-        ------
-        StorageError
-            As in `list`.
         """
-        raise StorageError(
-            f"{self.url}: this storage lists from the start only ({prefix}, {after})"
-        )
+        raise StorageError(f"{self.url}/{prefix}: it can't be listed from {after!r} on")
 
     @abstractmethod
     def stream(

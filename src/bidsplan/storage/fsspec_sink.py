@@ -8,6 +8,8 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from bidsplan.errors import (
     BidsplanError,
     DeniedError,
@@ -57,7 +59,7 @@ class _Store(FsspecStore):
 
     def _objects(self, found: Iterable[Mapping[str, Any]]) -> Iterator[Object]:
         for info, item in zip(found, super()._objects(found), strict=True):
-            yield item._replace(etag=_tag(info))
+            yield msgspec.structs.replace(item, etag=_tag(info))
 
 
 def _tag(info: Mapping[str, Any]) -> str | None:

@@ -6,6 +6,7 @@ import functools
 import re
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
 
 from bidsplan.errors import ThrottledError, UnreachableError
 from bidsplan.storage.base import Children, Object, Store
@@ -84,7 +85,9 @@ class S3Store(Store):
         for item in page.iter(kind):
             if versioned and item.findtext("IsLatest") != "true":
                 continue
-            key = text_of(item, "Key", encoded=encoded)
+            key = item.findtext("Key") or ""
+            if encoded and ("%" in key or "+" in key):
+                key = unquote_plus(key)
             # A marker of the root itself has no name below it.
             if len(key) > skip:
                 size = int(item.findtext("Size") or 0)
