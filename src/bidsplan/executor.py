@@ -7,6 +7,7 @@ from collections import deque
 from threading import Event as Flag
 from typing import TYPE_CHECKING, NamedTuple
 
+from bidsplan.clashing import Clashes
 from bidsplan.decisions import Decider, Decision
 from bidsplan.destination import destination_error
 from bidsplan.digests import Stopped, check_whole, read_checked
@@ -23,18 +24,17 @@ from bidsplan.events import Action, Decided, Failed, Finished, Progressed, Resum
 from bidsplan.halting import Halt
 from bidsplan.keys import printable
 from bidsplan.landing import Landing
-from bidsplan.plan import clashes
-from bidsplan.receipts import Marks, Receipt, ReceiptWriter, fingerprint, no_receipts
+from bidsplan.receipts import Marks, ReceiptWriter, make_receipt, no_receipts
 from bidsplan.roots import Roots
 from bidsplan.transfer.pace import Pace
 from bidsplan.transfer.streams import (
-    PartialFile,
     asks_first,
     partial_name,
     receive,
     tag_is_digest,
     write_content,
 )
+from bidsplan.transfer.targets import PartialFile
 from bidsplan.work import Pulled, Way
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ __all__ = ["Executor"]
 _SMALL = 4 << 20
 """Bytes up to which an object is read whole, with hundreds of others at a time.
 
-Larger ones cost less processor time when they are streamed, and memory bounds how many can be whole
-at a time to about as many as there are streams.
+Larger ones cost less processor time when they are streamed.
 """
 
 _LONG = 1 << 19
@@ -118,6 +117,7 @@ class Executor:
         self._pace = Pace(self._jobs)
         self._writer = ReceiptWriter(folder)
         self._landing = Landing(folder)
+        self._clashes = Clashes(plan, folder)
         self._decider = Decider(plan, folder, Marks(folder), existing)
         self._halt = Halt()
         self._stop = Flag()
@@ -208,28 +208,13 @@ class Executor:
                 self._tell(Decided(entry=entry, action=decision.action))
             if decision.error is not None:
                 raise decision.error
-            self._refuse_clash(entry)
+            self._clashes.refuse(entry)
             return self._job(entry, decision)
         except BidsplanError as error:
             if isinstance(error, UsageError):
                 raise
             self._failed(entry, error)
             return None
-
-    def _refuse_clash(self, entry: Entry) -> None:
-        first = self._clashing.get(entry.path)
-        if first is not None:
-            raise DestinationError(
-                f"{printable(entry.path)}: this file system takes it for {printable(first)!r}; "
-                "fetch to one where case and Unicode form count"
-            )
-
-    @functools.cached_property
-    def _clashing(self) -> dict[str, str]:
-        """Paths that are another's on this file system; looked at where there is work to do."""
-        if not self._folder.folds_names():
-            return {}
-        return {other.path: first.path for first, other in clashes(self._plan.entries)}
 
     def _job(self, entry: Entry, decision: Decision) -> _Job:
         if entry.content is not None:
@@ -387,17 +372,7 @@ class Executor:
         arrived: int = 0,
     ) -> None:
         self._halt.succeeded()
-        due = self._writer.add(
-            Receipt(
-                path=entry.path,
-                size=state.size,
-                mtime_ns=state.mtime_ns,
-                source=fingerprint(self._plan, entry),
-                content=verdict.content,
-                proof=verdict.proof,
-                opaque=verdict.opaque,
-            )
-        )
+        due = self._writer.add(make_receipt(self._plan, entry, state, verdict))
         self._ended(Finished(entry=entry, action=action, proof=verdict.proof, bytes=arrived))
         if due and self._crew:
             # Waiting for the disk must not hold up the loop.

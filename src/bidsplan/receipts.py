@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bidsplan.destination import Destination, FileState
+    from bidsplan.digests import Verdict
     from bidsplan.plan import Entry, Planned
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "ReceiptWriter",
     "Receipts",
     "fingerprint",
+    "make_receipt",
     "no_receipts",
     "read_receipts",
     "receipts_of",
@@ -100,6 +102,32 @@ def fingerprint(plan: Planned, entry: Entry) -> str:
     url = plan.header.roots[entry.root].url if entry.content is None else ""
     parts = (url, entry.key, entry.etag, entry.version, entry.md5, entry.sha256, entry.content)
     return xxhash.xxh3_64_hexdigest(_ENCODER.encode((entry.size, *parts)))
+
+
+def make_receipt(plan: Planned, entry: Entry, state: FileState, verdict: Verdict) -> Receipt:
+    """Note what was brought for an entry.
+
+    Parameters
+    ----------
+    plan : Plan
+    entry : Entry
+    state : FileState
+        Of the file that was brought.
+    verdict : Verdict
+
+    Returns
+    -------
+    Receipt
+    """
+    return Receipt(
+        path=entry.path,
+        size=state.size,
+        mtime_ns=state.mtime_ns,
+        source=fingerprint(plan, entry),
+        content=verdict.content,
+        proof=verdict.proof,
+        opaque=verdict.opaque,
+    )
 
 
 class Receipts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bidsplan.errors import StorageError
-from bidsplan.transfer.streams import Target
+from bidsplan.transfer.targets import Target
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -27,7 +27,7 @@ from bidsplan.remote.delivery import Delivery, Nowhere, UndeliveredError
 from bidsplan.roots import Roots
 from bidsplan.storage import open_sink
 from bidsplan.transfer.pace import Pace
-from bidsplan.transfer.streams import Target, receive, tag_is_digest
+from bidsplan.transfer.streams import receive, tag_is_digest
 from bidsplan.work import Pulled, Way
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from bidsplan.events import Event
     from bidsplan.plan import Entry, Planned
     from bidsplan.storage import Access, Object, Store
+    from bidsplan.transfer.targets import Target
 
 __all__ = ["RemoteExecutor"]
 

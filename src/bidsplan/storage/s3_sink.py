@@ -10,7 +10,7 @@ import base64
 import hashlib
 import re
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -347,8 +347,7 @@ class _S3Upload(Upload):
             for number, (etag, _) in enumerate(self._parts, start=1)
         )
         body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
-        query = {"uploadId": self._number}
-        self._sink.send("POST", self._key, body, query, self._condition)
+        self._sink.send("POST", self._key, body, {"uploadId": self._number}, self._condition)
         self._sink.ended(self._key, self._number)
         self._number = None
 
@@ -370,12 +369,9 @@ class _S3Upload(Upload):
     def _read_back(self, found: Object, content: str) -> None:
         """Read what has another tag than it should: it is damaged, or its tag is no digest."""
         digest = xxhash.xxh3_128()
-        stream = self._sink.store.stream(self._key, etag=found.etag)
-        try:
+        with closing(self._sink.store.stream(self._key, etag=found.etag)) as stream:
             for chunk in stream:
                 digest.update(chunk)
-        finally:
-            stream.close()
         if digest.hexdigest() == content:
             self._sink.tags_are_digests = False
             return
@@ -389,7 +385,7 @@ class _S3Upload(Upload):
         self._waiting = bytearray()
         number, self._number = self._number, None
         if number is not None:
-            # What fails now is tried once more when the sink is closed, which tells of it.
+            # Closing the sink tries it once more, and tells of it.
             with suppress(StorageError, DestinationError):
                 self._sink.take_back(self._key, number)
 

@@ -1,13 +1,12 @@
-"""Streaming one entry's bytes to a partial, checked, whatever happens on the way."""
+"""Streaming one entry's bytes to where they go, checked, whatever happens on the way."""
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
 from bidsplan.destination import write_all
-from bidsplan.digests import Checker, Checking, Stopped, Verdict, chunks, strongest
+from bidsplan.digests import Checker, Checking, Stopped, Verdict, strongest
 from bidsplan.errors import (
     CredentialsError,
     IntegrityError,
@@ -22,26 +21,17 @@ from bidsplan.keys import printable
 from bidsplan.storage.retrying import retrying
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
     from threading import Event
 
     from typing_extensions import Buffer
 
-    from bidsplan.partials import Partial
     from bidsplan.plan import Entry
     from bidsplan.storage import Store, Stream
     from bidsplan.storage.base import About, Checksum
     from bidsplan.transfer.pace import Pace
+    from bidsplan.transfer.targets import Target
 
-__all__ = [
-    "PartialFile",
-    "Target",
-    "asks_first",
-    "partial_name",
-    "receive",
-    "tag_is_digest",
-    "write_content",
-]
+__all__ = ["asks_first", "partial_name", "receive", "tag_is_digest", "write_content"]
 
 _ENOUGH = 64 << 20
 """Bytes that must have come for a connection that broke off to be worth a new round of tries."""
@@ -73,80 +63,6 @@ def partial_name(entry: Entry, url: str) -> str | None:
     if strongest(entry) is Proof.SIZE or (entry.etag is None and entry.version is None):
         return None
     return lasting_name(entry.path, url, entry.key, entry.etag, entry.version, entry.size)
-
-
-class Target:
-    """What takes bytes that come."""
-
-    def prefix(self, stopping: Callable[[], bool]) -> Generator[Buffer, None, None]:  # noqa: ARG002
-        """Give the bytes that it holds already, from the start.
-
-        Parameters
-        ----------
-        stopping : callable
-            Tells whether to stop.
-
-        Yields
-        ------
-        Buffer
-            Nothing, unless an earlier run left some.
-        """
-        yield from ()
-
-    def write(self, data: Buffer) -> object:
-        """Take the next bytes."""
-        raise NotImplementedError
-
-    def restart(self) -> None:
-        """Forget what was taken."""
-
-    def failed(self, *, passing: bool) -> None:
-        """Hear that no more comes.
-
-        Parameters
-        ----------
-        passing : bool
-            Whether that says nothing against what has come.
-        """
-
-
-class PartialFile(Target):
-    """A partial that takes bytes.
-
-    Parameters
-    ----------
-    partial : Partial
-        Told by its `unfinished` whether what is in it after an error is worth keeping.
-    """
-
-    def __init__(self, partial: Partial) -> None:
-        self._partial = partial
-
-    def prefix(self, stopping: Callable[[], bool]) -> Generator[Buffer, None, None]:
-        """See `Target.prefix`; the disk may have no room for two of it."""
-        partial = self._partial
-        if partial.prefix < 0:
-            return
-        try:
-            for chunk in chunks(partial.prefix, stopping):
-                if partial.prefix != partial.descriptor:
-                    write_all(partial.descriptor, chunk)
-                yield chunk
-        finally:
-            partial.close_prefix()
-
-    def write(self, data: Buffer) -> None:
-        """See `Target.write`."""
-        write_all(self._partial.descriptor, data)
-
-    def restart(self) -> None:
-        """See `Target.restart`."""
-        os.lseek(self._partial.descriptor, 0, os.SEEK_SET)
-        os.ftruncate(self._partial.descriptor, 0)
-
-    def failed(self, *, passing: bool) -> None:
-        """See `Target.failed`."""
-        self._partial.unfinished = passing
 
 
 def receive(
