@@ -71,9 +71,7 @@ def found(store, jobs, wanted=None):
 
 def expected(files, names):
     return {
-        name: sorted(
-            key.removeprefix("root/") for key in files if key.startswith(f"root/{name}/")
-        )
+        name: sorted(key.removeprefix("root/") for key in files if key.startswith(f"root/{name}/"))
         for name in names
     }
 
@@ -120,7 +118,7 @@ def test_some_of_many_directories_hold_what_they_hold(directories, beside, jobs,
     keys = [f"root/{name}/{path}" for name, paths in directories.items() for path in paths]
     keys += [f"root/{name}" for name in beside]
     wanted = data.draw(st.lists(st.sampled_from(sorted(directories)), min_size=1, unique=True))
-    store = Ordered("s3://x", {key: (1, None) for key in keys})
+    store = Ordered("s3://x", dict.fromkeys(keys, (1, None)))
     safe = [key for key in keys if "/./" not in key]
     both = {key for key in safe if any(other.startswith(f"{key}/") for other in safe)}
     assert found(store, jobs, wanted) == expected(set(safe) - both, wanted)
