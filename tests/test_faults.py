@@ -68,7 +68,7 @@ class Site:
         assert all(REPORT.is_valid(row) for row in rows)
         by_path = {row["path"]: row for row in rows if "path" in row}
         # One for each planned file, however it ended, and the sum.
-        assert sorted(by_path) == self._paths
+        assert sorted(by_path) == self._paths, told.err
         assert len(rows) == len(by_path) + 1
         return code, by_path, told.err
 

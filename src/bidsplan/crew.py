@@ -208,13 +208,14 @@ class Crew(Generic[J]):
         if not self._loop.is_closed():
             self._threads.shutdown(wait=False, cancel_futures=True)
             if self._members:
-                self._run(self._leave())
+                # As they are now: some may leave before they are waited for.
+                self._run(self._leave(frozenset(self._members)))
             wait([future for future in self._busy if not future.cancelled()], _PATIENCE)
             self._loop.close()
         return not all(future.done() for future in self._busy)
 
-    async def _leave(self) -> None:
-        _, late = await asyncio.wait(self._members, timeout=_LEAVING)
+    async def _leave(self, members: frozenset[asyncio.Task[None]]) -> None:
+        _, late = await asyncio.wait(members, timeout=_LEAVING)
         for member in late:
             member.cancel()
         await asyncio.gather(*late, return_exceptions=True)
