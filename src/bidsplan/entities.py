@@ -12,6 +12,7 @@ BIDS specification 1.11.1, "Filenames" and the schema's ``objects/extensions.yam
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -147,7 +148,38 @@ def parse_name(path: str, *, recording: bool = False) -> Name:
     """
     directory, _, base = path.rpartition("/")
     subject, session, datatype = _directories(directory)
-    stem, dot, rest = base.partition(".")
+    first, more, rest = base.partition("_")
+    pair = _PAIR.fullmatch(first) if more else None
+    # What follows the subject is the same for many subjects, and taken apart once.
+    words = _words(rest if pair else base)
+    if pair and pair[1] in words.entities:
+        words, pair = _words(base), None
+    entities = {pair[1]: pair[2], **words.entities} if pair else words.entities
+    return Name(
+        path,
+        directory,
+        subject,
+        session or entities.get("ses"),
+        datatype,
+        words.suffix,
+        words.extension or ("/" if recording else ""),
+        entities,
+        words.shaped,
+    )
+
+
+class _Words(NamedTuple):
+    """What a file name says, or the rest of one."""
+
+    entities: Mapping[str, str]
+    suffix: str
+    extension: str
+    shaped: bool
+
+
+@lru_cache(maxsize=8192)
+def _words(text: str) -> _Words:
+    stem, dot, rest = text.partition(".")
     *tokens, suffix = stem.split("_")
     entities: dict[str, str] = {}
     shaped = True
@@ -157,20 +189,10 @@ def parse_name(path: str, *, recording: bool = False) -> Name:
             shaped = False
         else:
             entities[match[1]] = match[2]
-    extension = dot + rest or ("/" if recording else "")
-    return Name(
-        path,
-        directory,
-        subject,
-        session or entities.get("ses"),
-        datatype,
-        suffix,
-        extension,
-        entities,
-        shaped,
-    )
+    return _Words(entities, suffix, dot + rest, shaped)
 
 
+@lru_cache(maxsize=8192)
 def _directories(directory: str) -> tuple[str | None, str | None, str | None]:
     """Read subject, session and datatype off the directories above a file."""
     parts = directory.split("/")

@@ -8,6 +8,7 @@ physiological recordings as real datasets have them.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -98,16 +99,23 @@ def associated(name: Name, metadata: Metadata) -> Iterator[Item]:
     ------
     Item
     """
-    if not name.shaped:
-        return
-    if name.extension in _METADATA and name.suffix not in _TABLES_WITH_COORDINATES:
-        return
-    for association in ASSOCIATIONS:
-        if association.suffix == name.suffix and name.extension in association.extensions:
-            continue
-        if association.sources is None or name.suffix in association.sources:
-            for extension in association.extensions:
-                yield from _find(association, extension, name, metadata)
+    if name.shaped:
+        for association, extension in _sought(name.suffix, name.extension):
+            yield from _find(association, extension, name, metadata)
+
+
+@lru_cache(maxsize=1024)
+def _sought(suffix: str, extension: str) -> list[tuple[Association, str]]:
+    """List what may belong to files of a kind."""
+    if extension in _METADATA and suffix not in _TABLES_WITH_COORDINATES:
+        return []
+    return [
+        (association, each)
+        for association in ASSOCIATIONS
+        if association.suffix != suffix or extension not in association.extensions
+        if association.sources is None or suffix in association.sources
+        for each in association.extensions
+    ]
 
 
 def _find(

@@ -80,7 +80,8 @@ class Selection:
         """Take an item, unless it is taken already; tell whether it is new."""
         if item.paths[0] in self.reasons:
             return False
-        self.reasons.update(dict.fromkeys(item.paths, reason))
+        for path in item.paths:
+            self.reasons[path] = reason
         return True
 
 
@@ -105,6 +106,7 @@ class Choice:
         self._request = request
         self._rules = [Rule(filter_) for filter_ in request.filters]
         self._restricted = any(rule.restricts for rule in self._rules)
+        self._excluding = [rule for rule in self._rules if rule.may_exclude]
         self._at_root = sorted(at_root)
         self._items = items_of(below)
         self._root_items = items_of(self._at_root)
@@ -225,7 +227,8 @@ class Choice:
         return [item for item in items if not item.hidden and not self._excluded(item.name.path)]
 
     def _excluded(self, path: str) -> bool:
-        return any(rule.excludes(path) for rule in self._rules)
+        # Nearly always there is none to be asked, of very many paths.
+        return bool(self._excluding) and any(rule.excludes(path) for rule in self._excluding)
 
     def _select(self) -> Iterator[Item]:
         findings = self.selection.findings
@@ -269,9 +272,8 @@ class Choice:
 
     def _tables(self, selected: list[Item]) -> Iterator[Item]:
         """Take the tables of the directories that something was taken from."""
-        covered = {
-            directory for item in selected for directory in _with_parents(item.name.directory)
-        }
+        holding = {item.name.directory for item in selected}
+        covered = {above for directory in holding for above in _with_parents(directory)}
         for item in self._items:
             name = item.name
             if (
@@ -290,7 +292,7 @@ class Choice:
         if item.name.suffix == "sessions":
             return True
         # A scans table names files that a filter may have left out, which would make it wrong.
-        partial = self._restricted or any(filter_.exclude for filter_ in self._request.filters)
+        partial = self._restricted or bool(self._excluding)
         return not partial and self._in_sessions(item.name.session)
 
     def _follow(self, taken: list[Item]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections import defaultdict
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from bidsplan.entities import same_value
@@ -21,6 +21,9 @@ __all__ = ["Findings", "Hints", "nearest", "suggestion"]
 
 _LISTED = 12
 """Words that one hint lists."""
+
+_NOUNS = {"datatypes": "datatype", "suffixes": "suffix", "extensions": "extension"}
+"""What one value of a field is called, in messages and in names."""
 
 _HINTED = 5
 """Unknown words of one list that get a hint; looking for near ones takes long."""
@@ -93,10 +96,9 @@ class Findings:
 
     def __init__(self, filters: tuple[Filter, ...]) -> None:
         self._filters = filters
-        self._matched = [0] * len(filters)
-        self._taken: list[dict[str, set[str]]] = [defaultdict(set) for _ in filters]
+        self._met: list[Item] = []
+        self._taken: list[list[Item]] = [[] for _ in filters]
         self._no_datatype = [0] * len(filters)
-        self._seen: dict[str, set[str]] = defaultdict(set)
         self._unhit = {
             glob: compile_glob(glob, dots=glob in filter_.exclude)
             for filter_ in filters
@@ -111,9 +113,9 @@ class Findings:
 
     def meet(self, item: Item) -> None:
         """Take note of an item that the filters are about to see."""
-        for field, value in _values(item):
-            self._seen[field].add(value)
-        self.meet_path(item.name.path)
+        self._met.append(item)
+        if self._unhit:
+            self.meet_path(item.name.path)
 
     def meet_path(self, path: str) -> None:
         """Take note of which globs match a path."""
@@ -125,9 +127,7 @@ class Findings:
         """Take note of what each filter said of an item that nothing excludes."""
         for index, rejection in enumerate(rejections):
             if rejection is None:
-                self._matched[index] += 1
-                for field, value in _values(item):
-                    self._taken[index][field].add(value)
+                self._taken[index].append(item)
             elif rejection == "no datatype":
                 self._no_datatype[index] += 1
 
@@ -135,13 +135,10 @@ class Findings:
         """Add what the same filters met in another dataset."""
         self.sessions |= other.sessions
         self._unhit = {glob: self._unhit[glob] for glob in self._unhit if glob in other._unhit}
-        for field, values in other._seen.items():
-            self._seen[field] |= values
+        self._met += other._met
         for index, taken in enumerate(other._taken):
-            self._matched[index] += other._matched[index]
+            self._taken[index] += taken
             self._no_datatype[index] += other._no_datatype[index]
-            for field, values in taken.items():
-                self._taken[index][field] |= values
 
     def errors(self, place: Place) -> Iterator[Problem]:
         """Tell the filters that took nothing at all.
@@ -157,9 +154,9 @@ class Findings:
             Placed at the part of the filter that no file has, where there is one.
         """
         for index, filter_ in enumerate(self._filters):
-            if self._matched[index]:
+            if self._taken[index]:
                 continue
-            culprits = list(self._unmet(filter_, self._seen, (*place, index)))
+            culprits = list(self._unmet(filter_, self._met, (*place, index)))
             if culprits:
                 yield from culprits
             else:
@@ -185,7 +182,7 @@ class Findings:
         Problem
         """
         for index, filter_ in enumerate(self._filters):
-            if self._matched[index]:
+            if self._taken[index]:
                 yield from self._unmet(filter_, self._taken[index], (*place, index))
             for number, glob in enumerate(filter_.exclude):
                 if glob in self._unhit:
@@ -194,19 +191,22 @@ class Findings:
                         at=(*place, index, "exclude", number),
                     )
 
-    def _unmet(
-        self, filter_: Filter, among: dict[str, set[str]], place: Place
-    ) -> Iterator[Problem]:
-        """Yield a problem for each value of a filter that none of some values equals."""
-        for field in ("datatypes", "suffixes", "extensions"):
-            for number, wanted in enumerate(getattr(filter_, field) or ()):
-                if wanted not in among[field]:
-                    yield self._no_such(field, wanted, (*place, field, number))
+    def _unmet(self, filter_: Filter, items: list[Item], place: Place) -> Iterator[Problem]:
+        """Yield a problem for each value of a filter that none of some items has."""
+        # What items have is gathered only now, and only of what was asked for.
+        for field in _NOUNS:
+            asked = getattr(filter_, field) or ()
+            found = _values(field, items) if asked else set()
+            unmet = {number: wanted for number, wanted in enumerate(asked) if wanted not in found}
+            yield from self._no_such(field, unmet, (*place, field))
         for entity, rule in (filter_.entities or {}).items():
-            found = among[entity_field := f"entities.{entity}"]
-            for number, wanted in enumerate(rule.any_of or ()):
-                if not any(same_value(entity, wanted, value) for value in found):
-                    yield self._no_such(entity_field, wanted, (*place, "entities", entity, number))
+            found = _values(field := f"entities.{entity}", items)
+            unmet = {
+                number: wanted
+                for number, wanted in enumerate(rule.any_of or ())
+                if not any(same_value(entity, wanted, value) for value in found)
+            }
+            yield from self._no_such(field, unmet, (*place, "entities", entity))
         for number, glob in enumerate(filter_.include or ()):
             if glob in self._unhit:
                 yield Problem(
@@ -215,22 +215,22 @@ class Findings:
                     hint="globs are relative to the dataset's root: '**/' reaches any depth",
                 )
 
-    def _no_such(self, field: str, wanted: str, place: Place) -> Problem:
-        nouns = {"datatypes": "datatype", "suffixes": "suffix", "extensions": "extension"}
-        noun = nouns.get(field, f"{field.removeprefix('entities.')} value")
-        return Problem(
-            message=f"the {noun} {wanted!r} matches no file of the selected subjects",
-            at=place,
-            hint=suggestion(wanted, self._seen[field] - {wanted}),
-        )
+    def _no_such(self, field: str, unmet: dict[int, str], place: Place) -> Iterator[Problem]:
+        known = _values(field, self._met) if unmet else set()
+        noun = _NOUNS.get(field, f"{field.removeprefix('entities.')} value")
+        for number, wanted in unmet.items():
+            yield Problem(
+                message=f"the {noun} {wanted!r} matches no file of the selected subjects",
+                at=(*place, number),
+                hint=suggestion(wanted, known - {wanted}),
+            )
 
 
-def _values(item: Item) -> Iterator[tuple[str, str]]:
-    name = item.name
-    if name.datatype is not None:
-        yield "datatypes", name.datatype
-    yield "suffixes", name.suffix
-    yield "extensions", name.extension
-    if name.shaped:
-        for entity, value in name.entities.items():
-            yield f"entities.{entity}", value
+def _values(field: str, items: Iterable[Item]) -> set[str]:
+    """Gather what items have of a filter's field, such as ``suffixes`` or ``entities.task``."""
+    entity = field.removeprefix("entities.")
+    if entity != field:
+        names = (item.name for item in items)
+        return {name.entities[entity] for name in names if name.shaped and entity in name.entities}
+    noun = attrgetter(f"name.{_NOUNS[field]}")
+    return {value for value in map(noun, items) if value is not None}

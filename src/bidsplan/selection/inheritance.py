@@ -39,6 +39,21 @@ def levels(name: Name) -> Iterator[str]:
     yield ""
 
 
+# By directory, names of entities, and their values. A query looks its own values up under each set
+# of names, so it never walks over unrelated files.
+_Places = dict[str, dict[tuple[str, ...], dict[tuple[str, ...], "Item"]]]
+
+
+def _places(items: Iterable[Item]) -> _Places:
+    places: _Places = {}
+    for item in items:
+        entities = item.name.entities
+        keys = tuple(sorted(entities))
+        values = tuple([entities[key] for key in keys])
+        places.setdefault(item.name.directory, {}).setdefault(keys, {})[values] = item
+    return places
+
+
 class Metadata:
     """An index of files that may apply to others.
 
@@ -49,19 +64,22 @@ class Metadata:
     """
 
     def __init__(self, items: Iterable[Item]) -> None:
-        # suffix, extension → directory → names of entities → their values → the items. A query
-        # looks its own values up under each set of names, so it never walks over unrelated files.
-        self._index: dict[
-            tuple[str, str], dict[str, dict[tuple[str, ...], dict[tuple[str, ...], Item]]]
-        ] = {}
+        self._items: dict[tuple[str, str], list[Item]] = {}
+        self._places: dict[tuple[str, str], _Places] = {}
         for item in items:
             name = item.name
             if name.shaped:
-                places = self._index.setdefault((name.suffix, name.extension), {})
-                place = places.setdefault(name.directory, {})
-                keys = tuple(sorted(name.entities))
-                values = tuple(name.entities[key] for key in keys)
-                place.setdefault(keys, {})[values] = item
+                self._items.setdefault((name.suffix, name.extension), []).append(item)
+
+    def _found(self, suffix: str, extension: str) -> _Places:
+        """Index the items of one kind, of which most kinds are never asked for."""
+        kind = (suffix, extension)
+        if kind not in self._items:
+            return {}
+        places = self._places.get(kind)
+        if places is None:
+            places = self._places[kind] = _places(self._items[kind])
+        return places
 
     def applying(
         self,
@@ -88,7 +106,7 @@ class Metadata:
         list of Item
             Those with the most entities last.
         """
-        place = self._index.get((suffix, extension), {}).get(directory, {})
+        place = self._found(suffix, extension).get(directory, {})
         found: list[Item] = []
         for keys in sorted(place, key=lambda keys: (len(keys), keys)):
             asked = [key for key in keys if key not in beyond or key in entities]
@@ -107,7 +125,7 @@ class Metadata:
 
     def _levels(self, name: Name, suffix: str, extension: str) -> list[str]:
         """List the directories above a file that hold any metadata of a kind."""
-        places = self._index.get((suffix, extension))
+        places = self._found(suffix, extension)
         return [directory for directory in levels(name) if directory in places] if places else []
 
     def inherited(self, name: Name) -> Iterator[Item]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from bidsplan.entities import same_value
@@ -43,18 +44,34 @@ class Rule:
     Parameters
     ----------
     filter_ : Filter
+
+    Attributes
+    ----------
+    restricts : bool
+        Whether this is a file-level filter; an exclude alone is none.
     """
 
     def __init__(self, filter_: Filter) -> None:
-        self._filter = filter_
+        self.restricts = filter_.restricts
         self._include = Globs(filter_.include or ())
+        self._only_included = filter_.include is not None
         # An exclude also takes dotfiles away, so its wildcards match them.
         self._exclude = Globs(filter_.exclude, dots=True)
+        self._allowed = [
+            (field, frozenset(allowed), attrgetter(noun))
+            for field, noun, allowed in (
+                ("datatypes", "datatype", filter_.datatypes),
+                ("suffixes", "suffix", filter_.suffixes),
+                ("extensions", "extension", filter_.extensions),
+            )
+            if allowed is not None
+        ]
+        self._entities = (filter_.entities or {}).items()
 
     @property
-    def restricts(self) -> bool:
-        """Whether this is a file-level filter; an exclude alone is none."""
-        return self._filter.restricts
+    def may_exclude(self) -> bool:
+        """Whether the filter has an exclude."""
+        return bool(self._exclude)
 
     def excludes(self, path: str) -> bool:
         """Tell whether the filter's exclude takes a path away."""
@@ -75,18 +92,14 @@ class Rule:
             ``include``, ``datatypes``, ``suffixes``, ``extensions``, ``entities.<key>``,
             ``hidden``, ``table`` or ``no datatype``; None where the item passes.
         """
-        name, rule = item.name, self._filter
-        included = self._include.match(name.path)
-        if rule.include is not None and not included:
+        name = item.name
+        included = bool(self._include) and self._include.match(name.path)
+        if self._only_included and not included:
             return "include"
-        for field, allowed, value in (
-            ("datatypes", rule.datatypes, name.datatype),
-            ("suffixes", rule.suffixes, name.suffix),
-            ("extensions", rule.extensions, name.extension),
-        ):
-            if allowed is not None and value not in allowed:
+        for field, allowed, value in self._allowed:
+            if value(name) not in allowed:
                 return field
-        for entity, wanted in (rule.entities or {}).items():
+        for entity, wanted in self._entities:
             if not entity_holds(entity, wanted, name):
                 return f"entities.{entity}"
         return None if included else self._rejection_by_kind(item, anywhere=anywhere)
