@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bidsplan.clashing import Clashes
 from bidsplan.decisions import Decider, Decision
 from bidsplan.destination import destination_error
-from bidsplan.digests import Stopped, check_whole, read_checked
+from bidsplan.digests import Checking, Stopped, check_whole, read_checked, strongest
 from bidsplan.errors import (
     BidsplanError,
     CredentialsError,
@@ -20,7 +20,17 @@ from bidsplan.errors import (
     UnreachableError,
     UsageError,
 )
-from bidsplan.events import Action, Decided, Failed, Finished, Progressed, Resumed, Skipped, Warned
+from bidsplan.events import (
+    Action,
+    Decided,
+    Failed,
+    Finished,
+    Progressed,
+    Proof,
+    Resumed,
+    Skipped,
+    Warned,
+)
 from bidsplan.halting import Halt
 from bidsplan.keys import printable
 from bidsplan.landing import Landing
@@ -46,7 +56,7 @@ if TYPE_CHECKING:
     from bidsplan.crew import Crew
     from bidsplan.decisions import Existing
     from bidsplan.destination import Destination, FileState
-    from bidsplan.digests import Checking, Verdict
+    from bidsplan.digests import Verdict
     from bidsplan.events import Event
     from bidsplan.partials import Partial
     from bidsplan.plan import Entry, Planned
@@ -62,6 +72,9 @@ Larger ones cost less processor time when they are streamed.
 
 _LONG = 1 << 19
 """Bytes whose digest takes so long that it is made in a thread."""
+
+_DIGESTS = frozenset({Proof.SHA256, Proof.MD5, Proof.ETAG_MD5})
+"""What shows that bytes are the planned ones, whichever object they came from."""
 
 _GLANCES = 256
 """Entries that are looked at in one go, if there is nothing to do for them."""
@@ -231,7 +244,13 @@ class Executor:
         entry = job.entry
         assert job.store is not None  # noqa: S101 - for the type checker
         try:
-            whole = await job.store.whole(entry.key, etag=entry.etag, version=entry.version)
+            whole = await job.store.whole(
+                entry.key,
+                size=entry.size,
+                etag=entry.etag,
+                version=entry.version,
+                digested=self._checking is Checking.FULL and strongest(entry) in _DIGESTS,
+            )
         except StorageError as error:
             if isinstance(error, ThrottledError | UnreachableError):
                 self._pace.refused()

@@ -274,14 +274,26 @@ class Store(ABC):
         return bytes(data)
 
     def whole(
-        self, key: str, *, etag: str | None = None, version: str | None = None
+        self,
+        key: str,
+        *,
+        size: int,
+        etag: str | None = None,
+        version: str | None = None,
+        digested: bool = False,
     ) -> Awaitable[Whole]:
         """Read a small object whole, in one try.
 
         Parameters
         ----------
-        key, etag, version
+        key : str
+        size : int
+            How many bytes it should have; one that has more is not read to its end.
+        etag, version
             As in `stream`.
+        digested : bool
+            Whether the caller tells by a digest whether the bytes are the right ones. They may
+            then be asked for without the tag, where that is quicker.
 
         Returns
         -------

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bidsplan.keys import printable
 from bidsplan.storage.base import Children, Object, Store
 from bidsplan.storage.fsspec_store import FsspecStore
-from bidsplan.storage.obstore_reader import open_stream, read_whole, storage_error
+from bidsplan.storage.obstore_reader import WholeReader, open_stream, storage_error
 from bidsplan.storage.retrying import retrying
 from bidsplan.storage.s3_answers import bare_etag
 
@@ -67,6 +67,7 @@ class ObjectStore(Store):
         self.url = url
         self._prefix = f"{path}/" if path else ""
         self._store = store
+        self._wholes = WholeReader()
 
     def children(self, prefix: str = "") -> Children:
         """See `Store.children`."""
@@ -115,11 +116,25 @@ class ObjectStore(Store):
         )
 
     def whole(
-        self, key: str, *, etag: str | None = None, version: str | None = None
+        self,
+        key: str,
+        *,
+        size: int,
+        etag: str | None = None,
+        version: str | None = None,
+        digested: bool = False,
     ) -> Awaitable[Whole]:
         """See `Store.whole`."""
         what = f"{self.url}/{key}"
-        return read_whole(self._store, self._prefix + key, what, etag=etag, version=version)
+        return self._wholes.read(
+            self._store,
+            self._prefix + key,
+            what,
+            size=size,
+            etag=etag,
+            version=version,
+            digested=digested,
+        )
 
 
 class HttpsStore(FsspecStore):
@@ -136,6 +151,7 @@ class HttpsStore(FsspecStore):
     def __init__(self, url: str, store: Any) -> None:  # noqa: ANN401 - obstore's stores
         super().__init__("https", url, url)
         self._store = store
+        self._wholes = WholeReader()
 
     def stream(
         self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
@@ -145,8 +161,16 @@ class HttpsStore(FsspecStore):
         return open_stream(self._store, key, what, etag=etag, version=version, start=start)
 
     def whole(
-        self, key: str, *, etag: str | None = None, version: str | None = None
+        self,
+        key: str,
+        *,
+        size: int,
+        etag: str | None = None,
+        version: str | None = None,
+        digested: bool = False,
     ) -> Awaitable[Whole]:
         """See `Store.whole`."""
         what = f"{self.url}/{key}"
-        return read_whole(self._store, key, what, etag=etag, version=version)
+        return self._wholes.read(
+            self._store, key, what, size=size, etag=etag, version=version, digested=digested
+        )

@@ -10,7 +10,7 @@ from urllib.parse import unquote_plus
 
 from bidsplan.errors import ThrottledError, UnreachableError
 from bidsplan.storage.base import Children, Object, Store
-from bidsplan.storage.obstore_reader import open_stream, read_whole
+from bidsplan.storage.obstore_reader import WholeReader, open_stream
 from bidsplan.storage.retrying import retrying
 from bidsplan.storage.s3_answers import CHECKSUM_MODE, about_of, bare_etag, check_range
 from bidsplan.storage.s3_client import CHUNK, LONGEST_REQUEST, S3Client, text_of
@@ -54,6 +54,7 @@ class S3Store(Store):
         self._prefix = f"{path}/" if path else ""
         self._client = S3Client(connection, bucket)
         self._wary_until = 0.0
+        self._wholes = WholeReader()
 
     def children(self, prefix: str = "") -> Children:
         """See `Store.children`."""
@@ -121,14 +122,22 @@ class S3Store(Store):
             raise
 
     def whole(
-        self, key: str, *, etag: str | None = None, version: str | None = None
+        self,
+        key: str,
+        *,
+        size: int,
+        etag: str | None = None,
+        version: str | None = None,
+        digested: bool = False,
     ) -> Awaitable[Whole]:
         """See `Store.whole`."""
         name = self._prefix + key
         what = f"s3://{self._client.bucket}/{name}"
         if _INEXPRESSIBLE.search(name):
             raise UnreachableError(f"{what}: not by this transport")
-        return read_whole(self._obstore, name, what, etag=etag, version=version)
+        return self._wholes.read(
+            self._obstore, name, what, size=size, etag=etag, version=version, digested=digested
+        )
 
     def renew(self) -> bool:
         """See `Store.renew`."""
