@@ -196,9 +196,11 @@ def _digest_of(algorithm: str) -> _Digest:
         return hashlib.new(algorithm, usedforsecurity=False)
     if algorithm == "crc32":
         return _Crc(zlib.crc32, 4)
-    from awscrt import checksums  # noqa: PLC0415 - a twentieth of a second, and rarely needed
+    import anycrc  # noqa: PLC0415 - rarely needed
 
-    return _Crc(getattr(checksums, algorithm), 8 if algorithm == "crc64nvme" else 4)
+    if algorithm == "crc64nvme":
+        return _Crc(anycrc.Model("CRC64-NVME").calc, 8)
+    return _Crc(anycrc.Model("CRC32-ISCSI").calc, 4)
 
 
 class Checker:

@@ -74,13 +74,14 @@ def vocabulary_warnings(manifest: Manifest) -> Iterator[Problem]:
 
 def _warnings(filter_: Filter, place: Place, *, strangers: bool) -> Iterator[Problem]:
     words = [
-        ("datatypes", "datatype", filter_.datatypes or (), datatypes()),
-        ("suffixes", "suffix", filter_.suffixes or (), suffixes()),
+        ("datatypes", "datatype", filter_.datatypes, datatypes),
+        ("suffixes", "suffix", filter_.suffixes, suffixes),
     ]
     for field, noun, wanted, known in words:
-        for number, word in enumerate(wanted):
-            if word not in known:
-                yield from _stranger(word, noun, known, (*place, field, number), told=strangers)
+        for number, word in enumerate(wanted or ()):
+            # Asked for only where there are words, for the sake of the time it takes.
+            if word not in known():
+                yield from _stranger(word, noun, known(), (*place, field, number), told=strangers)
     for key in filter_.entities or {}:
         if key not in entities():
             short = next((name for name, long in entities().items() if long == key), None)

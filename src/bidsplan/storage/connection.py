@@ -114,8 +114,6 @@ def _service(
 ) -> tuple[str, str]:
     """Resolve endpoint and region as a client of botocore's does."""
     import botocore.exceptions  # noqa: PLC0415
-    from botocore import UNSIGNED  # noqa: PLC0415
-    from botocore.config import Config  # noqa: PLC0415
 
     try:
         session = _session(profile, environment)
@@ -124,6 +122,9 @@ def _service(
         if named and urlsplit(named).scheme in {"http", "https"} and urlsplit(named).hostname:
             # Nothing overrides it, and a client takes a tenth of a second to say the same.
             return named, region
+        from botocore import UNSIGNED  # noqa: PLC0415
+        from botocore.config import Config  # noqa: PLC0415
+
         client = session.create_client(
             "s3",
             region_name=region,
