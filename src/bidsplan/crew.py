@@ -146,8 +146,10 @@ class Crew(Generic[J]):
                 await self._hand_over(job, job.way)
             elif not await self._do(job):
                 await self._hand_over(job, Way.THREAD)
-            elif self._work.full():
-                self._end_slice()
+            else:
+                self._fill()
+                if self._work.full():
+                    self._end_slice()
 
     async def _do(self, job: J) -> bool:
         size = job.size

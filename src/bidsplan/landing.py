@@ -10,6 +10,7 @@ from bidsplan.destination import FileState, destination_error, write_all
 from bidsplan.directories import OpenDirectories
 from bidsplan.keys import printable
 from bidsplan.partials import NEW_FILE
+from bidsplan.renaming import rename_new
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -79,16 +80,16 @@ class Landing:
         found = os.stat(name, dir_fd=partials, follow_symlinks=False)
         parent, _, base = path.rpartition("/")
         directory = self._directories.descriptor(parent, create=True)
-        if not replace and _stands(base, directory):
-            os.unlink(name, dir_fd=partials)
-            return None
         try:
-            os.replace(name, base, src_dir_fd=partials, dst_dir_fd=directory)
+            landed = _move(name, base, partials, directory, replace=replace)
         except FileNotFoundError:
             # The directory was removed while it was open here.
             self._directories.close()
             directory = self._directories.descriptor(parent, create=True)
-            os.replace(name, base, src_dir_fd=partials, dst_dir_fd=directory)
+            landed = _move(name, base, partials, directory, replace=replace)
+        if not landed:
+            os.unlink(name, dir_fd=partials)
+            return None
         return FileState(found.st_size, found.st_mtime_ns, regular=True)
 
     def close(self) -> None:
@@ -96,9 +97,8 @@ class Landing:
         self._directories.close()
 
 
-def _stands(name: str, directory: int) -> bool:
-    try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
+def _move(name: str, base: str, partials: int, directory: int, *, replace: bool) -> bool:
+    if not replace:
+        return rename_new(name, base, above=partials, directory=directory)
+    os.replace(name, base, src_dir_fd=partials, dst_dir_fd=directory)
     return True

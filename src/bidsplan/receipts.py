@@ -235,7 +235,7 @@ class ReceiptWriter:
         self.written = False
         self._destination = destination
         self._name = f"{secrets.token_hex(8)}.jsonl"
-        self._waiting: list[bytes] = []
+        self._waiting: list[Receipt] = []
         self._lock = Lock()
         self._writing = Lock()
         self._flushed = time.monotonic()
@@ -253,7 +253,7 @@ class ReceiptWriter:
             Whether it is time to write what is noted, by `flush`.
         """
         with self._lock:
-            self._waiting.append(_ENCODER.encode(receipt))
+            self._waiting.append(receipt)
             if len(self._waiting) < _BATCH and time.monotonic() - self._flushed < _LONGEST_WAIT:
                 return False
             # Asked for once; who else adds in the meantime has nothing to do.
@@ -268,19 +268,19 @@ class ReceiptWriter:
         """
         with self._writing:
             with self._lock:
-                lines, self._waiting = self._waiting, []
+                receipts, self._waiting = self._waiting, []
                 self._flushed = time.monotonic()
-            if lines:
-                self._write(lines)
+            if receipts:
+                self._write(receipts)
 
-    def _write(self, lines: list[bytes]) -> None:
+    def _write(self, receipts: list[Receipt]) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self._destination.sync()
             with self._destination.directory(DIRECTORY, create=True) as directory:
                 descriptor = os.open(self._name, flags, 0o666, dir_fd=directory)
                 with os.fdopen(descriptor, "wb") as file:
-                    file.write(b"\n".join([*lines, b""]))
+                    file.write(_ENCODER.encode_lines(receipts))
             self.written = True
         except OSError as error:
             self.trouble = error

@@ -87,8 +87,8 @@ def _warnings(filter_: Filter, place: Place, *, strangers: bool) -> Iterator[Pro
             short = next((name for name, long in entities().items() if long == key), None)
             hint = f"did you mean {short!r}?" if short else None
             at = (*place, "entities", key)
-            known = frozenset(entities())
-            yield from _stranger(key, "entity", known, at, told=strangers, hint=hint)
+            keys = frozenset(entities())
+            yield from _stranger(key, "entity", keys, at, told=strangers, hint=hint)
 
 
 @functools.cache
