@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING
 
 from bidsplan.entities import subject_label
 from bidsplan.errors import Problem, SelectionError
@@ -20,17 +19,23 @@ from bidsplan.keys import (
     printable,
     unsafe_key,
 )
+from bidsplan.runs import in_listings, place, runs_of
+from bidsplan.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from bidsplan.events import Event
+    from bidsplan.runs import Place, Run
     from bidsplan.storage import Object, Store
 
-Given = TypeVar("Given")
-Result = TypeVar("Result")
-
 __all__ = ["Dataset", "Lister", "Survey", "clean", "subject_directories"]
+
+_FIRST = 8
+"""Directories that are listed one by one, to see how much they hold."""
+
+_PAGE = 800
+"""Keys that should come on one page of a listing, which has room for a thousand."""
 
 _ANNEX_KEY = re.compile(r"(MD5|SHA1|SHA256|SHA512)E?-s[0-9]+--")
 
@@ -171,59 +176,6 @@ def _too_long(path: str, where: str) -> Problem:
     )
 
 
-def _in_listings(name: str) -> str:
-    """Give what a directory is sorted by in a listing of what it holds."""
-    return f"{name}/"
-
-
-def _place(dataset: Dataset, directory: str) -> tuple[int, str]:
-    return dataset.root, f"{dataset.prefix}{directory}"
-
-
-class Run(NamedTuple):
-    """Directories of a dataset that follow one another.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    names : list of str
-        In the order of a listing.
-    """
-
-    dataset: Dataset
-    names: list[str]
-
-    def listed(self) -> dict[str, list[Object]] | None:
-        """List them all at once.
-
-        Returns
-        -------
-        dict of list, or None
-            By name; None where the storage does not keep to the order of keys.
-
-        Raises
-        ------
-        StorageError
-            Where they can't be listed.
-        """
-        above = self.dataset.prefix
-        first, last = (f"{above}{name}" for name in (self.names[0], self.names[-1]))
-        found: dict[str, list[Object]] = {}
-        # A dot comes right before a slash, and a zero right behind it.
-        previous, end = f"{first}.", f"{last}0"
-        listing = self.dataset.store.list_after(above, previous)
-        for item in listing:
-            if item.key <= previous:
-                return None
-            previous = item.key
-            if previous >= end:
-                break
-            name, slash, _ = previous[len(above) :].partition("/")
-            if slash:
-                found.setdefault(name, []).append(item)
-        return found
-
-
 class Lister:
     """Lists many prefixes at once.
 
@@ -236,31 +188,13 @@ class Lister:
     """
 
     def __init__(self, jobs: int, notify: Callable[[Event], None]) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="bidsplan-list")
+        self._workers = Workers(jobs)
         self._jobs = jobs
         self._notify = notify
-        self._names: dict[tuple[int, str], list[str]] = {}
-        self._listed: dict[tuple[int, str], dict[str, Object]] = {}
-
-    def close(self) -> None:
-        """Stop; what is under way is dropped."""
-        # Not waited for: a server may keep it waiting for minutes.
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def each(self, work: Callable[[Given], Result], items: Iterable[Given]) -> list[Result]:
-        """Do the same for many things at once.
-
-        Parameters
-        ----------
-        work : callable
-        items : iterable
-
-        Returns
-        -------
-        list
-            The results, in the items' order.
-        """
-        return list(self._pool.map(work, items))
+        self._names: dict[Place, list[str]] = {}
+        self._listed: dict[Place, dict[str, Object]] = {}
+        self.each = self._workers.each
+        self.close = self._workers.close
 
     def surveys(self, datasets: Sequence[Dataset]) -> list[Survey]:
         """Look at the roots of datasets.
@@ -296,7 +230,7 @@ class Lister:
             if name.startswith("sub-") and name not in safe
         ]
         self._warn(refused)
-        self._names[dataset.root, dataset.prefix] = sorted(names, key=_in_listings)
+        self._names[dataset.root, dataset.prefix] = sorted(names, key=in_listings)
         self._notify(Listed(prefix=dataset.where, objects=len(files) + len(names)))
         return Survey(
             files=files, directories=tuple(sorted(safe)), subjects=subject_directories(safe)
@@ -321,35 +255,19 @@ class Lister:
             Where one can't be listed.
         """
         # What is required of subjects is listed before what is taken of them, and often the same.
-        new = {_place(*pair): pair for pair in wanted if _place(*pair) not in self._listed}
-        # More than can be listed at a time are listed by the run, at a tenth of the requests.
-        most = -(-len(new) // self._jobs)
-        self.each(self._list_run, self._runs(list(new.values()), most))
-        return [self._listed[_place(*pair)] for pair in wanted]
+        new = {place(*pair): pair for pair in wanted if place(*pair) not in self._listed}
+        # A page of a listing has up to a thousand keys: how many directories' is soon seen.
+        first = dict(islice(new.items(), _FIRST if len(new) > 2 * _FIRST else 0))
+        self._list_runs(first.values(), 1)
+        keys = sum(len(self._listed[each]) for each in first)
+        others = [pair for each, pair in new.items() if each not in first]
+        fitting = _PAGE * len(first) // max(keys, 1)
+        # More than can be listed at a time are listed together in any case.
+        self._list_runs(others, max(fitting, -(-len(others) // self._jobs)))
+        return [self._listed[place(*pair)] for pair in wanted]
 
-    def _runs(self, wanted: list[tuple[Dataset, str]], most: int) -> list[Run]:
-        """Put directories together between whose listings there is no other directory."""
-        runs: list[Run] = []
-        following: dict[tuple[int, str, str], str] = {
-            (*place, name): after
-            for place, names in self._names.items()
-            for name, after in pairwise(names)
-        }
-        for dataset, name in sorted(
-            wanted, key=lambda pair: (_place(*pair)[0], _in_listings(pair[1]))
-        ):
-            run = runs[-1] if runs else None
-            if (
-                run is not None
-                and run.dataset == dataset
-                and dataset.store.ordered
-                and len(run.names) < most
-                and following.get((dataset.root, dataset.prefix, run.names[-1])) == name
-            ):
-                run.names.append(name)
-            else:
-                runs.append(Run(dataset, [name]))
-        return runs
+    def _list_runs(self, wanted: Iterable[tuple[Dataset, str]], most: int) -> None:
+        self.each(self._list_run, runs_of(wanted, self._names, most))
 
     def _list_run(self, run: Run) -> None:
         dataset = run.dataset
@@ -363,7 +281,7 @@ class Lister:
             files, refused = clean(objects, dataset.prefix, dataset.where)
             self._warn(refused)
             self._notify(Listed(prefix=f"{dataset.where}/{name}", objects=len(objects)))
-            self._listed[_place(dataset, name)] = files
+            self._listed[place(dataset, name)] = files
 
     def _warn(self, problems: Iterable[Problem]) -> None:
         for problem in problems:

@@ -1,0 +1,108 @@
+"""Directories that follow one another, listed together at a fraction of the requests."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from bidsplan.listing import Dataset
+    from bidsplan.storage import Object
+
+__all__ = ["Place", "Run", "in_listings", "place", "runs_of"]
+
+Place = tuple[int, str]
+"""A directory of any dataset: the root's number, and the path below it."""
+
+
+def in_listings(name: str) -> str:
+    """Give what a directory is sorted by in a listing of what it holds."""
+    return f"{name}/"
+
+
+def place(dataset: Dataset, directory: str) -> Place:
+    """Tell a dataset's directory from all others."""
+    return dataset.root, f"{dataset.prefix}{directory}"
+
+
+class Run(NamedTuple):
+    """Directories of a dataset that follow one another.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    names : list of str
+        In the order of a listing.
+    """
+
+    dataset: Dataset
+    names: list[str]
+
+    def listed(self) -> dict[str, list[Object]] | None:
+        """List them all at once.
+
+        Returns
+        -------
+        dict of list, or None
+            By name; None where the storage does not keep to the order of keys.
+
+        Raises
+        ------
+        StorageError
+            Where they can't be listed.
+        """
+        above = self.dataset.prefix
+        first, last = (f"{above}{name}" for name in (self.names[0], self.names[-1]))
+        found: dict[str, list[Object]] = {}
+        # A dot comes right before a slash, and a zero right behind it.
+        previous, end = f"{first}.", f"{last}0"
+        listing = self.dataset.store.list_after(above, previous)
+        for item in listing:
+            if item.key <= previous:
+                return None
+            previous = item.key
+            if previous >= end:
+                break
+            name, slash, _ = previous[len(above) :].partition("/")
+            if slash:
+                found.setdefault(name, []).append(item)
+        return found
+
+
+def runs_of(
+    wanted: Iterable[tuple[Dataset, str]], names: Mapping[Place, list[str]], most: int
+) -> list[Run]:
+    """Put directories together between whose listings there is no other directory.
+
+    Parameters
+    ----------
+    wanted : iterable of (Dataset, str)
+    names : mapping of list of str
+        The directories that stand at datasets' roots, in the order of listings.
+    most : int
+        How many directories a run may have.
+
+    Returns
+    -------
+    list of Run
+        In the order of listings.
+    """
+    runs: list[Run] = []
+    following: dict[tuple[int, str, str], str] = {
+        (*above, name): after for above, below in names.items() for name, after in pairwise(below)
+    }
+    for dataset, name in sorted(wanted, key=lambda pair: (place(*pair)[0], in_listings(pair[1]))):
+        run = runs[-1] if runs else None
+        if (
+            run is not None
+            and run.dataset == dataset
+            and dataset.store.ordered
+            and len(run.names) < most
+            and following.get((dataset.root, dataset.prefix, run.names[-1])) == name
+        ):
+            run.names.append(name)
+        else:
+            runs.append(Run(dataset, [name]))
+    return runs
