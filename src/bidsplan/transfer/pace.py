@@ -1,15 +1,23 @@
-"""How many requests are in flight: fewer when the storage refuses, more while it does not."""
+"""How many requests are in flight: fewer when the storage refuses, more while that helps."""
 
 from __future__ import annotations
 
 import time
 from threading import Lock
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Pace"]
 
 _FIRST = 64
 _ROUND = 0.5
 """Seconds in which refusals count as one: what was in flight together is refused together."""
+
+_IDLE = 0.6
+"""Part of its time that the event loop's thread may have computed, for more requests to be of use:
+where it is the bottleneck they only cost memory and connections."""
 
 _FASTER = 4
 """Part of the limit that is added for each round without a refusal, until there was one."""
@@ -22,6 +30,8 @@ class Pace:
     ----------
     most : int
         The most requests in flight.
+    now, computed : callable
+        Give seconds: the time, and the time that this thread has computed.
 
     Attributes
     ----------
@@ -29,22 +39,37 @@ class Pace:
         How many may be in flight now, at least 1.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(
+        self,
+        most: int,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        computed: Callable[[], float] = time.thread_time,
+    ) -> None:
         self.limit = min(most, _FIRST)
         self._most = most
         self._good = 0
+        self._clocks = now, computed
+        self._seen = now(), computed()
         self._refused = False
-        self._lowered = 0.0
+        self._lowered = now() - _ROUND
         self._until = 0.0
         self._lock = Lock()
 
     def succeeded(self) -> None:
-        """Note a request that went well."""
+        """Note a request that went well; for the event loop's thread."""
         self._good += 1
         if self._good >= self.limit < self._most:
-            step = 1 if self._refused else max(1, self.limit // _FASTER)
-            self.limit = min(self._most, self.limit + step)
+            if self._is_idle():
+                step = 1 if self._refused else max(1, self.limit // _FASTER)
+                self.limit = min(self._most, self.limit + step)
             self._good = 0
+
+    def _is_idle(self) -> bool:
+        now, computed = (clock() for clock in self._clocks)
+        idle = computed - self._seen[1] < _IDLE * (now - self._seen[0])
+        self._seen = now, computed
+        return idle
 
     def refused(self, wait: float | None = None) -> None:
         """Note a request that was refused, or that broke off.
@@ -54,7 +79,7 @@ class Pace:
         wait : float, optional
             Seconds that the storage asks to wait.
         """
-        now = time.monotonic()
+        now = self._clocks[0]()
         with self._lock:
             self._good = 0
             self._refused = True
@@ -65,4 +90,4 @@ class Pace:
 
     def delay(self) -> float:
         """Tell how many seconds no request should start."""
-        return max(0.0, self._until - time.monotonic()) if self._refused else 0.0
+        return max(0.0, self._until - self._clocks[0]()) if self._refused else 0.0
