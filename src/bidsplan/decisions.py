@@ -96,6 +96,7 @@ class Decider:
         self._marks = marks
         self._existing = existing
         self._absent: str | None = None
+        self._latest: tuple[str, int] | None = None
         self._directories = OpenDirectories(folder)
 
     def glance(self, entry: Entry) -> Decision:
@@ -129,14 +130,16 @@ class Decider:
         parent, _, name = path.rpartition("/")
         if parent == self._absent:
             return None
-        try:
-            directory = self._directories.descriptor(parent)
-        except FileNotFoundError:
-            # What else is planned for this directory comes next, and is not there either.
-            self._absent = parent
-            return None
-        except OSError as error:
-            raise destination_error(error, printable(f"{self._folder.root}/{path}")) from error
+        if self._latest is None or self._latest[0] != parent:
+            try:
+                self._latest = parent, self._directories.descriptor(parent)
+            except FileNotFoundError:
+                # What else is planned for this directory comes next, and is not there either.
+                self._absent = parent
+                return None
+            except OSError as error:
+                raise destination_error(error, printable(f"{self._folder.root}/{path}")) from error
+        directory = self._latest[1]
         try:
             return os.stat(name, dir_fd=directory, follow_symlinks=False)
         except FileNotFoundError:

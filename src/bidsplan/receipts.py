@@ -100,8 +100,17 @@ def fingerprint(plan: Planned, entry: Entry) -> str:
         Hexadecimal; another for any other source, tag, version, size or digest.
     """
     url = plan.header.roots[entry.root].url if entry.content is None else ""
-    parts = (url, entry.key, entry.etag, entry.version, entry.md5, entry.sha256, entry.content)
-    return xxhash.xxh3_64_hexdigest(_ENCODER.encode((entry.size, *parts)))
+    parts = (
+        entry.size,
+        url,
+        entry.key,
+        entry.etag,
+        entry.version,
+        entry.md5,
+        entry.sha256,
+        entry.content,
+    )
+    return xxhash.xxh3_64_hexdigest(_ENCODER.encode(parts))
 
 
 def make_receipt(plan: Planned, entry: Entry, state: FileState, verdict: Verdict) -> Receipt:
@@ -212,7 +221,8 @@ class Marks:
 
 
 def _mark(path: str, size: int, mtime_ns: int, source: str) -> int:
-    return xxhash.xxh3_64_intdigest(f"{path}\0{size}\0{mtime_ns}\0{source}".encode())
+    # 64 bits, of which nothing outlives the process. Two million of them are made of a large plan.
+    return hash((path, size, mtime_ns, source))
 
 
 class ReceiptWriter:

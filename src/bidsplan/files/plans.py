@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import zlib
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from bidsplan.errors import DestinationError, PlanError, UsageError
-from bidsplan.plan import Header, Plan, read_entries
+from bidsplan.plan import Header, Plan, parse_lines, read_entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -122,15 +123,24 @@ class StoredPlan:
     def __init__(self, path: str | PathLike[str]) -> None:
         self._path = Path(path)
         with _opened(self._path) as stream:
-            blocks = _blocks(stream)
+            seen: list[bytes] = []
+            blocks = _noted(_blocks(stream), seen)
             first = next(blocks, b"")
             self.header = Header.parse(first)
             self._kept = _few(read_entries(self.header, blocks, first=first))
+        self._seen = tuple(seen)
 
     @property
     def entries(self) -> Iterable[Entry]:
         """The entries, sorted by path; they can be walked any number of times."""
-        return _Entries(self._path, self.header) if self._kept is None else self._kept
+        return _Entries(self._path, self._seen) if self._kept is None else self._kept
+
+
+def _noted(blocks: Iterator[bytes], seen: list[bytes]) -> Iterator[bytes]:
+    """Note the digest of each block."""
+    for block in blocks:
+        seen.append(hashlib.sha256(block).digest())
+        yield block
 
 
 def _few(found: Iterator[list[Entry]]) -> list[Entry] | None:
@@ -144,18 +154,21 @@ def _few(found: Iterator[list[Entry]]) -> list[Entry] | None:
 
 
 class _Entries:
-    def __init__(self, path: Path, header: Header) -> None:
+    """Entries of a file, each block of which was checked before, and is known by its digest."""
+
+    def __init__(self, path: Path, seen: tuple[bytes, ...]) -> None:
         self._path = path
-        self._header = header
+        self._seen = seen
 
     def __iter__(self) -> Iterator[Entry]:
         with _opened(self._path) as stream:
             blocks = _blocks(stream)
-            if Header.parse(next(blocks, b"")) != self._header:
-                raise PlanError("it was replaced while it was in use; run it again")
-            # Checked once more, since a file may change between two looks.
-            for some in read_entries(self._header, blocks):
-                yield from some
+            for number, digest in enumerate((*self._seen, None)):
+                block = next(blocks, None)
+                if digest != (block and hashlib.sha256(block).digest()):
+                    raise PlanError("it was replaced while it was in use; run it again")
+                if block is not None and number:
+                    yield from parse_lines(block)
 
 
 def read_header(path: str | PathLike[str]) -> Header:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bidsplan.plan.models import PLAN_VERSION, Entry, Header, Reason, Root
 from bidsplan.plan.plans import Plan, Planned, clashes
-from bidsplan.plan.reading import read_entries
+from bidsplan.plan.reading import parse_lines, read_entries
 
 __all__ = [
     "PLAN_VERSION",
@@ -20,5 +20,6 @@ __all__ = [
     "Reason",
     "Root",
     "clashes",
+    "parse_lines",
     "read_entries",
 ]

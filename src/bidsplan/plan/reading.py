@@ -17,7 +17,7 @@ from bidsplan.plan.models import ENCODER, ENTRY_DECODER, Entry, Header
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["PathCheck", "read_entries"]
+__all__ = ["PathCheck", "parse_lines", "read_entries"]
 
 _PLAIN = re.compile(r"(?!\.)[ -.0-\[\]-~]+(?:[/\n](?!\.)[ -.0-\[\]-~]+)*")
 """Names of printable ASCII segments, a line each, no segment with a dot in front.
@@ -26,9 +26,7 @@ They are safe, as nearly all are.
 """
 
 
-def read_entries(
-    header: Header, blocks: Iterable[bytes], *, first: bytes | None = None
-) -> Iterator[list[Entry]]:
+def read_entries(header: Header, blocks: Iterable[bytes], *, first: bytes) -> Iterator[list[Entry]]:
     """Read entries, checking all that can be checked of them.
 
     Parameters
@@ -36,9 +34,8 @@ def read_entries(
     header : Header
     blocks : iterable of bytes
         Whole lines, any number at a time.
-    first : bytes, optional
-        The header's line, where it should be as bidsplan writes it too; where it is not given, the
-        entries' spelling is not looked at either.
+    first : bytes
+        The header's line.
 
     Yields
     ------
@@ -54,11 +51,11 @@ def read_entries(
     digest = hashlib.sha256()
     check = PathCheck(len(header.roots))
     files = size = 0
-    strange = 1 if first is not None and ENCODER.encode(header) + b"\n" != first else None
+    strange = 1 if ENCODER.encode(header) + b"\n" != first else None
     for text in stream:
         digest.update(text)
-        found = _parse_block(text, files + 2)
-        if first is not None and strange is None and ENCODER.encode_lines(found) != text:
+        found = parse_lines(text, files + 2)
+        if strange is None and ENCODER.encode_lines(found) != text:
             written = map(ENCODER.encode, found)
             strange = files + 2 + list(map(eq, written, text.splitlines())).index(False)
         try:
@@ -77,8 +74,24 @@ def read_entries(
         )
 
 
-def _parse_block(text: bytes, number: int) -> list[Entry]:
-    """Parse lines at once, or one by one where that fails, to name the one that is wrong."""
+def parse_lines(text: bytes, number: int = 1) -> list[Entry]:
+    """Parse whole lines, without a look at what the entries say.
+
+    Parameters
+    ----------
+    text : bytes
+    number : int
+        The first line's, for messages.
+
+    Returns
+    -------
+    list of Entry
+
+    Raises
+    ------
+    PlanError
+        Naming the line that is no entry.
+    """
     try:
         found = ENTRY_DECODER.decode_lines(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
