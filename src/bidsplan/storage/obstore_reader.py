@@ -155,18 +155,20 @@ class WholeReader:
         try:
             if self._ranged and digested and size and version is None:
                 try:
-                    data = await obstore.get_range_async(store, path, start=0, length=size)
-                    return Whole(data, None)
+                    return Whole(
+                        await obstore.get_range_async(store, path, start=0, length=size), None
+                    )
                 except obstore.exceptions.GenericError as error:
                     if _NOT_PARTIAL not in str(error):
                         raise
                     self._ranged = False
             result = await obstore.get_async(store, path, options=_options(etag, version))
-            if result.meta["size"] != size:
-                raise StorageError(f"{printable(what)}: it has another size now")
-            data = await result.bytes_async()
+            fits = result.meta["size"] == size
+            data = await result.bytes_async() if fits else b""
         except (obstore.exceptions.BaseError, OSError, ValueError) as error:
             raise storage_error(error, printable(what)) from error
+        if not fits:
+            raise StorageError(f"{printable(what)}: it has another size now")
         return Whole(data, bare_etag(result.meta["e_tag"]))
 
 
