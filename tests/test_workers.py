@@ -48,10 +48,16 @@ def test_the_first_failure_is_raised_and_nothing_more_is_begun(workers):
 
 
 def test_closing_does_not_wait_for_what_hangs():
-    release = threading.Event()
+    release, begun = threading.Event(), threading.Semaphore(0)
     workers = Workers(2)
-    thread = threading.Thread(target=lambda: workers.each(lambda _: release.wait(30), range(2)))
+
+    def hang(_):
+        begun.release()
+        return release.wait(30)
+
+    thread = threading.Thread(target=workers.each, args=(hang, range(2)))
     thread.start()
+    assert all(begun.acquire(timeout=30) for _ in range(2))
     start = time.monotonic()
     workers.close()
     assert time.monotonic() - start < 5
