@@ -9,7 +9,8 @@ import argparse
 import gc
 
 from bidsplan import Access, open_store
-from bidsplan.listing import Dataset, Lister
+from bidsplan.datasets import Dataset
+from bidsplan.listing import Lister
 
 
 def main() -> None:

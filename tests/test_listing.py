@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bidsplan.listing import Dataset, Lister
+from bidsplan.datasets import Dataset
+from bidsplan.listing import Lister
 from bidsplan.storage import Access, open_store
 from stores import ListingStore
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bidsplan import receipts as module
+from bidsplan import batch as module
 from bidsplan.compacting import compact
 from bidsplan.destination import Destination, FileState
 from bidsplan.events import Action, Proof, Warned

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from threading import Lock
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import xxhash
 
+from bidsplan.batch import Batch
 from bidsplan.digests import Checker, Stopped, strongest
 from bidsplan.errors import BidsplanError, StorageError
 from bidsplan.events import Proof
@@ -30,10 +30,6 @@ __all__ = ["Note", "NoteWriter", "Standing", "proof_by_tag", "read_back", "read_
 
 _DIRECTORY = f"{STATE_DIRECTORY}/receipts/"
 _LARGEST = 16 << 20
-_BATCH = 4096
-_LONGEST_WAIT = 30.0
-"""Seconds after which a kill would cost too much comparing again."""
-
 _READERS = 8
 
 
@@ -129,24 +125,17 @@ class NoteWriter:
         self._sink = sink
         self._name = secrets.token_hex(8)
         self._written = 0
-        self._waiting: list[Note] = []
+        self._waiting = Batch[Note]()
         self._lock = Lock()
-        self._since = time.monotonic()
 
     def add(self, note: Note) -> bool:
         """Note a file; tells whether it is time to `flush`."""
-        with self._lock:
-            self._waiting.append(note)
-            now = time.monotonic()
-            if len(self._waiting) < _BATCH and now - self._since < _LONGEST_WAIT:
-                return False
-            self._since = now
-            return True
+        return self._waiting.add(note)
 
     def flush(self) -> None:
         """Write what was noted; where that fails, `trouble` tells why."""
         with self._lock:
-            notes, self._waiting = self._waiting, []
+            notes = self._waiting.take()
             number, self._written = self._written, self._written + bool(notes)
         if not notes:
             return

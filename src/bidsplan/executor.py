@@ -3,49 +3,28 @@
 from __future__ import annotations
 
 import functools
-from collections import deque
-from threading import Event as Flag
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.clashing import Clashes
 from bidsplan.decisions import Decider, Decision
 from bidsplan.destination import destination_error
-from bidsplan.digests import Checking, Stopped, check_whole, read_checked, strongest
+from bidsplan.digests import Checking, check_whole, read_checked, strongest
 from bidsplan.errors import (
     BidsplanError,
-    CredentialsError,
     DestinationError,
     StorageError,
     ThrottledError,
     UnreachableError,
     UsageError,
 )
-from bidsplan.events import (
-    Action,
-    Decided,
-    Failed,
-    Finished,
-    Progressed,
-    Proof,
-    Resumed,
-    Skipped,
-    Warned,
-)
-from bidsplan.halting import Halt
+from bidsplan.events import Action, Decided, Finished, Proof, Warned
+from bidsplan.execution import Execution
 from bidsplan.keys import printable
 from bidsplan.landing import Landing
 from bidsplan.receipts import Marks, ReceiptWriter, make_receipt, no_receipts
-from bidsplan.roots import Roots
-from bidsplan.transfer.pace import Pace
-from bidsplan.transfer.streams import (
-    asks_first,
-    partial_name,
-    receive,
-    tag_is_digest,
-    write_content,
-)
+from bidsplan.transfer.streams import asks_first, partial_name, tag_is_digest, write_content
 from bidsplan.transfer.targets import PartialFile
-from bidsplan.work import Pulled, Way
+from bidsplan.work import Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,7 +32,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from bidsplan.crew import Crew
     from bidsplan.decisions import Existing
     from bidsplan.destination import Destination, FileState
     from bidsplan.digests import Verdict
@@ -76,12 +54,6 @@ _LONG = 1 << 19
 _DIGESTS = frozenset({Proof.SHA256, Proof.MD5, Proof.ETAG_MD5})
 """What shows that bytes are the planned ones, whichever object they came from."""
 
-_GLANCES = 256
-"""Entries that are looked at in one go, if there is nothing to do for them."""
-
-_MUCH = 512
-"""Events that are told together."""
-
 
 class _Job(NamedTuple):
     """What one entry needs."""
@@ -96,7 +68,7 @@ class _Job(NamedTuple):
         return self.entry.size
 
 
-class Executor:
+class Executor(Execution[_Job]):
     """One materialisation into a directory.
 
     Parameters
@@ -104,12 +76,8 @@ class Executor:
     plan : Plan
     folder : Destination
     existing : Existing
-    checking : Checking
-    access : Access
-    base : str
-        The directory that the plan's relative URLs are relative to.
-    stopping : callable
-        Asked often whether to stop.
+    checking, access, base, stopping
+        As in `Execution`.
     """
 
     def __init__(
@@ -122,96 +90,19 @@ class Executor:
         base: str,
         stopping: Callable[[], bool],
     ) -> None:
-        self._plan = plan
-        self._entries = iter(plan.entries)
+        super().__init__(plan, checking, access, base, stopping)
         self._folder = folder
-        self._checking = checking
-        self._jobs = access.jobs
-        self._pace = Pace(self._jobs)
         self._writer = ReceiptWriter(folder)
         self._landing = Landing(folder)
         self._clashes = Clashes(plan, folder)
         self._decider = Decider(plan, folder, Marks(folder), existing)
-        self._halt = Halt()
-        self._stop = Flag()
-        self._stopping = stopping
-        self._under_way: dict[str, Entry] = {}
-        self._events: deque[Event] = deque()
-        self._tell = self._events.append
-        self._roots = Roots(plan.header.roots, access, base, self._tell)
-        self._ahead: list[_Job] = []
-        self._crew: Crew[_Job] | None = None
 
-    def run(self) -> Iterator[Event]:
-        """Decide in the plan's order, do what is to be done, and tell what happens.
-
-        Yields
-        ------
-        Event
-        """
-        while (job := self.pull()) is Pulled.LATER:
-            yield from self._drained()
-        if job is not Pulled.NOTHING:
-            self._ahead.append(job)
-            yield from self._worked()
-        yield from self._drained()
-        if self._halt.why:
-            yield Warned(problem=self._halt.problem())
-        yield from self._not_tried()
+    def _leave_receipts(self) -> Iterator[Event]:
         self._writer.flush()
         if self._writer.trouble:
             yield Warned(problem=no_receipts(self._writer.trouble))
 
-    def _worked(self) -> Iterator[Event]:
-        from bidsplan.crew import Crew  # noqa: PLC0415 - a no-op run does without asyncio
-
-        self._crew = Crew(self, self._pace, self._jobs)
-        for _ in self._crew.slices():
-            yield from self._drained()
-        if self._stop.is_set():
-            # What ends in time is told as it ended.
-            self._crew.close()
-
-    def _not_tried(self) -> Iterator[Event]:
-        """Tell what is left after the run had to stop."""
-        if self._stop.is_set():
-            yield from (Skipped(entry=entry) for entry in list(self._under_way.values()))
-            yield from (Skipped(entry=entry) for entry in self._entries)
-
-    def _drained(self) -> Iterator[Event]:
-        events = self._events
-        while events:
-            yield events.popleft()
-
-    def stopped(self) -> bool:
-        """See `Work.stopped`."""
-        if self._stopping():
-            self._stop.set()
-        return self._stop.is_set()
-
-    def full(self) -> bool:
-        """See `Work.full`."""
-        return len(self._events) >= _MUCH
-
-    def pull(self) -> _Job | Pulled:
-        """See `Work.pull`."""
-        if self._ahead:
-            return self._ahead.pop()
-        if self.stopped():
-            return Pulled.NOTHING
-        for _ in range(_GLANCES):
-            # Asked for only now, so that those that are never tried can be told.
-            entry = None if self._stop.is_set() else next(self._entries, None)
-            if entry is None:
-                return Pulled.NOTHING
-            job = self._decided(entry)
-            if job is not None:
-                self._under_way[entry.path] = entry
-                return job
-        return Pulled.LATER
-
     def _decided(self, entry: Entry) -> _Job | None:
-        """Decide for an entry; give what is to be done for it, if anything."""
         try:
             decision = self._decider.glance(entry)
             if decision.action is Action.KEEP and decision.proof is not None:
@@ -280,26 +171,6 @@ class Executor:
         self._done(entry, action, verdict, state, arrived=entry.size)
         return True
 
-    def slowly(self, job: _Job) -> None:
-        """See `Work.slowly`."""
-        entry = job.entry
-        try:
-            if self._stop.is_set():
-                raise Stopped
-            self._bring(job)
-        except Stopped:
-            self._ended(Skipped(entry=entry))
-        except UsageError:
-            # Not this entry's alone: it ends the work.
-            raise
-        except BidsplanError as error:
-            self._failed(entry, error)
-
-    def _failed(self, entry: Entry, error: BidsplanError) -> None:
-        self._ended(Failed(entry=entry, error=error))
-        if self._halt.failed(error):
-            self._stop.set()
-
     def _bring(self, job: _Job) -> None:
         entry, decision = job.entry, job.decision
         if not decision.final:
@@ -310,13 +181,8 @@ class Executor:
         if decision.verdict is not None and decision.state is not None:
             self._done(entry, Action.KEEP, decision.verdict, decision.state)
             return
-        seen = self._roots.renewals(entry.root)
-        try:
-            self._fetch(job, decision.action)
-        except CredentialsError:
-            if not self._roots.renew(entry.root, seen):
-                raise
-            self._fetch(job, decision.action)
+        action = decision.action
+        self._renewing(entry, lambda: self._fetch(job, action))
 
     def _examined(self, job: _Job) -> Decision:
         decision = self._decider.examine(job.entry, self._stop.is_set)
@@ -364,21 +230,11 @@ class Executor:
         return False
 
     def _receive(self, job: _Job, partial: Partial) -> Verdict:
-        def progress(number: int, *, resumed: bool = False) -> None:
-            if number:
-                event = Resumed if resumed else Progressed
-                self._tell(event(entry=job.entry, bytes=number))
-
-        if job.store is None:
-            return write_content(job.entry, partial.descriptor, progress=progress)
-        return receive(
-            job.entry,
-            job.store,
-            PartialFile(partial),
-            checking=self._checking,
-            pace=self._pace,
-            progress=progress,
-            stop=self._stop,
+        entry = job.entry
+        if job.store is not None:
+            return self._received(entry, job.store, PartialFile(partial))
+        return write_content(
+            entry, partial.descriptor, progress=functools.partial(self._moved, entry)
         )
 
     def _done(
@@ -397,11 +253,6 @@ class Executor:
             # Waiting for the disk must not hold up the loop.
             self._crew.later(self._writer.flush)
 
-    def _ended(self, event: Finished | Failed | Skipped) -> None:
-        """Tell what became of an entry, which is told once."""
-        self._under_way.pop(event.entry.path, None)
-        self._tell(event)
-
     @property
     def noted(self) -> bool:
         """Whether receipts were written."""
@@ -409,8 +260,7 @@ class Executor:
 
     def close(self) -> None:
         """Stop what is under way, write receipts, and leave nothing half done."""
-        self._stop.set()
-        busy = self._crew.close() if self._crew else False
+        busy = self._closed()
         self._writer.flush()
         self._roots.close()
         self._landing.close()

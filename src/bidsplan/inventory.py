@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from bidsplan.companions import read_small
 from bidsplan.compile.roots import Roots
 from bidsplan.compile.study import pipelines
+from bidsplan.datasets import Dataset
 from bidsplan.errors import SourceMissingError
-from bidsplan.listing import Dataset, Lister
+from bidsplan.listing import Lister
 from bidsplan.participants import LARGEST_TABLE, parse_table
 from bidsplan.selection.items import items_of
 from bidsplan.storage import Access, open_store

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from bidsplan.entities import subject_label
+from bidsplan.datasets import Survey, subject_directories
 from bidsplan.errors import Problem, SelectionError
 from bidsplan.events import Listed, Warned
 from bidsplan.keys import (
@@ -23,13 +22,14 @@ from bidsplan.runs import in_listings, place, runs_of
 from bidsplan.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from bidsplan.datasets import Dataset
     from bidsplan.events import Event
     from bidsplan.runs import Place, Run
-    from bidsplan.storage import Object, Store
+    from bidsplan.storage import Object
 
-__all__ = ["Dataset", "Lister", "Survey", "clean", "subject_directories"]
+__all__ = ["Lister", "clean"]
 
 _FIRST = 8
 """Directories that are listed one by one, to see how much they hold."""
@@ -38,79 +38,6 @@ _PAGE = 800
 """Keys that should come on one page of a listing, which has room for a thousand."""
 
 _ANNEX_KEY = re.compile(r"(MD5|SHA1|SHA256|SHA512)E?-s[0-9]+--")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Dataset:
-    """One BIDS dataset, raw or derivative, in storage.
-
-    Parameters
-    ----------
-    store : Store
-        The root that its keys are relative to.
-    root : int
-        That root's index in the plan.
-    prefix : str
-        Where in the store it lies: empty, or ending in ``/``.
-    destination : str
-        Where it lands below the destination: empty, or ending in ``/``.
-    site : str or None
-        Which of the manifest's listed sites it is.
-    within : str
-        What comes between a subject's directory and its files where they land: empty, or ending in
-        ``/``.
-    """
-
-    store: Store
-    root: int
-    prefix: str = ""
-    destination: str = ""
-    site: str | None = None
-    within: str = ""
-
-    @property
-    def where(self) -> str:
-        """The dataset's URL, as messages name it."""
-        return printable(f"{self.store.url.rstrip('/')}/{self.prefix}".rstrip("/"))
-
-    def landing(self, path: str) -> str:
-        """Say where a file lands below the destination, by its path below the dataset's root."""
-        subject, slash, rest = path.partition("/")
-        return f"{self.destination}{subject}{slash}{self.within}{rest}"
-
-    def unit(self, label: str) -> str:
-        """Name a subject of this dataset among those of all sites."""
-        return label if self.site is None else f"{self.site}/{label}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Survey:
-    """What stands directly at a dataset's root.
-
-    Parameters
-    ----------
-    files : mapping of str to Object
-        By name.
-    directories : tuple of str
-        Names, sorted.
-    subjects : tuple of str
-        Labels, sorted.
-    """
-
-    files: Mapping[str, Object]
-    directories: tuple[str, ...]
-    subjects: tuple[str, ...]
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing at all."""
-        return not self.files and not self.directories
-
-
-def subject_directories(directories: Iterable[str]) -> tuple[str, ...]:
-    """List the labels of those directories that are subjects', sorted."""
-    labels = (subject_label(directory) for directory in directories)
-    return tuple(sorted(label for label in labels if label is not None))
 
 
 def clean(

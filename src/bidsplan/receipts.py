@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-import time
 from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import xxhash
 
+from bidsplan.batch import Batch
 from bidsplan.errors import Problem
 from bidsplan.events import Proof
 from bidsplan.keys import STATE_DIRECTORY
@@ -45,10 +45,7 @@ DIRECTORY = f"{STATE_DIRECTORY}/receipts"
 """Where a destination's receipts are."""
 
 _LONGEST_LINE = 1 << 16
-_BATCH = 4096
 _BLOCK = 1 << 20
-_LONGEST_WAIT = 30.0
-"""Seconds after which a kill would cost too much reading again."""
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -245,10 +242,8 @@ class ReceiptWriter:
         self.written = False
         self._destination = destination
         self._name = f"{secrets.token_hex(8)}.jsonl"
-        self._waiting: list[Receipt] = []
-        self._lock = Lock()
+        self._waiting = Batch[Receipt]()
         self._writing = Lock()
-        self._flushed = time.monotonic()
 
     def add(self, receipt: Receipt) -> bool:
         """Note a file that has landed.
@@ -262,13 +257,7 @@ class ReceiptWriter:
         bool
             Whether it is time to write what is noted, by `flush`.
         """
-        with self._lock:
-            self._waiting.append(receipt)
-            if len(self._waiting) < _BATCH and time.monotonic() - self._flushed < _LONGEST_WAIT:
-                return False
-            # Asked for once; who else adds in the meantime has nothing to do.
-            self._flushed = time.monotonic()
-            return True
+        return self._waiting.add(receipt)
 
     def flush(self) -> None:
         """Write what was noted, once the files themselves are on the disk.
@@ -277,9 +266,7 @@ class ReceiptWriter:
         `trouble` tells why.
         """
         with self._writing:
-            with self._lock:
-                receipts, self._waiting = self._waiting, []
-                self._flushed = time.monotonic()
+            receipts = self._waiting.take()
             if receipts:
                 self._write(receipts)
 

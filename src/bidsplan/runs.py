@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from bidsplan.listing import Dataset
+    from bidsplan.datasets import Dataset
     from bidsplan.storage import Object
 
 __all__ = ["Place", "Run", "in_listings", "place", "runs_of"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bidsplan.compile.context import Context
     from bidsplan.compile.study import Located
-    from bidsplan.listing import Dataset, Survey
+    from bidsplan.datasets import Dataset, Survey
     from bidsplan.manifest import Manifest, Predicate
 
 __all__ = ["Cohort", "needs_table", "read_tables"]

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from bidsplan.compile.roots import Roots
     from bidsplan.compile.taken import Taken
+    from bidsplan.datasets import Dataset
     from bidsplan.errors import Place
     from bidsplan.events import Event
-    from bidsplan.listing import Dataset, Lister
+    from bidsplan.listing import Lister
     from bidsplan.manifest import Manifest
     from bidsplan.selection.choosing import Choice
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.compile.subjects import labels_in
-from bidsplan.listing import Dataset, Survey
+from bidsplan.datasets import Dataset, Survey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bidsplan.datasets import Dataset
 from bidsplan.errors import Problem, SelectionError, SourceMissingError
 from bidsplan.keys import printable
-from bidsplan.listing import Dataset
 from bidsplan.selection.findings import suggestion
 
 if TYPE_CHECKING:
     from bidsplan.compile.roots import Roots
-    from bidsplan.listing import Lister, Survey
+    from bidsplan.datasets import Survey
+    from bidsplan.listing import Lister
     from bidsplan.manifest import Derivative, Manifest
 
 __all__ = ["Located", "locate_derivative", "pipelines", "survey_study"]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from bidsplan.compile.context import Context
     from bidsplan.compile.study import Located
-    from bidsplan.listing import Dataset
+    from bidsplan.datasets import Dataset
 
 __all__ = ["choose_units", "labels_in"]
 

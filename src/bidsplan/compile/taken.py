@@ -16,8 +16,8 @@ from bidsplan.selection.dataset_files import DESCRIPTION
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from bidsplan.datasets import Dataset
     from bidsplan.errors import Place
-    from bidsplan.listing import Dataset
     from bidsplan.plan import Reason
     from bidsplan.storage import Object
 

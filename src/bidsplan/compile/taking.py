@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from bidsplan.compile.context import Context
     from bidsplan.compile.listings import Listing
+    from bidsplan.datasets import Dataset, Survey
     from bidsplan.errors import Place
-    from bidsplan.listing import Dataset, Survey
     from bidsplan.manifest import Filter
     from bidsplan.storage import Object
 

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from collections import deque
-from threading import Event as Flag
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.decisions import Decision
 from bidsplan.depot import Note, NoteWriter, Standing, read_back
-from bidsplan.digests import Stopped, check_whole
+from bidsplan.digests import check_whole
 from bidsplan.errors import (
     BidsplanError,
-    CredentialsError,
     DeniedError,
     DestinationError,
     ExistingFileError,
     Problem,
-    UsageError,
 )
-from bidsplan.events import Action, Decided, Failed, Finished, Opened, Progressed, Skipped, Warned
-from bidsplan.halting import Halt
+from bidsplan.events import Action, Decided, Finished, Opened, Warned
+from bidsplan.execution import Execution
 from bidsplan.receipts import fingerprint
 from bidsplan.remote.deciding import RemoteDecider
 from bidsplan.remote.delivery import Delivery, Nowhere, UndeliveredError
-from bidsplan.roots import Roots
 from bidsplan.storage import open_sink
-from bidsplan.transfer.pace import Pace
-from bidsplan.transfer.streams import receive, tag_is_digest
-from bidsplan.work import Pulled, Way
+from bidsplan.transfer.streams import tag_is_digest
+from bidsplan.work import Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bidsplan.crew import Crew
     from bidsplan.decisions import Existing
     from bidsplan.digests import Checking, Verdict
     from bidsplan.events import Event
@@ -45,12 +38,6 @@ __all__ = ["RemoteExecutor"]
 
 _BRIEF = 1 << 20
 """Bytes up to which a file is one of dozens in memory; of larger ones, a part of each of a few."""
-
-_GLANCES = 256
-"""Entries that are looked at in one go, if there is nothing to do for them."""
-
-_MUCH = 512
-"""Events that are told together."""
 
 
 class _Job(NamedTuple):
@@ -69,7 +56,7 @@ class _Job(NamedTuple):
         return self.entry.size
 
 
-class RemoteExecutor:
+class RemoteExecutor(Execution[_Job]):
     """One materialisation to a URL.
 
     Parameters
@@ -77,12 +64,8 @@ class RemoteExecutor:
     plan : Plan
     url : str
     existing : Existing
-    checking : Checking
-    access : Access
-    base : str
-        The directory that the plan's relative URLs are relative to.
-    stopping : callable
-        Asked often whether to stop.
+    checking, access, base, stopping
+        As in `Execution`.
 
     Raises
     ------
@@ -102,97 +85,31 @@ class RemoteExecutor:
         base: str,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._plan = plan
-        self._entries = iter(plan.entries)
-        self._checking = checking
-        self._jobs = access.jobs
-        self._stop = Flag()
-        self._stopping = stopping
-        self._under_way: dict[str, Entry] = {}
+        super().__init__(plan, checking, access, base, stopping)
         self._sink = open_sink(url, access=access.at_destination(), stop=self._stop)
         self._standing = Standing(self._sink)
         self._decider = RemoteDecider(plan, self._sink, existing)
         self._writer = NoteWriter(self._sink)
-        self._pace = Pace(self._jobs)
-        self._halt = Halt()
-        self._events: deque[Event] = deque()
-        self._tell = self._events.append
-        self._roots = Roots(plan.header.roots, access, base, self._tell)
-        self._ahead: list[_Job] = []
-        self._crew: Crew[_Job] | None = None
         self._ready = False
         self._getting_ready = Lock()
 
     def run(self) -> Iterator[Event]:
-        """Decide in the plan's order, do what is to be done, and tell what happens.
-
-        Yields
-        ------
-        Event
-        """
+        """See `Execution.run`."""
         yield Opened(url=self._sink.url, endpoint=self._sink.endpoint, written=True)
-        while (job := self.pull()) is Pulled.LATER:
-            yield from self._drained()
-        if job is not Pulled.NOTHING:
-            self._ahead.append(job)
-            yield from self._worked()
-        yield from self._drained()
-        if self._halt.why:
-            yield Warned(problem=self._halt.problem())
-        yield from self._not_tried()
-        self._writer.flush()
-        if self._writer.trouble:
-            yield _no_receipts(self._writer.trouble)
+        yield from super().run()
         left = self._sink.close()
         if left:
             yield _left_over(left)
 
-    def _worked(self) -> Iterator[Event]:
-        from bidsplan.crew import Crew  # noqa: PLC0415 - a no-op run does without asyncio
+    def _hurry(self) -> None:
+        self._sink.hurry()
 
-        self._crew = Crew(self, self._pace, self._jobs)
-        for _ in self._crew.slices():
-            yield from self._drained()
-
-    def _not_tried(self) -> Iterator[Event]:
-        """Tell what is left after the run had to stop."""
-        if self._stop.is_set():
-            yield from (Skipped(entry=entry) for entry in list(self._under_way.values()))
-            yield from (Skipped(entry=entry) for entry in self._entries)
-
-    def _drained(self) -> Iterator[Event]:
-        events = self._events
-        while events:
-            yield events.popleft()
-
-    def stopped(self) -> bool:
-        """Tell whether to leave what is under way."""
-        if self._stopping():
-            self._stop.set()
-        return self._stop.is_set()
-
-    def full(self) -> bool:
-        """See `Work.full`."""
-        return len(self._events) >= _MUCH
-
-    def pull(self) -> _Job | Pulled:
-        """See `Work.pull`."""
-        if self._ahead:
-            return self._ahead.pop()
-        if self.stopped():
-            return Pulled.NOTHING
-        for _ in range(_GLANCES):
-            entry = None if self._stop.is_set() else next(self._entries, None)
-            if entry is None:
-                return Pulled.NOTHING
-            job = self._decided(entry)
-            if job is not None:
-                self._under_way[entry.path] = entry
-                return job
-        return Pulled.LATER
+    def _leave_receipts(self) -> Iterator[Event]:
+        self._writer.flush()
+        if self._writer.trouble:
+            yield _no_receipts(self._writer.trouble)
 
     def _decided(self, entry: Entry) -> _Job | None:
-        """Decide for an entry; give what is to be done for it, if anything."""
         found = self._standing.at(entry.path)
         decision = self._decider.glance(entry, found)
         if decision.action is Action.KEEP and decision.proof is not None:
@@ -205,43 +122,10 @@ class RemoteExecutor:
             return None
         return _Job(entry, found, decision)
 
-    async def quickly(self, job: _Job) -> bool:  # noqa: ARG002 - no job asks for it
-        """See `Work.quickly`; a file that is written somewhere else takes a thread."""
-        return False
-
-    def slowly(self, job: _Job) -> None:
-        """See `Work.slowly`."""
-        entry = job.entry
-        try:
-            if self._stop.is_set():
-                raise Stopped
-            self._bring(job)
-        except Stopped:
-            self._ended(Skipped(entry=entry))
-        except UsageError:
-            # Not this entry's alone: it ends the work.
-            raise
-        except BidsplanError as error:
-            self._failed(entry, error)
-
-    def _failed(self, entry: Entry, error: BidsplanError) -> None:
-        self._ended(Failed(entry=entry, error=error))
-        if self._halt.failed(error):
-            self._stop.set()
-
     def _bring(self, job: _Job) -> None:
-        entry, decision = job.entry, job.decision
+        entry = job.entry
         store = None if entry.content is not None else self._roots.store(entry.root)
-        if store is None:
-            self._settle(job, decision, None)
-            return
-        seen = self._roots.renewals(entry.root)
-        try:
-            self._settle(job, decision, store)
-        except CredentialsError:
-            if not self._roots.renew(entry.root, seen):
-                raise
-            self._settle(job, decision, store)
+        self._renewing(entry, lambda: self._settle(job, job.decision, store))
 
     def _settle(self, job: _Job, decision: Decision, store: Store | None) -> None:
         """Find out what is left to decide, and do it."""
@@ -312,24 +196,12 @@ class RemoteExecutor:
             self._ready = True
 
     def _receive(self, entry: Entry, store: Store | None, target: Target) -> Verdict:
-        def progress(number: int, **_: bool) -> None:
-            if number:
-                self._tell(Progressed(entry=entry, bytes=number))
-
-        if store is None:
-            data = (entry.content or "").encode()
-            target.write(data)
-            progress(len(data))
-            return check_whole(entry, data)
-        return receive(
-            entry,
-            store,
-            target,
-            checking=self._checking,
-            pace=self._pace,
-            progress=progress,
-            stop=self._stop,
-        )
+        if store is not None:
+            return self._received(entry, store, target)
+        data = (entry.content or "").encode()
+        target.write(data)
+        self._moved(entry, len(data))
+        return check_whole(entry, data)
 
     def _done(self, entry: Entry, action: Action, verdict: Verdict, found: Object | None) -> None:
         self._halt.succeeded()
@@ -350,17 +222,9 @@ class RemoteExecutor:
         if due:
             self._writer.flush()
 
-    def _ended(self, event: Finished | Failed | Skipped) -> None:
-        """Tell what became of an entry, which is told once."""
-        self._under_way.pop(event.entry.path, None)
-        self._tell(event)
-
     def close(self) -> None:
         """Stop what is under way, write receipts, and leave nothing half done."""
-        self._stop.set()
-        self._sink.hurry()
-        if self._crew:
-            self._crew.close()
+        self._closed()
         self._writer.flush()
         self._sink.close()
         self._roots.close()

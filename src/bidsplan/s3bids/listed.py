@@ -19,7 +19,7 @@ from bidsplan.selection.findings import suggestion
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from bidsplan.listing import Survey
+    from bidsplan.datasets import Survey
 
 __all__ = ["ListedStudy"]
 

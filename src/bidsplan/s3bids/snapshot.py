@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from bidsplan.companions import LARGEST_SIDECAR, read_small
+from bidsplan.datasets import Dataset
 from bidsplan.entities import subject_label
 from bidsplan.errors import BidsplanError
 from bidsplan.events import Warned
-from bidsplan.listing import Dataset, Lister
+from bidsplan.listing import Lister
 from bidsplan.s3bids.telling import warn
 from bidsplan.selection.dataset_files import DESCRIPTION, report_subject
 from bidsplan.storage import Access, Store, open_store
@@ -20,8 +21,8 @@ from bidsplan.storage import Access, Store, open_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from bidsplan.datasets import Survey
     from bidsplan.events import Event
-    from bidsplan.listing import Survey
     from bidsplan.storage import Children, Object, Stream
 
 __all__ = ["Snapshot"]

@@ -1,0 +1,236 @@
+"""Executing a plan: what goes on the same way wherever its files go."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections import deque
+from threading import Event as Flag
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from bidsplan.digests import Stopped
+from bidsplan.errors import BidsplanError, CredentialsError, UsageError
+from bidsplan.events import Failed, Finished, Progressed, Resumed, Skipped, Warned
+from bidsplan.halting import Halt
+from bidsplan.roots import Roots
+from bidsplan.transfer.pace import Pace
+from bidsplan.transfer.streams import receive
+from bidsplan.work import Job, Pulled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bidsplan.crew import Crew
+    from bidsplan.digests import Checking, Verdict
+    from bidsplan.events import Event
+    from bidsplan.plan import Entry, Planned
+    from bidsplan.storage import Access, Store
+    from bidsplan.transfer.targets import Target
+
+__all__ = ["EntryJob", "Execution"]
+
+_GLANCES = 256
+"""Entries that are looked at in one go, if there is nothing to do for them."""
+
+_MUCH = 512
+"""Events that are told together."""
+
+
+class EntryJob(Job, Protocol):
+    """What one entry needs.
+
+    Attributes
+    ----------
+    entry : Entry
+    """
+
+    @property
+    def entry(self) -> Entry: ...  # noqa: D102 - see the class
+
+
+J = TypeVar("J", bound=EntryJob)
+
+
+class Execution(ABC, Generic[J]):
+    """One execution of a plan, as the `Work` of a crew.
+
+    Parameters
+    ----------
+    plan : Plan
+    checking : Checking
+    access : Access
+    base : str
+        The directory that the plan's relative URLs are relative to.
+    stopping : callable
+        Asked often whether to stop.
+
+    Notes
+    -----
+    Each entry is told once: as finished, failed or skipped.
+    """
+
+    def __init__(
+        self,
+        plan: Planned,
+        checking: Checking,
+        access: Access,
+        base: str,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._plan = plan
+        self._entries = iter(plan.entries)
+        self._checking = checking
+        self._jobs = access.jobs
+        self._pace = Pace(self._jobs)
+        self._halt = Halt()
+        self._stop = Flag()
+        self._stopping = stopping
+        self._under_way: dict[str, Entry] = {}
+        self._events: deque[Event] = deque()
+        self._tell = self._events.append
+        self._roots = Roots(plan.header.roots, access, base, self._tell)
+        self._ahead: list[J] = []
+        self._crew: Crew[J] | None = None
+
+    @abstractmethod
+    def _decided(self, entry: Entry) -> J | None:
+        """Decide for an entry; give what is to be done for it, if anything."""
+
+    @abstractmethod
+    def _bring(self, job: J) -> None:
+        """Do a job; raises where it can't be done."""
+
+    @abstractmethod
+    def _leave_receipts(self) -> Iterator[Event]:
+        """Write the receipts that are left, and tell what could not be written."""
+
+    def _hurry(self) -> None:
+        """Make what is under way end soon, after the work was stopped."""
+
+    async def quickly(self, job: J) -> bool:  # noqa: ARG002 - for those that can
+        """See `Work.quickly`."""
+        return False
+
+    def run(self) -> Iterator[Event]:
+        """Decide in the plan's order, do what is to be done, and tell what happens.
+
+        Yields
+        ------
+        Event
+        """
+        while (job := self.pull()) is Pulled.LATER:
+            yield from self._drained()
+        if not isinstance(job, Pulled):
+            self._ahead.append(job)
+            yield from self._worked()
+        yield from self._drained()
+        if self._halt.why:
+            yield Warned(problem=self._halt.problem())
+        yield from self._not_tried()
+        yield from self._leave_receipts()
+
+    def _worked(self) -> Iterator[Event]:
+        from bidsplan.crew import Crew  # noqa: PLC0415 - a no-op run does without asyncio
+
+        self._crew = Crew(self, self._pace, self._jobs)
+        for _ in self._crew.slices():
+            yield from self._drained()
+        if self._stop.is_set():
+            # What ends in time is told as it ended.
+            self._hurry()
+            self._crew.close()
+
+    def _not_tried(self) -> Iterator[Event]:
+        """Tell what is left after the run had to stop."""
+        if self._stop.is_set():
+            yield from (Skipped(entry=entry) for entry in list(self._under_way.values()))
+            yield from (Skipped(entry=entry) for entry in self._entries)
+
+    def _drained(self) -> Iterator[Event]:
+        events = self._events
+        while events:
+            yield events.popleft()
+
+    def stopped(self) -> bool:
+        """See `Work.stopped`."""
+        if self._stopping():
+            self._stop.set()
+        return self._stop.is_set()
+
+    def full(self) -> bool:
+        """See `Work.full`."""
+        return len(self._events) >= _MUCH
+
+    def pull(self) -> J | Pulled:
+        """See `Work.pull`."""
+        if self._ahead:
+            return self._ahead.pop()
+        if self.stopped():
+            return Pulled.NOTHING
+        for _ in range(_GLANCES):
+            # Asked for only now, so that those that are never tried can be told.
+            entry = None if self._stop.is_set() else next(self._entries, None)
+            if entry is None:
+                return Pulled.NOTHING
+            job = self._decided(entry)
+            if job is not None:
+                self._under_way[entry.path] = entry
+                return job
+        return Pulled.LATER
+
+    def slowly(self, job: J) -> None:
+        """See `Work.slowly`."""
+        try:
+            if self._stop.is_set():
+                raise Stopped
+            self._bring(job)
+        except Stopped:
+            self._ended(Skipped(entry=job.entry))
+        except UsageError:
+            # Not this entry's alone: it ends the work.
+            raise
+        except BidsplanError as error:
+            self._failed(job.entry, error)
+
+    def _renewing(self, entry: Entry, work: Callable[[], None]) -> None:
+        """Do something, and once more where credentials were refused and there are others now."""
+        seen = self._roots.renewals(entry.root)
+        try:
+            work()
+        except CredentialsError:
+            if not self._roots.renew(entry.root, seen):
+                raise
+            work()
+
+    def _received(self, entry: Entry, store: Store, target: Target) -> Verdict:
+        return receive(
+            entry,
+            store,
+            target,
+            checking=self._checking,
+            pace=self._pace,
+            progress=functools.partial(self._moved, entry),
+            stop=self._stop,
+        )
+
+    def _moved(self, entry: Entry, number: int, *, resumed: bool = False) -> None:
+        """Tell that bytes have come."""
+        if number:
+            event = Resumed if resumed else Progressed
+            self._tell(event(entry=entry, bytes=number))
+
+    def _failed(self, entry: Entry, error: BidsplanError) -> None:
+        self._ended(Failed(entry=entry, error=error))
+        if self._halt.failed(error):
+            self._stop.set()
+
+    def _ended(self, event: Finished | Failed | Skipped) -> None:
+        """Tell what became of an entry, which is told once."""
+        self._under_way.pop(event.entry.path, None)
+        self._tell(event)
+
+    def _closed(self) -> bool:
+        """Stop what is under way; tells whether threads are still busy."""
+        self._stop.set()
+        self._hurry()
+        return self._crew.close() if self._crew else False
