@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bidsplan.datasets import Dataset
 from bidsplan.listing import Lister
 from bidsplan.storage import Access, open_store
+from servers import Bucket
 from stores import ListingStore
 
 # Neighbours in every sense: prefixes of one another, with files and other directories between.
@@ -94,10 +95,8 @@ def test_servers_are_asked_less_often_than_there_are_directories(bucket, proxy, 
         access, name = Access(endpoint_url=proxy.url), bucket.name
     else:
         rclone = request.getfixturevalue("rclone")
-        for key, data in FILES.items():
-            path = rclone.root / "neighbours" / key
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+        # Not written to its folder, of which it may know by heart what is there.
+        Bucket(rclone.url, "neighbours").fill(FILES)
         access, name = Access(endpoint_url=rclone.url), "neighbours"
     with open_store(f"s3://{name}", access=access) as store:
         assert found(store, 2) == expected(FILES, SUBJECTS)

@@ -7,27 +7,25 @@ do reads of keys that obstore can't express.
 from __future__ import annotations
 
 import functools
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote_plus, urlencode
+from urllib.parse import quote, urlencode
 from urllib.request import getproxies, proxy_bypass
-from xml.etree import ElementTree as ET
 
 from bidsplan.errors import StorageError, UnreachableError
 from bidsplan.keys import printable
 from bidsplan.storage.retrying import retrying
 from bidsplan.storage.s3_answers import error_code, status_error
+from bidsplan.storage.s3_listing import NoListingError, Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from xml.etree.ElementTree import Element
 
     from typing_extensions import Buffer
 
     from bidsplan.storage.connection import Connection
 
-__all__ = ["S3Client", "text_of"]
+__all__ = ["S3Client"]
 
 CONNECT_SECONDS = 2.5
 LONGEST_REQUEST = 3600.0
@@ -37,7 +35,6 @@ CHUNK = 1 << 18
 LARGEST_PAGE = 1 << 24
 """Bytes of one page of a listing that are accepted."""
 
-_NAMESPACE = re.compile(rb"\A(\s*(?:<\?[^>]*\?>\s*)?<\w+)\s+xmlns=\"[^\"]*\"")
 _REDIRECTS = frozenset({301, 307, 400})
 
 
@@ -76,7 +73,7 @@ class S3Client:
         # By endpoint, since looking for proxies costs as much as signing.
         self._pools: dict[str, Any] = {}
 
-    def pages(self, prefix: str, *, delimiter: str = "", after: str = "") -> Iterator[Element]:
+    def pages(self, prefix: str, *, delimiter: str = "", after: str = "") -> Iterator[Page]:
         """List objects, a page at a time.
 
         Parameters
@@ -88,8 +85,7 @@ class S3Client:
 
         Yields
         ------
-        Element
-            A ``ListBucketResult``, its names free of namespaces.
+        Page
 
         Raises
         ------
@@ -103,12 +99,12 @@ class S3Client:
         while True:
             page = retrying()(self._page, query, "ListBucketResult")
             yield page
-            token = page.findtext("NextContinuationToken")
-            if page.findtext("IsTruncated") != "true" or not token:
+            token = page.text("NextContinuationToken")
+            if not page.truncated or not token:
                 return
             query["continuation-token"] = token
 
-    def version_pages(self, prefix: str) -> Iterator[Element]:
+    def version_pages(self, prefix: str) -> Iterator[Page]:
         """List the versions of the objects directly below a prefix, a page at a time.
 
         Parameters
@@ -117,8 +113,7 @@ class S3Client:
 
         Yields
         ------
-        Element
-            A ``ListVersionsResult``, its names free of namespaces.
+        Page
 
         Raises
         ------
@@ -129,17 +124,16 @@ class S3Client:
         while True:
             page = retrying()(self._page, query | marker, "ListVersionsResult")
             yield page
-            key = text_of(page, "NextKeyMarker", encoded=page.findtext("EncodingType") == "url")
-            version = page.findtext("NextVersionIdMarker")
+            key, version = page.key("NextKeyMarker"), page.text("NextVersionIdMarker")
             last, marker = marker, {"key-marker": key}
             if version:
                 # Behind a directory there is none, and an empty one is refused.
                 marker["version-id-marker"] = version
             # A server that does not heed the marker would begin again and again.
-            if page.findtext("IsTruncated") != "true" or not key or marker == last:
+            if not page.truncated or not key or marker == last:
                 return
 
-    def _page(self, query: Mapping[str, str], kind: str) -> Element:
+    def _page(self, query: Mapping[str, str], kind: str) -> Page:
         what = f"listing s3://{self.bucket}/{printable(query['prefix'])}"
         answer = self._send("GET", "", query, {}, what)
         data = answer.read(LARGEST_PAGE + 1)
@@ -147,11 +141,11 @@ class S3Client:
         if len(data) > LARGEST_PAGE:
             raise StorageError(f"{what}: the answer is no listing")
         try:
-            page = _parsed(data)
-        except ET.ParseError as error:
+            page = Page(data)
+        except NoListingError as error:
             raise UnreachableError(f"{what}: the answer is no listing ({error})") from error
-        if page.tag != kind:
-            raise StorageError(f"{what}: the answer is no listing, but {printable(page.tag)!r}")
+        if page.kind != kind:
+            raise StorageError(f"{what}: the answer is no listing, but {printable(page.kind)!r}")
         return page
 
     def head(
@@ -317,22 +311,6 @@ class S3Client:
         return dict(request.headers.items())
 
 
-def _parsed(data: bytes) -> Element:
-    """Parse a page, ten times as fast as a parser that hears of every declaration.
-
-    A listing has none, and without them no entity can grow or lead elsewhere. Zero bytes would be
-    UTF-16, in which one could hide.
-    """
-    if b"<!" in data or b"\0" in data:
-        raise ET.ParseError("it has declarations")
-    parser = ET.XMLParser(encoding="utf-8")  # noqa: S314 - whatever it declares
-    page = ET.fromstring(_NAMESPACE.sub(rb"\1", data, count=1), parser)  # noqa: S314
-    if page.tag.startswith("{"):
-        for element in page.iter():
-            element.tag = element.tag.rpartition("}")[2]
-    return page
-
-
 def _text(answer: Any, what: str) -> bytes:  # noqa: ANN401
     """Read a short answer, and give its connection back."""
     import urllib3.exceptions  # noqa: PLC0415 - loaded already
@@ -359,9 +337,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, kinds.SSLError):
         return "has a certificate that can't be trusted"
     return "broke the connection off"
-
-
-def text_of(element: Element, name: str, *, encoded: bool) -> str:
-    """Give a child's text, unquoted where the listing says that keys are quoted."""
-    text = element.findtext(name) or ""
-    return unquote_plus(text) if encoded and ("%" in text or "+" in text) else text

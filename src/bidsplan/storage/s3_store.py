@@ -6,18 +6,16 @@ import functools
 import re
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_plus
 
 from bidsplan.errors import ThrottledError, UnreachableError
 from bidsplan.storage.base import Children, Object, Store
 from bidsplan.storage.obstore_reader import WholeReader, open_stream
 from bidsplan.storage.retrying import retrying
 from bidsplan.storage.s3_answers import CHECKSUM_MODE, about_of, bare_etag, check_range
-from bidsplan.storage.s3_client import CHUNK, LONGEST_REQUEST, S3Client, text_of
+from bidsplan.storage.s3_client import CHUNK, LONGEST_REQUEST, S3Client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
-    from xml.etree.ElementTree import Element
 
     from bidsplan.storage.base import About, Stream, Whole
     from bidsplan.storage.connection import Connection
@@ -61,44 +59,24 @@ class S3Store(Store):
         objects: list[Object] = []
         directories: list[str] = []
         for page in self._client.pages(self._prefix + prefix, delimiter="/"):
-            objects += self._objects(page)
-            encoded = page.findtext("EncodingType") == "url"
-            directories += [
-                text_of(common, "Prefix", encoded=encoded)[len(self._prefix) :]
-                for common in page.iter("CommonPrefixes")
-            ]
+            objects += page.objects(len(self._prefix))
+            directories += [name[len(self._prefix) :] for name in page.directories()]
         return Children(tuple(sorted(objects)), tuple(sorted(directories)))
 
     def list(self, prefix: str = "") -> Iterator[Object]:
         """See `Store.list`."""
         for page in self._client.pages(self._prefix + prefix):
-            yield from self._objects(page)
+            yield from page.objects(len(self._prefix))
 
     def list_after(self, prefix: str, after: str) -> Iterator[Object]:
         """See `Store.list_after`."""
         for page in self._client.pages(self._prefix + prefix, after=self._prefix + after):
-            yield from self._objects(page)
-
-    def _objects(self, page: Element, kind: str = "Contents") -> Iterator[Object]:
-        encoded = page.findtext("EncodingType") == "url"
-        skip = len(self._prefix)
-        versioned = kind == "Version"
-        for item in page.iter(kind):
-            if versioned and item.findtext("IsLatest") != "true":
-                continue
-            key = item.findtext("Key") or ""
-            if encoded and ("%" in key or "+" in key):
-                key = unquote_plus(key)
-            # A marker of the root itself has no name below it.
-            if len(key) > skip:
-                size = int(item.findtext("Size") or 0)
-                version = item.findtext("VersionId") if versioned else None
-                yield Object(key[skip:], size, bare_etag(item.findtext("ETag")), version)
+            yield from page.objects(len(self._prefix))
 
     def versions(self, directory: str) -> Iterator[Object]:
         """See `Store.versions`."""
         for page in self._client.version_pages(self._prefix + directory):
-            yield from self._objects(page, "Version")
+            yield from page.latest(len(self._prefix))
 
     def version_of(self, key: str) -> Object:
         """See `Store.version_of`."""

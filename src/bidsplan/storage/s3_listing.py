@@ -1,0 +1,147 @@
+"""Pages of S3's listings, parsed and distrusted."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
+
+from lxml import etree
+
+from bidsplan.errors import StorageError
+from bidsplan.keys import printable
+from bidsplan.storage.base import Object
+from bidsplan.storage.s3_answers import bare_etag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["NoListingError", "Page"]
+
+_NAMESPACE = re.compile(rb"\A(\s*(?:<\?[^>]*\?>\s*)?<\w+)\s+xmlns=\"[^\"]*\"")
+_LONGEST_SIZE = 20
+
+
+class NoListingError(ValueError):
+    """An answer can't be read as a page of a listing."""
+
+
+class Page:
+    """One page of a listing.
+
+    Parameters
+    ----------
+    data : bytes
+        As it came.
+
+    Attributes
+    ----------
+    kind : str
+        What it says it is, such as ``ListBucketResult``.
+
+    Raises
+    ------
+    NoListingError
+
+    Notes
+    -----
+    A listing has no declarations, and without them no entity can grow or lead elsewhere. Zero bytes
+    would be UTF-16, in which one could hide.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        if b"<!" in data or b"\0" in data:
+            raise NoListingError("it has declarations")
+        parser = etree.XMLParser(encoding="utf-8", resolve_entities=False, no_network=True)
+        try:
+            # Names are free of namespaces at a tenth of what it costs to rename each.
+            self._root: Any = etree.fromstring(_NAMESPACE.sub(rb"\1", data, count=1), parser)
+        except etree.XMLSyntaxError as error:
+            raise NoListingError(str(error)) from error
+        if self._root.tag.startswith("{"):
+            for element in self._root.iter(etree.Element):
+                element.tag = element.tag.rpartition("}")[2]
+        self.kind: str = self._root.tag
+        self._quoted = self._root.findtext("EncodingType") == "url"
+
+    @property
+    def truncated(self) -> bool:
+        """Whether another page follows."""
+        return bool(self._root.findtext("IsTruncated") == "true")
+
+    def text(self, name: str) -> str:
+        """Give what the page says under a name, or nothing."""
+        return self._root.findtext(name) or ""
+
+    def key(self, name: str) -> str:
+        """Give a key that the page says under a name, as it is stored."""
+        return self._unquoted(self.text(name))
+
+    def _unquoted(self, text: str) -> str:
+        return unquote_plus(text) if self._quoted and ("%" in text or "+" in text) else text
+
+    def directories(self) -> Iterator[str]:
+        """List the common prefixes.
+
+        Yields
+        ------
+        str
+        """
+        for each in self._root.iterchildren("CommonPrefixes"):
+            yield self._unquoted(each.findtext("Prefix") or "")
+
+    def objects(self, skip: int) -> list[Object]:
+        """List the page's objects.
+
+        Parameters
+        ----------
+        skip : int
+            How many characters of each key to leave out; a key that has no more is left out.
+
+        Returns
+        -------
+        list of Object
+
+        Raises
+        ------
+        StorageError
+            Where one has no size that a file could have.
+        """
+        columns = [self._column(f"Contents/{name}/text()") for name in ("Key", "Size", "ETag")]
+        rows: Iterable[tuple[str, str, str | None]] = zip(*columns, strict=False)
+        if {int(self._root.xpath("count(Contents)"))} != set(map(len, columns)):
+            # Not every object has all of them.
+            rows = (
+                (item.findtext("Key") or "", item.findtext("Size") or "0", item.findtext("ETag"))
+                for item in self._root.iterchildren("Contents")
+            )
+        return [
+            Object(self._unquoted(key)[skip:], _size(size), bare_etag(etag))
+            for key, size, etag in rows
+            if len(key) > skip
+        ]
+
+    def _column(self, path: str) -> list[str]:
+        # All at once: half the time that asking each element takes.
+        found: list[str] = self._root.xpath(path, smart_strings=False)
+        return found
+
+    def latest(self, skip: int) -> Iterator[Object]:
+        """List the latest versions, as `objects` does.
+
+        Yields
+        ------
+        Object
+        """
+        for item in self._root.iterchildren("Version"):
+            key = self._unquoted(item.findtext("Key") or "")
+            if item.findtext("IsLatest") == "true" and len(key) > skip:
+                size = _size(item.findtext("Size") or "0")
+                etag, version = bare_etag(item.findtext("ETag")), item.findtext("VersionId")
+                yield Object(key[skip:], size, etag, version)
+
+
+def _size(text: str) -> int:
+    if len(text) > _LONGEST_SIZE or not (text.isascii() and text.isdecimal()):
+        raise StorageError(f"a listing has an object of size {printable(text[:_LONGEST_SIZE])!r}")
+    return int(text)
