@@ -15,8 +15,8 @@ from bidsplan.digests import Checker, Checking
 from bidsplan.events import Action, Finished, Proof
 from bidsplan.plan import Entry
 from bidsplan.storage import Access, Transport, open_store
-from bidsplan.storage.base import About, Checksum
 from bidsplan.storage.s3_answers import about_of
+from bidsplan.storage.values import About, Checksum
 from bidsplan.verify import verify
 from plans import failures, fetch, finished, md5, plan_of, tree
 from servers import Bucket, Rule

@@ -12,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bidsplan.errors import DestinationError, PlanError, PlanVersionError, UsageError
-from bidsplan.files.plans import default_plan_path, read_header, read_plan, write_plan
+from bidsplan.files.plans import (
+    StoredPlan,
+    default_plan_path,
+    read_header,
+    read_plan,
+    write_plan,
+)
 from bidsplan.keys import (
     collision_form,
     is_plain,
@@ -24,6 +30,7 @@ from bidsplan.keys import (
 )
 from bidsplan.plan import Entry, Plan, Root
 from bidsplan.plan.reading import PathCheck
+from plans import plan_of
 
 segments = st.text(
     st.characters(
@@ -373,3 +380,19 @@ def test_what_is_printed_drives_no_terminal(text):
 def test_folding_is_stable(text):
     assert collision_form(collision_form(text)) == collision_form(text)
     assert collision_form(text.upper()) == collision_form(text.upper().lower())
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.zst"])
+def test_a_long_plan_is_read_again_and_told_from_another(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr("bidsplan.files.plans._FEW", 10)
+    monkeypatch.setattr("bidsplan.files.plans._BLOCK", 1 << 10)
+    path = tmp_path / f"x.plan{suffix}"
+    long, longer = (plan_of([entry_at(f"{n:03}") for n in range(m)], "s3://b/x") for m in (90, 100))
+    write_plan(long, path)
+    stored = StoredPlan(path)
+    for _ in range(2):
+        assert list(stored.entries) == list(long.entries)
+    for other in (longer, plan_of([entry_at("000")], "s3://b/x"), plan_of([], "s3://b/x")):
+        write_plan(other, path)
+        with pytest.raises(PlanError, match="replaced while it was in use"):
+            list(stored.entries)

@@ -7,12 +7,18 @@ import hashlib
 import itertools
 import os
 from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
+from obstore.store import HTTPStore
 
 from bidsplan.errors import StorageError
 from bidsplan.storage import Access, Transport, open_store
-from servers import Bucket, Proxy, Rule
+from bidsplan.storage.object_store import HttpsStore
+from bidsplan.storage.values import Wanted
+from servers import HOST, Bucket, Proxy, Rule
 
 FILES = {
     "sub-1/anat/sub-1_T1w.nii.gz": b"x" * 1000,
@@ -28,7 +34,7 @@ TAG = hashlib.md5(FILES[KEY]).hexdigest()
 
 def read(store, key=KEY, size=1000, **more):
     async def ask():
-        return await store.whole(key, size=size, **more)
+        return await store.whole(Wanted(key, size, **more))
 
     whole = asyncio.run(ask())
     return bytes(whole.data), whole.etag
@@ -84,6 +90,8 @@ def test_a_version_is_asked_for_by_its_name(site, store, proxy):
     version = site.put(f"pre/{KEY}", b"y" * 1000)["x-amz-version-id"]
     site.put(f"pre/{KEY}", b"z" * 1000)
     assert read(store, version=version, digested=True)[0] == b"y" * 1000
+    assert proxy.requests[-1] == ("GET", f"/{site.name}/pre/{KEY}?versionId={version}")
+    assert proxy.conditions[-1][0] is None
 
 
 def test_a_server_that_ignores_ranges_is_asked_for_one_once(deaf):
@@ -92,6 +100,29 @@ def test_a_server_that_ignores_ranges_is_asked_for_one_once(deaf):
         assert read(store, digested=True)[0] == FILES[KEY]
     asked = [wanted for wanted, _ in proxy.conditions]
     assert asked == ["bytes=0-999", None, None, None]
+
+
+def test_a_web_server_that_ignores_ranges_is_asked_for_one_once(tmp_path):
+    asked = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.headers.get("Range"))
+            super().do_GET()
+
+        def log_message(self, *_):
+            pass
+
+    (tmp_path / "a.txt").write_bytes(b"hello")
+    server = ThreadingHTTPServer((HOST, 0), partial(Handler, directory=str(tmp_path)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://{HOST}:{server.server_address[1]}"
+    client = {"allow_http": True}
+    with HttpsStore(url, HTTPStore.from_url(url, client_options=client)) as store:
+        for _ in range(3):
+            assert read(store, "a.txt", 5, digested=True)[0] == b"hello"
+    server.shutdown()
+    assert asked == ["bytes=0-4", None, None, None]
 
 
 @pytest.mark.parametrize("size", [999, 1001])

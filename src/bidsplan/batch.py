@@ -22,6 +22,7 @@ class Batch(Generic[T]):
         self._things: list[T] = []
         self._lock = Lock()
         self._since = time.monotonic()
+        self._asked = False
 
     def add(self, thing: T) -> bool:
         """Add one thing.
@@ -38,11 +39,10 @@ class Batch(Generic[T]):
         """
         with self._lock:
             self._things.append(thing)
-            now = time.monotonic()
-            if len(self._things) < _MANY and now - self._since < _LONGEST_WAIT:
-                return False
-            self._since = now
-            return True
+            many = len(self._things) >= _MANY
+            due = not self._asked and (many or time.monotonic() - self._since >= _LONGEST_WAIT)
+            self._asked = self._asked or due
+            return due
 
     def take(self) -> list[T]:
         """Take all things out.
@@ -54,4 +54,5 @@ class Batch(Generic[T]):
         with self._lock:
             things, self._things = self._things, []
             self._since = time.monotonic()
+            self._asked = False
             return things

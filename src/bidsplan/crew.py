@@ -60,6 +60,7 @@ class Crew(Generic[J]):
             Way.THREAD: asyncio.Semaphore(min(jobs, _THREADS)),
             Way.STREAM: asyncio.Semaphore(min(jobs, _STREAMS)),
         }
+        self._other: ThreadPoolExecutor | None = None
         self._members: set[asyncio.Task[None]] = set()
         self._busy: set[Future[None]] = set()
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -91,9 +92,10 @@ class Crew(Generic[J]):
 
     def _run(self, slice_: Coroutine[None, None, None]) -> None:
         if _loop_is_running():
-            # In a notebook, whose own loop has this thread.
-            with ThreadPoolExecutor(1) as other:
-                other.submit(self._loop.run_until_complete, slice_).result()
+            # In a notebook, whose own loop has this thread. The other one stays the same.
+            if self._other is None:
+                self._other = ThreadPoolExecutor(1, thread_name_prefix="bidsplan-loop")
+            self._other.submit(self._loop.run_until_complete, slice_).result()
         else:
             self._loop.run_until_complete(slice_)
 
@@ -214,6 +216,8 @@ class Crew(Generic[J]):
                 self._run(self._leave(frozenset(self._members)))
             wait([future for future in self._busy if not future.cancelled()], _PATIENCE)
             self._loop.close()
+            if self._other is not None:
+                self._other.shutdown()
         return not all(future.done() for future in self._busy)
 
     async def _leave(self, members: frozenset[asyncio.Task[None]]) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from bidsplan.destination import Destination
     from bidsplan.plan import Entry
-    from bidsplan.storage.base import Checksum
+    from bidsplan.storage.values import Checksum
 
 __all__ = [
     "Checker",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -189,7 +190,8 @@ def _words(text: str) -> _Words:
             shaped = False
         else:
             entities[match[1]] = match[2]
-    return _Words(entities, suffix, dot + rest, shaped)
+    # Shared by all names that say the same.
+    return _Words(MappingProxyType(entities), suffix, dot + rest, shaped)
 
 
 @lru_cache(maxsize=8192)

@@ -8,13 +8,14 @@ from collections import deque
 from threading import Event as Flag
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from bidsplan.decisions import Decision
 from bidsplan.digests import Stopped
 from bidsplan.errors import BidsplanError, CredentialsError, UsageError
-from bidsplan.events import Failed, Finished, Progressed, Resumed, Skipped, Warned
+from bidsplan.events import Action, Decided, Failed, Finished, Progressed, Resumed, Skipped, Warned
 from bidsplan.halting import Halt
 from bidsplan.roots import Roots
 from bidsplan.transfer.pace import Pace
-from bidsplan.transfer.streams import receive
+from bidsplan.transfer.streams import receive, tag_is_digest
 from bidsplan.work import Job, Pulled
 
 if TYPE_CHECKING:
@@ -104,8 +105,8 @@ class Execution(ABC, Generic[J]):
     def _leave_receipts(self) -> Iterator[Event]:
         """Write the receipts that are left, and tell what could not be written."""
 
-    def _hurry(self) -> None:
-        """Make what is under way end soon, after the work was stopped."""
+    def _let_end(self) -> None:
+        """Give what is under way some time to end, and be told, after the work was stopped."""
 
     async def quickly(self, job: J) -> bool:  # noqa: ARG002 - for those that can
         """See `Work.quickly`."""
@@ -136,9 +137,7 @@ class Execution(ABC, Generic[J]):
         for _ in self._crew.slices():
             yield from self._drained()
         if self._stop.is_set():
-            # What ends in time is told as it ended.
-            self._hurry()
-            self._crew.close()
+            self._let_end()
 
     def _not_tried(self) -> Iterator[Event]:
         """Tell what is left after the run had to stop."""
@@ -192,6 +191,24 @@ class Execution(ABC, Generic[J]):
         except BidsplanError as error:
             self._failed(job.entry, error)
 
+    def _told(self, entry: Entry, decision: Decision) -> bool:
+        """Tell a decision, and whether it leaves nothing to do; raises where it is a refusal."""
+        if decision.action is Action.KEEP and decision.proof is not None:
+            self._tell(Finished(entry=entry, action=Action.KEEP, proof=decision.proof))
+            return True
+        if decision.final:
+            self._tell(Decided(entry=entry, action=decision.action))
+        if decision.error is not None:
+            raise decision.error
+        return False
+
+    def _read(self, entry: Entry, store: Store | None, decision: Decision) -> Decision:
+        """Tell what reading the file that stands there has decided, and give what holds."""
+        if decision.doubtful and store and not tag_is_digest(entry, store):
+            decision = Decision(Action.COMPARE)
+        self._tell(Decided(entry=entry, action=decision.action))
+        return decision
+
     def _renewing(self, entry: Entry, work: Callable[[], None]) -> None:
         """Do something, and once more where credentials were refused and there are others now."""
         seen = self._roots.renewals(entry.root)
@@ -228,9 +245,3 @@ class Execution(ABC, Generic[J]):
         """Tell what became of an entry, which is told once."""
         self._under_way.pop(event.entry.path, None)
         self._tell(event)
-
-    def _closed(self) -> bool:
-        """Stop what is under way; tells whether threads are still busy."""
-        self._stop.set()
-        self._hurry()
-        return self._crew.close() if self._crew else False

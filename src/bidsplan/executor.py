@@ -17,12 +17,13 @@ from bidsplan.errors import (
     UnreachableError,
     UsageError,
 )
-from bidsplan.events import Action, Decided, Finished, Proof, Warned
+from bidsplan.events import Action, Finished, Proof, Warned
 from bidsplan.execution import Execution
 from bidsplan.keys import printable
 from bidsplan.landing import Landing
 from bidsplan.receipts import Marks, ReceiptWriter, make_receipt, no_receipts
-from bidsplan.transfer.streams import asks_first, partial_name, tag_is_digest, write_content
+from bidsplan.storage.values import Wanted
+from bidsplan.transfer.streams import asks_first, partial_name, write_content
 from bidsplan.transfer.targets import PartialFile
 from bidsplan.work import Way
 
@@ -97,6 +98,10 @@ class Executor(Execution[_Job]):
         self._clashes = Clashes(plan, folder)
         self._decider = Decider(plan, folder, Marks(folder), existing)
 
+    def _let_end(self) -> None:
+        if self._crew:
+            self._crew.close()
+
     def _leave_receipts(self) -> Iterator[Event]:
         self._writer.flush()
         if self._writer.trouble:
@@ -105,13 +110,8 @@ class Executor(Execution[_Job]):
     def _decided(self, entry: Entry) -> _Job | None:
         try:
             decision = self._decider.glance(entry)
-            if decision.action is Action.KEEP and decision.proof is not None:
-                self._tell(Finished(entry=entry, action=Action.KEEP, proof=decision.proof))
+            if self._told(entry, decision):
                 return None
-            if decision.final:
-                self._tell(Decided(entry=entry, action=decision.action))
-            if decision.error is not None:
-                raise decision.error
             self._clashes.refuse(entry)
             return self._job(entry, decision)
         except BidsplanError as error:
@@ -135,13 +135,7 @@ class Executor(Execution[_Job]):
         entry = job.entry
         assert job.store is not None  # noqa: S101 - for the type checker
         try:
-            whole = await job.store.whole(
-                entry.key,
-                size=entry.size,
-                etag=entry.etag,
-                version=entry.version,
-                digested=self._checking is Checking.FULL and strongest(entry) in _DIGESTS,
-            )
+            whole = await job.store.whole(self._wanted(entry))
         except StorageError as error:
             if isinstance(error, ThrottledError | UnreachableError):
                 self._pace.refused()
@@ -159,6 +153,10 @@ class Executor(Execution[_Job]):
         self._pace.succeeded()
         return self._place(job, data, verdict)
 
+    def _wanted(self, entry: Entry) -> Wanted:
+        digested = self._checking is Checking.FULL and strongest(entry) in _DIGESTS
+        return Wanted(entry.key, entry.size, entry.etag, entry.version, digested)
+
     def _place(self, job: _Job, data: Buffer, verdict: Verdict) -> bool:
         entry, action = job.entry, job.decision.action
         try:
@@ -174,8 +172,8 @@ class Executor(Execution[_Job]):
     def _bring(self, job: _Job) -> None:
         entry, decision = job.entry, job.decision
         if not decision.final:
-            decision = self._examined(job)
-            self._tell(Decided(entry=entry, action=decision.action))
+            read = self._decider.examine(entry, self._stop.is_set)
+            decision = self._read(entry, job.store, read)
         if decision.error is not None:
             raise decision.error
         if decision.verdict is not None and decision.state is not None:
@@ -183,12 +181,6 @@ class Executor(Execution[_Job]):
             return
         action = decision.action
         self._renewing(entry, lambda: self._fetch(job, action))
-
-    def _examined(self, job: _Job) -> Decision:
-        decision = self._decider.examine(job.entry, self._stop.is_set)
-        if decision.doubtful and job.store and not tag_is_digest(job.entry, job.store):
-            return Decision(Action.COMPARE)
-        return decision
 
     def _fetch(self, job: _Job, action: Action) -> None:
         entry = job.entry
@@ -260,7 +252,8 @@ class Executor(Execution[_Job]):
 
     def close(self) -> None:
         """Stop what is under way, write receipts, and leave nothing half done."""
-        busy = self._closed()
+        self._stop.set()
+        busy = self._crew.close() if self._crew else False
         self._writer.flush()
         self._roots.close()
         self._landing.close()

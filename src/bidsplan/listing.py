@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import islice
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bidsplan.datasets import Survey, subject_directories
 from bidsplan.errors import Problem, SelectionError
@@ -18,7 +18,7 @@ from bidsplan.keys import (
     printable,
     unsafe_key,
 )
-from bidsplan.runs import in_listings, place, runs_of
+from bidsplan.stretches import in_listings, spot, stretches
 from bidsplan.workers import Workers
 
 if TYPE_CHECKING:
@@ -26,13 +26,16 @@ if TYPE_CHECKING:
 
     from bidsplan.datasets import Dataset
     from bidsplan.events import Event
-    from bidsplan.runs import Place, Run
     from bidsplan.storage import Object
+    from bidsplan.stretches import Spot, Stretch
 
 __all__ = ["Lister", "clean"]
 
-_FIRST = 8
-"""Directories that are listed one by one, to see how much they hold."""
+Given = TypeVar("Given")
+Result = TypeVar("Result")
+
+_SAMPLE = 8
+"""Directories, at least, that are listed one by one to see how much they hold."""
 
 _PAGE = 800
 """Keys that should come on one page of a listing, which has room for a thousand."""
@@ -118,10 +121,16 @@ class Lister:
         self._workers = Workers(jobs)
         self._jobs = jobs
         self._notify = notify
-        self._names: dict[Place, list[str]] = {}
-        self._listed: dict[Place, dict[str, Object]] = {}
-        self.each = self._workers.each
-        self.close = self._workers.close
+        self._names: dict[Spot, list[str]] = {}
+        self._listed: dict[Spot, dict[str, Object]] = {}
+
+    def close(self) -> None:
+        """Stop; what is under way is dropped."""
+        self._workers.close()
+
+    def each(self, work: Callable[[Given], Result], items: Iterable[Given]) -> list[Result]:
+        """Do the same for many things at once, as `Workers.each` does."""
+        return self._workers.each(work, items)
 
     def surveys(self, datasets: Sequence[Dataset]) -> list[Survey]:
         """Look at the roots of datasets.
@@ -182,24 +191,27 @@ class Lister:
             Where one can't be listed.
         """
         # What is required of subjects is listed before what is taken of them, and often the same.
-        new = {place(*pair): pair for pair in wanted if place(*pair) not in self._listed}
-        # A page of a listing has up to a thousand keys: how many directories' is soon seen.
-        first = dict(islice(new.items(), _FIRST if len(new) > 2 * _FIRST else 0))
-        self._list_runs(first.values(), 1)
+        new = {spot(*pair): pair for pair in wanted if spot(*pair) not in self._listed}
+        # A page of a listing has up to a thousand keys: of how many directories, some show.
+        every = len(new) // _SAMPLE
+        first = dict(islice(new.items(), 0, None, every)) if every > 1 else {}
+        self._list_stretches(first.values(), 1)
         keys = sum(len(self._listed[each]) for each in first)
         others = [pair for each, pair in new.items() if each not in first]
-        fitting = _PAGE * len(first) // max(keys, 1)
-        # More than can be listed at a time are listed together in any case.
-        self._list_runs(others, max(fitting, -(-len(others) // self._jobs)))
-        return [self._listed[place(*pair)] for pair in wanted]
+        share = -(-len(others) // self._jobs)
+        # More than can be listed at a time are listed together in any case, and no more than four
+        # times as many: those that were looked at may be unlike the others.
+        most = max(_SAMPLE, 4 * share)
+        self._list_stretches(others, max(share, min(_PAGE * len(first) // max(keys, 1), most)))
+        return [self._listed[spot(*pair)] for pair in wanted]
 
-    def _list_runs(self, wanted: Iterable[tuple[Dataset, str]], most: int) -> None:
-        self.each(self._list_run, runs_of(wanted, self._names, most))
+    def _list_stretches(self, wanted: Iterable[tuple[Dataset, str]], most: int) -> None:
+        self.each(self._list_stretch, stretches(wanted, self._names, most))
 
-    def _list_run(self, run: Run) -> None:
-        dataset = run.dataset
-        found = run.listed() if len(run.names) > 1 else None
-        for name in run.names:
+    def _list_stretch(self, stretch: Stretch) -> None:
+        dataset = stretch.dataset
+        found = stretch.listed() if len(stretch.names) > 1 else None
+        for name in stretch.names:
             objects = (
                 list(dataset.store.list(f"{dataset.prefix}{name}/"))
                 if found is None
@@ -208,7 +220,7 @@ class Lister:
             files, refused = clean(objects, dataset.prefix, dataset.where)
             self._warn(refused)
             self._notify(Listed(prefix=f"{dataset.where}/{name}", objects=len(objects)))
-            self._listed[place(dataset, name)] = files
+            self._listed[spot(dataset, name)] = files
 
     def _warn(self, problems: Iterable[Problem]) -> None:
         for problem in problems:

@@ -218,7 +218,7 @@ class Marks:
 
 
 def _mark(path: str, size: int, mtime_ns: int, source: str) -> int:
-    # 64 bits, of which nothing outlives the process. Two million of them are made of a large plan.
+    # About 64 bits, of which nothing outlives the process: two million are made for a large plan.
     return hash((path, size, mtime_ns, source))
 
 

@@ -38,7 +38,7 @@ class Workers:
     """
 
     def __init__(self, most: int) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=most, thread_name_prefix="bidsplan-list")
+        self._pool = ThreadPoolExecutor(max_workers=most, thread_name_prefix="bidsplan-ask")
         self._most = most
         self._limit = min(most, _FEW)
         self._seen = (0.0, 0.0)
@@ -79,8 +79,8 @@ class Workers:
                 done = self._waited(ended)
                 under_way -= done is not None
                 if done is not None and done.exception() is not None:
-                    return [each.result() for each in futures]
-        return [each.result() for each in futures]
+                    return [future.result() for future in futures]
+        return [future.result() for future in futures]
 
     def _waited(self, ended: SimpleQueue[Future[Any]]) -> Future[Any] | None:
         """Wait a moment for an end, and see how busy everybody was."""

@@ -15,13 +15,12 @@ from bidsplan.errors import (
     ExistingFileError,
     Problem,
 )
-from bidsplan.events import Action, Decided, Finished, Opened, Warned
+from bidsplan.events import Action, Finished, Opened, Warned
 from bidsplan.execution import Execution
 from bidsplan.receipts import fingerprint
 from bidsplan.remote.deciding import RemoteDecider
 from bidsplan.remote.delivery import Delivery, Nowhere, UndeliveredError
 from bidsplan.storage import open_sink
-from bidsplan.transfer.streams import tag_is_digest
 from bidsplan.work import Way
 
 if TYPE_CHECKING:
@@ -101,9 +100,6 @@ class RemoteExecutor(Execution[_Job]):
         if left:
             yield _left_over(left)
 
-    def _hurry(self) -> None:
-        self._sink.hurry()
-
     def _leave_receipts(self) -> Iterator[Event]:
         self._writer.flush()
         if self._writer.trouble:
@@ -112,27 +108,29 @@ class RemoteExecutor(Execution[_Job]):
     def _decided(self, entry: Entry) -> _Job | None:
         found = self._standing.at(entry.path)
         decision = self._decider.glance(entry, found)
-        if decision.action is Action.KEEP and decision.proof is not None:
-            self._tell(Finished(entry=entry, action=Action.KEEP, proof=decision.proof))
-            return None
-        if decision.final:
-            self._tell(Decided(entry=entry, action=decision.action))
-        if decision.error is not None:
-            self._failed(entry, decision.error)
+        try:
+            if self._told(entry, decision):
+                return None
+        except ExistingFileError as error:
+            self._failed(entry, error)
             return None
         return _Job(entry, found, decision)
 
     def _bring(self, job: _Job) -> None:
         entry = job.entry
-        store = None if entry.content is not None else self._roots.store(entry.root)
+        if entry.content is not None:
+            # It has no source whose credentials could be renewed.
+            self._settle(job, job.decision, None)
+            return
+        store = self._roots.store(entry.root)
         self._renewing(entry, lambda: self._settle(job, job.decision, store))
 
     def _settle(self, job: _Job, decision: Decision, store: Store | None) -> None:
         """Find out what is left to decide, and do it."""
         entry = job.entry
         if not decision.final:
-            decision = self._examined(entry, store)
-            self._tell(Decided(entry=entry, action=decision.action))
+            read = self._decider.examine(entry, self._stop.is_set)
+            decision = self._read(entry, store, read)
         if decision.action is Action.COMPARE and store is not None:
             decision = self._compared(entry, store)
         if decision.error is not None:
@@ -141,12 +139,6 @@ class RemoteExecutor(Execution[_Job]):
             self._done(entry, Action.KEEP, decision.verdict, job.found)
             return
         self._write(entry, store, decision.action)
-
-    def _examined(self, entry: Entry, store: Store | None) -> Decision:
-        decision = self._decider.examine(entry, self._stop.is_set)
-        if decision.doubtful and store and not tag_is_digest(entry, store):
-            return Decision(Action.COMPARE)
-        return decision
 
     def _compared(self, entry: Entry, store: Store) -> Decision:
         """Decide by reading the source as well, which alone can tell."""
@@ -224,7 +216,10 @@ class RemoteExecutor(Execution[_Job]):
 
     def close(self) -> None:
         """Stop what is under way, write receipts, and leave nothing half done."""
-        self._closed()
+        self._stop.set()
+        self._sink.hurry()
+        if self._crew:
+            self._crew.close()
         self._writer.flush()
         self._sink.close()
         self._roots.close()

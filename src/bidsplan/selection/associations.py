@@ -105,17 +105,17 @@ def associated(name: Name, metadata: Metadata) -> Iterator[Item]:
 
 
 @lru_cache(maxsize=1024)
-def _sought(suffix: str, extension: str) -> list[tuple[Association, str]]:
+def _sought(suffix: str, extension: str) -> tuple[tuple[Association, str], ...]:
     """List what may belong to files of a kind."""
     if extension in _METADATA and suffix not in _TABLES_WITH_COORDINATES:
-        return []
-    return [
+        return ()
+    return tuple(
         (association, each)
         for association in ASSOCIATIONS
         if association.suffix != suffix or extension not in association.extensions
         if association.sources is None or suffix in association.sources
         for each in association.extensions
-    ]
+    )
 
 
 def _find(

@@ -10,21 +10,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bidsplan.storage.access import Access, Transport
-    from bidsplan.storage.base import Children, Object, Store, Stream
+    from bidsplan.storage.base import Store
     from bidsplan.storage.files import File, RangedFile, find_file, local_file
     from bidsplan.storage.opening import open_sink, open_store
     from bidsplan.storage.sink import Sink, Upload
+    from bidsplan.storage.values import Children, Object, Stream
 
 # A finished plan is found to be so without any of them.
 _HOMES = {
     "Access": "access",
-    "Children": "base",
+    "Children": "values",
     "File": "files",
-    "Object": "base",
+    "Object": "values",
     "RangedFile": "files",
     "Sink": "sink",
     "Store": "base",
-    "Stream": "base",
+    "Stream": "values",
     "Transport": "access",
     "Upload": "sink",
     "find_file": "files",

@@ -3,120 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
-
-import msgspec
+from typing import TYPE_CHECKING, Self
 
 from bidsplan.errors import StorageError
+from bidsplan.storage.values import About
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
     from types import TracebackType
 
-    from typing_extensions import Buffer
+    from bidsplan.storage.values import Children, Object, Stream, Wanted, Whole
 
-__all__ = ["About", "Checksum", "Children", "Object", "Store", "Stream", "Whole"]
-
-
-class Object(msgspec.Struct, frozen=True, order=True, gc=False):
-    """One object of a listing.
-
-    Parameters
-    ----------
-    key : str
-        Its name below the store's root, exactly as stored: not normalised, not unquoted.
-    size : int
-        Bytes.
-    etag : str or None
-        Its entity tag without quotes; None where the storage has none that holds across machines.
-    version : str or None
-        Its VersionId, where the listing tells it.
-    """
-
-    key: str
-    size: int
-    etag: str | None = None
-    version: str | None = None
-
-
-class Children(NamedTuple):
-    """What stands directly below a prefix.
-
-    Parameters
-    ----------
-    objects : tuple of Object
-        Sorted by key.
-    directories : tuple of str
-        Keys that end in ``/``, sorted.
-    """
-
-    objects: tuple[Object, ...]
-    directories: tuple[str, ...]
-
-
-class Stream(Protocol):
-    """An object's bytes on their way, to be closed after use.
-
-    Attributes
-    ----------
-    size : int or None
-        What the answer says the whole object has, in bytes.
-    etag : str or None
-        The entity tag that the answer carries, without quotes.
-    """
-
-    size: int | None
-    etag: str | None
-
-    def __iter__(self) -> Iterator[Buffer]: ...
-
-    def close(self) -> None:
-        """Give the connection back."""
-
-
-class Whole(NamedTuple):
-    """An object's bytes.
-
-    Parameters
-    ----------
-    data : Buffer
-        Of one dimension.
-    etag : str or None
-        The entity tag that the answer carries, without quotes.
-    """
-
-    data: Buffer
-    etag: str | None
-
-
-class Checksum(NamedTuple):
-    """What a storage keeps of all of an object's bytes.
-
-    Parameters
-    ----------
-    algorithm : str
-        ``sha256``, ``sha1``, ``crc64nvme``, ``crc32c`` or ``crc32``.
-    value : str
-        As S3 writes it: in base64, the highest byte first.
-    """
-
-    algorithm: str
-    value: str
-
-
-class About(NamedTuple):
-    """What a storage tells of an object beside its bytes.
-
-    Parameters
-    ----------
-    etag_is_md5 : bool
-        Whether its plain entity tag is the MD5 of its bytes.
-    checksum : Checksum or None
-        Of the whole object; None where there is none, or only of its parts.
-    """
-
-    etag_is_md5: bool
-    checksum: Checksum | None = None
+__all__ = ["Store"]
 
 
 class Store(ABC):
@@ -273,27 +171,12 @@ class Store(ABC):
             stream.close()
         return bytes(data)
 
-    def whole(
-        self,
-        key: str,
-        *,
-        size: int,
-        etag: str | None = None,
-        version: str | None = None,
-        digested: bool = False,
-    ) -> Awaitable[Whole]:
+    def whole(self, wanted: Wanted) -> Awaitable[Whole]:
         """Read a small object whole, in one try.
 
         Parameters
         ----------
-        key : str
-        size : int
-            How many bytes it should have; one that has more is not read to its end.
-        etag, version
-            As in `stream`.
-        digested : bool
-            Whether the caller tells by a digest whether the bytes are the right ones. They may
-            then be asked for without the tag, where that is quicker.
+        wanted : Wanted
 
         Returns
         -------

@@ -20,9 +20,9 @@ from bidsplan.errors import (
     UnsupportedError,
 )
 from bidsplan.keys import STATE_DIRECTORY, printable
-from bidsplan.storage.base import Object
 from bidsplan.storage.fsspec_store import FsspecStore, filesystem_of, fsspec_error
 from bidsplan.storage.sink import Sink, Upload
+from bidsplan.storage.values import Object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

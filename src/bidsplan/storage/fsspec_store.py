@@ -12,12 +12,13 @@ from bidsplan.errors import (
     UsageError,
 )
 from bidsplan.keys import printable
-from bidsplan.storage.base import Children, Object, Store
+from bidsplan.storage.base import Store
+from bidsplan.storage.values import Children, Object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from bidsplan.storage.base import Stream
+    from bidsplan.storage.values import Stream
 
     # Inside the class, its own `list` hides the type.
     Listed = list[Mapping[str, Any]]

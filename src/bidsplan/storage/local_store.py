@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from bidsplan.errors import SourceMissingError, StorageError
 from bidsplan.keys import printable
-from bidsplan.storage.base import Children, Object
 from bidsplan.storage.fsspec_store import FsspecStore, fsspec_error
+from bidsplan.storage.values import Children, Object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.keys import printable
-from bidsplan.storage.base import Children, Object, Store
+from bidsplan.storage.base import Store
 from bidsplan.storage.fsspec_store import FsspecStore
 from bidsplan.storage.obstore_reader import WholeReader, open_stream, storage_error
 from bidsplan.storage.retrying import retrying
 from bidsplan.storage.s3_answers import bare_etag
+from bidsplan.storage.values import Children, Object
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Iterator, Mapping
 
     from bidsplan.storage.access import Access
-    from bidsplan.storage.base import Stream, Whole
+    from bidsplan.storage.values import Stream, Wanted, Whole
     from bidsplan.urls import Location
 
 __all__ = ["open_objects"]
@@ -115,26 +116,10 @@ class ObjectStore(Store):
             self._store, self._prefix + key, what, etag=etag, version=version, start=start
         )
 
-    def whole(
-        self,
-        key: str,
-        *,
-        size: int,
-        etag: str | None = None,
-        version: str | None = None,
-        digested: bool = False,
-    ) -> Awaitable[Whole]:
+    def whole(self, wanted: Wanted) -> Awaitable[Whole]:
         """See `Store.whole`."""
-        what = f"{self.url}/{key}"
-        return self._wholes.read(
-            self._store,
-            self._prefix + key,
-            what,
-            size=size,
-            etag=etag,
-            version=version,
-            digested=digested,
-        )
+        what = f"{self.url}/{wanted.key}"
+        return self._wholes.read(self._store, self._prefix + wanted.key, what, wanted)
 
 
 class HttpsStore(FsspecStore):
@@ -160,17 +145,7 @@ class HttpsStore(FsspecStore):
         what = f"{self.url}/{key}"
         return open_stream(self._store, key, what, etag=etag, version=version, start=start)
 
-    def whole(
-        self,
-        key: str,
-        *,
-        size: int,
-        etag: str | None = None,
-        version: str | None = None,
-        digested: bool = False,
-    ) -> Awaitable[Whole]:
+    def whole(self, wanted: Wanted) -> Awaitable[Whole]:
         """See `Store.whole`."""
-        what = f"{self.url}/{key}"
-        return self._wholes.read(
-            self._store, key, what, size=size, etag=etag, version=version, digested=digested
-        )
+        what = f"{self.url}/{wanted.key}"
+        return self._wholes.read(self._store, wanted.key, what, wanted)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import StorageError, UnreachableError
 from bidsplan.keys import printable
-from bidsplan.storage.base import Whole
 from bidsplan.storage.s3_answers import bare_etag, status_error
+from bidsplan.storage.values import Wanted, Whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,11 +125,7 @@ class WholeReader:
         store: Any,  # noqa: ANN401 - any of obstore's stores
         path: str,
         what: str,
-        *,
-        size: int,
-        etag: str | None,
-        version: str | None,
-        digested: bool,
+        wanted: Wanted,
     ) -> Whole:
         """Read an object.
 
@@ -139,8 +135,7 @@ class WholeReader:
         path : str
         what : str
             The object, as messages name it.
-        size, etag, version, digested
-            As `Store.whole`.
+        wanted : Wanted
 
         Returns
         -------
@@ -153,23 +148,34 @@ class WholeReader:
         import obstore  # noqa: PLC0415 - loaded with the store
 
         try:
-            if self._ranged and digested and size and version is None:
-                try:
-                    return Whole(
-                        await obstore.get_range_async(store, path, start=0, length=size), None
-                    )
-                except obstore.exceptions.GenericError as error:
-                    if _NOT_PARTIAL not in str(error):
-                        raise
-                    self._ranged = False
-            result = await obstore.get_async(store, path, options=_options(etag, version))
-            fits = result.meta["size"] == size
+            if self._ranged and wanted.digested and wanted.size and wanted.version is None:
+                range_ = await self._range(store, path, wanted.size)
+                if range_ is not None:
+                    return Whole(range_, None)
+            options = _options(wanted.etag, wanted.version)
+            result = await obstore.get_async(store, path, options=options)
+            fits = result.meta["size"] == wanted.size
             data = await result.bytes_async() if fits else b""
         except (obstore.exceptions.BaseError, OSError, ValueError) as error:
             raise storage_error(error, printable(what)) from error
         if not fits:
             raise StorageError(f"{printable(what)}: it has another size now")
         return Whole(data, bare_etag(result.meta["e_tag"]))
+
+    async def _range(self, store: Any, path: str, size: int) -> Buffer | None:  # noqa: ANN401
+        """Read an object's first bytes; None where the server knows no ranges."""
+        import obstore  # noqa: PLC0415 - loaded with the store
+
+        try:
+            return await obstore.get_range_async(store, path, start=0, length=size)
+        except obstore.exceptions.NotSupportedError:
+            # What is made of a web server's answer; S3's is known by its words only.
+            self._ranged = False
+        except obstore.exceptions.GenericError as error:
+            if _NOT_PARTIAL not in str(error):
+                raise
+            self._ranged = False
+        return None
 
 
 class ObstoreStream:

@@ -14,7 +14,7 @@ from bidsplan.errors import (
     ThrottledError,
     UnreachableError,
 )
-from bidsplan.storage.base import About, Checksum
+from bidsplan.storage.values import About, Checksum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -141,7 +141,7 @@ class S3Client:
         if len(data) > LARGEST_PAGE:
             raise StorageError(f"{what}: the answer is no listing")
         try:
-            page = Page(data)
+            page = Page(data, what)
         except NoListingError as error:
             raise UnreachableError(f"{what}: the answer is no listing ({error})") from error
         if page.kind != kind:

@@ -6,12 +6,10 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
-from lxml import etree
-
 from bidsplan.errors import StorageError
 from bidsplan.keys import printable
-from bidsplan.storage.base import Object
 from bidsplan.storage.s3_answers import bare_etag
+from bidsplan.storage.values import Object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,7 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["NoListingError", "Page"]
 
 _NAMESPACE = re.compile(rb"\A(\s*(?:<\?[^>]*\?>\s*)?<\w+)\s+xmlns=\"[^\"]*\"")
-_LONGEST_SIZE = 20
+_LARGEST = 2**63 - 1
+_LONGEST_SIZE = len(str(_LARGEST))
+_DOUBLED = "boolean(Contents/Key[2] | Contents/Size[2] | Contents/ETag[2])"
 
 
 class NoListingError(ValueError):
@@ -33,6 +33,8 @@ class Page:
     ----------
     data : bytes
         As it came.
+    what : str
+        What was asked for, as messages name it.
 
     Attributes
     ----------
@@ -49,10 +51,15 @@ class Page:
     would be UTF-16, in which one could hide.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, what: str) -> None:
+        from lxml import etree  # noqa: PLC0415 - only where something is listed
+
+        self._what = what
         if b"<!" in data or b"\0" in data:
             raise NoListingError("it has declarations")
-        parser = etree.XMLParser(encoding="utf-8", resolve_entities=False, no_network=True)
+        parser = etree.XMLParser(
+            encoding="utf-8", resolve_entities=False, no_network=True, remove_pis=True
+        )
         try:
             # Names are free of namespaces at a tenth of what it costs to rename each.
             self._root: Any = etree.fromstring(_NAMESPACE.sub(rb"\1", data, count=1), parser)
@@ -109,15 +116,17 @@ class Page:
         """
         columns = [self._column(f"Contents/{name}/text()") for name in ("Key", "Size", "ETag")]
         rows: Iterable[tuple[str, str, str | None]] = zip(*columns, strict=False)
-        if {int(self._root.xpath("count(Contents)"))} != set(map(len, columns)):
-            # Not every object has all of them.
+        number = int(self._root.xpath("count(Contents)"))
+        if {number} != set(map(len, columns)) or self._root.xpath(_DOUBLED):
+            # Not every object has one of each.
             rows = (
                 (item.findtext("Key") or "", item.findtext("Size") or "0", item.findtext("ETag"))
                 for item in self._root.iterchildren("Contents")
             )
+        unquoted = ((self._unquoted(key), size, etag) for key, size, etag in rows)
         return [
-            Object(self._unquoted(key)[skip:], _size(size), bare_etag(etag))
-            for key, size, etag in rows
+            Object(key[skip:], self._size(size), bare_etag(etag))
+            for key, size, etag in unquoted
             if len(key) > skip
         ]
 
@@ -136,12 +145,13 @@ class Page:
         for item in self._root.iterchildren("Version"):
             key = self._unquoted(item.findtext("Key") or "")
             if item.findtext("IsLatest") == "true" and len(key) > skip:
-                size = _size(item.findtext("Size") or "0")
+                size = self._size(item.findtext("Size") or "0")
                 etag, version = bare_etag(item.findtext("ETag")), item.findtext("VersionId")
                 yield Object(key[skip:], size, etag, version)
 
-
-def _size(text: str) -> int:
-    if len(text) > _LONGEST_SIZE or not (text.isascii() and text.isdecimal()):
-        raise StorageError(f"a listing has an object of size {printable(text[:_LONGEST_SIZE])!r}")
-    return int(text)
+    def _size(self, text: str) -> int:
+        decimal = len(text) <= _LONGEST_SIZE and text.isascii() and text.isdecimal()
+        if not decimal or int(text) > _LARGEST:
+            shown = printable(text[:_LONGEST_SIZE])
+            raise StorageError(f"{self._what}: an object is said to have {shown!r} bytes")
+        return int(text)

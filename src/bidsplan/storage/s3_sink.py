@@ -31,12 +31,12 @@ from bidsplan.errors import (
     UnreachableError,
 )
 from bidsplan.keys import STATE_DIRECTORY, printable
-from bidsplan.storage.base import Object
 from bidsplan.storage.retrying import retrying
 from bidsplan.storage.s3_answers import bare_etag, error_code, is_encrypted, status_error
 from bidsplan.storage.s3_client import S3Client
 from bidsplan.storage.s3_store import S3Store
 from bidsplan.storage.sink import HURRIED, Sink, Upload
+from bidsplan.storage.values import Object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -8,17 +8,18 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import ThrottledError, UnreachableError
-from bidsplan.storage.base import Children, Object, Store
+from bidsplan.storage.base import Store
 from bidsplan.storage.obstore_reader import WholeReader, open_stream
 from bidsplan.storage.retrying import retrying
 from bidsplan.storage.s3_answers import CHECKSUM_MODE, about_of, bare_etag, check_range
 from bidsplan.storage.s3_client import CHUNK, LONGEST_REQUEST, S3Client
+from bidsplan.storage.values import Children, Object
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
 
-    from bidsplan.storage.base import About, Stream, Whole
     from bidsplan.storage.connection import Connection
+    from bidsplan.storage.values import About, Stream, Wanted, Whole
 
 __all__ = ["S3Store"]
 
@@ -99,23 +100,13 @@ class S3Store(Store):
             self._wary_until = time.monotonic() + _WARY
             raise
 
-    def whole(
-        self,
-        key: str,
-        *,
-        size: int,
-        etag: str | None = None,
-        version: str | None = None,
-        digested: bool = False,
-    ) -> Awaitable[Whole]:
+    def whole(self, wanted: Wanted) -> Awaitable[Whole]:
         """See `Store.whole`."""
-        name = self._prefix + key
+        name = self._prefix + wanted.key
         what = f"s3://{self._client.bucket}/{name}"
         if not _is_expressible(name):
             raise UnreachableError(f"{what}: not by this transport")
-        return self._wholes.read(
-            self._obstore, name, what, size=size, etag=etag, version=version, digested=digested
-        )
+        return self._wholes.read(self._obstore, name, what, wanted)
 
     def renew(self) -> bool:
         """See `Store.renew`."""

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import DeniedError, SourceChangedError, StorageError, UnreachableError
 from bidsplan.keys import printable
-from bidsplan.storage.base import Children, Object, Store
+from bidsplan.storage.base import Store
 from bidsplan.storage.fsspec_store import fsspec_error
 from bidsplan.storage.retrying import retrying
 from bidsplan.storage.s3_answers import about_of, bare_etag, check_range, status_error
 from bidsplan.storage.s3_client import CHUNK, CONNECT_SECONDS, LONGEST_REQUEST, S3Client
+from bidsplan.storage.values import Children, Object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bidsplan.storage.base import About, Stream
     from bidsplan.storage.connection import Connection
+    from bidsplan.storage.values import About, Stream
 
 __all__ = ["S3fsStore", "s3_error", "s3_filesystem"]
 

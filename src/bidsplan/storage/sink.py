@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from bidsplan.storage.base import Object, Store
+    from bidsplan.storage.base import Store
+    from bidsplan.storage.values import Object
 
 __all__ = ["Sink", "Upload"]
 

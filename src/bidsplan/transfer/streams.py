@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from bidsplan.plan import Entry
     from bidsplan.storage import Store, Stream
-    from bidsplan.storage.base import About, Checksum
+    from bidsplan.storage.values import About, Checksum
     from bidsplan.transfer.pace import Pace
     from bidsplan.transfer.targets import Target
 

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from bidsplan.datasets import Dataset
     from bidsplan.storage import Object
 
-__all__ = ["Place", "Run", "in_listings", "place", "runs_of"]
+__all__ = ["Spot", "Stretch", "in_listings", "spot", "stretches"]
 
-Place = tuple[int, str]
+Spot = tuple[int, str]
 """A directory of any dataset: the root's number, and the path below it."""
 
 
@@ -22,12 +22,12 @@ def in_listings(name: str) -> str:
     return f"{name}/"
 
 
-def place(dataset: Dataset, directory: str) -> Place:
+def spot(dataset: Dataset, directory: str) -> Spot:
     """Tell a dataset's directory from all others."""
     return dataset.root, f"{dataset.prefix}{directory}"
 
 
-class Run(NamedTuple):
+class Stretch(NamedTuple):
     """Directories of a dataset that follow one another.
 
     Parameters
@@ -71,9 +71,9 @@ class Run(NamedTuple):
         return found
 
 
-def runs_of(
-    wanted: Iterable[tuple[Dataset, str]], names: Mapping[Place, list[str]], most: int
-) -> list[Run]:
+def stretches(
+    wanted: Iterable[tuple[Dataset, str]], names: Mapping[Spot, list[str]], most: int
+) -> list[Stretch]:
     """Put directories together between whose listings there is no other directory.
 
     Parameters
@@ -82,27 +82,27 @@ def runs_of(
     names : mapping of list of str
         The directories that stand at datasets' roots, in the order of listings.
     most : int
-        How many directories a run may have.
+        How many directories a stretch may have.
 
     Returns
     -------
-    list of Run
+    list of Stretch
         In the order of listings.
     """
-    runs: list[Run] = []
+    found: list[Stretch] = []
     following: dict[tuple[int, str, str], str] = {
         (*above, name): after for above, below in names.items() for name, after in pairwise(below)
     }
-    for dataset, name in sorted(wanted, key=lambda pair: (place(*pair)[0], in_listings(pair[1]))):
-        run = runs[-1] if runs else None
+    for dataset, name in sorted(wanted, key=lambda pair: (spot(*pair)[0], in_listings(pair[1]))):
+        last = found[-1] if found else None
         if (
-            run is not None
-            and run.dataset == dataset
+            last is not None
+            and last.dataset == dataset
             and dataset.store.ordered
-            and len(run.names) < most
-            and following.get((dataset.root, dataset.prefix, run.names[-1])) == name
+            and len(last.names) < most
+            and following.get((dataset.root, dataset.prefix, last.names[-1])) == name
         ):
-            run.names.append(name)
+            last.names.append(name)
         else:
-            runs.append(Run(dataset, [name]))
-    return runs
+            found.append(Stretch(dataset, [name]))
+    return found

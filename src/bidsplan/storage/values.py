@@ -1,0 +1,137 @@
+"""What stores are asked for, and what they give."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from typing_extensions import Buffer
+
+__all__ = ["About", "Checksum", "Children", "Object", "Stream", "Wanted", "Whole"]
+
+
+class Object(msgspec.Struct, frozen=True, order=True, gc=False):
+    """One object of a listing.
+
+    Parameters
+    ----------
+    key : str
+        Its name below the store's root, exactly as stored: not normalised, not unquoted.
+    size : int
+        Bytes.
+    etag : str or None
+        Its entity tag without quotes; None where the storage has none that holds across machines.
+    version : str or None
+        Its VersionId, where the listing tells it.
+    """
+
+    key: str
+    size: int
+    etag: str | None = None
+    version: str | None = None
+
+
+class Children(NamedTuple):
+    """What stands directly below a prefix.
+
+    Parameters
+    ----------
+    objects : tuple of Object
+        Sorted by key.
+    directories : tuple of str
+        Keys that end in ``/``, sorted.
+    """
+
+    objects: tuple[Object, ...]
+    directories: tuple[str, ...]
+
+
+class Stream(Protocol):
+    """An object's bytes on their way, to be closed after use.
+
+    Attributes
+    ----------
+    size : int or None
+        What the answer says the whole object has, in bytes.
+    etag : str or None
+        The entity tag that the answer carries, without quotes.
+    """
+
+    size: int | None
+    etag: str | None
+
+    def __iter__(self) -> Iterator[Buffer]: ...
+
+    def close(self) -> None:
+        """Give the connection back."""
+
+
+class Wanted(NamedTuple):
+    """A small object that is to be read whole, and what it should be.
+
+    Parameters
+    ----------
+    key : str
+    size : int
+        How many bytes it should have; one that has more is not read to its end.
+    etag, version : str or None
+        As in `Store.stream`.
+    digested : bool
+        Whether the caller tells by a digest whether the bytes are the right ones. They may then be
+        asked for without the tag, where that is quicker.
+    """
+
+    key: str
+    size: int
+    etag: str | None = None
+    version: str | None = None
+    digested: bool = False
+
+
+class Whole(NamedTuple):
+    """An object's bytes.
+
+    Parameters
+    ----------
+    data : Buffer
+        Of one dimension.
+    etag : str or None
+        The entity tag that the answer carries, without quotes.
+    """
+
+    data: Buffer
+    etag: str | None
+
+
+class Checksum(NamedTuple):
+    """What a storage keeps of all of an object's bytes.
+
+    Parameters
+    ----------
+    algorithm : str
+        ``sha256``, ``sha1``, ``crc64nvme``, ``crc32c`` or ``crc32``.
+    value : str
+        As S3 writes it: in base64, the highest byte first.
+    """
+
+    algorithm: str
+    value: str
+
+
+class About(NamedTuple):
+    """What a storage tells of an object beside its bytes.
+
+    Parameters
+    ----------
+    etag_is_md5 : bool
+        Whether its plain entity tag is the MD5 of its bytes.
+    checksum : Checksum or None
+        Of the whole object; None where there is none, or only of its parts.
+    """
+
+    etag_is_md5: bool
+    checksum: Checksum | None = None
