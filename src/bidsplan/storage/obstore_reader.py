@@ -154,13 +154,15 @@ class WholeReader:
                     return Whole(range_, None)
             options = _options(wanted.etag, wanted.version)
             result = await obstore.get_async(store, path, options=options)
-            fits = result.meta["size"] == wanted.size
+            # Made anew each time that it is asked for.
+            meta = result.meta
+            fits = meta["size"] == wanted.size
             data = await result.bytes_async() if fits else b""
         except (obstore.exceptions.BaseError, OSError, ValueError) as error:
             raise storage_error(error, printable(what)) from error
         if not fits:
             raise StorageError(f"{printable(what)}: it has another size now")
-        return Whole(data, bare_etag(result.meta["e_tag"]))
+        return Whole(data, bare_etag(meta["e_tag"]))
 
     async def _range(self, store: Any, path: str, size: int) -> Buffer | None:  # noqa: ANN401
         """Read an object's first bytes; None where the server knows no ranges."""
