@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from bidsplan import renaming
 from bidsplan.cli.main import run
 from bidsplan.files.plans import write_plan
 from plans import leftovers, local_plan, plan_over, tree, write_files
@@ -61,6 +63,16 @@ def broken(call, number, real):
     return fails
 
 
+def unnamed(number):
+    """Give a ``renameat2`` that fails."""
+
+    def fails(*_):
+        ctypes.set_errno(number)
+        return -1
+
+    return fails
+
+
 NAMES = {"write": "write", "close": "close", "rename": "replace"}
 NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 FAULTS = [("local", call, number) for call in NAMES for number in NUMBERS]
@@ -78,6 +90,9 @@ def test_what_can_not_be_written_is_named_and_the_old_file_stands(
 ):
     with monkeypatch.context() as patch:
         patch.setattr(os, NAMES[call], broken(call, number, getattr(os, NAMES[call])))
+        if call == "rename":
+            # New files get their names by another call than those that replace others.
+            patch.setattr(renaming, "_renameat2", lambda: unnamed(number))
         code = run(command)
     told = capsys.readouterr()
     rows = {row["path"]: row for row in map(json.loads, told.out.splitlines()) if "path" in row}
