@@ -55,8 +55,8 @@ def test_urls_are_refused_by_their_form(url, reason):
     ],
 )
 def test_link_local_hosts_are_always_refused(url):
-    # An IPv6 address has the colons of a chained URL, and is refused as one.
-    with pytest.raises(UrlError, match=r"link-local|metadata|chained"):
+    # Numbers that not everybody reads alike are refused, whatever they would mean.
+    with pytest.raises(UrlError, match=r"link-local|metadata|read in different ways"):
         open_store(url, access=Access())
 
 
@@ -73,7 +73,7 @@ def test_link_local_hosts_are_always_refused(url):
     ],
 )
 def test_strangers_may_not_name_private_places(url):
-    with pytest.raises(UrlError, match=r"an untrusted manifest may not name|chained"):
+    with pytest.raises(UrlError, match="an untrusted manifest may not name"):
         open_store(url, access=Access(untrusted=True))
 
 
@@ -139,7 +139,7 @@ def test_a_bucket_of_another_region_is_followed_once(filled, proxy):
     proxy.rules.append(Rule("status", "list-type=2", times=1, status=301, headers=there))
     assert len(list(opened(filled, proxy.url).list())) == 2
     proxy.rules.append(Rule("status", "list-type=2", status=301, headers=there))
-    with pytest.raises(StorageError, match=r"refused \(301\)"):
+    with pytest.raises(StorageError, match=r"sends the request elsewhere \(301\)"):
         list(opened(filled, proxy.url).list())
 
 

@@ -7,18 +7,13 @@ import hashlib
 import itertools
 import os
 from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
-from obstore.store import HTTPStore
 
 from bidsplan.errors import StorageError
 from bidsplan.storage import Access, Transport, open_store
-from bidsplan.storage.object_store import HttpsStore
 from bidsplan.storage.values import Wanted
-from servers import HOST, Bucket, Proxy, Rule
+from servers import Bucket, Proxy, Rule
 
 FILES = {
     "sub-1/anat/sub-1_T1w.nii.gz": b"x" * 1000,
@@ -100,29 +95,6 @@ def test_a_server_that_ignores_ranges_is_asked_for_one_once(deaf):
         assert read(store, digested=True)[0] == FILES[KEY]
     asked = [wanted for wanted, _ in proxy.conditions]
     assert asked == ["bytes=0-999", None, None, None]
-
-
-def test_a_web_server_that_ignores_ranges_is_asked_for_one_once(tmp_path):
-    asked = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.headers.get("Range"))
-            super().do_GET()
-
-        def log_message(self, *_):
-            pass
-
-    (tmp_path / "a.txt").write_bytes(b"hello")
-    server = ThreadingHTTPServer((HOST, 0), partial(Handler, directory=str(tmp_path)))
-    Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://{HOST}:{server.server_address[1]}"
-    client = {"allow_http": True}
-    with HttpsStore(url, HTTPStore.from_url(url, client_options=client)) as store:
-        for _ in range(3):
-            assert read(store, "a.txt", 5, digested=True)[0] == b"hello"
-    server.shutdown()
-    assert asked == ["bytes=0-4", None, None, None]
 
 
 @pytest.mark.parametrize("size", [999, 1001])

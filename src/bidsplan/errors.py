@@ -18,6 +18,7 @@
     │   ├── SourceChangedError                   not the object that was planned
     │   ├── DeniedError (PermissionError)
     │   │   └── CredentialsError                 expired or unknown: no request will do better
+    │   ├── RefusedHostError (PermissionError)   a host that may not be asked, or a redirect to one
     │   ├── ThrottledError                       asked to slow down; worth another try
     │   └── UnreachableError (ConnectionError)   no answer, or a broken one; worth another try
     ├── IntegrityError (ValueError)              bytes arrived, and not those that were planned
@@ -57,6 +58,7 @@ __all__ = [
     "PlanError",
     "PlanVersionError",
     "Problem",
+    "RefusedHostError",
     "SelectionError",
     "SourceChangedError",
     "SourceMissingError",
@@ -273,6 +275,12 @@ class CredentialsError(DeniedError):
     """The credentials have expired, or are not known; every further request would fail alike."""
 
     code: ClassVar[str] = "credentials"
+
+
+class RefusedHostError(StorageError, PermissionError):
+    """A host that may not be asked, or a redirect to one."""
+
+    code: ClassVar[str] = "refused-host"
 
 
 class ThrottledError(StorageError):

@@ -6,21 +6,12 @@ and no protocol that nobody allowed.
 
 from __future__ import annotations
 
-import ipaddress
 import re
-import socket
 from typing import NamedTuple
 
-__all__ = [
-    "OBJECT_STORES",
-    "PROTOCOLS",
-    "Address",
-    "Location",
-    "is_link_local",
-    "literal_address",
-    "parse_url",
-    "refused_url",
-]
+from bidsplan.hosts import is_link_local, parse_host
+
+__all__ = ["OBJECT_STORES", "PROTOCOLS", "Location", "parse_url", "refused_url"]
 
 OBJECT_STORES = frozenset({"s3", "gs", "az"})
 """Protocols of stores that know signatures, so that a root there is anonymous or not."""
@@ -28,12 +19,16 @@ OBJECT_STORES = frozenset({"s3", "gs", "az"})
 PROTOCOLS = OBJECT_STORES | {"https", "file", "memory"}
 """Protocols that any manifest may name."""
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
 _METADATA_HOSTS = frozenset({"metadata.google.internal", "metadata", "instance-data"})
-_METADATA_ADDRESS = ipaddress.ip_address("fd00:ec2::254")
 
 _PROTOCOL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
+_MISTYPED = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:/")
+_IPV6_HOST = re.compile(r"//\[[0-9A-Fa-f:.]*\]")
+_NO_MACHINES = frozenset({"dropbox", "gdrive", "github", "hf"})
+"""Protocols of services whose host part names no machine."""
+
+# The union of what the stores allow: a name with anything else makes a request for another place.
+_BUCKET = re.compile(r"[A-Za-z0-9_$][A-Za-z0-9._$-]{0,254}")
 
 
 class Location(NamedTuple):
@@ -52,42 +47,6 @@ class Location(NamedTuple):
     protocol: str
     host: str
     path: str
-
-    @property
-    def name(self) -> str:
-        """The host's name or address, without its port; empty where the host is no machine.
-
-        An object store's host part is a bucket; where it is served from is for flags to say.
-        """
-        if self.protocol in OBJECT_STORES:
-            return ""
-        host = self.host.rpartition("@")[2].lower()
-        if host.startswith("["):
-            return host.partition("]")[0].strip("[")
-        return host.partition(":")[0].rstrip(".")
-
-
-def literal_address(name: str) -> Address | None:
-    """Read a host's name as the address that resolvers take it for, without any network.
-
-    Examples
-    --------
-    >>> literal_address("0x7f.1"), literal_address("openneuro.org")
-    (IPv4Address('127.0.0.1'), None)
-    """
-    try:
-        return ipaddress.ip_address(name)
-    except ValueError:
-        pass
-    try:
-        return ipaddress.ip_address(socket.inet_aton(name))
-    except (OSError, UnicodeError):
-        return None
-
-
-def is_link_local(address: Address) -> bool:
-    """Tell whether an address is where clouds keep their secrets."""
-    return address.is_link_local or address == _METADATA_ADDRESS
 
 
 def parse_url(url: str) -> Location:
@@ -134,15 +93,12 @@ def refused_url(url: str, *, allow: frozenset[str] = frozenset()) -> str | None:
     str or None
         The reason, or None where the URL is fine.
     """
-    if not url.strip() or any(not character.isprintable() for character in url):
-        return "it is empty or has characters that do not print"
-    if "::" in url:
-        return "chained URLs ('::') are not allowed"
-    if url.startswith("~") or "${" in url:
-        return "'~' and '${…}' are not expanded; write the path out"
+    reason = _refused_form(url)
+    if reason:
+        return reason
     location = parse_url(url)
     if location.protocol == "file":
-        return None
+        return _refused_path(url, location.path)
     if location.protocol not in PROTOCOLS | allow:
         return (
             f"the protocol {location.protocol!r} is not allowed; allowed are "
@@ -152,16 +108,45 @@ def refused_url(url: str, *, allow: frozenset[str] = frozenset()) -> str | None:
         return "it holds a user name or password; credentials come from the environment"
     if "?" in url or "#" in url:
         return "it has a query string or a fragment"
-    if not location.host and location.protocol != "memory":
+    if location.protocol == "memory":
+        return None
+    if not location.host:
         return "it names no bucket or host"
-    return _refused_host(location.name)
+    return _refused_host(location)
 
 
-def _refused_host(name: str) -> str | None:
+def _refused_form(url: str) -> str | None:
+    """Refuse what is no URL of one file system, whatever its protocol."""
+    if not url.strip() or any(not character.isprintable() for character in url):
+        return "it is empty or has characters that do not print"
+    if "::" in _IPV6_HOST.sub("//", url, count=1):
+        return "chained URLs ('::') are not allowed"
+    if url.startswith("~") or "${" in url:
+        return "'~' and '${…}' are not expanded; write the path out"
+    return None
+
+
+def _refused_path(url: str, path: str) -> str | None:
+    """Refuse what was meant as a URL, and would be taken for a file's name."""
+    if url == path and _MISTYPED.match(url):
+        return "it is neither a URL nor a path; a URL has two slashes behind its protocol"
+    if url != path and re.search("[@:]", path.partition("/")[0]):
+        return "a file URL names no host; write it as file:///path"
+    return None
+
+
+def _refused_host(location: Location) -> str | None:
     """Refuse hosts that no dataset is on, whoever asks for them."""
-    if name in _METADATA_HOSTS:
+    if location.protocol in OBJECT_STORES:
+        return None if _BUCKET.fullmatch(location.host) else "no bucket has such a name"
+    if location.protocol in _NO_MACHINES:
+        return None
+    try:
+        host = parse_host(location.host)
+    except ValueError as error:
+        return str(error)
+    if host.name in _METADATA_HOSTS:
         return "it names a cloud's metadata service"
-    address = literal_address(name)
-    if address is not None and is_link_local(address):
+    if host.address is not None and is_link_local(host.address):
         return "it names a link-local host"
     return None

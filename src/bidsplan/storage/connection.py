@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,9 +19,12 @@ from bidsplan.errors import DeniedError, UsageError
 if TYPE_CHECKING:
     from bidsplan.storage.access import Access
 
-__all__ = ["Connection", "connect"]
+__all__ = ["Connection", "connect", "partition_of"]
 
-_AWS = "amazonaws.com"
+_AWS = (".amazonaws.com", ".amazonaws.com.cn")
+_WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_REGION = re.compile(r"[a-z]{2,8}(?:-[a-z]{1,16}){1,3}-[0-9]{1,2}")
+_PARTITIONS = {"cn": "aws-cn", "us-gov": "aws-us-gov", "us-iso": "aws-iso", "eusc": "aws-eusc"}
 
 Environment = frozenset[tuple[str, str]]
 
@@ -59,7 +63,52 @@ class Connection:
     @property
     def is_aws(self) -> bool:
         """Whether the service is Amazon's own, where a bucket's region decides its endpoint."""
-        return self.endpoint.rstrip("/").endswith(_AWS)
+        return f".{self.host}".endswith(_AWS)
+
+    @property
+    def host(self) -> str:
+        """The endpoint's host, without its port."""
+        return urlsplit(self.endpoint).hostname or ""
+
+    @property
+    def has_token(self) -> bool:
+        """Whether requests carry a session token, which is a secret of its own.
+
+        Raises
+        ------
+        DeniedError
+            Where they are to be signed, and there are no credentials.
+        """
+        return not self.anonymous and bool(self.credentials().token)
+
+    def in_region(self, region: str) -> Connection | None:
+        """Give the connection to the same service in another region.
+
+        Parameters
+        ----------
+        region : str
+            As an answer names it, which is not trusted: it becomes part of a host's name.
+
+        Returns
+        -------
+        Connection or None
+            None where it is the same region, none at all, or one of another partition, whose
+            service is somebody else's and is not sent what is signed for this one.
+        """
+        if region == self.region or not _WORD.fullmatch(region):
+            return None
+        if not self.is_aws:
+            return replace(self, region=region)
+        if not _REGION.fullmatch(region) or partition_of(region) != partition_of(self.region):
+            return None
+        host = self.host
+        labels = host.split(".")
+        if self.region in labels:
+            host = ".".join(region if label == self.region else label for label in labels)
+        else:
+            suffix = next(each for each in _AWS if f".{host}".endswith(each))
+            host = f"s3.{region}{suffix}"
+        return replace(self, region=region, endpoint=f"{self.endpoint.partition(':')[0]}://{host}")
 
     def credentials(self) -> Any:  # noqa: ANN401 - botocore is untyped
         """Give the credentials as they are now; temporary ones are refreshed.
@@ -94,6 +143,22 @@ class Connection:
         before = self.credentials()
         _session.cache_clear()
         return bool(self.credentials() != before)
+
+
+def partition_of(region: str) -> str:
+    """Name the partition of AWS that a region is in, by the region's name.
+
+    Parameters
+    ----------
+    region : str
+
+    Returns
+    -------
+    str
+        Buckets' names are unique in each, and credentials hold in one alone.
+    """
+    found = (name for start, name in _PARTITIONS.items() if region.startswith(start))
+    return next(found, "aws")
 
 
 def _environment() -> Environment:
@@ -142,6 +207,13 @@ def _named_endpoint(session: Any) -> str | None:  # noqa: ANN401
     return os.environ.get("AWS_ENDPOINT_URL_S3")
 
 
+def _bare(endpoint: str) -> str:
+    """Leave out user information, which S3 has no use for, and which would be shown."""
+    scheme, separator, rest = endpoint.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}".rstrip("/")
+
+
 def connect(access: Access, *, anonymous: bool) -> Connection:
     """Resolve how S3 is reached.
 
@@ -164,7 +236,7 @@ def connect(access: Access, *, anonymous: bool) -> Connection:
     environment = _environment()
     endpoint, region = _service(access.profile, access.region, access.endpoint_url, environment)
     return Connection(
-        endpoint=endpoint.rstrip("/"),
+        endpoint=_bare(endpoint),
         region=region,
         anonymous=anonymous,
         requester_pays=access.requester_pays,

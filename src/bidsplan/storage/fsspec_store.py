@@ -1,4 +1,4 @@
-"""Any URL that fsspec reads: memory, web servers, and what a flag allows."""
+"""Any URL that fsspec reads: memory, and what a flag allows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import (
     DeniedError,
+    SourceChangedError,
     SourceMissingError,
     StorageError,
     UnreachableError,
@@ -16,7 +17,7 @@ from bidsplan.storage.base import Store
 from bidsplan.storage.values import Children, Object
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from bidsplan.storage.values import Stream
 
@@ -24,9 +25,15 @@ if TYPE_CHECKING:
     Listed = list[Mapping[str, Any]]
     Names = list[str]
 
-__all__ = ["FsspecStore", "filesystem_of", "fsspec_error"]
+__all__ = ["FileStream", "FsspecStore", "filesystem_of", "fsspec_error"]
 
 _CHUNK = 1 << 20
+
+_TELLING = (
+    *("ETag", "etag", "md5Hash", "generation", "ino", "mtime", "LastModified", "last_modified"),
+    *("updated", "modified", "modify", "created"),
+)
+"""What file systems call what changes with a file's content."""
 
 
 def fsspec_error(error: Exception, what: str) -> StorageError:
@@ -126,13 +133,19 @@ class FsspecStore(Store):
         what = self._what(key)
         if etag is not None or version is not None:
             raise UsageError(f"{what}: {self._protocol!r} knows neither entity tags nor versions")
+        path = self._path(key)
         try:
-            file = self._fs.open(self._path(key), "rb")
-            size = self._fs.size(self._path(key))
+            state = _state(self._fs.info(path))
+            file = self._fs.open(path, "rb")
             file.seek(start)
         except Exception as error:
             raise fsspec_error(error, what) from error
-        return _FileStream(file, what, size, start)
+        return FileStream(file, what, start, state, lambda: _state(self._fs.info(path)))
+
+
+def _state(info: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Take from what a file system tells of a file what tells one content from the next."""
+    return (info.get("size"), *(str(info.get(name)) for name in _TELLING))
 
 
 def filesystem_of(protocol: str, url: str, **more: Any) -> Any:  # noqa: ANN401 - fsspec is untyped
@@ -165,14 +178,38 @@ def filesystem_of(protocol: str, url: str, **more: Any) -> Any:  # noqa: ANN401 
         raise UsageError(f"fsspec has no file system {protocol!r} here: {error}") from error
 
 
-class _FileStream:
-    """A file's bytes, counted."""
+class FileStream:
+    """A file's bytes, counted, and compared with what was told of the file before and after.
 
-    def __init__(self, file: Any, what: str, size: int | None, start: int) -> None:  # noqa: ANN401
+    File systems read files in ranges, and bind none of them to the file that was opened.
+
+    Parameters
+    ----------
+    file : binary file
+    what : str
+        As messages name it.
+    start : int
+        The first byte that is read.
+    state : tuple
+        What was told of the file before it was opened, its size first.
+    look : callable
+        Asks for that again.
+    """
+
+    def __init__(
+        self,
+        file: Any,  # noqa: ANN401 - fsspec is untyped
+        what: str,
+        start: int,
+        state: tuple[Any, ...],
+        look: Callable[[], Any],
+    ) -> None:
         self._file = file
         self._what = what
-        self._left = None if size is None else size - start
-        self.size = size
+        self._state = state
+        self._look = look
+        self.size: int | None = state[0]
+        self._left = None if self.size is None else self.size - start
         self.etag: str | None = None
 
     def __iter__(self) -> Iterator[bytes]:
@@ -180,10 +217,14 @@ class _FileStream:
             while chunk := self._file.read(_CHUNK):
                 self._left = None if self._left is None else self._left - len(chunk)
                 yield chunk
+            same = self._look() == self._state
         except Exception as error:
             raise fsspec_error(error, self._what) from error
+        if not same or (self._left or 0) < 0:
+            raise SourceChangedError(f"{self._what}: it was changed while it was read")
         if self._left:
             raise UnreachableError(f"{self._what}: it ended {self._left} bytes early")
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()

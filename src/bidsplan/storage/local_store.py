@@ -7,15 +7,24 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bidsplan.errors import SourceMissingError, StorageError
+from bidsplan.errors import SourceMissingError, StorageError, UsageError
 from bidsplan.keys import printable
-from bidsplan.storage.fsspec_store import FsspecStore, fsspec_error
+from bidsplan.storage.fsspec_store import FileStream, FsspecStore, fsspec_error
 from bidsplan.storage.values import Children, Object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import IO
+
+    from bidsplan.storage.values import Stream
 
 __all__ = ["LocalStore"]
+
+
+def _state(file: IO[bytes]) -> tuple[int, ...]:
+    """Tell a file's content from the next, by its size and the time of its last change."""
+    found = os.fstat(file.fileno())
+    return found.st_size, found.st_mtime_ns
 
 
 class LocalStore(FsspecStore):
@@ -59,6 +68,22 @@ class LocalStore(FsspecStore):
                     raise StorageError(f"{self._what(key)}: a link that leads back to where it is")
                 else:
                     waiting.append((f"{key}/", above | {(found.st_dev, found.st_ino)}))
+
+    def stream(
+        self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
+    ) -> Stream:
+        """See `Store.stream`."""
+        what = self._what(key)
+        if etag is not None or version is not None:
+            raise UsageError(f"{what}: local files have neither entity tags nor versions")
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            file = os.fdopen(os.open(self._path(key), flags), "rb", buffering=0)
+            state = _state(file)
+            file.seek(start)
+        except OSError as error:
+            raise fsspec_error(error, what) from error
+        return FileStream(file, what, start, state, lambda: _state(file))
 
     def _scan(self, prefix: str) -> Iterable[tuple[str, os.stat_result]]:
         try:

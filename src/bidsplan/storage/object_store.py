@@ -1,12 +1,14 @@
-"""Google's and Azure's object stores and HTTPS, through obstore."""
+"""Google's and Azure's object stores, through obstore."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from bidsplan.keys import printable
+from bidsplan.storage import network
 from bidsplan.storage.base import Store
-from bidsplan.storage.fsspec_store import FsspecStore
 from bidsplan.storage.obstore_reader import WholeReader, open_stream, storage_error
 from bidsplan.storage.retrying import retrying
 from bidsplan.storage.s3_answers import bare_etag
@@ -21,9 +23,34 @@ if TYPE_CHECKING:
 
 __all__ = ["open_objects"]
 
+_METADATA = "169.254.169.254"
+"""Where machines in a cloud ask for their own credentials, as the libraries know by themselves."""
+
+_MICROSOFT = (
+    *("azure.com", "azure.net", "microsoft.com", "microsoftonline.com", "windows.net"),
+    *("chinacloudapi.cn", "microsoftonline.us", "usgovcloudapi.net"),
+)
+_HOSTS = {
+    "gs": (("googleapis.com", "google.internal"), "https://storage.googleapis.com"),
+    "az": (_MICROSOFT, "https://blob.core.windows.net"),
+}
+"""The hosts of each cloud that are asked for objects and credentials, and one of their URLs."""
+
+_NAMED = (
+    "AZURE_AUTHORITY_HOST",
+    "AZURE_STORAGE_AUTHORITY_HOST",
+    "AZURE_STORAGE_ENDPOINT",
+    "AZURE_ENDPOINT",
+    "AZURITE_BLOB_STORAGE_URL",
+    "IDENTITY_ENDPOINT",
+    "MSI_ENDPOINT",
+    "GOOGLE_BASE_URL",
+)
+"""Variables that name further ones, as emulators and sovereign clouds do."""
+
 
 def open_objects(location: Location, access: Access, *, anonymous: bool) -> Store:
-    """Open a root on Google's or Azure's object store, or on a web server.
+    """Open a root on Google's or Azure's object store.
 
     Parameters
     ----------
@@ -35,20 +62,36 @@ def open_objects(location: Location, access: Access, *, anonymous: bool) -> Stor
     -------
     Store
     """
+    url = f"{location.protocol}://{location.host}/{location.path}".rstrip("/")
+    reader, lister = (
+        _open(location, access, anonymous, seconds)
+        for seconds in (network.LONGEST_REQUEST, network.LONGEST_PAGE)
+    )
+    return ObjectStore(url, location.path, reader, lister)
+
+
+def _open(location: Location, access: Access, anonymous: bool, seconds: float) -> Any:  # noqa: ANN401 - obstore's stores
     from obstore import store as stores  # noqa: PLC0415 - on demand
 
-    client: Any = {"connect_timeout": "5s", "timeout": "24h"}
-    client["read_timeout"] = f"{access.timeout:g}s"
-    client["pool_max_idle_per_host"] = str(access.jobs)
-    common: dict[str, Any] = {"client_options": client, "retry_config": {"max_retries": 0}}
-    url = f"{location.protocol}://{location.host}/{location.path}".rstrip("/")
-    if location.protocol == "https":
-        return HttpsStore(url, stores.HTTPStore.from_url(url, **common))
-    if location.protocol == "gs":
-        found: Any = stores.GCSStore(location.host, skip_signature=anonymous, **common)
-    else:
-        found = stores.AzureStore(location.host, skip_signature=anonymous, **common)
-    return ObjectStore(url, location.path, found)
+    hosts, endpoint = _HOSTS[location.protocol]
+    if not anonymous:
+        hosts = (*hosts, _METADATA, *_named_hosts())
+    client: Any = {
+        "connect_timeout": "5s",
+        "timeout": f"{seconds:g}s",
+        "read_timeout": f"{access.timeout:g}s",
+        "pool_max_idle_per_host": str(access.jobs),
+        **network.confined(hosts, endpoint),
+    }
+    options: Any = {"client_options": client, "retry_config": {"max_retries": 0}}
+    kind: Any = stores.GCSStore if location.protocol == "gs" else stores.AzureStore
+    return kind(location.host, skip_signature=anonymous, **options)
+
+
+def _named_hosts() -> list[str]:
+    """List the hosts that the environment names as services of these clouds."""
+    found = (urlsplit(os.environ.get(name, "")).hostname for name in _NAMED)
+    return [host for host in found if host]
 
 
 class ObjectStore(Store):
@@ -60,14 +103,17 @@ class ObjectStore(Store):
     path : str
         Without slashes at its ends.
     store : obstore store
+    lister : obstore store
+        The same place, for listings, whose requests are shorter.
     """
 
     asynchronous = True
 
-    def __init__(self, url: str, path: str, store: Any) -> None:  # noqa: ANN401 - obstore's stores
+    def __init__(self, url: str, path: str, store: Any, lister: Any) -> None:  # noqa: ANN401 - obstore's stores
         self.url = url
         self._prefix = f"{path}/" if path else ""
         self._store = store
+        self._lister = lister
         self._wholes = WholeReader()
 
     def children(self, prefix: str = "") -> Children:
@@ -96,7 +142,7 @@ class ObjectStore(Store):
 
         def ask() -> Any:  # noqa: ANN401
             try:
-                return call(self._store, prefix=(self._prefix + prefix) or None)
+                return call(self._lister, prefix=(self._prefix + prefix) or None)
             except (obstore.exceptions.BaseError, OSError, ValueError) as error:
                 raise storage_error(error, what) from error
 
@@ -120,32 +166,3 @@ class ObjectStore(Store):
         """See `Store.whole`."""
         what = f"{self.url}/{wanted.key}"
         return self._wholes.read(self._store, self._prefix + wanted.key, what, wanted)
-
-
-class HttpsStore(FsspecStore):
-    """A directory on a web server, listed by the links of its pages and read by obstore.
-
-    Parameters
-    ----------
-    url : str
-    store : obstore store
-    """
-
-    asynchronous = True
-
-    def __init__(self, url: str, store: Any) -> None:  # noqa: ANN401 - obstore's stores
-        super().__init__("https", url, url)
-        self._store = store
-        self._wholes = WholeReader()
-
-    def stream(
-        self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
-    ) -> Stream:
-        """See `Store.stream`."""
-        what = f"{self.url}/{key}"
-        return open_stream(self._store, key, what, etag=etag, version=version, start=start)
-
-    def whole(self, wanted: Wanted) -> Awaitable[Whole]:
-        """See `Store.whole`."""
-        what = f"{self.url}/{wanted.key}"
-        return self._wholes.read(self._store, wanted.key, what, wanted)

@@ -170,9 +170,6 @@ class WholeReader:
 
         try:
             return await obstore.get_range_async(store, path, start=0, length=size)
-        except obstore.exceptions.NotSupportedError:
-            # What is made of a web server's answer; S3's is known by its words only.
-            self._ranged = False
         except obstore.exceptions.GenericError as error:
             if _NOT_PARTIAL not in str(error):
                 raise

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bidsplan.errors import UnsupportedError, UrlError, UsageError
+from bidsplan.errors import RefusedHostError, UnsupportedError, UrlError, UsageError
+from bidsplan.hosts import parse_host
 from bidsplan.storage.access import Transport
 from bidsplan.storage.connection import connect
-from bidsplan.urls import is_link_local, literal_address, parse_url, refused_url
+from bidsplan.urls import OBJECT_STORES, parse_url, refused_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from threading import Event
     from typing import Any
 
     from bidsplan.storage.access import Access
     from bidsplan.storage.base import Store
     from bidsplan.storage.sink import Sink
-    from bidsplan.urls import Address, Location
+    from bidsplan.urls import Location
 
 __all__ = ["open_sink", "open_store"]
 
+_WEB = frozenset({"http", "https"})
 _LOCAL = frozenset({"file", "memory"})
 _ANONYMOUS: dict[str, dict[str, Any]] = {"gs": {"token": "anon"}, "az": {"anon": True}}
 """What fsspec's file systems are told for requests that go unsigned."""
@@ -96,7 +96,7 @@ def open_sink(url: str, *, access: Access, stop: Event) -> Sink:
 
         connection = connect(access, anonymous=anonymous)
         return S3Sink(location.host, location.path, connection, stop)
-    if location.protocol in {"http", "https"}:
+    if location.protocol in _WEB:
         raise UnsupportedError(
             "web servers are not written to; name a directory or an object store as destination"
         )
@@ -129,9 +129,13 @@ def _open_s3(location: Location, access: Access, *, anonymous: bool) -> Store:
 
 
 def _open_other(location: Location, access: Access, *, anonymous: bool, base: str | None) -> Store:
-    objects = location.protocol in {"gs", "az", "https"}
+    objects = location.protocol in OBJECT_STORES
     if access.transport is Transport.OBSTORE and not objects:
         raise UsageError(f"obstore can't reach {location.protocol!r}; leave --transport out")
+    if location.protocol in _WEB:
+        from bidsplan.storage.http_store import HttpStore  # noqa: PLC0415 - on demand
+
+        return HttpStore(f"{location.protocol}://{location.host}/{location.path}", access)
     if objects and access.transport is not Transport.FSSPEC:
         from bidsplan.storage.object_store import open_objects  # noqa: PLC0415 - on demand
 
@@ -159,21 +163,19 @@ def _check_untrusted(location: Location) -> None:
         raise UrlError(
             f"an untrusted manifest may not name {location.protocol} URLs or local paths"
         )
-    for address in _addresses(location.name) if location.name else ():
-        if is_link_local(address):
-            raise UrlError("the URL is refused: it names a link-local host")
-        if not address.is_global:
-            raise UrlError("an untrusted manifest may not name a loopback or private host")
-
-
-def _addresses(name: str) -> Iterator[Address]:
-    literal = literal_address(name)
-    if literal is not None:
-        yield literal
+    if location.protocol in OBJECT_STORES:
         return
+    if location.protocol not in _WEB:
+        raise UrlError(
+            f"an untrusted manifest may not name {location.protocol} URLs, since where their "
+            "connections lead can't be checked"
+        )
+    from bidsplan.storage import network  # noqa: PLC0415 - on demand
+
+    host = parse_host(location.host)
     try:
-        found = socket.getaddrinfo(name, None)
-    except OSError as error:
+        network.resolve(host.name, host.port or 443, public_only=True)
+    except RefusedHostError as error:
+        raise UrlError(f"the URL is refused: {error}") from error
+    except socket.gaierror as error:
         raise UrlError("the URL names a host that can't be resolved") from error
-    for *_, address in found:
-        yield ipaddress.ip_address(str(address[0]).partition("%")[0])

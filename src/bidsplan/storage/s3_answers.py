@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bidsplan.errors import (
     CredentialsError,
     DeniedError,
+    RefusedHostError,
     SourceChangedError,
     SourceMissingError,
     StorageError,
@@ -133,6 +134,11 @@ def status_error(status: int, what: str, code: str = "", headers: Any = None) ->
         return CredentialsError(
             f"{what}: the credentials are refused ({said}); renew them (or set the clock), and run "
             "it again: it goes on where it stopped"
+        )
+    if 300 <= status < 400:
+        return RefusedHostError(
+            f"{what}: the storage sends the request elsewhere ({said}), and it was not followed: "
+            "what is signed for one host is sent to no other; check --region and --endpoint-url"
         )
     if status in {401, 403}:
         return DeniedError(

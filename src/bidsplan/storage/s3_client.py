@@ -6,14 +6,12 @@ do reads of keys that obstore can't express.
 
 from __future__ import annotations
 
-import functools
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
-from urllib.request import getproxies, proxy_bypass
 
 from bidsplan.errors import StorageError, UnreachableError
 from bidsplan.keys import printable
+from bidsplan.storage import network
 from bidsplan.storage.retrying import retrying
 from bidsplan.storage.s3_answers import error_code, status_error
 from bidsplan.storage.s3_listing import NoListingError, Page
@@ -25,37 +23,13 @@ if TYPE_CHECKING:
 
     from bidsplan.storage.connection import Connection
 
-__all__ = ["S3Client"]
+__all__ = ["REDIRECTS", "S3Client"]
 
-CONNECT_SECONDS = 2.5
-LONGEST_REQUEST = 3600.0
-"""Seconds after which a body that trickles counts as broken off; what came by then is kept."""
-
-CHUNK = 1 << 18
 LARGEST_PAGE = 1 << 24
 """Bytes of one page of a listing that are accepted."""
 
-_REDIRECTS = frozenset({301, 307, 400})
-
-
-@functools.cache
-def _pool(jobs: int, timeout: float, proxy: str | None) -> Any:  # noqa: ANN401 - either kind of urllib3's managers
-    import urllib3  # noqa: PLC0415 - a tenth of a second
-    from botocore.httpsession import get_cert_path  # noqa: PLC0415
-
-    options = {
-        "maxsize": jobs,
-        "block": True,
-        "retries": False,
-        "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=timeout),
-        "ca_certs": get_cert_path(True),
-    }
-    return urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
-
-
-def _proxy(endpoint: str) -> str | None:
-    scheme, _, host = endpoint.partition("://")
-    return None if proxy_bypass(host.split(":")[0]) else getproxies().get(scheme)
+REDIRECTS = frozenset({301, 302, 307, 308, 400})
+"""Statuses of answers that may say that a bucket is in another region."""
 
 
 class S3Client:
@@ -136,8 +110,7 @@ class S3Client:
     def _page(self, query: Mapping[str, str], kind: str) -> Page:
         what = f"listing s3://{self.bucket}/{printable(query['prefix'])}"
         answer = self._send("GET", "", query, {}, what)
-        data = answer.read(LARGEST_PAGE + 1)
-        answer.release_conn()
+        data = network.read_bounded(answer, what, limit=LARGEST_PAGE)
         if len(data) > LARGEST_PAGE:
             raise StorageError(f"{what}: the answer is no listing")
         try:
@@ -224,20 +197,21 @@ class S3Client:
     ) -> Any:  # noqa: ANN401 - urllib3's answer
         answer = self._request(method, key, query, headers, what, **more)
         region = answer.headers.get("x-amz-bucket-region")
-        if answer.status in _REDIRECTS and region and region != self.connection.region:
+        if answer.status in REDIRECTS and region and self._move(region):
             answer.drain_conn()
-            self._move(region)
             answer = self._request(method, key, query, headers, what, **more)
         if answer.status >= 300:
-            raise refused(answer.status, what, error_code(_text(answer, what)), answer.headers)
+            code = error_code(_text(answer, what))
+            raise refused(answer.status, what, code, answer.headers)
         return answer
 
-    def _move(self, region: str) -> None:
-        """Go where the bucket is."""
-        endpoint = self.connection.endpoint
-        if self.connection.is_aws:
-            endpoint = f"https://s3.{region}.amazonaws.com"
-        self.connection = replace(self.connection, region=region, endpoint=endpoint)
+    def _move(self, region: str) -> bool:
+        """Go where the bucket is; tells whether that is somewhere else, of the same service."""
+        moved = self.connection.in_region(region)
+        if moved is None:
+            return False
+        self.connection = moved
+        return True
 
     def locate(self) -> Connection:
         """Find out the bucket's region, where that decides where requests go.
@@ -250,7 +224,7 @@ class S3Client:
             answer = self._request("HEAD", "", {}, {}, f"s3://{self.bucket}")
             answer.drain_conn()
             region = answer.headers.get("x-amz-bucket-region")
-            if region and region != self.connection.region:
+            if region:
                 self._move(region)
         return self.connection
 
@@ -265,31 +239,22 @@ class S3Client:
         body: Buffer | None = None,
         within: float | None = None,
     ) -> Any:  # noqa: ANN401 - urllib3's answer
-        import urllib3.exceptions  # noqa: PLC0415 - a tenth of a second
-
         url = f"{self.connection.endpoint}/{quote(self.bucket)}"
         if key:
             url += f"/{quote(key, safe='/~')}"
         if query:
             url += f"?{urlencode(sorted(query.items()), quote_via=quote)}"
         signed = self._signed(method, url, dict(headers), body)
-        options: dict[str, Any] = {"headers": signed, "body": body}
-        if within is not None:
-            options |= {"timeout": within, "pool_timeout": within}
-        try:
-            return self._pool().request(
-                method, url, preload_content=False, redirect=False, **options
-            )
-        except urllib3.exceptions.HTTPError as error:
-            raise UnreachableError(
-                f"{what}: {self.connection.endpoint} {_reason(error)}"
-            ) from error
+        return network.send(
+            self._pool(), method, url, what, headers=signed, body=body, within=within
+        )
 
-    def _pool(self) -> Any:  # noqa: ANN401 - as `_pool`
+    def _pool(self) -> Any:  # noqa: ANN401 - as `network.pool`
         connection = self.connection
         found = self._pools.get(connection.endpoint)
         if found is None:
-            found = _pool(connection.jobs, connection.timeout, _proxy(connection.endpoint))
+            proxy = network.proxy_for(connection.endpoint)
+            found = network.pool(connection.jobs, connection.timeout, proxy)
             self._pools[connection.endpoint] = found
         return found
 
@@ -313,27 +278,4 @@ class S3Client:
 
 def _text(answer: Any, what: str) -> bytes:  # noqa: ANN401
     """Read a short answer, and give its connection back."""
-    import urllib3.exceptions  # noqa: PLC0415 - loaded already
-
-    try:
-        data: bytes = answer.read(1 << 20)
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise UnreachableError(f"{what}: the answer broke off") from error
-    finally:
-        answer.release_conn()
-    return data
-
-
-def _reason(error: Exception) -> str:
-    """Say in a few words why there was no answer; urllib3's own words name pools and objects."""
-    import urllib3.exceptions as kinds  # noqa: PLC0415 - loaded already
-
-    if isinstance(error, kinds.NameResolutionError):
-        return "has a name that can't be resolved; check the endpoint"
-    if isinstance(error, kinds.NewConnectionError):
-        return "refused the connection; check the endpoint"
-    if isinstance(error, kinds.ConnectTimeoutError):
-        return f"did not answer within {CONNECT_SECONDS:g} seconds; check the endpoint"
-    if isinstance(error, kinds.SSLError):
-        return "has a certificate that can't be trusted"
-    return "broke the connection off"
+    return network.read_bounded(answer, what, limit=1 << 20)

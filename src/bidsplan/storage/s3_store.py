@@ -8,11 +8,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import ThrottledError, UnreachableError
+from bidsplan.storage import network
 from bidsplan.storage.base import Store
 from bidsplan.storage.obstore_reader import WholeReader, open_stream
 from bidsplan.storage.retrying import retrying
 from bidsplan.storage.s3_answers import CHECKSUM_MODE, about_of, bare_etag, check_range
-from bidsplan.storage.s3_client import CHUNK, LONGEST_REQUEST, S3Client
+from bidsplan.storage.s3_client import S3Client
 from bidsplan.storage.values import Children, Object
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ class S3Store(Store):
     connection : Connection
     """
 
-    asynchronous = True
     versioned = True
     ordered = True
     checksummed = True
@@ -52,6 +52,11 @@ class S3Store(Store):
         self.endpoint = connection.endpoint
         self._prefix = f"{path}/" if path else ""
         self._client = S3Client(connection, bucket)
+        # obstore would send a session token along where a redirect leads to another port.
+        self._plain_only = connection.has_token and (
+            connection.endpoint.startswith("http:") or bool(network.proxy_for(connection.endpoint))
+        )
+        self.asynchronous = not self._plain_only
         self._wary_until = 0.0
         self._wholes = WholeReader()
 
@@ -90,13 +95,15 @@ class S3Store(Store):
     ) -> Stream:
         """See `Store.stream`."""
         name = self._prefix + key
-        if not _is_expressible(name) or time.monotonic() < self._wary_until:
+        plain = self._plain_only or not _is_expressible(name)
+        if plain or time.monotonic() < self._wary_until:
             return self._plain_stream(name, etag, version, start)
         what = f"s3://{self._client.bucket}/{name}"
         try:
             return open_stream(self._obstore, name, what, etag=etag, version=version, start=start)
-        except ThrottledError:
-            # obstore does not tell how long the storage asks to wait; plain answers do.
+        except (ThrottledError, UnreachableError):
+            # obstore does not tell how long the storage asks to wait, or where it sends requests;
+            # plain answers do.
             self._wary_until = time.monotonic() + _WARY
             raise
 
@@ -137,6 +144,7 @@ class S3Store(Store):
         from obstore.store import S3Store as Obstore  # noqa: PLC0415 - only to read objects
 
         connection = self._client.locate()
+        network.check_endpoint(connection.endpoint)
         options: dict[str, Any] = {
             "bucket": self._client.bucket,
             # This name beats AWS_ENDPOINT_URL_S3 in the environment, which 'endpoint' does not.
@@ -151,9 +159,10 @@ class S3Store(Store):
         client: Any = {
             "allow_http": connection.endpoint.startswith("http://"),
             "connect_timeout": "5s",
-            "timeout": f"{LONGEST_REQUEST:g}s",
+            "timeout": f"{network.LONGEST_REQUEST:g}s",
             "read_timeout": f"{connection.timeout:g}s",
             "pool_max_idle_per_host": str(connection.jobs),
+            **network.confined([connection.host], connection.endpoint),
         }
         # One owner of retries: the caller, who can then slow down when asked to.
         return Obstore(**options, client_options=client, retry_config={"max_retries": 0})
@@ -194,15 +203,10 @@ class _PlainStream:
         self.etag = bare_etag(answer.headers.get("ETag"))
 
     def __iter__(self) -> Iterator[bytes]:
-        import urllib3.exceptions  # noqa: PLC0415 - loaded already
-
         left = self._left
-        try:
-            for chunk in self._answer.stream(CHUNK, decode_content=False):
-                left = None if left is None else left - len(chunk)
-                yield chunk
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise UnreachableError("the connection broke off") from error
+        for chunk in network.body_chunks(self._answer, network.LONGEST_REQUEST):
+            left = None if left is None else left - len(chunk)
+            yield chunk
         if left:
             raise UnreachableError(f"the answer ended {left} bytes early")
 

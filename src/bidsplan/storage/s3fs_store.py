@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import DeniedError, SourceChangedError, StorageError, UnreachableError
 from bidsplan.keys import printable
+from bidsplan.storage import network
 from bidsplan.storage.base import Store
 from bidsplan.storage.fsspec_store import fsspec_error
+from bidsplan.storage.network import CHUNK, CONNECT_SECONDS, LONGEST_REQUEST
 from bidsplan.storage.retrying import retrying
 from bidsplan.storage.s3_answers import about_of, bare_etag, check_range, status_error
-from bidsplan.storage.s3_client import CHUNK, CONNECT_SECONDS, LONGEST_REQUEST, S3Client
+from bidsplan.storage.s3_client import REDIRECTS, S3Client
 from bidsplan.storage.values import Children, Object
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class S3fsStore(Store):
         self._bucket = bucket
         self._prefix = f"{path}/" if path else ""
         self._connection = connection
+        self._has_moved = False
         self._fs = s3_filesystem(connection)
 
     def children(self, prefix: str = "") -> Children:
@@ -157,9 +160,38 @@ class S3fsStore(Store):
             return await getattr(client, method)(**asked)
 
         try:
-            return sync(self._fs.loop, call)
+            return sync(self._fs.loop, call, timeout=network.LONGEST_PAGE)
         except Exception as error:
+            if self._moved(error):
+                return self._call(what, method, **asked)
             raise s3_error(error, what, self._connection.endpoint) from error
+
+    def _moved(self, error: Exception) -> bool:
+        """Go where the bucket is, if an error says where, and that is of the same service."""
+        status, _, headers = _answer(error)
+        region = headers.get("x-amz-bucket-region") if status in REDIRECTS else None
+        moved = self._connection.in_region(region) if region and not self._has_moved else None
+        if moved is None:
+            return False
+        self._has_moved, self._connection = True, moved
+        self._fs = s3_filesystem(moved)
+        return True
+
+
+def _answer(error: Exception) -> tuple[int, str, Mapping[str, str]]:
+    """Give the status, S3's word and the headers of the answer that an error is about."""
+    from bidsplan.storage.s3fs_session import RedirectedError  # noqa: PLC0415 - loaded with s3fs
+
+    redirected = getattr(error, "kwargs", {}).get("error")
+    if isinstance(redirected, RedirectedError):
+        return redirected.status, "", redirected.headers
+    found = error if hasattr(error, "response") else error.__cause__
+    answer = getattr(found, "response", None)
+    if not isinstance(answer, dict):
+        return 0, "", {}
+    meta = answer.get("ResponseMetadata", {})
+    code = str(answer.get("Error", {}).get("Code", ""))
+    return int(meta.get("HTTPStatusCode") or 0), code, meta.get("HTTPHeaders", {})
 
 
 def s3_error(error: Exception, what: str, endpoint: str) -> StorageError:
@@ -179,14 +211,10 @@ def s3_error(error: Exception, what: str, endpoint: str) -> StorageError:
     """
     from botocore import exceptions  # noqa: PLC0415 - loaded with s3fs
 
-    found = error if hasattr(error, "response") else error.__cause__
-    answer = getattr(found, "response", None)
-    if isinstance(answer, dict):
-        meta = answer.get("ResponseMetadata", {})
-        code = str(answer.get("Error", {}).get("Code", ""))
-        status = meta.get("HTTPStatusCode") or 0
-        headers = {key.title(): text for key, text in meta.get("HTTPHeaders", {}).items()}
-        return status_error(int(status), what, code, headers)
+    status, code, found = _answer(error)
+    if status:
+        headers = {key.title(): text for key, text in found.items()}
+        return status_error(status, what, code, headers)
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
         return DeniedError(f"{what}: there are no AWS credentials to sign requests with")
     if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
@@ -216,6 +244,9 @@ def s3_filesystem(connection: Connection, *, shared: bool = False) -> Any:  # no
     """
     import s3fs  # noqa: PLC0415 - half a second
 
+    from bidsplan.storage.s3fs_session import NoRedirectSession  # noqa: PLC0415 - as above
+
+    network.check_endpoint(connection.endpoint)
     secrets: dict[str, Any] = {"anon": True}
     if not connection.anonymous:
         found = connection.credentials()
@@ -230,6 +261,7 @@ def s3_filesystem(connection: Connection, *, shared: bool = False) -> Any:  # no
             "read_timeout": connection.timeout,
             "retries": {"max_attempts": 0},
             "s3": {"addressing_style": "path"},
+            "http_session_cls": NoRedirectSession,
         },
         use_listings_cache=False,
         skip_instance_cache=not shared,

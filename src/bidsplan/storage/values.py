@@ -58,7 +58,8 @@ class Stream(Protocol):
     size : int or None
         What the answer says the whole object has, in bytes.
     etag : str or None
-        The entity tag that the answer carries, without quotes.
+        The entity tag that the answer carries, without quotes, or whatever else the store's
+        `stream` takes to read on from the same object; None where nothing tells it from another.
     """
 
     size: int | None

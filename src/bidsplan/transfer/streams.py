@@ -191,9 +191,11 @@ class _Download:
         self._stop = stop
         self._arrived = 0
         self._checker = Checker(entry, checking, checksum)
-        # Only what binds a request to one object keeps the rest from being that of another.
+        # Only what binds a request to one object keeps the rest from being that of another: what
+        # is planned, or else the tag that the first answer has.
         self._bound = entry.etag is not None or entry.version is not None
-        self._resumable = self._bound
+        self._tag = entry.etag
+        self._ranged = True
 
     def take_up(self) -> None:
         """Go on from what an earlier run had, if anything."""
@@ -229,6 +231,7 @@ class _Download:
     def restart(self) -> None:
         """Forget what has come."""
         self.take_back()
+        self._tag = self._entry.etag
         self._checker = Checker(self._entry, self._checking, self.checksum)
         self._target.restart()
 
@@ -249,7 +252,7 @@ class _Download:
     def _go_on(self) -> None:
         if self._stop.is_set():
             raise Stopped
-        if not self._resumable:
+        if not self._ranged or (self._tag is None and self._entry.version is None):
             self.restart()
         start = self._arrived
         if start and start == self._entry.size:
@@ -264,16 +267,17 @@ class _Download:
         except StorageError as error:
             if start and self._arrived == start:
                 # Perhaps it knows no ranges: the next try is from the start.
-                self._resumable = False
+                self._ranged = False
                 raise UnreachableError(f"{error} (from byte {start} on)") from error
             raise
 
     def _read(self, start: int) -> None:
         entry = self._entry
         with closing(
-            self._store.stream(entry.key, etag=entry.etag, version=entry.version, start=start)
+            self._store.stream(entry.key, etag=self._tag, version=entry.version, start=start)
         ) as stream:
             self._check_answer(stream, start)
+            self._tag = self._tag or stream.etag
             for chunk in stream:
                 self._take(chunk)
         if self._arrived != entry.size:
@@ -303,7 +307,7 @@ class _Download:
             raise Stopped
         length = memoryview(chunk).nbytes
         if self._arrived + length > self._entry.size:
-            self._resumable = False
+            self._ranged = False
             raise _wrong_size(self._entry, f"more than {self._entry.size}")
         self._target.write(chunk)
         self._checker.update(chunk)

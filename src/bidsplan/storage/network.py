@@ -1,0 +1,389 @@
+"""HTTP requests that reach only the hosts that they may reach.
+
+A name is resolved once, its addresses are checked, and those very addresses are connected to: a
+name server that gives another address a moment later changes nothing. Redirects are never followed
+here; whoever may follow one makes a new request, which is checked as the first one was.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import socket
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+import urllib3.exceptions as kinds
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from bidsplan.errors import RefusedHostError, StorageError, UnreachableError
+from bidsplan.hosts import is_link_local, is_public
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from typing_extensions import Buffer
+
+    from bidsplan.hosts import Address
+
+__all__ = [
+    "CHUNK",
+    "CONNECT_SECONDS",
+    "LONGEST_PAGE",
+    "LONGEST_REQUEST",
+    "body_chunks",
+    "check_address",
+    "check_endpoint",
+    "confined",
+    "pool",
+    "proxy_for",
+    "read_bounded",
+    "resolve",
+    "send",
+]
+
+CONNECT_SECONDS = 2.5
+LONGEST_REQUEST = 3600.0
+"""Seconds after which a body that trickles counts as broken off; what came by then is kept."""
+
+LONGEST_PAGE = 120.0
+"""Seconds after which a page of a listing that trickles counts as broken off."""
+
+CHUNK = 1 << 18
+
+
+def resolve(name: str, port: int, *, public_only: bool) -> list[str]:
+    """Resolve a host's name, and check each of its addresses.
+
+    Parameters
+    ----------
+    name : str
+        A name or an address.
+    port : int
+    public_only : bool
+        Refuse addresses that are not of the public internet. Link-local ones are always refused.
+
+    Returns
+    -------
+    list of str
+        Addresses to connect to, in the resolver's order.
+
+    Raises
+    ------
+    RefusedHostError
+        Where one of them is refused.
+    OSError
+        Where the name can't be resolved.
+    """
+    found = socket.getaddrinfo(name.strip("[]"), port, type=socket.SOCK_STREAM)
+    addresses = [str(address[0]) for *_, address in found]
+    for text in addresses:
+        check_address(ipaddress.ip_address(text.partition("%")[0]), public_only=public_only)
+    return addresses
+
+
+def check_address(address: Address | None, *, public_only: bool) -> None:
+    """Refuse an address that may not be connected to.
+
+    Parameters
+    ----------
+    address : IPv4Address, IPv6Address or None
+        None passes: it is not known yet.
+    public_only : bool
+        As in `resolve`.
+
+    Raises
+    ------
+    RefusedHostError
+    """
+    if address is None:
+        return
+    if is_link_local(address):
+        raise RefusedHostError("it has a link-local address, which is never connected to")
+    if public_only and not is_public(address):
+        raise RefusedHostError(
+            "it has a loopback or private address, which an untrusted manifest may not name"
+        )
+
+
+def check_endpoint(url: str) -> None:
+    """Refuse an endpoint with a link-local address, for clients that connect by themselves.
+
+    Parameters
+    ----------
+    url : str
+        What the person's own configuration names, so that its name server is trusted.
+
+    Raises
+    ------
+    RefusedHostError
+    """
+    parts = urlsplit(url)
+    if proxy_for(url) or not parts.hostname:
+        return
+    # A name that can't be resolved is told by the first request.
+    with suppress(socket.gaierror, UnicodeError):
+        resolve(parts.hostname, parts.port or 443, public_only=False)
+
+
+class _Checked:
+    """Connects to addresses that were checked, and resolves nothing anew."""
+
+    public_only = False
+
+    def _new_conn(self) -> socket.socket:
+        connection: Any = self
+        name = connection._dns_host  # noqa: SLF001 - urllib3 resolves this name when it connects
+        try:
+            addresses = resolve(name, connection.port, public_only=self.public_only)
+        except OSError as error:
+            if isinstance(error, StorageError):
+                raise
+            gone = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
+            raise kinds.NameResolutionError(name, connection, gone) from error
+        for address in addresses[:-1]:
+            try:
+                return self._connected(address, name)
+            except (kinds.NewConnectionError, kinds.ConnectTimeoutError):
+                continue
+        return self._connected(addresses[-1], name)
+
+    def _connected(self, address: str, name: str) -> socket.socket:
+        connection: Any = self
+        connection._dns_host = address  # noqa: SLF001 - as above
+        try:
+            opened: socket.socket = super()._new_conn()  # type: ignore[misc] # urllib3's
+        finally:
+            connection._dns_host = name  # noqa: SLF001 - certificates are for the name
+        return opened
+
+
+class _Plain(_Checked, HTTPConnection):
+    pass
+
+
+class _Secure(_Checked, HTTPSConnection):
+    pass
+
+
+class _PublicPlain(_Plain):
+    public_only = True
+
+
+class _PublicSecure(_Secure):
+    public_only = True
+
+
+def _pool_class(kind: type[Any], connection: type[Any]) -> type[Any]:
+    return type(kind.__name__, (kind,), {"ConnectionCls": connection})
+
+
+_CLASSES = {
+    public_only: {
+        "http": _pool_class(urllib3.HTTPConnectionPool, plain),
+        "https": _pool_class(urllib3.HTTPSConnectionPool, secure),
+    }
+    for public_only, plain, secure in (
+        (False, _Plain, _Secure),
+        (True, _PublicPlain, _PublicSecure),
+    )
+}
+
+
+@functools.cache
+def pool(jobs: int, timeout: float, proxy: str | None, *, public_only: bool = False) -> Any:  # noqa: ANN401 - either kind of urllib3's managers
+    """Make a pool of connections.
+
+    Parameters
+    ----------
+    jobs : int
+        The most connections to a host.
+    timeout : float
+        Seconds without a byte after which a connection is given up.
+    proxy : str or None
+        The proxy's URL. It resolves names and connects, so addresses are not checked here.
+    public_only : bool
+        As in `resolve`.
+
+    Returns
+    -------
+    urllib3.PoolManager or urllib3.ProxyManager
+    """
+    from botocore.httpsession import get_cert_path  # noqa: PLC0415 - a tenth of a second
+
+    options: dict[str, Any] = {
+        "maxsize": jobs,
+        "block": True,
+        "retries": False,
+        "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=timeout),
+        "ca_certs": get_cert_path(True),
+    }
+    if proxy:
+        auth = urllib3.util.parse_url(proxy).auth
+        headers = urllib3.make_headers(proxy_basic_auth=auth) if auth else None
+        return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
+    manager = urllib3.PoolManager(**options)
+    manager.pool_classes_by_scheme = _CLASSES[public_only]
+    return manager
+
+
+def confined(hosts: Iterable[str], endpoint: str) -> dict[str, str]:
+    """Give options of obstore's client that keep it from all hosts but some.
+
+    obstore follows redirects, and has no option that says otherwise. So all other hosts are sent
+    to a proxy that nothing can listen on. A redirect to another port of the same host is followed:
+    without the signature, and with the session token.
+
+    Parameters
+    ----------
+    hosts : iterable of str
+        Names and addresses that may be asked; names include those below them.
+    endpoint : str
+        Whose URL decides about the environment's proxies. Where there is one, it is used, and
+        keeps other hosts away or does not.
+
+    Returns
+    -------
+    dict of str to str
+    """
+    if proxy_for(endpoint):
+        return {}
+    return {"proxy_url": "http://127.0.0.1:0", "proxy_excludes": ",".join(hosts)}
+
+
+def proxy_for(url: str) -> str | None:
+    """Give the proxy that the environment names for a URL; None where there is none."""
+    scheme, _, rest = url.partition("://")
+    proxies = getproxies()
+    found = proxies.get(scheme) or proxies.get("all")
+    return found if found and not proxy_bypass(rest.partition("/")[0]) else None
+
+
+def send(
+    connections: Any,  # noqa: ANN401 - as `pool` gives
+    method: str,
+    url: str,
+    what: str,
+    *,
+    headers: Mapping[str, str],
+    body: Buffer | None = None,
+    within: float | None = None,
+) -> Any:  # noqa: ANN401 - urllib3's answer
+    """Send a request, follow no redirect, and give the answer before its body is read.
+
+    Parameters
+    ----------
+    connections
+        As `pool` gives.
+    method, url
+    what : str
+        What is asked for, as messages name it.
+    headers : mapping
+    body : Buffer, optional
+    within : float, optional
+        Seconds to wait for an answer, where it is not as long as for others.
+
+    Returns
+    -------
+    urllib3.BaseHTTPResponse
+
+    Raises
+    ------
+    UnreachableError
+    RefusedHostError
+    """
+    options: dict[str, Any] = {"headers": headers, "body": body}
+    if within is not None:
+        options |= {"timeout": within, "pool_timeout": within}
+    try:
+        return connections.request(method, url, preload_content=False, redirect=False, **options)
+    except kinds.HTTPError as error:
+        # urllib3 takes it for a broken connection, since it is an OSError as well.
+        refused = next((each for each in error.args if isinstance(each, RefusedHostError)), None)
+        if refused:
+            raise RefusedHostError(f"{what}: {refused}") from error
+        raise UnreachableError(f"{what}: {_origin(url)} {_reason(error)}") from error
+
+
+def _origin(url: str) -> str:
+    return "/".join(url.split("/")[:3])
+
+
+def body_chunks(answer: Any, seconds: float) -> Iterator[bytes]:  # noqa: ANN401 - urllib3's answer
+    """Read an answer's body as it comes, for a limited time.
+
+    Yields
+    ------
+    bytes
+
+    Raises
+    ------
+    UnreachableError
+        Where it breaks off, or takes longer.
+    """
+    end = time.monotonic() + seconds
+    try:
+        while chunk := answer.read1(CHUNK, decode_content=False):
+            yield chunk
+            if time.monotonic() > end:
+                raise UnreachableError(f"its bytes did not all come within {seconds:g} seconds")
+    except (kinds.HTTPError, OSError) as error:
+        if isinstance(error, UnreachableError):
+            raise
+        raise UnreachableError("the connection broke off") from error
+
+
+def read_bounded(
+    answer: Any,  # noqa: ANN401 - urllib3's answer
+    what: str,
+    *,
+    limit: int,
+) -> bytes:
+    """Read a short answer, and give its connection back.
+
+    Parameters
+    ----------
+    answer : urllib3.BaseHTTPResponse
+    what : str
+        What was asked for, as messages name it.
+    limit : int
+        The most bytes to read; one that has more is cut behind the next of them.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    UnreachableError
+    """
+    data = bytearray()
+    try:
+        for chunk in body_chunks(answer, LONGEST_PAGE):
+            data += chunk
+            if len(data) > limit:
+                answer.close()
+                break
+    except UnreachableError as error:
+        answer.close()
+        raise UnreachableError(f"{what}: {error}") from error
+    finally:
+        answer.release_conn()
+    return bytes(data[: limit + 1])
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words why there was no answer; urllib3's own words name pools and objects."""
+    if isinstance(error, kinds.NameResolutionError):
+        return "has a name that can't be resolved; check the endpoint"
+    if isinstance(error, kinds.NewConnectionError):
+        return "refused the connection; check the endpoint"
+    if isinstance(error, kinds.ConnectTimeoutError):
+        return f"did not answer within {CONNECT_SECONDS:g} seconds; check the endpoint"
+    if isinstance(error, kinds.SSLError):
+        return "has a certificate that can't be trusted"
+    return "broke the connection off"
