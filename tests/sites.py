@@ -118,10 +118,12 @@ class Site:
         self.requests.append((handler.command, handler.path, asked))
         page = self._found(path)
         if self.heeds and page.status == 200 and self._refuses(page, asked):
-            self._send(handler, Page(b"changed", status=412), 0)
+            self._send(handler, Page(status=412))
             return
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", asked.get("Range", "")) if self.ranges else None
-        self._send(handler, page, int(match[1]) if match else 0, partial=match is not None)
+        start = int(match[1]) if match else 0
+        end = int(match[2]) + 1 if match and match[2] else len(page.body)
+        self._send(handler, page, start, end, partial=match is not None)
         if match and handler.command == "GET" and path in self.cut and match[2]:
             self._cut(path)
 
@@ -133,16 +135,16 @@ class Site:
     def _cut(self, path: str):
         return self.cut.pop(path)[1]()
 
-    def _send(self, handler, page: Page, start: int, *, partial=False) -> None:
-        body = page.body[start:]
+    def _send(self, handler, page: Page, start=0, end=None, *, partial=False) -> None:
+        body = page.body[start:end]
         handler.send_response(206 if partial else page.status)
         handler.send_header("Content-Type", page.kind)
         for name, value in (("ETag", page.etag), ("Last-Modified", page.modified)):
             if value:
                 handler.send_header(name, value)
         if partial:
-            whole = f"bytes {start}-{len(page.body) - 1}/{len(page.body)}"
-            handler.send_header("Content-Range", self.range_said or whole)
+            said = f"bytes {start}-{start + len(body) - 1}/{len(page.body)}"
+            handler.send_header("Content-Range", self.range_said or said)
         for name, value in page.headers.items():
             handler.send_header(name, value)
         head = handler.command == "HEAD"

@@ -154,9 +154,7 @@ def test_a_stall_that_lasts_is_named(site, capsys):
 
 
 def test_a_body_that_never_ends_is_broken_off(site, transport, monkeypatch, capsys):
-    name = {"obstore": "s3_store", "fsspec": "s3fs_store"}[transport]
-    module = importlib.import_module(f"bidsplan.storage.{name}")
-    monkeypatch.setattr(module, "LONGEST_REQUEST", 0.5)
+    monkeypatch.setattr("bidsplan.storage.network.LONGEST_REQUEST", 0.5)
     site.proxy.rules.append(Rule("trickle", KEY))
     code, rows, _ = site.fetch(capsys)
     assert (code, rows[KEY]["error"]) == (1, "unreachable")

@@ -31,6 +31,7 @@ from bidsplan.images import (
 )
 from pictures import AFFINE, KINDS, NAMES, RANDOM, data_of, image, packed
 from servers import Rule
+from sites import LONG_AGO, Site
 
 pytestmark = pytest.mark.usefixtures("memory")
 
@@ -317,3 +318,21 @@ def test_what_is_no_json_is_told(memory, data):
 def test_json_with_a_byte_order_mark_is_read(memory):
     memory.pipe("/x.json", b'\xef\xbb\xbf{"a": 1}')
     assert s3fs_json_read("memory://x.json") == {"a": 1}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["memory", "web"])
+def test_ranges_of_a_file_that_is_replaced_are_never_mixed(tmp_path, kind, name):
+    _, old = large(name)
+    _, new = large(name)
+    new = new[:-100] + b"x" * 100
+    with Site() as site:
+        url = {"memory": f"memory://folder/{name}", "web": f"{site.url}/{name}"}[kind]
+        fs = fsspec.filesystem("memory")
+        fs.pipe(f"/folder/{name}", old)
+        site.fill({name: old}, modified=LONG_AGO)
+        found = s3fs_nifti_read(url)
+        fs.pipe(f"/folder/{name}", new)
+        site.fill({name: new}, etag='"other"')
+        with pytest.raises(SourceChangedError, match="it was changed while it was read"):
+            np.asanyarray(found.dataobj)

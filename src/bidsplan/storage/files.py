@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 from bidsplan.errors import (
     DeniedError,
     DestinationError,
+    SourceChangedError,
     StorageError,
     ThrottledError,
     UnreachableError,
@@ -24,7 +25,7 @@ from bidsplan.errors import (
 from bidsplan.keys import printable
 from bidsplan.storage.access import Access
 from bidsplan.storage.connection import Connection, connect
-from bidsplan.storage.fsspec_store import fsspec_error
+from bidsplan.storage.fsspec_store import file_state, fsspec_error
 from bidsplan.storage.retrying import retrying
 
 if TYPE_CHECKING:
@@ -256,6 +257,9 @@ class RangedFile(io.RawIOBase):
     def __init__(self, file: File) -> None:
         self._file = file
         try:
+            # s3fs makes each range conditional on the tag that the object had; nobody else does.
+            bound = "s3" in file.filesystem.protocol
+            self._state = None if bound else file_state(file.filesystem.info(file.path))
             self.size, self._ranges = _ranges(file)
         except Exception as error:
             raise file.error(error) from error
@@ -332,9 +336,21 @@ class RangedFile(io.RawIOBase):
                 raise UnreachableError(
                     f"{self._file.what}: expected {stop - start} bytes at {start}, got {len(data)}"
                 )
+            if self._state is not None and stop - start < self.size:
+                self._check_same()
             return data
 
         return retrying()(once)
+
+    def _check_same(self) -> None:
+        """Raise where the file was changed since it was opened."""
+        file = self._file
+        try:
+            state = file_state(file.filesystem.info(file.path))
+        except Exception as error:
+            raise file.error(error) from error
+        if state != self._state:
+            raise SourceChangedError(f"{file.what}: it was changed while it was read")
 
 
 def _ranges(file: File) -> tuple[int, Callable[[int, int], bytes]]:

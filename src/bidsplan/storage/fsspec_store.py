@@ -25,12 +25,22 @@ if TYPE_CHECKING:
     Listed = list[Mapping[str, Any]]
     Names = list[str]
 
-__all__ = ["FileStream", "FsspecStore", "filesystem_of", "fsspec_error"]
+__all__ = ["FileStream", "FsspecStore", "file_state", "filesystem_of", "fsspec_error"]
 
 _CHUNK = 1 << 20
 
 _TELLING = (
-    *("ETag", "etag", "md5Hash", "generation", "ino", "mtime", "LastModified", "last_modified"),
+    *(
+        "ETag",
+        "Last-Modified",
+        "etag",
+        "md5Hash",
+        "generation",
+        "ino",
+        "mtime",
+        "LastModified",
+        "last_modified",
+    ),
     *("updated", "modified", "modify", "created"),
 )
 """What file systems call what changes with a file's content."""
@@ -135,16 +145,27 @@ class FsspecStore(Store):
             raise UsageError(f"{what}: {self._protocol!r} knows neither entity tags nor versions")
         path = self._path(key)
         try:
-            state = _state(self._fs.info(path))
+            state = file_state(self._fs.info(path))
             file = self._fs.open(path, "rb")
             file.seek(start)
         except Exception as error:
             raise fsspec_error(error, what) from error
-        return FileStream(file, what, start, state, lambda: _state(self._fs.info(path)))
+        return FileStream(file, what, start, state, lambda: file_state(self._fs.info(path)))
 
 
-def _state(info: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Take from what a file system tells of a file what tells one content from the next."""
+def file_state(info: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Take from what a file system tells of a file what tells one content from the next.
+
+    Parameters
+    ----------
+    info : mapping
+        As the file system's `info` gives.
+
+    Returns
+    -------
+    tuple
+        The size first.
+    """
     return (info.get("size"), *(str(info.get(name)) for name in _TELLING))
 
 

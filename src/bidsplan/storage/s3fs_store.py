@@ -10,7 +10,7 @@ from bidsplan.keys import printable
 from bidsplan.storage import network
 from bidsplan.storage.base import Store
 from bidsplan.storage.fsspec_store import fsspec_error
-from bidsplan.storage.network import CHUNK, CONNECT_SECONDS, LONGEST_REQUEST
+from bidsplan.storage.network import CHUNK, CONNECT_SECONDS
 from bidsplan.storage.retrying import retrying
 from bidsplan.storage.s3_answers import about_of, bare_etag, check_range, status_error
 from bidsplan.storage.s3_client import REDIRECTS, S3Client
@@ -283,7 +283,7 @@ class _Body:
     def __iter__(self) -> Iterator[bytes]:
         from fsspec.asyn import sync  # noqa: PLC0415 - loaded with s3fs
 
-        end = time.monotonic() + LONGEST_REQUEST
+        end = time.monotonic() + network.LONGEST_REQUEST
         while True:
             if time.monotonic() > end:
                 raise UnreachableError(f"{self._what}: its bytes come too slowly")
