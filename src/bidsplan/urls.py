@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from bidsplan.hosts import is_link_local, parse_host
 
-__all__ = ["OBJECT_STORES", "PROTOCOLS", "Location", "parse_url", "refused_url"]
+__all__ = ["NO_MACHINES", "OBJECT_STORES", "PROTOCOLS", "Location", "parse_url", "refused_url"]
 
 OBJECT_STORES = frozenset({"s3", "gs", "az"})
 """Protocols of stores that know signatures, so that a root there is anonymous or not."""
@@ -24,7 +24,7 @@ _METADATA_HOSTS = frozenset({"metadata.google.internal", "metadata", "instance-d
 _PROTOCOL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 _MISTYPED = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:/")
 _IPV6_HOST = re.compile(r"//\[[0-9A-Fa-f:.]*\]")
-_NO_MACHINES = frozenset({"dropbox", "gdrive", "github", "hf"})
+NO_MACHINES = frozenset({"dropbox", "gdrive", "github", "hf"})
 """Protocols of services whose host part names no machine."""
 
 # The union of what the stores allow: a name with anything else makes a request for another place.
@@ -139,7 +139,7 @@ def _refused_host(location: Location) -> str | None:
     """Refuse hosts that no dataset is on, whoever asks for them."""
     if location.protocol in OBJECT_STORES:
         return None if _BUCKET.fullmatch(location.host) else "no bucket has such a name"
-    if location.protocol in _NO_MACHINES:
+    if location.protocol in NO_MACHINES:
         return None
     try:
         host = parse_host(location.host)

@@ -10,7 +10,7 @@ from bidsplan.errors import RefusedHostError, UnsupportedError, UrlError, UsageE
 from bidsplan.hosts import parse_host
 from bidsplan.storage.access import Transport
 from bidsplan.storage.connection import connect
-from bidsplan.urls import OBJECT_STORES, parse_url, refused_url
+from bidsplan.urls import NO_MACHINES, OBJECT_STORES, parse_url, refused_url
 
 if TYPE_CHECKING:
     from threading import Event
@@ -114,6 +114,10 @@ def _allowed(url: str, access: Access, what: str) -> Location:
     location = parse_url(url)
     if access.untrusted:
         _check_untrusted(location)
+    # What web servers are connected to is checked then; other libraries connect by themselves.
+    named = location.protocol not in OBJECT_STORES | NO_MACHINES | _LOCAL
+    if named and (access.untrusted or location.protocol not in _WEB):
+        _check_host(location, access)
     return location
 
 
@@ -170,12 +174,17 @@ def _check_untrusted(location: Location) -> None:
             f"an untrusted manifest may not name {location.protocol} URLs, since where their "
             "connections lead can't be checked"
         )
+
+
+def _check_host(location: Location, access: Access) -> None:
+    """Refuse a host before anything is asked."""
     from bidsplan.storage import network  # noqa: PLC0415 - on demand
 
     host = parse_host(location.host)
     try:
-        network.resolve(host.name, host.port or 443, public_only=True)
+        network.resolve(host.name, host.port or 443, public_only=access.untrusted)
     except RefusedHostError as error:
         raise UrlError(f"the URL is refused: {error}") from error
-    except socket.gaierror as error:
-        raise UrlError("the URL names a host that can't be resolved") from error
+    except (socket.gaierror, UnicodeError) as error:
+        if access.untrusted:
+            raise UrlError("the URL names a host that can't be resolved") from error
