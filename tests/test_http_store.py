@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 
 import pytest
 
@@ -196,3 +197,16 @@ def test_a_listing_that_fails_is_never_an_empty_one(site, page, error, message):
     site.pages["/"] = page
     with pytest.raises(error, match=message):
         opened(site).children()
+
+
+def test_few_connections_are_enough_for_any_number_of_requests(site, tmp_path):
+    site.fill({f"sub-1/{number}.txt": b"hello" for number in range(20)}, etag='"v1"')
+    site.pages["/sub-1/0.txt"] = Page(status=404)
+    store = opened(site, jobs=2, timeout=2)
+    for key in ("sub-1/0.txt", "sub-1/1.txt") * 5:
+        with suppress(StorageError):
+            store.stream(key, etag="other")
+    del site.pages["/sub-1/0.txt"]
+    assert len(list(store.list())) == 19
+    for number in range(1, 20):
+        assert store.read(f"sub-1/{number}.txt", limit=9) == b"hello"

@@ -84,12 +84,12 @@ class HttpClient:
             target = answer.headers.get("Location")
             if answer.status not in _REDIRECTS or not target:
                 break
-            answer.drain_conn()
+            network.drop(answer)
             url = self._redirected(url, target, what)
         else:
             raise StorageError(f"{what}: the server redirects again and again")
         if answer.status >= 300:
-            answer.close()
+            network.drop(answer)
             raise status_error(answer.status, what, headers=answer.headers)
         return answer, url
 

@@ -106,7 +106,7 @@ class HttpStore(Store):
 
         def ask() -> tuple[Any, str]:
             answer, url = self._client.send("HEAD", self._url(key), self._what(key))
-            answer.close()
+            answer.drain_conn()
             return answer.headers, url
 
         headers, url = retrying()(ask)
@@ -134,7 +134,7 @@ class HttpStore(Store):
         try:
             return _Body(answer, what, etag, start)
         except StorageError:
-            answer.close()
+            network.drop(answer)
             raise
 
     def about(self, key: str, *, etag: str | None = None, version: str | None = None) -> About:  # noqa: ARG002 - see `Store`
@@ -262,5 +262,4 @@ class _Body:
             raise UnreachableError(f"{self._what}: the answer ended {self._left} bytes early")
 
     def close(self) -> None:
-        self._answer.close()
-        self._answer.release_conn()
+        network.drop(self._answer)

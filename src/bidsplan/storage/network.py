@@ -39,6 +39,7 @@ __all__ = [
     "check_address",
     "check_endpoint",
     "confined",
+    "drop",
     "pool",
     "proxy_for",
     "read_bounded",
@@ -369,11 +370,18 @@ def read_bounded(
                 answer.close()
                 break
     except UnreachableError as error:
-        answer.close()
+        drop(answer)
         raise UnreachableError(f"{what}: {error}") from error
     finally:
         answer.release_conn()
     return bytes(data[: limit + 1])
+
+
+def drop(answer: Any) -> None:  # noqa: ANN401 - urllib3's answer
+    """Give up an answer; its connection's place in the pool is free for another one."""
+    answer.close()
+    # Closing leaves the place taken, and who waits for one would wait for ever.
+    answer.release_conn()
 
 
 def _reason(error: Exception) -> str:

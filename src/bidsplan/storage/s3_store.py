@@ -211,5 +211,4 @@ class _PlainStream:
             raise UnreachableError(f"the answer ended {left} bytes early")
 
     def close(self) -> None:
-        self._answer.close()
-        self._answer.release_conn()
+        network.drop(self._answer)
