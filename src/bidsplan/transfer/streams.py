@@ -284,8 +284,10 @@ class _Download:
             raise _wrong_size(entry, str(self._arrived))
 
     def _check_answer(self, stream: Stream, start: int) -> None:
-        entry = self._entry
-        if entry.version is None and entry.etag and stream.etag not in {None, entry.etag}:
+        entry, tag = self._entry, self._tag
+        if start and entry.version is None and stream.etag is None:
+            raise StorageError(f"{printable(entry.path)}: the answer does not say what it is of")
+        if entry.version is None and tag and stream.etag not in {None, tag}:
             # Not every server heeds the condition of a request.
             raise SourceChangedError(
                 f"{printable(entry.path)}: it is no longer the object that was listed"
