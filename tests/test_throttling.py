@@ -124,6 +124,21 @@ def test_an_object_that_trickles_is_given_up_and_the_others_come(
     assert "1 file was given up at the deadline" in said
 
 
+def test_a_body_that_trickles_after_a_refusal_is_given_up_as_well(
+    bucket, proxy, fetch, tmp_path, monkeypatch, quick
+):
+    # obstore's requests are not told how long to wait, so that plain ones follow.
+    monkeypatch.setattr(quick, "_LOWEST_RATE", 1 << 30, raising=False)
+    monkeypatch.setattr(quick, "_OBJECT_SECONDS", 0.5, raising=False)
+    files = {**OTHERS, KEY: bytes(SIZES["streamed"])}
+    bucket.fill(files)
+    proxy.rules += [Rule("status", KEY, times=2), Rule("trickle", KEY)]
+    code, rows, total, _ = fetch(files, "--timeout", "2")
+    assert (code, rows[KEY]["error"]) == (1, "unreachable")
+    assert total["slow"]["late"] == 1
+    assert tree(tmp_path / "d") == OTHERS
+
+
 def test_a_run_that_nothing_slows_down_says_nothing_of_it(files, fetch):
     code, _, total, said = fetch(files)
     assert (code, total["slow"], said) == (0, None, "")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["S3Client"]
 
 CONNECT_SECONDS = 2.5
-LONGEST_REQUEST = 3600.0
+LONGEST_REQUEST = 600.0
 """Seconds after which a body that trickles counts as broken off; what came by then is kept."""
 
 CHUNK = 1 << 18

@@ -197,10 +197,14 @@ class _PlainStream:
         import urllib3.exceptions  # noqa: PLC0415 - loaded already
 
         left = self._left
+        end = time.monotonic() + LONGEST_REQUEST
         try:
-            for chunk in self._answer.stream(CHUNK, decode_content=False):
+            # What has come by then, and not a whole chunk, which may trickle in for days.
+            while chunk := self._answer.read1(CHUNK, decode_content=False):
                 left = None if left is None else left - len(chunk)
                 yield chunk
+                if time.monotonic() > end and left != 0:
+                    raise UnreachableError("its bytes come too slowly")
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise UnreachableError("the connection broke off") from error
         if left:
