@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bidsplan.errors import Problem, UrlError
 from bidsplan.plan import Root
+from bidsplan.redaction import has_user_info
 from bidsplan.urls import OBJECT_STORES, parse_url
 
 if TYPE_CHECKING:
@@ -70,6 +71,11 @@ class Roots:
         UrlError
             Where the URL, or its host, is refused.
         """
+        if has_user_info(url):
+            # Also where it is taken for a local path: the plan would hold it.
+            message = "the URL is refused: it holds a user name or password"
+            hint = "credentials come from the environment"
+            raise UrlError(problems=[Problem(message=message, hint=hint, at=at)])
         location = parse_url(url)
         signed = location.protocol in OBJECT_STORES
         root = Root(

@@ -11,8 +11,9 @@ import msgspec
 
 from bidsplan.cli.console import counted, size
 from bidsplan.cli.options import access_options, console_options
-from bidsplan.errors import DestinationError, SelectionError
+from bidsplan.errors import DestinationError, SelectionError, UrlError
 from bidsplan.keys import printable
+from bidsplan.redaction import has_user_info
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ def command(url: str, output: Path | None, access: Access, console: Console) -> 
     """Write a commented manifest from what the study at URL holds."""
     from bidsplan.inventory import take_inventory  # noqa: PLC0415 - imports storage
 
+    if has_user_info(url):
+        raise UrlError(
+            "the URL is refused: it holds a user name or password; credentials come from the "
+            "environment"
+        )
     inventory = take_inventory(url, access=access)
     if not inventory.subjects:
         raise SelectionError(
@@ -56,7 +62,7 @@ def command(url: str, output: Path | None, access: Access, console: Console) -> 
         return
     try:
         with output.open("x", encoding="utf-8") as file:
-            file.write(text)
+            file.write(console.redact(text))
     except OSError as error:
         raise DestinationError(f"{output}: can't be written: {error.strerror}") from error
     console.result(f"wrote {output}", {"manifest": str(output)})
