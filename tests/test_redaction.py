@@ -64,10 +64,10 @@ def test_plain_text_stays_as_it_is(text):
 
 @pytest.mark.parametrize("piece", ["//a:", "a:" * 2, "https:/", "?sig", "x" * 40, ":@", "u:p"])
 def test_no_text_makes_the_search_crawl(piece):
-    text = piece * (200_000 // len(piece)) + "@"
+    text = piece * (40_000 // len(piece)) + "@"
     began = time.thread_time()
     redacted(text)
-    assert time.thread_time() - began < 5
+    assert time.thread_time() - began < 1
 
 
 def test_known_values_are_hidden_in_every_way_of_writing_them():

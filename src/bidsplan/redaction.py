@@ -143,4 +143,6 @@ def secrets_in(values: Mapping[str, str]) -> Iterator[str]:
             yield value.strip()
         if "@" in value and ("://" in value or _URL_NAME.search(name)):
             found = _PASSWORD.match(value)
-            yield from found.groups() if found else ()
+            # What takes the URL apart may end the host at the first of these.
+            pieces = (found[1], *re.split("[/@]", found[1])) if found else ()
+            yield from dict.fromkeys(pieces)
