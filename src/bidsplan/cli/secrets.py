@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +19,6 @@ _FILES = {
     "AWS_CONFIG_FILE": "~/.aws/config",
 }
 _LARGEST = 1 << 20
-_SETTING = re.compile(r"^[ \t]*(\w+)[ \t]*=[ \t]*(\S.*)$", re.MULTILINE)
 
 
 def find_redactor(arguments: Sequence[str] = ()) -> Redactor:
@@ -55,4 +53,6 @@ def _settings(place: str) -> Iterator[tuple[str, str]]:
     except (OSError, ValueError, RuntimeError):
         # What can't be read here is no source of credentials either.
         return
-    yield from ((match[1], match[2]) for match in _SETTING.finditer(text))
+    for line in text.splitlines():
+        name, _, value = line.partition("=")
+        yield name.strip(), value.strip()
