@@ -38,6 +38,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from bidsplan.redaction import redacted
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -127,6 +129,13 @@ class Problem:
     file: str | None = None
     line: int | None = None
 
+    def __post_init__(self) -> None:
+        # Whatever text it quotes, and whoever shows it.
+        for name in ("message", "expected", "hint", "file"):
+            text = getattr(self, name)
+            if text is not None:
+                object.__setattr__(self, name, redacted(text))
+
     def __str__(self) -> str:
         """One line: ``file:line: dotted.place: message; expected …; hint``."""
         where = f"{self.file}:{self.line}" if self.file and self.line else self.file
@@ -145,7 +154,8 @@ class BidsplanError(Exception):
     Parameters
     ----------
     message : str, optional
-        The message; made from `problems` where it is not given.
+        The message, in which what looks like a secret is hidden; made from `problems` where it is
+        not given.
     problems : iterable of Problem, optional
         Everything that is wrong, each with its place.
 
@@ -165,7 +175,7 @@ class BidsplanError(Exception):
         self.problems: tuple[Problem, ...] = tuple(problems)
         if message is None:
             message = "\n".join(str(problem) for problem in self.problems)
-        super().__init__(message)
+        super().__init__(redacted(message))
 
     def located(self, locate: Callable[[Problem], Problem]) -> Self:
         """Give every problem the file and line that only its reader knows.

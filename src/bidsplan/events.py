@@ -24,6 +24,7 @@ __all__ = [
     "Proof",
     "Pruned",
     "Skipped",
+    "Slowed",
     "Spare",
     "Spared",
     "Tally",
@@ -279,6 +280,33 @@ class Skipped(msgspec.Struct, frozen=True, kw_only=True):
     entry: Entry
 
 
+class Slowed(msgspec.Struct, frozen=True, kw_only=True):
+    """The storage asked to slow down during the run, or objects came too slowly.
+
+    Parameters
+    ----------
+    throttled : int
+        How often it asked to slow down.
+    asked : float or None
+        The most seconds that it asked to wait; None where it named no time.
+    waited : float
+        The longest wait before another try, in seconds.
+    late : int
+        Entries that were given up at their deadline.
+    path : str or None
+        The entry that took longest; None where none came.
+    seconds : float
+        That it took, from its first request on.
+    """
+
+    throttled: int
+    asked: float | None
+    waited: float
+    late: int
+    path: str | None
+    seconds: float
+
+
 class Pinned(msgspec.Struct, frozen=True, kw_only=True):
     """Every file of a plan was verified, and digested.
 
@@ -302,6 +330,7 @@ Event = (
     | Finished
     | Failed
     | Skipped
+    | Slowed
     | Pinned
 )
 
@@ -326,6 +355,8 @@ class Tally:
         Where requests went to fetch.
     destination : str or None
         Where they went to write.
+    slow : Slowed or None
+        What was slow, where anything was.
     """
 
     decided: Counter[Action] = field(default_factory=Counter)
@@ -337,6 +368,7 @@ class Tally:
     resumed: int = 0
     endpoints: set[str] = field(default_factory=set)
     destination: str | None = None
+    slow: Slowed | None = None
 
     def add(self, event: Event) -> None:
         """Count an event."""
@@ -354,6 +386,8 @@ class Tally:
             self.failures[event.error.code] += 1
         elif isinstance(event, Skipped):
             self.skipped += 1
+        elif isinstance(event, Slowed):
+            self.slow = event
         elif isinstance(event, Opened) and event.written:
             self.destination = event.endpoint
         elif isinstance(event, Opened) and event.endpoint is not None:

@@ -15,6 +15,7 @@ from bidsplan.events import Action, Decided, Failed, Finished, Progressed, Resum
 from bidsplan.halting import Halt
 from bidsplan.roots import Roots
 from bidsplan.transfer.pace import Pace
+from bidsplan.transfer.slowdowns import problem_of
 from bidsplan.transfer.streams import receive, tag_is_digest
 from bidsplan.work import Job, Pulled
 
@@ -87,6 +88,7 @@ class Execution(ABC, Generic[J]):
         self._stop = Flag()
         self._stopping = stopping
         self._under_way: dict[str, Entry] = {}
+        self._began: dict[str, float] = {}
         self._events: deque[Event] = deque()
         self._tell = self._events.append
         self._roots = Roots(plan.header.roots, access, base, self._tell)
@@ -127,6 +129,10 @@ class Execution(ABC, Generic[J]):
         yield from self._drained()
         if self._halt.why:
             yield Warned(problem=self._halt.problem())
+        slowed = self._pace.slowdowns.event()
+        if slowed:
+            yield slowed
+            yield Warned(problem=problem_of(slowed))
         yield from self._not_tried()
         yield from self._leave_receipts()
 
@@ -228,6 +234,7 @@ class Execution(ABC, Generic[J]):
             pace=self._pace,
             progress=functools.partial(self._moved, entry),
             stop=self._stop,
+            began=self._began.pop(entry.path, None),
         )
 
     def _moved(self, entry: Entry, number: int, *, resumed: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.clashing import Clashes
@@ -134,11 +135,14 @@ class Executor(Execution[_Job]):
         """See `Work.quickly`."""
         entry = job.entry
         assert job.store is not None  # noqa: S101 - for the type checker
+        began = time.monotonic()
         try:
             whole = await job.store.whole(self._wanted(entry))
         except StorageError as error:
             if isinstance(error, ThrottledError | UnreachableError):
-                self._pace.refused()
+                self._pace.failed(error)
+            # A second try in a thread has what is left of the entry's time.
+            self._began[entry.path] = began
             return False
         if entry.version is None and entry.etag and whole.etag not in {None, entry.etag}:
             return False
@@ -151,6 +155,7 @@ class Executor(Execution[_Job]):
         if not verdict.holds or self._stop.is_set():
             return False
         self._pace.succeeded()
+        self._pace.slowdowns.took(entry.path, time.monotonic() - began)
         return self._place(job, data, verdict)
 
     def _wanted(self, entry: Entry) -> Wanted:

@@ -65,7 +65,7 @@ def materialise(
 
     Yields
     ------
-    Waiting, Opened, Decided, Progressed, Resumed, Finished, Failed, Skipped, Warned
+    Waiting, Opened, Decided, Progressed, Resumed, Finished, Failed, Skipped, Slowed, Warned
         As they happen. Closing the generator stops the work.
 
     Raises

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
-import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
+from bidsplan.cli.secrets import find_redactor
 from bidsplan.errors import dotted
 from bidsplan.keys import printable
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bidsplan.errors import BidsplanError, Problem
+    from bidsplan.redaction import Redactor
 
 __all__ = ["Console", "counted", "error_data", "problem_data", "size"]
 
@@ -42,7 +44,7 @@ def _safe(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Console:
-    """Standard output for results, standard error for all else.
+    """Standard output for results, standard error for all else; both without secrets.
 
     Parameters
     ----------
@@ -50,21 +52,39 @@ class Console:
         Show tracebacks.
     json : bool
         Results are JSON, an object a line.
+    redact : Redactor
+        Hides secrets in all that is written.
     """
 
     debug: bool = False
     json: bool = False
+    redact: Redactor = field(default_factory=find_redactor)
 
     def result(self, text: str, data: dict[str, Any] | None = None) -> None:
         """Write a result: the text, or the data where JSON is asked for."""
         if not self.json:
-            click.echo(_safe(text))
+            click.echo(self._shown(text))
         elif data is not None:
-            click.echo(msgspec.json.encode(data).decode())
+            click.echo(self._encoded(data))
 
     def say(self, text: str) -> None:
         """Tell something on standard error."""
-        click.echo(_safe(text), err=True)
+        click.echo(self._shown(text), err=True)
+
+    def confirm(self, question: str) -> bool:
+        """Ask a question on standard error."""
+        return click.confirm(self._shown(question), err=True)
+
+    def _shown(self, text: str) -> str:
+        return _safe(self.redact(text))
+
+    def _encoded(self, data: dict[str, Any]) -> str:
+        """Encode data as JSON; only what holds a secret is looked at value by value."""
+        text = msgspec.json.encode(data).decode()
+        if self.redact(text) == text:
+            return text
+        plain = _mapped(msgspec.to_builtins(data), self.redact)
+        return msgspec.json.encode(plain).decode()
 
     def warn(self, problems: Iterable[Problem], label: str = "warning") -> None:
         """Tell problems on standard error, a line each."""
@@ -80,7 +100,7 @@ class Console:
         # Colours are for terminals, and only where nobody declines them (no-color.org).
         plain = bool(os.environ.get("NO_COLOR"))
         shown = label if plain else click.style(label, fg=colour, bold=True)
-        click.echo(f"{shown}: {_safe(text)}", err=True)
+        click.echo(f"{shown}: {self._shown(text)}", err=True)
 
     def fail(self, error: BidsplanError) -> int:
         """Tell an error, and give its exit code."""
@@ -91,6 +111,13 @@ class Console:
             self.error(str(error))
         if self.json:
             self.result("", {"error": error.code, **error_data(error)})
+        return error.exit_code
+
+    def misused(self, error: click.ClickException) -> int:
+        """Tell wrong usage as click does, and give its exit code."""
+        text = io.StringIO()
+        error.show(file=text)
+        self.say(text.getvalue().rstrip("\n"))
         return error.exit_code
 
     def crash(self, error: Exception) -> int:
@@ -110,7 +137,16 @@ class Console:
         if self.debug:
             import traceback  # noqa: PLC0415 - rarely needed
 
-            traceback.print_exception(error, file=sys.stderr)
+            self.say("".join(traceback.format_exception(error)).rstrip("\n"))
+
+
+def _mapped(value: Any, redact: Redactor) -> Any:  # noqa: ANN401 - whatever JSON has
+    """Redact every text in a structure, names included."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {redact(name): _mapped(found, redact) for name, found in value.items()}
+    return [_mapped(found, redact) for found in value] if isinstance(value, list) else value
 
 
 def problem_data(problem: Problem) -> dict[str, Any]:

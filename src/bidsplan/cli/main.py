@@ -11,6 +11,7 @@ import click
 
 from bidsplan import signals
 from bidsplan.cli.console import Console
+from bidsplan.cli.secrets import find_redactor
 from bidsplan.errors import BidsplanError
 
 if TYPE_CHECKING:
@@ -86,15 +87,17 @@ def run(arguments: Sequence[str]) -> int:
         The exit code: 0 done, 1 something failed or differs, 2 wrong usage, manifest or plan,
         130 and 143 stopped by a signal.
     """
-    console = Console(debug="--debug" in arguments, json="--json" in arguments)
+    redact = find_redactor(arguments)
+    console = Console(debug="--debug" in arguments, json="--json" in arguments, redact=redact)
     try:
         with signals.raised() as note:
-            code = bidsplan.main(list(arguments), prog_name="bidsplan", standalone_mode=False)
+            code = bidsplan.main(
+                list(arguments), prog_name="bidsplan", standalone_mode=False, obj=redact
+            )
         if note.exit_code is not None:
             return console.stopped(note.exit_code)
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return console.misused(error)
     except BidsplanError as error:
         return console.fail(error)
     except (KeyboardInterrupt, click.Abort):

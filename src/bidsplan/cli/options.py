@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bidsplan.cli.console import Console
+from bidsplan.cli.secrets import find_redactor
+from bidsplan.redaction import Redactor
 from bidsplan.storage.access import Access, Transport
 
 if TYPE_CHECKING:
@@ -34,7 +36,9 @@ def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(function)
     def wrapper(*args: Any, as_json: bool, debug: bool, **kwargs: Any) -> Any:  # noqa: ANN401
-        return function(*args, console=Console(json=as_json, debug=debug), **kwargs)
+        redact = click.get_current_context().find_object(Redactor) or find_redactor()
+        console = Console(json=as_json, debug=debug, redact=redact)
+        return function(*args, console=console, **kwargs)
 
     return wrapper
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from bidsplan.cli.console import size
 from bidsplan.events import Action, Proof
 
@@ -83,4 +85,5 @@ def data_of(tally: Tally) -> dict[str, Any]:
         "resumed": tally.resumed,
         "endpoints": sorted(tally.endpoints),
         "destination": tally.destination,
+        "slow": None if tally.slow is None else msgspec.to_builtins(tally.slow),
     }

@@ -172,6 +172,7 @@ def report_schema() -> dict[str, Any]:
         "resumed": whole,
         "endpoints": endpoints,
         "destination": {"type": ["string", "null"]},
+        "slow": {"anyOf": [_slow(), {"type": "null"}]},
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -199,6 +200,19 @@ def _row(description: str, **properties: object) -> dict[str, Any]:
         "required": list(properties),
         "additionalProperties": False,
     }
+
+
+def _slow() -> dict[str, Any]:
+    whole, seconds = {"type": "integer", "minimum": 0}, {"type": "number", "minimum": 0}
+    return _row(
+        "The storage asked to slow down, or entries came too slowly; times are in seconds.",
+        throttled=whole,
+        asked={"type": ["number", "null"], "minimum": 0},
+        waited=seconds,
+        late=whole,
+        path={"type": ["string", "null"]},
+        seconds=seconds,
+    )
 
 
 def _problem() -> dict[str, Any]:

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from bidsplan.errors import PlanError, PlanVersionError
+from bidsplan.redaction import has_user_info
 
 if TYPE_CHECKING:
     import builtins
@@ -51,6 +52,10 @@ class Root(
 
     url: Annotated[str, Meta(min_length=1, max_length=4096)]
     anonymous: bool | None = None
+
+    def __post_init__(self) -> None:
+        if has_user_info(self.url):
+            raise PlanError("a root's URL is refused: it holds a user name or password")
 
 
 class Entry(

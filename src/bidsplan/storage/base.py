@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Self
 
-from bidsplan.errors import StorageError
+from bidsplan.errors import StorageError, UnreachableError
+from bidsplan.storage.retrying import Deadline
 from bidsplan.storage.values import About
 
 if TYPE_CHECKING:
@@ -160,11 +161,15 @@ class Store(ABC):
         StorageError
             Where it has more than `limit` bytes, and as in `stream`.
         """
+        deadline = Deadline()
         stream = self.stream(key, etag=etag)
         data = bytearray()
         try:
             for chunk in stream:
                 data += chunk
+                deadline.reached(len(data))
+                if deadline.left() <= 0:
+                    raise UnreachableError(f"{self.url}: {key!r} comes too slowly")
                 if len(data) > limit:
                     raise StorageError(f"{self.url}: {key!r} has more than {limit} bytes")
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -253,7 +254,9 @@ class _Body:
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            for chunk in network.body_chunks(self._answer, network.LONGEST_REQUEST):
+            # Where nothing binds a range, breaking off means to begin anew.
+            seconds = math.inf if self.etag is None else network.LONGEST_REQUEST
+            for chunk in network.body_chunks(self._answer, seconds):
                 self._left = None if self._left is None else self._left - len(chunk)
                 yield chunk
         except UnreachableError as error:

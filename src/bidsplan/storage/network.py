@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 CONNECT_SECONDS = 2.5
-LONGEST_REQUEST = 3600.0
+LONGEST_REQUEST = 600.0
 """Seconds after which a body that trickles counts as broken off; what came by then is kept."""
 
 LONGEST_PAGE = 120.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import (
@@ -48,6 +49,9 @@ _CREDENTIALS = frozenset(
     }
 )
 _THROTTLED = frozenset({429, 503})
+
+_LONGEST_ASKED = 1e9
+"""Seconds, thirty years, beyond which a number that a header holds says no more."""
 
 
 def bare_etag(text: str | None) -> str | None:
@@ -127,8 +131,7 @@ def status_error(status: int, what: str, code: str = "", headers: Any = None) ->
     said = f"{status} {code}".strip()
     if status in _THROTTLED or code in {"SlowDown", "RequestLimitExceeded"}:
         error = ThrottledError(f"{what}: the storage asks to slow down ({said})")
-        wait = (headers or {}).get("Retry-After", "")
-        error.retry_after = float(wait) if wait.isdecimal() else None
+        error.retry_after = _retry_after(headers or {})
         return error
     if code in _CREDENTIALS:
         return CredentialsError(
@@ -152,6 +155,31 @@ def status_error(status: int, what: str, code: str = "", headers: Any = None) ->
     if status >= 500 and status != 501:
         return UnreachableError(f"{what}: the storage failed ({said})")
     return StorageError(f"{what}: the storage refused ({said})")
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read how many seconds an answer asks to wait; None where it says nothing of sense.
+
+    The header has a number of seconds or a date, which is one of the server's clock.
+    """
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdecimal():
+        return min(float(text), _LONGEST_ASKED)
+    until = _moment(text)
+    if until is None:
+        return None
+    now = _moment(headers.get("Date", ""))
+    return min(max(0.0, until - (time.time() if now is None else now)), _LONGEST_ASKED)
+
+
+def _moment(text: str) -> float | None:
+    """Read a date of HTTP's as seconds since the epoch."""
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - only for what is throttled
+
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
 
 
 def error_code(data: bytes) -> str:

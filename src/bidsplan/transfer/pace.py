@@ -6,8 +6,14 @@ import time
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from bidsplan.errors import ThrottledError
+from bidsplan.storage.retrying import heeded
+from bidsplan.transfer.slowdowns import Slowdowns
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from bidsplan.errors import StorageError
 
 __all__ = ["Pace"]
 
@@ -37,6 +43,8 @@ class Pace:
     ----------
     limit : int
         How many may be in flight now, at least 1.
+    slowdowns : Slowdowns
+        What is told at the end of the run.
     """
 
     def __init__(
@@ -47,6 +55,7 @@ class Pace:
         computed: Callable[[], float] = time.thread_time,
     ) -> None:
         self.limit = min(most, _FIRST)
+        self.slowdowns = Slowdowns()
         self._most = most
         self._good = 0
         self._clocks = now, computed
@@ -71,19 +80,32 @@ class Pace:
         self._seen = now, computed
         return idle
 
+    def failed(self, error: StorageError) -> None:
+        """Note a request that ended in an error which is worth another try.
+
+        Parameters
+        ----------
+        error : StorageError
+        """
+        if not isinstance(error, ThrottledError):
+            self.refused()
+            return
+        self.slowdowns.throttled(error.retry_after)
+        self.refused(error.retry_after)
+
     def refused(self, wait: float | None = None) -> None:
         """Note a request that was refused, or that broke off.
 
         Parameters
         ----------
         wait : float, optional
-            Seconds that the storage asks to wait.
+            Seconds that the storage asks to wait; what is heeded of them is in `retrying`.
         """
         now = self._clocks[0]()
         with self._lock:
             self._good = 0
             self._refused = True
-            self._until = max(self._until, now + (wait or 0))
+            self._until = max(self._until, now + heeded(wait))
             if now - self._lowered >= _ROUND:
                 self.limit = max(1, self.limit // 2)
                 self._lowered = now

@@ -18,7 +18,7 @@ from bidsplan.errors import (
 from bidsplan.events import Proof
 from bidsplan.keeping import lasting_name
 from bidsplan.keys import printable
-from bidsplan.storage.retrying import retrying
+from bidsplan.storage.retrying import Deadline, retrying
 
 if TYPE_CHECKING:
     from threading import Event
@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 
 __all__ = ["asks_first", "partial_name", "receive", "tag_is_digest", "write_content"]
 
-_ENOUGH = 64 << 20
-"""Bytes that must have come for a connection that broke off to be worth a new round of tries."""
+_ENOUGH = 8 << 20
+"""Bytes that must have come for a connection that broke off to be worth a new round of tries.
+
+What comes at the lowest rate brings more of them in the longest request.
+"""
 
 
 _PASSING = (Stopped, UnreachableError, ThrottledError, CredentialsError)
@@ -74,6 +77,7 @@ def receive(
     pace: Pace,
     progress: _Progress,
     stop: Event,
+    began: float | None = None,
 ) -> Verdict:
     """Write an entry's bytes from its store, and show that they are the planned ones.
 
@@ -91,6 +95,8 @@ def receive(
         had are ``resumed``.
     stop : threading.Event
         Set to end the work, also while it waits to try again.
+    began : float, optional
+        When the entry's first request began, by `time.monotonic`; now by default.
 
     Returns
     -------
@@ -107,14 +113,15 @@ def receive(
         Where they can't be had.
     Stopped
     """
+    deadline = Deadline(began)
 
     def ask() -> About:
-        policy = retrying(lambda _: pace.refused()).copy(sleep=stop.wait)
+        policy = retrying(pace.failed, within=deadline.left()).copy(sleep=stop.wait)
         return policy(store.about, entry.key, etag=entry.etag, version=entry.version)
 
     about = ask() if asks_first(entry, store, checking) else None
     checksum = about.checksum if about else None
-    download = _Download(entry, store, target, checking, pace, progress, stop, checksum)
+    download = _Download(entry, store, target, checking, pace, progress, stop, deadline, checksum)
     try:
         download.take_up()
         verdict = download.run()
@@ -138,6 +145,8 @@ def receive(
         target.failed(passing=isinstance(error, _PASSING))
         download.take_back()
         raise
+    finally:
+        pace.slowdowns.took(entry.path, deadline.seconds())
     return verdict
 
 
@@ -178,6 +187,7 @@ class _Download:
         pace: Pace,
         progress: _Progress,
         stop: Event,
+        deadline: Deadline,
         checksum: Checksum | None = None,
     ) -> None:
         self.resumed = 0
@@ -189,6 +199,7 @@ class _Download:
         self._pace = pace
         self._progress = progress
         self._stop = stop
+        self._deadline = deadline
         self._arrived = 0
         self._checker = Checker(entry, checking, checksum)
         # Only what binds a request to one object keeps the rest from being that of another: what
@@ -239,19 +250,33 @@ class _Download:
         """Get all bytes; one that is large may break off often, as long as it gets on."""
         while True:
             before = self._arrived
+            policy = retrying(self._pace.failed, within=self._deadline.left())
             try:
-                retrying(self._refused).copy(sleep=self._stop.wait)(self._go_on)
+                policy.copy(sleep=self._wait)(self._go_on)
                 return self._checker.verdict()
-            except (UnreachableError, ThrottledError):
+            except (UnreachableError, ThrottledError) as error:
+                if self._deadline.left() <= 0:
+                    self._pace.slowdowns.late()
+                    raise self._late() from error
                 if self._arrived - before < _ENOUGH:
                     raise
 
-    def _refused(self, error: StorageError) -> None:
-        self._pace.refused(error.retry_after if isinstance(error, ThrottledError) else None)
+    def _wait(self, seconds: float) -> None:
+        self._pace.slowdowns.waited(seconds)
+        self._stop.wait(seconds)
+
+    def _late(self) -> UnreachableError:
+        return UnreachableError(
+            f"{printable(self._entry.path)}: its bytes come too slowly: {self._arrived:,} of "
+            f"{self._entry.size:,} after {self._deadline.seconds():.0f} s, and "
+            f"{self._deadline.allowed():.0f} s are allowed for so many; try again later"
+        )
 
     def _go_on(self) -> None:
         if self._stop.is_set():
             raise Stopped
+        if self._deadline.left() <= 0:
+            raise self._late()
         if not self._ranged or (self._tag is None and self._entry.version is None):
             self.restart()
         start = self._arrived
@@ -315,6 +340,9 @@ class _Download:
         self._checker.update(chunk)
         self._arrived += length
         self._progress(length)
+        self._deadline.reached(self._arrived - self.resumed)
+        if self._deadline.left() <= 0 and self._arrived < self._entry.size:
+            raise self._late()
 
     def _changed(self, error: SourceChangedError) -> SourceChangedError:
         """Say of which object it was, and which one is there now."""

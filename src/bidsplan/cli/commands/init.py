@@ -56,7 +56,7 @@ def command(url: str, output: Path | None, access: Access, console: Console) -> 
         return
     try:
         with output.open("x", encoding="utf-8") as file:
-            file.write(text)
+            file.write(console.redact(text))
     except OSError as error:
         raise DestinationError(f"{output}: can't be written: {error.strerror}") from error
     console.result(f"wrote {output}", {"manifest": str(output)})

@@ -112,7 +112,7 @@ class _Outcome:
         total = size(sum(event.bytes for event in found))
         # click prints what it is given as it stands, and a folder's name may hold anything.
         question = f"Remove {counted(len(found), 'file')}, {total}, from {destination!r}?"
-        self._declined = not click.confirm(question, err=True)
+        self._declined = not self._console.confirm(question)
         return not self._declined
 
     def hear(self, event: Pruned | Spared | Unpruned | Waiting | Warned) -> None:

@@ -1,0 +1,105 @@
+"""What was slow in a run, and why."""
+
+from __future__ import annotations
+
+from threading import Lock
+
+from bidsplan.errors import Problem
+from bidsplan.events import Slowed
+from bidsplan.keys import printable
+
+__all__ = ["Slowdowns", "problem_of"]
+
+
+class Slowdowns:
+    """Counts refusals and deadlines, and keeps the slowest object."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._throttled = 0
+        self._asked: float | None = None
+        self._waited = 0.0
+        self._late = 0
+        self._slowest = 0.0
+        self._path: str | None = None
+
+    def throttled(self, asked: float | None) -> None:
+        """Note that the storage asked to slow down.
+
+        Parameters
+        ----------
+        asked : float or None
+            Seconds that it asked to wait.
+        """
+        with self._lock:
+            self._throttled += 1
+            if asked is not None:
+                self._asked = max(self._asked or 0.0, asked)
+
+    def waited(self, seconds: float) -> None:
+        """Note a wait before another try."""
+        with self._lock:
+            self._waited = max(self._waited, seconds)
+
+    def late(self) -> None:
+        """Note an object that was given up at its deadline."""
+        with self._lock:
+            self._late += 1
+
+    def took(self, path: str, seconds: float) -> None:
+        """Note how long an object took, from its first request on."""
+        # Looked at without the lock first: hardly any object is the slowest one so far.
+        if seconds > self._slowest:
+            with self._lock:
+                if seconds > self._slowest:
+                    self._slowest, self._path = seconds, path
+
+    def event(self) -> Slowed | None:
+        """Give what is to be told at the end of a run.
+
+        Returns
+        -------
+        Slowed or None
+            None where nothing was throttled and no object reached its deadline.
+        """
+        if not self._throttled and not self._late:
+            return None
+        return Slowed(
+            throttled=self._throttled,
+            asked=self._asked,
+            waited=round(self._waited, 3),
+            late=self._late,
+            path=self._path,
+            seconds=round(self._slowest, 3),
+        )
+
+
+def problem_of(slowed: Slowed) -> Problem:
+    """Say what was slow, and what to do about it.
+
+    Parameters
+    ----------
+    slowed : Slowed
+
+    Returns
+    -------
+    Problem
+    """
+    parts = []
+    if slowed.throttled:
+        parts.append(f"the storage asked {_times(slowed.throttled)} to slow down")
+        if slowed.asked is not None:
+            parts.append(f"it asked to wait up to {slowed.asked:,.0f} s")
+        parts.append(f"the longest wait was {slowed.waited:.1f} s")
+    if slowed.late:
+        files = "1 file was" if slowed.late == 1 else f"{slowed.late:,} files were"
+        parts.append(f"{files} given up at the deadline")
+    if slowed.path is not None:
+        parts.append(f"the slowest file was {printable(slowed.path)} ({slowed.seconds:.1f} s)")
+    return Problem(
+        message=", ".join(parts), hint="run it later, or with fewer requests at a time (--jobs)"
+    )
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number:,} times"
