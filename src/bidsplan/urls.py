@@ -33,6 +33,9 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _METADATA_HOSTS = frozenset({"metadata.google.internal", "metadata", "instance-data"})
 _METADATA_ADDRESS = ipaddress.ip_address("fd00:ec2::254")
 
+_BUCKET = re.compile(r"[A-Za-z0-9_$][A-Za-z0-9._-]{0,254}")
+"""Names of buckets and containers, old and new ones, of every object store."""
+
 _PROTOCOL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 
 
@@ -154,7 +157,14 @@ def refused_url(url: str, *, allow: frozenset[str] = frozenset()) -> str | None:
         return "it has a query string or a fragment"
     if not location.host and location.protocol != "memory":
         return "it names no bucket or host"
-    return _refused_host(location.name)
+    return _refused_bucket(location) or _refused_host(location.name)
+
+
+def _refused_bucket(location: Location) -> str | None:
+    """Refuse buckets and containers that no storage can have."""
+    if location.protocol in OBJECT_STORES and not _BUCKET.fullmatch(location.host):
+        return "its bucket or container has a name that no storage gives"
+    return None
 
 
 def _refused_host(name: str) -> str | None:

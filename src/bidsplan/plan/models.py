@@ -16,6 +16,7 @@ __all__ = [
     "ENCODER",
     "ENTRY_DECODER",
     "HEADER_DECODER",
+    "LARGEST_SIZE",
     "PLAN_VERSION",
     "Entry",
     "Header",
@@ -25,7 +26,10 @@ __all__ = [
 
 PLAN_VERSION = 1
 
-Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+LARGEST_SIZE = 2**63 - 1
+"""Bytes that a file, and all files of a plan, may have."""
+
+Size = Annotated[int, Meta(ge=0, le=LARGEST_SIZE)]
 # The lengths stand beside the patterns because "$" also matches before a last line feed.
 Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
 Hex32 = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", max_length=32)]

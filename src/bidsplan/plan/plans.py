@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
+from bidsplan.errors import PlanError
 from bidsplan.keys import collision_form
-from bidsplan.plan.models import ENCODER, PLAN_VERSION, Entry, Header, Root
+from bidsplan.plan.models import ENCODER, LARGEST_SIZE, PLAN_VERSION, Entry, Header, Root
 from bidsplan.plan.reading import PathCheck, read_entries
 
 if TYPE_CHECKING:
@@ -82,12 +83,19 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         Raises
         ------
         PlanError
-            Where two entries want one path, a file is also a directory, or a path is unsafe.
+            Where two entries want one path, a file is also a directory, a path is unsafe, or the
+            sizes add up to more than a plan can say.
         """
         ordered = tuple(sorted(entries, key=attrgetter("path")))
         places = tuple(roots)
         check = PathCheck(len(places))
         check(ordered)
+        size = sum(entry.size for entry in ordered)
+        if size > LARGEST_SIZE:
+            raise PlanError(
+                f"the files have {size:,} bytes in all, more than a plan can say "
+                f"({LARGEST_SIZE:,}); the storage gives sizes that can't be true"
+            )
         header = Header(
             plan_version=PLAN_VERSION,
             manifest_sha256=manifest_sha256,
@@ -97,7 +105,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             sampling=sampling,
             subjects=tuple(sorted(subjects)),
             files=len(ordered),
-            bytes=sum(entry.size for entry in ordered),
+            bytes=size,
             entries_sha256=_digest(ordered),
         )
         return cls(header=header, entries=ordered)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import (
@@ -186,4 +187,6 @@ class _FileStream:
             raise UnreachableError(f"{self._what}: it ended {self._left} bytes early")
 
     def close(self) -> None:
-        self._file.close()
+        # Nothing is lost of a file that was only read.
+        with suppress(OSError):
+            self._file.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bidsplan.errors import UsageError
 from bidsplan.keys import printable
 from bidsplan.storage.base import Store
 from bidsplan.storage.fsspec_store import FsspecStore
@@ -34,7 +35,13 @@ def open_objects(location: Location, access: Access, *, anonymous: bool) -> Stor
     Returns
     -------
     Store
+
+    Raises
+    ------
+    UsageError
+        Where the URL or the environment's configuration can't be used.
     """
+    import obstore  # noqa: PLC0415 - on demand
     from obstore import store as stores  # noqa: PLC0415 - on demand
 
     client: Any = {"connect_timeout": "5s", "timeout": "24h"}
@@ -42,12 +49,17 @@ def open_objects(location: Location, access: Access, *, anonymous: bool) -> Stor
     client["pool_max_idle_per_host"] = str(access.jobs)
     common: dict[str, Any] = {"client_options": client, "retry_config": {"max_retries": 0}}
     url = f"{location.protocol}://{location.host}/{location.path}".rstrip("/")
-    if location.protocol == "https":
-        return HttpsStore(url, stores.HTTPStore.from_url(url, **common))
-    if location.protocol == "gs":
-        found: Any = stores.GCSStore(location.host, skip_signature=anonymous, **common)
-    else:
-        found = stores.AzureStore(location.host, skip_signature=anonymous, **common)
+    try:
+        if location.protocol == "https":
+            return HttpsStore(url, stores.HTTPStore.from_url(url, **common))
+        kind: Any = stores.GCSStore if location.protocol == "gs" else stores.AzureStore
+        found = kind(location.host, skip_signature=anonymous, **common)
+    except (obstore.exceptions.BaseError, OSError, ValueError) as error:
+        reason = printable(str(error).partition("\n")[0])
+        raise UsageError(
+            f"{printable(url)}: it can't be opened: {reason}; check the URL, and for Azure that "
+            "AZURE_STORAGE_ACCOUNT_NAME names the account"
+        ) from error
     return ObjectStore(url, location.path, found)
 
 

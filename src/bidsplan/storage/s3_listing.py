@@ -14,11 +14,18 @@ from bidsplan.storage.values import Object
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["NoListingError", "Page"]
+__all__ = ["NoListingError", "Page", "bounded"]
 
 _NAMESPACE = re.compile(rb"\A(\s*(?:<\?[^>]*\?>\s*)?<\w+)\s+xmlns=\"[^\"]*\"")
 _LARGEST = 2**63 - 1
 _LONGEST_SIZE = len(str(_LARGEST))
+MOST_KEYS = 10_000_000
+"""Objects and directories that one listing may have."""
+
+MOST_EMPTY = 1000
+"""Pages in a row that may be empty; a server that hides many objects sends some."""
+
+_ITEMS = "count(Contents | CommonPrefixes | Version | DeleteMarker)"
 _DOUBLED = "boolean(Contents/Key[2] | Contents/Size[2] | Contents/ETag[2])"
 
 
@@ -70,6 +77,9 @@ class Page:
                 element.tag = element.tag.rpartition("}")[2]
         self.kind: str = self._root.tag
         self._quoted = self._root.findtext("EncodingType") == "url"
+
+    def __len__(self) -> int:
+        return int(self._root.xpath(_ITEMS))
 
     @property
     def truncated(self) -> bool:
@@ -155,3 +165,39 @@ class Page:
             shown = printable(text[:_LONGEST_SIZE])
             raise StorageError(f"{self._what}: an object is said to have {shown!r} bytes")
         return int(text)
+
+
+def bounded(pages: Iterable[Page], what: str, *, most: int = MOST_KEYS) -> Iterator[Page]:
+    """Pass pages on while they lead to an end.
+
+    Parameters
+    ----------
+    pages : iterable of Page
+        A listing's, in turn.
+    what : str
+        What is listed, as messages name it.
+    most : int
+        The most objects and directories to accept.
+
+    Yields
+    ------
+    Page
+
+    Raises
+    ------
+    StorageError
+        Where the listing is too long, or the server does not go on with it.
+    """
+    keys = empty = 0
+    token = ""
+    for page in pages:
+        number = len(page)
+        keys, empty = keys + number, 0 if number else empty + 1
+        if keys > most:
+            raise StorageError(f"{what}: it has more than {most:,} objects and directories")
+        if empty > MOST_EMPTY:
+            raise StorageError(f"{what}: the server sends empty pages without end")
+        yield page
+        last, token = token, page.text("NextContinuationToken")
+        if token and token == last:
+            raise StorageError(f"{what}: the server sends the same page again and again")

@@ -8,17 +8,20 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import ThrottledError, UnreachableError
+from bidsplan.keys import printable
 from bidsplan.storage.base import Store
 from bidsplan.storage.obstore_reader import WholeReader, open_stream
 from bidsplan.storage.retrying import retrying
 from bidsplan.storage.s3_answers import CHECKSUM_MODE, about_of, bare_etag, check_range
 from bidsplan.storage.s3_client import CHUNK, LONGEST_REQUEST, S3Client
+from bidsplan.storage.s3_listing import bounded
 from bidsplan.storage.values import Children, Object
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
 
     from bidsplan.storage.connection import Connection
+    from bidsplan.storage.s3_listing import Page
     from bidsplan.storage.values import About, Stream, Wanted, Whole
 
 __all__ = ["S3Store"]
@@ -59,25 +62,31 @@ class S3Store(Store):
         """See `Store.children`."""
         objects: list[Object] = []
         directories: list[str] = []
-        for page in self._client.pages(self._prefix + prefix, delimiter="/"):
+        pages = self._client.pages(self._prefix + prefix, delimiter="/")
+        for page in self._bounded(pages, prefix):
             objects += page.objects(len(self._prefix))
             directories += [name[len(self._prefix) :] for name in page.directories()]
         return Children(tuple(sorted(objects)), tuple(sorted(directories)))
 
     def list(self, prefix: str = "") -> Iterator[Object]:
         """See `Store.list`."""
-        for page in self._client.pages(self._prefix + prefix):
+        for page in self._bounded(self._client.pages(self._prefix + prefix), prefix):
             yield from page.objects(len(self._prefix))
 
     def list_after(self, prefix: str, after: str) -> Iterator[Object]:
         """See `Store.list_after`."""
-        for page in self._client.pages(self._prefix + prefix, after=self._prefix + after):
+        pages = self._client.pages(self._prefix + prefix, after=self._prefix + after)
+        for page in self._bounded(pages, prefix):
             yield from page.objects(len(self._prefix))
 
     def versions(self, directory: str) -> Iterator[Object]:
         """See `Store.versions`."""
-        for page in self._client.version_pages(self._prefix + directory):
+        pages = self._client.version_pages(self._prefix + directory)
+        for page in self._bounded(pages, directory):
             yield from page.latest(len(self._prefix))
+
+    def _bounded(self, pages: Iterator[Page], prefix: str) -> Iterator[Page]:
+        return bounded(pages, printable(f"listing {self.url}/{prefix}"))
 
     def version_of(self, key: str) -> Object:
         """See `Store.version_of`."""
