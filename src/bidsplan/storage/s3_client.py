@@ -136,8 +136,7 @@ class S3Client:
     def _page(self, query: Mapping[str, str], kind: str) -> Page:
         what = f"listing s3://{self.bucket}/{printable(query['prefix'])}"
         answer = self._send("GET", "", query, {}, what)
-        data = answer.read(LARGEST_PAGE + 1)
-        answer.release_conn()
+        data = _text(answer, what, LARGEST_PAGE + 1)
         if len(data) > LARGEST_PAGE:
             raise StorageError(f"{what}: the answer is no listing")
         try:
@@ -311,12 +310,12 @@ class S3Client:
         return dict(request.headers.items())
 
 
-def _text(answer: Any, what: str) -> bytes:  # noqa: ANN401
+def _text(answer: Any, what: str, most: int = 1 << 20) -> bytes:  # noqa: ANN401
     """Read a short answer, and give its connection back."""
     import urllib3.exceptions  # noqa: PLC0415 - loaded already
 
     try:
-        data: bytes = answer.read(1 << 20)
+        data: bytes = answer.read(most)
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise UnreachableError(f"{what}: the answer broke off") from error
     finally:

@@ -12,7 +12,13 @@ from bidsplan.keys import printable
 from bidsplan.storage.base import Store
 from bidsplan.storage.obstore_reader import WholeReader, open_stream
 from bidsplan.storage.retrying import retrying
-from bidsplan.storage.s3_answers import CHECKSUM_MODE, about_of, bare_etag, check_range
+from bidsplan.storage.s3_answers import (
+    CHECKSUM_MODE,
+    about_of,
+    bare_etag,
+    check_range,
+    content_length,
+)
 from bidsplan.storage.s3_client import CHUNK, LONGEST_REQUEST, S3Client
 from bidsplan.storage.s3_listing import bounded
 from bidsplan.storage.values import Children, Object
@@ -91,7 +97,7 @@ class S3Store(Store):
     def version_of(self, key: str) -> Object:
         """See `Store.version_of`."""
         headers = retrying()(self._client.head, self._prefix + key)
-        size = int(headers.get("Content-Length") or 0)
+        size = content_length(headers) or 0
         return Object(key, size, bare_etag(headers.get("ETag")), headers.get("x-amz-version-id"))
 
     def stream(
@@ -197,8 +203,7 @@ class _PlainStream:
     def __init__(self, answer: Any, start: int) -> None:  # noqa: ANN401 - urllib3's answer
         self._answer = answer
         check_range(answer.headers.get("Content-Range"), start)
-        length = answer.headers.get("Content-Length")
-        self._left = int(length) if length is not None else None
+        self._left = content_length(answer.headers)
         self.size = None if self._left is None else self._left + start
         self.etag = bare_etag(answer.headers.get("ETag"))
 
