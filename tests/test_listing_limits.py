@@ -146,6 +146,19 @@ def test_a_directory_that_is_listed_again_is_there_once():
     assert found.subjects == ("1", "2")
 
 
+LONG = {
+    "a tag": {"sub-1/anat/sub-1_T1w.nii": (1, "x" * 1025)},
+    "a key": {f"sub-1/anat/{'deep/' * 900}sub-1_T1w.nii": (1, None)},
+}
+
+
+@pytest.mark.parametrize("listing", LONG.values(), ids=LONG)
+def test_what_is_too_long_for_a_plan_is_refused_when_it_is_made(listing):
+    manifest = Manifest.model_validate({"manifest_version": 1, "study": {"id": "x", "url": URL}})
+    with pytest.raises(PlanError, match=r"the file 'sub-1/anat/.* can't be in a plan: Expected"):
+        compile_manifest(manifest, opener=Listings({URL: (listing, {})}))
+
+
 def test_sizes_that_no_plan_can_add_up_are_refused_when_it_is_made():
     listing = {f"sub-{number}/anat/sub-{number}_T1w.nii": (2**62, None) for number in (1, 2)}
     manifest = Manifest.model_validate({"manifest_version": 1, "study": {"id": "x", "url": URL}})
