@@ -6,7 +6,7 @@ from fuzzing import fuzz
 
 
 def test_mutated_plans_and_manifests_get_clear_answers(tmp_path):
-    fuzzer = fuzz(tmp_path, plans=120, manifests=100, seed=1)
+    fuzzer = fuzz(tmp_path, plans=120, manifests=100, seed=6)
     assert fuzzer.defects == []
     # The cases are worth their time only while many of them pass the first checks.
     assert fuzzer.counts["read plans"] > 10
