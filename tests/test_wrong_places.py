@@ -56,7 +56,22 @@ def test_what_can_not_be_opened_is_told(tmp_path, capfd, monkeypatch, use, url):
     assert "defect" not in said
     assert said.count("\n") == 1
     if url.startswith("az"):
-        assert "AZURE_STORAGE_ACCOUNT_NAME names the account" in said
+        assert "AZURE_STORAGE_ACCOUNT_NAME must name the account" in said
+
+
+ENDPOINTS = ["http://127.0.0.1:99999", "http://a b", "http://127.0.0.1:abc", "http://%zz/"]
+ENDPOINTS += ["http://127.0.0.1:1/p q", "http://[", "ftp://127.0.0.1:1", "http://x\\@127.0.0.1:1"]
+
+
+@pytest.mark.parametrize("use", [compiled, fetched])
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_an_endpoint_that_can_not_be_is_told(tmp_path, capfd, monkeypatch, use, endpoint):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    assert use("s3://bucket/x", tmp_path) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("error: ")
+    assert "can't be used" in said
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["openneuro.org", "A_b", "$web", "1", "fcp-indi", "x" * 63])

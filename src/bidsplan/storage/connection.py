@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "connect"]
 
 _AWS = "amazonaws.com"
+
+_ENDPOINT = re.compile(
+    r"https?://([A-Za-z0-9._~%!$&'()*+,;=:-]*@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?"
+    r"(/[A-Za-z0-9._~/-]*)?"
+)
+_LARGEST_PORT = 65_535
 
 Environment = frozenset[tuple[str, str]]
 
@@ -142,6 +149,16 @@ def _named_endpoint(session: Any) -> str | None:  # noqa: ANN401
     return os.environ.get("AWS_ENDPOINT_URL_S3")
 
 
+def _check_endpoint(endpoint: str) -> None:
+    """Refuse a URL that the transports would crash on, without repeating it."""
+    match = _ENDPOINT.fullmatch(endpoint)
+    if match is None or int(match["port"] or 0) > _LARGEST_PORT:
+        raise UsageError(
+            "the S3 endpoint can't be used: expected http:// or https://, a host, and maybe a port "
+            "and a path; check --endpoint-url and AWS_ENDPOINT_URL"
+        )
+
+
 def connect(access: Access, *, anonymous: bool) -> Connection:
     """Resolve how S3 is reached.
 
@@ -163,6 +180,7 @@ def connect(access: Access, *, anonymous: bool) -> Connection:
     """
     environment = _environment()
     endpoint, region = _service(access.profile, access.region, access.endpoint_url, environment)
+    _check_endpoint(endpoint)
     return Connection(
         endpoint=endpoint.rstrip("/"),
         region=region,

@@ -56,10 +56,9 @@ def open_objects(location: Location, access: Access, *, anonymous: bool) -> Stor
         found = kind(location.host, skip_signature=anonymous, **common)
     except (obstore.exceptions.BaseError, OSError, ValueError) as error:
         reason = printable(str(error).partition("\n")[0])
-        raise UsageError(
-            f"{printable(url)}: it can't be opened: {reason}; check the URL, and for Azure that "
-            "AZURE_STORAGE_ACCOUNT_NAME names the account"
-        ) from error
+        azure = "AZURE_STORAGE_ACCOUNT_NAME must name the account"
+        hint = azure if location.protocol == "az" else "check the URL"
+        raise UsageError(f"{printable(url)}: it can't be opened: {reason}; {hint}") from error
     return ObjectStore(url, location.path, found)
 
 
