@@ -15,7 +15,7 @@ from bidsplan.datasets import Dataset
 from bidsplan.errors import PlanError, StorageError
 from bidsplan.listing import Lister, clean
 from bidsplan.manifest import Manifest
-from bidsplan.storage import Access, Children, Object, open_store
+from bidsplan.storage import Access, Children, Object, Transport, open_store
 from stores import Listings, ListingStore
 
 URL = "s3://bucket/study"
@@ -68,7 +68,7 @@ def test_a_listing_without_end_ends_at_the_limit(directories):
 
 
 @contextmanager
-def serving(page):
+def serving(page, transport=Transport.AUTO):
     """Serve pages of a listing, by the continuation token that is asked for."""
     asked = []
 
@@ -90,7 +90,8 @@ def serving(page):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    access = Access(endpoint_url=f"http://127.0.0.1:{server.server_address[1]}")
+    endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+    access = Access(endpoint_url=endpoint, transport=transport)
     with open_store("s3://bucket/x", access=access) as store:
         yield store, asked
     server.shutdown()
@@ -100,9 +101,13 @@ def serving(page):
 MORE = "<IsTruncated>true</IsTruncated><NextContinuationToken>{}</NextContinuationToken>"
 
 
-def test_a_server_that_does_not_go_on_is_not_asked_for_ever():
+TRANSPORTS = [Transport.OBSTORE, Transport.FSSPEC]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_server_that_does_not_go_on_is_not_asked_for_ever(transport):
     item = "<Contents><Key>x/a</Key><Size>1</Size></Contents>"
-    with serving(lambda _: MORE.format("same") + item) as (store, asked):
+    with serving(lambda _: MORE.format("same") + item, transport) as (store, asked):
         for listing in (store.children, lambda: list(store.list())):
             asked.clear()
             with pytest.raises(StorageError, match="sends the same page again and again"):
@@ -117,6 +122,29 @@ def test_empty_pages_without_end_are_not_read_for_ever():
     ):
         store.children()
     assert len(asked) <= 1001
+
+
+ODD = {
+    "no size": ("<Contents><Key>x/a</Key></Contents>", [Object("a", 0)]),
+    "no key": ("<Contents><Size>1</Size></Contents>", []),
+    "no name": ("<CommonPrefixes></CommonPrefixes>", []),
+    "a size below zero": ("<Contents><Key>x/a</Key><Size>-1</Size></Contents>", None),
+    "a size of no file": (f"<Contents><Key>x/a</Key><Size>{2**63}</Size></Contents>", None),
+}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(("item", "expected"), ODD.values(), ids=ODD)
+def test_what_an_item_lacks_is_done_without_and_what_can_not_be_is_refused(
+    item, expected, transport
+):
+    with serving(lambda _: f"<IsTruncated>false</IsTruncated>{item}", transport) as (store, _):
+        if expected is None:
+            with pytest.raises(StorageError, match=r"listing s3://bucket/x/?: an object is said"):
+                list(store.list())
+        else:
+            assert list(store.list()) == expected
+            assert list(store.children().objects) == expected
 
 
 def test_a_listing_that_contradicts_itself_is_refused_alike_in_any_order():
