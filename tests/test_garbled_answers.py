@@ -32,7 +32,9 @@ def test_a_page_that_can_not_be_read_is_told(tmp_path, garble):
     with served(tmp_path) as server:
         server.garble = garble
         code, said = captured(["compile", "m.yaml", "-o", "q.plan.jsonl", "--timeout", "1"])
-    assert (code, said) == (1, "error: listing s3://bucket/: the answer broke off\n")
+    assert code == 1
+    assert said.startswith("error: listing s3://bucket/: ")
+    assert "broke off" in said
     assert not (tmp_path / "q.plan.jsonl").exists()
 
 
