@@ -190,3 +190,46 @@ def test_what_the_kernel_refuses_is_told(tmp_path, call, error):
         assert (done.returncode, tree(tmp_path / "d")) == (0, FILES)
         assert "receipts could not be written" in done.stderr
         assert list((tmp_path / "d" / ".bidsplan").rglob("*.jsonl")) == []
+
+
+CLOSED = {
+    "a lock": ("d/.bidsplan/lock", 0, None),
+    "the destination": ("d", 0, None),
+    "a source's directory": ("source", 0, None),
+    "the plan": ("p.plan.jsonl", 2, "p.plan.jsonl: can't be read: Input/output error"),
+}
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+@pytest.mark.parametrize(("place", "code", "said"), CLOSED.values(), ids=CLOSED)
+def test_an_error_on_closing_is_no_defect(tmp_path, place, code, said):
+    write_plan(local_plan(tmp_path, {"a.txt": b"hello"}), tmp_path / "p.plan.jsonl")
+    arguments = [str(tmp_path / "p.plan.jsonl"), str(tmp_path / "d")]
+    assert run(["fetch", *arguments]) == 0
+    strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", str(tmp_path / place)]
+    strace += ["-e", "trace=close", "-e", "inject=close:error=EIO"]
+    command = "verify" if place == "d" else "fetch"
+    done = subprocess.run(
+        [*strace, *BIDSPLAN, command, *arguments], capture_output=True, text=True, check=False
+    )
+    assert "defect" not in done.stderr
+    assert (said or "") in done.stderr
+    if place == "d":
+        # The file's directory could not be closed, so that reading the file failed.
+        assert "Input/output error" in done.stderr
+    else:
+        assert done.returncode == code
+    assert tree(tmp_path / "d") == {"a.txt": b"hello"}
+
+
+def test_a_failure_of_the_machine_is_no_defect(tmp_path, monkeypatch, capsys):
+    def fails(*_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "somewhere")
+
+    (tmp_path / "study" / "sub-1").mkdir(parents=True)
+    (tmp_path / "m.yaml").write_text("manifest_version: 1\nstudy: {id: x, url: study}\n")
+    monkeypatch.setattr(Path, "exists", fails)
+    assert run(["fetch", str(tmp_path / "m.yaml"), str(tmp_path / "d")]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: somewhere: Input/output error; this machine or one of its disks")
+    assert "defect" not in told

@@ -386,7 +386,9 @@ class Destination:
         if self._partials is not None:
             os.close(self._partials)
             self._partials = None
-        os.close(self._fd)
+        # Of a directory nothing is lost by an error that a broken disk reports this late.
+        with suppress(OSError):
+            os.close(self._fd)
 
     def _put_away(self, name: str, above: int, run: int) -> None:
         partial = self._taken.get(name)

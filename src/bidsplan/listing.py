@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from itertools import islice
 from operator import attrgetter
+from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
 from bidsplan.datasets import Survey, subject_directories
-from bidsplan.errors import Problem, SelectionError
+from bidsplan.errors import Problem, SelectionError, StorageError
 from bidsplan.events import Listed, Warned
 from bidsplan.keys import (
     LONGEST_SEGMENT,
@@ -22,7 +23,7 @@ from bidsplan.stretches import in_listings, spot, stretches
 from bidsplan.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from bidsplan.datasets import Dataset
     from bidsplan.events import Event
@@ -39,6 +40,15 @@ _SAMPLE = 8
 
 _PAGE = 800
 """Keys that should come on one page of a listing, which has room for a thousand."""
+
+MOST_LISTED = 5_000_000
+"""Objects and directories that one command lists; each takes about 2 kB until the plan is made."""
+
+MOST_DIRECTORIES = 500_000
+"""Directories that one dataset's root may have; no study has as many subjects."""
+
+_SOME = 1000
+"""Objects that are counted at a time."""
 
 _ANNEX_KEY = re.compile(r"(MD5|SHA1|SHA256|SHA512)E?-s[0-9]+--")
 
@@ -65,6 +75,11 @@ def clean(
         By path below `prefix`, sorted.
     refused : list of Problem
         The keys that can't become files, by name. Directory markers are passed over.
+
+    Raises
+    ------
+    StorageError
+        Where a key is there twice with different sizes or entity tags.
     """
     known = set(directories)
     skip, above = len(prefix), ""
@@ -82,7 +97,8 @@ def clean(
                 continue
             if longest_segment(path) > LONGEST_SEGMENT:
                 long.append(path)
-        files[path] = item
+        if files.setdefault(path, item) != item:
+            raise _doubled(files[path], item, where)
         directory = path.rpartition("/")[0]
         if directory != above:
             known.update(parents(path))
@@ -97,6 +113,18 @@ def clean(
 
 def _refused(key: str, reason: str, where: str) -> Problem:
     return Problem(message=f"{where}: the key {printable(key)!r} is not planned: {reason}")
+
+
+def _doubled(first: Object, second: Object, where: str) -> StorageError:
+    # Which of the two was listed first says nothing about which of them is there now.
+    told = [
+        f"{item.size} bytes and entity tag {printable(str(item.etag))}" for item in (first, second)
+    ]
+    return StorageError(
+        f"{where}: the listing has the key {printable(first.key)!r} twice, with "
+        f"{' and with '.join(sorted(told))}; the storage may have changed while it was listed: "
+        "run it again"
+    )
 
 
 def _too_long(path: str, where: str) -> Problem:
@@ -115,14 +143,28 @@ class Lister:
         The most listings under way at a time.
     notify : callable
         Takes each event.
+    most : int
+        The most objects and directories that are listed in all.
+    most_directories : int
+        The most directories that one dataset's root may have.
     """
 
-    def __init__(self, jobs: int, notify: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        jobs: int,
+        notify: Callable[[Event], None],
+        *,
+        most: int = MOST_LISTED,
+        most_directories: int = MOST_DIRECTORIES,
+    ) -> None:
         self._workers = Workers(jobs)
         self._jobs = jobs
         self._notify = notify
         self._names: dict[Spot, list[str]] = {}
         self._listed: dict[Spot, dict[str, Object]] = {}
+        self._most, self._most_directories = most, most_directories
+        self._counted = 0
+        self._lock = Lock()
 
     def close(self) -> None:
         """Stop; what is under way is dropped."""
@@ -147,7 +189,7 @@ class Lister:
         Raises
         ------
         StorageError
-            Where a root can't be listed.
+            Where a root can't be listed, or holds too much.
         SelectionError
             Where a root holds keys that name contents instead of files.
         """
@@ -155,19 +197,26 @@ class Lister:
 
     def _survey(self, dataset: Dataset) -> Survey:
         found = dataset.store.children(dataset.prefix)
+        self._count(len(found.objects) + len(found.directories), dataset)
+        if len(found.directories) > self._most_directories:
+            raise StorageError(
+                f"{dataset.where}: it has {len(found.directories):,} directories, more than "
+                f"{self._most_directories:,}; check its URL: no study has as many subjects"
+            )
         length = len(dataset.prefix)
         names = [directory[length:-1] for directory in found.directories]
         files, refused = clean(found.objects, dataset.prefix, dataset.where, names)
         _refuse_key_addressed(dataset, files, names)
-        safe = [name for name in names if unsafe_key(name) is None]
+        reasons = {name: unsafe_key(name) for name in names}
+        safe = [name for name, reason in reasons.items() if reason is None]
         refused += [
-            _refused(f"{dataset.prefix}{name}/", unsafe_key(name) or "", dataset.where)
-            for name in names
-            if name.startswith("sub-") and name not in safe
+            _refused(f"{dataset.prefix}{name}/", reason, dataset.where)
+            for name, reason in reasons.items()
+            if reason is not None and name.startswith("sub-")
         ]
         self._warn(refused)
-        self._names[dataset.root, dataset.prefix] = sorted(names, key=in_listings)
-        self._notify(Listed(prefix=dataset.where, objects=len(files) + len(names)))
+        self._names[dataset.root, dataset.prefix] = sorted(reasons, key=in_listings)
+        self._notify(Listed(prefix=dataset.where, objects=len(files) + len(reasons)))
         return Survey(
             files=files, directories=tuple(sorted(safe)), subjects=subject_directories(safe)
         )
@@ -188,7 +237,7 @@ class Lister:
         Raises
         ------
         StorageError
-            Where one can't be listed.
+            Where one can't be listed, or too much is listed in all.
         """
         # What is required of subjects is listed before what is taken of them, and often the same.
         new = {spot(*pair): pair for pair in wanted if spot(*pair) not in self._listed}
@@ -210,10 +259,11 @@ class Lister:
 
     def _list_stretch(self, stretch: Stretch) -> None:
         dataset = stretch.dataset
-        found = stretch.listed() if len(stretch.names) > 1 else None
+        counted = self._counting(dataset)
+        found = stretch.listed(counted) if len(stretch.names) > 1 else None
         for name in stretch.names:
             objects = (
-                list(dataset.store.list(f"{dataset.prefix}{name}/"))
+                list(counted(dataset.store.list(f"{dataset.prefix}{name}/")))
                 if found is None
                 else found.get(name, [])
             )
@@ -221,6 +271,27 @@ class Lister:
             self._warn(refused)
             self._notify(Listed(prefix=f"{dataset.where}/{name}", objects=len(objects)))
             self._listed[spot(dataset, name)] = files
+
+    def _counting(self, dataset: Dataset) -> Callable[[Iterable[Object]], Iterator[Object]]:
+        """Make a filter that counts the objects of a listing while they come."""
+
+        def counted(objects: Iterable[Object]) -> Iterator[Object]:
+            waiting = iter(objects)
+            while some := list(islice(waiting, _SOME)):
+                self._count(len(some), dataset)
+                yield from some
+
+        return counted
+
+    def _count(self, number: int, dataset: Dataset) -> None:
+        with self._lock:
+            self._counted += number
+        if self._counted > self._most:
+            raise StorageError(
+                f"{dataset.where}: more than {self._most:,} objects and directories are listed, "
+                "too many for one plan; select fewer subjects, or split the manifest by site or "
+                "derivative"
+            )
 
     def _warn(self, problems: Iterable[Problem]) -> None:
         for problem in problems:

@@ -179,7 +179,9 @@ class RunLock:
             # What is killed leaves its name there; who ends well does not.
             with suppress(OSError):
                 os.ftruncate(descriptor, 0)
-            os.close(descriptor)
+            # The kernel takes the lock back even where it reports an error.
+            with suppress(OSError):
+                os.close(descriptor)
 
 
 def _unlocked(error: OSError) -> Warned:

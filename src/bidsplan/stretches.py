@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from bidsplan.datasets import Dataset
     from bidsplan.storage import Object
@@ -40,8 +40,15 @@ class Stretch(NamedTuple):
     dataset: Dataset
     names: list[str]
 
-    def listed(self) -> dict[str, list[Object]] | None:
+    def listed(
+        self, counted: Callable[[Iterable[Object]], Iterator[Object]]
+    ) -> dict[str, list[Object]] | None:
         """List them all at once.
+
+        Parameters
+        ----------
+        counted : callable
+            Passes a listing's objects on, and raises where they are too many.
 
         Returns
         -------
@@ -58,7 +65,7 @@ class Stretch(NamedTuple):
         found: dict[str, list[Object]] = {}
         # A dot comes right before a slash, and a zero right behind it.
         previous, end = f"{first}.", f"{last}0"
-        listing = self.dataset.store.list_after(above, previous)
+        listing = counted(self.dataset.store.list_after(above, previous))
         for item in listing:
             if item.key <= previous:
                 return None

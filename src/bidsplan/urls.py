@@ -27,6 +27,7 @@ _IPV6_HOST = re.compile(r"//\[[0-9A-Fa-f:.]*\]")
 NO_MACHINES = frozenset({"dropbox", "gdrive", "github", "hf"})
 """Protocols of services whose host part names no machine."""
 
+_NO_BUCKET = "its bucket or container has a name that no storage gives"
 # The union of what the stores allow: a name with anything else makes a request for another place.
 _BUCKET = re.compile(r"[A-Za-z0-9_$][A-Za-z0-9._$-]{0,254}")
 
@@ -138,7 +139,7 @@ def _refused_path(url: str, path: str) -> str | None:
 def _refused_host(location: Location) -> str | None:
     """Refuse hosts that no dataset is on, whoever asks for them."""
     if location.protocol in OBJECT_STORES:
-        return None if _BUCKET.fullmatch(location.host) else "no bucket has such a name"
+        return None if _BUCKET.fullmatch(location.host) else _NO_BUCKET
     if location.protocol in NO_MACHINES:
         return None
     try:

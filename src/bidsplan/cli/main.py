@@ -12,7 +12,8 @@ import click
 from bidsplan import signals
 from bidsplan.cli.console import Console
 from bidsplan.cli.secrets import find_redactor
-from bidsplan.errors import BidsplanError
+from bidsplan.errors import BidsplanError, DestinationError
+from bidsplan.keys import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,24 @@ _COMMANDS = {
     "prune": "Remove what is no longer in a plan.",
     "schema": "Print the JSON Schema of manifests, plans or reports.",
 }
+
+
+_FAILURES_OF_THE_MACHINE = frozenset(
+    {
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENODEV,
+        errno.ENOMEM,
+        errno.ENOSPC,
+        errno.ENXIO,
+        errno.EROFS,
+        errno.ESTALE,
+    }
+)
+"""Errors that any system call may give, and that no program can foresee."""
 
 
 class _Commands(click.Group):
@@ -105,12 +124,25 @@ def run(arguments: Sequence[str]) -> int:
     except signals.Signalled as signalled:
         return console.stopped(signalled.exit_code)
     except OSError as error:
-        if error.errno == errno.EPIPE:
-            return _broken_pipe()
-        return console.crash(error)
+        return _failed_call(error, console)
     except Exception as error:  # noqa: BLE001 - the last resort: no traceback without --debug
         return console.crash(error)
     return code if isinstance(code, int) else 0
+
+
+def _failed_call(error: OSError, console: Console) -> int:
+    """Report a system call that failed where no code expects it."""
+    if error.errno == errno.EPIPE:
+        return _broken_pipe()
+    if error.errno not in _FAILURES_OF_THE_MACHINE:
+        return console.crash(error)
+    where = f"{printable(str(error.filename))}: " if error.filename else ""
+    return console.fail(
+        DestinationError(
+            f"{where}{error.strerror}; this machine or one of its disks failed: check it, and run "
+            "it again"
+        )
+    )
 
 
 def _broken_pipe() -> int:

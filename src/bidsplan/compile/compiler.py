@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.compile.carrying import carry_digests
-from bidsplan.compile.context import Context, Report
+from bidsplan.compile.context import Context, Record, Report
 from bidsplan.compile.derivatives import take_derivatives
 from bidsplan.compile.explaining import Explanation
 from bidsplan.compile.listings import list_subjects
@@ -143,7 +143,7 @@ def explain_manifest(
     StorageError, UrlError
         As `compile_manifest`.
     """
-    with _context(manifest, base, None, access, notify, opener) as context:
+    with _context(manifest, base, None, access, notify, opener, detailed=True) as context:
         units: tuple[str, ...] = ()
         raw: Located = []
         try:
@@ -175,6 +175,8 @@ def _context(
     access: Access | None,
     notify: Callable[[Event], None],
     opener: Opener,
+    *,
+    detailed: bool = False,
 ) -> Iterator[Context]:
     """Open what a compilation needs, and close it afterwards."""
     access = access or Access()
@@ -185,7 +187,8 @@ def _context(
     report = Report(notify)
     lister = Lister(access.jobs, report.hear)
     try:
-        yield Context(manifest=manifest, roots=roots, lister=lister, report=report)
+        record = Record(detailed=detailed)
+        yield Context(manifest=manifest, roots=roots, lister=lister, report=report, record=record)
     finally:
         lister.close()
         roots.close()

@@ -95,6 +95,8 @@ class Record:
 
     Parameters
     ----------
+    detailed : bool
+        Whether `choices` are kept, which take twice the memory of all else.
     dropped : dict of str to str
         Why each unit that is not selected is not.
     choices : list of Chosen
@@ -102,9 +104,15 @@ class Record:
         What is taken whole.
     """
 
+    detailed: bool = False
     dropped: dict[str, str] = field(default_factory=dict)
     choices: list[Chosen] = field(default_factory=list)
     directories: list[Taken] = field(default_factory=list)
+
+    def choose(self, chosen: Chosen) -> None:
+        """Note one dataset's choice."""
+        if self.detailed:
+            self.choices.append(chosen)
 
     def drop(self, before: Iterable[str], after: Iterable[str], why: Callable[[str], str]) -> None:
         """Note why units were dropped by one step.

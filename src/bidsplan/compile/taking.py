@@ -99,7 +99,7 @@ def _take_one(
     files = {**survey.files, **below}
     choice = Choice(below, survey.files, request)
     _follow_contents(context, dataset, survey, files, choice)
-    context.record.choices.append(Chosen(dataset, choice, place))
+    context.record.choose(Chosen(dataset, choice, place))
     generated = None
     if request.dataset_files != "none" and DESCRIPTION not in survey.files:
         generated = description(name, derivative=request.derivative)

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from bidsplan.errors import DestinationError, PlanError, UsageError
 from bidsplan.plan import Header, Plan, parse_lines, read_entries
+from bidsplan.plan.models import LONGEST_LINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,9 +28,6 @@ __all__ = [
     "read_plan",
     "write_plan",
 ]
-
-LONGEST_LINE = 1 << 24
-"""Bytes that a plan's line may have; the header holds every subject's label."""
 
 LARGEST = 1 << 33
 """Bytes that a plan may have, unpacked."""
@@ -258,7 +256,7 @@ def write_plan(plan: Plan, path: str | PathLike[str]) -> None:
     DestinationError
         Where it can't be written.
     """
-    from bidsplan.storage.files import replacing  # noqa: PLC0415 - reading goes without
+    from bidsplan.storage.replacing import replacing  # noqa: PLC0415 - reading goes without
 
     path = Path(path)
     suffix = plan_suffix(path)

@@ -17,6 +17,9 @@ __all__ = [
     "ENCODER",
     "ENTRY_DECODER",
     "HEADER_DECODER",
+    "LARGEST_SIZE",
+    "LONGEST_LINE",
+    "MOST_SUBJECTS",
     "PLAN_VERSION",
     "Entry",
     "Header",
@@ -26,7 +29,19 @@ __all__ = [
 
 PLAN_VERSION = 1
 
-Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+LARGEST_SIZE = 2**63 - 1
+"""Bytes that a file, and all files of a plan, may have."""
+
+LONGEST_LINE = 1 << 24
+"""Bytes that a plan's line may have; the header holds every subject's label."""
+
+MOST_SUBJECTS = 1_000_000
+"""Subjects that a plan may name."""
+
+_MOST_COMMAS = 1_500_000
+"""Of a header's line: as many as its subjects and roots, and more."""
+
+Size = Annotated[int, Meta(ge=0, le=LARGEST_SIZE)]
 # The lengths stand beside the patterns because "$" also matches before a last line feed.
 Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
 Hex32 = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", max_length=32)]
@@ -137,7 +152,7 @@ class Header(
     roots: Annotated[tuple[Root, ...], Meta(max_length=100_000)]
     random_seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
     sampling: Literal["rank", "shuffle"] | None = None
-    subjects: tuple[str, ...]
+    subjects: Annotated[tuple[str, ...], Meta(max_length=MOST_SUBJECTS)]
     files: Size
     bytes: Size
     entries_sha256: Hex64
@@ -145,6 +160,9 @@ class Header(
     @classmethod
     def parse(cls, line: builtins.bytes) -> Header:
         """Read a plan's first line; raises as `Plan.parse` does."""
+        # Counted first, since each of millions of short words takes more memory than its text.
+        if line.count(b",") > _MOST_COMMAS:
+            raise PlanError("line 1: it names more subjects or roots than a plan may have")
         try:
             version = msgspec.json.decode(line, type=_Version).plan_version
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -8,8 +8,20 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
-from bidsplan.keys import collision_form
-from bidsplan.plan.models import ENCODER, PLAN_VERSION, Entry, Header, Root
+from bidsplan.errors import PlanError
+from bidsplan.keys import collision_form, printable
+from bidsplan.plan.models import (
+    ENCODER,
+    ENTRY_DECODER,
+    HEADER_DECODER,
+    LARGEST_SIZE,
+    LONGEST_LINE,
+    MOST_SUBJECTS,
+    PLAN_VERSION,
+    Entry,
+    Header,
+    Root,
+)
 from bidsplan.plan.reading import PathCheck, read_entries
 
 if TYPE_CHECKING:
@@ -19,6 +31,9 @@ __all__ = ["Plan", "Planned", "clashes"]
 
 _BATCH = 4096
 """Entries that are encoded in one call."""
+
+_LONG = 1000
+"""Bytes of a line below which nothing in it can be too long."""
 
 
 class Planned(Protocol):
@@ -82,12 +97,19 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         Raises
         ------
         PlanError
-            Where two entries want one path, a file is also a directory, or a path is unsafe.
+            Where two entries want one path, a file is also a directory, a path is unsafe, or the
+            header or an entry says more than a reader accepts.
         """
         ordered = tuple(sorted(entries, key=attrgetter("path")))
         places = tuple(roots)
         check = PathCheck(len(places))
         check(ordered)
+        size = sum(entry.size for entry in ordered)
+        if size > LARGEST_SIZE:
+            raise PlanError(
+                f"the files have {size:,} bytes in all, more than a plan can say "
+                f"({LARGEST_SIZE:,}); the storage gives sizes that can't be true"
+            )
         header = Header(
             plan_version=PLAN_VERSION,
             manifest_sha256=manifest_sha256,
@@ -97,9 +119,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             sampling=sampling,
             subjects=tuple(sorted(subjects)),
             files=len(ordered),
-            bytes=sum(entry.size for entry in ordered),
+            bytes=size,
             entries_sha256=_digest(ordered),
         )
+        _check_header(header)
         return cls(header=header, entries=ordered)
 
     def lines(self) -> Iterator[bytes]:
@@ -160,8 +183,38 @@ def clashes(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:
             yield first, entry
 
 
+def _check_header(header: Header) -> None:
+    """Refuse a header that a reader would refuse."""
+    line = ENCODER.encode(header)
+    if len(header.subjects) > MOST_SUBJECTS or len(line) >= LONGEST_LINE:
+        raise PlanError(
+            f"the plan would name {len(header.subjects):,} subjects in {len(line):,} bytes; the "
+            f"most are {MOST_SUBJECTS:,} in {LONGEST_LINE:,}; select fewer, or split the manifest "
+            "by site"
+        )
+    try:
+        HEADER_DECODER.decode(line)
+    except msgspec.ValidationError as error:
+        raise PlanError(f"the plan's header can't be written: {error}") from error
+
+
 def _digest(entries: tuple[Entry, ...]) -> str:
     digest = hashlib.sha256()
     for start in range(0, len(entries), _BATCH):
-        digest.update(ENCODER.encode_lines(entries[start : start + _BATCH]))
+        some = entries[start : start + _BATCH]
+        text = ENCODER.encode_lines(some)
+        digest.update(text)
+        if max(map(len, text.split(b"\n"))) > _LONG:
+            _check_long(some)
     return digest.hexdigest()
+
+
+def _check_long(entries: Iterable[Entry]) -> None:
+    """Refuse entries with names or tags that a reader would refuse as too long."""
+    for entry in entries:
+        try:
+            ENTRY_DECODER.decode(ENCODER.encode(entry))
+        except msgspec.ValidationError as error:
+            raise PlanError(
+                f"the file {printable(entry.path[:80])!r} can't be in a plan: {error}; exclude it"
+            ) from error

@@ -26,6 +26,12 @@ _WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _REGION = re.compile(r"[a-z]{2,8}(?:-[a-z]{1,16}){1,3}-[0-9]{1,2}")
 _PARTITIONS = {"cn": "aws-cn", "us-gov": "aws-us-gov", "us-iso": "aws-iso", "eusc": "aws-eusc"}
 
+_ENDPOINT = re.compile(
+    r"https?://([A-Za-z0-9._~%!$&'()*+,;=:-]*@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?"
+    r"(/[A-Za-z0-9._~/-]*)?"
+)
+_LARGEST_PORT = 65_535
+
 Environment = frozenset[tuple[str, str]]
 
 
@@ -214,6 +220,16 @@ def _bare(endpoint: str) -> str:
     return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}".rstrip("/")
 
 
+def _check_endpoint(endpoint: str) -> None:
+    """Refuse a URL that the transports would crash on, without repeating it."""
+    match = _ENDPOINT.fullmatch(endpoint)
+    if match is None or int(match["port"] or 0) > _LARGEST_PORT:
+        raise UsageError(
+            "the S3 endpoint can't be used: expected http:// or https://, a host, and maybe a port "
+            "and a path; check --endpoint-url and AWS_ENDPOINT_URL"
+        )
+
+
 def connect(access: Access, *, anonymous: bool) -> Connection:
     """Resolve how S3 is reached.
 
@@ -235,6 +251,7 @@ def connect(access: Access, *, anonymous: bool) -> Connection:
     """
     environment = _environment()
     endpoint, region = _service(access.profile, access.region, access.endpoint_url, environment)
+    _check_endpoint(endpoint)
     return Connection(
         endpoint=_bare(endpoint),
         region=region,

@@ -6,8 +6,7 @@ import functools
 import io
 import os
 import shutil
-import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -26,14 +25,15 @@ from bidsplan.keys import printable
 from bidsplan.storage.access import Access
 from bidsplan.storage.connection import Connection, connect
 from bidsplan.storage.fsspec_store import file_state, fsspec_error
+from bidsplan.storage.replacing import replacing
 from bidsplan.storage.retrying import retrying
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from _typeshed import WriteableBuffer
 
-__all__ = ["File", "RangedFile", "find_file", "local_file", "replacing"]
+__all__ = ["File", "RangedFile", "find_file", "local_file"]
 
 SMALL = 32 << 20
 """Bytes up to which a file is sent by one request, so that its tag is its MD5."""
@@ -373,34 +373,3 @@ def _read_range(opened: Any, start: int, stop: int) -> bytes:  # noqa: ANN401 - 
     opened.seek(start)
     data: bytes = opened.read(stop - start)
     return data
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a local file that takes another's place when all went well.
-
-    Parameters
-    ----------
-    path : Path
-
-    Yields
-    ------
-    binary file
-        To write to; gone without a trace where writing fails.
-
-    Raises
-    ------
-    OSError
-    """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-        mask = os.umask(0)
-        os.umask(mask)
-        # mkstemp makes files that only their owner reads; these are for the whole lab.
-        Path(name).chmod(0o666 & ~mask)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import (
@@ -248,4 +249,6 @@ class FileStream:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        # Nothing is lost of a file that was only read.
+        with suppress(OSError):
+            self._file.close()

@@ -10,6 +10,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 from bidsplan.errors import RefusedHostError, StorageError
 from bidsplan.hosts import parse_host
 from bidsplan.storage import network
+from bidsplan.storage.addresses import check_address, proxy_for, resolve
 from bidsplan.storage.s3_answers import status_error
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class HttpClient:
         return answer, url
 
     def _once(self, method: str, url: str, what: str, headers: Mapping[str, str]) -> Any:  # noqa: ANN401 - urllib3's answer
-        access, proxy = self._access, network.proxy_for(url)
+        access, proxy = self._access, proxy_for(url)
         try:
             self._check(parse_host(urlsplit(url).netloc), through_proxy=proxy is not None)
         except (ValueError, RefusedHostError) as error:
@@ -105,11 +106,11 @@ class HttpClient:
 
     def _check(self, host: Host, *, through_proxy: bool) -> None:
         """Refuse what is known without asking; connections check the addresses they use."""
-        network.check_address(host.address, public_only=self._access.untrusted)
+        check_address(host.address, public_only=self._access.untrusted)
         if through_proxy and self._access.untrusted:
             # The proxy resolves the name once more: it has to guard its own network.
             with suppress(socket.gaierror):
-                network.resolve(host.name, host.port or 443, public_only=True)
+                resolve(host.name, host.port or 443, public_only=True)
 
     def _redirected(self, url: str, target: str, what: str) -> str:
         joined = urlsplit(urljoin(url, target))

@@ -8,27 +8,22 @@ here; whoever may follow one makes a new request, which is checked as the first 
 from __future__ import annotations
 
 import functools
-import ipaddress
 import socket
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 import urllib3.exceptions as kinds
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from bidsplan.errors import RefusedHostError, StorageError, UnreachableError
-from bidsplan.hosts import is_link_local, is_public
+from bidsplan.keys import printable
+from bidsplan.storage.addresses import proxy_for, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from typing_extensions import Buffer
-
-    from bidsplan.hosts import Address
 
 __all__ = [
     "CHUNK",
@@ -36,14 +31,10 @@ __all__ = [
     "LONGEST_PAGE",
     "LONGEST_REQUEST",
     "body_chunks",
-    "check_address",
-    "check_endpoint",
     "confined",
     "drop",
     "pool",
-    "proxy_for",
     "read_bounded",
-    "resolve",
     "send",
 ]
 
@@ -55,80 +46,6 @@ LONGEST_PAGE = 120.0
 """Seconds after which a page of a listing that trickles counts as broken off."""
 
 CHUNK = 1 << 18
-
-
-def resolve(name: str, port: int, *, public_only: bool) -> list[str]:
-    """Resolve a host's name, and check each of its addresses.
-
-    Parameters
-    ----------
-    name : str
-        A name or an address.
-    port : int
-    public_only : bool
-        Refuse addresses that are not of the public internet. Link-local ones are always refused.
-
-    Returns
-    -------
-    list of str
-        Addresses to connect to, in the resolver's order.
-
-    Raises
-    ------
-    RefusedHostError
-        Where one of them is refused.
-    OSError
-        Where the name can't be resolved.
-    """
-    found = socket.getaddrinfo(name.strip("[]"), port, type=socket.SOCK_STREAM)
-    addresses = [str(address[0]) for *_, address in found]
-    for text in addresses:
-        check_address(ipaddress.ip_address(text.partition("%")[0]), public_only=public_only)
-    return addresses
-
-
-def check_address(address: Address | None, *, public_only: bool) -> None:
-    """Refuse an address that may not be connected to.
-
-    Parameters
-    ----------
-    address : IPv4Address, IPv6Address or None
-        None passes: it is not known yet.
-    public_only : bool
-        As in `resolve`.
-
-    Raises
-    ------
-    RefusedHostError
-    """
-    if address is None:
-        return
-    if is_link_local(address):
-        raise RefusedHostError("it has a link-local address, which is never connected to")
-    if public_only and not is_public(address):
-        raise RefusedHostError(
-            "it has a loopback or private address, which an untrusted manifest may not name"
-        )
-
-
-def check_endpoint(url: str) -> None:
-    """Refuse an endpoint with a link-local address, for clients that connect by themselves.
-
-    Parameters
-    ----------
-    url : str
-        What the person's own configuration names, so that its name server is trusted.
-
-    Raises
-    ------
-    RefusedHostError
-    """
-    parts = urlsplit(url)
-    if proxy_for(url) or not parts.hostname:
-        return
-    # A name that can't be resolved is told by the first request.
-    with suppress(socket.gaierror, UnicodeError):
-        resolve(parts.hostname, parts.port or 443, public_only=False)
 
 
 class _Checked:
@@ -256,14 +173,6 @@ def confined(hosts: Iterable[str], endpoint: str) -> dict[str, str]:
     return {"proxy_url": "http://127.0.0.1:0", "proxy_excludes": ",".join(hosts)}
 
 
-def proxy_for(url: str) -> str | None:
-    """Give the proxy that the environment names for a URL; None where there is none."""
-    scheme, _, rest = url.partition("://")
-    proxies = getproxies()
-    found = proxies.get(scheme) or proxies.get("all")
-    return found if found and not proxy_bypass(rest.partition("/")[0]) else None
-
-
 def send(
     connections: Any,  # noqa: ANN401 - as `pool` gives
     method: str,
@@ -364,6 +273,10 @@ def read_bounded(
     """
     data = bytearray()
     try:
+        packed = answer.headers.get("Content-Encoding", "identity")
+        if packed != "identity":
+            # None was asked for, and what unpacks to any size can't be bounded by its length.
+            raise UnreachableError(f"the answer is packed ({printable(packed[:24])})")
         for chunk in body_chunks(answer, LONGEST_PAGE):
             data += chunk
             if len(data) > limit:

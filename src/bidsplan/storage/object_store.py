@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from bidsplan.errors import UsageError
 from bidsplan.keys import printable
 from bidsplan.storage import network
 from bidsplan.storage.base import Store
@@ -61,6 +62,11 @@ def open_objects(location: Location, access: Access, *, anonymous: bool) -> Stor
     Returns
     -------
     Store
+
+    Raises
+    ------
+    UsageError
+        Where the URL or the environment's configuration can't be used.
     """
     url = f"{location.protocol}://{location.host}/{location.path}".rstrip("/")
     reader, lister = (
@@ -71,6 +77,7 @@ def open_objects(location: Location, access: Access, *, anonymous: bool) -> Stor
 
 
 def _open(location: Location, access: Access, anonymous: bool, seconds: float) -> Any:  # noqa: ANN401 - obstore's stores
+    import obstore  # noqa: PLC0415 - on demand
     from obstore import store as stores  # noqa: PLC0415 - on demand
 
     hosts, endpoint = _HOSTS[location.protocol]
@@ -85,7 +92,14 @@ def _open(location: Location, access: Access, anonymous: bool, seconds: float) -
     }
     options: Any = {"client_options": client, "retry_config": {"max_retries": 0}}
     kind: Any = stores.GCSStore if location.protocol == "gs" else stores.AzureStore
-    return kind(location.host, skip_signature=anonymous, **options)
+    try:
+        return kind(location.host, skip_signature=anonymous, **options)
+    except (obstore.exceptions.BaseError, OSError, ValueError) as error:
+        reason = printable(str(error).partition("\n")[0])
+        azure = "AZURE_STORAGE_ACCOUNT_NAME must name the account"
+        hint = azure if location.protocol == "az" else "check the URL"
+        where = printable(f"{location.protocol}://{location.host}")
+        raise UsageError(f"{where}: it can't be opened: {reason}; {hint}") from error
 
 
 def _named_hosts() -> list[str]:

@@ -178,11 +178,11 @@ def _check_untrusted(location: Location) -> None:
 
 def _check_host(location: Location, access: Access) -> None:
     """Refuse a host before anything is asked."""
-    from bidsplan.storage import network  # noqa: PLC0415 - on demand
+    from bidsplan.storage.addresses import resolve  # noqa: PLC0415 - on demand
 
     host = parse_host(location.host)
     try:
-        network.resolve(host.name, host.port or 443, public_only=access.untrusted)
+        resolve(host.name, host.port or 443, public_only=access.untrusted)
     except RefusedHostError as error:
         raise UrlError(f"the URL is refused: {error}") from error
     except (socket.gaierror, UnicodeError) as error:

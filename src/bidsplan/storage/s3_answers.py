@@ -16,7 +16,7 @@ from bidsplan.errors import (
     ThrottledError,
     UnreachableError,
 )
-from bidsplan.storage.values import About, Checksum
+from bidsplan.storage.values import About, Checksum, Object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +26,10 @@ __all__ = [
     "about_of",
     "bare_etag",
     "check_range",
+    "content_length",
     "error_code",
     "is_encrypted",
+    "object_of",
     "status_error",
 ]
 
@@ -48,6 +50,7 @@ _CREDENTIALS = frozenset(
         "TokenRefreshRequired",
     }
 )
+_LONGEST_SIZE = len(str(2**63 - 1))
 _THROTTLED = frozenset({429, 503})
 
 _LONGEST_ASKED = 1e9
@@ -61,6 +64,18 @@ def bare_etag(text: str | None) -> str | None:
     if text[0] == '"' == text[-1]:
         return text[1:-1] or None
     return text.removeprefix("W/").strip('"') or None
+
+
+def content_length(headers: Mapping[str, str]) -> int | None:
+    """Give the length that an answer says it has; None where that is no number of bytes."""
+    text = headers.get("Content-Length") or ""
+    is_size = len(text) <= _LONGEST_SIZE and text.isascii() and text.isdecimal()
+    return int(text) if is_size else None
+
+
+def object_of(key: str, headers: Mapping[str, str]) -> Object:
+    """Describe an object by the headers of its answer."""
+    return Object(key, content_length(headers) or 0, bare_etag(headers.get("ETag")))
 
 
 def is_encrypted(headers: Mapping[str, str]) -> bool:

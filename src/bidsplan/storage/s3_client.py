@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 from bidsplan.errors import StorageError, UnreachableError
 from bidsplan.keys import printable
 from bidsplan.storage import network
+from bidsplan.storage.addresses import proxy_for
 from bidsplan.storage.retrying import retrying
 from bidsplan.storage.s3_answers import error_code, status_error
 from bidsplan.storage.s3_listing import NoListingError, Page
@@ -253,7 +254,7 @@ class S3Client:
         connection = self.connection
         found = self._pools.get(connection.endpoint)
         if found is None:
-            proxy = network.proxy_for(connection.endpoint)
+            proxy = proxy_for(connection.endpoint)
             found = network.pool(connection.jobs, connection.timeout, proxy)
             self._pools[connection.endpoint] = found
         return found

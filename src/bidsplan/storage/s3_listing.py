@@ -14,11 +14,18 @@ from bidsplan.storage.values import Object
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["NoListingError", "Page"]
+__all__ = ["Bound", "NoListingError", "Page", "bounded", "listed_size"]
 
 _NAMESPACE = re.compile(rb"\A(\s*(?:<\?[^>]*\?>\s*)?<\w+)\s+xmlns=\"[^\"]*\"")
 _LARGEST = 2**63 - 1
 _LONGEST_SIZE = len(str(_LARGEST))
+MOST_ITEMS = 10_000_000
+"""Objects and directories that one listing may have."""
+
+MOST_EMPTY = 1000
+"""Pages in a row that may be empty; a server that hides many objects sends some."""
+
+_ITEMS = "count(Contents | CommonPrefixes | Version | DeleteMarker)"
 _DOUBLED = "boolean(Contents/Key[2] | Contents/Size[2] | Contents/ETag[2])"
 
 
@@ -70,6 +77,9 @@ class Page:
                 element.tag = element.tag.rpartition("}")[2]
         self.kind: str = self._root.tag
         self._quoted = self._root.findtext("EncodingType") == "url"
+
+    def __len__(self) -> int:
+        return int(self._root.xpath(_ITEMS))
 
     @property
     def truncated(self) -> bool:
@@ -150,8 +160,79 @@ class Page:
                 yield Object(key[skip:], size, etag, version)
 
     def _size(self, text: str) -> int:
-        decimal = len(text) <= _LONGEST_SIZE and text.isascii() and text.isdecimal()
-        if not decimal or int(text) > _LARGEST:
-            shown = printable(text[:_LONGEST_SIZE])
-            raise StorageError(f"{self._what}: an object is said to have {shown!r} bytes")
-        return int(text)
+        return listed_size(text, self._what)
+
+
+class Bound:
+    """Ends a listing that leads to no end.
+
+    Parameters
+    ----------
+    what : str
+        What is listed, as messages name it.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._items = self._empty = 0
+        self._token = ""
+
+    def add(self, items: int, token: str) -> None:
+        """Count one page.
+
+        Parameters
+        ----------
+        items : int
+            How many objects and directories it has.
+        token : str
+            By which the next page is asked for; empty where there is none.
+
+        Raises
+        ------
+        StorageError
+            Where the listing is too long, or the server does not go on with it.
+        """
+        self._items += items
+        self._empty = 0 if items else self._empty + 1
+        last, self._token = self._token, token
+        if self._items > MOST_ITEMS:
+            raise StorageError(
+                f"{self._what}: it has more than {MOST_ITEMS:,} objects and directories"
+            )
+        if self._empty > MOST_EMPTY:
+            raise StorageError(f"{self._what}: the server sends empty pages without end")
+        if token and token == last:
+            raise StorageError(f"{self._what}: the server sends the same page again and again")
+
+
+def bounded(pages: Iterable[Page], what: str) -> Iterator[Page]:
+    """Pass a listing's pages on while they lead to an end, as `Bound` says."""
+    bound = Bound(what)
+    for page in pages:
+        bound.add(len(page), page.text("NextContinuationToken"))
+        yield page
+
+
+def listed_size(text: str, what: str) -> int:
+    """Read an object's size, as a listing says it.
+
+    Parameters
+    ----------
+    text : str
+    what : str
+        What is listed, as messages name it.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    StorageError
+        Where no file could have it.
+    """
+    decimal = len(text) <= _LONGEST_SIZE and text.isascii() and text.isdecimal()
+    if not decimal or int(text) > _LARGEST:
+        shown = printable(text[:_LONGEST_SIZE])
+        raise StorageError(f"{what}: an object is said to have {shown!r} bytes")
+    return int(text)

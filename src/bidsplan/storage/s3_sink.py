@@ -32,11 +32,10 @@ from bidsplan.errors import (
 )
 from bidsplan.keys import STATE_DIRECTORY, printable
 from bidsplan.storage.retrying import retrying
-from bidsplan.storage.s3_answers import bare_etag, error_code, is_encrypted, status_error
+from bidsplan.storage.s3_answers import bare_etag, error_code, is_encrypted, object_of, status_error
 from bidsplan.storage.s3_client import S3Client
 from bidsplan.storage.s3_store import S3Store
 from bidsplan.storage.sink import HURRIED, Sink, Upload
-from bidsplan.storage.values import Object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from bidsplan.storage.connection import Connection
+    from bidsplan.storage.values import Object
 
 __all__ = ["PIECE", "S3Sink"]
 
@@ -135,7 +135,7 @@ class S3Sink(Sink):
     def state(self, key: str) -> Object | None:
         """See `Sink.state`."""
         found = self.headers(key)
-        return None if found is None else _object(key, found)
+        return None if found is None else object_of(key, found)
 
     def headers(self, key: str) -> Any:  # noqa: ANN401 - urllib3's headers
         """Give the headers of an object's answer, or None where there is no object."""
@@ -356,7 +356,7 @@ class _S3Upload(Upload):
         what, headers = self._sink.what(self._key), self._sink.headers(self._key)
         if headers is None:
             raise DestinationError(f"{what}: it was written, and is not there; run it again")
-        found = _object(self._key, headers)
+        found = object_of(self._key, headers)
         if found.size != self._size:
             raise DestinationError(
                 f"{what}: {self._size} bytes were written, and {found.size} stand there; another "
@@ -388,10 +388,6 @@ class _S3Upload(Upload):
             # Closing the sink tries it once more, and tells of it.
             with suppress(StorageError, DestinationError):
                 self._sink.take_back(self._key, number)
-
-
-def _object(key: str, headers: Mapping[str, str]) -> Object:
-    return Object(key, int(headers.get("Content-Length") or 0), bare_etag(headers.get("ETag")))
 
 
 def _is_digest(headers: Mapping[str, str]) -> bool:

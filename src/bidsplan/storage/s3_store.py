@@ -8,18 +8,28 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import ThrottledError, UnreachableError
+from bidsplan.keys import printable
 from bidsplan.storage import network
+from bidsplan.storage.addresses import check_endpoint, proxy_for
 from bidsplan.storage.base import Store
 from bidsplan.storage.obstore_reader import WholeReader, open_stream
 from bidsplan.storage.retrying import retrying
-from bidsplan.storage.s3_answers import CHECKSUM_MODE, about_of, bare_etag, check_range
+from bidsplan.storage.s3_answers import (
+    CHECKSUM_MODE,
+    about_of,
+    bare_etag,
+    check_range,
+    content_length,
+)
 from bidsplan.storage.s3_client import S3Client
+from bidsplan.storage.s3_listing import bounded
 from bidsplan.storage.values import Children, Object
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
 
     from bidsplan.storage.connection import Connection
+    from bidsplan.storage.s3_listing import Page
     from bidsplan.storage.values import About, Stream, Wanted, Whole
 
 __all__ = ["S3Store"]
@@ -54,7 +64,7 @@ class S3Store(Store):
         self._client = S3Client(connection, bucket)
         # obstore would send a session token along where a redirect leads to another port.
         self._plain_only = connection.has_token and (
-            connection.endpoint.startswith("http:") or bool(network.proxy_for(connection.endpoint))
+            connection.endpoint.startswith("http:") or bool(proxy_for(connection.endpoint))
         )
         self.asynchronous = not self._plain_only
         self._wary_until = 0.0
@@ -64,30 +74,36 @@ class S3Store(Store):
         """See `Store.children`."""
         objects: list[Object] = []
         directories: list[str] = []
-        for page in self._client.pages(self._prefix + prefix, delimiter="/"):
+        pages = self._client.pages(self._prefix + prefix, delimiter="/")
+        for page in self._bounded(pages, prefix):
             objects += page.objects(len(self._prefix))
             directories += [name[len(self._prefix) :] for name in page.directories()]
         return Children(tuple(sorted(objects)), tuple(sorted(directories)))
 
     def list(self, prefix: str = "") -> Iterator[Object]:
         """See `Store.list`."""
-        for page in self._client.pages(self._prefix + prefix):
+        for page in self._bounded(self._client.pages(self._prefix + prefix), prefix):
             yield from page.objects(len(self._prefix))
 
     def list_after(self, prefix: str, after: str) -> Iterator[Object]:
         """See `Store.list_after`."""
-        for page in self._client.pages(self._prefix + prefix, after=self._prefix + after):
+        pages = self._client.pages(self._prefix + prefix, after=self._prefix + after)
+        for page in self._bounded(pages, prefix):
             yield from page.objects(len(self._prefix))
 
     def versions(self, directory: str) -> Iterator[Object]:
         """See `Store.versions`."""
-        for page in self._client.version_pages(self._prefix + directory):
+        pages = self._client.version_pages(self._prefix + directory)
+        for page in self._bounded(pages, directory):
             yield from page.latest(len(self._prefix))
+
+    def _bounded(self, pages: Iterator[Page], prefix: str) -> Iterator[Page]:
+        return bounded(pages, printable(f"listing {self.url}/{prefix}"))
 
     def version_of(self, key: str) -> Object:
         """See `Store.version_of`."""
         headers = retrying()(self._client.head, self._prefix + key)
-        size = int(headers.get("Content-Length") or 0)
+        size = content_length(headers) or 0
         return Object(key, size, bare_etag(headers.get("ETag")), headers.get("x-amz-version-id"))
 
     def stream(
@@ -144,7 +160,7 @@ class S3Store(Store):
         from obstore.store import S3Store as Obstore  # noqa: PLC0415 - only to read objects
 
         connection = self._client.locate()
-        network.check_endpoint(connection.endpoint)
+        check_endpoint(connection.endpoint)
         options: dict[str, Any] = {
             "bucket": self._client.bucket,
             # This name beats AWS_ENDPOINT_URL_S3 in the environment, which 'endpoint' does not.
@@ -197,8 +213,7 @@ class _PlainStream:
     def __init__(self, answer: Any, start: int) -> None:  # noqa: ANN401 - urllib3's answer
         self._answer = answer
         check_range(answer.headers.get("Content-Range"), start)
-        length = answer.headers.get("Content-Length")
-        self._left = int(length) if length is not None else None
+        self._left = content_length(answer.headers)
         self.size = None if self._left is None else self._left + start
         self.etag = bare_etag(answer.headers.get("ETag"))
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from bidsplan.errors import DeniedError, SourceChangedError, StorageError, UnreachableError
 from bidsplan.keys import printable
 from bidsplan.storage import network
+from bidsplan.storage.addresses import check_endpoint
 from bidsplan.storage.base import Store
 from bidsplan.storage.fsspec_store import fsspec_error
 from bidsplan.storage.network import CHUNK, CONNECT_SECONDS
 from bidsplan.storage.retrying import retrying
 from bidsplan.storage.s3_answers import about_of, bare_etag, check_range, status_error
 from bidsplan.storage.s3_client import REDIRECTS, S3Client
+from bidsplan.storage.s3_listing import Bound, listed_size
 from bidsplan.storage.values import Children, Object
 
 if TYPE_CHECKING:
@@ -59,7 +61,9 @@ class S3fsStore(Store):
         for page in self._pages(prefix, Delimiter="/"):
             objects += self._objects(page)
             skip = len(self._prefix)
-            directories += [found["Prefix"][skip:] for found in page.get("CommonPrefixes", ())]
+            directories += [
+                found.get("Prefix", "")[skip:] for found in page.get("CommonPrefixes", ())
+            ]
         return Children(tuple(sorted(objects)), tuple(sorted(directories)))
 
     def list(self, prefix: str = "") -> Iterator[Object]:
@@ -70,8 +74,10 @@ class S3fsStore(Store):
     def _pages(self, prefix: str, **more: str) -> Iterator[Mapping[str, Any]]:
         what = f"listing s3://{self._bucket}/{printable(self._prefix + prefix)}"
         asked = {"Bucket": self._bucket, "Prefix": self._prefix + prefix, **more}
+        bound = Bound(what)
         while True:
             page = retrying()(self._call, what, "list_objects_v2", **asked)
+            bound.add(_items(page), page.get("NextContinuationToken", ""))
             yield page
             if not page.get("IsTruncated") or not page.get("NextContinuationToken"):
                 return
@@ -80,10 +86,11 @@ class S3fsStore(Store):
     def _objects(self, page: Mapping[str, Any], kind: str = "Contents") -> Iterator[Object]:
         skip = len(self._prefix)
         for item in page.get(kind, ()):
-            if len(item["Key"]) > skip and item.get("IsLatest", True):
+            key = item.get("Key", "")
+            if len(key) > skip and item.get("IsLatest", True):
                 version = item.get("VersionId") if kind == "Versions" else None
-                size, etag = int(item["Size"]), bare_etag(item.get("ETag"))
-                yield Object(item["Key"][skip:], size, etag, version)
+                size = listed_size(str(item.get("Size", 0)), f"listing {self.url}")
+                yield Object(key[skip:], size, bare_etag(item.get("ETag")), version)
 
     def versions(self, directory: str) -> Iterator[Object]:
         """See `Store.versions`."""
@@ -91,8 +98,10 @@ class S3fsStore(Store):
         what = f"listing versions of s3://{self._bucket}/{printable(prefix)}"
         asked = {"Bucket": self._bucket, "Prefix": prefix, "Delimiter": "/"}
         marker: dict[str, str] = {}
+        bound = Bound(what)
         while True:
             page = retrying()(self._call, what, "list_object_versions", **asked, **marker)
+            bound.add(_items(page), "")
             yield from self._objects(page, "Versions")
             names = {"KeyMarker": "NextKeyMarker", "VersionIdMarker": "NextVersionIdMarker"}
             last = marker
@@ -104,7 +113,7 @@ class S3fsStore(Store):
     def version_of(self, key: str) -> Object:
         """See `Store.version_of`."""
         found = retrying()(self._head, key)
-        size, etag = int(found["ContentLength"]), bare_etag(found.get("ETag"))
+        size, etag = int(found.get("ContentLength", 0)), bare_etag(found.get("ETag"))
         return Object(key, size, etag, found.get("VersionId"))
 
     def _head(self, key: str, **more: str) -> Mapping[str, Any]:
@@ -224,6 +233,12 @@ def s3_error(error: Exception, what: str, endpoint: str) -> StorageError:
     return fsspec_error(error, what)
 
 
+def _items(page: Mapping[str, Any]) -> int:
+    """Count what a page of a listing holds."""
+    kinds = ("Contents", "CommonPrefixes", "Versions", "DeleteMarkers")
+    return sum(len(page.get(kind, ())) for kind in kinds)
+
+
 def s3_filesystem(connection: Connection, *, shared: bool = False) -> Any:  # noqa: ANN401 - s3fs is untyped
     """Make s3fs's file system, told all that was resolved.
 
@@ -246,7 +261,7 @@ def s3_filesystem(connection: Connection, *, shared: bool = False) -> Any:  # no
 
     from bidsplan.storage.s3fs_session import NoRedirectSession  # noqa: PLC0415 - as above
 
-    network.check_endpoint(connection.endpoint)
+    check_endpoint(connection.endpoint)
     secrets: dict[str, Any] = {"anon": True}
     if not connection.anonymous:
         found = connection.credentials()

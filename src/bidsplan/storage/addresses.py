@@ -1,0 +1,100 @@
+"""Which addresses may be connected to, and which requests go through a proxy."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from bidsplan.errors import RefusedHostError
+from bidsplan.hosts import is_link_local, is_public
+
+if TYPE_CHECKING:
+    from bidsplan.hosts import Address
+
+__all__ = ["check_address", "check_endpoint", "proxy_for", "resolve"]
+
+
+def resolve(name: str, port: int, *, public_only: bool) -> list[str]:
+    """Resolve a host's name, and check each of its addresses.
+
+    Parameters
+    ----------
+    name : str
+        A name or an address.
+    port : int
+    public_only : bool
+        Refuse addresses that are not of the public internet. Link-local ones are always refused.
+
+    Returns
+    -------
+    list of str
+        Addresses to connect to, in the resolver's order.
+
+    Raises
+    ------
+    RefusedHostError
+        Where one of them is refused.
+    OSError
+        Where the name can't be resolved.
+    """
+    found = socket.getaddrinfo(name.strip("[]"), port, type=socket.SOCK_STREAM)
+    addresses = [str(address[0]) for *_, address in found]
+    for text in addresses:
+        check_address(ipaddress.ip_address(text.partition("%")[0]), public_only=public_only)
+    return addresses
+
+
+def check_address(address: Address | None, *, public_only: bool) -> None:
+    """Refuse an address that may not be connected to.
+
+    Parameters
+    ----------
+    address : IPv4Address, IPv6Address or None
+        None passes: it is not known yet.
+    public_only : bool
+        As in `resolve`.
+
+    Raises
+    ------
+    RefusedHostError
+    """
+    if address is None:
+        return
+    if is_link_local(address):
+        raise RefusedHostError("it has a link-local address, which is never connected to")
+    if public_only and not is_public(address):
+        raise RefusedHostError(
+            "it has a loopback or private address, which an untrusted manifest may not name"
+        )
+
+
+def check_endpoint(url: str) -> None:
+    """Refuse an endpoint with a link-local address, for clients that connect by themselves.
+
+    Parameters
+    ----------
+    url : str
+        What the person's own configuration names, so that its name server is trusted.
+
+    Raises
+    ------
+    RefusedHostError
+    """
+    parts = urlsplit(url)
+    if proxy_for(url) or not parts.hostname:
+        return
+    # A name that can't be resolved is told by the first request.
+    with suppress(socket.gaierror, UnicodeError):
+        resolve(parts.hostname, parts.port or 443, public_only=False)
+
+
+def proxy_for(url: str) -> str | None:
+    """Give the proxy that the environment names for a URL; None where there is none."""
+    scheme, _, rest = url.partition("://")
+    proxies = getproxies()
+    found = proxies.get(scheme) or proxies.get("all")
+    return found if found and not proxy_bypass(rest.partition("/")[0]) else None
