@@ -69,10 +69,68 @@ __all__ = [
     "UnsupportedError",
     "UrlError",
     "UsageError",
+    "clipped",
     "dotted",
 ]
 
 Place = tuple[str | int, ...]
+
+LONGEST_MESSAGE = 2000
+"""Bytes of the longest message, its unprintable characters written as escapes."""
+
+_LONGEST_PART = 800
+"""Bytes of the longest part of a message: what is wrong, what was expected, what to do."""
+
+_LONGEST_ESCAPE = 10
+_LEFT_OUT = " [… {:,} characters …] "
+
+
+def clipped(text: str, limit: int = LONGEST_MESSAGE) -> str:
+    """Shorten text to a number of bytes by leaving out its middle.
+
+    Parameters
+    ----------
+    text : str
+    limit : int
+        Bytes that the text may have when printed: an unprintable character counts as its escape.
+
+    Returns
+    -------
+    str
+        The text, or its start and its end with the number of characters in between.
+
+    Examples
+    --------
+    >>> clipped("x" * 1000, 40)
+    'xxxxxx [… 989 characters …] xxxxx'
+    """
+    if len(text) * _LONGEST_ESCAPE <= limit or _printed(text[: limit + 1]) <= limit:
+        return text
+    room = limit - len(_LEFT_OUT.format(len(text)).encode())
+    head, tail = _fitting(text, (room + 1) // 2), _fitting(text[::-1], room // 2)
+    left_out = len(text) - len(head) - len(tail)
+    return head + _LEFT_OUT.format(left_out) + tail[::-1]
+
+
+def _printed(text: str) -> int:
+    """Count the bytes that text has when printed."""
+    return sum(map(_weight, text))
+
+
+def _weight(character: str) -> int:
+    if character.isprintable() or character == "\n":
+        return len(character.encode())
+    return _LONGEST_ESCAPE
+
+
+def _fitting(text: str, room: int) -> str:
+    """Give as much of the start of text as fits."""
+    used = 0
+    for index, character in enumerate(text[: room + 1]):
+        used += _weight(character)
+        if used > room:
+            return text[:index]
+    return text
 
 
 def dotted(place: Iterable[str | int]) -> str:
@@ -116,6 +174,10 @@ class Problem:
         The document's name.
     line : int, optional
         Its line, counted from 1.
+
+    Notes
+    -----
+    The message, what was expected and the hint are shortened where they are long.
     """
 
     message: str
@@ -124,6 +186,13 @@ class Problem:
     hint: str | None = None
     file: str | None = None
     line: int | None = None
+
+    def __post_init__(self) -> None:
+        """Shorten what is too long to be read."""
+        for name in ("message", "expected", "hint"):
+            text = getattr(self, name)
+            if text is not None and len(text) * _LONGEST_ESCAPE > _LONGEST_PART:
+                object.__setattr__(self, name, clipped(text, _LONGEST_PART))
 
     def __str__(self) -> str:
         """One line: ``file:line: dotted.place: message; expected …; hint``."""
@@ -134,7 +203,7 @@ class Problem:
             tail.append(f"expected {self.expected}")
         if self.hint:
             tail.append(self.hint)
-        return ": ".join([*parts, "; ".join(tail)])
+        return clipped(": ".join([*parts, "; ".join(tail)]))
 
 
 class BidsplanError(Exception):
@@ -143,7 +212,8 @@ class BidsplanError(Exception):
     Parameters
     ----------
     message : str, optional
-        The message; made from `problems` where it is not given.
+        The message, which is shortened where it is long; made from the first of `problems` where
+        it is not given.
     problems : iterable of Problem, optional
         Everything that is wrong, each with its place.
 
@@ -162,8 +232,8 @@ class BidsplanError(Exception):
     def __init__(self, message: str | None = None, *, problems: Iterable[Problem] = ()) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
         if message is None:
-            message = "\n".join(str(problem) for problem in self.problems)
-        super().__init__(message)
+            message = _joined(self.problems)
+        super().__init__(clipped(message))
 
     def located(self, locate: Callable[[Problem], Problem]) -> Self:
         """Give every problem the file and line that only its reader knows.
@@ -182,6 +252,20 @@ class BidsplanError(Exception):
             return self
         located = [locate(problem) for problem in self.problems]
         return type(self)(problems=sorted(located, key=lambda problem: problem.line or 0))
+
+
+def _joined(problems: tuple[Problem, ...]) -> str:
+    """Write as many problems as a message may hold, a line each, and how many more there are."""
+    lines: list[str] = []
+    left = LONGEST_MESSAGE - len(f"… and {len(problems):,} more problems")
+    for problem in problems:
+        line = str(problem)
+        left -= _printed(line) + 1
+        if lines and left < 0:
+            more = len(problems) - len(lines)
+            return "\n".join([*lines, f"and {more:,} more problem{'s' * (more != 1)}"])
+        lines.append(line)
+    return "\n".join(lines)
 
 
 class UsageError(BidsplanError, ValueError):

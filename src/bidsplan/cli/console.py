@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from bidsplan.errors import dotted
+from bidsplan.errors import clipped, dotted
 from bidsplan.keys import printable
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Console:
     def crash(self, error: Exception) -> int:
         """Tell an error that nobody foresaw."""
         self._trace(error)
-        self.error(f"unexpected {type(error).__name__}: {error}")
+        self.error(clipped(f"unexpected {type(error).__name__}: {error}"))
         if not self.debug:
             self.say("this is a defect of bidsplan; run it again with --debug to see where")
         return 1

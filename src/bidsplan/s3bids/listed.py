@@ -207,7 +207,7 @@ class ListedStudy:
         if _TABLE not in survey.files:
             raise SourceMissingError(f"{self.snapshot.url}: there is no {_TABLE} here")
         data = read_small(self.snapshot.store, survey.files[_TABLE], LARGEST_TABLE)
-        table, problems = parse_table(data, _TABLE)
+        table, problems = parse_table(data, _TABLE, columns=())
         if table is None:
             raise SelectionError(problems=problems)
         return sorted(f"sub-{label}" for label in table.rows)

@@ -25,6 +25,11 @@ _LISTED = 12
 _NOUNS = {"datatypes": "datatype", "suffixes": "suffix", "extensions": "extension"}
 """What one value of a field is called, in messages and in names."""
 
+_COMPARED = 20_000
+"""Words that one unknown word is compared with; of more, only those that differ little in length
+and begin or end alike."""
+
+_NEAR = 2
 _HINTED = 5
 """Unknown words of one list that get a hint; looking for near ones takes long."""
 
@@ -38,8 +43,18 @@ def nearest(wanted: str, known: Iterable[str]) -> str | None:
     ('bold', None)
     """
     folded = {word.casefold(): word for word in sorted(known)}
-    near = difflib.get_close_matches(wanted.casefold(), folded, n=1, cutoff=0.6)
+    words, sought = list(folded), wanted.casefold()
+    if len(words) > _COMPARED:
+        words = [word for word in words if _is_alike(word, sought)][:_COMPARED]
+    near = difflib.get_close_matches(sought, words, n=1, cutoff=0.6)
     return folded[near[0]] if near else None
+
+
+def _is_alike(word: str, sought: str) -> bool:
+    """Compare two words as far as that takes no time."""
+    return abs(len(word) - len(sought)) <= _NEAR and (
+        word[:_NEAR] == sought[:_NEAR] or word[-_NEAR:] == sought[-_NEAR:]
+    )
 
 
 def suggestion(wanted: str, known: Iterable[str]) -> str | None:

@@ -52,6 +52,23 @@ class Values:
     def __contains__(self, value: str) -> bool:
         return any(form in self._forms for form in self._forms_of(value))
 
+    def of(self, values: Iterable[str]) -> Values:
+        """Give the set's part that is among other values.
+
+        Parameters
+        ----------
+        values : iterable of str
+            May be many; none of them is kept.
+
+        Returns
+        -------
+        Values
+        """
+        part = Values((), ids=self._ids)
+        found = (form for value in values for form in self._forms_of(value))
+        part._forms = {form for form in found if form in self._forms}
+        return part
+
     def _forms_of(self, value: str) -> tuple[str | Decimal, ...]:
         if is_missing(value):
             return (MISSING,)
