@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from bidsplan.entities import bare_label
 from bidsplan.errors import Problem
 from bidsplan.manifest_files import read_manifest_file
-from bidsplan.quoting import is_quotable
+from bidsplan.quoting import is_quotable, is_quotable_label
 from bidsplan.selection.findings import nearest
 from bidsplan.selection.predicates import ID_COLUMNS, MISSING, is_missing
 
@@ -309,10 +309,9 @@ def _fill(rows: _Rows, records: Iterable[Sequence[str]], key: int, places: Seque
 
 def _plausible(columns: Collection[str], labels: Collection[str]) -> bool:
     """Tell whether a table looks like one of participants."""
-    return all(
-        sum(not is_quotable(word) for word in words) * 10 <= len(words)
-        for words in (columns, labels)
-    )
+    odd_names = sum(not is_quotable(column) for column in columns)
+    odd_labels = sum(not is_quotable_label(label) for label in labels)
+    return odd_names * 10 <= len(columns) and odd_labels * 10 <= len(labels)
 
 
 def _records(data: bytes, name: str) -> Iterator[list[str]]:

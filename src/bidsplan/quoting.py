@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["LONGEST_QUOTED", "is_quotable", "is_secret", "names_a_secret", "quotable", "quoted"]
+__all__ = [
+    "LONGEST_QUOTED",
+    "is_quotable",
+    "is_quotable_label",
+    "is_secret",
+    "names_a_secret",
+    "quotable",
+    "quoted",
+]
 
 LONGEST_QUOTED = 24
 """Characters of the longest word that is quoted, unless it is made of shorter ones."""
@@ -28,6 +36,8 @@ _SECRET = re.compile(
 _SECRET_NAME = re.compile(r"key|secret|token|passw|credential", re.IGNORECASE)
 # Assignments, URLs, paths, markup and quotes are no names, labels or values of a table.
 _OTHER = re.compile(r"""[=:@\\{}\[\]<>"'`$;|]|//|--|\A[/~.]""")
+# Beyond letters and digits, labels of real datasets have these.
+_LABEL = re.compile(r"(?:[^\W_]|[+.-])+")
 # Longer names, as tables have them, are made of words; keys and tokens are not.
 _NAME = re.compile(r"[A-Za-z]{1,20}[0-9]{0,4}(?:[ _.-](?:[A-Za-z]{1,20}[0-9]{0,4}|[0-9]{1,4}))*")
 
@@ -79,6 +89,17 @@ def is_quotable(word: str) -> bool:
     if len(word) <= LONGEST_QUOTED:
         return bool(word)
     return len(word) <= _LONGEST_NAME and _NAME.fullmatch(word) is not None
+
+
+def is_quotable_label(label: str) -> bool:
+    """Tell whether a message may quote a subject's label that comes from a table.
+
+    Examples
+    --------
+    >>> is_quotable_label("NDARAA306NT2"), is_quotable_label("login me")
+    (True, False)
+    """
+    return is_quotable(label) and _LABEL.fullmatch(label) is not None
 
 
 def quotable(words: Iterable[str]) -> set[str]:

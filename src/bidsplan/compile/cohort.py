@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bidsplan.companions import read_small
 from bidsplan.errors import Problem
 from bidsplan.participants import LARGEST_TABLE, Table, parse_table, read_cohort
-from bidsplan.quoting import is_quotable, names_a_secret, quotable, quoted
+from bidsplan.quoting import is_quotable_label, names_a_secret, quotable, quoted
 from bidsplan.selection.findings import Hints, suggestion
 from bidsplan.selection.predicates import (
     ID_COLUMNS,
@@ -185,7 +185,7 @@ class Cohort:
         return [
             unit
             for unit, table in tables.items()
-            if table and table.plausible and is_quotable(label_of(unit))
+            if table and table.plausible and is_quotable_label(label_of(unit))
         ]
 
     def _shows(self, column: str) -> bool:
@@ -226,7 +226,7 @@ def read_tables(context: Context, raw: Located, base: Path) -> Cohort | None:
             data, wanted.file, id_column=wanted.id_column, columns=columns
         )
         _blame(context, problems)
-        return Cohort(tables={"": table}, shared=True) if table else None
+        return Cohort(tables={"": _doubted(table, raw)}, shared=True) if table else None
     tables: dict[str, Table] = {}
     for dataset, survey in raw:
         table, problems = _read_table(context, dataset, survey, wanted)
@@ -234,6 +234,17 @@ def read_tables(context: Context, raw: Located, base: Path) -> Cohort | None:
         if table:
             tables[dataset.site or ""] = table
     return Cohort(tables=tables, shared=False) if tables else None
+
+
+def _doubted(table: Table, raw: Located) -> Table:
+    """Take a table for one of participants only where anything shows that it is one.
+
+    Its column of ids is what the manifest says, so it may be the first line of any file.
+    """
+    known = table.id_column in ID_COLUMNS or any(
+        label in table.rows for _, survey in raw for label in survey.subjects
+    )
+    return table if known else replace(table, plausible=False)
 
 
 def _read_table(
