@@ -41,7 +41,7 @@ __all__ = [
 LARGEST_TABLE = 64 << 20
 """Bytes of a table that are read at the most."""
 
-MOST_ROWS = 1_000_000
+MOST_ROWS = 600_000
 """Rows of a table that are kept at the most."""
 
 LONGEST_ROW = 1 << 20
@@ -322,7 +322,7 @@ def _records(data: bytes, name: str) -> Iterator[list[str]]:
         rows = csv.reader(lines)
     for cells in rows:
         lines.used = 0
-        if any(cell.strip() for cell in cells):
+        if "".join(cells).strip():
             yield cells
 
 

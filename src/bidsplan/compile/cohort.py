@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bidsplan.companions import read_small
 from bidsplan.errors import Problem
 from bidsplan.participants import LARGEST_TABLE, Table, parse_table, read_cohort
-from bidsplan.quoting import is_quotable_label, names_a_secret, quotable, quoted
+from bidsplan.quoting import is_quotable, is_quotable_label, names_a_secret, quotable, quoted
 from bidsplan.selection.findings import Hints, suggestion
 from bidsplan.selection.predicates import (
     ID_COLUMNS,
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["Cohort", "needs_table", "read_tables"]
 
 _PLACE = ("subjects", "table")
+_MOST_VALUES = 20_000
+"""Different values that a column may have for a hint to name any."""
+
 _DOUBT = "it does not look like a table of participants, so its content is not shown"
 
 
@@ -181,11 +184,12 @@ class Cohort:
 
     def shown(self, units: Iterable[str]) -> list[str]:
         """Keep the units that messages may name, of those that only tables name."""
-        tables = {unit: self.table(unit) for unit in units}
+        plausible = {site for site, table in self.tables.items() if table.plausible}
         return [
             unit
-            for unit, table in tables.items()
-            if table and table.plausible and is_quotable_label(label_of(unit))
+            for unit in units
+            if ("" if self.shared else site_of(unit)) in plausible
+            and is_quotable_label(label_of(unit))
         ]
 
     def _shows(self, column: str) -> bool:
@@ -198,9 +202,14 @@ class Cohort:
             yield from table.values(column)
 
     def _shown_values(self, column: str) -> set[str]:
-        """Give a column's values that messages may quote."""
-        values = self._values(column) if self._shows(column) else ()
-        return quotable(value for value in values if not is_missing(value))
+        """Give a column's values that messages may quote, unless there are too many to choose."""
+        shown: set[str] = set()
+        for value in self._values(column) if self._shows(column) else ():
+            if value not in shown and not is_missing(value) and is_quotable(value):
+                shown.add(value)
+                if len(shown) > _MOST_VALUES:
+                    return set()
+        return shown
 
 
 def read_tables(context: Context, raw: Located, base: Path) -> Cohort | None:

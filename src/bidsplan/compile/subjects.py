@@ -55,9 +55,11 @@ def choose_units(
     tree = {dataset.unit(label) for dataset, survey in raw for label in survey.subjects}
     cohort = read_tables(context, raw, base) if needs_table(manifest) else None
     report.raise_errors()
-    units, known = _from_and_where(context, cohort, tree)
-    shown = tree.union(cohort.shown(known - tree)) if cohort else tree
-    units = _named(context, units, known, shown)
+    units, absent = _from_and_where(context, cohort, tree)
+    if manifest.subjects.include is not None or manifest.subjects.exclude:
+        shown = cohort.shown(absent) if cohort else []
+        units = _named(context, units, [*tree, *absent], [*tree, *shown])
+    report.raise_errors()
     if manifest.subjects.require:
         units = require(context, raw, units)
     drawn = _sample(context, cohort, units)
@@ -69,7 +71,7 @@ def choose_units(
     return units
 
 
-def _named(context: Context, units: list[str], known: set[str], shown: set[str]) -> list[str]:
+def _named(context: Context, units: list[str], known: list[str], shown: list[str]) -> list[str]:
     """Apply include and exclude."""
     subjects, record = context.manifest.subjects, context.record
     kept, missing = included(units, known, subjects, shown)
@@ -78,7 +80,6 @@ def _named(context: Context, units: list[str], known: set[str], shown: set[str])
     left, unknown = excluded(kept, known, subjects, shown)
     record.drop(kept, left, lambda _: "subjects.exclude names it")
     context.report.warn(unknown)
-    context.report.raise_errors()
     return left
 
 
@@ -90,17 +91,17 @@ def _tell_missing(context: Context, problems: Iterable[Problem]) -> None:
 def _from_and_where(
     context: Context, cohort: Cohort | None, tree: set[str]
 ) -> tuple[list[str], set[str]]:
-    """Give the units to start from, and all that there are in tree or table."""
+    """Give the units to start from, and those that only the table has."""
     subjects = context.manifest.subjects
     if cohort is None:
-        return sorted(tree), tree
+        return sorted(tree), set()
     listed, absent = cohort.listed(tree)
     units = tree if subjects.from_ == "tree" else tree & listed
     context.record.drop(tree, units, lambda _: "it has no row in the table")
-    unseen = cohort.shown(listed - tree)
-    context.record.drop(unseen, (), lambda _: "it has no directory in the study")
+    unseen: set[str] = set() if cohort.shared else absent
+    context.record.drop(cohort.shown(unseen), (), lambda _: "it has no directory in the study")
     if subjects.from_ == "participants":
-        _tell_missing(context, _absent(cohort, absent - tree))
+        _tell_missing(context, _absent(cohort, absent))
     if subjects.where:
         where = cohort.conditions(subjects.where)
         context.report.blame(cohort.problems(where))
@@ -109,7 +110,7 @@ def _from_and_where(
         kept = {unit for unit in units if cohort.matches(unit, where)}
         context.record.drop(units, kept, lambda unit: cohort.mismatch(unit, where))
         units = kept
-    return sorted(units), tree | listed
+    return sorted(units), unseen
 
 
 def _absent(cohort: Cohort, absent: set[str]) -> list[Problem]:

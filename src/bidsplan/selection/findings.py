@@ -42,11 +42,11 @@ def nearest(wanted: str, known: Iterable[str]) -> str | None:
     >>> nearest("BOLD", ["bold", "T1w"]), nearest("x", ["bold"])
     ('bold', None)
     """
-    folded = {word.casefold(): word for word in sorted(known)}
-    words, sought = list(folded), wanted.casefold()
+    words, sought = sorted(known), wanted.casefold()
     if len(words) > _COMPARED:
-        words = [word for word in words if _is_alike(word, sought)][:_COMPARED]
-    near = difflib.get_close_matches(sought, words, n=1, cutoff=0.6)
+        words = [word for word in words if _is_alike(word.casefold(), sought)][:_COMPARED]
+    folded = {word.casefold(): word for word in words}
+    near = difflib.get_close_matches(sought, folded, n=1, cutoff=0.6)
     return folded[near[0]] if near else None
 
 
@@ -71,7 +71,7 @@ def suggestion(wanted: str, known: Iterable[str]) -> str | None:
     str or None
         A hint; None where nothing is known.
     """
-    words = sorted(set(known))
+    words = sorted(known if isinstance(known, set) else set(known))
     near = nearest(wanted, words)
     if near:
         return f"did you mean {printable(near)!r}?"
@@ -90,7 +90,8 @@ class Hints:
     """
 
     def __init__(self, known: Iterable[str]) -> None:
-        self._known = set(known)
+        # Of half a million, a copy would take much memory.
+        self._known = known if isinstance(known, set) else set(known)
         self._left = _HINTED
 
     def __call__(self, wanted: str) -> str | None:

@@ -46,7 +46,7 @@ def included(
         return list(units), []
     labels = {label_of(unit) for unit in known}
     named, missing = _named(wanted.include, labels)
-    hint = Hints(map(label_of, shown) if missing else ())
+    hint = Hints({label_of(unit) for unit in shown} if missing else ())
     problems = [
         Problem(
             message=f"no subject {'matches' if is_glob(text) else 'is called'} {text!r}",
@@ -78,7 +78,7 @@ def excluded(
         return list(units), []
     labels = {label_of(unit) for unit in known}
     named, missing = _named(wanted.exclude, labels)
-    hint = Hints(map(label_of, shown) if missing else ())
+    hint = Hints({label_of(unit) for unit in shown} if missing else ())
     warnings = [
         Problem(
             message=f"no subject to exclude is called {text!r}",
