@@ -124,6 +124,13 @@ def test_what_git_keeps_for_itself_is_refused(folder, target):
     assert "leads into .git" in refusal(folder)
 
 
+def test_what_git_keeps_for_itself_is_refused_by_any_name(tmp_path):
+    (tmp_path / ".git").write_text("gitdir: elsewhere\n")
+    # As on a file system that folds case.
+    (tmp_path / ".GIT").hardlink_to(tmp_path / ".git")
+    assert "leads into .git" in refusal(tmp_path, ".GIT")
+
+
 def test_the_file_of_a_worktrees_git_is_refused(tmp_path):
     (tmp_path / ".git").write_text("gitdir: elsewhere\n")
     assert "leads into .git" in refusal(tmp_path, ".git")

@@ -161,8 +161,9 @@ class _Walk:
             if name == "..":
                 self._ascend()
                 continue
-            self._check(name)
-            mode = os.stat(name, dir_fd=self._directories[-1], follow_symlinks=False).st_mode
+            found = os.stat(name, dir_fd=self._directories[-1], follow_symlinks=False)
+            self._check(name, found)
+            mode = found.st_mode
             if stat.S_ISLNK(mode):
                 waiting += _steps(self._target(name))
             elif stat.S_ISDIR(mode):
@@ -187,16 +188,21 @@ class _Walk:
         self._names.append(name)
 
     def _file(self, name: str) -> int:
-        if _REPOSITORY in map(str.casefold, [*self._names[-len(_CONTENT) :], name]):
+        if _REPOSITORY in [*self._names[-len(_CONTENT) :], name]:
             raise self._private()
         return os.open(name, _FILE, dir_fd=self._directories[-1])
 
-    def _check(self, name: str) -> None:
+    def _check(self, name: str, found: os.stat_result) -> None:
         """Refuse a step into what git keeps for itself, such as the tokens of its configuration."""
+        with suppress(FileNotFoundError):
+            # Some file systems have several spellings of one name.
+            own = os.stat(_REPOSITORY, dir_fd=self._directories[-1], follow_symlinks=False)
+            if name != _REPOSITORY and os.path.samestat(own, found):
+                raise self._private()
         path = [*self._names, name]
         for index, part in enumerate(path):
             below = path[index + 1 : index + 1 + len(_CONTENT)]
-            if part.casefold() == _REPOSITORY and below != list(_CONTENT[: len(below)]):
+            if part == _REPOSITORY and below != list(_CONTENT[: len(below)]):
                 raise self._private()
 
     def _target(self, name: str) -> list[str]:

@@ -13,6 +13,7 @@ import io
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from bidsplan.entities import bare_label
@@ -46,6 +47,9 @@ MOST_ROWS = 600_000
 
 LONGEST_ROW = 1 << 20
 """Characters of a table's longest row."""
+
+_MOST_JUDGED = 1000
+"""Labels that show whether a table looks like one of participants."""
 
 _SHORTEN = "keep only the rows of participants that may be wanted"
 
@@ -169,8 +173,8 @@ class Table:
         By label, without ``sub-``: the participant's rows, in their order, of which some columns
         are kept.
     plausible : bool
-        Whether it looks like a table of participants: of its columns' names and of its labels, nine
-        of ten are ones that messages may quote. Nothing is quoted of any other.
+        Whether it looks like a table of participants: of its columns' names and of its first
+        labels, nine of ten are ones that messages may quote. Nothing is quoted of any other.
     """
 
     columns: tuple[str, ...]
@@ -307,11 +311,12 @@ def _fill(rows: _Rows, records: Iterable[Sequence[str]], key: int, places: Seque
         rows.add(label, [cells[place].strip() if place < width else "" for place in places])
 
 
-def _plausible(columns: Collection[str], labels: Collection[str]) -> bool:
+def _plausible(columns: Collection[str], labels: Iterable[str]) -> bool:
     """Tell whether a table looks like one of participants."""
+    first = list(islice(labels, _MOST_JUDGED))
     odd_names = sum(not is_quotable(column) for column in columns)
-    odd_labels = sum(not is_quotable_label(label) for label in labels)
-    return odd_names * 10 <= len(columns) and odd_labels * 10 <= len(labels)
+    odd_labels = sum(not is_quotable_label(label) for label in first)
+    return odd_names * 10 <= len(columns) and odd_labels * 10 <= len(first)
 
 
 def _records(data: bytes, name: str) -> Iterator[list[str]]:
