@@ -8,7 +8,8 @@ import re
 import pytest
 
 from bidsplan.cli.main import run
-from bidsplan.errors import BidsplanError, Problem, SelectionError, StorageError, clipped
+from bidsplan.clipping import clipped
+from bidsplan.errors import BidsplanError, Problem, SelectionError, StorageError
 
 LONG = {
     "plain": "x" * 1_500_000,

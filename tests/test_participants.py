@@ -197,3 +197,10 @@ def test_values_find_those_that_others_have():
     found = asked.of(["8.0", "", "y"])
     assert [value in found for value in ("8", "x", "n/a", "9.0")] == [True, False, True, False]
     assert "01" in Values(["sub-01", "1"], ids=True).of(["01"])
+
+
+def test_a_column_of_ids_in_another_case_is_suggested():
+    _, [problem] = parse_table(b"id,arm\n01,A\n", "cohort.csv", id_column="ID")
+    assert str(problem) == "cohort.csv has no column 'ID'; did you mean 'id'?"
+    _, [problem] = parse_table(b"token,arm\n01,A\n", "cohort.csv", id_column="ID")
+    assert problem.hint == "check that it is a table of participants"

@@ -37,6 +37,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from bidsplan.clipping import LONGEST_MESSAGE, LONGEST_PART, clipped, printed_size
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -69,68 +71,10 @@ __all__ = [
     "UnsupportedError",
     "UrlError",
     "UsageError",
-    "clipped",
     "dotted",
 ]
 
 Place = tuple[str | int, ...]
-
-LONGEST_MESSAGE = 2000
-"""Bytes of the longest message, its unprintable characters written as escapes."""
-
-_LONGEST_PART = 800
-"""Bytes of the longest part of a message: what is wrong, what was expected, what to do."""
-
-_LONGEST_ESCAPE = 10
-_LEFT_OUT = " [… {:,} characters …] "
-
-
-def clipped(text: str, limit: int = LONGEST_MESSAGE) -> str:
-    """Shorten text to a number of bytes by leaving out its middle.
-
-    Parameters
-    ----------
-    text : str
-    limit : int
-        Bytes that the text may have when printed: an unprintable character counts as its escape.
-
-    Returns
-    -------
-    str
-        The text, or its start and its end with the number of characters in between.
-
-    Examples
-    --------
-    >>> clipped("x" * 1000, 40)
-    'xxxxxx [… 989 characters …] xxxxx'
-    """
-    if len(text) * _LONGEST_ESCAPE <= limit or _printed(text[: limit + 1]) <= limit:
-        return text
-    room = limit - len(_LEFT_OUT.format(len(text)).encode())
-    head, tail = _fitting(text, (room + 1) // 2), _fitting(text[::-1], room // 2)
-    left_out = len(text) - len(head) - len(tail)
-    return head + _LEFT_OUT.format(left_out) + tail[::-1]
-
-
-def _printed(text: str) -> int:
-    """Count the bytes that text has when printed."""
-    return sum(map(_weight, text))
-
-
-def _weight(character: str) -> int:
-    if character.isprintable() or character == "\n":
-        return len(character.encode())
-    return _LONGEST_ESCAPE
-
-
-def _fitting(text: str, room: int) -> str:
-    """Give as much of the start of text as fits."""
-    used = 0
-    for index, character in enumerate(text[: room + 1]):
-        used += _weight(character)
-        if used > room:
-            return text[:index]
-    return text
 
 
 def dotted(place: Iterable[str | int]) -> str:
@@ -191,8 +135,8 @@ class Problem:
         """Shorten what is too long to be read."""
         for name in ("message", "expected", "hint"):
             text = getattr(self, name)
-            if text is not None and len(text) * _LONGEST_ESCAPE > _LONGEST_PART:
-                object.__setattr__(self, name, clipped(text, _LONGEST_PART))
+            if text is not None:
+                object.__setattr__(self, name, clipped(text, LONGEST_PART))
 
     def __str__(self) -> str:
         """One line: ``file:line: dotted.place: message; expected …; hint``."""
@@ -260,7 +204,7 @@ def _joined(problems: tuple[Problem, ...]) -> str:
     left = LONGEST_MESSAGE - len(f"… and {len(problems):,} more problems")
     for problem in problems:
         line = str(problem)
-        left -= _printed(line) + 1
+        left -= printed_size(line) + 1
         if lines and left < 0:
             more = len(problems) - len(lines)
             return "\n".join([*lines, f"and {more:,} more problem{'s' * (more != 1)}"])

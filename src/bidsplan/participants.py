@@ -289,8 +289,11 @@ def _id_column(columns: Mapping[str, int], wanted: str | None) -> str:
     names = (wanted,) if wanted else ID_COLUMNS
     key = next((name for name in names if name in columns), None)
     if key is None:
-        # Without its ids nothing shows that this is a table, so only what BIDS has is repeated.
-        near = nearest(ID_COLUMNS[0], columns)
+        # Without its ids nothing shows that this is a table, so only what BIDS or the manifest has
+        # is repeated.
+        near = nearest(ID_COLUMNS[0], columns) or next(
+            (column for column in columns if column.casefold() == names[0].casefold()), None
+        )
         hint = "check that it is a table of participants"
         if near and is_quotable(near):
             hint = f"did you mean {near!r}?"

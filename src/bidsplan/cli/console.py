@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from bidsplan.errors import clipped, dotted
+from bidsplan.clipping import clipped
+from bidsplan.errors import dotted
 from bidsplan.keys import printable
 
 if TYPE_CHECKING:
