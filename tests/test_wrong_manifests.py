@@ -55,7 +55,7 @@ WRONG = {
         "m.yaml:2: study.url: the URL is refused: chained URLs ('::') are not allowed",
     ),
     "link-local host": (
-        "manifest_version: 1\nstudy: {id: x, url: 'https://0xa9.254.169.254/x'}\n",
+        "manifest_version: 1\nstudy: {id: x, url: 'https://169.254.169.254/x'}\n",
         "m.yaml:2: study.url: the URL is refused: it names a link-local host",
     ),
     "over-long": (

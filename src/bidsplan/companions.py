@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from bidsplan.errors import Problem
-from bidsplan.keys import printable
+from bidsplan.keys import printable, unsafe_key
 from bidsplan.selection.associations import NIFTI
 from bidsplan.selection.references import Targets, merged, stimulus_files, texts, uri_path
 from bidsplan.storage.retrying import retrying
@@ -138,6 +138,9 @@ def read_small(store: Store, found: Object, limit: int) -> bytes:
     ------
     StorageError
     """
+    if not found.size:
+        # What the kernel makes up, such as the environment, has content although it has no size.
+        return b""
     return retrying()(store.read, found.key, limit=limit, etag=found.etag)
 
 
@@ -240,7 +243,9 @@ def _follow_empty_rooms(
 
 def _rooms(text: str, name: Name) -> list[str]:
     # Only whole paths: a directory is listed for each, and it must not be a guess.
-    return [path for path in uri_path(text, name) if path.startswith("sub-") and "/" in path]
+    # They come from a file's content, so they may be anything.
+    paths = [path for path in uri_path(text, name) if path.startswith("sub-") and "/" in path]
+    return [path for path in paths if unsafe_key(path.rstrip("/")) is None]
 
 
 def _follow_stimuli(

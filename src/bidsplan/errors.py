@@ -38,6 +38,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from bidsplan.clipping import LONGEST_MESSAGE, LONGEST_PART, clipped, printed_size
 from bidsplan.redaction import redacted
 
 if TYPE_CHECKING:
@@ -120,6 +121,10 @@ class Problem:
         The document's name.
     line : int, optional
         Its line, counted from 1.
+
+    Notes
+    -----
+    The message, what was expected and the hint are shortened where they are long.
     """
 
     message: str
@@ -130,11 +135,13 @@ class Problem:
     line: int | None = None
 
     def __post_init__(self) -> None:
-        # Whatever text it quotes, and whoever shows it.
-        for name in ("message", "expected", "hint", "file"):
+        # Whatever text it quotes, and whoever shows it: secrets go first, lest half of one stays.
+        for name in ("message", "expected", "hint"):
             text = getattr(self, name)
             if text is not None:
-                object.__setattr__(self, name, redacted(text))
+                object.__setattr__(self, name, clipped(redacted(text), LONGEST_PART))
+        if self.file is not None:
+            object.__setattr__(self, "file", redacted(self.file))
 
     def __str__(self) -> str:
         """One line: ``file:line: dotted.place: message; expected …; hint``."""
@@ -145,7 +152,7 @@ class Problem:
             tail.append(f"expected {self.expected}")
         if self.hint:
             tail.append(self.hint)
-        return ": ".join([*parts, "; ".join(tail)])
+        return clipped(": ".join([*parts, "; ".join(tail)]))
 
 
 class BidsplanError(Exception):
@@ -154,8 +161,8 @@ class BidsplanError(Exception):
     Parameters
     ----------
     message : str, optional
-        The message, in which what looks like a secret is hidden; made from `problems` where it is
-        not given.
+        The message, which is shortened where it is long, and in which what looks like a secret is
+        hidden; made from the first of `problems` where it is not given.
     problems : iterable of Problem, optional
         Everything that is wrong, each with its place.
 
@@ -174,8 +181,8 @@ class BidsplanError(Exception):
     def __init__(self, message: str | None = None, *, problems: Iterable[Problem] = ()) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
         if message is None:
-            message = "\n".join(str(problem) for problem in self.problems)
-        super().__init__(redacted(message))
+            message = _joined(self.problems)
+        super().__init__(clipped(redacted(message)))
 
     def located(self, locate: Callable[[Problem], Problem]) -> Self:
         """Give every problem the file and line that only its reader knows.
@@ -194,6 +201,20 @@ class BidsplanError(Exception):
             return self
         located = [locate(problem) for problem in self.problems]
         return type(self)(problems=sorted(located, key=lambda problem: problem.line or 0))
+
+
+def _joined(problems: tuple[Problem, ...]) -> str:
+    """Write as many problems as a message may hold, a line each, and how many more there are."""
+    lines: list[str] = []
+    left = LONGEST_MESSAGE - len(f"… and {len(problems):,} more problems")
+    for problem in problems:
+        line = str(problem)
+        left -= printed_size(line) + 1
+        if lines and left < 0:
+            more = len(problems) - len(lines)
+            return "\n".join([*lines, f"and {more:,} more problem{'s' * (more != 1)}"])
+        lines.append(line)
+    return "\n".join(lines)
 
 
 class UsageError(BidsplanError, ValueError):

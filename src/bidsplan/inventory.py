@@ -50,7 +50,7 @@ class Inventory:
     pipelines : list of str
         Derivatives with subject directories.
     columns : list of str
-        Of the table of participants.
+        Of the table of participants, where it looks like one: those that messages may quote.
     """
 
     url: str
@@ -160,6 +160,9 @@ def _columns(located: Located) -> list[str]:
     for dataset, survey in located:
         found = survey.files.get(_TABLE)
         if found is not None:
-            table, _ = parse_table(read_small(dataset.store, found, LARGEST_TABLE), _TABLE)
-            columns.update(dict.fromkeys(table.columns if table else ()))
+            table, _ = parse_table(
+                read_small(dataset.store, found, LARGEST_TABLE), _TABLE, columns=()
+            )
+            shown = table.columns if table and table.plausible else ()
+            columns.update(dict.fromkeys(shown))
     return list(columns)

@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from bidsplan.cli.secrets import find_redactor
+from bidsplan.clipping import clipped
 from bidsplan.errors import dotted
 from bidsplan.keys import printable
 
@@ -123,7 +124,7 @@ class Console:
     def crash(self, error: Exception) -> int:
         """Tell an error that nobody foresaw."""
         self._trace(error)
-        self.error(f"unexpected {type(error).__name__}: {error}")
+        self.error(clipped(f"unexpected {type(error).__name__}: {error}"))
         if not self.debug:
             self.say("this is a defect of bidsplan; run it again with --debug to see where")
         return 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from bidsplan.errors import StalePlanError, UsageError
+from bidsplan.errors import SelectionError, StalePlanError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,7 +95,10 @@ def _plan_of_manifest(
 
     loaded = load(source, access, console, strict=strict)
     plan = StoredPlan(path) if path.exists() else None
-    digest = manifest_digest(loaded.manifest, loaded.path.parent)
+    try:
+        digest = manifest_digest(loaded.manifest, loaded.path.parent, untrusted=access.untrusted)
+    except SelectionError as error:
+        raise error.located(loaded.locate) from error
     if plan is not None and plan.header.manifest_sha256 == digest:
         return plan
     if use is Use.LOCKED:

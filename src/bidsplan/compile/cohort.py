@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bidsplan.companions import read_small
 from bidsplan.errors import Problem
 from bidsplan.participants import LARGEST_TABLE, Table, parse_table, read_cohort
+from bidsplan.quoting import is_quotable, is_quotable_label, names_a_secret, quotable, quoted
 from bidsplan.selection.findings import Hints, suggestion
-from bidsplan.selection.predicates import ID_COLUMNS, Condition, Values, is_missing, row_matches
+from bidsplan.selection.predicates import (
+    ID_COLUMNS,
+    MISSING,
+    Condition,
+    Values,
+    is_missing,
+    row_matches,
+)
 from bidsplan.selection.units import label_of, site_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from bidsplan.compile.context import Context
@@ -24,6 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["Cohort", "needs_table", "read_tables"]
 
 _PLACE = ("subjects", "table")
+_MOST_VALUES = 20_000
+"""Different values that a column may have for a hint to name any."""
+
+_DOUBT = "it does not look like a table of participants, so its content is not shown"
 
 
 def needs_table(manifest: Manifest) -> bool:
@@ -84,7 +96,9 @@ class Cohort:
         for column, condition in where.items():
             value = row.get(column, "")
             if not condition.holds(value):
-                return f"subjects.where.{column} is not met: it has {value or 'n/a'!r}"
+                shown = value if self._shows(column) else ""
+                has = quoted(shown, "another value") if value else repr(MISSING)
+                return f"subjects.where.{column} is not met: it has {has}"
         return "none of its rows has all of what subjects.where asks"
 
     def stratum(self, unit: str, columns: tuple[str, ...]) -> str:
@@ -131,30 +145,28 @@ class Cohort:
             if not self.has_column(column):
                 yield self.no_column(column, place)
                 continue
-            values = self._values(column)
-            if not any(map(condition.holds, values)):
-                known = {value for value in values if not is_missing(value)}
+            if not any(map(condition.holds, self._values(column))):
                 predicate = condition.predicate
                 wanted = (predicate.any_of or predicate.not_ or ("",))[0]
                 yield Problem(
                     message=f"no participant has the {column!r} that is asked for",
                     at=place,
-                    hint=suggestion(wanted, known),
+                    hint=suggestion(wanted, self._shown_values(column)),
                 )
 
     def warnings(self, where: Mapping[str, Condition]) -> Iterator[Problem]:
         """Tell the single values that no row has."""
         for column, condition in where.items():
-            values = self._values(column)
-            there = Values(values, ids=self._names_participants(column))
-            hint = Hints(value for value in values if not is_missing(value))
-            for number, wanted in enumerate(condition.predicate.any_of or ()):
-                if wanted not in there:
-                    yield Problem(
-                        message=f"no participant has the {column} {wanted!r}",
-                        at=("subjects", "where", column, number),
-                        hint=hint(wanted),
-                    )
+            wanted = condition.predicate.any_of or ()
+            there = Values(wanted, ids=self._names_participants(column)).of(self._values(column))
+            missing = [(n, value) for n, value in enumerate(wanted) if value not in there]
+            hint = Hints(self._shown_values(column) if missing else ())
+            for number, value in missing:
+                yield Problem(
+                    message=f"no participant has the {column} {value!r}",
+                    at=("subjects", "where", column, number),
+                    hint=hint(value),
+                )
 
     def has_column(self, column: str) -> bool:
         """Tell whether any table has a column."""
@@ -162,20 +174,42 @@ class Cohort:
 
     def no_column(self, column: str, place: tuple[str | int, ...]) -> Problem:
         """Say that no table has a column."""
-        known = {name for table in self.tables.values() for name in table.columns}
+        plausible = (table for table in self.tables.values() if table.plausible)
+        known = quotable(name for table in plausible for name in table.columns)
         return Problem(
             message=f"the table has no column {column!r}",
             at=place,
-            hint=suggestion(column, known),
+            hint=suggestion(column, known) or _DOUBT,
         )
 
-    def _values(self, column: str) -> set[str]:
-        return {
-            row.get(column, "")
-            for table in self.tables.values()
-            for rows in table.rows.values()
-            for row in rows
-        }
+    def shown(self, units: Iterable[str]) -> list[str]:
+        """Keep the units that messages may name, of those that only tables name."""
+        plausible = {site for site, table in self.tables.items() if table.plausible}
+        return [
+            unit
+            for unit in units
+            if ("" if self.shared else site_of(unit)) in plausible
+            and is_quotable_label(label_of(unit))
+        ]
+
+    def _shows(self, column: str) -> bool:
+        """Tell whether messages may quote values of a column."""
+        plausible = all(table.plausible for table in self.tables.values())
+        return plausible and not names_a_secret(column)
+
+    def _values(self, column: str) -> Iterator[str]:
+        for table in self.tables.values():
+            yield from table.values(column)
+
+    def _shown_values(self, column: str) -> set[str]:
+        """Give a column's values that messages may quote, unless there are too many to choose."""
+        shown: set[str] = set()
+        for value in self._values(column) if self._shows(column) else ():
+            if value not in shown and not is_missing(value) and is_quotable(value):
+                shown.add(value)
+                if len(shown) > _MOST_VALUES:
+                    return set()
+        return shown
 
 
 def read_tables(context: Context, raw: Located, base: Path) -> Cohort | None:
@@ -195,10 +229,13 @@ def read_tables(context: Context, raw: Located, base: Path) -> Cohort | None:
     """
     wanted = context.manifest.subjects.table
     if not isinstance(wanted, str):
-        data = read_cohort(wanted.file, base)
-        table, problems = parse_table(data, wanted.file, id_column=wanted.id_column)
+        data = read_cohort(wanted.file, base, untrusted=context.untrusted)
+        columns = _columns(context.manifest)
+        table, problems = parse_table(
+            data, wanted.file, id_column=wanted.id_column, columns=columns
+        )
         _blame(context, problems)
-        return Cohort(tables={"": table}, shared=True) if table else None
+        return Cohort(tables={"": _doubted(table, raw)}, shared=True) if table else None
     tables: dict[str, Table] = {}
     for dataset, survey in raw:
         table, problems = _read_table(context, dataset, survey, wanted)
@@ -206,6 +243,17 @@ def read_tables(context: Context, raw: Located, base: Path) -> Cohort | None:
         if table:
             tables[dataset.site or ""] = table
     return Cohort(tables=tables, shared=False) if tables else None
+
+
+def _doubted(table: Table, raw: Located) -> Table:
+    """Take a table for one of participants only where anything shows that it is one.
+
+    Its column of ids is what the manifest says, so it may be the first line of any file.
+    """
+    known = table.id_column in ID_COLUMNS or any(
+        label in table.rows for _, survey in raw for label in survey.subjects
+    )
+    return table if known else replace(table, plausible=False)
 
 
 def _read_table(
@@ -220,7 +268,12 @@ def _read_table(
         hint = suggestion(path, [name for name in files if name.endswith((".tsv", ".csv"))])
         return None, [Problem(message=f"{dataset.where} has no table {path!r}", hint=hint)]
     data = read_small(dataset.store, files[path], LARGEST_TABLE)
-    return parse_table(data, path)
+    return parse_table(data, path, columns=_columns(context.manifest))
+
+
+def _columns(manifest: Manifest) -> set[str]:
+    """Give the columns whose cells the choice of subjects needs."""
+    return {*manifest.subjects.where, *strata_columns(manifest)}
 
 
 def _blame(context: Context, problems: list[Problem]) -> None:

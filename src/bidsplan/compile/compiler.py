@@ -111,7 +111,7 @@ def compile_manifest(
         context.report.raise_errors()
         if manifest.study.versions == "pinned":
             taken = pin_versions(context, taken)
-        digest = manifest_digest(manifest, Path(base))
+        digest = manifest_digest(manifest, Path(base), untrusted=context.untrusted)
         plan = _plan(context, taken, units.names, digest, previous)
         _check_limits(plan, manifest, max_bytes)
         warnings, endpoints = context.report.warnings, context.roots.endpoints
@@ -187,8 +187,14 @@ def _context(
     report = Report(notify)
     lister = Lister(access.jobs, report.hear)
     try:
-        record = Record(detailed=detailed)
-        yield Context(manifest=manifest, roots=roots, lister=lister, report=report, record=record)
+        yield Context(
+            manifest=manifest,
+            roots=roots,
+            lister=lister,
+            report=report,
+            record=Record(detailed=detailed),
+            untrusted=access.untrusted,
+        )
     finally:
         lister.close()
         roots.close()

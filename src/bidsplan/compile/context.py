@@ -137,6 +137,8 @@ class Context:
     roots : Roots
     lister : Lister
     report : Report
+    untrusted : bool
+        Whether to refuse what a stranger's manifest could abuse.
     record : Record
     """
 
@@ -144,4 +146,5 @@ class Context:
     roots: Roots
     lister: Lister
     report: Report
+    untrusted: bool = False
     record: Record = field(default_factory=Record)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["choose_units", "labels_in"]
 
+_MOST_TOLD = 100
+"""Participants without a directory that are told one by one."""
+
 
 def choose_units(
     context: Context,
@@ -52,8 +55,11 @@ def choose_units(
     tree = {dataset.unit(label) for dataset, survey in raw for label in survey.subjects}
     cohort = read_tables(context, raw, base) if needs_table(manifest) else None
     report.raise_errors()
-    units, known = _from_and_where(context, cohort, tree)
-    units = _named(context, units, known)
+    units, absent = _from_and_where(context, cohort, tree)
+    if manifest.subjects.include is not None or manifest.subjects.exclude:
+        shown = cohort.shown(absent) if cohort else []
+        units = _named(context, units, [*tree, *absent], [*tree, *shown])
+    report.raise_errors()
     if manifest.subjects.require:
         units = require(context, raw, units)
     drawn = _sample(context, cohort, units)
@@ -65,16 +71,15 @@ def choose_units(
     return units
 
 
-def _named(context: Context, units: list[str], known: list[str]) -> list[str]:
+def _named(context: Context, units: list[str], known: list[str], shown: list[str]) -> list[str]:
     """Apply include and exclude."""
     subjects, record = context.manifest.subjects, context.record
-    kept, missing = included(units, known, subjects)
+    kept, missing = included(units, known, subjects, shown)
     record.drop(units, kept, lambda _: "subjects.include does not name it")
     _tell_missing(context, missing)
-    left, unknown = excluded(kept, known, subjects)
+    left, unknown = excluded(kept, known, subjects, shown)
     record.drop(kept, left, lambda _: "subjects.exclude names it")
     context.report.warn(unknown)
-    context.report.raise_errors()
     return left
 
 
@@ -85,17 +90,18 @@ def _tell_missing(context: Context, problems: Iterable[Problem]) -> None:
 
 def _from_and_where(
     context: Context, cohort: Cohort | None, tree: set[str]
-) -> tuple[list[str], list[str]]:
-    """Give the units to start from, and all that there are in tree or table."""
+) -> tuple[list[str], set[str]]:
+    """Give the units to start from, and those that only the table has."""
     subjects = context.manifest.subjects
     if cohort is None:
-        return sorted(tree), sorted(tree)
+        return sorted(tree), set()
     listed, absent = cohort.listed(tree)
     units = tree if subjects.from_ == "tree" else tree & listed
     context.record.drop(tree, units, lambda _: "it has no row in the table")
-    context.record.drop(listed, tree, lambda _: "it has no directory in the study")
+    unseen: set[str] = set() if cohort.shared else absent
+    context.record.drop(cohort.shown(unseen), (), lambda _: "it has no directory in the study")
     if subjects.from_ == "participants":
-        _tell_missing(context, _absent(absent, tree))
+        _tell_missing(context, _absent(cohort, absent))
     if subjects.where:
         where = cohort.conditions(subjects.where)
         context.report.blame(cohort.problems(where))
@@ -104,18 +110,19 @@ def _from_and_where(
         kept = {unit for unit in units if cohort.matches(unit, where)}
         context.record.drop(units, kept, lambda unit: cohort.mismatch(unit, where))
         units = kept
-    return sorted(units), sorted(tree | listed)
+    return sorted(units), unseen
 
 
-def _absent(absent: set[str], tree: set[str]) -> list[Problem]:
-    return [
-        Problem(
-            message=f"the participant {unit!r} has no directory in the study",
-            at=("subjects", "from"),
-            hint="say 'missing: skip' to go on without",
-        )
-        for unit in sorted(absent - tree)
-    ]
+def _absent(cohort: Cohort, absent: set[str]) -> list[Problem]:
+    shown = sorted(cohort.shown(absent))[:_MOST_TOLD]
+    messages = [f"the participant {unit!r} has no directory in the study" for unit in shown]
+    more = len(absent) - len(shown)
+    if more:
+        others = "other " if shown else ""
+        verb = "participant has" if more == 1 else "participants have"
+        messages.append(f"{more:,} {others}{verb} no directory in the study")
+    hint = "say 'missing: skip' to go on without"
+    return [Problem(message=text, at=("subjects", "from"), hint=hint) for text in messages]
 
 
 def _sample(context: Context, cohort: Cohort | None, units: list[str]) -> list[str]:

@@ -17,7 +17,7 @@ from bidsplan.files.yaml_reader import Document, read_yaml
 from bidsplan.keys import printable
 from bidsplan.manifest import Derivative, Filter, Manifest
 from bidsplan.manifest.urls import ALLOWED
-from bidsplan.manifest.values import is_secret
+from bidsplan.quoting import is_secret
 from bidsplan.selection.findings import nearest
 
 if TYPE_CHECKING:

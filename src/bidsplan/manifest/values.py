@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ByteSize, Field, TypeAdapter, ValidationError
 
 from bidsplan.keys import printable, unsafe_key
+from bidsplan.quoting import is_secret
 
 __all__ = [
     "Boolean",
@@ -32,7 +33,6 @@ __all__ = [
     "Title",
     "as_list",
     "is_newer",
-    "is_secret",
     "kind",
 ]
 
@@ -41,24 +41,6 @@ _LONGEST_SHOWN = 24
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,18}")
 _TOO_LONG = re.compile(r"[0-9]{20,}")
 _SIZES = TypeAdapter(ByteSize)
-
-
-# Each part of the pattern is linear in the text: whoever wrote it may want to see it crawl.
-_SECRET = re.compile(
-    r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|-----BEGIN [A-Z ]*PRIVATE KEY|//[^/\s:@]*:[^/\s@]+@|"
-    r"(?i:X-Amz-(?:Signature|Credential)|X-Goog-Signature|AccountKey=|[?&]sig=)"
-)
-
-
-def is_secret(text: str) -> bool:
-    """Tell what looks like a credential: a key of AWS, a signed URL, a password before a host.
-
-    Examples
-    --------
-    >>> is_secret("https://host/x?X-Amz-Signature=f00"), is_secret("sub-ASIA01")
-    (True, False)
-    """
-    return bool(_SECRET.search(text))
 
 
 def kind(value: object) -> str:

@@ -9,6 +9,7 @@ from bidsplan.companions import read_small
 from bidsplan.entities import bare_label, subject_label
 from bidsplan.errors import SelectionError, SourceMissingError, UsageError
 from bidsplan.participants import LARGEST_TABLE, parse_table
+from bidsplan.quoting import is_quotable_label
 from bidsplan.s3bids.arguments import check_instance, check_subjects
 from bidsplan.s3bids.snapshot import Snapshot
 from bidsplan.s3bids.subject import S3BIDSSubject
@@ -207,7 +208,7 @@ class ListedStudy:
         if _TABLE not in survey.files:
             raise SourceMissingError(f"{self.snapshot.url}: there is no {_TABLE} here")
         data = read_small(self.snapshot.store, survey.files[_TABLE], LARGEST_TABLE)
-        table, problems = parse_table(data, _TABLE)
+        table, problems = parse_table(data, _TABLE, columns=())
         if table is None:
             raise SelectionError(problems=problems)
         return sorted(f"sub-{label}" for label in table.rows)
@@ -222,7 +223,8 @@ class ListedStudy:
             return self._drawn(subjects)
         absent = sorted(set(subjects).difference(self._all_subjects))
         if absent:
-            hint = suggestion(f"sub-{bare_label(absent[0])}", self._all_subjects)
+            shown = [name for name in self._all_subjects if is_quotable_label(bare_label(name))]
+            hint = suggestion(f"sub-{bare_label(absent[0])}", shown)
             raise UsageError(
                 f"these subjects are not in the study: {', '.join(absent)}"
                 + (f"; {hint}" if hint else "")

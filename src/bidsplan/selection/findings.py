@@ -25,6 +25,11 @@ _LISTED = 12
 _NOUNS = {"datatypes": "datatype", "suffixes": "suffix", "extensions": "extension"}
 """What one value of a field is called, in messages and in names."""
 
+_COMPARED = 20_000
+"""Words that one unknown word is compared with; of more, only those that differ little in length
+and begin or end alike."""
+
+_NEAR = 2
 _HINTED = 5
 """Unknown words of one list that get a hint; looking for near ones takes long."""
 
@@ -37,9 +42,19 @@ def nearest(wanted: str, known: Iterable[str]) -> str | None:
     >>> nearest("BOLD", ["bold", "T1w"]), nearest("x", ["bold"])
     ('bold', None)
     """
-    folded = {word.casefold(): word for word in sorted(known)}
-    near = difflib.get_close_matches(wanted.casefold(), folded, n=1, cutoff=0.6)
+    words, sought = sorted(known), wanted.casefold()
+    if len(words) > _COMPARED:
+        words = [word for word in words if _is_alike(word.casefold(), sought)][:_COMPARED]
+    folded = {word.casefold(): word for word in words}
+    near = difflib.get_close_matches(sought, folded, n=1, cutoff=0.6)
     return folded[near[0]] if near else None
+
+
+def _is_alike(word: str, sought: str) -> bool:
+    """Compare two words as far as that takes no time."""
+    return abs(len(word) - len(sought)) <= _NEAR and (
+        word[:_NEAR] == sought[:_NEAR] or word[-_NEAR:] == sought[-_NEAR:]
+    )
 
 
 def suggestion(wanted: str, known: Iterable[str]) -> str | None:
@@ -56,7 +71,7 @@ def suggestion(wanted: str, known: Iterable[str]) -> str | None:
     str or None
         A hint; None where nothing is known.
     """
-    words = sorted(set(known))
+    words = sorted(known if isinstance(known, set) else set(known))
     near = nearest(wanted, words)
     if near:
         return f"did you mean {printable(near)!r}?"
@@ -75,7 +90,8 @@ class Hints:
     """
 
     def __init__(self, known: Iterable[str]) -> None:
-        self._known = set(known)
+        # Of half a million, a copy would take much memory.
+        self._known = known if isinstance(known, set) else set(known)
         self._left = _HINTED
 
     def __call__(self, wanted: str) -> str | None:

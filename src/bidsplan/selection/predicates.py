@@ -47,17 +47,38 @@ class Values:
 
     def __init__(self, values: Iterable[str], *, ids: bool = False) -> None:
         self._ids = ids
+        self._numbers = True
         self._forms = {form for value in values for form in self._forms_of(value)}
+        # To read a cell as a number takes long, and few sets have any.
+        self._numbers = any(isinstance(form, Decimal) for form in self._forms)
 
     def __contains__(self, value: str) -> bool:
         return any(form in self._forms for form in self._forms_of(value))
+
+    def of(self, values: Iterable[str]) -> Values:
+        """Give the set's part that is among other values.
+
+        Parameters
+        ----------
+        values : iterable of str
+            May be many; none of them is kept.
+
+        Returns
+        -------
+        Values
+        """
+        part = Values((), ids=self._ids)
+        part._numbers = self._numbers
+        found = (form for value in values for form in self._forms_of(value))
+        part._forms = {form for form in found if form in self._forms}
+        return part
 
     def _forms_of(self, value: str) -> tuple[str | Decimal, ...]:
         if is_missing(value):
             return (MISSING,)
         if self._ids:
             return (bare_label(value),)
-        number = _number(value)
+        number = _number(value) if self._numbers else None
         return (value,) if number is None else (value, number)
 
 

@@ -21,7 +21,7 @@ __all__ = ["draw", "excluded", "included"]
 
 
 def included(
-    units: Sequence[str], known: Iterable[str], wanted: Subjects
+    units: Sequence[str], known: Iterable[str], wanted: Subjects, shown: Iterable[str]
 ) -> tuple[list[str], list[Problem]]:
     """Keep the units that ``subjects.include`` names.
 
@@ -33,6 +33,8 @@ def included(
         Every unit of the study, also those that another rule has dropped: naming one of them is no
         mistake.
     wanted : Subjects
+    shown : iterable of str
+        Those of the known units that messages may name.
 
     Returns
     -------
@@ -44,7 +46,7 @@ def included(
         return list(units), []
     labels = {label_of(unit) for unit in known}
     named, missing = _named(wanted.include, labels)
-    hint = Hints(labels)
+    hint = Hints({label_of(unit) for unit in shown} if missing else ())
     problems = [
         Problem(
             message=f"no subject {'matches' if is_glob(text) else 'is called'} {text!r}",
@@ -57,13 +59,13 @@ def included(
 
 
 def excluded(
-    units: Sequence[str], known: Iterable[str], wanted: Subjects
+    units: Sequence[str], known: Iterable[str], wanted: Subjects, shown: Iterable[str]
 ) -> tuple[list[str], list[Problem]]:
     """Drop the units that ``subjects.exclude`` names.
 
     Parameters
     ----------
-    units, known, wanted
+    units, known, wanted, shown
         As in `included`.
 
     Returns
@@ -72,9 +74,11 @@ def excluded(
     warnings : list of Problem
         The labels and globs that name no subject of the study.
     """
+    if not wanted.exclude:
+        return list(units), []
     labels = {label_of(unit) for unit in known}
     named, missing = _named(wanted.exclude, labels)
-    hint = Hints(labels)
+    hint = Hints({label_of(unit) for unit in shown} if missing else ())
     warnings = [
         Problem(
             message=f"no subject to exclude is called {text!r}",
