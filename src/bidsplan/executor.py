@@ -191,15 +191,25 @@ class Executor(Execution[_Job]):
                 raise
             except OSError as error:
                 raise destination_error(error, printable(entry.path)) from error
-            # Looked at again, since others may have put something there in the meantime.
+            action, state = self._commit(entry, partial, verdict, action)
+        self._done(entry, action, verdict, state)
+
+    def _commit(
+        self, entry: Entry, partial: Partial, verdict: Verdict, action: Action
+    ) -> tuple[Action, FileState]:
+        """Give a partial its path; a file that came to stand there is judged first."""
+        while True:
+            replace = action is Action.REPLACE
+            landed = self._folder.land(partial, entry.path, replace=replace)
+            if landed is not None:
+                return action, landed
             state = self._folder.state(entry.path)
-            if state is not None and action is not Action.REPLACE:
-                if self._is_same(entry, state, verdict):
-                    self._done(entry, Action.KEEP, verdict, state)
-                    return
-                action = Action.REPLACE
-            landed = self._folder.land(partial, entry.path)
-        self._done(entry, action, verdict, landed)
+            if state is None:
+                # It is gone again.
+                continue
+            if self._is_same(entry, state, verdict):
+                return Action.KEEP, state
+            action = Action.REPLACE
 
     def _partial(self, job: _Job) -> AbstractContextManager[Partial]:
         name = None
