@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from bidsplan.partials import Partial
     from bidsplan.plan import Entry, Planned
     from bidsplan.storage import Access, Store
+    from bidsplan.storage.places import SourceState
 
 __all__ = ["Executor"]
 
@@ -96,7 +97,7 @@ class Executor(Execution[_Job]):
         self._writer = ReceiptWriter(folder)
         self._landing = Landing(folder)
         self._clashes = Clashes(plan, folder)
-        self._decider = Decider(plan, folder, Marks(folder), existing)
+        self._decider = Decider(self._sources, folder, Marks(folder), existing)
 
     def _let_end(self) -> None:
         if self._crew:
@@ -177,7 +178,8 @@ class Executor(Execution[_Job]):
         if decision.error is not None:
             raise decision.error
         if decision.verdict is not None and decision.state is not None:
-            self._done(entry, Action.KEEP, decision.verdict, decision.state)
+            source_state = self._sources.state(entry)
+            self._done(entry, Action.KEEP, decision.verdict, decision.state, source_state)
             return
         action = decision.action
         self._renewing(entry, lambda: self._fetch(job, action))
@@ -185,14 +187,16 @@ class Executor(Execution[_Job]):
     def _fetch(self, job: _Job, action: Action) -> None:
         entry = job.entry
         with self._partial(job) as partial:
+            before = self._sources.state(entry)
             try:
                 verdict = self._receive(job, partial)
             except BidsplanError:
                 raise
             except OSError as error:
                 raise destination_error(error, printable(entry.path)) from error
+            source_state = self._sources.unchanged(entry, before)
             action, state = self._commit(entry, partial, verdict, action)
-        self._done(entry, action, verdict, state)
+        self._done(entry, action, verdict, state, source_state)
 
     def _commit(
         self, entry: Entry, partial: Partial, verdict: Verdict, action: Action
@@ -214,7 +218,7 @@ class Executor(Execution[_Job]):
     def _partial(self, job: _Job) -> AbstractContextManager[Partial]:
         name = None
         if job.way is Way.STREAM:
-            name = partial_name(job.entry, self._plan.header.roots[job.entry.root].url)
+            name = partial_name(job.entry, self._sources.place(job.entry))
         return self._folder.partial() if name is None else self._folder.lasting_partial(name)
 
     def _is_same(self, entry: Entry, state: FileState, verdict: Verdict) -> bool:
@@ -245,11 +249,13 @@ class Executor(Execution[_Job]):
         action: Action,
         verdict: Verdict,
         state: FileState,
+        source_state: SourceState | None = None,
         *,
         arrived: int = 0,
     ) -> None:
         self._halt.succeeded()
-        due = self._writer.add(make_receipt(self._plan, entry, state, verdict))
+        receipt = make_receipt(self._sources, entry, state, verdict, source_state)
+        due = self._writer.add(receipt)
         self._ended(Finished(entry=entry, action=action, proof=verdict.proof, bytes=arrived))
         if due and self._crew:
             # Waiting for the disk must not hold up the loop.

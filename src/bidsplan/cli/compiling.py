@@ -40,6 +40,7 @@ def compile_file(
     strict: bool = False,
     max_bytes: int | None = None,
     previous: Planned | None = None,
+    previous_directory: Path | None = None,
 ) -> Compiled:
     """Compile a loaded manifest over the plan that it had, and tell what is odd with its line."""
     from bidsplan.compile import compile_manifest  # noqa: PLC0415 - imports storage
@@ -51,6 +52,7 @@ def compile_file(
             plan_directory=plan_path.parent,
             access=access,
             previous=previous,
+            previous_directory=previous_directory,
             max_bytes=max_bytes,
         )
     except BidsplanError as error:

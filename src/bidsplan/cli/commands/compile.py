@@ -48,7 +48,8 @@ def command(
 ) -> int:
     """Resolve MANIFEST over storage as it is now, and write its plan.
 
-    Digests that the plan which stands there has of unchanged files are carried over.
+    Digests that the plan which stands there has of unchanged files are carried over; where no plan
+    stands at OUTPUT, those of the plan beside the manifest.
     """
     from bidsplan.files.plans import default_plan_path, write_plan  # noqa: PLC0415 - imports YAML
 
@@ -57,6 +58,8 @@ def command(
     previous = _previous(path)
     if isinstance(previous, PlanError) and path.exists() and not check:
         console.warn([Problem(message=f"no digests are carried over: {previous}")])
+    beside = default_plan_path(manifest)
+    known, place = (previous, path) if path.exists() else (_previous(beside), beside)
     compiled = compile_file(
         loaded,
         path,
@@ -64,7 +67,8 @@ def command(
         console,
         strict=strict,
         max_bytes=max_bytes,
-        previous=previous if isinstance(previous, Plan) else None,
+        previous=known if isinstance(known, Plan) else None,
+        previous_directory=place.parent,
     )
     warnings = [problem_data(problem) for problem in compiled.warnings]
     if check:
