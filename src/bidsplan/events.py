@@ -14,6 +14,8 @@ from bidsplan.plan import Entry, Plan
 __all__ = [
     "Action",
     "Decided",
+    "Digested",
+    "Digesting",
     "Event",
     "Failed",
     "Finished",
@@ -268,6 +270,34 @@ class Unpruned(msgspec.Struct, frozen=True, kw_only=True):
     error: BidsplanError
 
 
+class Digesting(msgspec.Struct, frozen=True, kw_only=True):
+    """Sources are about to be read for their digests; `Progressed` and `Digested` follow.
+
+    Parameters
+    ----------
+    files, bytes : int
+        How many there are in all.
+    """
+
+    files: int
+    bytes: int
+
+
+class Digested(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The SHA-256 of an entry's source is known.
+
+    Parameters
+    ----------
+    entry : Entry
+        With its digest.
+    cached : bool
+        Whether it was known from an earlier run, so that nothing was read.
+    """
+
+    entry: Entry
+    cached: bool = False
+
+
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):
     """An entry was not tried, since the run had to stop before.
 
@@ -297,6 +327,8 @@ Event = (
     | Listed
     | Opened
     | Decided
+    | Digesting
+    | Digested
     | Progressed
     | Resumed
     | Finished

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bidsplan.compile.carrying import Carrier
 from bidsplan.compile.context import Context, Report
 from bidsplan.compile.derivatives import take_derivatives
+from bidsplan.compile.digesting import add_digests
 from bidsplan.compile.explaining import Explanation
 from bidsplan.compile.listings import list_subjects
 from bidsplan.compile.required import keep_required
@@ -69,6 +70,7 @@ def compile_manifest(
     opener: Opener = open_store,
     previous: Planned | None = None,
     previous_directory: str | PathLike[str] | None = None,
+    digest: bool = False,
     max_bytes: int | None = None,
 ) -> Compiled:
     """Resolve a manifest over storage as it is now.
@@ -90,6 +92,9 @@ def compile_manifest(
         What the new plan replaces: digests that it has of unchanged objects are carried over.
     previous_directory : path, optional
         The directory that its relative URLs are relative to; `plan_directory` where not given.
+    digest : bool
+        Whether to read the files that nothing but their size would prove, such as local ones, and
+        plan their SHA-256. What is read of local files is cached for the user.
     max_bytes : int, optional
         Refuse a larger plan, besides what the manifest's own limits say.
 
@@ -118,6 +123,8 @@ def compile_manifest(
         # Told before anything is read.
         _check_limits(planned, manifest, max_bytes)
         entries: Iterable[Entry] = planned
+        if digest:
+            entries = add_digests(context, planned)
         if previous is not None:
             entries = _carried(context, entries, previous, previous_directory)
         sha256 = manifest_digest(manifest, Path(base))

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 from bidsplan.errors import SourceMissingError, StorageError
 from bidsplan.keys import printable
 from bidsplan.storage.fsspec_store import FsspecStore, fsspec_error
+from bidsplan.storage.places import file_version
 from bidsplan.storage.values import Children, Object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from bidsplan.storage.places import FileVersion
 
 __all__ = ["LocalStore"]
 
@@ -59,6 +62,10 @@ class LocalStore(FsspecStore):
                     raise StorageError(f"{self._what(key)}: a link that leads back to where it is")
                 else:
                     waiting.append((f"{key}/", above | {(found.st_dev, found.st_ino)}))
+
+    def file_version(self, key: str) -> FileVersion | None:
+        """See `Store.file_version`."""
+        return file_version(self._path(key))
 
     def _scan(self, prefix: str) -> Iterable[tuple[str, os.stat_result]]:
         try:

@@ -34,6 +34,11 @@ _SHOWN = 20
 )
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if the plan would change.")
 @click.option("--max-bytes", type=BYTES, help="Refuse a larger plan, such as 500GB.")
+@click.option(
+    "--digest",
+    is_flag=True,
+    help="Read files that only their size would prove, such as local ones, and plan their SHA-256.",
+)
 @strict_option
 @access_options
 @console_options
@@ -42,6 +47,7 @@ def command(
     output: Path | None,
     check: bool,
     max_bytes: int | None,
+    digest: bool,
     strict: bool,
     access: Access,
     console: Console,
@@ -69,6 +75,7 @@ def command(
         max_bytes=max_bytes,
         previous=known if isinstance(known, Plan) else None,
         previous_directory=place.parent,
+        digest=digest,
     )
     warnings = [problem_data(problem) for problem in compiled.warnings]
     if check:
