@@ -178,3 +178,17 @@ def test_what_is_kept_of_a_download_is_that_of_one_place():
         )
     ]
     assert names[0] == names[1] != names[2]
+
+
+def test_a_local_source_that_changes_while_it_is_read_has_no_state(tmp_path):
+    (tmp_path / "x").write_bytes(b"first")
+    entry = Entry(path="x", key="x", size=5, reason="selected")
+    sources = Sources([Root(url=str(tmp_path)), Root(url="s3://b")], Access())
+    before = sources.state(entry)
+    assert before is not None
+    assert sources.unchanged(entry, before) == before
+    os.utime(tmp_path / "x", ns=(1, 1))
+    assert sources.unchanged(entry, before) is None
+    assert sources.state(Entry(path="x", key="x", size=5, reason="selected", root=1)) is None
+    (tmp_path / "x").unlink()
+    assert sources.state(entry) is None

@@ -10,6 +10,7 @@ import pytest
 
 from bidsplan.cli.main import run
 from bidsplan.compile import compile_manifest
+from bidsplan.errors import UrlError
 from bidsplan.events import Action, Failed, Proof, Skipped
 from bidsplan.files.manifests import load_manifest
 from bidsplan.files.plans import read_plan
@@ -334,3 +335,6 @@ def test_a_root_that_is_no_url_is_refused_and_no_defect(tmp_path, url):
     write_files(tmp_path / "d", {"x": b"first"})
     plan = plan_of([Entry(path="x", key="x", size=5, reason="selected")], url)
     assert [event.proof for event in verify(plan, tmp_path / "d")] == [Proof.SIZE]
+    if "\0" in url:
+        with pytest.raises(UrlError):
+            fetch(plan, tmp_path / "d")

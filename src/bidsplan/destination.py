@@ -93,17 +93,7 @@ def destination_error(error: OSError, what: str) -> DestinationError:
 
 
 def write_all(descriptor: int, data: Buffer) -> None:
-    """Write bytes to a file, all of them.
-
-    Parameters
-    ----------
-    descriptor : int
-    data : Buffer
-
-    Raises
-    ------
-    OSError
-    """
+    """Write bytes to a file, all of them."""
     written = os.write(descriptor, data)
     view = memoryview(data)
     while written < view.nbytes:
@@ -289,8 +279,7 @@ class Destination:
         Returns
         -------
         FileState or None
-            Of the file as it stands now; None where something stands there that is not to be
-            replaced. It can be tried again.
+            Of the file as it stands now; None where something stands there that is to stay.
 
         Raises
         ------

@@ -12,6 +12,7 @@ from bidsplan.digests import Checking, check_whole, read_checked, strongest
 from bidsplan.errors import (
     BidsplanError,
     DestinationError,
+    ExistingFileError,
     StorageError,
     ThrottledError,
     UnreachableError,
@@ -52,6 +53,9 @@ Larger ones cost less processor time when they are streamed.
 
 _LONG = 1 << 19
 """Bytes whose digest takes so long that it is made in a thread."""
+
+_COMMITS = 10
+"""Tries to give a file its path while another one is there and then is not."""
 
 _DIGESTS = frozenset({Proof.SHA256, Proof.MD5, Proof.ETAG_MD5})
 """What shows that bytes are the planned ones, whichever object they came from."""
@@ -202,7 +206,7 @@ class Executor(Execution[_Job]):
         self, entry: Entry, partial: Partial, verdict: Verdict, action: Action
     ) -> tuple[Action, FileState]:
         """Give a partial its path; a file that came to stand there is judged first."""
-        while True:
+        for _ in range(_COMMITS):
             replace = action is Action.REPLACE
             landed = self._folder.land(partial, entry.path, replace=replace)
             if landed is not None:
@@ -214,6 +218,8 @@ class Executor(Execution[_Job]):
             if self._is_same(entry, state, verdict):
                 return Action.KEEP, state
             action = Action.REPLACE
+        why = "another file appears there and vanishes again; it was left alone; run it again"
+        raise ExistingFileError(f"{printable(entry.path)}: {why}")
 
     def _partial(self, job: _Job) -> AbstractContextManager[Partial]:
         name = None

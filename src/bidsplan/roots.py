@@ -107,10 +107,10 @@ class Roots:
 
         root = self._roots[number]
         try:
-            _check_directory(root.url, self._base)
             store = open_store(
                 root.url, access=self._access, anonymous=root.anonymous, base=self._base
             )
+            _check_directory(root.url, self._base)
         except StorageError as error:
             return error
         self._tell(Opened(url=root.url, endpoint=store.endpoint))
