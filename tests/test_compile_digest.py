@@ -17,6 +17,7 @@ from bidsplan.errors import SourceChangedError
 from bidsplan.events import Digested, Digesting, Progressed
 from bidsplan.files.manifests import load_manifest
 from bidsplan.files.plans import read_plan
+from bidsplan.progress import drawn_digests
 from bidsplan.storage import Access, open_store
 from plans import fetch, finished, write_files
 
@@ -223,3 +224,14 @@ def test_what_the_limits_refuse_is_not_read(study, ask, cache):
     code, _, err = ask("compile", "m.yaml", "--digest", "--max-bytes", "10")
     assert (code, "more than 10" in err) == (1, True)
     assert not cache.exists()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_progress_is_drawn_where_somebody_looks(study, tmp_path, capsys, enabled):
+    _, events = compiled(tmp_path, "study")
+    with drawn_digests(enabled=enabled) as hear:
+        for event in events:
+            hear(event)
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert ("digests: 100%" in told.err) is enabled
