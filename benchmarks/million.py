@@ -22,7 +22,9 @@ from bidsplan.destination import Destination
 from bidsplan.events import Proof
 from bidsplan.files.plans import read_plan, write_plan
 from bidsplan.plan import Entry, Plan, Root
-from bidsplan.receipts import Receipt, ReceiptWriter, fingerprint
+from bidsplan.receipts import Receipt, ReceiptWriter
+from bidsplan.sources import Sources
+from bidsplan.storage.access import Access
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +77,7 @@ def finish(plan: Path, destination: Path) -> None:
     folder = Destination(str(destination), create=True)
     with closing(folder):
         writer = ReceiptWriter(folder)
+        sources = Sources(planned.header.roots, Access())
         for entry in planned.entries:
             path = f"{destination}/{entry.path}"
             above = path.rpartition("/")[0]
@@ -89,7 +92,7 @@ def finish(plan: Path, destination: Path) -> None:
                 path=entry.path,
                 size=found.st_size,
                 mtime_ns=found.st_mtime_ns,
-                source=fingerprint(planned, entry),
+                source=sources.fingerprint(entry),
                 content="0" * 32,
                 proof=Proof.ETAG_MD5,
             )

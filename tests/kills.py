@@ -55,6 +55,8 @@ class Runs:
 
 def _kill_at(step: int) -> None:
     """Have this process kill itself before its n-th step."""
+    from bidsplan import renaming  # noqa: PLC0415
+
     left, lock, write = [step], threading.Lock(), os.write
 
     def count():
@@ -71,8 +73,15 @@ def _kill_at(step: int) -> None:
         count()
         return write(*arguments)
 
-    # Writing is no event that can be heard.
+    def counted_rename(*names):
+        count()
+        return rename(*names)
+
+    # Neither writing nor a call by its address is an event that can be heard.
     os.write = counted
+    rename = renaming._exclusive_rename()
+    if rename is not None:
+        renaming._exclusive_rename = lambda: counted_rename
     sys.addaudithook(hear)
 
 

@@ -117,6 +117,9 @@ class Site:
     def fetch(self, folder, **options):
         return fetch(self.plan, folder, access=self._access, **options)
 
+    def verify(self, folder):
+        return verify(self.plan, folder, access=self._access)
+
     def say(self, headers, **more):
         """Have the storage tell more of its objects."""
         self.proxy.rules.append(Rule("say", method="HEAD", headers=headers, **more))
@@ -146,7 +149,7 @@ def test_one_request_for_an_object_whose_tag_does_not_tell_and_none_for_others(s
     site.proxy.requests.clear()
     assert finished(site.fetch(tmp_path))[KEY] == (Action.KEEP, Proof.CHECKSUM)
     assert site.proxy.requests == []
-    assert [e.proof for e in verify(site.plan, tmp_path)] == [Proof.ETAG_MD5, Proof.RECEIPT]
+    assert [e.proof for e in site.verify(tmp_path)] == [Proof.ETAG_MD5, Proof.RECEIPT]
 
 
 def test_bytes_are_found_damaged_by_the_checksum_alone(site, tmp_path):
@@ -192,9 +195,9 @@ def test_encrypted_objects_are_compared_by_their_checksum(site, tmp_path):
     site.say({**ENCRYPTED, "ETag": f'"{tag}"', "x-amz-checksum-crc32": crc32(SMALL)})
     assert finished(site.fetch(tmp_path)) == {"small.json": (Action.FETCH, Proof.CHECKSUM)}
     assert site.heads() == ["small.json"]
-    assert [e.proof for e in verify(site.plan, tmp_path)] == [Proof.RECEIPT]
+    assert [e.proof for e in site.verify(tmp_path)] == [Proof.RECEIPT]
     (tmp_path / "small.json").write_bytes(bytes(1000))
-    assert not any(isinstance(e, Finished) for e in verify(site.plan, tmp_path))
+    assert not any(isinstance(e, Finished) for e in site.verify(tmp_path))
     wrong = crc32(SMALL + b"x")
     site.proxy.rules[1].headers["x-amz-checksum-crc32"] = wrong
     error = failures(site.fetch(tmp_path / "other"))["small.json"]

@@ -32,7 +32,7 @@ def destination(folder):
 def put(destination, path, data=b"new"):
     with destination.partial() as partial:
         os.write(partial.descriptor, data)
-        return destination.land(partial, path)
+        return destination.land(partial, path, replace=True)
 
 
 def test_a_file_lands_whole_and_leaves_nothing_behind(folder, destination):
@@ -120,7 +120,7 @@ def test_partials_of_a_live_run_are_left_alone(folder, destination):
         put(other, "b.txt")
         other.close()
         assert len(leftovers(folder)) == 1
-        destination.land(partial, "a.txt")
+        destination.land(partial, "a.txt", replace=True)
     assert (folder / "a.txt").exists()
 
 
@@ -216,7 +216,7 @@ def test_nothing_lands_after_closing(folder):
         os.write(partial.descriptor, b"late")
         opened.close(busy=True)
         with pytest.raises(DestinationError):
-            opened.land(partial, "a.txt")
+            opened.land(partial, "a.txt", replace=True)
     assert not (folder / "a.txt").exists()
     opened.close()
 

@@ -64,7 +64,7 @@ def broken(call, number, real):
 
 
 def unnamed(number):
-    """Give a ``renameat2`` that fails."""
+    """Give a call that renames without replacing, and that fails."""
 
     def fails(*_):
         ctypes.set_errno(number)
@@ -92,7 +92,7 @@ def test_what_can_not_be_written_is_named_and_the_old_file_stands(
         patch.setattr(os, NAMES[call], broken(call, number, getattr(os, NAMES[call])))
         if call == "rename":
             # New files get their names by another call than those that replace others.
-            patch.setattr(renaming, "_renameat2", lambda: unnamed(number))
+            patch.setattr(renaming, "_exclusive_rename", lambda: unnamed(number))
         code = run(command)
     told = capsys.readouterr()
     rows = {row["path"]: row for row in map(json.loads, told.out.splitlines()) if "path" in row}

@@ -135,8 +135,9 @@ def test_a_tag_that_is_no_digest_can_be_pinned(bucket, proxy, tmp_path):
     answer = {"ETag": f'"{md5(b"other")}"'}
     proxy.rules.append(Rule("status", "a.txt", status=200, headers=answer, body=b"hello"))
     plan = plan_over(f"s3://{bucket.name}", {"a.txt": b"other"})
-    assert failures(fetch(plan, tmp_path / "d", access=Access(endpoint_url=proxy.url))) == {}
-    assert digests(pinned(plan, tmp_path / "d")) == {"a.txt": sha256(b"hello")}
+    access = Access(endpoint_url=proxy.url)
+    assert failures(fetch(plan, tmp_path / "d", access=access)) == {}
+    assert digests(pinned(plan, tmp_path / "d", access=access)) == {"a.txt": sha256(b"hello")}
 
 
 def test_a_destination_that_is_not_there_is_told(tmp_path):

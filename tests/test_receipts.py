@@ -17,7 +17,8 @@ from bidsplan.compacting import compact
 from bidsplan.destination import Destination, FileState
 from bidsplan.events import Action, Proof, Warned
 from bidsplan.files.plans import write_plan
-from bidsplan.receipts import Marks, Receipt, Receipts, ReceiptWriter, fingerprint, read_receipts
+from bidsplan.receipts import Marks, Receipt, Receipts, ReceiptWriter, read_receipts
+from bidsplan.sources import Sources
 from bidsplan.storage import Access
 from plans import (
     FILES,
@@ -191,9 +192,10 @@ def test_what_was_verified_by_reading_is_noted_too(bucket, tmp_path):
     events = fetch(plan, folder, access=Access(endpoint_url=bucket.endpoint))
     assert set(finished(events).values()) == {(Action.KEEP, Proof.ETAG_MD5)}
     destination = opened(folder)
+    sources = Sources(plan.header.roots, Access(endpoint_url=bucket.endpoint))
     for entry in plan.entries:
         state = destination.state(entry.path)
-        assert Receipts(destination).find(entry.path, state, fingerprint(plan, entry))
+        assert Receipts(destination).find(entry.path, state, sources.fingerprint(entry))
     destination.close()
 
 

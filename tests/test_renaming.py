@@ -1,4 +1,4 @@
-"""A file gets a name only where nothing has it, by one step or by two."""
+"""A file gets a name only where nothing has it: by one call, by a second link, or by a look."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from bidsplan import renaming
 from bidsplan.renaming import rename_new
 
 
-@pytest.fixture(params=["one step", "a kernel that can't", "no such call"])
+@pytest.fixture(params=["one call", "a kernel that can't", "no such call", "no links either"])
 def folder(request, tmp_path, monkeypatch):
     """Two directories, and a file in the first."""
-    if request.param == "no such call":
-        monkeypatch.setattr(renaming, "_renameat2", lambda: None)
-    elif request.param == "a kernel that can't":
-        monkeypatch.setattr(renaming, "_renameat2", lambda: refusing)
+    if request.param != "one call":
+        refused = refusing if request.param == "a kernel that can't" else None
+        monkeypatch.setattr(renaming, "_exclusive_rename", lambda: refused)
+    if request.param == "no links either":
+        monkeypatch.setattr(os, "link", unlinkable)
     (tmp_path / "above").mkdir()
     (tmp_path / "below").mkdir()
     (tmp_path / "above" / "new").write_bytes(b"new")
@@ -28,6 +29,11 @@ def refusing(*_):
     """Answer as a file system does that knows no flags."""
     renaming.ctypes.set_errno(errno.EINVAL)
     return -1
+
+
+def unlinkable(*_, **__):
+    """Answer as a file system does that has no hard links."""
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
 
 def rename(folder, name="caf\u00e9.txt", source="new"):
@@ -67,3 +73,35 @@ def test_what_goes_wrong_is_an_error_of_the_operating_system(folder):
         rename(folder, source="none")
     with pytest.raises(OSError, match="too long"):
         rename(folder, "x" * 300)
+
+
+def test_a_link_that_was_made_though_the_answer_was_lost_is_no_other_file(folder, monkeypatch):
+    """As NFS tells it when it repeats a request that had succeeded."""
+    link = os.link
+
+    def doubled(*arguments, **options):
+        link(*arguments, **options)
+        link(*arguments, **options)
+
+    monkeypatch.setattr(renaming, "_exclusive_rename", lambda: None)
+    if os.link is not unlinkable:
+        monkeypatch.setattr(os, "link", doubled)
+    assert rename(folder)
+    assert os.listdir(folder / "above") == []
+
+
+def test_nobody_comes_between_without_the_call(tmp_path, monkeypatch):
+    """Another process makes the file just before the last step, whichever that is."""
+    monkeypatch.setattr(renaming, "_exclusive_rename", lambda: None)
+    for name in ("above", "below"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "above" / "new").write_bytes(b"new")
+    link = os.link
+
+    def late(*arguments, **options):
+        (tmp_path / "below" / "x").write_bytes(b"foreign")
+        link(*arguments, **options)
+
+    monkeypatch.setattr(os, "link", late)
+    assert not rename(tmp_path, "x")
+    assert (tmp_path / "below" / "x").read_bytes() == b"foreign"

@@ -14,7 +14,8 @@ from bidsplan.destination import Destination
 from bidsplan.errors import DestinationError, IntegrityError, MissingFileError
 from bidsplan.events import Proof
 from bidsplan.plan import Entry
-from bidsplan.receipts import Receipt, ReceiptWriter, fingerprint
+from bidsplan.receipts import Receipt, ReceiptWriter
+from bidsplan.sources import Sources
 from bidsplan.storage import Access
 from bidsplan.verify import verify
 from plans import (
@@ -113,7 +114,7 @@ def test_an_encrypted_objects_tag_is_known_to_be_none_from_its_receipt(tmp_path)
             path="a",
             size=5,
             mtime_ns=0,
-            source=fingerprint(plan, plan.entries[0]),
+            source=Sources(plan.header.roots, Access()).fingerprint(plan.entries[0]),
             content="b5e9c1ad071b3e7fc779cfaa5e523818",
             proof=Proof.SIZE,
             opaque=True,

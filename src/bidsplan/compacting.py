@@ -48,7 +48,8 @@ class _State(NamedTuple):
 def compact(folder: Destination) -> None:
     """Merge files of receipts that nobody writes to any more, where there are many.
 
-    Of several receipts of a path and a source the latest is kept. Files of others that may be at
+    Of several receipts of a path and a source the latest is kept, with each state that a local
+    source had. Files of others that may be at
     work are left alone, and none goes before all that counts of it is in the new one.
 
     Parameters
@@ -86,20 +87,21 @@ def _resting(directory: int) -> dict[str, _State]:
 def _merged(directory: int, names: list[str]) -> Iterator[Receipt]:
     """Read files twice, so that not all that a million lines say is in memory."""
     latest: dict[int, int] = {}
+    given: set[int] = set()
     for name in names:
         for receipt in receipts_of(directory, name):
             mark = _mark(receipt)
             latest[mark] = max(latest.get(mark, receipt.mtime_ns), receipt.mtime_ns)
     for name in names:
         for receipt in receipts_of(directory, name):
-            mark = _mark(receipt)
-            if latest.get(mark) == receipt.mtime_ns:
-                del latest[mark]
+            exact = _mark(receipt, receipt.source_state)
+            if latest.get(_mark(receipt)) == receipt.mtime_ns and exact not in given:
+                given.add(exact)
                 yield receipt
 
 
-def _mark(receipt: Receipt) -> int:
-    return xxhash.xxh3_64_intdigest(f"{receipt.path}\0{receipt.source}".encode())
+def _mark(receipt: Receipt, state: object = None) -> int:
+    return xxhash.xxh3_64_intdigest(f"{receipt.path}\0{receipt.source}\0{state}".encode())
 
 
 def _write(directory: int, receipts: Iterator[Receipt]) -> None:

@@ -13,15 +13,15 @@ from bidsplan.directories import OpenDirectories
 from bidsplan.errors import ExistingFileError
 from bidsplan.events import Action, Proof
 from bidsplan.keys import printable
-from bidsplan.receipts import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bidsplan.destination import Destination, FileState
     from bidsplan.digests import Verdict
-    from bidsplan.plan import Entry, Planned
+    from bidsplan.plan import Entry
     from bidsplan.receipts import Marks
+    from bidsplan.sources import Sources
 
 __all__ = ["Decider", "Decision", "Existing", "after_reading", "differing", "not_ours"]
 
@@ -82,16 +82,16 @@ class Decider:
 
     Parameters
     ----------
-    plan : Plan
+    sources : Sources
     folder : Destination
     marks : Marks
     existing : Existing
     """
 
     def __init__(
-        self, plan: Planned, folder: Destination, marks: Marks, existing: Existing
+        self, sources: Sources, folder: Destination, marks: Marks, existing: Existing
     ) -> None:
-        self._plan = plan
+        self._sources = sources
         self._folder = folder
         self._marks = marks
         self._existing = existing
@@ -120,8 +120,8 @@ class Decider:
         if found is None:
             return _FETCH
         if stat.S_ISREG(found.st_mode):
-            source = fingerprint(self._plan, entry)
-            proof = self._marks.find(entry.path, found.st_size, found.st_mtime_ns, source)
+            source, state = self._sources.fingerprint(entry), self._sources.state(entry)
+            proof = self._marks.find(entry.path, found.st_size, found.st_mtime_ns, source, state)
             if proof is not None:
                 return _KEPT[proof]
         return self.judge(entry, state_of(found))
@@ -163,11 +163,13 @@ class Decider:
         if not state.regular:
             why = "a link or a directory stands there, and only plain files are ever replaced"
             return _refusal(entry, f"{why}; move it away")
-        source = fingerprint(self._plan, entry)
-        proof = self._marks.find(entry.path, state.size, state.mtime_ns, source)
+        source, now = self._sources.fingerprint(entry), self._sources.state(entry)
+        proof = self._marks.find(entry.path, state.size, state.mtime_ns, source, now)
         if proof is not None:
             return _KEPT[proof]
-        if self._existing is Existing.REFUSE:
+        # What bidsplan brought is compared where its local source has changed since.
+        ours = self._marks.find(entry.path, state.size, state.mtime_ns, source)
+        if self._existing is Existing.REFUSE and ours is None:
             return not_ours(entry)
         if state.size != entry.size:
             return self.differing(entry, f"expected {entry.size} bytes, got {state.size}")

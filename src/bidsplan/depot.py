@@ -17,6 +17,7 @@ from bidsplan.digests import Checker, Stopped, strongest
 from bidsplan.errors import BidsplanError, StorageError
 from bidsplan.events import Proof
 from bidsplan.keys import STATE_DIRECTORY
+from bidsplan.storage.places import SourceState
 from bidsplan.storage.retrying import retrying
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
         What they were shown by.
     opaque : bool
         Whether the storage said that the source's entity tag is no digest of its bytes.
+    source_state : SourceState or None
+        As in `Receipt`.
     """
 
     path: str
@@ -60,15 +63,20 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     content: str
     proof: Proof
     opaque: bool = False
+    source_state: SourceState | None = None
 
-    def mark(self) -> int:
-        """Give a short mark of the object as it stood, and of what was planned."""
-        return mark(self.path, self.size, self.tag, self.source)
+    def marks(self) -> set[int]:
+        """Give marks of the object as it stood and of what was planned, as `Receipts` are found."""
+        states = {None, self.source_state}
+        return {mark(self.path, self.size, self.tag, self.source, state) for state in states}
 
 
-def mark(path: str, size: int, tag: str | None, source: str) -> int:
+def mark(
+    path: str, size: int, tag: str | None, source: str, source_state: SourceState | None = None
+) -> int:
     """Give the mark that a note of such an object has."""
-    return xxhash.xxh3_64_intdigest(f"{path}\0{size}\0{tag}\0{source}".encode())
+    text = f"{path}\0{size}\0{tag}\0{source}\0{source_state}"
+    return xxhash.xxh3_64_intdigest(text.encode())
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -26,6 +26,7 @@ from bidsplan.errors import (
 from bidsplan.keeping import forget, keep, sweep, take_up
 from bidsplan.keys import STATE_DIRECTORY, printable
 from bidsplan.partials import NEW_FILE, Partial, claim, open_directory, run_name
+from bidsplan.renaming import rename
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,17 +93,7 @@ def destination_error(error: OSError, what: str) -> DestinationError:
 
 
 def write_all(descriptor: int, data: Buffer) -> None:
-    """Write bytes to a file, all of them.
-
-    Parameters
-    ----------
-    descriptor : int
-    data : Buffer
-
-    Raises
-    ------
-    OSError
-    """
+    """Write bytes to a file, all of them."""
     written = os.write(descriptor, data)
     view = memoryview(data)
     while written < view.nbytes:
@@ -274,7 +265,7 @@ class Destination:
                         os.unlink(name, dir_fd=directory)
                 self._taken.pop(name, None)
 
-    def land(self, partial: Partial, path: str) -> FileState:
+    def land(self, partial: Partial, path: str, *, replace: bool) -> FileState | None:
         """Give a partial its path.
 
         Parameters
@@ -282,11 +273,13 @@ class Destination:
         partial : Partial
             All of it must have been written; it is closed.
         path : str
+        replace : bool
+            Whether to replace what stands there.
 
         Returns
         -------
-        FileState
-            Of the file as it stands now.
+        FileState or None
+            Of the file as it stands now; None where something stands there that is to stay.
 
         Raises
         ------
@@ -299,8 +292,11 @@ class Destination:
             partial.close()
             found = os.stat(partial.name, dir_fd=partials, follow_symlinks=False)
             with self.directory(parent, create=True) as directory:
-                os.replace(partial.name, base, src_dir_fd=partials, dst_dir_fd=directory)
-        partial.landed = True
+                partial.landed = rename(
+                    partial.name, base, above=partials, directory=directory, replace=replace
+                )
+        if not partial.landed:
+            return None
         return FileState(found.st_size, found.st_mtime_ns, regular=True)
 
     def new_name(self) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import xxhash
 
 from bidsplan.events import Proof
+from bidsplan.proofs import part_sizes, strongest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,9 +38,6 @@ __all__ = [
 
 _CHUNK = 1 << 20
 
-_MIB = 1 << 20
-_USUAL_PARTS = tuple(number * _MIB for number in (5, 8, 15, 16, 50, 64, 100, 1024))
-_MULTIPART = re.compile(r"([0-9a-f]{32})-([1-9][0-9]{0,4})")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
@@ -88,55 +86,6 @@ class Verdict(NamedTuple):
     def by_size_only(self, size: int) -> Verdict:
         """Give what is left where the planned tag turns out to be no digest: the size."""
         return Verdict(Proof.SIZE, f"{size} bytes", f"{size} bytes", self.content, opaque=True)
-
-
-def part_sizes(size: int, parts: int) -> list[int]:
-    """List the sizes of parts that an upload of so many parts may have had.
-
-    Parameters
-    ----------
-    size : int
-        Bytes in all.
-    parts : int
-
-    Returns
-    -------
-    list of int
-        Sizes that usual clients take, and the least whole number of MiB.
-
-    Examples
-    --------
-    >>> [size >> 20 for size in part_sizes(20 << 20, 3)]
-    [7, 8]
-    """
-    even = -(-size // (parts * _MIB)) * _MIB
-    return sorted({part for part in (*_USUAL_PARTS, even) if part and -(-size // part) == parts})
-
-
-def strongest(entry: Entry) -> Proof:
-    """Tell what an entry's bytes can be shown by.
-
-    Parameters
-    ----------
-    entry : Entry
-
-    Returns
-    -------
-    Proof
-    """
-    if entry.content is not None:
-        return Proof.CONTENT
-    if entry.sha256:
-        return Proof.SHA256
-    if entry.md5:
-        return Proof.MD5
-    etag = entry.etag or ""
-    if _MD5.fullmatch(etag):
-        return Proof.ETAG_MD5
-    match = _MULTIPART.fullmatch(etag)
-    if match and part_sizes(entry.size, int(match[2])):
-        return Proof.MULTIPART
-    return Proof.SIZE
 
 
 class _Digest(Protocol):

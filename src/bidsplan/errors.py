@@ -15,6 +15,7 @@
     ├── SelectionError (LookupError)             the study does not hold what was asked for
     ├── StorageError (OSError)                   the source could not be listed or read
     │   ├── SourceMissingError (FileNotFoundError)
+    │   │   └── RootMissingError                 the local folder of a whole dataset
     │   ├── SourceChangedError                   not the object that was planned
     │   ├── DeniedError (PermissionError)
     │   │   └── CredentialsError                 expired or unknown: no request will do better
@@ -62,6 +63,7 @@ __all__ = [
     "PlanVersionError",
     "Problem",
     "RefusedHostError",
+    "RootMissingError",
     "SelectionError",
     "SourceChangedError",
     "SourceMissingError",
@@ -288,6 +290,10 @@ class SourceMissingError(StorageError, FileNotFoundError):
     """There is no such object, or nothing below the prefix."""
 
     code: ClassVar[str] = "source-missing"
+
+
+class RootMissingError(SourceMissingError):
+    """The local folder that a plan's files come from is not there."""
 
 
 class SourceChangedError(StorageError):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 import msgspec
@@ -14,6 +12,8 @@ from bidsplan.plan import Entry, Plan
 __all__ = [
     "Action",
     "Decided",
+    "Digested",
+    "Digesting",
     "Event",
     "Failed",
     "Finished",
@@ -27,7 +27,6 @@ __all__ = [
     "Slowed",
     "Spare",
     "Spared",
-    "Tally",
     "Unpruned",
     "Warned",
 ]
@@ -269,6 +268,34 @@ class Unpruned(msgspec.Struct, frozen=True, kw_only=True):
     error: BidsplanError
 
 
+class Digesting(msgspec.Struct, frozen=True, kw_only=True):
+    """Sources are about to be read for their digests; `Progressed` and `Digested` follow.
+
+    Parameters
+    ----------
+    files, bytes : int
+        How many there are in all.
+    """
+
+    files: int
+    bytes: int
+
+
+class Digested(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The SHA-256 of an entry's source is known.
+
+    Parameters
+    ----------
+    entry : Entry
+        With its digest.
+    cached : bool
+        Whether it was known from an earlier run, so that nothing was read.
+    """
+
+    entry: Entry
+    cached: bool = False
+
+
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):
     """An entry was not tried, since the run had to stop before.
 
@@ -325,6 +352,8 @@ Event = (
     | Listed
     | Opened
     | Decided
+    | Digesting
+    | Digested
     | Progressed
     | Resumed
     | Finished
@@ -333,67 +362,3 @@ Event = (
     | Slowed
     | Pinned
 )
-
-
-@dataclass(kw_only=True, slots=True)
-class Tally:
-    """Counts what events tell.
-
-    Parameters
-    ----------
-    decided, done : Counter of Action
-    proofs : Counter of Proof
-    failures : Counter of str
-        By the errors' codes.
-    skipped : int
-        Entries that were not tried.
-    bytes : int
-        That arrived.
-    resumed : int
-        Bytes that earlier runs had.
-    endpoints : set of str
-        Where requests went to fetch.
-    destination : str or None
-        Where they went to write.
-    slow : Slowed or None
-        What was slow, where anything was.
-    """
-
-    decided: Counter[Action] = field(default_factory=Counter)
-    done: Counter[Action] = field(default_factory=Counter)
-    proofs: Counter[Proof] = field(default_factory=Counter)
-    failures: Counter[str] = field(default_factory=Counter)
-    skipped: int = 0
-    bytes: int = 0
-    resumed: int = 0
-    endpoints: set[str] = field(default_factory=set)
-    destination: str | None = None
-    slow: Slowed | None = None
-
-    def add(self, event: Event) -> None:
-        """Count an event."""
-        if isinstance(event, Finished):
-            self.done[event.action] += 1
-            self.proofs[event.proof] += 1
-            self.bytes += event.bytes
-        elif isinstance(event, Decided):
-            self.decided[event.action] += 1
-        elif isinstance(event, Progressed):
-            self.bytes += event.bytes
-        elif isinstance(event, Resumed):
-            self.resumed += event.bytes
-        elif isinstance(event, Failed):
-            self.failures[event.error.code] += 1
-        elif isinstance(event, Skipped):
-            self.skipped += 1
-        elif isinstance(event, Slowed):
-            self.slow = event
-        elif isinstance(event, Opened) and event.written:
-            self.destination = event.endpoint
-        elif isinstance(event, Opened) and event.endpoint is not None:
-            self.endpoints.add(event.endpoint)
-
-    @property
-    def failed(self) -> int:
-        """How many entries failed."""
-        return self.failures.total()

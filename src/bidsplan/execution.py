@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from bidsplan.decisions import Decision
 from bidsplan.digests import Stopped
-from bidsplan.errors import BidsplanError, CredentialsError, UsageError
+from bidsplan.errors import BidsplanError, CredentialsError, RootMissingError, UsageError
 from bidsplan.events import Action, Decided, Failed, Finished, Progressed, Resumed, Skipped, Warned
 from bidsplan.halting import Halt
 from bidsplan.roots import Roots
+from bidsplan.sources import Sources
 from bidsplan.transfer.pace import Pace
 from bidsplan.transfer.slowdowns import problem_of
 from bidsplan.transfer.streams import receive, tag_is_digest
@@ -89,9 +90,11 @@ class Execution(ABC, Generic[J]):
         self._stopping = stopping
         self._under_way: dict[str, Entry] = {}
         self._began: dict[str, float] = {}
+        self._missing_roots: dict[int, Entry] = {}
         self._events: deque[Event] = deque()
         self._tell = self._events.append
         self._roots = Roots(plan.header.roots, access, base, self._tell)
+        self._sources = Sources(plan.header.roots, access, base)
         self._ahead: list[J] = []
         self._crew: Crew[J] | None = None
 
@@ -244,6 +247,12 @@ class Execution(ABC, Generic[J]):
             self._tell(event(entry=entry, bytes=number))
 
     def _failed(self, entry: Entry, error: BidsplanError) -> None:
+        if isinstance(error, RootMissingError):
+            first = self._missing_roots.setdefault(entry.root, entry)
+            if first is not entry:
+                # Told once for all of a root's files.
+                self._ended(Skipped(entry=entry))
+                return
         self._ended(Failed(entry=entry, error=error))
         if self._halt.failed(error):
             self._stop.set()

@@ -13,6 +13,7 @@ from bidsplan.digests import Checking, check_whole, read_checked, strongest
 from bidsplan.errors import (
     BidsplanError,
     DestinationError,
+    ExistingFileError,
     StorageError,
     ThrottledError,
     UnreachableError,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from bidsplan.partials import Partial
     from bidsplan.plan import Entry, Planned
     from bidsplan.storage import Access, Store
+    from bidsplan.storage.places import SourceState
 
 __all__ = ["Executor"]
 
@@ -52,6 +54,9 @@ Larger ones cost less processor time when they are streamed.
 
 _LONG = 1 << 19
 """Bytes whose digest takes so long that it is made in a thread."""
+
+_COMMITS = 10
+"""Tries to give a file its path while another one is there and then is not."""
 
 _DIGESTS = frozenset({Proof.SHA256, Proof.MD5, Proof.ETAG_MD5})
 """What shows that bytes are the planned ones, whichever object they came from."""
@@ -97,7 +102,7 @@ class Executor(Execution[_Job]):
         self._writer = ReceiptWriter(folder)
         self._landing = Landing(folder)
         self._clashes = Clashes(plan, folder)
-        self._decider = Decider(plan, folder, Marks(folder), existing)
+        self._decider = Decider(self._sources, folder, Marks(folder), existing)
 
     def _let_end(self) -> None:
         if self._crew:
@@ -182,7 +187,8 @@ class Executor(Execution[_Job]):
         if decision.error is not None:
             raise decision.error
         if decision.verdict is not None and decision.state is not None:
-            self._done(entry, Action.KEEP, decision.verdict, decision.state)
+            source_state = self._sources.state(entry)
+            self._done(entry, Action.KEEP, decision.verdict, decision.state, source_state)
             return
         action = decision.action
         self._renewing(entry, lambda: self._fetch(job, action))
@@ -190,26 +196,40 @@ class Executor(Execution[_Job]):
     def _fetch(self, job: _Job, action: Action) -> None:
         entry = job.entry
         with self._partial(job) as partial:
+            before = self._sources.state(entry)
             try:
                 verdict = self._receive(job, partial)
             except BidsplanError:
                 raise
             except OSError as error:
                 raise destination_error(error, printable(entry.path)) from error
-            # Looked at again, since others may have put something there in the meantime.
+            source_state = self._sources.unchanged(entry, before)
+            action, state = self._commit(entry, partial, verdict, action)
+        self._done(entry, action, verdict, state, source_state)
+
+    def _commit(
+        self, entry: Entry, partial: Partial, verdict: Verdict, action: Action
+    ) -> tuple[Action, FileState]:
+        """Give a partial its path; a file that came to stand there is judged first."""
+        for _ in range(_COMMITS):
+            replace = action is Action.REPLACE
+            landed = self._folder.land(partial, entry.path, replace=replace)
+            if landed is not None:
+                return action, landed
             state = self._folder.state(entry.path)
-            if state is not None and action is not Action.REPLACE:
-                if self._is_same(entry, state, verdict):
-                    self._done(entry, Action.KEEP, verdict, state)
-                    return
-                action = Action.REPLACE
-            landed = self._folder.land(partial, entry.path)
-        self._done(entry, action, verdict, landed)
+            if state is None:
+                # It is gone again.
+                continue
+            if self._is_same(entry, state, verdict):
+                return Action.KEEP, state
+            action = Action.REPLACE
+        why = "another file appears there and vanishes again; it was left alone; run it again"
+        raise ExistingFileError(f"{printable(entry.path)}: {why}")
 
     def _partial(self, job: _Job) -> AbstractContextManager[Partial]:
         name = None
         if job.way is Way.STREAM:
-            name = partial_name(job.entry, self._plan.header.roots[job.entry.root].url)
+            name = partial_name(job.entry, self._sources.place(job.entry))
         return self._folder.partial() if name is None else self._folder.lasting_partial(name)
 
     def _is_same(self, entry: Entry, state: FileState, verdict: Verdict) -> bool:
@@ -240,11 +260,13 @@ class Executor(Execution[_Job]):
         action: Action,
         verdict: Verdict,
         state: FileState,
+        source_state: SourceState | None = None,
         *,
         arrived: int = 0,
     ) -> None:
         self._halt.succeeded()
-        due = self._writer.add(make_receipt(self._plan, entry, state, verdict))
+        receipt = make_receipt(self._sources, entry, state, verdict, source_state)
+        due = self._writer.add(receipt)
         self._ended(Finished(entry=entry, action=action, proof=verdict.proof, bytes=arrived))
         if due and self._crew:
             # Waiting for the disk must not hold up the loop.

@@ -10,7 +10,7 @@ from bidsplan.destination import FileState, destination_error, write_all
 from bidsplan.directories import OpenDirectories
 from bidsplan.keys import printable
 from bidsplan.partials import NEW_FILE
-from bidsplan.renaming import rename_new
+from bidsplan.renaming import rename
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -81,12 +81,12 @@ class Landing:
         parent, _, base = path.rpartition("/")
         directory = self._directories.descriptor(parent, create=True)
         try:
-            landed = _move(name, base, partials, directory, replace=replace)
+            landed = rename(name, base, above=partials, directory=directory, replace=replace)
         except FileNotFoundError:
             # The directory was removed while it was open here.
             self._directories.close()
             directory = self._directories.descriptor(parent, create=True)
-            landed = _move(name, base, partials, directory, replace=replace)
+            landed = rename(name, base, above=partials, directory=directory, replace=replace)
         if not landed:
             os.unlink(name, dir_fd=partials)
             return None
@@ -95,10 +95,3 @@ class Landing:
     def close(self) -> None:
         """Close the directories."""
         self._directories.close()
-
-
-def _move(name: str, base: str, partials: int, directory: int, *, replace: bool) -> bool:
-    if not replace:
-        return rename_new(name, base, above=partials, directory=directory)
-    os.replace(name, base, src_dir_fd=partials, dst_dir_fd=directory)
-    return True

@@ -16,6 +16,7 @@ from bidsplan.executor import Executor
 from bidsplan.locking import RunLock
 from bidsplan.receipts import Marks
 from bidsplan.roots import sockets
+from bidsplan.sources import Sources
 from bidsplan.storage.access import Access
 from bidsplan.urls import parse_url
 
@@ -88,7 +89,7 @@ def materialise(
 
         url = str(destination)
         if dry_run:
-            yield from decide_only(plan, url, existing, access)
+            yield from decide_only(plan, url, existing, access, str(base))
         else:
             remote = RemoteExecutor(plan, url, existing, checking, access, str(base), stopping)
             with closing(remote):
@@ -96,7 +97,8 @@ def materialise(
         return
     if dry_run:
         with suppress(Stopped):
-            yield from _dry_run(plan, place.path, existing, stopping)
+            sources = Sources(plan.header.roots, access, base)
+            yield from _dry_run(plan, sources, place.path, existing, stopping)
         return
     folder = Destination(place.path, create=True)
     lock = RunLock(folder)
@@ -116,7 +118,11 @@ def materialise(
 
 
 def _dry_run(
-    plan: Planned, destination: str, existing: Existing, stopping: Callable[[], bool]
+    plan: Planned,
+    sources: Sources,
+    destination: str,
+    existing: Existing,
+    stopping: Callable[[], bool],
 ) -> Generator[Event, None, None]:
     try:
         folder = Destination(destination, create=False)
@@ -126,7 +132,7 @@ def _dry_run(
         for entry in plan.entries:
             yield Decided(entry=entry, action=Action.FETCH)
         return
-    decider = Decider(plan, folder, Marks(folder), existing)
+    decider = Decider(sources, folder, Marks(folder), existing)
     try:
         for entry in plan.entries:
             if stopping():

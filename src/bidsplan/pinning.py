@@ -20,12 +20,18 @@ if TYPE_CHECKING:
 
     from bidsplan.events import Event
     from bidsplan.plan import Entry, Planned
+    from bidsplan.storage import Access
 
 __all__ = ["pin"]
 
 
 def pin(
-    plan: Planned, destination: str | PathLike[str], *, jobs: int = 4
+    plan: Planned,
+    destination: str | PathLike[str],
+    *,
+    jobs: int = 4,
+    access: Access | None = None,
+    base: str | PathLike[str] = ".",
 ) -> Generator[Event, None, None]:
     """Verify every file of a plan, and add its SHA-256 to the plan.
 
@@ -36,6 +42,8 @@ def pin(
         A local directory that holds all of its files, or the URL that they were fetched to.
     jobs : int
         Files to read at a time.
+    access, base
+        As in `verify`.
 
     Yields
     ------
@@ -52,7 +60,8 @@ def pin(
     """
     digests = _Digests()
     failed = False
-    with closing(verify(plan, destination, jobs=jobs, tap=digests.of)) as events:
+    verified = verify(plan, destination, jobs=jobs, tap=digests.of, access=access, base=base)
+    with closing(verified) as events:
         for event in events:
             told = digests.close(event)
             failed = failed or isinstance(told, Failed)

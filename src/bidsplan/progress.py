@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
-from bidsplan.events import Failed, Finished, Progressed, Resumed
+from bidsplan.events import Digesting, Failed, Finished, Progressed, Resumed
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from bidsplan.events import Event
     from bidsplan.plan import Planned
 
-__all__ = ["draw"]
+__all__ = ["draw", "drawn_digests"]
 
 
 def draw(
@@ -61,3 +62,33 @@ def draw(
                 done += 1
                 bar.set_postfix_str(f"{done:,}/{header.files:,} files", refresh=False)
             yield event
+
+
+@contextmanager
+def drawn_digests(*, enabled: bool) -> Iterator[Callable[[Event], None]]:
+    """Draw a bar on standard error while a compilation reads sources for their digests.
+
+    Parameters
+    ----------
+    enabled : bool
+        Whether to draw at all.
+
+    Yields
+    ------
+    callable
+        Takes the compilation's events, one at a time.
+    """
+    with ExitStack() as stack:
+        bar: Any = None
+
+        def hear(event: Event) -> None:
+            nonlocal bar
+            if isinstance(event, Digesting):
+                from tqdm import tqdm  # noqa: PLC0415 - only where there is a bar
+
+                made = tqdm(total=event.bytes, desc="digests", unit="B", unit_scale=True)
+                bar = stack.enter_context(made)
+            elif isinstance(event, Progressed) and bar is not None:
+                bar.update(event.bytes)
+
+        yield hear if enabled else lambda _: None

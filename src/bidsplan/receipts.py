@@ -10,23 +10,25 @@ import os
 import secrets
 import stat
 from contextlib import suppress
+from operator import attrgetter
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import msgspec
-import xxhash
 
 from bidsplan.batch import Batch
 from bidsplan.errors import Problem
 from bidsplan.events import Proof
 from bidsplan.keys import STATE_DIRECTORY
+from bidsplan.storage.places import SourceState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bidsplan.destination import Destination, FileState
     from bidsplan.digests import Verdict
-    from bidsplan.plan import Entry, Planned
+    from bidsplan.plan import Entry
+    from bidsplan.sources import Sources
 
 __all__ = [
     "DIRECTORY",
@@ -34,7 +36,6 @@ __all__ = [
     "Receipt",
     "ReceiptWriter",
     "Receipts",
-    "fingerprint",
     "make_receipt",
     "no_receipts",
     "read_receipts",
@@ -59,13 +60,16 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     mtime_ns : int
         When the file was last modified, in nanoseconds.
     source : str
-        Fingerprint of what was planned for the path.
+        Fingerprint of the place and of what was planned for the path.
     content : str
         The bytes' xxh3-128, in hexadecimal.
     proof : Proof
         What they were shown by.
     opaque : bool
         Whether the storage said that the object's entity tag is no digest of its bytes.
+    source_state : SourceState or None
+        Of a local source when it was read; None for other sources, and for one that changed
+        meanwhile.
     """
 
     path: str
@@ -75,6 +79,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     content: str
     proof: Proof
     opaque: bool = False
+    source_state: SourceState | None = None
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -83,43 +88,24 @@ _DECODER = msgspec.json.Decoder(Receipt)
 _INVALID = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
-def fingerprint(plan: Planned, entry: Entry) -> str:
-    """Give a short mark of all that a plan says of an entry's source.
-
-    Parameters
-    ----------
-    plan : Plan
-    entry : Entry
-
-    Returns
-    -------
-    str
-        Hexadecimal; another for any other source, tag, version, size or digest.
-    """
-    url = plan.header.roots[entry.root].url if entry.content is None else ""
-    parts = (
-        entry.size,
-        url,
-        entry.key,
-        entry.etag,
-        entry.version,
-        entry.md5,
-        entry.sha256,
-        entry.content,
-    )
-    return xxhash.xxh3_64_hexdigest(_ENCODER.encode(parts))
-
-
-def make_receipt(plan: Planned, entry: Entry, state: FileState, verdict: Verdict) -> Receipt:
+def make_receipt(
+    sources: Sources,
+    entry: Entry,
+    state: FileState,
+    verdict: Verdict,
+    source_state: SourceState | None = None,
+) -> Receipt:
     """Note what was brought for an entry.
 
     Parameters
     ----------
-    plan : Plan
+    sources : Sources
     entry : Entry
     state : FileState
         Of the file that was brought.
     verdict : Verdict
+    source_state : SourceState, optional
+        Of a local source, which it had before and after its bytes were read.
 
     Returns
     -------
@@ -129,10 +115,11 @@ def make_receipt(plan: Planned, entry: Entry, state: FileState, verdict: Verdict
         path=entry.path,
         size=state.size,
         mtime_ns=state.mtime_ns,
-        source=fingerprint(plan, entry),
+        source=sources.fingerprint(entry),
         content=verdict.content,
         proof=verdict.proof,
         opaque=verdict.opaque,
+        source_state=source_state,
     )
 
 
@@ -146,11 +133,22 @@ class Receipts:
 
     def __init__(self, destination: Destination) -> None:
         self._known: dict[str, Receipt] = {}
+        self._others: dict[tuple[str, str], Receipt] = {}
         for receipt in read_receipts(destination):
-            known = self._known.get(receipt.path)
+            known, latest = self._known.get(receipt.path), receipt
             # That of the latest file; writers' names have no order in time.
-            if known is None or receipt.mtime_ns >= known.mtime_ns:
-                self._known[receipt.path] = receipt
+            if known is not None:
+                known, latest = sorted((known, receipt), key=attrgetter("mtime_ns"))
+                self._put_aside(known, latest.source)
+            self._known[receipt.path] = latest
+
+    def _put_aside(self, receipt: Receipt, source: str) -> None:
+        """Keep the latest receipt of each other source of a path."""
+        key = (receipt.path, receipt.source)
+        known = self._others.get(key)
+        newer = known is None or receipt.mtime_ns >= known.mtime_ns
+        if receipt.source != source and newer:
+            self._others[key] = receipt
 
     def find(self, path: str, state: FileState, source: str) -> Receipt | None:
         """Find the receipt of a file that nobody has touched since.
@@ -174,9 +172,11 @@ class Receipts:
         return receipt if same else None
 
     def of(self, path: str, source: str) -> Receipt | None:
-        """Give a path's receipt, whatever stands there now."""
+        """Give a path's latest receipt of a source, whatever stands there now."""
         receipt = self.latest(path)
-        return receipt if receipt is not None and receipt.source == source else None
+        if receipt is None or receipt.source == source:
+            return receipt
+        return self._others.get((path, source))
 
     def latest(self, path: str) -> Receipt | None:
         """Give a path's receipt, whatever was planned for it."""
@@ -193,12 +193,23 @@ class Marks:
 
     def __init__(self, destination: Destination) -> None:
         proofs = {proof: proof for proof in Proof}
-        self._known = {
-            _mark(each.path, each.size, each.mtime_ns, each.source): proofs[each.proof]
-            for each in read_receipts(destination)
-        }
+        self._known: dict[int, Proof] = {}
+        for each in read_receipts(destination):
+            proof = proofs[each.proof]
+            # Marks have about 64 bits, and none outlives the process: a large plan has millions.
+            self._known[hash((each.path, each.size, each.mtime_ns, each.source, None))] = proof
+            # Found by the state of its local source too; without one where the source is gone.
+            if (state := each.source_state) is not None:
+                self._known[hash((each.path, each.size, each.mtime_ns, each.source, state))] = proof
 
-    def find(self, path: str, size: int, mtime_ns: int, source: str) -> Proof | None:
+    def find(
+        self,
+        path: str,
+        size: int,
+        mtime_ns: int,
+        source: str,
+        source_state: SourceState | None = None,
+    ) -> Proof | None:
         """Tell what a plain file was shown by that nobody has touched since.
 
         Parameters
@@ -208,18 +219,15 @@ class Marks:
             Of the file as it stands.
         source : str
             Fingerprint of what is planned for it now.
+        source_state : SourceState, optional
+            Of a local source as it is now; without it, any that it had will do.
 
         Returns
         -------
         Proof or None
             None where there is no receipt of it.
         """
-        return self._known.get(_mark(path, size, mtime_ns, source))
-
-
-def _mark(path: str, size: int, mtime_ns: int, source: str) -> int:
-    # About 64 bits, of which nothing outlives the process: two million are made for a large plan.
-    return hash((path, size, mtime_ns, source))
+        return self._known.get(hash((path, size, mtime_ns, source, source_state)))
 
 
 class ReceiptWriter:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections import Counter
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from bidsplan.errors import StorageError, UsageError
+from bidsplan.errors import RootMissingError, StorageError, UsageError
 from bidsplan.events import Opened
+from bidsplan.keys import printable
+from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -107,6 +110,7 @@ class Roots:
             store = open_store(
                 root.url, access=self._access, anonymous=root.anonymous, base=self._base
             )
+            _check_directory(root.url, self._base)
         except StorageError as error:
             return error
         self._tell(Opened(url=root.url, endpoint=store.endpoint))
@@ -142,3 +146,22 @@ class Roots:
         for store in self._stores.values():
             if not isinstance(store, StorageError):
                 store.close()
+
+
+def _check_directory(url: str, base: str) -> None:
+    """Raise where a local root is not there, as where its plan was moved without it."""
+    location = parse_url(url)
+    if location.protocol != "file":
+        return
+    resolved = os.path.realpath(os.path.join(base, location.path))  # noqa: PTH118 - as opened
+    if os.path.exists(resolved):  # noqa: PTH110 - as above
+        return
+    where = f"{printable(url)}: the plan's files come from the folder {printable(resolved)}"
+    hint = "bring it back, or compile the plan anew"
+    if not os.path.isabs(location.path):  # noqa: PTH117 - as above
+        folder = printable(os.path.realpath(base))
+        hint = (
+            f"the plan's relative URL is relative to the plan's own folder, {folder}: put the plan "
+            "back beside its sources, or compile it for this folder by 'bidsplan compile -o'"
+        )
+    raise RootMissingError(f"{where}, and there is no such folder; {hint}")

@@ -11,7 +11,15 @@ from typing import NamedTuple
 
 from bidsplan.hosts import is_link_local, parse_host
 
-__all__ = ["NO_MACHINES", "OBJECT_STORES", "PROTOCOLS", "Location", "parse_url", "refused_url"]
+__all__ = [
+    "NO_MACHINES",
+    "OBJECT_STORES",
+    "PROTOCOLS",
+    "Location",
+    "canonical_url",
+    "parse_url",
+    "refused_url",
+]
 
 OBJECT_STORES = frozenset({"s3", "gs", "az"})
 """Protocols of stores that know signatures, so that a root there is anonymous or not."""
@@ -151,3 +159,62 @@ def _refused_host(location: Location) -> str | None:
     if host.address is not None and is_link_local(host.address):
         return "it names a link-local host"
     return None
+
+
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+def canonical_url(url: str) -> str:
+    """Write a URL or local path in the one form that all its spellings share.
+
+    Parameters
+    ----------
+    url : str
+        One that `refused_url` does not refuse.
+
+    Returns
+    -------
+    str
+        Without slashes at its end, ``file://``, default ports and capitals in a host. Nothing is
+        resolved: ``..`` stays in local paths, where a link may stand before it.
+
+    Examples
+    --------
+    >>> canonical_url("S3://bucket/study/"), canonical_url("file:///data//study/./")
+    ('s3://bucket/study', '/data/study')
+    >>> canonical_url("https://Example.org:443/a/../study/")
+    'https://example.org/study'
+    """
+    protocol, host, path = parse_url(url)
+    if protocol == "file":
+        return _plain_path(path)
+    if protocol in _DEFAULT_PORTS:
+        host, path = _plain_host(host, _DEFAULT_PORTS[protocol]), _without_dots(path)
+    return f"{protocol}://{host}/{path}".rstrip("/") if host else f"{protocol}://{path}"
+
+
+def _plain_path(path: str) -> str:
+    plain = "/".join(name for name in path.split("/") if name not in {"", "."})
+    if path.startswith("/"):
+        return f"/{plain}"
+    # Said at the start of a path, "~" would be refused as someone's home.
+    return f"./{plain}" if plain.startswith("~") else plain or "."
+
+
+def _plain_host(host: str, default_port: str) -> str:
+    user, at, place = host.rpartition("@")
+    name, colon, port = place.lower().rpartition(":")
+    if not colon or port not in {"", default_port}:
+        name = place.lower()
+    return f"{user}{at}{name.removesuffix('.')}"
+
+
+def _without_dots(path: str) -> str:
+    """Resolve ``.`` and ``..`` as every client does before it asks a web server."""
+    kept: list[str] = []
+    for name in path.split("/"):
+        if name == "..":
+            del kept[-1:]
+        elif name != ".":
+            kept.append(name)
+    return "/".join(kept).strip("/")

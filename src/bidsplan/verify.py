@@ -16,7 +16,8 @@ from bidsplan.digests import Stopped, chunks, read_checked
 from bidsplan.errors import BidsplanError, IntegrityError, MissingFileError, SourceMissingError
 from bidsplan.events import Action, Failed, Finished, Proof
 from bidsplan.keys import printable
-from bidsplan.receipts import Receipts, fingerprint
+from bidsplan.receipts import Receipts
+from bidsplan.sources import Sources
 from bidsplan.storage.access import Access
 from bidsplan.urls import parse_url
 
@@ -47,6 +48,7 @@ def verify(
     deep: bool = False,
     tap: Tap | None = None,
     access: Access | None = None,
+    base: str | PathLike[str] = ".",
 ) -> Generator[Event, None, None]:
     """Read every file of a plan, and show that it is the planned one.
 
@@ -63,7 +65,9 @@ def verify(
         Called with each entry whose file is about to be read; gives what takes its bytes. Called
         from several threads, and again where reading begins anew.
     access : Access, optional
-        How a URL may be reached.
+        How a URL may be reached, and where the sources are: a receipt holds for one endpoint.
+    base : path
+        The directory that the plan's relative URLs are relative to: its own.
 
     Yields
     ------
@@ -78,7 +82,9 @@ def verify(
         Where a URL is refused, or its receipts can't be listed.
     """
     stop = Flag()
-    check = _Check(_open(plan, str(destination), access or Access(), stop), deep=deep)
+    access = access or Access()
+    sources = Sources(plan.header.roots, access, base)
+    check = _Check(_open(sources, str(destination), access.at_destination(), stop), deep=deep)
     pool = ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="bidsplan-verify")
     waiting: deque[Future[Event]] = deque()
     try:
@@ -123,8 +129,8 @@ class _Place(Protocol):
 class _Folder:
     """A local directory."""
 
-    def __init__(self, plan: Planned, path: str, stop: Flag) -> None:
-        self._plan = plan
+    def __init__(self, sources: Sources, path: str, stop: Flag) -> None:
+        self._sources = sources
         self._folder = Destination(path, create=False)
         self._receipts = Receipts(self._folder)
         self._stop = stop
@@ -136,7 +142,7 @@ class _Folder:
         return read_checked(entry, self._folder, self._stop.is_set, taker)
 
     def noted(self, entry: Entry) -> _Noted | None:
-        receipt = self._receipts.of(entry.path, fingerprint(self._plan, entry))
+        receipt = self._receipts.of(entry.path, self._sources.fingerprint(entry))
         return _Noted(receipt.content, receipt.opaque) if receipt else None
 
     @contextmanager
@@ -151,10 +157,10 @@ class _Folder:
 class _Storage:
     """A URL."""
 
-    def __init__(self, plan: Planned, url: str, access: Access, stop: Flag) -> None:
+    def __init__(self, sources: Sources, url: str, access: Access, stop: Flag) -> None:
         from bidsplan.storage import open_sink  # noqa: PLC0415 - a directory does without
 
-        self._plan = plan
+        self._sources = sources
         self._stop = stop
         self._sink = open_sink(url, access=access, stop=stop)
         self._notes = {
@@ -169,7 +175,7 @@ class _Storage:
             raise _missing(entry) from error
 
     def noted(self, entry: Entry) -> _Noted | None:
-        return self._notes.get((entry.path, fingerprint(self._plan, entry)))
+        return self._notes.get((entry.path, self._sources.fingerprint(entry)))
 
     @contextmanager
     def opened(self, entry: Entry) -> Iterator[tuple[int, Iterator[bytes]]]:
@@ -186,11 +192,11 @@ class _Storage:
         self._sink.close()
 
 
-def _open(plan: Planned, destination: str, access: Access, stop: Flag) -> _Place:
+def _open(sources: Sources, destination: str, access: Access, stop: Flag) -> _Place:
     location = parse_url(destination)
     if location.protocol == "file":
-        return _Folder(plan, location.path, stop)
-    return _Storage(plan, destination, access, stop)
+        return _Folder(sources, location.path, stop)
+    return _Storage(sources, destination, access, stop)
 
 
 class _Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -40,19 +41,27 @@ def compile_file(
     strict: bool = False,
     max_bytes: int | None = None,
     previous: Planned | None = None,
+    previous_directory: Path | None = None,
+    digest: bool = False,
 ) -> Compiled:
     """Compile a loaded manifest over the plan that it had, and tell what is odd with its line."""
     from bidsplan.compile import compile_manifest  # noqa: PLC0415 - imports storage
+    from bidsplan.progress import drawn_digests  # noqa: PLC0415 - as above
 
+    bar = digest and sys.stderr.isatty() and not console.json
     try:
-        compiled = compile_manifest(
-            loaded.manifest,
-            base=loaded.path.parent,
-            plan_directory=plan_path.parent,
-            access=access,
-            previous=previous,
-            max_bytes=max_bytes,
-        )
+        with drawn_digests(enabled=bar) as notify:
+            compiled = compile_manifest(
+                loaded.manifest,
+                base=loaded.path.parent,
+                plan_directory=plan_path.parent,
+                access=access,
+                notify=notify,
+                previous=previous,
+                previous_directory=previous_directory,
+                digest=digest,
+                max_bytes=max_bytes,
+            )
     except BidsplanError as error:
         raise error.located(loaded.locate) from error
     warnings = [loaded.locate(problem) for problem in compiled.warnings]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from bidsplan.cli.console import error_data, size
 from bidsplan.cli.summary import data_of, done, intended
-from bidsplan.events import Action, Decided, Failed, Finished, Skipped, Tally, Waiting, Warned
+from bidsplan.cli.tally import Tally
+from bidsplan.events import Action, Decided, Failed, Finished, Skipped, Waiting, Warned
 from bidsplan.progress import draw
 
 if TYPE_CHECKING:

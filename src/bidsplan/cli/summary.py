@@ -12,7 +12,7 @@ from bidsplan.events import Action, Proof
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bidsplan.events import Tally
+    from bidsplan.cli.tally import Tally
 
 __all__ = ["data_of", "done", "intended"]
 

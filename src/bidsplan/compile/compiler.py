@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bidsplan.compile.carrying import carry_digests
+from bidsplan.compile.carrying import Carrier
 from bidsplan.compile.context import Context, Record, Report
 from bidsplan.compile.derivatives import take_derivatives
+from bidsplan.compile.digesting import add_digests
 from bidsplan.compile.explaining import Explanation
 from bidsplan.compile.listings import list_subjects
 from bidsplan.compile.required import keep_required
@@ -28,7 +29,7 @@ from bidsplan.selection.globs import Globs
 from bidsplan.storage import Access, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from os import PathLike
 
     from bidsplan.compile.roots import Opener
@@ -68,6 +69,8 @@ def compile_manifest(
     notify: Callable[[Event], None] = lambda _: None,
     opener: Opener = open_store,
     previous: Planned | None = None,
+    previous_directory: str | PathLike[str] | None = None,
+    digest: bool = False,
     max_bytes: int | None = None,
 ) -> Compiled:
     """Resolve a manifest over storage as it is now.
@@ -87,6 +90,11 @@ def compile_manifest(
         Opens a root, for stores of one's own.
     previous : Plan or StoredPlan, optional
         What the new plan replaces: digests that it has of unchanged objects are carried over.
+    previous_directory : path, optional
+        The directory that its relative URLs are relative to; `plan_directory` where not given.
+    digest : bool
+        Whether to read the files that nothing but their size would prove, such as local ones, and
+        plan their SHA-256. What is read of local files is cached for the user.
     max_bytes : int, optional
         Refuse a larger plan, besides what the manifest's own limits say.
 
@@ -111,9 +119,16 @@ def compile_manifest(
         context.report.raise_errors()
         if manifest.study.versions == "pinned":
             taken = pin_versions(context, taken)
-        digest = manifest_digest(manifest, Path(base), untrusted=context.untrusted)
-        plan = _plan(context, taken, units.names, digest, previous)
-        _check_limits(plan, manifest, max_bytes)
+        planned = [entry for some in taken for entry in some.entries()]
+        # Told before anything is read.
+        _check_limits(planned, manifest, max_bytes)
+        entries: Iterable[Entry] = planned
+        if digest:
+            entries = add_digests(context, planned)
+        if previous is not None:
+            entries = _carried(context, entries, previous, previous_directory)
+        sha256 = manifest_digest(manifest, Path(base), untrusted=context.untrusted)
+        plan = _plan(context, entries, units.names, sha256)
         warnings, endpoints = context.report.warnings, context.roots.endpoints
         return Compiled(plan=plan, warnings=warnings, endpoints=endpoints)
 
@@ -295,21 +310,26 @@ def _take_directories(context: Context, raw: Located) -> list[Taken]:
     return taken
 
 
-def _plan(
+def _carried(
     context: Context,
-    taken: Sequence[Taken],
-    units: Sequence[str],
-    digest: str,
-    previous: Planned | None,
-) -> Plan:
+    entries: Iterable[Entry],
+    previous: Planned,
+    directory: str | PathLike[str] | None,
+) -> Iterator[Entry]:
+    """Carry digests over, and warn of those that are lost."""
+    roots = context.roots
+    before = roots.plan_directory if directory is None else Path(directory)
+    carrier = Carrier(previous, before, roots.access)
+    yield from carrier.carry(entries, roots.listed, roots.plan_directory)
+    context.report.warn(carrier.problems())
+
+
+def _plan(context: Context, entries: Iterable[Entry], units: Sequence[str], sha256: str) -> Plan:
     manifest = context.manifest
     sample = manifest.subjects.sample
-    entries: Iterator[Entry] = (entry for some in taken for entry in some.entries())
-    if previous is not None:
-        entries = carry_digests(entries, context.roots.listed, previous)
     plan = Plan.build(
         entries,
-        manifest_sha256=digest,
+        manifest_sha256=sha256,
         study=manifest.study.id,
         roots=context.roots.listed,
         subjects=units,
@@ -320,12 +340,13 @@ def _plan(
     return plan
 
 
-def _check_limits(plan: Plan, manifest: Manifest, max_bytes: int | None) -> None:
-    header, limits = plan.header, manifest.limits
+def _check_limits(entries: Sequence[Entry], manifest: Manifest, max_bytes: int | None) -> None:
+    limits, files = manifest.limits, len(entries)
+    total = sum(entry.size for entry in entries)
     rules: tuple[tuple[Place, str, int, int | None], ...] = (
-        ((), "bytes", header.bytes, max_bytes),
-        (("limits", "max_bytes"), "bytes", header.bytes, limits.max_bytes),
-        (("limits", "max_files"), "files", header.files, limits.max_files),
+        ((), "bytes", total, max_bytes),
+        (("limits", "max_bytes"), "bytes", total, limits.max_bytes),
+        (("limits", "max_files"), "files", files, limits.max_files),
     )
     problems = [
         Problem(message=f"the plan has {has:,} {what}, more than {limit:,}", at=at)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bidsplan.errors import Problem, UrlError
 from bidsplan.plan import Root
-from bidsplan.urls import OBJECT_STORES, parse_url
+from bidsplan.urls import OBJECT_STORES, canonical_url, parse_url
 
 if TYPE_CHECKING:
     from bidsplan.errors import Place
@@ -41,11 +41,12 @@ class Roots:
     """
 
     def __init__(self, access: Access, base: Path, plan_directory: Path, opener: Opener) -> None:
-        self._access = access
+        self.access = access
         self._opener = opener
         self._base = base
-        self._plan_directory = plan_directory
+        self.plan_directory = plan_directory
         self._stores: dict[Root, tuple[int, Store]] = {}
+        self._by_index: list[Store] = []
 
     def open(self, url: str, anonymous: bool | None, at: Place = ()) -> tuple[Store, int]:
         """Open a root, or give it again.
@@ -73,26 +74,36 @@ class Roots:
         location = parse_url(url)
         signed = location.protocol in OBJECT_STORES
         root = Root(
-            url=self._written(url) if location.protocol == "file" else url.rstrip("/"),
+            url=self._written(url) if location.protocol == "file" else canonical_url(url),
             anonymous=(anonymous is not False) if signed else None,
         )
         if root not in self._stores:
             try:
                 store = self._opener(
-                    url, access=self._access, anonymous=root.anonymous, base=str(self._base)
+                    url, access=self.access, anonymous=root.anonymous, base=str(self._base)
                 )
             except UrlError as error:
                 raise UrlError(problems=[Problem(message=str(error), at=at)]) from error
             self._stores[root] = (len(self._stores), store)
+            self._by_index.append(store)
         index, store = self._stores[root]
         return store, index
 
     def _written(self, url: str) -> str:
         """Write a local path as the plan will: one that is relative stays so."""
-        path = Path(parse_url(url).path)
+        path = Path(canonical_url(url))
         if path.is_absolute():
             return path.as_posix()
-        return Path(os.path.relpath(self._base / path, self._plan_directory)).as_posix()
+        place, above = self._base / path, self.plan_directory
+        written = os.path.relpath(place, above)
+        if os.path.realpath(above / written) != os.path.realpath(place):
+            # Behind a link, ".." leads elsewhere than its text says.
+            written = os.path.relpath(os.path.realpath(place), os.path.realpath(above))
+        return canonical_url(written)
+
+    def store(self, index: int) -> Store:
+        """Give the store of a root that was opened."""
+        return self._by_index[index]
 
     @property
     def listed(self) -> list[Root]:

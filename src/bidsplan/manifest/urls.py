@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ValidationInfo
 
 from bidsplan.manifest.values import Text
-from bidsplan.urls import refused_url
+from bidsplan.urls import canonical_url, refused_url
 
 __all__ = ["ALLOWED", "Url"]
 
@@ -25,7 +25,7 @@ def _url(value: str, info: ValidationInfo) -> str:
         reason = f"it is longer than {_LONGEST:,} characters"
     if reason:
         raise ValueError(f"the URL is refused: {reason}")
-    return value
+    return canonical_url(value)
 
 
 Url = Annotated[Text, AfterValidator(_url)]

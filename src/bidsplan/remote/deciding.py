@@ -10,7 +10,7 @@ from bidsplan.depot import Standing, mark, proof_by_tag, read_back, read_notes
 from bidsplan.digests import strongest
 from bidsplan.errors import BidsplanError, SourceMissingError
 from bidsplan.events import Action, Decided, Failed, Proof
-from bidsplan.receipts import fingerprint
+from bidsplan.sources import Sources
 from bidsplan.storage import open_sink
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from bidsplan.plan import Entry, Planned
     from bidsplan.storage import Access, Object, Sink
+    from bidsplan.storage.places import SourceState
 
 __all__ = ["RemoteDecider", "decide_only"]
 
@@ -27,7 +28,7 @@ class RemoteDecider:
 
     Parameters
     ----------
-    plan : Plan
+    sources : Sources
     sink : Sink
     existing : Existing
 
@@ -37,12 +38,14 @@ class RemoteDecider:
         Where receipts can't be listed.
     """
 
-    def __init__(self, plan: Planned, sink: Sink, existing: Existing) -> None:
-        self._plan = plan
+    def __init__(self, sources: Sources, sink: Sink, existing: Existing) -> None:
+        self._sources = sources
         self._sink = sink
         self._existing = existing
         proofs = {proof: proof for proof in Proof}
-        self._marks = {note.mark(): proofs[note.proof] for note in read_notes(sink)}
+        self._marks = {
+            each: proofs[note.proof] for note in read_notes(sink) for each in note.marks()
+        }
 
     def glance(self, entry: Entry, found: Object | None) -> Decision:
         """Decide by what a listing says.
@@ -60,8 +63,12 @@ class RemoteDecider:
         """
         if found is None:
             return Decision(Action.FETCH)
-        proof = self._noted(entry, found)
-        if proof is None and self._existing is Existing.REFUSE:
+        proof = self._noted(entry, found, self._sources.state(entry))
+        if (
+            proof is None
+            and self._existing is Existing.REFUSE
+            and self._noted(entry, found, None) is None
+        ):
             return not_ours(entry)
         proof = proof or proof_by_tag(entry, found)
         if proof is not None:
@@ -70,11 +77,11 @@ class RemoteDecider:
             return self.differing(entry, f"expected {entry.size} bytes, got {found.size}")
         return Decision(Action.COMPARE, final=strongest(entry) is Proof.SIZE)
 
-    def _noted(self, entry: Entry, found: Object) -> Proof | None:
+    def _noted(self, entry: Entry, found: Object, state: SourceState | None) -> Proof | None:
         if not self._marks or found.etag is None:
             return None
-        source = fingerprint(self._plan, entry)
-        return self._marks.get(mark(entry.path, found.size, found.etag, source))
+        source = self._sources.fingerprint(entry)
+        return self._marks.get(mark(entry.path, found.size, found.etag, source, state))
 
     def examine(self, entry: Entry, stopping: Callable[[], bool] = lambda: False) -> Decision:
         """Decide by reading the file.
@@ -107,13 +114,13 @@ class RemoteDecider:
 
 
 def decide_only(
-    plan: Planned, url: str, existing: Existing, access: Access
+    plan: Planned, url: str, existing: Existing, access: Access, base: str
 ) -> Iterator[Decided | Failed]:
     """Decide for each entry, and do nothing.
 
     Parameters
     ----------
-    plan, url, existing, access
+    plan, url, existing, access, base
         As in `RemoteExecutor`.
 
     Yields
@@ -126,7 +133,8 @@ def decide_only(
         As in `RemoteExecutor`.
     """
     sink = open_sink(url, access=access.at_destination(), stop=Flag())
-    standing, decider = Standing(sink), RemoteDecider(plan, sink, existing)
+    sources = Sources(plan.header.roots, access, base)
+    standing, decider = Standing(sink), RemoteDecider(sources, sink, existing)
     for entry in plan.entries:
         try:
             decision = decider.glance(entry, standing.at(entry.path))

@@ -17,7 +17,6 @@ from bidsplan.errors import (
 )
 from bidsplan.events import Action, Finished, Opened, Warned
 from bidsplan.execution import Execution
-from bidsplan.receipts import fingerprint
 from bidsplan.remote.deciding import RemoteDecider
 from bidsplan.remote.delivery import Delivery, Nowhere, UndeliveredError
 from bidsplan.storage import open_sink
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from bidsplan.events import Event
     from bidsplan.plan import Entry, Planned
     from bidsplan.storage import Access, Object, Store
+    from bidsplan.storage.places import SourceState
     from bidsplan.transfer.targets import Target
 
 __all__ = ["RemoteExecutor"]
@@ -87,7 +87,7 @@ class RemoteExecutor(Execution[_Job]):
         super().__init__(plan, checking, access, base, stopping)
         self._sink = open_sink(url, access=access.at_destination(), stop=self._stop)
         self._standing = Standing(self._sink)
-        self._decider = RemoteDecider(plan, self._sink, existing)
+        self._decider = RemoteDecider(self._sources, self._sink, existing)
         self._writer = NoteWriter(self._sink)
         self._ready = False
         self._getting_ready = Lock()
@@ -128,6 +128,7 @@ class RemoteExecutor(Execution[_Job]):
     def _settle(self, job: _Job, decision: Decision, store: Store | None) -> None:
         """Find out what is left to decide, and do it."""
         entry = job.entry
+        before = self._sources.state(entry)
         if not decision.final:
             read = self._decider.examine(entry, self._stop.is_set)
             decision = self._read(entry, store, read)
@@ -136,7 +137,8 @@ class RemoteExecutor(Execution[_Job]):
         if decision.error is not None:
             raise decision.error
         if decision.verdict is not None:
-            self._done(entry, Action.KEEP, decision.verdict, job.found)
+            source_state = self._sources.unchanged(entry, before)
+            self._done(entry, Action.KEEP, decision.verdict, job.found, source_state)
             return
         self._write(entry, store, decision.action)
 
@@ -152,27 +154,30 @@ class RemoteExecutor(Execution[_Job]):
     def _write(self, entry: Entry, store: Store | None, action: Action) -> None:
         self._get_ready()
         replace = action is Action.REPLACE
+        before = self._sources.state(entry)
         with self._sink.upload(entry.path, entry.size, replace=replace) as upload:
             try:
                 verdict = self._receive(entry, store, Delivery(upload))
             except UndeliveredError as error:
                 raise error.why from error
+            source_state = self._sources.unchanged(entry, before)
             try:
                 landed = upload.commit(verdict.content)
             except ExistingFileError as error:
                 # Others put something there in the meantime, or a listing left it out.
-                self._keep_same(entry, verdict, error)
+                found = self._same(entry, verdict, error)
+                self._done(entry, Action.KEEP, verdict, found, source_state)
                 return
-        self._done(entry, action, verdict, landed)
+        self._done(entry, action, verdict, landed, source_state)
 
-    def _keep_same(self, entry: Entry, verdict: Verdict, error: ExistingFileError) -> None:
-        """Keep what stands there after all, if it is what was to be written."""
+    def _same(self, entry: Entry, verdict: Verdict, error: ExistingFileError) -> Object:
+        """Give what stands there after all, if it is what was to be written."""
         found = self._sink.state(entry.path)
         if found is None or found.size != entry.size:
             raise error
         if read_back(entry, self._sink, self._stop.is_set).content != verdict.content:
             raise error
-        self._done(entry, Action.KEEP, verdict, found)
+        return found
 
     def _get_ready(self) -> None:
         """Find out whether anything can be written, before much is read in vain."""
@@ -195,7 +200,14 @@ class RemoteExecutor(Execution[_Job]):
         self._moved(entry, len(data))
         return check_whole(entry, data)
 
-    def _done(self, entry: Entry, action: Action, verdict: Verdict, found: Object | None) -> None:
+    def _done(
+        self,
+        entry: Entry,
+        action: Action,
+        verdict: Verdict,
+        found: Object | None,
+        source_state: SourceState | None,
+    ) -> None:
         self._halt.succeeded()
         self._ended(Finished(entry=entry, action=action, proof=verdict.proof))
         if found is None or found.etag is None:
@@ -205,10 +217,11 @@ class RemoteExecutor(Execution[_Job]):
                 path=entry.path,
                 size=found.size,
                 tag=found.etag,
-                source=fingerprint(self._plan, entry),
+                source=self._sources.fingerprint(entry),
                 content=verdict.content,
                 proof=verdict.proof,
                 opaque=verdict.opaque,
+                source_state=source_state,
             )
         )
         if due:

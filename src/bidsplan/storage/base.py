@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
     from types import TracebackType
 
+    from bidsplan.storage.places import FileVersion
     from bidsplan.storage.values import Children, Object, Stream, Wanted, Whole
 
 __all__ = ["Store"]
@@ -281,6 +282,20 @@ class Store(ABC):
         StorageError
         """
         return About(self.etag_is_md5(key, version=version))
+
+    def file_version(self, key: str) -> FileVersion | None:  # noqa: ARG002 - for local files
+        """Look at a local file, to tell later whether it has changed; no request is made.
+
+        Parameters
+        ----------
+        key : str
+
+        Returns
+        -------
+        FileVersion or None
+            None for objects of any other storage, and for a file that is gone.
+        """
+        return None
 
     def close(self) -> None:  # noqa: B027 - most stores hold nothing open
         """Give connections back; the store is not used afterwards."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import itertools
+import os
 import secrets
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,12 +21,13 @@ from bidsplan.errors import (
     UnsupportedError,
 )
 from bidsplan.keys import STATE_DIRECTORY, printable
+from bidsplan.renaming import rename_new
 from bidsplan.storage.fsspec_store import FsspecStore, filesystem_of, fsspec_error
 from bidsplan.storage.sink import Sink, Upload
 from bidsplan.storage.values import Object
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from typing_extensions import Buffer
 
@@ -68,6 +70,44 @@ def _tag(info: Mapping[str, Any]) -> str | None:
             # Some give a time when they list, and another form of it when they are asked.
             return f"{name} {value.timestamp() if hasattr(value, 'timestamp') else value}"
     return None
+
+
+def _existing(what: str) -> ExistingFileError:
+    return ExistingFileError(f"{what}: a file stands there by now; it was left alone")
+
+
+def _exclusive_move(fs: Any) -> Callable[[Any, str, str], bool] | None:  # noqa: ANN401 - untyped
+    """Give what moves a file where nothing stands yet, in one step; None where nothing can."""
+    from fsspec.implementations.local import LocalFileSystem  # noqa: PLC0415 - loaded already
+    from fsspec.implementations.memory import MemoryFileSystem  # noqa: PLC0415 - loaded already
+
+    if isinstance(fs, LocalFileSystem):
+        return _move_local
+    return _move_in_memory if isinstance(fs, MemoryFileSystem) else None
+
+
+def _move_local(_: Any, partial: str, path: str) -> bool:  # noqa: ANN401
+    (above, name), (parent, base) = os.path.split(partial), os.path.split(path)
+    with _opened(above) as source, _opened(parent) as target:
+        return rename_new(name, base, above=source, directory=target)
+
+
+@contextmanager
+def _opened(directory: str) -> Iterator[int]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _move_in_memory(fs: Any, partial: str, path: str) -> bool:  # noqa: ANN401
+    file = fs.store[partial]
+    if fs.store.setdefault(path, file) is not file:
+        return False
+    file.path = path
+    del fs.store[partial]
+    return True
 
 
 class FsspecSink(Sink):
@@ -164,9 +204,8 @@ class _FsspecUpload(Upload):
         try:
             self._file.close()
             self._check_size(self._partial)
-            standing = self._sink.state(self._key)
-            if standing is not None and not self._replace:
-                raise ExistingFileError(f"{what}: a file stands there by now; it was left alone")
+            if not self._replace and self._sink.state(self._key) is not None:
+                raise _existing(what)
             self._move()
         except Exception as error:
             raise _write_error(error, what) from error
@@ -194,6 +233,11 @@ class _FsspecUpload(Upload):
         from fsspec import AbstractFileSystem  # noqa: PLC0415 - loaded already
 
         partial = self._sink.path(self._partial)
+        if not self._replace and (move := _exclusive_move(self._fs)):
+            if not move(self._fs, partial, path):
+                raise _existing(self._sink.what(self._key))
+            return
+        # Between the look before and this, others can write there: fsspec has no other way.
         if type(self._fs).mv is not AbstractFileSystem.mv:
             if self._fs.isdir(path):
                 # It would be moved into it.

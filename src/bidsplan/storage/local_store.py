@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from bidsplan.errors import SourceMissingError, StorageError, UsageError
 from bidsplan.keys import printable
 from bidsplan.storage.fsspec_store import FileStream, FsspecStore, fsspec_error
+from bidsplan.storage.places import file_version
 from bidsplan.storage.values import Children, Object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import IO
 
+    from bidsplan.storage.places import FileVersion
     from bidsplan.storage.values import Stream
 
 __all__ = ["LocalStore"]
@@ -84,6 +86,10 @@ class LocalStore(FsspecStore):
         except OSError as error:
             raise fsspec_error(error, what) from error
         return FileStream(file, what, start, state, lambda: _state(file))
+
+    def file_version(self, key: str) -> FileVersion | None:
+        """See `Store.file_version`."""
+        return file_version(self._path(key))
 
     def _scan(self, prefix: str) -> Iterable[tuple[str, os.stat_result]]:
         try:

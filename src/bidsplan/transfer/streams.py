@@ -48,14 +48,14 @@ class _Progress(Protocol):
     def __call__(self, number: int, *, resumed: bool = False) -> None: ...
 
 
-def partial_name(entry: Entry, url: str) -> str | None:
+def partial_name(entry: Entry, place: str) -> str | None:
     """Give the name that an entry's partial is kept by for later runs.
 
     Parameters
     ----------
     entry : Entry
-    url : str
-        Its root's.
+    place : str
+        Its object's, as `Sources.place` gives it.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def partial_name(entry: Entry, url: str) -> str | None:
     """
     if strongest(entry) is Proof.SIZE or (entry.etag is None and entry.version is None):
         return None
-    return lasting_name(entry.path, url, entry.key, entry.etag, entry.version, entry.size)
+    return lasting_name(entry.path, place, entry.etag, entry.version, entry.size)
 
 
 def receive(

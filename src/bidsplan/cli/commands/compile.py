@@ -34,6 +34,11 @@ _SHOWN = 20
 )
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if the plan would change.")
 @click.option("--max-bytes", type=BYTES, help="Refuse a larger plan, such as 500GB.")
+@click.option(
+    "--digest",
+    is_flag=True,
+    help="Read files that only their size would prove, such as local ones, and plan their SHA-256.",
+)
 @strict_option
 @access_options
 @console_options
@@ -42,13 +47,15 @@ def command(
     output: Path | None,
     check: bool,
     max_bytes: int | None,
+    digest: bool,
     strict: bool,
     access: Access,
     console: Console,
 ) -> int:
     """Resolve MANIFEST over storage as it is now, and write its plan.
 
-    Digests that the plan which stands there has of unchanged files are carried over.
+    Digests that the plan which stands there has of unchanged files are carried over; where no plan
+    stands at OUTPUT, those of the plan beside the manifest.
     """
     from bidsplan.files.plans import default_plan_path, write_plan  # noqa: PLC0415 - imports YAML
 
@@ -57,6 +64,8 @@ def command(
     previous = _previous(path)
     if isinstance(previous, PlanError) and path.exists() and not check:
         console.warn([Problem(message=f"no digests are carried over: {previous}")])
+    beside = default_plan_path(manifest)
+    known, place = (previous, path) if path.exists() else (_previous(beside), beside)
     compiled = compile_file(
         loaded,
         path,
@@ -64,7 +73,9 @@ def command(
         console,
         strict=strict,
         max_bytes=max_bytes,
-        previous=previous if isinstance(previous, Plan) else None,
+        previous=known if isinstance(known, Plan) else None,
+        previous_directory=place.parent,
+        digest=digest,
     )
     warnings = [problem_data(problem) for problem in compiled.warnings]
     if check:

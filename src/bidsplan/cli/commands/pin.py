@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from bidsplan.cli.console import counted
-from bidsplan.cli.options import console_options
+from bidsplan.cli.options import console_options, destination_options, reach_options
 from bidsplan.cli.outcome import Outcome
 from bidsplan.cli.planning import Use, plan_for
 from bidsplan.errors import UsageError
 from bidsplan.events import Pinned
 from bidsplan.pinning import pin
-from bidsplan.storage.access import Access
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from bidsplan.cli.console import Console
     from bidsplan.events import Event
     from bidsplan.plan import Plan, Planned
+    from bidsplan.storage import Access
 
 __all__ = ["command"]
 
@@ -45,9 +45,16 @@ __all__ = ["command"]
     show_default=True,
     help="The most files read at a time.",
 )
+@reach_options
+@destination_options
 @console_options
 def command(
-    source: Path, destination: str, output: Path | None, jobs: int, console: Console
+    source: Path,
+    destination: str,
+    output: Path | None,
+    jobs: int,
+    access: Access,
+    console: Console,
 ) -> int:
     """Add the SHA-256 of each file below DEST to PLAN, so that only these bytes will do.
 
@@ -57,15 +64,16 @@ def command(
     from bidsplan.files.plans import plan_suffix, write_plan  # noqa: PLC0415 - on demand
 
     path, plan = plan_for(
-        source, Use.FROZEN, access=Access(), console=console, strict=False, write=False
+        source, Use.FROZEN, access=access, console=console, strict=False, write=False
     )
     output = output or path
     # Told before a terabyte is read.
     plan_suffix(output)
     _refuse_move(plan, path, output)
     pinned: list[Plan] = []
+    events = pin(plan, destination, jobs=jobs, access=access, base=path.parent)
     outcome = Outcome(plan, console, verb="verified")
-    outcome.follow(_without_plan(pin(plan, destination, jobs=jobs), pinned))
+    outcome.follow(_without_plan(events, pinned))
     code = outcome.finish()
     if not pinned:
         console.error(f"{output}: not written, since not all of its files are there and verify")

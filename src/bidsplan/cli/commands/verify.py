@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bidsplan.cli.options import console_options, reach_options
+from bidsplan.cli.options import console_options, destination_options, reach_options
 from bidsplan.cli.outcome import Outcome
 from bidsplan.cli.planning import Use, plan_for
 from bidsplan.verify import verify
@@ -36,6 +36,7 @@ __all__ = ["command"]
     help="Also check that NIfTI files hold the data that their headers say, and whole gzip.",
 )
 @reach_options
+@destination_options
 @console_options
 def command(
     source: Path, destination: str, jobs: int, deep: bool, access: Access, console: Console
@@ -45,9 +46,9 @@ def command(
     Makes no request where DEST is a directory. Exits with 1 and names the files that differ or are
     missing.
     """
-    _, plan = plan_for(
+    path, plan = plan_for(
         source, Use.FROZEN, access=access, console=console, strict=False, write=False
     )
     outcome = Outcome(plan, console, verb="verified")
-    outcome.follow(verify(plan, destination, jobs=jobs, deep=deep, access=access))
+    outcome.follow(verify(plan, destination, jobs=jobs, deep=deep, access=access, base=path.parent))
     return outcome.finish()

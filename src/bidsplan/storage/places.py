@@ -1,0 +1,182 @@
+"""Where a root is, however its URL is written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from bidsplan.urls import canonical_url, parse_url
+
+if TYPE_CHECKING:
+    from bidsplan.storage.access import Access
+
+__all__ = ["FileVersion", "Place", "SourceState", "file_version", "local_state", "place_of"]
+
+_AMAZON = re.compile(
+    r"(?:bucket\.vpce-[0-9a-z-]+\.)?s3(?:-fips|-accelerate|-external-1)?(?:[.-]dualstack)?"
+    r"(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-[0-9]+))?(?:\.vpce)?\.amazonaws\.com(?P<china>\.cn)?"
+)
+"""S3's own hosts, in whose partition a bucket has a name of its own."""
+
+_ENVIRONMENT = {
+    "gs": ("STORAGE_EMULATOR_HOST", "GOOGLE_BASE_URL"),
+    "az": (
+        "AZURE_STORAGE_ACCOUNT_NAME",
+        "AZURE_STORAGE_ENDPOINT",
+        "AZURE_ENDPOINT",
+        "AZURE_STORAGE_USE_EMULATOR",
+    ),
+}
+"""Variables that say which service, or whose account, the bucket is in."""
+
+
+_ACCOUNT = re.compile(r"(?:AccountName|BlobEndpoint|EndpointSuffix)=([^;]*)")
+"""What of a connection string to Azure is no secret."""
+
+
+class SourceState(NamedTuple):
+    """What shows that a local file has not changed.
+
+    Parameters
+    ----------
+    device, inode : int
+        Which file it is.
+    size : int
+        Bytes.
+    mtime_ns : int
+        When it was last modified, in nanoseconds.
+    """
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+class FileVersion(NamedTuple):
+    """What tells a state of a local file from all others, its last change of any kind included.
+
+    Parameters
+    ----------
+    device, inode, size, mtime_ns
+        As in `SourceState`.
+    ctime_ns : int
+        When its data or metadata last changed, which no program can set back.
+    """
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+def file_version(path: str) -> FileVersion | None:
+    """Look at a local file as `local_state` does."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - as below
+    except (OSError, ValueError):
+        return None
+    return FileVersion(
+        found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    )
+
+
+def local_state(path: str) -> SourceState | None:
+    """Look at a local file, links followed; None where it is gone or can't be looked at."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a path object for each of a million takes long
+    except (OSError, ValueError):
+        return None
+    return SourceState(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+class Place(NamedTuple):
+    """A root's location: equal for all spellings of one, and for no two.
+
+    Parameters
+    ----------
+    service : tuple of str
+        Protocol, and host, endpoint and bucket, or account and container.
+    path : str
+        Below it; for local roots the resolved real path.
+    """
+
+    service: tuple[str, ...]
+    path: str
+
+    @property
+    def prefix(self) -> str:
+        """What the place of each object below it starts with; its key follows."""
+        # Short and free of what JSON escapes, as one is made for each of a million entries.
+        service = hashlib.sha256("\0".join(self.service).encode()).hexdigest()[:24]
+        path = _encodable(self.path.rstrip("/"))
+        return f"{service}:{path}/" if path or self.service == ("file",) else f"{service}:"
+
+
+def place_of(url: str, access: Access, base: str | os.PathLike[str]) -> Place:
+    """Find where a root is, without opening it and without any request.
+
+    Parameters
+    ----------
+    url : str
+        As a manifest or plan names it.
+    access : Access
+        How storage is reached: an endpoint is part of a place in S3.
+    base : path
+        The directory that a relative local path is relative to.
+
+    Returns
+    -------
+    Place
+
+    Raises
+    ------
+    UsageError
+        Where the AWS configuration can't be used.
+    """
+    protocol, host, path = parse_url(canonical_url(url))
+    if protocol == "file":
+        return Place(("file",), _real_path(path, base))
+    if protocol == "s3":
+        from bidsplan.storage.connection import find_endpoint  # noqa: PLC0415 - for S3 only
+
+        return Place(("s3", _service(find_endpoint(access)), host), path)
+    named = [os.environ.get(name, "") for name in _ENVIRONMENT.get(protocol, ())]
+    if protocol == "az":
+        named += _ACCOUNT.findall(os.environ.get("AZURE_STORAGE_CONNECTION_STRING", ""))
+    return Place((protocol, *named, host.rpartition("@")[2]), path)
+
+
+def _real_path(path: str, base: str | os.PathLike[str]) -> str:
+    found = os.path.join(base, path)  # noqa: PTH118 - compared as text
+    # A plan may say anything: what can't be a path is refused when it is opened.
+    with suppress(ValueError):
+        found = os.path.realpath(found)
+    return found
+
+
+def _encodable(path: str) -> str:
+    """Write a local path whose bytes are no UTF-8 so that it can be, unlike any other."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "//" + path.encode(errors="surrogatepass").hex()
+    return path
+
+
+def _service(endpoint: str | None) -> str:
+    """Name an endpoint without its user info; Amazon's own by their partition."""
+    if endpoint is None:
+        return "aws"
+    protocol, host, path = parse_url(canonical_url(endpoint))
+    host = host.rpartition("@")[2]
+    amazon = _AMAZON.fullmatch(host)
+    if amazon is None:
+        return f"{protocol}://{host}/{path}".rstrip("/") if host else "unknown"
+    if amazon["china"]:
+        return "aws-cn"
+    return "aws-us-gov" if (amazon["region"] or "").startswith("us-gov-") else "aws"
