@@ -24,6 +24,7 @@ SAME = [
     ("https://h.org/a", "HTTPS://H.org:443/a/"),
     ("https://h.org/a", "https://h.org./b/../a/."),
     ("https://h.org", "https://h.org/"),
+    ("https://[2001:db8::1]/a", "https://[2001:DB8:0:0::1]:0443/a"),
     ("/data/x", "file:///data/x/"),
     ("/data/x", "//data/./x"),
     ("../x", "./../x/"),

@@ -17,7 +17,7 @@ __all__ = ["FileVersion", "Place", "SourceState", "file_version", "local_state",
 
 _AMAZON = re.compile(
     r"(?:bucket\.vpce-[0-9a-z-]+\.)?s3(?:-fips|-accelerate|-external-1)?(?:[.-]dualstack)?"
-    r"(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-[0-9]+))?(?:\.vpce)?\.amazonaws\.com(?P<china>\.cn)?"
+    r"(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-[0-9]+))?(?:\.vpce)?\.amazonaws\.com(?:\.cn)?"
 )
 """S3's own hosts, in whose partition a bucket has a name of its own."""
 
@@ -177,6 +177,6 @@ def _service(endpoint: str | None) -> str:
     amazon = _AMAZON.fullmatch(host)
     if amazon is None:
         return f"{protocol}://{host}/{path}".rstrip("/") if host else "unknown"
-    if amazon["china"]:
-        return "aws-cn"
-    return "aws-us-gov" if (amazon["region"] or "").startswith("us-gov-") else "aws"
+    from bidsplan.storage.connection import partition_of  # noqa: PLC0415 - for S3 only
+
+    return partition_of(amazon["region"] or "")
