@@ -11,7 +11,8 @@ import pytest
 from bidsplan.plan import Entry, Root
 from bidsplan.sources import Sources
 from bidsplan.storage import Access
-from bidsplan.storage.connection import connect, find_endpoint
+from bidsplan.storage.connection import connect
+from bidsplan.storage.endpoints import find_endpoint
 from bidsplan.storage.places import place_of
 from bidsplan.transfer.streams import partial_name
 from bidsplan.urls import canonical_url

@@ -10,9 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -21,7 +19,7 @@ from bidsplan.errors import DeniedError, UsageError
 if TYPE_CHECKING:
     from bidsplan.storage.access import Access
 
-__all__ = ["Connection", "connect", "find_endpoint", "partition_of"]
+__all__ = ["Connection", "connect", "partition_of", "resolved_endpoint"]
 
 _AWS = (".amazonaws.com", ".amazonaws.com.cn")
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -266,18 +264,8 @@ def connect(access: Access, *, anonymous: bool) -> Connection:
     )
 
 
-_CONFIG_FILES = {
-    "AWS_CONFIG_FILE": "~/.aws/config",
-    "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials",
-}
-_CONFIG_LIMIT = 1 << 20
-_OTHER_PARTITION = r"(?:cn|us-gov|us-iso|eu-iso|eusc)[a-z0-9]*-"
-_TELLING = re.compile(rf"endpoint_url|region\s*=\s*{_OTHER_PARTITION}")
-"""What in the AWS configuration may send requests elsewhere than to the usual partition."""
-
-
-def find_endpoint(access: Access) -> str | None:
-    """Find the endpoint that `connect` would resolve, without botocore where it is not needed.
+def resolved_endpoint(access: Access) -> str:
+    """Resolve the endpoint of S3 by botocore; it may hold user information.
 
     Parameters
     ----------
@@ -285,32 +273,11 @@ def find_endpoint(access: Access) -> str | None:
 
     Returns
     -------
-    str or None
-        None for Amazon's own endpoints in its usual partition. It may hold user info: it must
-        not be written anywhere.
+    str
 
     Raises
     ------
     UsageError
         Where the configuration can't be used.
     """
-    if access.endpoint_url:
-        return access.endpoint_url
-    region = access.region or os.environ.get("AWS_DEFAULT_REGION") or ""
-    if re.match(_OTHER_PARTITION, region) or _is_configured():
-        return _service(access.profile, access.region, None, _environment())[0]
-    if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
-        return None
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-
-
-def _is_configured() -> bool:
-    """Tell whether an AWS configuration file may say something of the endpoint."""
-    for name, usual in _CONFIG_FILES.items():
-        with suppress(OSError, RuntimeError):
-            path = Path(os.environ.get(name) or usual).expanduser()
-            with path.open(encoding="utf-8", errors="replace") as file:
-                text = file.read(_CONFIG_LIMIT + 1)
-            if len(text) > _CONFIG_LIMIT or _TELLING.search(text.lower()):
-                return True
-    return False
+    return _service(access.profile, access.region, access.endpoint_url, _environment())[0]
