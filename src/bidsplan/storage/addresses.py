@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from bidsplan.errors import RefusedHostError
+from bidsplan.errors import RefusedHostError, UsageError
 from bidsplan.hosts import is_link_local, is_public
 
 if TYPE_CHECKING:
@@ -93,8 +93,29 @@ def check_endpoint(url: str) -> None:
 
 
 def proxy_for(url: str) -> str | None:
-    """Give the proxy that the environment names for a URL; None where there is none."""
-    scheme, _, rest = url.partition("://")
-    proxies = getproxies()
-    found = proxies.get(scheme) or proxies.get("all")
-    return found if found and not proxy_bypass(rest.partition("/")[0]) else None
+    """Give the proxy that the environment names for a URL; None where there is none.
+
+    Parameters
+    ----------
+    url : str
+
+    Returns
+    -------
+    str or None
+
+    Raises
+    ------
+    UsageError
+        Where it names one that is spoken to in another way than by HTTP.
+    """
+    parts, proxies = urlsplit(url), getproxies()
+    found = proxies.get(parts.scheme) or proxies.get("all")
+    if not found or proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    found = found if "://" in found else f"http://{found}"
+    if not found.lower().startswith(("http://", "https://")):
+        raise UsageError(
+            "the proxy that the environment names can't be used: expected http:// or https://; "
+            "set HTTPS_PROXY, or NO_PROXY for this host"
+        )
+    return found

@@ -15,16 +15,22 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bidsplan.errors import DeniedError, UsageError
+from bidsplan.storage.places import AMAZON
 
 if TYPE_CHECKING:
     from bidsplan.storage.access import Access
 
 __all__ = ["Connection", "connect", "partition_of", "resolved_endpoint"]
 
-_AWS = (".amazonaws.com", ".amazonaws.com.cn")
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _REGION = re.compile(r"[a-z]{2,8}(?:-[a-z]{1,16}){1,3}-[0-9]{1,2}")
-_PARTITIONS = {"cn": "aws-cn", "us-gov": "aws-us-gov", "us-iso": "aws-iso", "eusc": "aws-eusc"}
+_PARTITIONS = {
+    "cn": "aws-cn",
+    "us-gov": "aws-us-gov",
+    "us-iso": "aws-iso",
+    "eu-iso": "aws-iso-e",
+    "eusc": "aws-eusc",
+}
 
 _ENDPOINT = re.compile(
     r"https?://([A-Za-z0-9._~%!$&'()*+,;=:-]*@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?"
@@ -68,8 +74,8 @@ class Connection:
 
     @property
     def is_aws(self) -> bool:
-        """Whether the service is Amazon's own, where a bucket's region decides its endpoint."""
-        return f".{self.host}".endswith(_AWS)
+        """Whether the service is Amazon's own S3, where a bucket's region decides its endpoint."""
+        return re.fullmatch(AMAZON, urlsplit(self.endpoint).netloc) is not None
 
     @property
     def host(self) -> str:
@@ -112,8 +118,7 @@ class Connection:
         if self.region in labels:
             host = ".".join(region if label == self.region else label for label in labels)
         else:
-            suffix = next(each for each in _AWS if f".{host}".endswith(each))
-            host = f"s3.{region}{suffix}"
+            host = f"s3.{region}.{host[host.index('amazonaws.com') :]}"
         return replace(self, region=region, endpoint=f"{self.endpoint.partition(':')[0]}://{host}")
 
     def credentials(self) -> Any:  # noqa: ANN401 - botocore is untyped

@@ -13,9 +13,17 @@ from bidsplan.urls import canonical_url, parse_url
 if TYPE_CHECKING:
     from bidsplan.storage.access import Access
 
-__all__ = ["FileVersion", "Place", "SourceState", "file_version", "local_state", "place_of"]
+__all__ = [
+    "AMAZON",
+    "FileVersion",
+    "Place",
+    "SourceState",
+    "file_version",
+    "local_state",
+    "place_of",
+]
 
-_AMAZON = (
+AMAZON = (
     r"(?:bucket\.vpce-[0-9a-z-]+\.)?s3(?:-fips|-accelerate|-external-1)?(?:[.-]dualstack)?"
     r"(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-[0-9]+))?(?:\.vpce)?\.amazonaws\.com(?:\.cn)?"
 )
@@ -174,7 +182,7 @@ def _service(endpoint: str | None) -> str:
         return "aws"
     protocol, host, path = parse_url(canonical_url(endpoint))
     host = host.rpartition("@")[2]
-    amazon = re.fullmatch(_AMAZON, host)
+    amazon = re.fullmatch(AMAZON, host)
     if amazon is None:
         return f"{protocol}://{host}/{path}".rstrip("/") if host else "unknown"
     from bidsplan.storage.connection import partition_of  # noqa: PLC0415 - for S3 only
