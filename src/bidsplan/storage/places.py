@@ -13,7 +13,15 @@ from bidsplan.urls import canonical_url, parse_url
 if TYPE_CHECKING:
     from bidsplan.storage.access import Access
 
-__all__ = ["FileVersion", "Place", "SourceState", "file_version", "local_state", "place_of"]
+__all__ = [
+    "FileVersion",
+    "Place",
+    "SourceState",
+    "file_version",
+    "local_state",
+    "place_of",
+    "version_of",
+]
 
 _AMAZON = re.compile(
     r"(?:bucket\.vpce-[0-9a-z-]+\.)?s3(?:-fips|-accelerate|-external-1)?(?:[.-]dualstack)?"
@@ -80,6 +88,11 @@ def file_version(path: str) -> FileVersion | None:
         found = os.stat(path)  # noqa: PTH116 - as below
     except (OSError, ValueError):
         return None
+    return version_of(found)
+
+
+def version_of(found: os.stat_result) -> FileVersion:
+    """Take a file's version from what the system says of it."""
     return FileVersion(
         found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
     )
