@@ -7,9 +7,9 @@ import importlib
 
 import pytest
 
-from bidsplan.errors import SourceChangedError, StorageError
+from bidsplan.errors import RefusedHostError, SourceChangedError, StorageError
 from bidsplan.plan import Entry
-from bidsplan.storage import Access, Transport
+from bidsplan.storage import Access, Transport, open_store
 from plans import failures, fetch, finished, plan_of, tree
 from scripted import EMPTY, Scripted, answer, range_of
 
@@ -271,3 +271,52 @@ def test_an_empty_object_comes_by_every_transport(transport, tmp_path):
 
     with Scripted(script) as server:
         assert brought(server, transport, tmp_path / "d", size=0, etag=TAG) == b""
+
+
+@pytest.mark.parametrize("tag", ["a\r\nX: y", "a\x7fb", "a\0b"])
+def test_a_tag_that_no_header_can_hold_is_an_error(on_s3, tmp_path, tag):
+    with Scripted(lambda *_: answer(body=b"hello")) as server:
+        found = brought(server, on_s3, tmp_path / "d", size=5, etag=tag)
+    assert isinstance(found, StorageError)
+
+
+@pytest.mark.parametrize(
+    ("said", "tag"),
+    [
+        ('"a&#13;&#10;X: y"', None),
+        ('"a&#x7f;b"', None),
+        ('"a"b"', None),
+        ('W/"a"', None),
+        ("bare", "bare"),
+        ('"usual-1"', "usual-1"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Transport.OBSTORE, Transport.FSSPEC])
+def test_listings_give_only_tags_that_requests_can_name(said, tag, kind):
+    page = f"<Contents><Key>a</Key><Size>1</Size><ETag>{said}</ETag></Contents>"
+    body = EMPTY.replace(b"</List", page.encode() + b"</List")
+    with Scripted(lambda *_: answer(body=body)) as server:
+        access = Access(transport=kind, endpoint_url=server.url, anonymous=True)
+        with open_store("s3://bucket", access=access) as store:
+            assert [item.etag for item in store.list()] == [tag]
+
+
+@pytest.mark.parametrize("target", ["https://[", "http://[::1", "http://]"])
+def test_a_redirect_to_what_is_no_url_is_refused(tmp_path, target):
+    with Scripted(lambda *_: answer(302, Location=target)) as server:
+        found = brought(server, "web", tmp_path / "d")
+    assert isinstance(found, RefusedHostError)
+
+
+def test_a_base_that_is_no_url_is_the_page_itself():
+    page = b"<html><base href='http://['><a href='a.bin'>x</a></html>"
+    access = Access(allow_protocols=frozenset({"http"}))
+
+    def script(method, *_):
+        return answer(body=page if method == "GET" else b"", Content_Type="text/html")
+
+    with (
+        Scripted(script) as server,
+        open_store(server.url, access=access) as store,
+    ):
+        assert [item.key for item in store.list()] == ["a.bin"]

@@ -8,11 +8,12 @@ import itertools
 import os
 from contextlib import closing, contextmanager
 
+import obstore
 import pytest
 
 from bidsplan.errors import StorageError
 from bidsplan.storage import Access, Transport, open_store
-from bidsplan.storage.obstore_reader import NoRangesError
+from bidsplan.storage.obstore_reader import NoRangesError, storage_error
 from bidsplan.storage.values import Wanted
 from servers import Bucket, Proxy, Rule
 
@@ -128,3 +129,13 @@ def test_what_is_refused_is_told_as_that(store, proxy, digested):
     # Neither has anything to do with ranges.
     read(store, digested=True)
     assert proxy.conditions[-1] == ("bytes=0-999", None)
+
+
+def test_a_panic_of_obstore_is_an_error_of_the_storage(store):
+    inner = store._obstore
+    with pytest.raises(BaseException, match="request must be valid") as caught:
+        obstore.get(inner, f"pre/{KEY}", options={"if_match": "a\nb"})
+    assert not isinstance(caught.value, Exception)
+    found = storage_error(caught.value, "s3://bucket/key")
+    assert type(found) is StorageError
+    assert "s3://bucket/key: obstore can't ask for it" in str(found)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from bidsplan.errors import SourceChangedError, StorageError
 from bidsplan.keys import printable
-from bidsplan.storage.s3_answers import compared_etag, content_length, strong_etag
+from bidsplan.storage.s3_answers import compared_etag, content_length, quoted_etag, strong_etag
 from bidsplan.storage.values import Identity
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def conditions(tag: str | None) -> dict[str, str]:
         return {}
     if tag.startswith(_MODIFIED):
         return {"If-Unmodified-Since": tag.removeprefix(_MODIFIED)}
-    return {"If-Match": f'"{tag}"'}
+    return {"If-Match": quoted_etag(tag)}
 
 
 def identity(headers: Mapping[str, str], url: str) -> Identity | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import StorageError, UnreachableError
 from bidsplan.keys import printable
-from bidsplan.storage.s3_answers import compared_etag, identity_of, status_error
+from bidsplan.storage.s3_answers import compared_etag, identity_of, quoted_etag, status_error
 from bidsplan.storage.values import Wanted, Whole
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _get(store: Any, path: str, what: str, options: GetOptions) -> Any:  # noqa:
 def _options(etag: str | None, version: str | None) -> GetOptions:
     options: GetOptions = {}
     if etag is not None:
-        options["if_match"] = f'"{etag}"'
+        options["if_match"] = quoted_etag(etag)
     if version is not None:
         options["version"] = version
     return options

@@ -16,6 +16,7 @@ from bidsplan.errors import (
     ThrottledError,
     UnreachableError,
 )
+from bidsplan.keys import printable
 from bidsplan.storage.values import About, Checksum, Identity, Object
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ __all__ = [
     "is_encrypted",
     "listed_version",
     "object_of",
+    "quoted_etag",
     "status_error",
     "strong_etag",
     "whole_size",
@@ -80,6 +82,22 @@ def strong_etag(text: str | None) -> str | None:
 def compared_etag(text: str | None) -> str | None:
     """Give an answer's entity tag in whatever form; one that differs is of another object."""
     return (text or "").removeprefix("W/").strip('"') or None
+
+
+def quoted_etag(tag: str) -> str:
+    """Write an entity tag as a request's condition has it.
+
+    Raises
+    ------
+    StorageError
+        Where no header could hold it.
+    """
+    if _clean(tag) is None:
+        raise StorageError(
+            f"{printable(tag[:80])!r} is no entity tag that a request could name; expected "
+            "printable ASCII without quotes; compile the plan anew"
+        )
+    return f'"{tag}"'
 
 
 def _clean(tag: str) -> str | None:

@@ -24,6 +24,7 @@ from bidsplan.storage.s3_answers import (
     identity_of,
     listed_version,
     object_of,
+    quoted_etag,
     whole_size,
 )
 from bidsplan.storage.s3_client import S3Client
@@ -161,7 +162,7 @@ class S3Store(Store):
         return about
 
     def _plain_stream(self, name: str, etag: str | None, version: str | None, start: int) -> Stream:
-        headers = {"If-Match": f'"{etag}"'} if etag else {}
+        headers = {"If-Match": quoted_etag(etag)} if etag else {}
         if start:
             headers["Range"] = f"bytes={start}-"
         answer = self._client.get(name, headers, version)

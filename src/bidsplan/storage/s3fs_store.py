@@ -19,6 +19,7 @@ from bidsplan.storage.s3_answers import (
     compared_etag,
     identity_of,
     listed_version,
+    quoted_etag,
     status_error,
     whole_size,
 )
@@ -139,7 +140,7 @@ class S3fsStore(Store):
         what = f"s3://{self._bucket}/{printable(name)}"
         asked: dict[str, Any] = {"Bucket": self._bucket, "Key": name}
         if etag is not None:
-            asked["IfMatch"] = f'"{etag}"'
+            asked["IfMatch"] = quoted_etag(etag)
         if version is not None:
             asked["VersionId"] = version
         if start:
