@@ -27,7 +27,14 @@ if TYPE_CHECKING:
     Listed = list[Mapping[str, Any]]
     Names = list[str]
 
-__all__ = ["FileStream", "FsspecStore", "file_state", "filesystem_of", "fsspec_error"]
+__all__ = [
+    "FileStream",
+    "FsspecStore",
+    "file_state",
+    "filesystem_of",
+    "fsspec_error",
+    "tells_content",
+]
 
 _CHUNK = 1 << 20
 
@@ -173,6 +180,12 @@ def file_state(info: Mapping[str, Any]) -> tuple[Any, ...]:
         The size first.
     """
     return (info.get("size"), *(str(info.get(name)) for name in _TELLING))
+
+
+def tells_content(info: Mapping[str, Any]) -> bool:
+    """Tell whether anything that a file system tells of a file changes with its content."""
+    found = (info.get(name) for name in _TELLING)
+    return any(each is not None and not str(each).startswith("W/") for each in found)
 
 
 def filesystem_of(protocol: str, url: str, **more: Any) -> Any:  # noqa: ANN401 - fsspec is untyped

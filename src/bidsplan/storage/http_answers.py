@@ -6,15 +6,24 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from bidsplan.errors import SourceChangedError, StorageError
+from bidsplan.errors import SourceChangedError, StorageError, UnreachableError
 from bidsplan.keys import printable
+from bidsplan.storage import network
 from bidsplan.storage.s3_answers import compared_etag, content_length, quoted_etag, strong_etag
 from bidsplan.storage.values import Identity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["check_plain", "check_tag", "conditions", "identity", "is_plain", "quotable"]
+__all__ = [
+    "check_plain",
+    "check_tag",
+    "conditions",
+    "file_chunks",
+    "identity",
+    "is_plain",
+    "quotable",
+]
 
 quotable = "%/:?#[]@!$&'()*+,;=~"
 """Characters of a URL that stay: those with a meaning, and what is quoted already."""
@@ -123,3 +132,28 @@ def check_plain(answer: Any, what: str) -> int | None:  # noqa: ANN401 - urllib3
             "were asked for"
         )
     return content_length(headers)
+
+
+def file_chunks(answer: Any, what: str, seconds: float) -> Iterator[bytes]:  # noqa: ANN401 - as above
+    """Read a file's own bytes, for a limited time.
+
+    Yields
+    ------
+    bytes
+
+    Raises
+    ------
+    UnreachableError
+        Where they break off, take longer, or are fewer than the answer says.
+    StorageError
+        Where they are packed.
+    """
+    left = check_plain(answer, what)
+    try:
+        for chunk in network.body_chunks(answer, seconds):
+            left = None if left is None else left - len(chunk)
+            yield chunk
+    except UnreachableError as error:
+        raise UnreachableError(f"{what}: {error}") from error
+    if left:
+        raise UnreachableError(f"{what}: the answer ended {left} bytes early")

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from bidsplan.errors import SourceMissingError, StorageError, UnreachableError, UsageError
+from bidsplan.errors import SourceMissingError, StorageError, UsageError
 from bidsplan.keys import printable
 from bidsplan.storage import network
 from bidsplan.storage.base import Store
@@ -15,6 +15,7 @@ from bidsplan.storage.http_answers import (
     check_plain,
     check_tag,
     conditions,
+    file_chunks,
     identity,
     is_plain,
     quotable,
@@ -191,23 +192,15 @@ class _Body:
         self._answer = answer
         self._what = what
         headers = answer.headers
-        self._left = check_plain(answer, what)
-        said = headers.get("Content-Range")
-        self.size = whole_size(answer.status, said, self._left, start, what)
+        length, said = check_plain(answer, what), headers.get("Content-Range")
+        self.size = whole_size(answer.status, said, length, start, what)
         self.etag = compared_etag(headers.get("ETag"))
         self.identity = identity(headers, url)
 
     def __iter__(self) -> Iterator[bytes]:
-        try:
-            # Where nothing binds a range, breaking off means to begin anew.
-            seconds = math.inf if self.identity is None else network.LONGEST_REQUEST
-            for chunk in network.body_chunks(self._answer, seconds):
-                self._left = None if self._left is None else self._left - len(chunk)
-                yield chunk
-        except UnreachableError as error:
-            raise UnreachableError(f"{self._what}: {error}") from error
-        if self._left:
-            raise UnreachableError(f"{self._what}: the answer ended {self._left} bytes early")
+        # Where nothing binds a range, breaking off means to begin anew.
+        seconds = math.inf if self.identity is None else network.LONGEST_REQUEST
+        yield from file_chunks(self._answer, self._what, seconds)
 
     def close(self) -> None:
         network.drop(self._answer)
