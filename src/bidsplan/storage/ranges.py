@@ -160,13 +160,17 @@ class _S3Ranges(_BoundRanges):
             tag = strong_etag(answer.get("ETag"))
             if tag is None:
                 raise _UnboundError(f"{self._what}: an answer does not say what it is of")
-            if tag != self._tag:
+            if tag != self._tag or not self._is_version(answer.get("VersionId")):
                 raise self._changed()
             status = answer["ResponseMetadata"]["HTTPStatusCode"]
             self._check_range(status, answer.get("ContentRange"), start, stop)
             return b"".join(chunks)
         finally:
             answer["Body"].close()
+
+    def _is_version(self, found: str | None) -> bool:
+        wanted = self._opened.version_id
+        return wanted is None or found in {None, wanted}
 
     def _all(self) -> Iterator[bytes]:
         answer = self._asked(self._opened._request_payer_kw)  # noqa: SLF001 - for s3fs's own calls
