@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class _Bytes:
     def __init__(self, data: bytes, etag: str | None) -> None:
         self._data, self.size, self.etag = data, len(data), etag
+        self.identity = None
 
     def __iter__(self) -> Iterator[bytes]:
         yield self._data

@@ -27,11 +27,16 @@ def load_case(path):
     for line in case["listing"].strip().splitlines():
         key, _, size = line.strip().partition(" | ")
         listing[key] = (int(size or 1), None)
-    described = {key: {} for key in listing if key.endswith("dataset_description.json")}
+    # What is read must have the size that is listed.
+    described = {key: {} for key, (size, _) in listing.items() if _is_read(key, size)}
     for key, value in {**described, **(case.get("contents") or {})}.items():
         contents[key] = (value if isinstance(value, str) else json.dumps(value)).encode()
         listing[key] = (len(contents[key]), None)
     return case, listing, contents
+
+
+def _is_read(key, size):
+    return key.endswith("dataset_description.json") or (key.endswith(".json") and size == 1)
 
 
 def write_manifest(folder, text):

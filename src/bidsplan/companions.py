@@ -138,10 +138,7 @@ def read_small(store: Store, found: Object, limit: int) -> bytes:
     ------
     StorageError
     """
-    if not found.size:
-        # What the kernel makes up, such as the environment, has content although it has no size.
-        return b""
-    return retrying()(store.read, found.key, limit=limit, etag=found.etag)
+    return retrying()(store.read, found.key, limit=limit, etag=found.etag, size=found.size)
 
 
 def follow_fieldmaps(choice: Choice, contents: Contents) -> None:

@@ -206,7 +206,7 @@ def _plain_host(text: str, default_port: int) -> str:
     try:
         name, port, address = parse_host(place)
     except ValueError:
-        # It is refused where it is opened.
+        # It is refused elsewhere, and no place of any host's.
         return text.lower()
     shown = f"[{name}]" if address is not None and address.version == 6 else name
     return f"{user}{at}{shown}" + (f":{port}" if port not in {None, default_port} else "")

@@ -46,6 +46,10 @@ Size = Annotated[int, Meta(ge=0, le=LARGEST_SIZE)]
 Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
 Hex32 = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", max_length=32)]
 
+# Both become headers or queries of requests; "$" would let a last line feed through.
+EntityTag = Annotated[str, Meta(pattern=r"^[ !#-~]+(?![\s\S])", max_length=1024)]
+VersionId = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]+(?![\s\S])", max_length=1024)]
+
 Reason = Literal[
     "selected", "inherited", "association", "fieldmap", "reference", "table", "dataset"
 ]
@@ -98,7 +102,7 @@ class Entry(
     root : int
         Index into the header's roots.
     etag : str or None
-        The entity tag as HTTP has it, without quotes; none for local files and memory.
+        The strong entity tag as HTTP has it, without quotes; none for local files and memory.
     version : str or None
         The object's VersionId, where versions are pinned.
     md5, sha256 : str or None
@@ -112,8 +116,8 @@ class Entry(
     size: Size
     reason: Reason
     root: Annotated[int, Meta(ge=0, le=100_000)] = 0
-    etag: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
-    version: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
+    etag: EntityTag | None = None
+    version: VersionId | None = None
     md5: Hex32 | None = None
     sha256: Hex64 | None = None
     content: Annotated[str, Meta(max_length=65_536)] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Self
 
-from bidsplan.errors import StorageError, UnreachableError
+from bidsplan.errors import SourceChangedError, StorageError, UnreachableError
 from bidsplan.storage.retrying import Deadline
 from bidsplan.storage.values import About
 
@@ -142,7 +142,9 @@ class Store(ABC):
             Also while reading.
         """
 
-    def read(self, key: str, *, limit: int, etag: str | None = None) -> bytes:
+    def read(
+        self, key: str, *, limit: int, etag: str | None = None, size: int | None = None
+    ) -> bytes:
         """Read a small object whole.
 
         Parameters
@@ -152,6 +154,8 @@ class Store(ABC):
             The most bytes to accept.
         etag : str, optional
             As in `stream`.
+        size : int, optional
+            How many bytes it was listed with.
 
         Returns
         -------
@@ -159,23 +163,28 @@ class Store(ABC):
 
         Raises
         ------
+        UnreachableError
+            Where it has another size, since the answer may have been cut short.
         StorageError
             Where it has more than `limit` bytes, and as in `stream`.
         """
-        deadline = Deadline()
-        stream = self.stream(key, etag=etag)
-        data = bytearray()
+        stream, where = self.stream(key, etag=etag), f"{self.url}: {key!r}"
         try:
-            for chunk in stream:
-                data += chunk
-                deadline.reached(len(data))
-                if deadline.left() <= 0:
-                    raise UnreachableError(f"{self.url}: {key!r} comes too slowly")
-                if len(data) > limit:
-                    raise StorageError(f"{self.url}: {key!r} has more than {limit} bytes")
+            if etag is not None and stream.etag not in {None, etag}:
+                # Not every server heeds the condition of a request.
+                raise SourceChangedError(f"{where} is no longer the object that was listed")
+            data = _read(stream, where, limit if size is None else min(limit, size))
         finally:
             stream.close()
-        return bytes(data)
+        if size is not None and len(data) != size:
+            got = f"{len(data):,}" if len(data) < size else "more"
+            raise UnreachableError(
+                f"{where} was listed with {size:,} bytes, and {got} came; it has changed, or the "
+                "answer was cut short; try again"
+            )
+        if len(data) > limit:
+            raise StorageError(f"{where} has more than {limit} bytes")
+        return data
 
     def whole(self, wanted: Wanted) -> Awaitable[Whole]:
         """Read a small object whole, in one try.
@@ -310,3 +319,16 @@ class Store(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _read(stream: Stream, where: str, limit: int) -> bytes:
+    """Read a stream to its end, or until more than so many bytes have come."""
+    deadline, data = Deadline(), bytearray()
+    for chunk in stream:
+        data += chunk
+        deadline.reached(len(data))
+        if deadline.left() <= 0:
+            raise UnreachableError(f"{where} comes too slowly")
+        if len(data) > limit:
+            break
+    return bytes(data)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import io
 import os
+import re
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -24,22 +25,20 @@ from bidsplan.errors import (
 from bidsplan.keys import printable
 from bidsplan.storage.access import Access
 from bidsplan.storage.connection import Connection, connect
-from bidsplan.storage.fsspec_store import file_state, fsspec_error
+from bidsplan.storage.fsspec_store import fsspec_error
+from bidsplan.storage.ranges import FIRST, open_ranges, open_web_ranges
 from bidsplan.storage.replacing import replacing
 from bidsplan.storage.retrying import retrying
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from _typeshed import WriteableBuffer
+
+    from bidsplan.storage.ranges import Ranges
 
 __all__ = ["File", "RangedFile", "find_file", "local_file"]
 
 SMALL = 32 << 20
 """Bytes up to which a file is sent by one request, so that its tag is its MD5."""
-
-_FIRST = 64 << 10
-"""Bytes of the first request: a header, and no more than a request's own time is worth."""
 
 _LARGEST_AHEAD = 4 << 20
 _MANY = 256 << 10
@@ -60,11 +59,14 @@ class File:
         As the file system names it.
     what : str
         As messages name it, free of credentials.
+    url : str or None
+        Where bidsplan's own client reads it, and not the file system.
     """
 
     filesystem: Any
     path: str
     what: str
+    url: str | None = None
 
     def read(self) -> bytes:
         """Read all of it.
@@ -170,7 +172,8 @@ def find_file(fname: str | os.PathLike[str], fs: Any = None, *, anonymous: bool 
         return _file(fs, name)
     protocol, separator, rest = name.partition("://")
     if separator and (protocol not in {"s3", "s3a"} or "::" in rest):
-        return _file(*_by_url(name))
+        file = _file(*_by_url(name))
+        return replace(file, url=name) if protocol in {"https", "http"} else file
     return _on_s3(rest if separator else name, name, anonymous=anonymous)
 
 
@@ -195,8 +198,9 @@ def local_file(path: str | os.PathLike[str]) -> File:
 def _file(fs: Any, name: str) -> File:  # noqa: ANN401 - fsspec is untyped
     path = fs._strip_protocol(name)  # noqa: SLF001 - fsspec's own way
     what = fs.unstrip_protocol(path)
-    # What follows may be a signature.
-    what = what.partition("?")[0] if what.startswith("http") else what
+    if what.startswith("http"):
+        # What stands there may be a password, or a signature.
+        what = re.sub("//[^/]*@", "//", what.partition("?")[0])
     return File(filesystem=fs, path=path, what=printable(what))
 
 
@@ -237,7 +241,7 @@ class RangedFile(io.RawIOBase):
 
     What is read from its start, or goes on where the last read ended, is requested in growing
     pieces; after a jump, just what is asked for. A read gives all that it is asked for, up to the
-    file's end. It holds neither a connection nor a descriptor.
+    file's end. It holds no connection.
 
     Parameters
     ----------
@@ -256,17 +260,21 @@ class RangedFile(io.RawIOBase):
 
     def __init__(self, file: File) -> None:
         self._file = file
-        try:
-            # s3fs makes each range conditional on the tag that the object had; nobody else does.
-            bound = "s3" in file.filesystem.protocol
-            self._state = None if bound else file_state(file.filesystem.info(file.path))
-            self.size, self._ranges = _ranges(file)
-        except Exception as error:
-            raise file.error(error) from error
+        self._ranges = retrying()(self._opened)
+        self.size = self._ranges.size
         self._at = 0
         self._held = memoryview(b"")
         self._start = 0
-        self._ahead = _FIRST
+        self._ahead = FIRST
+
+    def _opened(self) -> Ranges:
+        file = self._file
+        try:
+            if file.url is not None:
+                return open_web_ranges(file.url, file.what)
+            return open_ranges(file.filesystem, file.path, file.what)
+        except Exception as error:
+            raise file.error(error) from error
 
     def readable(self) -> bool:
         """Whether it can be read: yes."""
@@ -320,7 +328,7 @@ class RangedFile(io.RawIOBase):
         large = wanted >= _MANY
         asked = max(wanted, 0 if large or not follows else self._ahead)
         found = memoryview(self._fetched(self._at, min(self._at + min(asked, _LARGEST), self.size)))
-        self._ahead = min(2 * self._ahead, _LARGEST_AHEAD) if follows else _FIRST
+        self._ahead = min(2 * self._ahead, _LARGEST_AHEAD) if follows else FIRST
         # A large piece is used up at once; to hold it would cost every open image as much.
         self._held = found[:0] if large else found
         self._start = self._at + len(found) if large else self._at
@@ -329,47 +337,19 @@ class RangedFile(io.RawIOBase):
     def _fetched(self, start: int, stop: int) -> bytes:
         def once() -> bytes:
             try:
-                data = self._ranges(start, stop)
+                data = self._ranges.read(start, stop)
             except Exception as error:
-                raise self._file.error(error) from error
+                raise self._error(error) from error
             if len(data) != stop - start:
                 raise UnreachableError(
                     f"{self._file.what}: expected {stop - start} bytes at {start}, got {len(data)}"
                 )
-            if self._state is not None and stop - start < self.size:
-                self._check_same()
             return data
 
         return retrying()(once)
 
-    def _check_same(self) -> None:
-        """Raise where the file was changed since it was opened."""
-        file = self._file
-        try:
-            state = file_state(file.filesystem.info(file.path))
-        except Exception as error:
-            raise file.error(error) from error
-        if state != self._state:
-            raise SourceChangedError(f"{file.what}: it was changed while it was read")
-
-
-def _ranges(file: File) -> tuple[int, Callable[[int, int], bytes]]:
-    """Give a file's size, and what reads a range of it."""
-    from fsspec.spec import AbstractBufferedFile  # noqa: PLC0415 - a tenth of a second
-
-    fs, path = file.filesystem, file.path
-    opened = fs.open(path, "rb", block_size=_FIRST, cache_type="none")
-    if isinstance(opened, AbstractBufferedFile) and opened.size is not None:
-        # Of object stores: it holds no connection, and is bound to the object as it is now.
-        return int(opened.size), functools.partial(_read_range, opened)
-    opened.close()
-    size = fs.size(path)
-    if size is None:
-        raise StorageError(f"{file.what}: its size is not to be had, so no piece of it either")
-    return int(size), functools.partial(fs.cat_file, path)
-
-
-def _read_range(opened: Any, start: int, stop: int) -> bytes:  # noqa: ANN401 - fsspec is untyped
-    opened.seek(start)
-    data: bytes = opened.read(stop - start)
-    return data
+    def _error(self, error: Exception) -> StorageError:
+        found = self._file.error(error)
+        if isinstance(found, SourceChangedError):
+            return SourceChangedError(f"{self._file.what}: it was changed while it was read")
+        return found

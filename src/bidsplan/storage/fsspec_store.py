@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,20 @@ from bidsplan.storage.values import Children, Object
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from bidsplan.storage.values import Stream
+    from bidsplan.storage.values import Identity, Stream
 
     # Inside the class, its own `list` hides the type.
     Listed = list[Mapping[str, Any]]
     Names = list[str]
 
-__all__ = ["FileStream", "FsspecStore", "file_state", "filesystem_of", "fsspec_error"]
+__all__ = [
+    "FileStream",
+    "FsspecStore",
+    "file_state",
+    "filesystem_of",
+    "fsspec_error",
+    "tells_content",
+]
 
 _CHUNK = 1 << 20
 
@@ -146,12 +154,16 @@ class FsspecStore(Store):
             raise UsageError(f"{what}: {self._protocol!r} knows neither entity tags nor versions")
         path = self._path(key)
         try:
-            state = file_state(self._fs.info(path))
+            state = self._state(path)
             file = self._fs.open(path, "rb")
             file.seek(start)
         except Exception as error:
             raise fsspec_error(error, what) from error
-        return FileStream(file, what, start, state, lambda: file_state(self._fs.info(path)))
+        look = functools.partial(self._state, path)
+        return FileStream(file, what, start, state[0], state, look)
+
+    def _state(self, path: str) -> tuple[Any, ...]:
+        return file_state(self._fs.info(path))
 
 
 def file_state(info: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -168,6 +180,12 @@ def file_state(info: Mapping[str, Any]) -> tuple[Any, ...]:
         The size first.
     """
     return (info.get("size"), *(str(info.get(name)) for name in _TELLING))
+
+
+def tells_content(info: Mapping[str, Any]) -> bool:
+    """Tell whether anything that a file system tells of a file changes with its content."""
+    found = (info.get(name) for name in _TELLING)
+    return any(each is not None and not str(each).startswith("W/") for each in found)
 
 
 def filesystem_of(protocol: str, url: str, **more: Any) -> Any:  # noqa: ANN401 - fsspec is untyped
@@ -212,8 +230,10 @@ class FileStream:
         As messages name it.
     start : int
         The first byte that is read.
+    size : int or None
+        Bytes of the whole file, where that is known.
     state : tuple
-        What was told of the file before it was opened, its size first.
+        What was told of the file before it was read.
     look : callable
         Asks for that again.
     """
@@ -223,6 +243,7 @@ class FileStream:
         file: Any,  # noqa: ANN401 - fsspec is untyped
         what: str,
         start: int,
+        size: int | None,
         state: tuple[Any, ...],
         look: Callable[[], Any],
     ) -> None:
@@ -230,9 +251,10 @@ class FileStream:
         self._what = what
         self._state = state
         self._look = look
-        self.size: int | None = state[0]
+        self.size = size
         self._left = None if self.size is None else self.size - start
         self.etag: str | None = None
+        self.identity: Identity | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         try:

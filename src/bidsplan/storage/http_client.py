@@ -9,6 +9,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from bidsplan.errors import RefusedHostError, StorageError
 from bidsplan.hosts import parse_host
+from bidsplan.keys import printable
 from bidsplan.storage import network
 from bidsplan.storage.addresses import check_address, proxy_for, resolve
 from bidsplan.storage.s3_answers import status_error
@@ -113,8 +114,13 @@ class HttpClient:
                 resolve(host.name, host.port or 443, public_only=True)
 
     def _redirected(self, url: str, target: str, what: str) -> str:
-        joined = urlsplit(urljoin(url, target))
-        found = urlunsplit(joined._replace(fragment=""))
+        try:
+            joined = urlsplit(urljoin(url, target))
+            found = urlunsplit(joined._replace(fragment=""))
+        except ValueError as error:
+            raise RefusedHostError(
+                f"{what}: the server redirects to what is no URL ({printable(str(error)[:80])})"
+            ) from error
         if joined.scheme not in self._protocols:
             raise RefusedHostError(
                 f"{what}: the server redirects to the protocol {joined.scheme[:24]!r}, which is "

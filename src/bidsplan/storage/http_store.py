@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from bidsplan.errors import (
-    SourceChangedError,
-    SourceMissingError,
-    StorageError,
-    UnreachableError,
-    UsageError,
-)
+from bidsplan.errors import SourceMissingError, StorageError, UsageError
 from bidsplan.keys import printable
 from bidsplan.storage import network
 from bidsplan.storage.base import Store
+from bidsplan.storage.http_answers import (
+    check_plain,
+    check_tag,
+    conditions,
+    file_chunks,
+    identity,
+    is_plain,
+    quotable,
+)
 from bidsplan.storage.http_client import HttpClient, origin
 from bidsplan.storage.retrying import retrying
+from bidsplan.storage.s3_answers import compared_etag, content_length, strong_etag, whole_size
 from bidsplan.storage.values import About, Children, Object
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from bidsplan.storage.access import Access
     from bidsplan.storage.values import Stream
@@ -35,13 +38,6 @@ _LARGEST_INDEX = 1 << 26
 
 _ASKED_AT_A_TIME = 8
 """Files of one directory that are asked for their sizes at a time."""
-
-_MODIFIED = "modified "
-"""How a tag begins that is a time of modification, since the server gives no entity tag."""
-
-_SETTLED = 60.0
-"""Seconds that a time of modification must be past to tell one content from the next, since it is
-given in whole seconds (RFC 9110, section 8.8.2.2)."""
 
 
 class HttpStore(Store):
@@ -55,7 +51,7 @@ class HttpStore(Store):
 
     def __init__(self, url: str, access: Access) -> None:
         self.url = url.rstrip("/")
-        self._root = f"{quote(self.url, safe=_SAFE)}/"
+        self._root = f"{quote(self.url, safe=quotable)}/"
         self._client = HttpClient(access)
 
     def _what(self, key: str) -> str:
@@ -113,13 +109,13 @@ class HttpStore(Store):
         headers, url = retrying()(ask)
         if urlsplit(url).path.endswith("/"):
             return None
-        size = _length(headers)
+        size = content_length(headers) if is_plain(headers) else None
         if size is None:
             raise StorageError(
                 f"{self._what(key)}: the server does not tell its size; only files whose answers "
                 "have a Content-Length can be planned"
             )
-        return Object(key, size, _entity_tag(headers))
+        return Object(key, size, strong_etag(headers.get("ETag")))
 
     def stream(
         self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
@@ -130,10 +126,11 @@ class HttpStore(Store):
             raise UsageError(f"{what}: web servers know no versions")
         if start and etag is None:
             raise StorageError(f"{what}: nothing binds a range of it to the file it is from")
-        headers = _conditions(etag) | ({"Range": f"bytes={start}-"} if start else {})
-        answer, _ = self._client.send("GET", self._url(key), what, headers)
+        headers = conditions(etag) | ({"Range": f"bytes={start}-"} if start else {})
+        answer, url = self._client.send("GET", self._url(key), what, headers)
         try:
-            return _Body(answer, what, etag, start)
+            check_tag(answer.headers, etag, what)
+            return _Body(answer, url, what, start)
         except StorageError:
             network.drop(answer)
             raise
@@ -147,42 +144,6 @@ class HttpStore(Store):
         return False
 
 
-_SAFE = "%/:?#[]@!$&'()*+,;=~"
-"""Characters of a root's URL that stay: those with a meaning, and what is quoted already."""
-
-
-def _conditions(tag: str | None) -> dict[str, str]:
-    if tag is None:
-        return {}
-    if tag.startswith(_MODIFIED):
-        return {"If-Unmodified-Since": tag.removeprefix(_MODIFIED)}
-    return {"If-Match": f'"{tag}"'}
-
-
-def _entity_tag(headers: Mapping[str, str]) -> str | None:
-    """Give a strong entity tag without its quotes; a weak one tells no bytes apart."""
-    tag = headers.get("ETag") or ""
-    strong = len(tag) > 2 and tag[0] == '"' == tag[-1] and tag.isprintable()
-    return tag[1:-1] if strong and '"' not in tag[1:-1] and len(tag) <= 1024 else None
-
-
-def _tag(headers: Mapping[str, str]) -> str | None:
-    """Give what binds later requests to the content of an answer; None where nothing does."""
-    modified = headers.get("Last-Modified") or ""
-    try:
-        age = parsedate_to_datetime(headers.get("Date") or "") - parsedate_to_datetime(modified)
-        settled = age.total_seconds() >= _SETTLED
-    except (ValueError, TypeError, OverflowError):
-        settled = False
-    return _entity_tag(headers) or (f"{_MODIFIED}{modified}" if settled else None)
-
-
-def _length(headers: Mapping[str, str]) -> int | None:
-    text = headers.get("Content-Length") or ""
-    plain = headers.get("Content-Encoding", "identity") == "identity"
-    return int(text) if plain and text.isascii() and text.isdecimal() and len(text) < 19 else None
-
-
 def _links(data: bytes, url: str) -> Iterator[str]:
     """Give the names directly below an index page that it links to."""
     from lxml import etree, html  # noqa: PLC0415 - only where a web directory is listed
@@ -191,7 +152,11 @@ def _links(data: bytes, url: str) -> Iterator[str]:
         page = html.document_fromstring(data, base_url=url)
     except (etree.ParserError, ValueError):
         return
-    base = urljoin(url, page.xpath("string(//base/@href)"))
+    try:
+        base = urljoin(url, page.xpath("string(//base/@href)"))
+    except ValueError:
+        # No URL: as browsers do, links are taken for those of the page itself.
+        base = url
     server, above = origin(url), _segments(url)[:-1]
     for link in page.xpath("//a/@href"):
         try:
@@ -223,46 +188,19 @@ def _below(segments: list[str], above: list[str]) -> str | None:
 class _Body:
     """A file's bytes, counted, and the whole of one content or an error."""
 
-    def __init__(self, answer: Any, what: str, tag: str | None, start: int) -> None:  # noqa: ANN401
+    def __init__(self, answer: Any, url: str, what: str, start: int) -> None:  # noqa: ANN401
         self._answer = answer
         self._what = what
-        self.etag = _tag(answer.headers)
-        if tag is not None and self._differs(tag, resumed=start > 0):
-            raise SourceChangedError(f"{what}: it is no longer the file that was listed")
-        length = _length(answer.headers)
-        self.size = length
-        if start:
-            self.size = self._whole_size(start, length)
-        self._left = length
-
-    def _differs(self, tag: str, *, resumed: bool) -> bool:
-        """Compare the answer's tag with the one asked for, since some servers heed no condition."""
-        if tag.startswith(_MODIFIED):
-            return bool(self._answer.headers.get("Last-Modified") != tag.removeprefix(_MODIFIED))
-        found = _entity_tag(self._answer.headers)
-        return found != tag if resumed or found is not None else False
-
-    def _whole_size(self, start: int, length: int | None) -> int:
-        """Read from the answer's range how long the file is; refuse one that is not as asked."""
-        said = self._answer.headers.get("Content-Range") or ""
-        size = said.rpartition("/")[2]
-        known = size.isascii() and size.isdecimal() and len(size) < 19
-        whole = f"bytes {start}-{int(size) - 1}/{size}" if known else ""
-        if self._answer.status != 206 or said != whole or length != int(size) - start:
-            raise StorageError(f"{self._what}: byte {start} was asked for, and another range came")
-        return int(size)
+        headers = answer.headers
+        length, said = check_plain(answer, what), headers.get("Content-Range")
+        self.size = whole_size(answer.status, said, length, start, what)
+        self.etag = compared_etag(headers.get("ETag"))
+        self.identity = identity(headers, url)
 
     def __iter__(self) -> Iterator[bytes]:
-        try:
-            # Where nothing binds a range, breaking off means to begin anew.
-            seconds = math.inf if self.etag is None else network.LONGEST_REQUEST
-            for chunk in network.body_chunks(self._answer, seconds):
-                self._left = None if self._left is None else self._left - len(chunk)
-                yield chunk
-        except UnreachableError as error:
-            raise UnreachableError(f"{self._what}: {error}") from error
-        if self._left:
-            raise UnreachableError(f"{self._what}: the answer ended {self._left} bytes early")
+        # Where nothing binds a range, breaking off means to begin anew.
+        seconds = math.inf if self.identity is None else network.LONGEST_REQUEST
+        yield from file_chunks(self._answer, self._what, seconds)
 
     def close(self) -> None:
         network.drop(self._answer)

@@ -10,23 +10,16 @@ from typing import TYPE_CHECKING
 from bidsplan.errors import SourceMissingError, StorageError, UsageError
 from bidsplan.keys import printable
 from bidsplan.storage.fsspec_store import FileStream, FsspecStore, fsspec_error
-from bidsplan.storage.places import file_version
+from bidsplan.storage.places import file_version, version_of
 from bidsplan.storage.values import Children, Object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import IO
 
     from bidsplan.storage.places import FileVersion
     from bidsplan.storage.values import Stream
 
 __all__ = ["LocalStore"]
-
-
-def _state(file: IO[bytes]) -> tuple[int, ...]:
-    """Tell a file's content from the next, by its size and the time of its last change."""
-    found = os.fstat(file.fileno())
-    return found.st_size, found.st_mtime_ns
 
 
 class LocalStore(FsspecStore):
@@ -81,11 +74,13 @@ class LocalStore(FsspecStore):
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             file = os.fdopen(os.open(self._path(key), flags), "rb", buffering=0)
-            state = _state(file)
+            state = version_of(os.fstat(file.fileno()))
             file.seek(start)
         except OSError as error:
             raise fsspec_error(error, what) from error
-        return FileStream(file, what, start, state, lambda: _state(file))
+        return FileStream(
+            file, what, start, state.size, state, lambda: version_of(os.fstat(file.fileno()))
+        )
 
     def file_version(self, key: str) -> FileVersion | None:
         """See `Store.file_version`."""

@@ -162,15 +162,16 @@ class ObjectStore(Store):
         yield from self._objects(self._asked(prefix, collect))
 
     def _asked(self, prefix: str, call: Any) -> Any:  # noqa: ANN401 - obstore's answers
-        import obstore  # noqa: PLC0415 - loaded with the store
-
         what = f"listing {printable(f'{self.url}/{prefix}')}"
 
         def ask() -> Any:  # noqa: ANN401
             try:
                 return call(self._lister, prefix=(self._prefix + prefix) or None)
-            except (obstore.exceptions.BaseError, OSError, ValueError) as error:
-                raise storage_error(error, what) from error
+            except BaseException as error:
+                found = storage_error(error, what)
+                if found is None:
+                    raise
+                raise found from error
 
         return retrying()(ask)
 

@@ -21,6 +21,7 @@ __all__ = [
     "file_version",
     "local_state",
     "place_of",
+    "version_of",
 ]
 
 AMAZON = (
@@ -88,6 +89,11 @@ def file_version(path: str) -> FileVersion | None:
         found = os.stat(path)  # noqa: PTH116 - as below
     except (OSError, ValueError):
         return None
+    return version_of(found)
+
+
+def version_of(found: os.stat_result) -> FileVersion:
+    """Take a file's version from what the system says of it."""
     return FileVersion(
         found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
     )

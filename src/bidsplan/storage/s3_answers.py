@@ -16,7 +16,8 @@ from bidsplan.errors import (
     ThrottledError,
     UnreachableError,
 )
-from bidsplan.storage.values import About, Checksum, Object
+from bidsplan.keys import printable
+from bidsplan.storage.values import About, Checksum, Identity, Object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,12 +26,17 @@ __all__ = [
     "CHECKSUM_MODE",
     "about_of",
     "bare_etag",
-    "check_range",
+    "compared_etag",
     "content_length",
     "error_code",
+    "identity_of",
     "is_encrypted",
+    "listed_version",
     "object_of",
+    "quoted_etag",
     "status_error",
+    "strong_etag",
+    "whole_size",
 ]
 
 CHECKSUM_MODE = {"x-amz-checksum-mode": "ENABLED"}
@@ -53,17 +59,62 @@ _CREDENTIALS = frozenset(
 _LONGEST_SIZE = len(str(2**63 - 1))
 _THROTTLED = frozenset({429, 503})
 
+_LONGEST_TAG = 1024
+
 _LONGEST_ASKED = 1e9
 """Seconds, thirty years, beyond which a number that a header holds says no more."""
 
 
 def bare_etag(text: str | None) -> str | None:
-    """Give an entity tag without its quotes."""
-    if not text:
+    """Give the strong entity tag that a listing has, with or without quotes."""
+    if not text or text.startswith("W/"):
         return None
-    if text[0] == '"' == text[-1]:
-        return text[1:-1] or None
-    return text.removeprefix("W/").strip('"') or None
+    return _clean(text[1:-1] if text[0] == '"' == text[-1] else text.strip('"'))
+
+
+def strong_etag(text: str | None) -> str | None:
+    """Give an answer's entity tag, where it is written as a strong one is (RFC 9110, 8.8.3)."""
+    if not text or len(text) < 3 or not text[0] == '"' == text[-1]:
+        return None
+    return _clean(text[1:-1])
+
+
+def compared_etag(text: str | None) -> str | None:
+    """Give an answer's entity tag in whatever form; one that differs is of another object."""
+    return (text or "").removeprefix("W/").strip('"') or None
+
+
+def quoted_etag(tag: str) -> str:
+    """Write an entity tag as a request's condition has it.
+
+    Raises
+    ------
+    StorageError
+        Where no header could hold it.
+    """
+    if _clean(tag) is None:
+        raise StorageError(
+            f"{printable(tag[:80])!r} is no entity tag that a request could name; expected "
+            "printable ASCII without quotes; compile the plan anew"
+        )
+    return f'"{tag}"'
+
+
+def _clean(tag: str) -> str | None:
+    """Refuse a tag that no request could hold in quotes, or that is several."""
+    plain = tag.isascii() and tag.isprintable() and '"' not in tag
+    return tag if plain and 0 < len(tag) <= _LONGEST_TAG else None
+
+
+def identity_of(etag: str | None, version: str | None) -> Identity | None:
+    """Tell by an answer's ``ETag`` and VersionId which object it is of."""
+    tag = strong_etag(etag)
+    return None if tag is None else Identity(tag, version)
+
+
+def listed_version(text: str | None) -> str | None:
+    """Give a listing's VersionId; None where it is none that a request could name."""
+    return text if text and text.isprintable() and len(text) <= _LONGEST_TAG else None
 
 
 def content_length(headers: Mapping[str, str]) -> int | None:
@@ -109,21 +160,46 @@ def about_of(headers: Mapping[str, str], etag: str | None) -> About:
     return About(plain)
 
 
-def check_range(said: str | None, start: int) -> None:
-    """Refuse an answer that does not start at the byte that was asked for.
+def whole_size(
+    status: int, said: str | None, length: int | None, start: int, what: str
+) -> int | None:
+    """Tell how long the whole object is; refuse an answer of other bytes than were asked for.
 
     Parameters
     ----------
+    status : int
+        Of the answer.
     said : str or None
-        The answer's ``Content-Range``.
+        Its ``Content-Range``.
+    length : int or None
+        Its ``Content-Length``.
     start : int
+        The first byte that was asked for; all from there on were.
+    what : str
+        The object, as messages name it.
+
+    Returns
+    -------
+    int or None
+        None where an answer of the whole object does not say it.
 
     Raises
     ------
     StorageError
     """
-    if start and not (said or "").startswith(f"bytes {start}-"):
-        raise StorageError(f"byte {start} was asked for, and the whole object came")
+    if not start:
+        if status != 200:
+            raise StorageError(
+                f"{what}: the whole object was asked for, and the answer has the status {status}; "
+                "expected 200"
+            )
+        return length
+    text = (said or "").rpartition("/")[2]
+    size = content_length({"Content-Length": text})
+    whole = None if size is None else f"bytes {start}-{size - 1}/{text}"
+    if status != 206 or said != whole or size is None or length not in {None, size - start}:
+        raise StorageError(f"{what}: byte {start} was asked for, and another range came")
+    return size
 
 
 def status_error(status: int, what: str, code: str = "", headers: Any = None) -> StorageError:  # noqa: ANN401

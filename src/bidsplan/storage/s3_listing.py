@@ -8,7 +8,7 @@ from urllib.parse import unquote_plus
 
 from bidsplan.errors import StorageError
 from bidsplan.keys import printable
-from bidsplan.storage.s3_answers import bare_etag
+from bidsplan.storage.s3_answers import bare_etag, listed_version
 from bidsplan.storage.values import Object
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class Page:
             if item.findtext("IsLatest") == "true" and len(key) > skip:
                 size = self._size(item.findtext("Size") or "0")
                 etag, version = bare_etag(item.findtext("ETag")), item.findtext("VersionId")
-                yield Object(key[skip:], size, etag, version)
+                yield Object(key[skip:], size, etag, listed_version(version))
 
     def _size(self, text: str) -> int:
         return listed_size(text, self._what)

@@ -7,19 +7,25 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from bidsplan.errors import ThrottledError, UnreachableError
+import msgspec
+
+from bidsplan.errors import StorageError, ThrottledError, UnreachableError
 from bidsplan.keys import printable
 from bidsplan.storage import network
 from bidsplan.storage.addresses import check_endpoint, proxy_for
 from bidsplan.storage.base import Store
-from bidsplan.storage.obstore_reader import WholeReader, open_stream
+from bidsplan.storage.obstore_reader import NoRangesError, WholeReader, open_stream
 from bidsplan.storage.retrying import retrying
 from bidsplan.storage.s3_answers import (
     CHECKSUM_MODE,
     about_of,
-    bare_etag,
-    check_range,
+    compared_etag,
     content_length,
+    identity_of,
+    listed_version,
+    object_of,
+    quoted_etag,
+    whole_size,
 )
 from bidsplan.storage.s3_client import S3Client
 from bidsplan.storage.s3_listing import bounded
@@ -64,6 +70,7 @@ class S3Store(Store):
         self._client = S3Client(connection, bucket)
         self._choose()
         self._wary_until = 0.0
+        self._ranged = True
         self._wholes = WholeReader()
 
     def _choose(self) -> None:
@@ -108,15 +115,15 @@ class S3Store(Store):
     def version_of(self, key: str) -> Object:
         """See `Store.version_of`."""
         headers = retrying()(self._client.head, self._prefix + key)
-        size = content_length(headers) or 0
-        return Object(key, size, bare_etag(headers.get("ETag")), headers.get("x-amz-version-id"))
+        version = listed_version(headers.get("x-amz-version-id"))
+        return msgspec.structs.replace(object_of(key, headers), version=version)
 
     def stream(
         self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
     ) -> Stream:
         """See `Store.stream`."""
         name = self._prefix + key
-        plain = self._plain_only or not _is_expressible(name)
+        plain = self._plain_only or not self._ranged or not _is_expressible(name)
         if plain or time.monotonic() < self._wary_until:
             return self._plain_stream(name, etag, version, start)
         what = f"s3://{self._client.bucket}/{name}"
@@ -127,6 +134,11 @@ class S3Store(Store):
             # plain answers do.
             self._wary_until = time.monotonic() + _WARY
             raise
+        except NoRangesError:
+            if start:
+                raise
+            self._ranged = False
+        return self._plain_stream(name, etag, version, start)
 
     def whole(self, wanted: Wanted) -> Awaitable[Whole]:
         """See `Store.whole`."""
@@ -157,10 +169,15 @@ class S3Store(Store):
         return about
 
     def _plain_stream(self, name: str, etag: str | None, version: str | None, start: int) -> Stream:
-        headers = {"If-Match": f'"{etag}"'} if etag else {}
+        headers = {"If-Match": quoted_etag(etag)} if etag else {}
         if start:
             headers["Range"] = f"bytes={start}-"
-        return _PlainStream(self._client.get(name, headers, version), start)
+        answer = self._client.get(name, headers, version)
+        try:
+            return _PlainStream(answer, f"s3://{self._client.bucket}/{printable(name)}", start)
+        except StorageError:
+            network.drop(answer)
+            raise
 
     @functools.cached_property
     def _obstore(self) -> Any:  # noqa: ANN401 - obstore's store
@@ -217,20 +234,26 @@ def _is_expressible(name: str) -> bool:
 class _PlainStream:
     """The body of a plain request."""
 
-    def __init__(self, answer: Any, start: int) -> None:  # noqa: ANN401 - urllib3's answer
+    def __init__(self, answer: Any, what: str, start: int) -> None:  # noqa: ANN401 - urllib3's answer
         self._answer = answer
-        check_range(answer.headers.get("Content-Range"), start)
-        self._left = content_length(answer.headers)
-        self.size = None if self._left is None else self._left + start
-        self.etag = bare_etag(answer.headers.get("ETag"))
+        self._what = what
+        headers = answer.headers
+        self._left = content_length(headers)
+        said = headers.get("Content-Range")
+        self.size = whole_size(answer.status, said, self._left, start, what)
+        self.etag = compared_etag(headers.get("ETag"))
+        self.identity = identity_of(headers.get("ETag"), headers.get("x-amz-version-id"))
 
     def __iter__(self) -> Iterator[bytes]:
         left = self._left
-        for chunk in network.body_chunks(self._answer, network.LONGEST_REQUEST):
-            left = None if left is None else left - len(chunk)
-            yield chunk
+        try:
+            for chunk in network.body_chunks(self._answer, network.LONGEST_REQUEST):
+                left = None if left is None else left - len(chunk)
+                yield chunk
+        except UnreachableError as error:
+            raise UnreachableError(f"{self._what}: {error}") from error
         if left:
-            raise UnreachableError(f"the answer ended {left} bytes early")
+            raise UnreachableError(f"{self._what}: the answer ended {left} bytes early")
 
     def close(self) -> None:
         network.drop(self._answer)

@@ -19,7 +19,16 @@ from bidsplan.storage.base import Store
 from bidsplan.storage.fsspec_store import fsspec_error
 from bidsplan.storage.network import CHUNK, CONNECT_SECONDS
 from bidsplan.storage.retrying import retrying
-from bidsplan.storage.s3_answers import about_of, bare_etag, check_range, status_error
+from bidsplan.storage.s3_answers import (
+    about_of,
+    bare_etag,
+    compared_etag,
+    identity_of,
+    listed_version,
+    quoted_etag,
+    status_error,
+    whole_size,
+)
 from bidsplan.storage.s3_client import REDIRECTS, S3Client
 from bidsplan.storage.s3_listing import Bound, listed_size
 from bidsplan.storage.values import Children, Object
@@ -94,7 +103,7 @@ class S3fsStore(Store):
         for item in page.get(kind, ()):
             key = item.get("Key", "")
             if len(key) > skip and item.get("IsLatest", True):
-                version = item.get("VersionId") if kind == "Versions" else None
+                version = listed_version(item.get("VersionId")) if kind == "Versions" else None
                 size = listed_size(str(item.get("Size", 0)), f"listing {self.url}")
                 yield Object(key[skip:], size, bare_etag(item.get("ETag")), version)
 
@@ -120,7 +129,7 @@ class S3fsStore(Store):
         """See `Store.version_of`."""
         found = retrying()(self._head, key)
         size, etag = int(found.get("ContentLength", 0)), bare_etag(found.get("ETag"))
-        return Object(key, size, etag, found.get("VersionId"))
+        return Object(key, size, etag, listed_version(found.get("VersionId")))
 
     def _head(self, key: str, **more: str) -> Mapping[str, Any]:
         name = self._prefix + key
@@ -137,7 +146,7 @@ class S3fsStore(Store):
         what = f"s3://{self._bucket}/{printable(name)}"
         asked: dict[str, Any] = {"Bucket": self._bucket, "Key": name}
         if etag is not None:
-            asked["IfMatch"] = f'"{etag}"'
+            asked["IfMatch"] = quoted_etag(etag)
         if version is not None:
             asked["VersionId"] = version
         if start:
@@ -299,10 +308,15 @@ class _Body:
         self._fs = fs
         self._body = answer["Body"]
         self._what = what
-        check_range(answer.get("ContentRange"), start)
         self._left: int | None = answer.get("ContentLength")
-        self.size = None if self._left is None else self._left + start
-        self.etag = bare_etag(answer.get("ETag"))
+        status, said = answer["ResponseMetadata"]["HTTPStatusCode"], answer.get("ContentRange")
+        try:
+            self.size = whole_size(status, said, self._left, start, what)
+        except StorageError:
+            self.close()
+            raise
+        self.etag = compared_etag(answer.get("ETag"))
+        self.identity = identity_of(answer.get("ETag"), answer.get("VersionId"))
 
     def __iter__(self) -> Iterator[bytes]:
         from fsspec.asyn import sync  # noqa: PLC0415 - loaded with s3fs

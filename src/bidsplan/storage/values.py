@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-__all__ = ["About", "Checksum", "Children", "Object", "Stream", "Wanted", "Whole"]
+__all__ = ["About", "Checksum", "Children", "Identity", "Object", "Stream", "Wanted", "Whole"]
 
 
 class Object(msgspec.Struct, frozen=True, order=True, gc=False):
@@ -50,6 +50,26 @@ class Children(NamedTuple):
     directories: tuple[str, ...]
 
 
+class Identity(NamedTuple):
+    """What an answer itself says about which object its bytes are of.
+
+    Answers that have equal ones are of the same bytes.
+
+    Parameters
+    ----------
+    tag : str
+        A strong entity tag without quotes, or whatever else the store's `stream` takes as one.
+    version : str or None
+        The VersionId, where the answer shows one.
+    url : str or None
+        Where the answer came from after redirects, without its query: tags are of one URL.
+    """
+
+    tag: str
+    version: str | None = None
+    url: str | None = None
+
+
 class Stream(Protocol):
     """An object's bytes on their way, to be closed after use.
 
@@ -58,12 +78,15 @@ class Stream(Protocol):
     size : int or None
         What the answer says the whole object has, in bytes.
     etag : str or None
-        The entity tag that the answer carries, without quotes, or whatever else the store's
-        `stream` takes to read on from the same object; None where nothing tells it from another.
+        The entity tag that the answer carries, weak or strong, without quotes. Another one than the
+        planned tag shows that the object has changed; the same one shows little.
+    identity : Identity or None
+        None where the answer names nothing that binds another range to it.
     """
 
     size: int | None
     etag: str | None
+    identity: Identity | None
 
     def __iter__(self) -> Iterator[Buffer]: ...
 

@@ -19,6 +19,7 @@ from bidsplan.events import Proof
 from bidsplan.keeping import lasting_name
 from bidsplan.keys import printable
 from bidsplan.storage.retrying import Deadline, retrying
+from bidsplan.transfer.answers import check_answer, wrong_size
 
 if TYPE_CHECKING:
     from threading import Event
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from bidsplan.plan import Entry
-    from bidsplan.storage import Store, Stream
-    from bidsplan.storage.values import About, Checksum
+    from bidsplan.storage import Store
+    from bidsplan.storage.values import About, Checksum, Identity
     from bidsplan.transfer.pace import Pace
     from bidsplan.transfer.targets import Target
 
@@ -202,10 +203,11 @@ class _Download:
         self._deadline = deadline
         self._arrived = 0
         self._checker = Checker(entry, checking, checksum)
-        # Only what binds a request to one object keeps the rest from being that of another: what
-        # is planned, or else the tag that the first answer has.
         self._bound = entry.etag is not None or entry.version is not None
         self._tag = entry.etag
+        # Only what an answer says itself keeps the rest from being of another object: a server may
+        # heed no condition, and name its objects in some answers only.
+        self._seen: Identity | None = None
         self._ranged = True
 
     def take_up(self) -> None:
@@ -242,7 +244,7 @@ class _Download:
     def restart(self) -> None:
         """Forget what has come."""
         self.take_back()
-        self._tag = self._entry.etag
+        self._tag, self._seen = self._entry.etag, None
         self._checker = Checker(self._entry, self._checking, self.checksum)
         self._target.restart()
 
@@ -277,7 +279,7 @@ class _Download:
             raise Stopped
         if self._deadline.left() <= 0:
             raise self._late()
-        if not self._ranged or (self._tag is None and self._entry.version is None):
+        if not self._ranged or not self._may_resume():
             self.restart()
         start = self._arrived
         if start and start == self._entry.size:
@@ -296,38 +298,24 @@ class _Download:
                 raise UnreachableError(f"{error} (from byte {start} on)") from error
             raise
 
+    def _may_resume(self) -> bool:
+        # What an earlier run left is digested whole, so the plan's own tag is enough for it.
+        earlier = self._bound and self._arrived == self.resumed
+        return self._seen is not None or earlier
+
     def _read(self, start: int) -> None:
         entry = self._entry
         with closing(
             self._store.stream(entry.key, etag=self._tag, version=entry.version, start=start)
         ) as stream:
-            self._check_answer(stream, start)
-            self._tag = self._tag or stream.etag
+            check_answer(entry, stream, start, self._seen)
+            self._seen = stream.identity
+            if self._tag is None and self._seen is not None:
+                self._tag = self._seen.tag
             for chunk in stream:
                 self._take(chunk)
         if self._arrived != entry.size:
-            raise _wrong_size(entry, str(self._arrived))
-
-    def _check_answer(self, stream: Stream, start: int) -> None:
-        entry, tag = self._entry, self._tag
-        if start and entry.version is None and stream.etag is None:
-            raise StorageError(f"{printable(entry.path)}: the answer does not say what it is of")
-        if entry.version is None and tag and stream.etag not in {None, tag}:
-            # Not every server heeds the condition of a request.
-            raise SourceChangedError(
-                f"{printable(entry.path)}: it is no longer the object that was listed"
-            )
-        size = stream.size
-        if size is None or size == entry.size:
-            return
-        if not self._bound:
-            raise SourceChangedError(
-                f"{printable(entry.path)}: the source has {size} bytes now, and {entry.size} are "
-                "planned; compile the plan anew"
-            )
-        if start and size > entry.size:
-            # The whole object, though its rest was asked for.
-            raise _wrong_size(entry, f"{size}")
+            raise wrong_size(entry, str(self._arrived))
 
     def _take(self, chunk: Buffer) -> None:
         if self._stop.is_set():
@@ -335,7 +323,7 @@ class _Download:
         length = memoryview(chunk).nbytes
         if self._arrived + length > self._entry.size:
             self._ranged = False
-            raise _wrong_size(self._entry, f"more than {self._entry.size}")
+            raise wrong_size(self._entry, f"more than {self._entry.size}")
         self._target.write(chunk)
         self._checker.update(chunk)
         self._arrived += length
@@ -365,13 +353,6 @@ def _corrupt(entry: Entry, verdict: Verdict) -> IntegrityError:
         f"{printable(entry.path)}: the bytes that came are not the planned ones: by "
         f"{verdict.proof.value}, expected {verdict.expected}, got {verdict.got}; the source or the "
         "way to it is damaged, so try again later or compile anew"
-    )
-
-
-def _wrong_size(entry: Entry, got: str) -> UnreachableError:
-    return UnreachableError(
-        f"{printable(entry.path)}: {entry.size} bytes are planned, and {got} came; the source has "
-        "changed, or the answer was cut short"
     )
 
 
