@@ -87,7 +87,7 @@ def ask(capsys):
     def call(*arguments):
         code = run([str(argument) for argument in arguments])
         captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
+        assert "--debug" in arguments or "Traceback" not in captured.err
         return code, captured.out, captured.err
 
     return call

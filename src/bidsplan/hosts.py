@@ -29,8 +29,11 @@ _NUMBER = r"[0-9]+|0[xX][0-9A-Fa-f]*"
 _METADATA = frozenset(
     map(
         ipaddress.ip_address,
-        # Amazon, Google, Alibaba, Azure, Oracle.
-        ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"),
+        # Amazon, Google, Alibaba, Azure, Oracle, Scaleway.
+        (
+            *("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "100.100.100.200"),
+            *("168.63.129.16", "192.0.0.192", "fd00:c1::a9fe:a9fe", "fd00:42::42"),
+        ),
     )
 )
 """Addresses that serve a cloud's secrets and are not link-local."""

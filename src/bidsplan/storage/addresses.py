@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from bidsplan.errors import RefusedHostError, UsageError
-from bidsplan.hosts import is_link_local, is_public
+from bidsplan.hosts import is_link_local, is_public, parse_host
 
 if TYPE_CHECKING:
     from bidsplan.hosts import Address
@@ -113,9 +113,15 @@ def proxy_for(url: str) -> str | None:
     if not found or proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
     found = found if "://" in found else f"http://{found}"
-    if not found.lower().startswith(("http://", "https://")):
+    try:
+        scheme, place, *_ = urlsplit(found)
+        parse_host(place.rpartition("@")[2])
+    except ValueError:
+        scheme = ""
+    if scheme not in {"http", "https"}:
+        # It is not repeated, as it may hold a password.
         raise UsageError(
-            "the proxy that the environment names can't be used: expected http:// or https://; "
-            "set HTTPS_PROXY, or NO_PROXY for this host"
+            "the proxy that the environment names can't be used: expected http:// or https:// and "
+            "a host; check HTTP_PROXY and HTTPS_PROXY, or set NO_PROXY for this host"
         )
     return found

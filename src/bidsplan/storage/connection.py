@@ -131,15 +131,30 @@ class Connection:
         Raises
         ------
         DeniedError
-            Where there are none.
+            Where there are none, or none that can be read or sent.
         """
-        found = _session(self.profile, self.environment).get_credentials()
-        if found is None:
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - loaded with the session
+
+        try:
+            found = _session(self.profile, self.environment).get_credentials()
+            frozen = found.get_frozen_credentials() if found else None
+        except (BotoCoreError, OSError, ValueError, KeyError) as error:
+            # What it says may hold what a program has printed.
+            raise DeniedError(
+                f"the AWS credentials can't be read ({type(error).__name__}); check the profile, "
+                "its credential_process and its sign-in"
+            ) from None
+        if frozen is None:
             raise DeniedError(
                 "no AWS credentials were found for signed requests; set AWS_PROFILE or the like, "
                 "or ask anonymously (anonymous: true, --anonymous; in Python anon=True)"
             )
-        return found.get_frozen_credentials()
+        if not all(map(str.isprintable, filter(None, frozen))):
+            raise DeniedError(
+                "the AWS credentials have line breaks or other characters that no request can "
+                "carry; check the profile and its credential_process"
+            )
+        return frozen
 
     def renew(self) -> bool:
         """Read credentials anew, which may have been renewed in the meantime.
@@ -207,8 +222,14 @@ def _service(
             endpoint_url=endpoint,
             config=Config(signature_version=UNSIGNED),
         )
-    except (botocore.exceptions.BotoCoreError, ValueError) as error:
+    except botocore.exceptions.ProfileNotFound as error:
         raise UsageError(f"the AWS configuration can't be used: {error}") from error
+    except (botocore.exceptions.BotoCoreError, ValueError) as error:
+        # What it says may hold a URL with a password.
+        raise UsageError(
+            f"the AWS configuration can't be used ({type(error).__name__}); check --endpoint-url, "
+            "--region, AWS_ENDPOINT_URL and the AWS configuration files"
+        ) from None
     return client.meta.endpoint_url, client.meta.region_name
 
 

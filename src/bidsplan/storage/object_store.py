@@ -46,6 +46,11 @@ _SIGNING = {
 }
 """The hosts that are asked for credentials."""
 
+_HINTS = {
+    "gs": "check GOOGLE_APPLICATION_CREDENTIALS and the like",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME must name the account",
+}
+
 _NAMED = (
     "AZURE_AUTHORITY_HOST",
     "AZURE_STORAGE_AUTHORITY_HOST",
@@ -106,12 +111,10 @@ def _open(location: Location, access: Access, anonymous: bool, seconds: float) -
     kind: Any = stores.GCSStore if location.protocol == "gs" else stores.AzureStore
     try:
         return kind(location.host, skip_signature=anonymous, **options)
-    except (obstore.exceptions.BaseError, OSError, ValueError) as error:
-        reason = printable(str(error).partition("\n")[0])
-        azure = "AZURE_STORAGE_ACCOUNT_NAME must name the account"
-        hint = azure if location.protocol == "az" else "check the URL"
+    except (obstore.exceptions.BaseError, OSError, ValueError):
+        # What it says may hold parts of the credentials.
         where = printable(f"{location.protocol}://{location.host}")
-        raise UsageError(f"{where}: it can't be opened: {reason}; {hint}") from error
+        raise UsageError(f"{where}: it can't be opened; {_HINTS[location.protocol]}") from None
 
 
 def _named_hosts() -> list[str]:
