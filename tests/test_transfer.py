@@ -23,6 +23,7 @@ from bidsplan.events import Proof
 from bidsplan.partials import Partial
 from bidsplan.plan import Entry
 from bidsplan.storage import Children, Store
+from bidsplan.storage.values import Identity
 from bidsplan.transfer import streams
 from bidsplan.transfer.pace import Pace
 from bidsplan.transfer.targets import PartialFile
@@ -41,6 +42,7 @@ class Impatient(threading.Event):
 class Answer:
     def __init__(self, chunks, size, etag, error):
         self._chunks, self.size, self.etag, self._error = chunks, size, etag, error
+        self.identity = Identity(etag) if etag else None
 
     def __iter__(self):
         yield from self._chunks
@@ -60,7 +62,7 @@ class Scripted(Store):
 
     url = "test://root"
 
-    def __init__(self, data=DATA, script=(), *, etag=None, tag_is_md5=True):
+    def __init__(self, data=DATA, script=(), *, etag=md5(DATA), tag_is_md5=True):
         self._data, self._script = data, list(script)
         self._etag, self._tag_is_md5 = etag, tag_is_md5
         self.starts = []
@@ -133,7 +135,7 @@ def test_what_broke_off_goes_on_from_there(tmp_path):
 
 
 def test_what_is_bound_to_no_object_starts_again(tmp_path):
-    store = Scripted(script=[300, 700])
+    store = Scripted(script=[300, 700], etag=None)
     verdict, data, told = receive(tmp_path, store, entry_of(etag=None))
     assert (data, told, verdict.proof) == (DATA, len(DATA), Proof.SIZE)
     assert store.starts == [0, 0, 0]
@@ -146,7 +148,7 @@ def test_what_is_bound_to_no_object_starts_again(tmp_path):
 )
 def test_wherever_it_breaks_off_the_bytes_are_right_or_none(tmp_path_factory, cuts, bound):
     entry = entry_of() if bound else entry_of(etag=None)
-    store, folder = Scripted(script=cuts), tmp_path_factory.mktemp("p")
+    store, folder = Scripted(script=cuts, etag=entry.etag), tmp_path_factory.mktemp("p")
     gives_up = len([cut for cut in cuts if cut < len(DATA)]) >= 3
     error = None
     try:
@@ -162,7 +164,7 @@ def test_wherever_it_breaks_off_the_bytes_are_right_or_none(tmp_path_factory, cu
 
 def test_nothing_is_asked_for_behind_the_last_byte(tmp_path):
     def whole_and_broken(start):
-        return Answer([DATA], len(DATA), None, UnreachableError("broke off"))
+        return Answer([DATA], len(DATA), md5(DATA), UnreachableError("broke off"))
 
     store = Scripted(script=[whole_and_broken])
     assert receive(tmp_path, store)[1] == DATA
