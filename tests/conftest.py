@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from bidsplan.cli import run
 from servers import Bucket, Proxy, moto_server, rclone_server
 
 _numbers = itertools.count()
@@ -77,3 +78,23 @@ def s3(monkeypatch, moto):
 def counted(s3, proxy, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.url)
     return proxy
+
+
+@pytest.fixture
+def ask(capsys):
+    """Run a command; gives its exit code, results and messages."""
+
+    def call(*arguments):
+        code = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert "--debug" in arguments or "Traceback" not in captured.err
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def ask_here(ask, tmp_path, monkeypatch):
+    """Run commands in a folder of the test's own."""
+    monkeypatch.chdir(tmp_path)
+    return ask

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 class _Bytes:
     def __init__(self, data: bytes, etag: str | None) -> None:
-        self._data, self.size, self.etag, self.identity = data, len(data), etag, None
+        self._data, self.size, self.etag = data, len(data), etag
+        self.identity = None
 
     def __iter__(self) -> Iterator[bytes]:
         yield self._data

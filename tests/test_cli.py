@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from bidsplan.cli.main import run
 from servers import Rule
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,17 +24,6 @@ def study(tmp_path, monkeypatch):
     shutil.copy(ROOT / "manifests" / "demo.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def ask(capsys):
-    def call(*arguments):
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
-
-    return call
 
 
 def test_the_readmes_first_command(study, ask):

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from bidsplan.cli.main import run
 from bidsplan.compile import compile_manifest
 from bidsplan.compile import digest_cache as module
 from bidsplan.errors import SourceChangedError
@@ -189,39 +188,26 @@ def test_a_source_that_changes_meanwhile_is_an_error(study, tmp_path, data):
     )
 
 
-@pytest.fixture
-def ask(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
-
-    return call
-
-
-def test_the_command_reads_and_a_digest_of_now_beats_one_of_before(study, ask):
+def test_the_command_reads_and_a_digest_of_now_beats_one_of_before(study, ask_here):
     Path("m.yaml").write_text("manifest_version: 1\nstudy: {id: x, url: study}\n")
-    assert ask("compile", "m.yaml", "--digest")[0] == 0
+    assert ask_here("compile", "m.yaml", "--digest")[0] == 0
     assert digests(read_plan("m.plan.jsonl")) == sha256s(STUDY)
     (study / "README").write_bytes(b"HELLO")
     # Without reading, the one of before is carried over, and holds a fetch up.
-    assert ask("compile", "--check", "m.yaml")[0] == 0
-    code, out, _ = ask("fetch", "m.yaml", "d")
+    assert ask_here("compile", "--check", "m.yaml")[0] == 0
+    code, out, _ = ask_here("fetch", "m.yaml", "d")
     assert (code, "1 failed (corrupt)" in out) == (1, True)
-    code, out, _ = ask("compile", "--check", "--digest", "m.yaml", "--json")
+    code, out, _ = ask_here("compile", "--check", "--digest", "m.yaml", "--json")
     assert (code, json.loads(out)["differences"][1:]) == (1, ["~ README"])
-    assert ask("compile", "--digest", "m.yaml")[0] == 0
+    assert ask_here("compile", "--digest", "m.yaml")[0] == 0
     assert digests(read_plan("m.plan.jsonl"))["README"] == hashlib.sha256(b"HELLO").hexdigest()
-    assert ask("fetch", "m.yaml", "d")[0] == 0
-    assert ask("verify", "m.yaml", "d")[1] == "3 verified; 3 sha256\n"
+    assert ask_here("fetch", "m.yaml", "d")[0] == 0
+    assert ask_here("verify", "m.yaml", "d")[1] == "3 verified; 3 sha256\n"
 
 
-def test_what_the_limits_refuse_is_not_read(study, ask, cache):
+def test_what_the_limits_refuse_is_not_read(study, ask_here, cache):
     Path("m.yaml").write_text("manifest_version: 1\nstudy: {id: x, url: study}\n")
-    code, _, err = ask("compile", "m.yaml", "--digest", "--max-bytes", "10")
+    code, _, err = ask_here("compile", "m.yaml", "--digest", "--max-bytes", "10")
     assert (code, "more than 10" in err) == (1, True)
     assert not cache.exists()
 

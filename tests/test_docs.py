@@ -98,11 +98,17 @@ def test_the_exit_codes_page_names_real_failures():
     assert set(listed) <= codes
 
 
-def test_every_fault_has_a_test():
-    shown = re.findall(r"`(test_\w+)`", text("faults.md"))
-    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("*.py"))
+@pytest.mark.parametrize("page", ["faults.md", "security.md"])
+def test_every_fault_and_every_promise_has_a_test(page):
+    folder = Path(__file__).parent
+    shown = re.findall(r"`(test_\w+)`", text(page))
+    tests = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
     assert len(shown) > 20
     assert [name for name in shown if f"def {name}(" not in tests] == []
+    files = re.findall(r"`(test_\w+\.py)`", text(page))
+    assert [name for name in files if not (folder / name).is_file()] == []
+    rows = [line for line in text(page).splitlines() if line.startswith("| **")]
+    assert [row for row in rows if "`test_" not in row] == []
 
 
 def test_links_between_pages_lead_somewhere():

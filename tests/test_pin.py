@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from bidsplan.cli.main import run
 from bidsplan.errors import DestinationError
 from bidsplan.events import Failed, Finished, Pinned, Proof
 from bidsplan.files.plans import read_plan
@@ -166,63 +165,50 @@ STUDY = {
 T1W = "sub-1/anat/sub-1_T1w.nii.gz"
 
 
-@pytest.fixture
-def ask(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
-
-    return call
-
-
 def write_manifest(url, more=""):
     text = f"manifest_version: 1\nstudy: {{id: x, url: '{url}'}}\n{more}"
     Path("m.yaml").write_text(text, encoding="utf-8")
 
 
 @pytest.fixture
-def local(ask):
+def local(ask_here):
     """Give a plan of a local study that is fetched."""
     write_files(Path("study"), STUDY)
     write_manifest("study")
-    assert ask("fetch", "m.yaml", "d")[0] == 0
+    assert ask_here("fetch", "m.yaml", "d")[0] == 0
 
 
 @pytest.fixture
-def remote(ask, bucket, monkeypatch):
+def remote(ask_here, bucket, monkeypatch):
     """Give a bucket whose study is fetched and pinned."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", bucket.endpoint)
     bucket.fill({f"study/{key}": data for key, data in STUDY.items()})
     write_manifest(f"s3://{bucket.name}/study")
-    assert ask("fetch", "m.yaml", "d")[0] == 0
-    assert ask("pin", "m.plan.jsonl", "d")[0] == 0
+    assert ask_here("fetch", "m.yaml", "d")[0] == 0
+    assert ask_here("pin", "m.plan.jsonl", "d")[0] == 0
     return bucket
 
 
-def test_the_command_pins_in_place(local, ask):
-    code, out, err = ask("pin", "m.plan.jsonl", "d")
+def test_the_command_pins_in_place(local, ask_here):
+    code, out, err = ask_here("pin", "m.plan.jsonl", "d")
     assert (code, err) == (0, "")
     assert out == "4 verified; 4 receipt\nwrote m.plan.jsonl: with the sha256 of 4 files\n"
     plan = read_plan("m.plan.jsonl")
     assert digests(plan) == {path: sha256(data) for path, data in STUDY.items()}
     before = Path("m.plan.jsonl").read_bytes()
-    code, out, _ = ask("pin", "m.yaml", "d", "--json")
+    code, out, _ = ask_here("pin", "m.yaml", "d", "--json")
     assert code == 0
     assert json.loads(out.splitlines()[-1]) == {"plan": "m.plan.jsonl", "pinned": 4}
     assert Path("m.plan.jsonl").read_bytes() == before
-    assert ask("verify", "m.plan.jsonl", "d")[1] == "4 verified; 4 sha256\n"
-    assert ask("fetch", "--locked", "m.yaml", "d")[:2] == (0, "4 kept; checked by 4 sha256\n")
+    assert ask_here("verify", "m.plan.jsonl", "d")[1] == "4 verified; 4 sha256\n"
+    assert ask_here("fetch", "--locked", "m.yaml", "d")[:2] == (0, "4 kept; checked by 4 sha256\n")
 
 
-def test_the_command_writes_nothing_where_a_file_differs(local, ask):
+def test_the_command_writes_nothing_where_a_file_differs(local, ask_here):
     before = Path("m.plan.jsonl").read_bytes()
     Path("d/README").write_bytes(b"HELLO")
     Path("d", T1W).unlink()
-    code, out, err = ask("pin", "m.plan.jsonl", "d")
+    code, out, err = ask_here("pin", "m.plan.jsonl", "d")
     assert code == 1
     assert out == "2 verified; 2 receipt; 1 failed (corrupt); 1 failed (missing)\n"
     for part in ("README: not the planned file", f"{T1W}: there is no such file", "not written"):
@@ -236,115 +222,115 @@ def test_the_command_writes_nothing_where_a_file_differs(local, ask):
     ]
 
 
-def test_the_command_writes_elsewhere(local, ask):
+def test_the_command_writes_elsewhere(local, ask_here):
     before = Path("m.plan.jsonl").read_bytes()
-    assert ask("pin", "m.plan.jsonl", "d", "-o", "p.jsonl.gz")[0] == 0
+    assert ask_here("pin", "m.plan.jsonl", "d", "-o", "p.jsonl.gz")[0] == 0
     assert Path("m.plan.jsonl").read_bytes() == before
     assert digests(read_plan("p.jsonl.gz"))["README"] == sha256(b"hello")
     assert gzip.decompress(Path("p.jsonl.gz").read_bytes()).count(b"\n") == 5
-    assert ask("fetch", "p.jsonl.gz", "e")[0] == 0
+    assert ask_here("fetch", "p.jsonl.gz", "e")[0] == 0
 
 
-def test_a_place_that_can_not_be_is_told_before_anything_is_read(local, ask):
+def test_a_place_that_can_not_be_is_told_before_anything_is_read(local, ask_here):
     Path("plans").mkdir()
-    code, _, err = ask("pin", "m.plan.jsonl", "nowhere", "-o", "plans/p.jsonl")
+    code, _, err = ask_here("pin", "m.plan.jsonl", "nowhere", "-o", "plans/p.jsonl")
     assert code == 2
     assert "plans/p.jsonl: its source 'study' is relative to .; write the pinned plan there" in err
-    code, _, err = ask("pin", "m.plan.jsonl", "nowhere", "-o", "p.json")
+    code, _, err = ask_here("pin", "m.plan.jsonl", "nowhere", "-o", "p.json")
     assert code == 2
     assert "p.json: a plan's name ends in .jsonl" in err
 
 
-def test_a_plan_of_remote_sources_may_go_anywhere(remote, ask):
+def test_a_plan_of_remote_sources_may_go_anywhere(remote, ask_here):
     Path("plans").mkdir()
-    assert ask("pin", "m.plan.jsonl", "d", "-o", "plans/p.jsonl")[0] == 0
+    assert ask_here("pin", "m.plan.jsonl", "d", "-o", "plans/p.jsonl")[0] == 0
     assert Path("plans/p.jsonl").read_bytes() == Path("m.plan.jsonl").read_bytes()
 
 
-def test_a_pinned_plan_is_current_and_compiles_to_itself(remote, ask):
+def test_a_pinned_plan_is_current_and_compiles_to_itself(remote, ask_here):
     before = Path("m.plan.jsonl").read_bytes()
-    assert ask("compile", "--check", "m.yaml")[:2] == (0, "m.plan.jsonl is current\n")
-    assert ask("compile", "m.yaml")[0] == 0
+    assert ask_here("compile", "--check", "m.yaml")[:2] == (0, "m.plan.jsonl is current\n")
+    assert ask_here("compile", "m.yaml")[0] == 0
     assert Path("m.plan.jsonl").read_bytes() == before
 
 
-def test_a_changed_object_loses_its_digest_and_the_others_keep_theirs(remote, ask):
+def test_a_changed_object_loses_its_digest_and_the_others_keep_theirs(remote, ask_here):
     remote.put(f"study/{T1W}", b"FIRST")
-    code, out, _ = ask("compile", "--check", "m.yaml")
+    code, out, _ = ask_here("compile", "--check", "m.yaml")
     assert code == 1
     assert out.splitlines()[1:] == [f"~ {T1W}"]
-    assert ask("compile", "m.yaml")[0] == 0
+    assert ask_here("compile", "m.yaml")[0] == 0
     expected = {path: sha256(data) for path, data in STUDY.items()} | {T1W: None}
     assert digests(read_plan("m.plan.jsonl")) == expected
 
 
-def test_fetching_a_changed_manifest_keeps_the_digests(remote, ask):
+def test_fetching_a_changed_manifest_keeps_the_digests(remote, ask_here):
     write_manifest(f"s3://{remote.name}/study", "subjects: {include: ['1']}\n")
-    code, _, err = ask("fetch", "m.yaml", "e")
+    code, _, err = ask_here("fetch", "m.yaml", "e")
     assert (code, err.startswith("wrote m.plan.jsonl")) == (0, True)
     expected = {path: sha256(data) for path, data in STUDY.items() if "sub-2" not in path}
     assert digests(read_plan("m.plan.jsonl")) == expected
     assert tree(Path("e")) == {path: STUDY[path] for path in expected}
 
 
-def test_the_same_key_of_another_root_is_another_object(remote, ask, bucket):
+def test_the_same_key_of_another_root_is_another_object(remote, ask_here, bucket):
     bucket.fill({f"other/{key}": data for key, data in STUDY.items()})
     write_manifest(f"s3://{bucket.name}/other")
-    assert ask("compile", "m.yaml")[0] == 0
+    assert ask_here("compile", "m.yaml")[0] == 0
     assert set(digests(read_plan("m.plan.jsonl")).values()) == {None}
 
 
-def test_another_version_of_the_same_bytes_is_another_object(ask, bucket, monkeypatch):
+def test_another_version_of_the_same_bytes_is_another_object(ask_here, bucket, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", bucket.endpoint)
     bucket.versioned()
     bucket.fill({f"study/{key}": data for key, data in STUDY.items()})
     url = f"s3://{bucket.name}/study"
     text = f"manifest_version: 1\nstudy: {{id: x, url: '{url}', versions: pinned}}\n"
     Path("m.yaml").write_text(text, encoding="utf-8")
-    assert ask("fetch", "m.yaml", "d")[0] == 0
-    assert ask("pin", "m.yaml", "d")[0] == 0
-    assert ask("compile", "--check", "m.yaml")[0] == 0
+    assert ask_here("fetch", "m.yaml", "d")[0] == 0
+    assert ask_here("pin", "m.yaml", "d")[0] == 0
+    assert ask_here("compile", "--check", "m.yaml")[0] == 0
     bucket.put(f"study/{T1W}", STUDY[T1W])
-    assert ask("compile", "m.yaml")[0] == 0
+    assert ask_here("compile", "m.yaml")[0] == 0
     assert {path for path, digest in digests(read_plan("m.plan.jsonl")).items() if not digest} == {
         T1W
     }
 
 
-def test_local_files_keep_their_digests_while_their_size_is_the_same(local, ask):
-    assert ask("pin", "m.plan.jsonl", "d")[0] == 0
-    assert ask("compile", "--check", "m.yaml")[0] == 0
+def test_local_files_keep_their_digests_while_their_size_is_the_same(local, ask_here):
+    assert ask_here("pin", "m.plan.jsonl", "d")[0] == 0
+    assert ask_here("compile", "--check", "m.yaml")[0] == 0
     # Another size shows; other bytes of the same size do not, and never pass for the pinned ones.
     Path("study/README").write_bytes(b"longer than before")
     Path("study", T1W).write_bytes(b"FIRST")
-    assert ask("compile", "m.yaml")[0] == 0
+    assert ask_here("compile", "m.yaml")[0] == 0
     kept = digests(read_plan("m.plan.jsonl"))
     assert (kept["README"], kept[T1W]) == (None, sha256(b"first"))
-    code, out, _ = ask("fetch", "m.yaml", "e")
+    code, out, _ = ask_here("fetch", "m.yaml", "e")
     assert (code, out.endswith("1 failed (corrupt)\n")) == (1, True)
     # As the manual says: a new plan knows nothing of the old bytes.
     Path("m.plan.jsonl").unlink()
-    assert ask("fetch", "m.yaml", "e")[0] == 0
+    assert ask_here("fetch", "m.yaml", "e")[0] == 0
     assert Path("e", T1W).read_bytes() == b"FIRST"
 
 
-def test_a_plan_that_can_not_be_read_carries_nothing_and_says_so(local, ask):
-    assert ask("pin", "m.plan.jsonl", "d")[0] == 0
+def test_a_plan_that_can_not_be_read_carries_nothing_and_says_so(local, ask_here):
+    assert ask_here("pin", "m.plan.jsonl", "d")[0] == 0
     lines = Path("m.plan.jsonl").read_text().splitlines(keepends=True)
     Path("m.plan.jsonl").write_text("".join(lines[:-1]))
-    code, out, _ = ask("compile", "--check", "m.yaml")
+    code, out, _ = ask_here("compile", "--check", "m.yaml")
     assert (code, "would be written anew" in out) == (1, True)
-    code, _, err = ask("compile", "m.yaml")
+    code, _, err = ask_here("compile", "m.yaml")
     assert code == 0
     assert "warning: no digests are carried over: m.plan.jsonl: the plan is truncated" in err
     assert set(digests(read_plan("m.plan.jsonl")).values()) == {None}
 
 
-def test_digests_follow_an_object_to_another_path(remote, ask):
+def test_digests_follow_an_object_to_another_path(remote, ask_here):
     # Each site is at a path of its own, and the object is the same.
     text = f"manifest_version: 1\nsite: [study]\nstudy: {{id: x, url: 's3://{remote.name}'}}\n"
     Path("m.yaml").write_text(text, encoding="utf-8")
-    assert ask("compile", "m.yaml")[0] == 0
+    assert ask_here("compile", "m.yaml")[0] == 0
     assert digests(read_plan("m.plan.jsonl")) == {
         f"study/{path}": sha256(data) for path, data in STUDY.items()
     }

@@ -11,7 +11,8 @@ import pytest
 from bidsplan.plan import Entry, Root
 from bidsplan.sources import Sources
 from bidsplan.storage import Access
-from bidsplan.storage.connection import connect, find_endpoint
+from bidsplan.storage.connection import connect
+from bidsplan.storage.endpoints import find_endpoint
 from bidsplan.storage.places import place_of
 from bidsplan.transfer.streams import partial_name
 from bidsplan.urls import canonical_url
@@ -24,6 +25,7 @@ SAME = [
     ("https://h.org/a", "HTTPS://H.org:443/a/"),
     ("https://h.org/a", "https://h.org./b/../a/."),
     ("https://h.org", "https://h.org/"),
+    ("https://[2001:db8::1]/a", "https://[2001:DB8:0:0::1]:0443/a"),
     ("/data/x", "file:///data/x/"),
     ("/data/x", "//data/./x"),
     ("../x", "./../x/"),

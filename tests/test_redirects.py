@@ -153,6 +153,17 @@ def test_a_region_is_followed_by_a_new_request_to_the_same_endpoint(
         ),
         ("https://minio.example.org", "eu-west-1", "https://minio.example.org"),
         ("https://evilamazonaws.com", "eu-west-1", "https://evilamazonaws.com"),
+        (
+            "http://ec2-1-2-3-4.compute-1.amazonaws.com",
+            "eu-west-1",
+            "http://ec2-1-2-3-4.compute-1.amazonaws.com",
+        ),
+        (
+            "https://x.us-east-1.elb.amazonaws.com",
+            "eu-west-1",
+            "https://x.us-east-1.elb.amazonaws.com",
+        ),
+        ("https://s3.amazonaws.com:8443", "eu-west-1", "https://s3.amazonaws.com:8443"),
         ("https://s3.us-east-1.amazonaws.com", "us-east-1", None),
         ("https://s3.us-east-1.amazonaws.com", "cn-north-1", None),
         ("https://s3.us-east-1.amazonaws.com", "us-gov-west-1", None),
@@ -185,3 +196,56 @@ def test_a_listing_that_trickles_has_a_limit(bucket, proxy, monkeypatch, transpo
         pytest.raises(BidsplanError, match=r"did not all come|can't be reached"),
     ):
         store.children()
+
+
+OUTPOST = "test-accessp-o0b1d075431d83bebde8xz5w8ijx1qzlbp3i3kuse10--op-s3"
+
+
+def test_no_bucket_name_leads_to_another_host(tokened, storage):
+    reach = access(storage, Transport.FSSPEC, anonymous=False)
+    with (
+        open_store(f"s3://{OUTPOST}/x", access=reach) as store,
+        pytest.raises(BidsplanError, match="leads to another host than the endpoint"),
+    ):
+        store.children()
+    assert storage.requests == []
+
+
+def test_credentials_that_get_a_token_later_keep_it(signed, storage, other, tmp_path, monkeypatch):
+    redirects(storage, other, 307)
+    with open_store(
+        "s3://bucket/x", access=access(storage, Transport.AUTO, anonymous=False)
+    ) as store:
+        credentials = tmp_path / "credentials"
+        assert store.asynchronous
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        lines = ("[default]", "aws_access_key_id = A", f"aws_secret_access_key = {SECRET}")
+        credentials.write_text("\n".join([*lines, f"aws_session_token = {TOKEN}"]))
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
+        store.renew()
+        assert not store.asynchronous
+        with pytest.raises(BidsplanError, match="sends the request elsewhere"):
+            store.stream("a.txt")
+    assert other.requests == []
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_redirect_behind_a_proxy_is_not_followed(
+    signed, storage, tmp_path, monkeypatch, transport
+):
+    with Site(host="127.0.0.2") as other, Site() as proxy:
+        place = {"Location": f"{other.url}/bucket/x/a.txt"}
+        proxy.pages[f"{storage.url}/bucket/x/a.txt"] = Page(status=307, headers=place)
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.2")
+        events = brought(storage, tmp_path / "d", transport, anonymous=False)
+        assert failures(events)["a.txt"].code == "refused-host"
+        assert other.requests == storage.requests == []
+        assert proxy.requests
+
+
+def test_a_proxy_of_another_kind_is_told(storage, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "socks5h://127.0.0.1:9")
+    with pytest.raises(BidsplanError, match="the proxy that the environment names can't be used"):
+        open_store("s3://bucket/x", access=access(storage, Transport.AUTO)).children()

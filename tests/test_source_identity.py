@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from bidsplan.cli.main import run
 from bidsplan.compile import compile_manifest
 from bidsplan.errors import UrlError
 from bidsplan.events import Action, Failed, Proof, Skipped
@@ -31,19 +30,6 @@ STUDY = {
 OTHER = {**STUDY, "README": b"HELLO", T1W: b"FIRST"}
 
 
-@pytest.fixture
-def ask(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
-
-    return call
-
-
 def write_manifest(folder, url):
     Path(folder).mkdir(parents=True, exist_ok=True)
     text = f"manifest_version: 1\nstudy: {{id: x, url: '{url}'}}\n"
@@ -52,46 +38,46 @@ def write_manifest(folder, url):
 
 
 @pytest.fixture
-def projects(ask):
+def projects(ask_here):
     """Give two projects whose manifests are one text, over files of the same sizes."""
     for name, files in (("a", STUDY), ("b", OTHER)):
         write_files(Path(name, "study"), files)
         write_manifest(f"{name}/proj", "../study")
-        assert ask("compile", f"{name}/proj/m.yaml")[0] == 0
+        assert ask_here("compile", f"{name}/proj/m.yaml")[0] == 0
     assert Path("a/proj/m.plan.jsonl").read_bytes() == Path("b/proj/m.plan.jsonl").read_bytes()
-    assert ask("fetch", "a/proj/m.yaml", "d")[0] == 0
+    assert ask_here("fetch", "a/proj/m.yaml", "d")[0] == 0
 
 
-def test_another_study_of_the_same_url_text_is_not_kept(projects, ask):
-    code, out, _ = ask("fetch", "b/proj/m.yaml", "d")
+def test_another_study_of_the_same_url_text_is_not_kept(projects, ask_here):
+    code, out, _ = ask_here("fetch", "b/proj/m.yaml", "d")
     assert code == 1
     assert "1 kept" in out
     assert "2 failed (existing)" in out
     assert tree(Path("d")) == STUDY
 
 
-def test_another_study_of_the_same_url_text_replaces(projects, ask):
-    code, out, _ = ask("fetch", "b/proj/m.yaml", "d", "--existing", "replace")
+def test_another_study_of_the_same_url_text_replaces(projects, ask_here):
+    code, out, _ = ask_here("fetch", "b/proj/m.yaml", "d", "--existing", "replace")
     assert (code, "2 replaced" in out, "1 kept" in out) == (0, True, True)
     assert tree(Path("d")) == OTHER
     # What the first one's receipts say is no longer so, and it shows.
-    code, out, _ = ask("verify", "a/proj/m.yaml", "d")
+    code, out, _ = ask_here("verify", "a/proj/m.yaml", "d")
     assert (code, "2 failed (corrupt)" in out) == (1, True)
-    assert ask("verify", "b/proj/m.yaml", "d")[1] == "3 verified; 3 receipt\n"
+    assert ask_here("verify", "b/proj/m.yaml", "d")[1] == "3 verified; 3 receipt\n"
 
 
-def test_bytes_of_another_study_are_neither_proved_nor_pinned(projects, ask):
+def test_bytes_of_another_study_are_neither_proved_nor_pinned(projects, ask_here):
     before = Path("b/proj/m.plan.jsonl").read_bytes()
-    assert ask("verify", "a/proj/m.yaml", "d")[1] == "3 verified; 3 receipt\n"
-    code, out, _ = ask("verify", "b/proj/m.yaml", "d")
+    assert ask_here("verify", "a/proj/m.yaml", "d")[1] == "3 verified; 3 receipt\n"
+    code, out, _ = ask_here("verify", "b/proj/m.yaml", "d")
     assert "receipt" not in out
-    code, out, _ = ask("pin", "b/proj/m.plan.jsonl", "d")
+    code, out, _ = ask_here("pin", "b/proj/m.plan.jsonl", "d")
     assert (code, "3 failed (unproved)" in out) == (1, True)
     assert Path("b/proj/m.plan.jsonl").read_bytes() == before
 
 
 @pytest.mark.parametrize("url", ["../../study/", "/abs", "file:///abs", "../link/../../study"])
-def test_an_equivalent_plan_has_the_same_receipts(ask, tmp_path, url):
+def test_an_equivalent_plan_has_the_same_receipts(ask_here, tmp_path, url):
     write_files(Path("study"), STUDY)
     write_manifest("one", "../study")
     # Through the link ".." leads elsewhere than the text says.
@@ -101,14 +87,14 @@ def test_an_equivalent_plan_has_the_same_receipts(ask, tmp_path, url):
     if "link" in url:
         url = "../link/../../../study"
     write_manifest("one/two", url)
-    assert ask("fetch", "one/m.yaml", "d")[0] == 0
-    assert ask("compile", "one/two/m.yaml")[0] == 0
-    code, out, _ = ask("fetch", "one/two/m.yaml", "d", "--json")
+    assert ask_here("fetch", "one/m.yaml", "d")[0] == 0
+    assert ask_here("compile", "one/two/m.yaml")[0] == 0
+    code, out, _ = ask_here("fetch", "one/two/m.yaml", "d", "--json")
     rows = [json.loads(line) for line in out.splitlines()]
     assert (code, rows[-1]["done"], rows[-1]["bytes"]) == (0, {"keep": 3}, 0)
-    assert ask("verify", "one/two/m.yaml", "d")[1] == "3 verified; 3 receipt\n"
+    assert ask_here("verify", "one/two/m.yaml", "d")[1] == "3 verified; 3 receipt\n"
     Path("d", T1W).write_bytes(b"FIRST")
-    code, out, _ = ask("verify", "one/two/m.yaml", "d")
+    code, out, _ = ask_here("verify", "one/two/m.yaml", "d")
     assert (code, "1 failed (corrupt)" in out) == (1, True)
 
 
@@ -164,14 +150,14 @@ def test_a_source_that_is_gone_does_not_count_as_changed(tmp_path, destination):
     assert finished(fetch(plan, destination)) == {"x": (Action.KEEP, Proof.SIZE)}
 
 
-def test_a_digest_of_the_plan_is_worth_more_than_its_source(ask):
+def test_a_digest_of_the_plan_is_worth_more_than_its_source(ask_here):
     write_files(Path("study"), STUDY)
     write_manifest(".", "study")
-    assert ask("fetch", "m.yaml", "d")[0] == 0
-    assert ask("pin", "m.plan.jsonl", "d")[0] == 0
-    assert ask("fetch", "m.plan.jsonl", "d")[0] == 0
+    assert ask_here("fetch", "m.yaml", "d")[0] == 0
+    assert ask_here("pin", "m.plan.jsonl", "d")[0] == 0
+    assert ask_here("fetch", "m.plan.jsonl", "d")[0] == 0
     Path("study", T1W).write_bytes(b"FIRST")
-    assert ask("fetch", "m.plan.jsonl", "d")[:2] == (0, "3 kept; checked by 3 sha256\n")
+    assert ask_here("fetch", "m.plan.jsonl", "d")[:2] == (0, "3 kept; checked by 3 sha256\n")
     assert tree(Path("d")) == STUDY
 
 
@@ -231,14 +217,14 @@ def test_a_slash_at_the_end_says_nothing(request, tmp_path, kind):
     assert {action for action, _ in finished(events).values()} == {Action.KEEP}
 
 
-def test_digests_survive_the_move_of_a_plan_whose_sources_stay(ask, tmp_path):
+def test_digests_survive_the_move_of_a_plan_whose_sources_stay(ask_here, tmp_path):
     write_files(Path("study"), STUDY)
     write_manifest("one", "../study")
-    assert ask("fetch", "one/m.yaml", "d")[0] == 0
-    assert ask("pin", "one/m.plan.jsonl", "d")[0] == 0
+    assert ask_here("fetch", "one/m.yaml", "d")[0] == 0
+    assert ask_here("pin", "one/m.plan.jsonl", "d")[0] == 0
     # By -o, into a folder that is one deeper.
     Path("one/plans").mkdir()
-    code, _, err = ask("compile", "one/m.yaml", "-o", "one/plans/p.plan.jsonl")
+    code, _, err = ask_here("compile", "one/m.yaml", "-o", "one/plans/p.plan.jsonl")
     assert (code, err) == (0, "")
     moved = read_plan("one/plans/p.plan.jsonl")
     assert moved.header.roots[0].url == "../../study"
@@ -246,26 +232,26 @@ def test_digests_survive_the_move_of_a_plan_whose_sources_stay(ask, tmp_path):
     # By hand, to a folder beside it; an absolute URL is the same place.
     write_manifest("two", str(tmp_path / "study"))
     Path("one/m.plan.jsonl").rename("two/m.plan.jsonl")
-    code, _, err = ask("compile", "two/m.yaml")
+    code, _, err = ask_here("compile", "two/m.yaml")
     assert (code, err) == (0, "")
     assert all(entry.sha256 for entry in read_plan("two/m.plan.jsonl").entries)
 
 
-def test_digests_that_a_move_loses_are_told(ask):
+def test_digests_that_a_move_loses_are_told(ask_here):
     write_files(Path("study"), STUDY)
     write_files(Path("deep/study"), OTHER)
     write_manifest("one", "../study")
-    assert ask("fetch", "one/m.yaml", "d")[0] == 0
-    assert ask("pin", "one/m.plan.jsonl", "d")[0] == 0
+    assert ask_here("fetch", "one/m.yaml", "d")[0] == 0
+    assert ask_here("pin", "one/m.plan.jsonl", "d")[0] == 0
     write_manifest("deep/one", "../study")
     Path("one/m.plan.jsonl").rename("deep/one/m.plan.jsonl")
     # The same text, and another place: the plan beside the manifest was pinned for the first.
     write_manifest("deep/one", "../../study")
-    code, _, err = ask("compile", "deep/one/m.yaml")
+    code, _, err = ask_here("compile", "deep/one/m.yaml")
     assert code == 0
     assert "warning: 3 digests of the plan before are not carried over" in err
     assert all(entry.sha256 is None for entry in read_plan("deep/one/m.plan.jsonl").entries)
-    assert ask("compile", "--strict", "deep/one/m.yaml")[0] == 0
+    assert ask_here("compile", "--strict", "deep/one/m.yaml")[0] == 0
 
 
 @pytest.mark.parametrize("roots", [1, 2])

@@ -22,15 +22,33 @@ _LONGEST_NAME = 253
 _LONGEST_LABEL = 63
 _LARGEST_PORT = 65_535
 
-_PARTS = re.compile(r"(\[[0-9A-Fa-f:.]*\]|[0-9A-Za-z._-]+)(?::([0-9]+))?")
-_LABEL = re.compile(r"[0-9A-Za-z_](?:[0-9A-Za-z_-]*[0-9A-Za-z_])?")
-_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+_PARTS = r"(\[[0-9A-Fa-f:.]*\]|[0-9A-Za-z._-]+)(?::([0-9]+))?"
+_LABEL = r"[0-9A-Za-z_](?:[0-9A-Za-z_-]*[0-9A-Za-z_])?"
+_NUMBER = r"[0-9]+|0[xX][0-9A-Fa-f]*"
 
-_METADATA = frozenset({ipaddress.ip_address("fd00:ec2::254")})
+_METADATA = frozenset(
+    map(
+        ipaddress.ip_address,
+        # Amazon, Google, Alibaba, Azure, Oracle, Scaleway.
+        (
+            *("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "100.100.100.200"),
+            *("168.63.129.16", "192.0.0.192", "fd00:c1::a9fe:a9fe", "fd00:42::42"),
+        ),
+    )
+)
 """Addresses that serve a cloud's secrets and are not link-local."""
 
-_NAT64 = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48")))
-_COMPATIBLE = ipaddress.IPv6Network("::/96")
+_WRAPPING = tuple(
+    map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96"))
+)
+"""Networks whose addresses end in one of IPv4: NAT64 (RFC 6052, 8215), compatible, translated."""
+
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+_ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
+_RESERVED = tuple(
+    map(ipaddress.ip_network, ("192.88.99.0/24", "192.0.0.0/24", "fec0::/10", "3fff::/20"))
+)
+"""What is not of the public internet, and what the standard library of some versions passes."""
 
 
 class Host(NamedTuple):
@@ -76,7 +94,7 @@ def parse_host(text: str) -> Host:
     >>> parse_host("OpenNeuro.org:443")
     Host(name='openneuro.org', port=443, address=None)
     """
-    match = _PARTS.fullmatch(text)
+    match = re.fullmatch(_PARTS, text)
     if match is None:
         raise ValueError(
             "its host has characters that no host has; expected letters, digits, '-' and '.' "
@@ -87,13 +105,13 @@ def parse_host(text: str) -> Host:
         return _literal(name[1:-1], port, ipaddress.IPv6Address)
     name = name.removesuffix(".")
     labels = name.split(".")
-    if _NUMBER.fullmatch(labels[-1]):
+    if re.fullmatch(_NUMBER, labels[-1]):
         return _literal(name, port, ipaddress.IPv4Address)
     longest = max(map(len, labels))
     if (
         len(name) > _LONGEST_NAME
         or longest > _LONGEST_LABEL
-        or not all(map(_LABEL.fullmatch, labels))
+        or not all(re.fullmatch(_LABEL, label) for label in labels)
     ):
         raise ValueError("its host is no valid name")
     return Host(name, port, None)
@@ -124,8 +142,14 @@ def _meant(address: Address) -> Iterator[Address]:
     if isinstance(address, ipaddress.IPv4Address):
         return
     found = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-    if any(address in network for network in (*_NAT64, _COMPATIBLE)):
-        found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    number = int(address)
+    isatap = (number >> 32) & 0xFFFFFFFF in _ISATAP
+    if isatap or any(address in network for network in _WRAPPING):
+        found.append(ipaddress.IPv4Address(number & 0xFFFFFFFF))
+    if address in _LOCAL_NAT64:
+        # Sixteen bits behind the prefix, and sixteen behind an empty byte.
+        split = (number >> 64 & 0xFFFF) << 16 | number >> 40 & 0xFFFF
+        found.append(ipaddress.IPv4Address(split))
     yield from (each for each in found if each is not None)
 
 
@@ -157,6 +181,6 @@ def is_public(address: Address) -> bool:
         addresses that stand for one of IPv4 (mapped, NAT64, 6to4, Teredo).
     """
     wrapped = len(list(_meant(address))) > 1
-    return (
-        address.is_global and not wrapped and not address.is_multicast and not address.is_reserved
-    )
+    reserved = address.is_reserved or any(address in network for network in _RESERVED)
+    refused = wrapped or reserved or address.is_multicast or is_link_local(address)
+    return address.is_global and not refused

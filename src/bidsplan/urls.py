@@ -161,7 +161,7 @@ def _refused_host(location: Location) -> str | None:
     return None
 
 
-_DEFAULT_PORTS = {"http": "80", "https": "443"}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def canonical_url(url: str) -> str:
@@ -201,12 +201,15 @@ def _plain_path(path: str) -> str:
     return f"./{plain}" if plain.startswith("~") else plain or "."
 
 
-def _plain_host(host: str, default_port: str) -> str:
-    user, at, place = host.rpartition("@")
-    name, colon, port = place.lower().rpartition(":")
-    if not colon or port not in {"", default_port}:
-        name = place.lower()
-    return f"{user}{at}{name.removesuffix('.')}"
+def _plain_host(text: str, default_port: int) -> str:
+    user, at, place = text.rpartition("@")
+    try:
+        name, port, address = parse_host(place)
+    except ValueError:
+        # It is refused elsewhere, and no place of any host's.
+        return text.lower()
+    shown = f"[{name}]" if address is not None and address.version == 6 else name
+    return f"{user}{at}{shown}" + (f":{port}" if port not in {None, default_port} else "")
 
 
 def _without_dots(path: str) -> str:

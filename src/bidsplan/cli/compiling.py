@@ -25,7 +25,7 @@ def load(path: Path, access: Access, console: Console, *, strict: bool = False) 
     """Load a manifest and tell its warnings."""
     from bidsplan.files.manifests import load_manifest  # noqa: PLC0415 - imports pydantic and YAML
 
-    loaded = load_manifest(path, allow_protocols=access.allow_protocols)
+    loaded = load_manifest(path, allow_protocols=access.allow_protocols, untrusted=access.untrusted)
     if strict and loaded.warnings:
         raise ManifestError(problems=loaded.warnings)
     console.warn(loaded.warnings)

@@ -23,6 +23,7 @@ __all__ = [
     "protocol_option",
     "reach_options",
     "strict_option",
+    "untrusted_option",
     "wait_option",
 ]
 
@@ -57,6 +58,13 @@ protocol_option = click.option(
     help="Allow URLs of this fsspec protocol as well. May be repeated.",
 )
 
+untrusted_option = click.option(
+    "--untrusted",
+    is_flag=True,
+    envvar="BIDSPLAN_UNTRUSTED",
+    help="Refuse what a stranger's manifest could abuse. Also by BIDSPLAN_UNTRUSTED=1.",
+)
+
 _REACH = (
     click.option("--endpoint-url", metavar="URL", help="S3 endpoint. [default: as AWS tools do]"),
     click.option("--region", metavar="NAME", help="AWS region. [default: as AWS tools do]"),
@@ -69,12 +77,7 @@ _REACH = (
     ),
     click.option("--requester-pays", is_flag=True, help="Agree to pay for requests."),
     protocol_option,
-    click.option(
-        "--untrusted",
-        is_flag=True,
-        envvar="BIDSPLAN_UNTRUSTED",
-        help="Refuse what a stranger's manifest could abuse. Also by BIDSPLAN_UNTRUSTED=1.",
-    ),
+    untrusted_option,
     click.option(
         "--timeout",
         type=click.FloatRange(0.1, 3600),

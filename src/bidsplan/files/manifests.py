@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from bidsplan.errors import ManifestError, Place, Problem
+from bidsplan.files.opening import open_regular
 from bidsplan.files.vocabulary import vocabulary_warnings
 from bidsplan.files.yaml_reader import Document, read_yaml
 from bidsplan.keys import printable
@@ -79,7 +80,7 @@ class ManifestFile:
 
 
 def load_manifest(
-    path: str | PathLike[str], *, allow_protocols: Iterable[str] = ()
+    path: str | PathLike[str], *, allow_protocols: Iterable[str] = (), untrusted: bool = False
 ) -> ManifestFile:
     """Read and validate a manifest.
 
@@ -88,6 +89,8 @@ def load_manifest(
     path : path
     allow_protocols : iterable of str
         Protocols of URLs to allow beyond the usual ones.
+    untrusted : bool
+        Refuse a manifest that is a link.
 
     Returns
     -------
@@ -105,7 +108,7 @@ def load_manifest(
         )
         raise ManifestError(problems=[problem])
     try:
-        with path.open("rb") as file:
+        with open_regular(path, follow=not untrusted) as file:
             # A byte more than is allowed tells that there is more.
             data = file.read((1 << 20) + 1)
     except OSError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from bidsplan.errors import DestinationError, PlanError, UsageError
+from bidsplan.files.opening import open_regular
 from bidsplan.plan import Header, Plan, parse_lines, read_entries
 from bidsplan.plan.models import LONGEST_LINE
 
@@ -196,7 +197,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     """Open a plan's unpacked bytes; every failure to read them is the plan's."""
     suffix = plan_suffix(path)
     try:
-        with path.open("rb") as file, _unpacked(file, suffix) as stream:
+        with open_regular(path) as file, _unpacked(file, suffix) as stream:
             yield stream
     except PlanError as error:
         raise type(error)(f"{path}: {error}") from error

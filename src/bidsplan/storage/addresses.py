@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from bidsplan.errors import RefusedHostError
-from bidsplan.hosts import is_link_local, is_public
+from bidsplan.errors import RefusedHostError, UsageError
+from bidsplan.hosts import is_link_local, is_public, parse_host
 
 if TYPE_CHECKING:
     from bidsplan.hosts import Address
@@ -93,8 +93,35 @@ def check_endpoint(url: str) -> None:
 
 
 def proxy_for(url: str) -> str | None:
-    """Give the proxy that the environment names for a URL; None where there is none."""
-    scheme, _, rest = url.partition("://")
-    proxies = getproxies()
-    found = proxies.get(scheme) or proxies.get("all")
-    return found if found and not proxy_bypass(rest.partition("/")[0]) else None
+    """Give the proxy that the environment names for a URL; None where there is none.
+
+    Parameters
+    ----------
+    url : str
+
+    Returns
+    -------
+    str or None
+
+    Raises
+    ------
+    UsageError
+        Where it names one that is spoken to in another way than by HTTP.
+    """
+    parts, proxies = urlsplit(url), getproxies()
+    found = proxies.get(parts.scheme) or proxies.get("all")
+    if not found or proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    found = found if "://" in found else f"http://{found}"
+    try:
+        scheme, place, *_ = urlsplit(found)
+        parse_host(place.rpartition("@")[2])
+    except ValueError:
+        scheme = ""
+    if scheme not in {"http", "https"}:
+        # It is not repeated, as it may hold a password.
+        raise UsageError(
+            "the proxy that the environment names can't be used: expected http:// or https:// and "
+            "a host; check HTTP_PROXY and HTTPS_PROXY, or set NO_PROXY for this host"
+        )
+    return found

@@ -10,23 +10,27 @@ from __future__ import annotations
 import functools
 import os
 import re
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bidsplan.errors import DeniedError, UsageError
+from bidsplan.storage.places import AMAZON
 
 if TYPE_CHECKING:
     from bidsplan.storage.access import Access
 
-__all__ = ["Connection", "connect", "find_endpoint", "partition_of"]
+__all__ = ["Connection", "connect", "partition_of", "resolved_endpoint"]
 
-_AWS = (".amazonaws.com", ".amazonaws.com.cn")
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _REGION = re.compile(r"[a-z]{2,8}(?:-[a-z]{1,16}){1,3}-[0-9]{1,2}")
-_PARTITIONS = {"cn": "aws-cn", "us-gov": "aws-us-gov", "us-iso": "aws-iso", "eusc": "aws-eusc"}
+_PARTITIONS = {
+    "cn": "aws-cn",
+    "us-gov": "aws-us-gov",
+    "us-iso": "aws-iso",
+    "eu-iso": "aws-iso-e",
+    "eusc": "aws-eusc",
+}
 
 _ENDPOINT = re.compile(
     r"https?://([A-Za-z0-9._~%!$&'()*+,;=:-]*@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?"
@@ -70,8 +74,8 @@ class Connection:
 
     @property
     def is_aws(self) -> bool:
-        """Whether the service is Amazon's own, where a bucket's region decides its endpoint."""
-        return f".{self.host}".endswith(_AWS)
+        """Whether the service is Amazon's own S3, where a bucket's region decides its endpoint."""
+        return re.fullmatch(AMAZON, urlsplit(self.endpoint).netloc) is not None
 
     @property
     def host(self) -> str:
@@ -114,8 +118,7 @@ class Connection:
         if self.region in labels:
             host = ".".join(region if label == self.region else label for label in labels)
         else:
-            suffix = next(each for each in _AWS if f".{host}".endswith(each))
-            host = f"s3.{region}{suffix}"
+            host = f"s3.{region}.{host[host.index('amazonaws.com') :]}"
         return replace(self, region=region, endpoint=f"{self.endpoint.partition(':')[0]}://{host}")
 
     def credentials(self) -> Any:  # noqa: ANN401 - botocore is untyped
@@ -128,15 +131,30 @@ class Connection:
         Raises
         ------
         DeniedError
-            Where there are none.
+            Where there are none, or none that can be read or sent.
         """
-        found = _session(self.profile, self.environment).get_credentials()
-        if found is None:
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - loaded with the session
+
+        try:
+            found = _session(self.profile, self.environment).get_credentials()
+            frozen = found.get_frozen_credentials() if found else None
+        except (BotoCoreError, OSError, ValueError, KeyError) as error:
+            # What it says may hold what a program has printed.
+            raise DeniedError(
+                f"the AWS credentials can't be read ({type(error).__name__}); check the profile, "
+                "its credential_process and its sign-in"
+            ) from None
+        if frozen is None:
             raise DeniedError(
                 "no AWS credentials were found for signed requests; set AWS_PROFILE or the like, "
                 "or ask anonymously (anonymous: true, --anonymous; in Python anon=True)"
             )
-        return found.get_frozen_credentials()
+        if not all(map(str.isprintable, filter(None, frozen))):
+            raise DeniedError(
+                "the AWS credentials have line breaks or other characters that no request can "
+                "carry; check the profile and its credential_process"
+            )
+        return frozen
 
     def renew(self) -> bool:
         """Read credentials anew, which may have been renewed in the meantime.
@@ -204,8 +222,14 @@ def _service(
             endpoint_url=endpoint,
             config=Config(signature_version=UNSIGNED),
         )
-    except (botocore.exceptions.BotoCoreError, ValueError) as error:
+    except botocore.exceptions.ProfileNotFound as error:
         raise UsageError(f"the AWS configuration can't be used: {error}") from error
+    except (botocore.exceptions.BotoCoreError, ValueError) as error:
+        # What it says may hold a URL with a password.
+        raise UsageError(
+            f"the AWS configuration can't be used ({type(error).__name__}); check --endpoint-url, "
+            "--region, AWS_ENDPOINT_URL and the AWS configuration files"
+        ) from None
     return client.meta.endpoint_url, client.meta.region_name
 
 
@@ -266,18 +290,8 @@ def connect(access: Access, *, anonymous: bool) -> Connection:
     )
 
 
-_CONFIG_FILES = {
-    "AWS_CONFIG_FILE": "~/.aws/config",
-    "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials",
-}
-_CONFIG_LIMIT = 1 << 20
-_OTHER_PARTITION = r"(?:cn|us-gov|us-iso|eu-iso|eusc)[a-z0-9]*-"
-_TELLING = re.compile(rf"endpoint_url|region\s*=\s*{_OTHER_PARTITION}")
-"""What in the AWS configuration may send requests elsewhere than to the usual partition."""
-
-
-def find_endpoint(access: Access) -> str | None:
-    """Find the endpoint that `connect` would resolve, without botocore where it is not needed.
+def resolved_endpoint(access: Access) -> str:
+    """Resolve the endpoint of S3 by botocore; it may hold user information.
 
     Parameters
     ----------
@@ -285,32 +299,11 @@ def find_endpoint(access: Access) -> str | None:
 
     Returns
     -------
-    str or None
-        None for Amazon's own endpoints in its usual partition. It may hold user info: it must
-        not be written anywhere.
+    str
 
     Raises
     ------
     UsageError
         Where the configuration can't be used.
     """
-    if access.endpoint_url:
-        return access.endpoint_url
-    region = access.region or os.environ.get("AWS_DEFAULT_REGION") or ""
-    if re.match(_OTHER_PARTITION, region) or _is_configured():
-        return _service(access.profile, access.region, None, _environment())[0]
-    if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
-        return None
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-
-
-def _is_configured() -> bool:
-    """Tell whether an AWS configuration file may say something of the endpoint."""
-    for name, usual in _CONFIG_FILES.items():
-        with suppress(OSError, RuntimeError):
-            path = Path(os.environ.get(name) or usual).expanduser()
-            with path.open(encoding="utf-8", errors="replace") as file:
-                text = file.read(_CONFIG_LIMIT + 1)
-            if len(text) > _CONFIG_LIMIT or _TELLING.search(text.lower()):
-                return True
-    return False
+    return _service(access.profile, access.region, access.endpoint_url, _environment())[0]

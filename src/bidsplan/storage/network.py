@@ -18,7 +18,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from bidsplan.errors import RefusedHostError, StorageError, UnreachableError
 from bidsplan.keys import printable
-from bidsplan.storage.addresses import proxy_for, resolve
+from bidsplan.storage.addresses import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -149,28 +149,26 @@ def pool(jobs: int, timeout: float, proxy: str | None, *, public_only: bool = Fa
     return manager
 
 
-def confined(hosts: Iterable[str], endpoint: str) -> dict[str, str]:
+def confined(hosts: Iterable[str], proxy: str | None = None) -> dict[str, str]:
     """Give options of obstore's client that keep it from all hosts but some.
 
-    obstore follows redirects, and has no option that says otherwise. So all other hosts are sent
-    to a proxy that nothing can listen on. A redirect to another port of the same host is followed:
-    without the signature, and with the session token.
+    obstore follows redirects, and has no option that says otherwise. So all other hosts are asked
+    through a proxy: the environment's, or one that nothing can listen on. What it still follows is
+    a redirect to another port of these hosts, or to a name below them: without the signature, and
+    with the session token.
 
     Parameters
     ----------
     hosts : iterable of str
-        Names and addresses that may be asked; names include those below them.
-    endpoint : str
-        Whose URL decides about the environment's proxies. Where there is one, it is used, and
-        keeps other hosts away or does not.
+        Names and addresses that are asked directly; names include those below them.
+    proxy : str, optional
+        The environment's.
 
     Returns
     -------
     dict of str to str
     """
-    if proxy_for(endpoint):
-        return {}
-    return {"proxy_url": "http://127.0.0.1:0", "proxy_excludes": ",".join(hosts)}
+    return {"proxy_url": proxy or "http://127.0.0.1:0", "proxy_excludes": ",".join(hosts)}
 
 
 def send(

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from bidsplan.errors import UsageError
 from bidsplan.keys import printable
 from bidsplan.storage import network
+from bidsplan.storage.addresses import proxy_for
 from bidsplan.storage.base import Store
 from bidsplan.storage.obstore_reader import WholeReader, open_stream, storage_error
 from bidsplan.storage.retrying import retrying
@@ -24,18 +25,31 @@ if TYPE_CHECKING:
 
 __all__ = ["open_objects"]
 
+_HOSTS = {
+    "gs": ("storage.googleapis.com",),
+    "az": (
+        *("blob.core.windows.net", "dfs.core.windows.net", "blob.storage.azure.net"),
+        *("blob.core.chinacloudapi.cn", "blob.core.usgovcloudapi.net"),
+    ),
+}
+"""The hosts that are asked for objects."""
+
 _METADATA = "169.254.169.254"
 """Where machines in a cloud ask for their own credentials, as the libraries know by themselves."""
 
-_MICROSOFT = (
-    *("azure.com", "azure.net", "microsoft.com", "microsoftonline.com", "windows.net"),
-    *("chinacloudapi.cn", "microsoftonline.us", "usgovcloudapi.net"),
-)
-_HOSTS = {
-    "gs": (("googleapis.com", "google.internal"), "https://storage.googleapis.com"),
-    "az": (_MICROSOFT, "https://blob.core.windows.net"),
+_SIGNING = {
+    "gs": ("googleapis.com", "google.internal", _METADATA),
+    "az": (
+        *("login.microsoftonline.com", "login.microsoftonline.us", "login.chinacloudapi.cn"),
+        _METADATA,
+    ),
 }
-"""The hosts of each cloud that are asked for objects and credentials, and one of their URLs."""
+"""The hosts that are asked for credentials."""
+
+_HINTS = {
+    "gs": "check GOOGLE_APPLICATION_CREDENTIALS and the like",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME must name the account",
+}
 
 _NAMED = (
     "AZURE_AUTHORITY_HOST",
@@ -80,26 +94,27 @@ def _open(location: Location, access: Access, anonymous: bool, seconds: float) -
     import obstore  # noqa: PLC0415 - on demand
     from obstore import store as stores  # noqa: PLC0415 - on demand
 
-    hosts, endpoint = _HOSTS[location.protocol]
+    hosts = _HOSTS[location.protocol]
+    proxy = proxy_for(f"https://{hosts[0]}")
+    if proxy:
+        hosts = ()
     if not anonymous:
-        hosts = (*hosts, _METADATA, *_named_hosts())
+        hosts = (*hosts, *_SIGNING[location.protocol], *_named_hosts())
     client: Any = {
         "connect_timeout": "5s",
         "timeout": f"{seconds:g}s",
         "read_timeout": f"{access.timeout:g}s",
         "pool_max_idle_per_host": str(access.jobs),
-        **network.confined(hosts, endpoint),
+        **network.confined(hosts, proxy),
     }
     options: Any = {"client_options": client, "retry_config": {"max_retries": 0}}
     kind: Any = stores.GCSStore if location.protocol == "gs" else stores.AzureStore
     try:
         return kind(location.host, skip_signature=anonymous, **options)
-    except (obstore.exceptions.BaseError, OSError, ValueError) as error:
-        reason = printable(str(error).partition("\n")[0])
-        azure = "AZURE_STORAGE_ACCOUNT_NAME must name the account"
-        hint = azure if location.protocol == "az" else "check the URL"
+    except (obstore.exceptions.BaseError, OSError, ValueError):
+        # What it says may hold parts of the credentials.
         where = printable(f"{location.protocol}://{location.host}")
-        raise UsageError(f"{where}: it can't be opened: {reason}; {hint}") from error
+        raise UsageError(f"{where}: it can't be opened; {_HINTS[location.protocol]}") from None
 
 
 def _named_hosts() -> list[str]:

@@ -149,10 +149,16 @@ def _open_other(location: Location, access: Access, *, anonymous: bool, base: st
 
         # A relative path means one place on every machine: beside the manifest or plan.
         return LocalStore(str((Path(base or ".") / location.path).resolve()), location.path)
-    from bidsplan.storage.fsspec_store import FsspecStore  # noqa: PLC0415 - a tenth of a second
+    from bidsplan.storage.fsspec_store import (  # noqa: PLC0415 - a tenth of a second
+        FsspecStore,
+        filesystem_of,
+    )
 
     url = _fsspec_url(location)
-    return FsspecStore(location.protocol, url, url)
+    options = _ANONYMOUS.get(location.protocol, {}) if anonymous else {}
+    return FsspecStore(
+        location.protocol, url, url, filesystem_of(location.protocol, url, **options)
+    )
 
 
 def _fsspec_url(location: Location) -> str:

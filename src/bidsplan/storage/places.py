@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bidsplan.storage.access import Access
 
 __all__ = [
+    "AMAZON",
     "FileVersion",
     "Place",
     "SourceState",
@@ -23,9 +24,9 @@ __all__ = [
     "version_of",
 ]
 
-_AMAZON = re.compile(
+AMAZON = (
     r"(?:bucket\.vpce-[0-9a-z-]+\.)?s3(?:-fips|-accelerate|-external-1)?(?:[.-]dualstack)?"
-    r"(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-[0-9]+))?(?:\.vpce)?\.amazonaws\.com(?P<china>\.cn)?"
+    r"(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-[0-9]+))?(?:\.vpce)?\.amazonaws\.com(?:\.cn)?"
 )
 """S3's own hosts, in whose partition a bucket has a name of its own."""
 
@@ -41,7 +42,7 @@ _ENVIRONMENT = {
 """Variables that say which service, or whose account, the bucket is in."""
 
 
-_ACCOUNT = re.compile(r"(?:AccountName|BlobEndpoint|EndpointSuffix)=([^;]*)")
+_ACCOUNT = r"(?:AccountName|BlobEndpoint|EndpointSuffix)=([^;]*)"
 """What of a connection string to Azure is no secret."""
 
 
@@ -155,12 +156,12 @@ def place_of(url: str, access: Access, base: str | os.PathLike[str]) -> Place:
     if protocol == "file":
         return Place(("file",), _real_path(path, base))
     if protocol == "s3":
-        from bidsplan.storage.connection import find_endpoint  # noqa: PLC0415 - for S3 only
+        from bidsplan.storage.endpoints import find_endpoint  # noqa: PLC0415 - for S3 only
 
         return Place(("s3", _service(find_endpoint(access)), host), path)
     named = [os.environ.get(name, "") for name in _ENVIRONMENT.get(protocol, ())]
     if protocol == "az":
-        named += _ACCOUNT.findall(os.environ.get("AZURE_STORAGE_CONNECTION_STRING", ""))
+        named += re.findall(_ACCOUNT, os.environ.get("AZURE_STORAGE_CONNECTION_STRING", ""))
     return Place((protocol, *named, host.rpartition("@")[2]), path)
 
 
@@ -187,9 +188,9 @@ def _service(endpoint: str | None) -> str:
         return "aws"
     protocol, host, path = parse_url(canonical_url(endpoint))
     host = host.rpartition("@")[2]
-    amazon = _AMAZON.fullmatch(host)
+    amazon = re.fullmatch(AMAZON, host)
     if amazon is None:
         return f"{protocol}://{host}/{path}".rstrip("/") if host else "unknown"
-    if amazon["china"]:
-        return "aws-cn"
-    return "aws-us-gov" if (amazon["region"] or "").startswith("us-gov-") else "aws"
+    from bidsplan.storage.connection import partition_of  # noqa: PLC0415 - for S3 only
+
+    return partition_of(amazon["region"] or "")

@@ -68,14 +68,19 @@ class S3Store(Store):
         self.endpoint = connection.endpoint
         self._prefix = f"{path}/" if path else ""
         self._client = S3Client(connection, bucket)
-        # obstore would send a session token along where a redirect leads to another port.
-        self._plain_only = connection.has_token and (
-            connection.endpoint.startswith("http:") or bool(proxy_for(connection.endpoint))
-        )
-        self.asynchronous = not self._plain_only
+        self._choose()
         self._wary_until = 0.0
         self._ranged = True
         self._wholes = WholeReader()
+
+    def _choose(self) -> None:
+        """Choose who reads objects: obstore would pass a session token on to other hosts."""
+        connection = self._client.connection
+        # Names below Amazon's host, and its other ports, are Amazon's as well.
+        safe = connection.is_aws and connection.endpoint.startswith("https:")
+        leads_away = connection.has_token and not safe
+        self._plain_only = leads_away or bool(proxy_for(connection.endpoint))
+        self.asynchronous = not self._plain_only
 
     def children(self, prefix: str = "") -> Children:
         """See `Store.children`."""
@@ -139,7 +144,7 @@ class S3Store(Store):
         """See `Store.whole`."""
         name = self._prefix + wanted.key
         what = f"s3://{self._client.bucket}/{name}"
-        if not _is_expressible(name):
+        if self._plain_only or not _is_expressible(name):
             raise UnreachableError(f"{what}: not by this transport")
         return self._wholes.read(self._obstore, name, what, wanted)
 
@@ -147,7 +152,9 @@ class S3Store(Store):
         """See `Store.renew`."""
         # Its own copy of them is asked for anew with the next request.
         self.__dict__.pop("_obstore", None)
-        return self._client.connection.renew()
+        renewed = self._client.connection.renew()
+        self._choose()
+        return renewed
 
     def etag_is_md5(self, key: str, *, version: str | None = None) -> bool:
         """See `Store.etag_is_md5`."""
@@ -195,7 +202,7 @@ class S3Store(Store):
             "timeout": f"{network.LONGEST_REQUEST:g}s",
             "read_timeout": f"{connection.timeout:g}s",
             "pool_max_idle_per_host": str(connection.jobs),
-            **network.confined([connection.host], connection.endpoint),
+            **network.confined([connection.host]),
         }
         # One owner of retries: the caller, who can then slow down when asked to.
         return Obstore(**options, client_options=client, retry_config={"max_retries": 0})

@@ -1,12 +1,16 @@
-"""The HTTP session that s3fs's client is given: it follows no redirect."""
+"""The HTTP session that s3fs's client is given: it reaches one host, and follows no redirect."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from aiobotocore.httpsession import AIOHTTPSession
+from yarl import URL
 
-__all__ = ["NoRedirectSession", "RedirectedError"]
+from bidsplan.errors import RefusedHostError
+
+__all__ = ["RedirectedError", "session_class"]
 
 
 class RedirectedError(Exception):
@@ -26,17 +30,21 @@ class RedirectedError(Exception):
 
 
 class _Session:
-    """Passes requests on to aiohttp, and raises where the answer is a redirect.
+    """Passes requests to one host on to aiohttp, and raises where an answer is a redirect.
 
     aiohttp would follow it, and send the session token along; botocore would ask for the bucket's
-    region, be redirected again, and so on.
+    region, be redirected again, and so on. And botocore makes hosts of some buckets' names,
+    whatever endpoint it was told.
     """
 
-    def __init__(self, session: Any) -> None:  # noqa: ANN401 - aiohttp's
+    def __init__(self, session: Any, origin: URL) -> None:  # noqa: ANN401 - aiohttp's
         self._session = session
+        self._origin = origin
 
-    async def request(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - aiohttp's
-        answer = await self._session.request(*args, **options, allow_redirects=False)
+    async def request(self, method: str, url: URL, **options: Any) -> Any:  # noqa: ANN401 - aiohttp's
+        if url.origin() != self._origin:
+            raise RefusedHostError("the bucket's name leads to another host than the endpoint")
+        answer = await self._session.request(method, url=url, **options, allow_redirects=False)
         if 300 <= answer.status < 400 and answer.status != 304:
             headers = {name.lower(): text for name, text in answer.headers.items()}
             answer.close()
@@ -44,8 +52,23 @@ class _Session:
         return answer
 
 
-class NoRedirectSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore is untyped
-    """As aiobotocore's own session, but for redirects."""
+@functools.cache
+def session_class(endpoint: str) -> type[Any]:
+    """Give the class of sessions that reach one endpoint and nothing else.
 
-    async def _get_session(self, proxy_url: str | None) -> _Session:
-        return _Session(await super()._get_session(proxy_url))
+    Parameters
+    ----------
+    endpoint : str
+
+    Returns
+    -------
+    type
+        As aiobotocore's own, but for redirects and other hosts.
+    """
+    origin = URL(endpoint).origin()
+
+    class _ConfinedSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore is untyped
+        async def _get_session(self, proxy_url: str | None) -> _Session:
+            return _Session(await super()._get_session(proxy_url), origin)
+
+    return _ConfinedSession

@@ -5,7 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from bidsplan.errors import DeniedError, SourceChangedError, StorageError, UnreachableError
+from bidsplan.errors import (
+    DeniedError,
+    RefusedHostError,
+    SourceChangedError,
+    StorageError,
+    UnreachableError,
+)
 from bidsplan.keys import printable
 from bidsplan.storage import network
 from bidsplan.storage.addresses import check_endpoint
@@ -235,6 +241,9 @@ def s3_error(error: Exception, what: str, endpoint: str) -> StorageError:
         return status_error(status, what, code, headers)
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
         return DeniedError(f"{what}: there are no AWS credentials to sign requests with")
+    refused = getattr(error, "kwargs", {}).get("error")
+    if isinstance(refused, RefusedHostError):
+        return RefusedHostError(f"{what}: {refused}")
     if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
         return UnreachableError(f"{what}: {endpoint} can't be reached; check the endpoint")
     if type(error).__name__ == "FileExpired":
@@ -268,7 +277,7 @@ def s3_filesystem(connection: Connection, *, shared: bool = False) -> Any:  # no
     """
     import s3fs  # noqa: PLC0415 - half a second
 
-    from bidsplan.storage.s3fs_session import NoRedirectSession  # noqa: PLC0415 - as above
+    from bidsplan.storage.s3fs_session import session_class  # noqa: PLC0415 - as above
 
     check_endpoint(connection.endpoint)
     secrets: dict[str, Any] = {"anon": True}
@@ -285,7 +294,7 @@ def s3_filesystem(connection: Connection, *, shared: bool = False) -> Any:  # no
             "read_timeout": connection.timeout,
             "retries": {"max_attempts": 0},
             "s3": {"addressing_style": "path"},
-            "http_session_cls": NoRedirectSession,
+            "http_session_cls": session_class(connection.endpoint),
         },
         use_listings_cache=False,
         skip_instance_cache=not shared,
