@@ -111,6 +111,15 @@ def test_no_answer_goes_on_with_what_another_one_was_of(transport, tmp_path, cas
     assert isinstance(found, StorageError) or len(set(found)) == 1
 
 
+@pytest.mark.parametrize("name", ["web", "fsspec", "plain"])
+def test_of_two_tags_neither_is_the_objects(monkeypatch, tmp_path, name):
+    # obstore shows the first one only.
+    both = tagged(['"x"', '"y"'])
+    with Scripted(serving(both, both)) as server:
+        found = brought(server, made(name, monkeypatch), tmp_path / "d")
+    assert isinstance(found, StorageError) or len(set(found)) == 1
+
+
 @pytest.mark.parametrize("case", ["no tags", "another tag", "another version", "planned tag"])
 def test_a_version_binds_nothing_by_its_name_alone(on_s3, tmp_path, case):
     first, rest, etag = {
