@@ -71,8 +71,10 @@ def mixed(file, site):
     return set(first + ranges.read(1 << 20))
 
 
-@pytest.mark.parametrize("head", [None, *CONSTANT])
-@pytest.mark.parametrize("kind", VALIDATORS)
+@pytest.mark.parametrize(
+    ("kind", "head"),
+    [*((kind, None) for kind in VALIDATORS), *(("a tag", head) for head in CONSTANT)],
+)
 @pytest.mark.parametrize("storage", ["web", "s3"])
 def test_two_contents_are_never_mixed(monkeypatch, storage, kind, head):
     site = Changing(VALIDATORS[kind], CONSTANT.get(head))
