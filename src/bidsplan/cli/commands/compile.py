@@ -77,14 +77,8 @@ def command(
         previous_directory=place.parent,
         digest=digest,
     )
-    warnings = [problem_data(problem) for problem in compiled.warnings]
     if check:
-        differences = _differences(path, previous, compiled.plan)
-        console.result(
-            "\n".join(differences) or f"{path} is current",
-            {"plan": str(path), "current": not differences, "differences": differences},
-        )
-        return 1 if differences else 0
+        return _check(path, previous, compiled.plan, console)
     write_plan(compiled.plan, path)
     header = compiled.plan.header
     console.result(
@@ -95,10 +89,20 @@ def command(
             "files": header.files,
             "bytes": header.bytes,
             "endpoints": list(compiled.endpoints),
-            "warnings": warnings,
+            "warnings": [problem_data(problem) for problem in compiled.warnings],
         },
     )
     return 0
+
+
+def _check(path: Path, old: Plan | PlanError, plan: Plan, console: Console) -> int:
+    """Tell how a plan differs from the one that stands at a path, and give the exit code."""
+    differences = _differences(path, old, plan)
+    console.result(
+        "\n".join(differences) or f"{path} is current",
+        {"plan": str(path), "current": not differences, "differences": differences},
+    )
+    return 1 if differences else 0
 
 
 def _previous(path: Path) -> Plan | PlanError:
