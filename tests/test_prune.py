@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -15,13 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bidsplan.cli.main import run
+from bidsplan.compacting import compact
+from bidsplan.destination import Destination
 from bidsplan.errors import DestinationError, UsageError
 from bidsplan.events import Pruned, Spare, Spared, Unpruned
 from bidsplan.files.plans import write_plan
 from bidsplan.plan import Plan, Root
 from bidsplan.prune import prune
 from bidsplan.verify import verify
-from plans import failures, fetch, local_plan, plan_of, tree, write_files
+from plans import failures, fetch, local_plan, plan_of, plan_over, tree, write_files
 
 FILES = {
     "README": b"hello",
@@ -234,6 +237,134 @@ def test_where_the_files_come_from_is_left_alone(tmp_path):
     assert tree(tmp_path / "source") == files
     with pytest.raises(UsageError, match="the plan's own files come from there"):
         list(prune(plan, tmp_path / "source", base=tmp_path))
+
+
+def test_what_was_only_compared_and_kept_is_someone_elses(tmp_path):
+    whole, mine = local_plan(tmp_path, FILES), tmp_path / "mine"
+    write_files(mine, FILES)
+    fetch(whole, mine)
+    events = list(prune(without(whole, "sub-2/"), mine))
+    assert removed(events) == []
+    assert set(spared(events).values()) == {Spare.FOREIGN}
+    assert tree(mine) == FILES
+
+
+def test_the_source_itself_survives_a_fetch_onto_it(tmp_path):
+    source = tmp_path / "source"
+    fetch(local_plan(tmp_path, FILES), source)
+    # By a plan of other sources, and by one that was moved away from them.
+    assert removed(prune(plan_of([], str(tmp_path / "other")), source)) == []
+    assert tree(source) == FILES
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_what_was_brought_and_later_kept_is_still_ours(plan, folder, tmp_path, merged):
+    write_files(tmp_path / "copy", FILES)
+    fetch(plan_over(str(tmp_path / "copy"), FILES, tags=False), folder)
+    # Only its source has another state, so it is compared again.
+    for path in FILES:
+        os.utime(tmp_path / "source" / path, ns=(1, 1))
+    fetch(plan_over(str(tmp_path / "source"), FILES, tags=False), folder)
+    if merged:
+        receipts = folder / ".bidsplan" / "receipts"
+        for number in range(40):
+            (receipts / f"{number:016x}.jsonl").write_text("")
+        for path in receipts.iterdir():
+            os.utime(path, ns=(1, 1))
+        destination = Destination(str(folder), create=False)
+        compact(destination)
+        destination.close()
+        assert len(list(receipts.iterdir())) == 1
+    assert removed(prune(plan, folder)) == [path for path in FILES if "sub-2/" in path]
+
+
+@pytest.mark.parametrize("everything", [False, True])
+@pytest.mark.parametrize("inside", ["source/sub-1", "source/derivatives/x", "link", "source/link"])
+def test_a_folder_inside_of_a_source_is_refused(tmp_path, inside, everything):
+    plan = local_plan(tmp_path, {"sub-1/x.txt": b"x"})
+    write_files(tmp_path, {"source/derivatives/x/y.txt": b"y", "elsewhere/z.txt": b"z"})
+    (tmp_path / "link").symlink_to("source/sub-1")
+    (tmp_path / "source" / "link").symlink_to("../elsewhere")
+    before = tree(tmp_path)
+    with pytest.raises(UsageError, match="or from a folder that it lies in; nothing was removed"):
+        list(prune(plan, tmp_path / inside, everything=everything))
+    assert tree(tmp_path) == before
+    assert not (tmp_path / inside / ".bidsplan").exists()
+
+
+def test_a_folder_beside_a_source_is_pruned_however_it_is_named(tmp_path):
+    plan = local_plan(tmp_path, {"sub-1/x.txt": b"x"})
+    write_files(tmp_path / "d", {"y.txt": b"y"})
+    named = tmp_path / "source" / "sub-1" / ".." / ".." / "d"
+    assert removed(prune(plan, named, everything=True)) == ["y.txt"]
+    assert list((tmp_path / "d").iterdir()) == []
+
+
+def between(monkeypatch, name, *steps):
+    """Do something just before the file of that name is unlinked or renamed, and after it."""
+    left = list(steps)
+
+    def hooked(call):
+        def run(first, *args, **options):
+            if first != name or not left:
+                return call(first, *args, **options)
+            steps, left[:] = list(left), []
+            steps[0]()
+            call(first, *args, **options)
+            for step in steps[1:]:
+                step()
+            return None
+
+        return run
+
+    monkeypatch.setattr(os, "unlink", hooked(os.unlink))
+    monkeypatch.setattr(os, "rename", hooked(os.rename))
+
+
+def putter(path, data):
+    def put():
+        other = path.parent.parent / "new"
+        other.write_bytes(data)
+        other.replace(path)
+
+    return put
+
+
+VICTIM = "sub-2/dwi/sub-2_dwi.nii"
+
+
+def test_a_file_that_is_put_there_at_the_last_moment_stays(plan, folder, monkeypatch):
+    between(monkeypatch, "sub-2_dwi.nii", putter(folder / VICTIM, b"somebody's"))
+    assert spared(prune(plan, folder)) == {VICTIM: Spare.CHANGED}
+    assert (folder / VICTIM).read_bytes() == b"somebody's"
+    assert not (folder / ".bidsplan" / "removing").exists()
+
+
+def test_of_two_files_that_are_put_there_at_the_last_moment_none_is_lost(plan, folder, monkeypatch):
+    puts = [putter(folder / VICTIM, data) for data in (b"first", b"second")]
+    between(monkeypatch, "sub-2_dwi.nii", *puts)
+    [error] = [event.error for event in prune(plan, folder) if isinstance(event, Unpruned)]
+    assert (folder / VICTIM).read_bytes() == b"second"
+    [aside] = (folder / ".bidsplan" / "removing").iterdir()
+    assert aside.read_bytes() == b"first"
+    assert f"what they wrote first is in .bidsplan/removing/{aside.name}" in str(error)
+    # Neither a later run nor a later pruning takes it away.
+    fetch(plan, folder)
+    list(prune(plan, folder, everything=True))
+    assert aside.read_bytes() == b"first"
+
+
+def test_what_is_on_another_file_system_is_removed_too(plan, folder, monkeypatch):
+    rename = os.rename
+
+    def crossing(name, new, *, src_dir_fd, dst_dir_fd):
+        if not os.path.samestat(os.fstat(src_dir_fd), os.fstat(dst_dir_fd)):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        rename(name, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "rename", crossing)
+    assert removed(prune(plan, folder)) == [path for path in FILES if "sub-2/" in path]
+    assert not (folder / "sub-2").exists()
 
 
 def test_nothing_happens_before_it_is_agreed_to(plan, folder):

@@ -150,6 +150,41 @@ def test_a_source_that_is_gone_does_not_count_as_changed(tmp_path, destination):
     assert finished(fetch(plan, destination)) == {"x": (Action.KEEP, Proof.SIZE)}
 
 
+def replace_in_place(root):
+    rewrite(root / "x", b"FIRST", 10**18 + 1)
+
+
+def replace_the_folder(root):
+    root.rename(root.with_name("old"))
+    write_files(root, {"x": b"FIRST"})
+
+
+@pytest.mark.parametrize("change", [replace_in_place, replace_the_folder])
+def test_receipts_of_a_source_that_was_changed_prove_nothing(tmp_path, destination, change):
+    write_files(tmp_path / "study", {"x": b"first"})
+    plan = plan_of([Entry(path="x", key="x", size=5, reason="selected")], str(tmp_path / "study"))
+    fetch(plan, destination)
+    assert finished(verify(plan, destination)) == {"x": (Action.KEEP, Proof.RECEIPT)}
+    change(tmp_path / "study")
+    assert finished(verify(plan, destination)) == {"x": (Action.KEEP, Proof.SIZE)}
+    assert failures(pin(plan, destination))["x"].code == "unproved"
+    fetch(plan, destination, existing=Existing.REPLACE)
+    assert finished(verify(plan, destination)) == {"x": (Action.KEEP, Proof.RECEIPT)}
+    assert not failures(pin(plan, destination))
+
+
+def test_each_state_that_a_source_was_compared_in_has_its_receipt(tmp_path, destination):
+    write_files(tmp_path / "study", {"x": b"first"})
+    plan = plan_of([Entry(path="x", key="x", size=5, reason="selected")], str(tmp_path / "study"))
+    # Receipts have names without order, so that several tell whether one depends on it.
+    for time in range(1, 9):
+        os.utime(tmp_path / "study" / "x", ns=(time, time))
+        fetch(plan, destination)
+        assert finished(verify(plan, destination)) == {"x": (Action.KEEP, Proof.RECEIPT)}
+    (tmp_path / "study" / "x").unlink()
+    assert finished(verify(plan, destination)) == {"x": (Action.KEEP, Proof.RECEIPT)}
+
+
 def test_a_digest_of_the_plan_is_worth_more_than_its_source(ask_here):
     write_files(Path("study"), STUDY)
     write_manifest(".", "study")

@@ -49,7 +49,7 @@ def compact(folder: Destination) -> None:
     """Merge files of receipts that nobody writes to any more, where there are many.
 
     Of several receipts of a path and a source the latest is kept, with each state that a local
-    source had. Files of others that may be at
+    source had, and both of a file that was brought and later kept. Files of others that may be at
     work are left alone, and none goes before all that counts of it is in the new one.
 
     Parameters
@@ -94,7 +94,8 @@ def _merged(directory: int, names: list[str]) -> Iterator[Receipt]:
             latest[mark] = max(latest.get(mark, receipt.mtime_ns), receipt.mtime_ns)
     for name in names:
         for receipt in receipts_of(directory, name):
-            exact = _mark(receipt, receipt.source_state)
+            # Of a file that was brought and later kept, prune needs the receipt of the first.
+            exact = _mark(receipt, (receipt.source_state, receipt.kept))
             if latest.get(_mark(receipt)) == receipt.mtime_ns and exact not in given:
                 given.add(exact)
                 yield receipt

@@ -53,6 +53,7 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     opaque : bool
         Whether the storage said that the source's entity tag is no digest of its bytes.
     source_state : SourceState or None
+    kept : bool
         As in `Receipt`.
     """
 
@@ -64,6 +65,7 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     proof: Proof
     opaque: bool = False
     source_state: SourceState | None = None
+    kept: bool = False
 
     def marks(self) -> set[int]:
         """Give marks of the object as it stood and of what was planned, as `Receipts` are found."""

@@ -265,7 +265,8 @@ class Executor(Execution[_Job]):
         arrived: int = 0,
     ) -> None:
         self._halt.succeeded()
-        receipt = make_receipt(self._sources, entry, state, verdict, source_state)
+        kept = action is Action.KEEP
+        receipt = make_receipt(self._sources, entry, state, verdict, source_state, kept=kept)
         due = self._writer.add(receipt)
         self._ended(Finished(entry=entry, action=action, proof=verdict.proof, bytes=arrived))
         if due and self._crew:

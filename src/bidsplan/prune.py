@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
 import stat
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +15,8 @@ from bidsplan.errors import DestinationError, UnsupportedError, UsageError
 from bidsplan.events import Pruned, Spare, Spared, Unpruned, Waiting, Warned
 from bidsplan.keys import STATE_DIRECTORY, collision_form, printable
 from bidsplan.locking import RunLock
-from bidsplan.receipts import Receipts
+from bidsplan.receipts import read_receipts
+from bidsplan.renaming import rename
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["prune"]
 
 _GIT = ".git"
+_ASIDE = f"{STATE_DIRECTORY}/removing"
+"""Where a file waits, under another name, while it is looked at for the last time."""
 
 Identity = tuple[int, int]
 
@@ -73,9 +79,9 @@ def prune(
     UnsupportedError
         Where the destination is a URL.
     UsageError
-        Where the destination is where the plan's files come from.
+        Where the destination is, or lies in, a folder that the plan's files come from.
     DestinationError
-        Where the destination can't be opened or listed.
+        Where the destination, or a directory above it, can't be looked at.
     LockedError
         Where another run is at work there, and it is not waited for.
 
@@ -96,7 +102,9 @@ def prune(
         if not dry_run:
             yield from lock.acquire(wait=wait, create=False)
         roots = [Path(base or ".") / path for path in _local_roots(plan)]
-        search = _Search(plan, folder, everything=everything, kept=_identities([*keep, *roots]))
+        kept = _identities([*keep, *roots])
+        _refuse_kept(folder, kept)
+        search = _Search(plan, folder, everything=everything, kept=kept)
         strays = sorted(search.below(""))
         yield from search.spared
         found = [Pruned(path=stray.path, bytes=stray.mark.bytes) for stray in strays]
@@ -131,6 +139,36 @@ def _identities(paths: Iterable[str | PathLike[str]]) -> set[Identity]:
     return found
 
 
+def _refuse_kept(folder: Destination, kept: set[Identity]) -> None:
+    """Raise where a destination is, or lies in, a folder of which nothing may go."""
+    for above in _directories_above(folder):
+        if (above.st_dev, above.st_ino) in kept:
+            raise UsageError(
+                f"{printable(folder.root)}: the plan's own files come from there, or from a folder "
+                "that it lies in; nothing was removed; fetch to a folder outside of it, and prune "
+                "that"
+            )
+
+
+def _directories_above(folder: Destination) -> list[os.stat_result]:
+    """Look at a destination and the directories above it, as it really is and as it is named."""
+    try:
+        with folder.directory("") as descriptor:
+            found = [os.fstat(descriptor)]
+            # The uppermost directory is its own parent.
+            while len(found) == 1 or not os.path.samestat(*found[-2:]):
+                found.append(os.stat("/".join([".."] * len(found)), dir_fd=descriptor))
+    except OSError as error:
+        where = printable(folder.root)
+        said = error.strerror or str(error)
+        raise DestinationError(f"{where}: a directory above can't be looked at: {said}") from error
+    for named in Path(os.path.abspath(folder.root)).parents:  # noqa: PTH100 - follows no link
+        # Where links and ".." are mixed, the name says less than what was looked at.
+        with suppress(OSError):
+            found.append(named.stat())
+    return found
+
+
 class _Mark(NamedTuple):
     """What shows that a file is still the one that was looked at."""
 
@@ -162,15 +200,13 @@ class _Search:
         self._folder = folder
         self._everything = everything
         self._kept = kept
-        self._receipts = Receipts(folder)
+        self._brought: dict[str, set[tuple[int, int]]] = {}
+        for receipt in read_receipts(folder):
+            if not receipt.kept:
+                states = self._brought.setdefault(receipt.path, set())
+                states.add((receipt.size, receipt.mtime_ns))
         # On a file system that folds names, a planned file may be listed under another one.
         self._planned = {collision_form(entry.path) for entry in plan.entries}
-        with folder.directory("") as descriptor:
-            if _Mark.of(os.fstat(descriptor)).identity in kept:
-                raise UsageError(
-                    f"{printable(folder.root)}: the plan's own files come from there; nothing was "
-                    "removed"
-                )
 
     def below(self, directory: str) -> Iterator[_Stray]:
         """Find strays below a directory."""
@@ -201,15 +237,15 @@ class _Search:
         return [(prefix + name, _Mark.of(state)) for name, state in entries]
 
     def _may_go(self, path: str, mark: _Mark) -> bool:
-        receipt = self._receipts.latest(path)
+        brought = self._brought.get(path, ())
         regular = stat.S_ISREG(mark.mode)
-        if receipt and regular and (receipt.size, receipt.mtime_ns) == (mark.bytes, mark.mtime_ns):
+        if regular and (mark.bytes, mark.mtime_ns) in brought:
             return True
         if any(segment.startswith(".") for segment in path.split("/")):
             return False
         if self._everything and (regular or stat.S_ISLNK(mark.mode)):
             return True
-        self.spared.append(Spared(path=path, why=Spare.CHANGED if receipt else Spare.FOREIGN))
+        self.spared.append(Spared(path=path, why=Spare.CHANGED if brought else Spare.FOREIGN))
         return False
 
 
@@ -222,9 +258,8 @@ def _remove(stray: _Stray, folder: Destination) -> Pruned | Spared | Unpruned:
     try:
         with folder.directory(parent) as directory:
             found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-            if _Mark.of(found) != stray.mark:
+            if _Mark.of(found) != stray.mark or not _unlink(name, directory, stray.mark, folder):
                 return Spared(path=stray.path, why=Spare.CHANGED)
-            os.unlink(name, dir_fd=directory)
     except OSError as error:
         what = printable(f"{folder.root}/{stray.path}")
         said = error.strerror or str(error)
@@ -233,6 +268,56 @@ def _remove(stray: _Stray, folder: Destination) -> Pruned | Spared | Unpruned:
         )
     _remove_empty(parent, folder)
     return Pruned(path=stray.path, bytes=stray.mark.bytes)
+
+
+def _unlink(name: str, directory: int, mark: _Mark, folder: Destination) -> bool:
+    """Remove a file unless another one has its name by now, which is told by False.
+
+    A look and a removal by name are two steps, between which another file may get the name. So the
+    file is moved to where nobody else looks for it first, and is removed only if it is the one.
+    """
+    with _aside(folder) as aside:
+        moved, above = _moved_aside(name, directory, aside)
+        removed = False
+        try:
+            if _Mark.of(os.stat(moved, dir_fd=above, follow_symlinks=False)) == mark:
+                os.unlink(moved, dir_fd=above)
+                removed = True
+        finally:
+            if not removed:
+                _put_back(moved, name, above, directory)
+    return removed
+
+
+@contextmanager
+def _aside(folder: Destination) -> Iterator[int]:
+    """Open a directory of the destination's own, which no run ever empties."""
+    try:
+        with folder.directory(_ASIDE, create=True) as aside:
+            yield aside
+    finally:
+        _remove_empty(_ASIDE, folder)
+
+
+def _moved_aside(name: str, directory: int, aside: int) -> tuple[str, int]:
+    """Move a file; give its new name, and the directory that it stands in now."""
+    moved = f".bidsplan-{secrets.token_hex(8)}"
+    try:
+        os.rename(name, moved, src_dir_fd=directory, dst_dir_fd=aside)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # On another file system than the destination it can't leave its directory.
+        os.rename(name, moved, src_dir_fd=directory, dst_dir_fd=directory)
+        return moved, directory
+    return moved, aside
+
+
+def _put_back(moved: str, name: str, above: int, directory: int) -> None:
+    if not rename(moved, name, above=above, directory=directory, replace=False):
+        where = f"beside it as {moved}" if above == directory else f"in {_ASIDE}/{moved}"
+        said = f"others wrote to it twice meanwhile; what they wrote first is {where}"
+        raise FileExistsError(errno.EEXIST, said)
 
 
 def _remove_empty(directory: str, folder: Destination) -> None:

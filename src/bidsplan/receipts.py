@@ -50,7 +50,7 @@ _BLOCK = 1 << 20
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One file that was brought to its path.
+    """One file that was brought to its path, or kept there.
 
     Parameters
     ----------
@@ -70,6 +70,9 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     source_state : SourceState or None
         Of a local source when it was read; None for other sources, and for one that changed
         meanwhile.
+    kept: bool
+        Whether the file stood there before and was compared only; someone else brought it, unless
+        another receipt of the same file says otherwise.
     """
 
     path: str
@@ -80,6 +83,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     proof: Proof
     opaque: bool = False
     source_state: SourceState | None = None
+    kept: bool = False
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -94,18 +98,22 @@ def make_receipt(
     state: FileState,
     verdict: Verdict,
     source_state: SourceState | None = None,
+    *,
+    kept: bool = False,
 ) -> Receipt:
-    """Note what was brought for an entry.
+    """Note what was brought or kept for an entry.
 
     Parameters
     ----------
     sources : Sources
     entry : Entry
     state : FileState
-        Of the file that was brought.
+        Of the file as it stands.
     verdict : Verdict
     source_state : SourceState, optional
         Of a local source, which it had before and after its bytes were read.
+    kept : bool
+        Whether the file stood there before.
 
     Returns
     -------
@@ -120,6 +128,7 @@ def make_receipt(
         proof=verdict.proof,
         opaque=verdict.opaque,
         source_state=source_state,
+        kept=kept,
     )
 
 
@@ -133,22 +142,25 @@ class Receipts:
 
     def __init__(self, destination: Destination) -> None:
         self._known: dict[str, Receipt] = {}
-        self._others: dict[tuple[str, str], Receipt] = {}
+        self._others: dict[tuple[str, str], list[Receipt]] = {}
         for receipt in read_receipts(destination):
             known, latest = self._known.get(receipt.path), receipt
             # That of the latest file; writers' names have no order in time.
             if known is not None:
                 known, latest = sorted((known, receipt), key=attrgetter("mtime_ns"))
-                self._put_aside(known, latest.source)
+                self._put_aside(known, latest)
             self._known[receipt.path] = latest
 
-    def _put_aside(self, receipt: Receipt, source: str) -> None:
-        """Keep the latest receipt of each other source of a path."""
-        key = (receipt.path, receipt.source)
-        known = self._others.get(key)
-        newer = known is None or receipt.mtime_ns >= known.mtime_ns
-        if receipt.source != source and newer:
-            self._others[key] = receipt
+    def _put_aside(self, receipt: Receipt, latest: Receipt) -> None:
+        """Keep the latest receipt of each other source of a path, and of each state it had."""
+        if _origin(receipt) == _origin(latest):
+            return
+        others = self._others.setdefault((receipt.path, receipt.source), [])
+        for number, known in enumerate(others):
+            if known.source_state == receipt.source_state:
+                others[number] = max(known, receipt, key=attrgetter("mtime_ns"))
+                return
+        others.append(receipt)
 
     def find(self, path: str, state: FileState, source: str) -> Receipt | None:
         """Find the receipt of a file that nobody has touched since.
@@ -171,16 +183,32 @@ class Receipts:
         same = (receipt.size, receipt.mtime_ns) == (state.size, state.mtime_ns)
         return receipt if same else None
 
-    def of(self, path: str, source: str) -> Receipt | None:
-        """Give a path's latest receipt of a source, whatever stands there now."""
-        receipt = self.latest(path)
-        if receipt is None or receipt.source == source:
-            return receipt
-        return self._others.get((path, source))
+    def of(self, path: str, source: str, source_state: SourceState | None = None) -> Receipt | None:
+        """Give a path's latest receipt of a source, whatever stands there now.
 
-    def latest(self, path: str) -> Receipt | None:
-        """Give a path's receipt, whatever was planned for it."""
-        return self._known.get(path)
+        Parameters
+        ----------
+        path : str
+        source : str
+            Fingerprint of what is planned for it now.
+        source_state : SourceState, optional
+            Of a local source as it is now; without it, any that it had will do.
+
+        Returns
+        -------
+        Receipt or None
+        """
+        found = list(self._others.get((path, source), ()))
+        latest = self._known.get(path)
+        if latest is not None and latest.source == source:
+            found.append(latest)
+        if source_state is not None:
+            found = [receipt for receipt in found if receipt.source_state == source_state]
+        return max(found, key=attrgetter("mtime_ns"), default=None)
+
+
+def _origin(receipt: Receipt) -> tuple[str, SourceState | None]:
+    return receipt.source, receipt.source_state
 
 
 class Marks:

@@ -115,7 +115,7 @@ class _Place(Protocol):
         ...
 
     def noted(self, entry: Entry) -> _Noted | None:
-        """Give what a receipt says of a file."""
+        """Give what a receipt says of a file, if its local source is still as it was then."""
         ...
 
     def opened(self, entry: Entry) -> AbstractContextManager[tuple[int, Iterator[bytes]]]:
@@ -142,7 +142,8 @@ class _Folder:
         return read_checked(entry, self._folder, self._stop.is_set, taker)
 
     def noted(self, entry: Entry) -> _Noted | None:
-        receipt = self._receipts.of(entry.path, self._sources.fingerprint(entry))
+        source, state = self._sources.fingerprint(entry), self._sources.state(entry)
+        receipt = self._receipts.of(entry.path, source, state)
         return _Noted(receipt.content, receipt.opaque) if receipt else None
 
     @contextmanager
@@ -163,9 +164,11 @@ class _Storage:
         self._sources = sources
         self._stop = stop
         self._sink = open_sink(url, access=access, stop=stop)
+        # Found by the state of its local source too; without one where the source is gone.
         self._notes = {
-            (note.path, note.source): _Noted(note.content, note.opaque)
+            (note.path, note.source, state): _Noted(note.content, note.opaque)
             for note in read_notes(self._sink)
+            for state in {None, note.source_state}
         }
 
     def read(self, entry: Entry, tap: Tap | None) -> Verdict:
@@ -175,7 +178,8 @@ class _Storage:
             raise _missing(entry) from error
 
     def noted(self, entry: Entry) -> _Noted | None:
-        return self._notes.get((entry.path, self._sources.fingerprint(entry)))
+        source, state = self._sources.fingerprint(entry), self._sources.state(entry)
+        return self._notes.get((entry.path, source, state))
 
     @contextmanager
     def opened(self, entry: Entry) -> Iterator[tuple[int, Iterator[bytes]]]:

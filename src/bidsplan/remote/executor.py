@@ -222,6 +222,7 @@ class RemoteExecutor(Execution[_Job]):
                 proof=verdict.proof,
                 opaque=verdict.opaque,
                 source_state=source_state,
+                kept=action is Action.KEEP,
             )
         )
         if due:
