@@ -409,6 +409,17 @@ def test_memory_is_a_destination(memory, tmp_path):
     assert not any(isinstance(event, Warned) for event in fetch(plan, "memory://d"))
 
 
+def test_a_note_tells_what_was_kept_from_what_was_written(memory, tmp_path):
+    plan = local_plan(tmp_path)
+    memory.pipe("/d/a.txt", (tmp_path / "source" / "a.txt").read_bytes())
+    assert finished(fetch(plan, "memory://d"))["a.txt"][0] is Action.KEEP
+    [name] = memory.find("/d/.bidsplan/receipts")
+    notes = [json.loads(line) for line in memory.cat_file(name).splitlines()]
+    assert {note["path"]: note.get("kept", False) for note in notes} == {
+        entry.path: entry.path == "a.txt" for entry in plan.entries
+    }
+
+
 def test_a_fault_leaves_nothing_in_memory(site, memory):
     site.proxy.rules.append(Rule("flip", KEY))
     events = fetch(site.plan, "memory://d", access=Access(endpoint_url=site.proxy.url))
