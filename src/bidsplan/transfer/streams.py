@@ -292,7 +292,7 @@ class _Download:
         except ThrottledError:
             raise
         except StorageError as error:
-            if start and self._arrived == start:
+            if start and self._arrived == start and not isinstance(error, UnreachableError):
                 # Perhaps it knows no ranges: the next try is from the start.
                 self._ranged = False
                 raise UnreachableError(f"{error} (from byte {start} on)") from error
