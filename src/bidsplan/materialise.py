@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -94,20 +95,33 @@ def materialise(
             remote = RemoteExecutor(plan, url, existing, checking, access, str(base), stopping)
             with closing(remote):
                 yield from remote.run()
-        return
-    if dry_run:
+    elif dry_run:
         with suppress(Stopped):
             sources = Sources(plan.header.roots, access, base)
             yield from _dry_run(plan, sources, place.path, existing, stopping)
-        return
-    folder = Destination(place.path, create=True)
+    else:
+        folder = Destination(place.path, create=True)
+        start = functools.partial(
+            Executor, plan, folder, existing, checking, access, str(base), stopping
+        )
+        yield from _run(folder, start, wait=wait, stopping=stopping)
+
+
+def _run(
+    folder: Destination,
+    start: Callable[[], Executor],
+    *,
+    wait: bool,
+    stopping: Callable[[], bool],
+) -> Generator[Event, None, None]:
+    """Run the plan's entries in a directory that is locked meanwhile."""
     lock = RunLock(folder)
     with ExitStack() as leaving:
         leaving.callback(lock.release)
         try:
             # Receipts are read only then: those of the run that was waited for count.
             yield from lock.acquire(wait=wait, stopping=stopping)
-            executor = Executor(plan, folder, existing, checking, access, str(base), stopping)
+            executor = start()
         except BaseException:
             folder.close()
             raise

@@ -124,12 +124,7 @@ def receive(
     checksum = about.checksum if about else None
     download = _Download(entry, store, target, checking, pace, progress, stop, deadline, checksum)
     try:
-        download.take_up()
-        verdict = download.run()
-        if download.resumed and (not verdict.holds or verdict.proof is Proof.SIZE):
-            # Others may have written the prefix: without a digest it shows nothing.
-            download.restart()
-            verdict = download.run()
+        verdict = download.resume()
         if not verdict.holds and verdict.proof is Proof.ETAG_MD5:
             about = about or ask()
             if not about.etag_is_md5 and about.checksum is None:
@@ -224,6 +219,16 @@ class _Download:
             self.restart()
         if self._arrived > size:
             self.restart()
+
+    def resume(self) -> Verdict:
+        """Get all bytes, from what an earlier run had on where a digest shows the whole."""
+        self.take_up()
+        verdict = self.run()
+        if self.resumed and (not verdict.holds or verdict.proof is Proof.SIZE):
+            # Others may have written the prefix: without a digest it shows nothing.
+            self.restart()
+            verdict = self.run()
+        return verdict
 
     def _take_again(self, chunk: Buffer) -> None:
         if not self._arrived:

@@ -16,6 +16,7 @@ from bidsplan.plan import Plan
 
 if TYPE_CHECKING:
     from bidsplan.cli.console import Console
+    from bidsplan.compile import Compiled
     from bidsplan.storage import Access
 
 __all__ = ["command"]
@@ -80,6 +81,12 @@ def command(
     if check:
         return _check(path, previous, compiled.plan, console)
     write_plan(compiled.plan, path)
+    _report(path, compiled, console)
+    return 0
+
+
+def _report(path: Path, compiled: Compiled, console: Console) -> None:
+    """Report the plan that was written."""
     header = compiled.plan.header
     console.result(
         f"wrote {path}: {summary(compiled.plan, compiled.endpoints)}",
@@ -92,7 +99,6 @@ def command(
             "warnings": [problem_data(problem) for problem in compiled.warnings],
         },
     )
-    return 0
 
 
 def _check(path: Path, old: Plan | PlanError, plan: Plan, console: Console) -> int:
