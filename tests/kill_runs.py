@@ -21,16 +21,8 @@ from kills import Runs
 from plans import leftovers, plan_over, tree, write_files
 from servers import Bucket, moto_server
 from sites import Site
+from test_kills import FILES, OLD
 
-BIG = random.Random(9).randbytes(9 << 20)
-FILES = {
-    "README": b"read me",
-    "sub-1/anat/sub-1_T1w.nii.gz": BIG,
-    "sub-1/anat/sub-1_T1w.json": b"{}",
-    "sub-2/anat/sub-2_T1w.nii.gz": BIG[:700_000],
-    "sub-2/sub-2_sessions.tsv": b"",
-}
-OLD = dict.fromkeys(FILES, b"old")
 _MOST_STEPS = 40
 _LONGEST = 0.4
 
