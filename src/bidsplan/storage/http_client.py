@@ -51,6 +51,8 @@ class HttpClient:
 
     def __init__(self, access: Access) -> None:
         self._access = access
+        # By server, since looking for proxies goes through the whole environment.
+        self._proxies: dict[str, str | None] = {}
         self._protocols = {"https"} | ({"http"} & access.allow_protocols)
 
     def send(
@@ -96,7 +98,7 @@ class HttpClient:
         return answer, url
 
     def _once(self, method: str, url: str, what: str, headers: Mapping[str, str]) -> Any:  # noqa: ANN401 - urllib3's answer
-        access, proxy = self._access, proxy_for(url)
+        access, proxy = self._access, self._proxy(url)
         try:
             self._check(parse_host(urlsplit(url).netloc), through_proxy=proxy is not None)
         except (ValueError, RefusedHostError) as error:
@@ -104,6 +106,12 @@ class HttpClient:
         pool = network.pool(access.jobs, access.timeout, proxy, public_only=access.untrusted)
         asked = {"Accept-Encoding": "identity", "User-Agent": "bidsplan", **headers}
         return network.send(pool, method, url, what, headers=asked)
+
+    def _proxy(self, url: str) -> str | None:
+        place = "/".join(url.split("/", 3)[:3])
+        if place not in self._proxies:
+            self._proxies[place] = proxy_for(url)
+        return self._proxies[place]
 
     def _check(self, host: Host, *, through_proxy: bool) -> None:
         """Refuse what is known without asking; connections check the addresses they use."""
