@@ -51,7 +51,7 @@ class End(asyncio.Protocol):
         elif not self.transport.is_closing():
             self.transport.write(data)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+    def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._loop.call_later(self._delay, self._close_other)
 

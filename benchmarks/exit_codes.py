@@ -25,8 +25,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bidsplan.files.plans import write_plan
 from bidsplan.plan import Entry, Plan, Root
+from bidsplan.plan.file import write_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ import argparse
 import gc
 
 from bidsplan import Access, open_store
-from bidsplan.datasets import Dataset
-from bidsplan.listing import Lister
+from bidsplan.compile.survey.datasets import Dataset
+from bidsplan.compile.survey.listing import Lister
 
 
 def main() -> None:

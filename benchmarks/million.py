@@ -18,12 +18,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bidsplan.destination import Destination
-from bidsplan.events import Proof
-from bidsplan.files.plans import read_plan, write_plan
+from bidsplan.destination.directory import Destination
+from bidsplan.destination.receipts import Receipt, ReceiptWriter
+from bidsplan.destination.sources import Sources
 from bidsplan.plan import Entry, Plan, Root
-from bidsplan.receipts import Receipt, ReceiptWriter
-from bidsplan.sources import Sources
+from bidsplan.plan.file import read_plan, write_plan
+from bidsplan.plan.integrity import CheckMethod
 from bidsplan.storage.access import Access
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def finish(plan: Path, destination: Path) -> None:
                 mtime_ns=found.st_mtime_ns,
                 source=sources.fingerprint(entry),
                 content="0" * 32,
-                proof=Proof.ETAG_MD5,
+                proof=CheckMethod.ETAG_MD5,
             )
             if writer.add(receipt):
                 writer.flush()

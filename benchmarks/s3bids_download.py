@@ -97,7 +97,7 @@ class DelayingProxy:
         server = self._loop.run_until_complete(
             asyncio.start_server(self._serve, HOST, 0, backlog=4096)
         )
-        self.port = server.sockets[0].getsockname()[1]
+        self.port = server.max_connections[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()
 
@@ -143,7 +143,7 @@ def measure(library: str, files: int) -> None:
     """Make the study and download it once, and print the seconds that took."""
     module = __import__(library, fromlist=["S3BIDSStudy"])
     # What is loaded only when it is used is loaded here, so that neither is timed for its imports.
-    import obstore.store  # noqa: F401, PLC0415
+    import obstore.store  # noqa: F401
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")

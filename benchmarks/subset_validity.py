@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import bidsplan
-from bidsplan.entities import parse_name, recording_of, subject_label
+from bidsplan.bids.names import parse_name, recording_of, subject_label
 
 _METADATA = frozenset({".json", ".tsv", ".tsv.gz", ".bval", ".bvec"})
 _SUFFIXES = 4
@@ -81,7 +81,7 @@ def check(dataset: Path, what: str, manifest: bidsplan.Manifest, whole: set[str]
     folder = Path(tempfile.mkdtemp(prefix="subset-"))
     try:
         plan = bidsplan.compile_manifest(manifest).plan
-        for event in bidsplan.materialise(plan, str(folder)):
+        for event in bidsplan.transfer.fetch(plan, str(folder)):
             error = getattr(event, "error", None)
             if error is not None:
                 return Result(dataset.name, what, (), str(error))

@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 from bidsplan.cli import run
 from servers import Bucket, Proxy, moto_server, rclone_server

@@ -8,7 +8,7 @@ Examples
 >>> import bidsplan
 >>> loaded = bidsplan.load_manifest("manifests/demo.yaml")
 >>> plan = bidsplan.compile_manifest(loaded.manifest, base=loaded.path.parent).plan
->>> for event in bidsplan.materialise(plan, "demo-dataset", base=loaded.path.parent):
+>>> for event in bidsplan.transfer.fetch(plan, "demo-dataset", base=loaded.path.parent):
 ...     pass
 """
 
@@ -19,41 +19,42 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bidsplan.compile import Compiled, compile_manifest, explain_manifest
+    from bidsplan.compile.survey.inventory import take_inventory
     from bidsplan.errors import BidsplanError, Problem
-    from bidsplan.files.manifests import ManifestFile, load_manifest
-    from bidsplan.files.plans import read_plan, write_plan
-    from bidsplan.inventory import take_inventory
     from bidsplan.manifest import Manifest
-    from bidsplan.materialise import Existing, materialise
-    from bidsplan.pinning import pin
+    from bidsplan.manifest.load import ManifestFile, load_manifest
     from bidsplan.plan import Entry, Plan
-    from bidsplan.prune import prune
+    from bidsplan.plan.file import read_plan, write_plan
     from bidsplan.storage import Access, Store, Transport, open_store
-    from bidsplan.verify import verify
+    from bidsplan.transfer.decide import Existing
+    from bidsplan.transfer.fetch import materialise
+    from bidsplan.transfer.pins import pin
+    from bidsplan.transfer.removal import prune
+    from bidsplan.transfer.verification import verify
 
 _HOMES = {
     "Access": "storage",
     "BidsplanError": "errors",
     "Compiled": "compile",
     "Entry": "plan",
-    "Existing": "materialise",
+    "Existing": "transfer.fetch",
     "Manifest": "manifest",
-    "ManifestFile": "files.manifests",
+    "ManifestFile": "manifest.load",
     "Plan": "plan",
     "Problem": "errors",
     "Store": "storage",
     "Transport": "storage",
     "compile_manifest": "compile",
     "explain_manifest": "compile",
-    "load_manifest": "files.manifests",
-    "materialise": "materialise",
+    "load_manifest": "manifest.load",
+    "materialise": "transfer.fetch",
     "open_store": "storage",
-    "pin": "pinning",
-    "prune": "prune",
-    "read_plan": "files.plans",
-    "take_inventory": "inventory",
-    "verify": "verify",
-    "write_plan": "files.plans",
+    "pin": "transfer.pins",
+    "prune": "transfer.removal",
+    "read_plan": "plan.file",
+    "take_inventory": "compile.survey.inventory",
+    "verify": "transfer.verification",
+    "write_plan": "plan.file",
 }
 
 __all__ = [

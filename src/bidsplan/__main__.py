@@ -7,12 +7,10 @@ import os
 import sys
 from typing import NoReturn
 
-__all__ = ["main"]
-
 
 def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
-    from bidsplan import signals  # noqa: PLC0415 - importing this module must stay free
+    from bidsplan.cli import signals  # importing this module must stay free
 
     # Whatever comes before the command or after it has nothing to put in order.
     signals.leave_at_once()
@@ -22,7 +20,7 @@ def main() -> NoReturn:
     os.environ.setdefault("TOKIO_WORKER_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
     # Of pydantic's plugins none has a say in what a manifest is, and looking for some takes time.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    from bidsplan.cli import run  # noqa: PLC0415 - as above
+    from bidsplan.cli import run
 
     code = run(sys.argv[1:])
     sys.stdout.flush()

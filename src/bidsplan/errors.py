@@ -39,45 +39,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from bidsplan.clipping import LONGEST_MESSAGE, LONGEST_PART, clipped, printed_size
-from bidsplan.redaction import redacted
+from bidsplan.messages import LONGEST_MESSAGE, LONGEST_PART, clipped, printed_size, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = [
-    "ArgumentTypeError",
-    "BidsplanError",
-    "CredentialsError",
-    "DeniedError",
-    "DestinationError",
-    "DiskFullError",
-    "ExistingFileError",
-    "IntegrityError",
-    "LibraryError",
-    "LockedError",
-    "ManifestError",
-    "MissingFileError",
-    "Place",
-    "PlanError",
-    "PlanVersionError",
-    "Problem",
-    "RefusedHostError",
-    "RootMissingError",
-    "SelectionError",
-    "SourceChangedError",
-    "SourceMissingError",
-    "StalePlanError",
-    "StorageError",
-    "ThrottledError",
-    "UnprovedError",
-    "UnreachableError",
-    "UnsafePathError",
-    "UnsupportedError",
-    "UrlError",
-    "UsageError",
-    "dotted",
-]
 
 Place = tuple[str | int, ...]
 

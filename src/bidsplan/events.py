@@ -8,28 +8,7 @@ import msgspec
 
 from bidsplan.errors import BidsplanError, Problem
 from bidsplan.plan import Entry, Plan
-
-__all__ = [
-    "Action",
-    "Decided",
-    "Digested",
-    "Digesting",
-    "Event",
-    "Failed",
-    "Finished",
-    "Listed",
-    "Opened",
-    "Pinned",
-    "Progressed",
-    "Proof",
-    "Pruned",
-    "Skipped",
-    "Slowed",
-    "Spare",
-    "Spared",
-    "Unpruned",
-    "Warned",
-]
+from bidsplan.plan.integrity import CheckMethod
 
 
 class Action(StrEnum):
@@ -54,37 +33,6 @@ class Action(StrEnum):
     REPLACE = "replace"
     REFUSE = "refuse"
     COMPARE = "compare"
-
-
-class Proof(StrEnum):
-    """How strongly a file was shown to be the planned one, strongest first.
-
-    Attributes
-    ----------
-    CONTENT
-        The plan holds its bytes.
-    SHA256, MD5
-        The plan holds its digest.
-    CHECKSUM
-        The storage keeps a checksum of all of it.
-    ETAG_MD5
-        Its digest is the object's entity tag.
-    MULTIPART
-        The digests of its parts make the object's entity tag.
-    RECEIPT
-        It is what was fetched, by the digest noted then.
-    SIZE
-        It has the planned size, and came from the object with the planned entity tag.
-    """
-
-    CONTENT = "content"
-    SHA256 = "sha256"
-    MD5 = "md5"
-    CHECKSUM = "checksum"
-    ETAG_MD5 = "etag-md5"
-    MULTIPART = "multipart"
-    RECEIPT = "receipt"
-    SIZE = "size"
 
 
 class Warned(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,7 +136,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ----------
     entry : Entry
     action : Action
-    proof : Proof
+    proof : CheckMethod
         What was shown of it.
     bytes : int
         That arrived for it and were not told by `Progressed`.
@@ -196,7 +144,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     entry: Entry
     action: Action
-    proof: Proof
+    proof: CheckMethod
     bytes: int = 0
 
 
@@ -213,7 +161,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     error: BidsplanError
 
 
-class Spare(StrEnum):
+class KeptReason(StrEnum):
     """Why a file that is not in the plan is left alone.
 
     Attributes
@@ -242,20 +190,20 @@ class Pruned(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
 
 
-class Spared(msgspec.Struct, frozen=True, kw_only=True):
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """A file that is not in the plan was left alone.
 
     Parameters
     ----------
     path : str
-    why : Spare
+    why : KeptReason
     """
 
     path: str
-    why: Spare
+    why: KeptReason
 
 
-class Unpruned(msgspec.Struct, frozen=True, kw_only=True):
+class PruneFailed(msgspec.Struct, frozen=True, kw_only=True):
     """A file that is not in the plan could not be removed.
 
     Parameters

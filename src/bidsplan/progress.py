@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from bidsplan.events import Event
     from bidsplan.plan import Planned
 
-__all__ = ["draw", "drawn_digests"]
-
 
 def draw(
     events: Iterable[Event], plan: Planned, *, enabled: bool, position: int | None = None
@@ -39,7 +37,7 @@ def draw(
     if not enabled:
         yield from events
         return
-    from tqdm import tqdm  # noqa: PLC0415 - only where there is a bar
+    from tqdm import tqdm  # only where there is a bar
 
     header = plan.header
     done = 0
@@ -81,14 +79,14 @@ def drawn_digests(*, enabled: bool) -> Iterator[Callable[[Event], None]]:
     with ExitStack() as stack:
         bar: Any = None
 
-        def hear(event: Event) -> None:
+        def add_event(event: Event) -> None:
             nonlocal bar
             if isinstance(event, Digesting):
-                from tqdm import tqdm  # noqa: PLC0415 - only where there is a bar
+                from tqdm import tqdm  # only where there is a bar
 
                 made = tqdm(total=event.bytes, desc="digests", unit="B", unit_scale=True)
                 bar = stack.enter_context(made)
             elif isinstance(event, Progressed) and bar is not None:
                 bar.update(event.bytes)
 
-        yield hear if enabled else lambda _: None
+        yield add_event if enabled else lambda _: None

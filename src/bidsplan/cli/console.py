@@ -11,22 +11,20 @@ import click
 import msgspec
 
 from bidsplan.cli.secrets import find_redactor
-from bidsplan.clipping import clipped
 from bidsplan.errors import dotted
-from bidsplan.keys import printable
+from bidsplan.messages import clipped
+from bidsplan.paths import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bidsplan.errors import BidsplanError, Problem
-    from bidsplan.redaction import Redactor
-
-__all__ = ["Console", "counted", "error_data", "problem_data", "size"]
+    from bidsplan.messages import Redactor
 
 
 def size(number: int) -> str:
     """Write a number of bytes for people."""
-    from humanize import naturalsize  # noqa: PLC0415 - a no-op fetch should not wait for it
+    from humanize import naturalsize  # a no-op fetch should not wait for it
 
     return naturalsize(number, format="%.1f")
 
@@ -136,12 +134,12 @@ class Console:
 
     def _trace(self, error: Exception) -> None:
         if self.debug:
-            import traceback  # noqa: PLC0415 - rarely needed
+            import traceback  # rarely needed
 
             self.say("".join(traceback.format_exception(error)).rstrip("\n"))
 
 
-def _mapped(value: Any, redact: Redactor) -> Any:  # noqa: ANN401 - whatever JSON has
+def _mapped(value: Any, redact: Redactor) -> Any:
     """Redact every text in a structure, names included."""
     if isinstance(value, str):
         return redact(value)

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bidsplan import signals
+from bidsplan.cli import signals
 from bidsplan.cli.console import Console
 from bidsplan.cli.secrets import find_redactor
 from bidsplan.errors import BidsplanError, DestinationError
-from bidsplan.keys import printable
+from bidsplan.paths import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["bidsplan", "run"]
 
 _COMMANDS = {
     "init": "Write a manifest to start from.",
@@ -55,26 +54,26 @@ _FAILURES_OF_THE_MACHINE = frozenset(
 class _Commands(click.Group):
     """Imports a command's module only when it is asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
             return None
-        from importlib import import_module  # noqa: PLC0415 - see the class
+        from importlib import import_module
 
         command = import_module(f"bidsplan.cli.commands.{name}").command
         assert isinstance(command, click.Command)  # noqa: S101 - for the type checker
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        from bidsplan.selection.findings import suggestion  # noqa: PLC0415 - only for a mistake
+        from bidsplan.messages import suggestion  # only for a mistake
 
         if args and args[0] not in _COMMANDS:
             hint = suggestion(args[0], _COMMANDS)

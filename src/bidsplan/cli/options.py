@@ -10,22 +10,13 @@ import click
 
 from bidsplan.cli.console import Console
 from bidsplan.cli.secrets import find_redactor
-from bidsplan.redaction import Redactor
+from bidsplan.messages import Redactor
 from bidsplan.storage.access import Access, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = [
-    "access_options",
-    "console_options",
-    "destination_options",
-    "protocol_option",
-    "reach_options",
-    "strict_option",
-    "untrusted_option",
-    "wait_option",
-]
+    from click import Context, Parameter
 
 
 def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,7 +27,7 @@ def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
     )
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(function)
-    def wrapper(*args: Any, as_json: bool, debug: bool, **kwargs: Any) -> Any:  # noqa: ANN401
+    def wrapper(*args: Any, as_json: bool, debug: bool, **kwargs: Any) -> Any:
         redact = click.get_current_context().find_object(Redactor) or find_redactor()
         console = Console(json=as_json, debug=debug, redact=redact)
         return function(*args, console=console, **kwargs)
@@ -111,7 +102,7 @@ def reach_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say how storage is reached; the command gets an ``access``."""
 
     @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         access = Access(
             endpoint_url=kwargs.pop("endpoint_url"),
             region=kwargs.pop("region"),
@@ -131,7 +122,7 @@ def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add those of `reach_options`, and how many bytes are moved by what."""
 
     @functools.wraps(function)
-    def wrapper(*args: Any, access: Access, transport: str, jobs: int, **kwargs: Any) -> Any:  # noqa: ANN401
+    def wrapper(*args: Any, access: Access, transport: str, jobs: int, **kwargs: Any) -> Any:
         access = replace(access, transport=Transport(transport), jobs=jobs)
         return function(*args, access=access, **kwargs)
 
@@ -155,12 +146,12 @@ def destination_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def wrapper(
-        *args: Any,  # noqa: ANN401
+        *args: Any,
         access: Access,
         dest_endpoint_url: str | None,
         dest_profile: str | None,
-        **kwargs: Any,  # noqa: ANN401
-    ) -> Any:  # noqa: ANN401
+        **kwargs: Any,
+    ) -> Any:
         access = replace(access, dest_endpoint_url=dest_endpoint_url, dest_profile=dest_profile)
         return function(*args, access=access, **kwargs)
 
@@ -173,3 +164,21 @@ def _with(
     for option in reversed(options):
         function = option(function)
     return function
+
+
+class _Bytes(click.ParamType[int]):
+    """A number of bytes, such as 500GB or 1.5TiB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: Parameter | None, ctx: Context | None) -> int:
+        from pydantic import ByteSize, TypeAdapter, ValidationError  # slow to import
+
+        try:
+            return int(TypeAdapter(ByteSize).validate_python(value))
+        except ValidationError:
+            self.fail(f"{value!r} is no size; write it as 500GB or 1.5TiB", param, ctx)
+
+
+BYTES = _Bytes()
+"""The type of options that take a size."""

@@ -7,12 +7,11 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bidsplan.redaction import Redactor, secrets_in
+from bidsplan.messages import Redactor, secrets_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["find_redactor"]
 
 _FILES = {
     "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials",

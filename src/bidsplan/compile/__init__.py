@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from bidsplan.compile.compiler import Compiled, compile_manifest, explain_manifest
-from bidsplan.compile.explaining import Answer, Explanation
+from bidsplan.compile.explain import Answer, Explanation
 
 __all__ = ["Answer", "Compiled", "Explanation", "compile_manifest", "explain_manifest"]

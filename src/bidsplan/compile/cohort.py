@@ -5,12 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bidsplan.companions import read_small
-from bidsplan.errors import Problem
-from bidsplan.participants import LARGEST_TABLE, Table, parse_table, read_cohort
-from bidsplan.quoting import is_quotable, is_quotable_label, names_a_secret, quotable, quoted
-from bidsplan.selection.findings import Hints, suggestion
-from bidsplan.selection.predicates import (
+from bidsplan.compile.companions import read_small
+from bidsplan.compile.select.predicates import (
     ID_COLUMNS,
     MISSING,
     Condition,
@@ -18,18 +14,28 @@ from bidsplan.selection.predicates import (
     is_missing,
     row_matches,
 )
-from bidsplan.selection.units import label_of, site_of
+from bidsplan.compile.select.subjects import label_of, site_of
+from bidsplan.compile.survey.participants import LARGEST_TABLE, Table, parse_table, read_cohort
+from bidsplan.errors import Problem
+from bidsplan.messages import (
+    Hints,
+    is_quotable,
+    is_quotable_label,
+    names_a_secret,
+    quotable,
+    quoted,
+    suggestion,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from bidsplan.compile.context import Context
-    from bidsplan.compile.study import Located
-    from bidsplan.datasets import Dataset, Survey
+    from bidsplan.compile.survey.datasets import Dataset, RootListing
+    from bidsplan.compile.survey.study import Located
     from bidsplan.manifest import Manifest, Predicate
 
-__all__ = ["Cohort", "needs_table", "read_tables"]
 
 _PLACE = ("subjects", "table")
 _MOST_VALUES = 20_000
@@ -257,7 +263,7 @@ def _doubted(table: Table, raw: Located) -> Table:
 
 
 def _read_table(
-    context: Context, dataset: Dataset, survey: Survey, path: str
+    context: Context, dataset: Dataset, survey: RootListing, path: str
 ) -> tuple[Table | None, list[Problem]]:
     files = dict(survey.files)
     directory = path.rpartition("/")[0]
@@ -277,6 +283,6 @@ def _columns(manifest: Manifest) -> set[str]:
 
 
 def _blame(context: Context, problems: list[Problem]) -> None:
-    context.report.blame(
+    context.report.add_errors(
         Problem(message=problem.message, at=_PLACE, hint=problem.hint) for problem in problems
     )

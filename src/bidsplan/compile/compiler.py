@@ -7,39 +7,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bidsplan.compile.carrying import Carrier
+from bidsplan.compile.carried_digests import Carrier
+from bidsplan.compile.choose_files import take
 from bidsplan.compile.context import Context, Record, Report
 from bidsplan.compile.derivatives import take_derivatives
-from bidsplan.compile.digesting import add_digests
-from bidsplan.compile.explaining import Explanation
-from bidsplan.compile.listings import list_subjects
+from bidsplan.compile.digests import add_digests
+from bidsplan.compile.entries import DatasetEntries, collisions, drop_repeats
+from bidsplan.compile.explain import Explanation
+from bidsplan.compile.layouts import list_subjects
 from bidsplan.compile.required import keep_required
-from bidsplan.compile.roots import Roots
-from bidsplan.compile.study import survey_study
+from bidsplan.compile.select.globs import Globs
 from bidsplan.compile.subjects import choose_units
-from bidsplan.compile.taken import Taken, collisions, drop_repeats
-from bidsplan.compile.taking import take
+from bidsplan.compile.survey.listing import Lister
+from bidsplan.compile.survey.participants import manifest_digest
+from bidsplan.compile.survey.sources import Roots
+from bidsplan.compile.survey.study import survey_study
 from bidsplan.compile.versions import only_versioned, pin_versions
 from bidsplan.errors import Problem, SelectionError
-from bidsplan.listing import Lister
-from bidsplan.participants import manifest_digest
+from bidsplan.messages import suggestion
 from bidsplan.plan import Plan
-from bidsplan.selection.findings import suggestion
-from bidsplan.selection.globs import Globs
 from bidsplan.storage import Access, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from os import PathLike
 
-    from bidsplan.compile.roots import Opener
-    from bidsplan.compile.study import Located
+    from bidsplan.compile.survey.sources import Opener
+    from bidsplan.compile.survey.study import Located
     from bidsplan.errors import Place
     from bidsplan.events import Event
     from bidsplan.manifest import Manifest
     from bidsplan.plan import Entry, Planned
-
-__all__ = ["Compiled", "compile_manifest", "explain_manifest"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,7 +198,7 @@ def _context(
         opener = only_versioned(opener)
     roots = Roots(access, Path(base), planned, opener)
     report = Report(notify)
-    lister = Lister(access.jobs, report.hear)
+    lister = Lister(access.jobs, report.add_event)
     try:
         yield Context(
             manifest=manifest,
@@ -227,7 +225,7 @@ def _choose(context: Context, base: Path) -> _Units:
     return _Units(choose_units(context, raw, base, keep_required), raw)
 
 
-def _take_all(context: Context, units: _Units) -> list[Taken]:
+def _take_all(context: Context, units: _Units) -> list[DatasetEntries]:
     """Take files of the study, of its derivatives, and its whole directories."""
     manifest, report, raw = context.manifest, context.report, units.raw
     listings = list_subjects(context, raw, units.names if manifest.files else ())
@@ -242,14 +240,14 @@ def _take_all(context: Context, units: _Units) -> list[Taken]:
     _check_names(context, raw)
     more, sessions = take_derivatives(context, raw, units.names)
     if _check_sessions(context, findings.sessions | sessions):
-        report.blame(findings.errors(("files",)))
+        report.add_errors(findings.errors(("files",)))
         report.warn(findings.warnings(("files",)))
     whole = _take_directories(context, raw)
     context.record.directories.extend(whole)
     kept, doubled = drop_repeats(
         [(("files",), taken), (("derivatives",), more), (("directories",), whole)]
     )
-    report.blame(doubled)
+    report.add_errors(doubled)
     return kept
 
 
@@ -258,7 +256,7 @@ def _check_names(context: Context, raw: Located) -> None:
     wanted = context.manifest.dataset_files
     there = {name for _, survey in raw for name in survey.files}
     if isinstance(wanted, tuple):
-        context.report.blame(
+        context.report.add_errors(
             Problem(
                 message=f"there is no file {name!r} at the dataset's root",
                 at=("dataset_files", number),
@@ -273,7 +271,7 @@ def _check_sessions(context: Context, met: set[str]) -> bool:
     """Tell the sessions that no subject has; with none of them there, filters say nothing more."""
     sessions = context.manifest.sessions
     wanted = (sessions.include or ()) if sessions else ()
-    context.report.blame(
+    context.report.add_errors(
         Problem(
             message=f"no selected subject has a session {label!r}",
             at=("sessions", "include", number),
@@ -285,12 +283,12 @@ def _check_sessions(context: Context, met: set[str]) -> bool:
     return not wanted or not met.isdisjoint(wanted)
 
 
-def _take_directories(context: Context, raw: Located) -> list[Taken]:
+def _take_directories(context: Context, raw: Located) -> list[DatasetEntries]:
     """Take whole directories of the datasets' roots, but for what filters exclude."""
     manifest = context.manifest
     names = manifest.directories
     there = {name for _, survey in raw for name in survey.directories}
-    context.report.blame(
+    context.report.add_errors(
         Problem(
             message=f"there is no directory {name!r} at the dataset's root",
             at=("directories", number),
@@ -306,7 +304,9 @@ def _take_directories(context: Context, raw: Located) -> list[Taken]:
     taken = []
     for (dataset, _), files in zip(wanted, context.lister.directories(wanted), strict=True):
         kept = [path for path in files if "/." not in path and not excludes.match(path)]
-        taken.append(Taken(dataset=dataset, files=files, reasons=dict.fromkeys(kept, "dataset")))
+        taken.append(
+            DatasetEntries(dataset=dataset, files=files, reasons=dict.fromkeys(kept, "dataset"))
+        )
     return taken
 
 

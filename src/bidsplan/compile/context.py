@@ -12,16 +12,14 @@ from bidsplan.events import Warned
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from bidsplan.compile.roots import Roots
-    from bidsplan.compile.taken import Taken
-    from bidsplan.datasets import Dataset
+    from bidsplan.compile.entries import DatasetEntries
+    from bidsplan.compile.select.choice import FileSelection
+    from bidsplan.compile.survey.datasets import Dataset
+    from bidsplan.compile.survey.listing import Lister
+    from bidsplan.compile.survey.sources import Roots
     from bidsplan.errors import Place
     from bidsplan.events import Event
-    from bidsplan.listing import Lister
     from bidsplan.manifest import Manifest
-    from bidsplan.selection.choosing import Choice
-
-__all__ = ["Chosen", "Context", "Record", "Report"]
 
 
 class Report:
@@ -39,7 +37,7 @@ class Report:
         self._warnings: set[Problem] = set()
         self._errors: list[Problem] = []
 
-    def hear(self, event: Event) -> None:
+    def add_event(self, event: Event) -> None:
         """Keep a warning back, and pass any other event on; from any thread."""
         with self._lock:
             if isinstance(event, Warned):
@@ -52,7 +50,7 @@ class Report:
         with self._lock:
             self._warnings.update(problems)
 
-    def blame(self, problems: Iterable[Problem]) -> None:
+    def add_errors(self, problems: Iterable[Problem]) -> None:
         """Add errors, which `raise_errors` raises."""
         self._errors.extend(problems)
 
@@ -79,13 +77,13 @@ class Chosen(NamedTuple):
     Parameters
     ----------
     dataset : Dataset
-    choice : Choice
+    choice : FileSelection
     place : tuple of str or int
         Of the filters in the manifest.
     """
 
     dataset: Dataset
-    choice: Choice
+    choice: FileSelection
     place: Place
 
 
@@ -100,14 +98,14 @@ class Record:
     dropped : dict of str to str
         Why each unit that is not selected is not.
     choices : list of Chosen
-    directories : list of Taken
+    directories : list of DatasetEntries
         What is taken whole.
     """
 
     detailed: bool = False
     dropped: dict[str, str] = field(default_factory=dict)
     choices: list[Chosen] = field(default_factory=list)
-    directories: list[Taken] = field(default_factory=list)
+    directories: list[DatasetEntries] = field(default_factory=list)
 
     def choose(self, chosen: Chosen) -> None:
         """Note one dataset's choice."""

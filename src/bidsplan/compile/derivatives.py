@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bidsplan.compile.listings import (
+from bidsplan.compile.choose_files import take
+from bidsplan.compile.layouts import (
     list_subject_first,
     list_subjects,
     list_whole,
     subject_pipelines,
 )
-from bidsplan.compile.study import locate_derivative, pipelines
 from bidsplan.compile.subjects import labels_in
-from bidsplan.compile.taking import take
+from bidsplan.compile.survey.study import locate_derivative, pipelines
 from bidsplan.errors import Problem
-from bidsplan.selection.findings import suggestion
+from bidsplan.messages import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bidsplan.compile.context import Context
-    from bidsplan.compile.listings import Listing
-    from bidsplan.compile.study import Located
-    from bidsplan.compile.taken import Taken
+    from bidsplan.compile.entries import DatasetEntries
+    from bidsplan.compile.layouts import Listing
+    from bidsplan.compile.select.findings import Findings
+    from bidsplan.compile.survey.study import Located
     from bidsplan.errors import Place
     from bidsplan.manifest import Derivative
-    from bidsplan.selection.findings import Findings
 
-__all__ = ["list_pipeline", "no_pipeline", "take_derivatives"]
 
 _NAMED_AT_MOST = 10
 """Subjects that one warning names."""
@@ -35,7 +34,7 @@ _NAMED_AT_MOST = 10
 
 def take_derivatives(
     context: Context, raw: Located, units: Sequence[str]
-) -> tuple[list[Taken], set[str]]:
+) -> tuple[list[DatasetEntries], set[str]]:
     """List and choose in every derivative pipeline of the manifest.
 
     Parameters
@@ -48,17 +47,17 @@ def take_derivatives(
 
     Returns
     -------
-    taken : list of Taken
+    taken : list of DatasetEntries
     sessions : set of str
         The sessions met.
     """
-    taken: list[Taken] = []
+    taken: list[DatasetEntries] = []
     sessions: set[str] = set()
     for name, derivative in _wanted(context, raw, units):
         listings = list_pipeline(context, raw, units, name, derivative)
         if not listings:
             place = ("derivatives", name)
-            context.report.blame([no_pipeline(context, raw, units, name, derivative, place)])
+            context.report.add_errors([no_pipeline(context, raw, units, name, derivative, place)])
             continue
         whole = derivative.scope == "whole"
         some, findings = take(
@@ -102,7 +101,7 @@ def _layout(context: Context, derivative: Derivative) -> str:
 
 
 def _wanted(context: Context, raw: Located, units: Sequence[str]) -> list[tuple[str, Derivative]]:
-    from bidsplan.manifest import Derivative  # noqa: PLC0415 - keeps pydantic out of the imports
+    from bidsplan.manifest import Derivative  # keeps pydantic out of the imports
 
     wanted = context.manifest.derivatives
     if wanted != "all":
@@ -183,14 +182,14 @@ def no_pipeline(
 def _diagnose(context: Context, name: str, derivative: Derivative, findings: Findings) -> None:
     place = ("derivatives", name, "filters")
     if any(filter_.restricts for filter_ in derivative.filters):
-        context.report.blame(findings.errors(place))
+        context.report.add_errors(findings.errors(place))
     elif any(findings.errors(place)):
         problem = Problem(
             message=f"the pipeline {name!r} has no file of the selected subjects",
             at=("derivatives", name),
             hint="say 'scope: whole' to take the pipeline's directory as it is",
         )
-        context.report.blame([problem])
+        context.report.add_errors([problem])
     context.report.warn(findings.warnings(place))
 
 

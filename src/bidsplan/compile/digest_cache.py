@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
 
-    from bidsplan.storage.places import FileVersion
+    from bidsplan.storage.file_state import FileVersion
 
-__all__ = ["DigestCache"]
 
 _NAME = "digests-1.sqlite"
 _TABLE = """CREATE TABLE IF NOT EXISTS digests (
@@ -57,7 +56,7 @@ class DigestCache:
     @contextmanager
     def _used(self) -> Iterator[None]:
         """Give the cache up for good when it fails."""
-        import sqlite3  # noqa: PLC0415 - only who asks for digests needs it
+        import sqlite3  # only who asks for digests needs it
 
         try:
             yield
@@ -124,7 +123,7 @@ def _columns(version: FileVersion) -> tuple[str | int, ...]:
 
 
 def _open() -> sqlite3.Connection:
-    import sqlite3  # noqa: PLC0415 - as above
+    import sqlite3
 
     home = os.environ.get("XDG_CACHE_HOME", "")
     above = Path(home) if Path(home).is_absolute() else Path("~/.cache").expanduser()

@@ -5,20 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bidsplan.compile.derivatives import list_pipeline, no_pipeline
-from bidsplan.compile.listings import list_subjects
+from bidsplan.compile.layouts import list_subjects
+from bidsplan.compile.select.choice import FileSelection, Request
+from bidsplan.compile.select.findings import Findings
 from bidsplan.compile.subjects import labels_in
-from bidsplan.selection.choosing import Choice, Request
-from bidsplan.selection.findings import Findings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bidsplan.compile.context import Context
-    from bidsplan.compile.study import Located
+    from bidsplan.compile.survey.study import Located
     from bidsplan.errors import Place
     from bidsplan.manifest import Requirement
-
-__all__ = ["keep_required"]
 
 
 def keep_required(context: Context, raw: Located, units: list[str]) -> list[str]:
@@ -48,7 +46,7 @@ def _having(
     context: Context, raw: Located, units: Sequence[str], requirement: Requirement, place: Place
 ) -> set[str]:
     """Find the units that have a file for one requirement; that none has is told."""
-    from bidsplan.manifest import Companions, Derivative  # noqa: PLC0415 - imports pydantic
+    from bidsplan.manifest import Companions, Derivative  # imports pydantic
 
     wanted = context.manifest.derivatives
     name = requirement.derivative
@@ -59,7 +57,7 @@ def _having(
         listings = list_pipeline(context, raw, units, name, pipeline)
         if units and not listings:
             at = (*place, "derivative")
-            context.report.blame([no_pipeline(context, raw, units, name, pipeline, at)])
+            context.report.add_errors([no_pipeline(context, raw, units, name, pipeline, at)])
             return set()
     having: set[str] = set()
     findings = Findings((requirement.filter,))
@@ -73,9 +71,9 @@ def _having(
             companions=Companions.model_validate("none"),
             dataset_files="none",
         )
-        found = Choice(below, (), request).selection
+        found = FileSelection(below, (), request).selection
         findings.merge(found.findings)
         having.update(labels[label] for label in found.subjects)
     if units:
-        context.report.blame(findings.errors(place))
+        context.report.add_errors(findings.errors(place))
     return having

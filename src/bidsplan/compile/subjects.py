@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bidsplan.compile.cohort import Cohort, needs_table, read_tables, strata_columns
+from bidsplan.compile.select.subjects import draw, excluded, included, label_of, site_of
 from bidsplan.errors import Problem
-from bidsplan.selection.subjects import draw, excluded, included
-from bidsplan.selection.units import label_of, site_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from bidsplan.compile.context import Context
-    from bidsplan.compile.study import Located
-    from bidsplan.datasets import Dataset
+    from bidsplan.compile.survey.datasets import Dataset
+    from bidsplan.compile.survey.study import Located
 
-__all__ = ["choose_units", "labels_in"]
 
 _MOST_TOLD = 100
 """Participants without a directory that are told one by one."""
@@ -66,7 +64,7 @@ def choose_units(
     context.record.drop(units, drawn, lambda _: "it was not drawn")
     units = drawn
     if not units:
-        report.blame([Problem(message="no subject is left to select", at=("subjects",))])
+        report.add_errors([Problem(message="no subject is left to select", at=("subjects",))])
     report.raise_errors()
     return units
 
@@ -85,7 +83,7 @@ def _named(context: Context, units: list[str], known: list[str], shown: list[str
 
 def _tell_missing(context: Context, problems: Iterable[Problem]) -> None:
     report = context.report
-    (report.warn if context.manifest.subjects.missing == "skip" else report.blame)(problems)
+    (report.warn if context.manifest.subjects.missing == "skip" else report.add_errors)(problems)
 
 
 def _from_and_where(
@@ -104,7 +102,7 @@ def _from_and_where(
         _tell_missing(context, _absent(cohort, absent))
     if subjects.where:
         where = cohort.conditions(subjects.where)
-        context.report.blame(cohort.problems(where))
+        context.report.add_errors(cohort.problems(where))
         context.report.raise_errors()
         context.report.warn(cohort.warnings(where))
         kept = {unit for unit in units if cohort.matches(unit, where)}
@@ -131,7 +129,7 @@ def _sample(context: Context, cohort: Cohort | None, units: list[str]) -> list[s
     if sample is None:
         return units
     if cohort is not None:
-        context.report.blame(
+        context.report.add_errors(
             cohort.no_column(column, ("subjects", "sample", "stratify_by"))
             for column in strata_columns(manifest)
             if not cohort.has_column(column)
@@ -142,7 +140,7 @@ def _sample(context: Context, cohort: Cohort | None, units: list[str]) -> list[s
         return cohort.stratum(unit, sample.stratify_by) if cohort else site_of(unit)
 
     drawn, short = draw(units, sample, manifest.random_seed or 0, stratum)
-    context.report.blame(short)
+    context.report.add_errors(short)
     context.report.raise_errors()
     return drawn
 

@@ -16,17 +16,16 @@ from bidsplan.errors import (
     ThrottledError,
     UnreachableError,
 )
-from bidsplan.keys import printable
+from bidsplan.paths import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from bidsplan.compile.context import Context
-    from bidsplan.compile.roots import Opener
-    from bidsplan.compile.taken import Taken
+    from bidsplan.compile.entries import DatasetEntries
+    from bidsplan.compile.survey.sources import Opener
     from bidsplan.storage import Access, Object, Store
 
-__all__ = ["only_versioned", "pin_versions"]
 
 _PLACE = ("study", "versions")
 """Where a manifest asks for them."""
@@ -148,17 +147,17 @@ def _changed(store: Store, keys: Sequence[str], how: str) -> SourceChangedError:
     )
 
 
-def pin_versions(context: Context, taken: Iterable[Taken]) -> list[Taken]:
+def pin_versions(context: Context, taken: Iterable[DatasetEntries]) -> list[DatasetEntries]:
     """Find the version of each object that is taken.
 
     Parameters
     ----------
     context : Context
-    taken : iterable of Taken
+    taken : iterable of DatasetEntries
 
     Returns
     -------
-    list of Taken
+    list of DatasetEntries
         Their files with versions.
 
     Raises
@@ -185,11 +184,11 @@ def pin_versions(context: Context, taken: Iterable[Taken]) -> list[Taken]:
         [(source, key) for source in sources.values() for key in source.unsure()],
     )
     for source in sources.values():
-        context.report.blame(source.check())
+        context.report.add_errors(source.check())
     context.report.raise_errors()
     return [_pinned(some, sources[some.dataset.root].found) for some in taken]
 
 
-def _pinned(some: Taken, found: dict[str, Object]) -> Taken:
+def _pinned(some: DatasetEntries, found: dict[str, Object]) -> DatasetEntries:
     files = {path: some.files[path] for path in some.reasons}
     return replace(some, files={path: found.get(item.key, item) for path, item in files.items()})

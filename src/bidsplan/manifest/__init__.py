@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bidsplan.manifest.filters import Derivative, EntityRule, Filter
-from bidsplan.manifest.models import Companions, Limits, Manifest, Sessions, Study
+from bidsplan.manifest.model import Companions, Limits, Manifest, Sessions, Study
 from bidsplan.manifest.subjects import CohortTable, Predicate, Requirement, Sample, Subjects
 
 __all__ = [

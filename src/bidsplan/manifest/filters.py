@@ -6,11 +6,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from bidsplan.manifest.base import Model, mapping
-from bidsplan.manifest.urls import Url  # noqa: TC001 - pydantic reads it
-from bidsplan.manifest.values import Boolean, Extensions, Globs, Names, Text, Texts, as_list, kind
-
-__all__ = ["DatasetFiles", "Derivative", "EntityRule", "Filter", "Filters", "Layout"]
+from bidsplan.manifest.fields import (
+    Boolean,
+    Extensions,
+    Globs,
+    Model,
+    Names,
+    Text,
+    Texts,
+    Url,
+    as_list,
+    kind,
+    mapping,
+)
 
 Layout = Literal["pipeline-first", "subject-first", "subject-first-kept"]
 """``derivatives/<pipeline>/sub-<label>``, or ``derivatives/sub-<label>/<pipeline>``, which lands by
@@ -34,7 +42,7 @@ class EntityRule(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _written(cls, value: Any) -> Any:  # noqa: ANN401
+    def _written(cls, value: Any) -> Any:
         if isinstance(value, EntityRule):
             return value
         if not isinstance(value, dict):
@@ -101,7 +109,7 @@ class Filter(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _written(cls, value: Any) -> Any:  # noqa: ANN401
+    def _written(cls, value: Any) -> Any:
         return mapping(value)
 
     @property
@@ -111,7 +119,7 @@ class Filter(Model):
         return any(value is not None for value in given)
 
 
-def _filters(value: Any) -> Any:  # noqa: ANN401
+def _filters(value: Any) -> Any:
     if value == "none":
         return ()
     if not isinstance(value, dict | list | tuple | Filter):
@@ -128,7 +136,7 @@ Filters = Annotated[
 """One filter, several of which any may take a file, or ``none``."""
 
 
-def _dataset_files(value: Any) -> Any:  # noqa: ANN401
+def _dataset_files(value: Any) -> Any:
     words = ("none", "description", "standard", "all")
     if isinstance(value, str):
         if value not in words:
@@ -181,7 +189,7 @@ class Derivative(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _written(cls, value: Any) -> Any:  # noqa: ANN401
+    def _written(cls, value: Any) -> Any:
         if isinstance(value, list | tuple):
             return {"filters": value}
         if not isinstance(value, dict) or "filters" in value:

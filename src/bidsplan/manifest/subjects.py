@@ -6,13 +6,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from bidsplan.entities import bare_label
-from bidsplan.keys import unsafe_key
-from bidsplan.manifest.base import Model, mapping
+from bidsplan.bids.names import bare_label
+from bidsplan.manifest.fields import (
+    Count,
+    ExactName,
+    Fraction,
+    Model,
+    Name,
+    Number,
+    Text,
+    Texts,
+    as_list,
+    mapping,
+)
 from bidsplan.manifest.filters import Filter
-from bidsplan.manifest.values import Count, ExactName, Fraction, Name, Number, Text, Texts, as_list
-
-__all__ = ["CohortTable", "Labels", "Predicate", "Requirement", "Sample", "Subjects"]
+from bidsplan.paths import unsafe_key
 
 
 def _bare(label: str) -> str:
@@ -27,7 +35,7 @@ Labels = Annotated[
 ]
 
 
-def _beside(value: Any) -> Any:  # noqa: ANN401
+def _beside(value: Any) -> Any:
     reason = unsafe_key(value) if isinstance(value, str) and value else None
     if reason:
         raise ValueError(f"expected a file beside the manifest, or below; {reason}")
@@ -77,7 +85,7 @@ class Predicate(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _written(cls, value: Any) -> Any:  # noqa: ANN401
+    def _written(cls, value: Any) -> Any:
         if isinstance(value, dict | Predicate):
             if not value:
                 raise ValueError("expected a value, a list of values, or {min, max, not}")
@@ -109,7 +117,7 @@ class Requirement(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _written(cls, value: Any) -> Any:  # noqa: ANN401
+    def _written(cls, value: Any) -> Any:
         if isinstance(value, Requirement) or (isinstance(value, dict) and "filter" in value):
             return value
         fields = {key: item for key, item in mapping(value).items() if key in Filter.model_fields}
@@ -155,7 +163,7 @@ class Sample(Model):
         return self
 
 
-def _table(value: Any) -> Any:  # noqa: ANN401
+def _table(value: Any) -> Any:
     return mapping(value) if not isinstance(value, str) else value
 
 

@@ -7,9 +7,9 @@ hold a million entries.
 
 from __future__ import annotations
 
-from bidsplan.plan.models import PLAN_VERSION, Entry, Header, Reason, Root
-from bidsplan.plan.plans import Plan, Planned, clashes
-from bidsplan.plan.reading import parse_lines, read_entries
+from bidsplan.plan.model import PLAN_VERSION, Entry, Header, Reason, Root
+from bidsplan.plan.parse import parse_lines, read_entries
+from bidsplan.plan.plan import Plan, Planned, clashes
 
 __all__ = [
     "PLAN_VERSION",

@@ -5,14 +5,6 @@ The names and signatures are those of ``AFQ.data.s3bids``, which PyPI has as ``s
 
 from __future__ import annotations
 
-from bidsplan.images import (
-    read_json,
-    s3fs_json_read,
-    s3fs_json_write,
-    s3fs_nifti_read,
-    s3fs_nifti_write,
-    write_json,
-)
 from bidsplan.s3bids.functions import (
     _download_from_s3,
     _get_matching_s3_keys,
@@ -20,6 +12,14 @@ from bidsplan.s3bids.functions import (
     get_s3_client,
 )
 from bidsplan.s3bids.hbn import HBNSite, HBNSubject
+from bidsplan.s3bids.images import (
+    read_json,
+    s3fs_json_read,
+    s3fs_json_write,
+    s3fs_nifti_read,
+    s3fs_nifti_write,
+    write_json,
+)
 from bidsplan.s3bids.study import S3BIDSStudy
 from bidsplan.s3bids.subject import S3BIDSSubject
 

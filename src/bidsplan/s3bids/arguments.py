@@ -1,23 +1,15 @@
-"""What pyAFQ's classes take, and the errors for what they don't."""
+"""Arguments of pyAFQ's classes, and errors for what they do not take."""
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bidsplan.bids.dataset_files import DESCRIPTION
 from bidsplan.errors import ArgumentTypeError, UsageError
-from bidsplan.selection.dataset_files import DESCRIPTION
-
-__all__ = [
-    "AGNOSTIC",
-    "Derivs",
-    "Wish",
-    "check_directory",
-    "check_instance",
-    "check_subjects",
-    "wish_of",
-]
 
 AGNOSTIC = (DESCRIPTION, "CHANGES", "README", "LICENSE")
 """Names that ``include_modality_agnostic`` may list."""
@@ -60,7 +52,7 @@ def check_directory(directory: object) -> None:
     check_instance("directory", directory, str, "a string")
 
 
-def check_subjects(subjects: Any) -> int | str | tuple[str, ...] | tuple[int, ...] | None:  # noqa: ANN401
+def check_subjects(subjects: Any) -> int | str | tuple[str, ...] | tuple[int, ...] | None:
     """Check which subjects are asked for.
 
     Parameters
@@ -95,7 +87,7 @@ def check_subjects(subjects: Any) -> int | str | tuple[str, ...] | tuple[int, ..
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wish:
+class DownloadOptions:
     """What a download is to bring.
 
     Parameters
@@ -130,15 +122,15 @@ def _names(wanted: str, name: str) -> bool:
     return name.startswith(wanted[:-1]) if wanted.endswith("*") else name == wanted
 
 
-def wish_of(
+def download_options(
     *,
-    include_modality_agnostic: Any = False,  # noqa: ANN401 - checked here
-    include_derivs: Any = False,  # noqa: ANN401
+    include_modality_agnostic: Any = False,
+    include_derivs: Any = False,
     include_derivs_dataset_description: bool = False,
     suffix: str | None = None,
     overwrite: bool = False,
     pbar: bool = True,
-) -> Wish:
+) -> DownloadOptions:
     """Check what the download methods take, and say what it asks for.
 
     Parameters
@@ -149,7 +141,7 @@ def wish_of(
 
     Returns
     -------
-    Wish
+    DownloadOptions
 
     Raises
     ------
@@ -163,7 +155,7 @@ def wish_of(
     check_instance("overwrite", overwrite, bool, "a boolean")
     check_instance("suffix", suffix, str, "a string", none=True)
     check_instance("pbar", pbar, bool, "a boolean")
-    return Wish(
+    return DownloadOptions(
         agnostic=agnostic,
         derivatives=derivatives,
         descriptions=bool(include_derivs_dataset_description and derivatives),
@@ -171,7 +163,7 @@ def wish_of(
     )
 
 
-def _agnostic(value: Any) -> str | tuple[str, ...]:  # noqa: ANN401
+def _agnostic(value: Any) -> str | tuple[str, ...]:
     if value is True or value is False:
         return "all" if value else ()
     if value == "all":
@@ -185,16 +177,29 @@ def _agnostic(value: Any) -> str | tuple[str, ...]:  # noqa: ANN401
     return names
 
 
-def _derivatives(value: Any) -> bool | tuple[str, ...]:  # noqa: ANN401
+def _derivatives(value: Any) -> bool | tuple[str, ...]:
     if isinstance(value, bool):
         return value
     return _strings("include_derivs", value, "a boolean, a string or a sequence of strings")
 
 
-def _strings(name: str, value: Any, said: str) -> tuple[str, ...]:  # noqa: ANN401
+def _strings(name: str, value: Any, said: str) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
     several = tuple(value) if isinstance(value, Iterable) else (None,)
     if not all(isinstance(item, str) for item in several):
         raise ArgumentTypeError(f"`{name}` must be {said}; got {type(value).__name__}")
     return several
+
+
+def warn(text: str) -> None:
+    """Warn of something odd, at the line that called into bidsplan.
+
+    Parameters
+    ----------
+    text : str
+    """
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("bidsplan."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.errors import ExistingFileError, StorageError
 from bidsplan.events import Failed, Finished, Skipped, Warned
-from bidsplan.keys import printable
-from bidsplan.materialise import Existing, materialise
+from bidsplan.paths import printable
 from bidsplan.plan import Entry, Plan, Root
 from bidsplan.progress import draw
-from bidsplan.s3bids.telling import warn
+from bidsplan.s3bids.arguments import warn
+from bidsplan.transfer.decide import Existing
+from bidsplan.transfer.fetch import materialise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from bidsplan.manifest import Manifest
     from bidsplan.storage import Object, Store
 
-__all__ = ["Delivery", "compile_over", "deliver", "plan_of"]
 
 _NAMED_AT_MOST = 10
 """Files that one message names."""
@@ -68,7 +68,7 @@ def compile_over(manifest: Manifest, store: Store) -> Plan:
     SelectionError, StorageError
         As `bidsplan.compile_manifest`.
     """
-    from bidsplan.compile import compile_manifest  # noqa: PLC0415 - a tenth of a second
+    from bidsplan.compile import compile_manifest  # a tenth of a second
 
     compiled = compile_manifest(manifest, opener=lambda *_, **__: store)
     for problem in compiled.warnings:
@@ -128,7 +128,7 @@ def deliver(
     Raises
     ------
     UsageError, DestinationError
-        As `bidsplan.materialise`.
+        As `bidsplan.transfer.fetch`.
     """
     plan = _without_generated(plan, directory)
     existing = Existing.REPLACE if overwrite else Existing.KEEP

@@ -5,27 +5,29 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bidsplan.entities import bare_label
+from bidsplan.bids.dataset_files import DESCRIPTION
+from bidsplan.bids.names import bare_label
 from bidsplan.errors import ManifestError, SelectionError
+from bidsplan.messages import suggestion
+from bidsplan.s3bids.arguments import warn
 from bidsplan.s3bids.delivery import compile_over, deliver
-from bidsplan.s3bids.documents import agnostic_names, derivative_of, filter_of
-from bidsplan.s3bids.telling import warn
-from bidsplan.selection.dataset_files import DESCRIPTION
-from bidsplan.selection.findings import suggestion
+from bidsplan.s3bids.manifests import agnostic_names, derivative_of, filter_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bidsplan.manifest import Manifest
-    from bidsplan.s3bids.arguments import Wish
+    from bidsplan.s3bids.arguments import DownloadOptions
     from bidsplan.s3bids.study import S3BIDSStudy
     from bidsplan.s3bids.subject import S3BIDSSubject
 
-__all__ = ["document_of", "fetch", "manifest_of"]
-
 
 def document_of(
-    study: S3BIDSStudy, subjects: Sequence[S3BIDSSubject], wish: Wish, *, named: bool = True
+    study: S3BIDSStudy,
+    subjects: Sequence[S3BIDSSubject],
+    options: DownloadOptions,
+    *,
+    named: bool = True,
 ) -> dict[str, Any]:
     """Make the fields of the manifest that says what a download asks for.
 
@@ -33,7 +35,7 @@ def document_of(
     ----------
     study : S3BIDSStudy
     subjects : sequence of S3BIDSSubject
-    wish : Wish
+    options : DownloadOptions
     named : bool
         Whether to name the subjects. Else they are all there are.
 
@@ -53,11 +55,11 @@ def document_of(
         document["subjects"] = {"include": sorted(subject.subject_id for subject in there)}
     if study.random_seed is not None and 0 <= study.random_seed < 1 << 32:
         document["random_seed"] = study.random_seed
-    document["files"] = filter_of(_raw(study, there), wish.suffix) or "none"
-    derivatives = _derivatives(study, there, wish)
+    document["files"] = filter_of(_raw(study, there), options.suffix) or "none"
+    derivatives = _derivatives(study, there, options)
     if derivatives:
         document["derivatives"] = derivatives
-    document["dataset_files"] = _dataset_files(study, wish)
+    document["dataset_files"] = _dataset_files(study, options)
     document["companions"] = "none"
     return document
 
@@ -96,13 +98,13 @@ def _raw(study: S3BIDSStudy, subjects: Iterable[S3BIDSSubject]) -> list[str]:
 
 
 def _derivatives(
-    study: S3BIDSStudy, subjects: Sequence[S3BIDSSubject], wish: Wish
+    study: S3BIDSStudy, subjects: Sequence[S3BIDSSubject], options: DownloadOptions
 ) -> dict[str, dict[str, Any]]:
     snapshot = study.snapshot
     found: dict[str, dict[str, Any]] = {}
     for kind in study.derivative_types:
         name = snapshot.pipeline(kind)
-        if not wish.takes(name, kind):
+        if not options.takes(name, kind):
             continue
         keys = [(s.subject_id, key) for s in subjects for key in s.s3_keys["derivatives"][kind]]
         if snapshot.site is None:
@@ -114,30 +116,30 @@ def _derivatives(
             start = len(snapshot.key("derivatives/")) + len(name) + 2
             paths = [f"{subject}/{key[start + len(subject) :]}" for subject, key in keys]
             described = False
-        derivative = derivative_of(paths, wish, described=described)
+        derivative = derivative_of(paths, options, described=described)
         if derivative is not None:
             found[name] = derivative
-    _warn_unknown(study, wish)
+    _warn_unknown(study, options)
     return found
 
 
-def _warn_unknown(study: S3BIDSStudy, wish: Wish) -> None:
+def _warn_unknown(study: S3BIDSStudy, options: DownloadOptions) -> None:
     """Tell the pipelines that are asked for and not there: a part of a name no longer counts."""
-    if isinstance(wish.derivatives, bool):
+    if isinstance(options.derivatives, bool):
         return
     kinds = study.derivative_types
     names = [study.snapshot.pipeline(kind) for kind in kinds]
-    for wanted in wish.derivatives:
-        one = replace(wish, derivatives=(wanted,))
+    for wanted in options.derivatives:
+        one = replace(options, derivatives=(wanted,))
         if not any(one.takes(name, kind) for name, kind in zip(names, kinds, strict=True)):
             hint = suggestion(wanted, names)
             text = f"there is no derivative pipeline {wanted!r}" + (f"; {hint}" if hint else "")
             warn(f"{text}; names are exact, unless they end in '*'")
 
 
-def _dataset_files(study: S3BIDSStudy, wish: Wish) -> str | list[str]:
-    names = agnostic_names(study.agnostic_files, wish.agnostic)
-    return names or ("description" if wish.described else "none")
+def _dataset_files(study: S3BIDSStudy, options: DownloadOptions) -> str | list[str]:
+    names = agnostic_names(study.agnostic_files, options.agnostic)
+    return names or ("description" if options.described else "none")
 
 
 def manifest_of(document: dict[str, Any]) -> Manifest:
@@ -156,9 +158,9 @@ def manifest_of(document: dict[str, Any]) -> Manifest:
     ManifestError
         Where the study has a name, or files have names, that no manifest may have.
     """
-    from pydantic import ValidationError  # noqa: PLC0415 - a tenth of a second
+    from pydantic import ValidationError  # a tenth of a second
 
-    from bidsplan.manifest import Manifest  # noqa: PLC0415 - imports pydantic
+    from bidsplan.manifest import Manifest  # imports pydantic
 
     try:
         return Manifest.model_validate(document)
@@ -169,7 +171,7 @@ def manifest_of(document: dict[str, Any]) -> Manifest:
 def fetch(
     study: S3BIDSStudy,
     subjects: Sequence[S3BIDSSubject],
-    wish: Wish,
+    options: DownloadOptions,
     directory: str,
     *,
     overwrite: bool,
@@ -182,7 +184,7 @@ def fetch(
     ----------
     study : S3BIDSStudy
     subjects : sequence of S3BIDSSubject
-    wish : Wish
+    options : DownloadOptions
     directory : str
     overwrite, pbar : bool
     position : int, optional
@@ -193,10 +195,10 @@ def fetch(
     BidsplanError
         Where files could not be brought. The others were.
     """
-    manifest = manifest_of(document_of(study, subjects, wish))
+    manifest = manifest_of(document_of(study, subjects, options))
     plan = compile_over(manifest, study.snapshot.store)
     delivery = deliver(plan, directory, overwrite=overwrite, pbar=pbar, position=position)
     local = {study.snapshot.key(key): path for key, path in delivery.files.items()}
     for subject in subjects:
-        subject.note(local, wish)
+        subject.note(local, options)
     delivery.check()

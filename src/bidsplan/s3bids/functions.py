@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 from bidsplan.errors import LibraryError, SourceMissingError
 from bidsplan.s3bids.delivery import deliver, plan_of
 from bidsplan.storage import Access, open_store
-from bidsplan.storage.retrying import retrying
+from bidsplan.storage.retry import retrying
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bidsplan.storage import Store
 
-__all__ = ["_download_from_s3", "_get_matching_s3_keys", "_ls_s3fs", "get_s3_client"]
 
 _OF_SUBJECT = re.compile(r"/sub-[0-9a-zA-Z+]")
 
 
-def get_s3_client(anon: bool = True) -> Any:  # noqa: ANN401 - boto3 is untyped
+def get_s3_client(anon: bool = True) -> Any:
     """Make a boto3 client for S3, independent of any other.
 
     Parameters
@@ -39,13 +38,13 @@ def get_s3_client(anon: bool = True) -> Any:  # noqa: ANN401 - boto3 is untyped
         Where boto3 is not installed.
     """
     try:
-        import boto3  # noqa: PLC0415 - optional
+        import boto3  # optional
     except ImportError as error:
         raise LibraryError(
             "get_s3_client needs boto3, which is not installed; pip install 'bidsplan[s3bids]'"
         ) from error
-    from botocore import UNSIGNED  # noqa: PLC0415 - comes with boto3
-    from botocore.config import Config  # noqa: PLC0415
+    from botocore import UNSIGNED  # comes with boto3
+    from botocore.config import Config
 
     # Sessions are not thread-safe, so each client has one of its own.
     config = Config(signature_version=UNSIGNED) if anon else None

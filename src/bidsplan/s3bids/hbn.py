@@ -13,9 +13,8 @@ from bidsplan.s3bids.subject import Keys, S3BIDSSubject
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from bidsplan.s3bids.arguments import Derivs, Wish
+    from bidsplan.s3bids.arguments import Derivs, DownloadOptions
 
-__all__ = ["SITES", "HBNSite", "HBNSubject"]
 
 SITES = ("Site-SI", "Site-RU", "Site-CBIC", "Site-CUNY")
 """The sites of the study."""
@@ -130,7 +129,7 @@ class HBNSite(S3BIDSStudy):
         """Which site it is."""
         return self._site
 
-    def _get_subject(self, subject_id: str) -> Any:  # noqa: ANN401 - as in the class above
+    def _get_subject(self, subject_id: str) -> Any:
         """Make a subject of its identifier."""
         return self._subject_class(subject_id=subject_id, study=self, site=self.site)
 
@@ -198,14 +197,14 @@ class HBNSite(S3BIDSStudy):
         ArgumentTypeError, UsageError, BidsplanError
             As `S3BIDSStudy.download`.
         """
-        wish = self._wish(
+        options = self._wish(
             include_modality_agnostic=include_modality_agnostic,
             include_derivs=include_derivs,
             overwrite=overwrite,
             pbar=pbar,
             suffix=suffix,
         )
-        self._bring(wish, directory, overwrite=overwrite, pbar=pbar)
+        self._bring(options, directory, overwrite=overwrite, pbar=pbar)
 
-    def _wish(self, **arguments: Any) -> Wish:  # noqa: ANN401 - checked there
+    def _wish(self, **arguments: Any) -> DownloadOptions:
         return replace(super()._wish(**arguments), described=True)

@@ -8,24 +8,23 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from bidsplan.companions import LARGEST_SIDECAR, read_small
-from bidsplan.datasets import Dataset
-from bidsplan.entities import subject_label
+from bidsplan.bids.dataset_files import DESCRIPTION, report_subject
+from bidsplan.bids.names import subject_label
+from bidsplan.compile.companions import LARGEST_SIDECAR, read_small
+from bidsplan.compile.survey.datasets import Dataset
+from bidsplan.compile.survey.listing import Lister
 from bidsplan.errors import BidsplanError
 from bidsplan.events import Warned
-from bidsplan.listing import Lister
-from bidsplan.s3bids.telling import warn
-from bidsplan.selection.dataset_files import DESCRIPTION, report_subject
+from bidsplan.s3bids.arguments import warn
 from bidsplan.storage import Access, Store, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from bidsplan.datasets import Survey
+    from bidsplan.compile.survey.datasets import RootListing
     from bidsplan.events import Event
     from bidsplan.storage import Children, Object, Stream
 
-__all__ = ["Snapshot"]
 
 Result = TypeVar("Result")
 
@@ -65,7 +64,7 @@ class Snapshot:
         self.store: Store = _Remembering(open_store(self.url, access=Access(), anonymous=anonymous))
         self._key = f"{path}/" if path else ""
         self._name = f"{bucket}/{self._key}"
-        self._surveys: dict[str, Survey] = {}
+        self._surveys: dict[str, RootListing] = {}
         self._below: dict[str, list[str]] = {}
 
     def key(self, path: str) -> str:
@@ -84,11 +83,11 @@ class Snapshot:
         """Give the name of the pipeline that a derivative type is of."""
         return self.path(kind).removeprefix("derivatives/")
 
-    def survey(self, directory: str = "") -> Survey:
+    def survey(self, directory: str = "") -> RootListing:
         """Look at what stands directly in a directory: empty, or ending in ``/``."""
         return self.surveys([directory])[0]
 
-    def surveys(self, directories: Iterable[str]) -> list[Survey]:
+    def surveys(self, directories: Iterable[str]) -> list[RootListing]:
         """Look at many directories at once.
 
         Parameters
@@ -98,7 +97,7 @@ class Snapshot:
 
         Returns
         -------
-        list of Survey
+        list of RootListing
             In the same order.
 
         Raises
@@ -142,11 +141,11 @@ class Snapshot:
     def _listed(self, work: Callable[[Lister], Result]) -> Result:
         problems: set[str] = set()
 
-        def hear(event: Event) -> None:
+        def add_event(event: Event) -> None:
             if isinstance(event, Warned):
                 problems.add(str(event.problem))
 
-        with closing(Lister(Access().jobs, hear)) as lister:
+        with closing(Lister(Access().jobs, add_event)) as lister:
             result = work(lister)
         for problem in sorted(problems):
             warn(problem)

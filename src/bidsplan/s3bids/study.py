@@ -5,23 +5,21 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Self
 
-from bidsplan.s3bids.arguments import check_directory, wish_of
+from bidsplan.bids.dataset_files import DESCRIPTION
+from bidsplan.s3bids.arguments import check_directory, download_options
 from bidsplan.s3bids.delivery import deliver, plan_of
-from bidsplan.s3bids.documents import agnostic_names
 from bidsplan.s3bids.fetching import document_of, fetch, manifest_of
-from bidsplan.s3bids.listed import ListedStudy
+from bidsplan.s3bids.listed_study import ListedStudy
+from bidsplan.s3bids.manifests import agnostic_names
 from bidsplan.s3bids.subject import S3BIDSSubject
-from bidsplan.selection.dataset_files import DESCRIPTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from os import PathLike
 
     from bidsplan.manifest import Manifest
-    from bidsplan.s3bids.arguments import Derivs, Wish
+    from bidsplan.s3bids.arguments import Derivs, DownloadOptions
     from bidsplan.storage import Object
-
-__all__ = ["S3BIDSStudy"]
 
 
 class S3BIDSStudy(ListedStudy):
@@ -113,7 +111,7 @@ class S3BIDSStudy(ListedStudy):
         BidsplanError
             Where files could not be brought. The others were, whole and checked.
         """
-        wish = self._wish(
+        options = self._wish(
             include_modality_agnostic=include_modality_agnostic,
             include_derivs=include_derivs,
             include_derivs_dataset_description=include_derivs_dataset_description,
@@ -121,27 +119,29 @@ class S3BIDSStudy(ListedStudy):
             overwrite=overwrite,
             pbar=pbar,
         )
-        self._bring(wish, directory, overwrite=overwrite, pbar=pbar)
+        self._bring(options, directory, overwrite=overwrite, pbar=pbar)
 
-    def _wish(self, **arguments: Any) -> Wish:  # noqa: ANN401 - checked there
-        return wish_of(**arguments)
+    def _wish(self, **arguments: Any) -> DownloadOptions:
+        return download_options(**arguments)
 
-    def _bring(self, wish: Wish, directory: str, *, overwrite: bool, pbar: bool) -> None:
+    def _bring(
+        self, options: DownloadOptions, directory: str, *, overwrite: bool, pbar: bool
+    ) -> None:
         check_directory(directory)
         if directory not in self._local_directories:
             self._local_directories.append(directory)
         if all(_is_ours(subject) for subject in self.subjects):
-            fetch(self, self.subjects, wish, directory, overwrite=overwrite, pbar=pbar)
+            fetch(self, self.subjects, options, directory, overwrite=overwrite, pbar=pbar)
             return
         # Somebody's own subjects know best how to download themselves.
-        self._download_non_sub_keys(directory, select=wish.agnostic)
-        if wish.descriptions:
-            self._download_derivative_descriptions(wish.derivatives, directory)
+        self._download_non_sub_keys(directory, select=options.agnostic)
+        if options.descriptions:
+            self._download_derivative_descriptions(options.derivatives, directory)
         for number, subject in enumerate(self.subjects):
             subject.download(
                 directory=directory,
-                include_derivs=wish.derivatives,
-                suffix=wish.suffix or None,
+                include_derivs=options.derivatives,
+                suffix=options.suffix or None,
                 overwrite=overwrite,
                 pbar=pbar,
                 pbar_idx=number,
@@ -198,12 +198,12 @@ class S3BIDSStudy(ListedStudy):
         BidsplanError
             Where files could not be brought. The others were.
         """
-        wish = wish_of(include_derivs=include_derivs)
+        options = download_options(include_derivs=include_derivs)
         found: dict[str, Object] = {}
         for kind in self.derivative_types:
             name = self.snapshot.pipeline(kind)
             files = self.snapshot.survey(f"derivatives/{name}/").files
-            if DESCRIPTION in files and wish.takes(name, kind):
+            if DESCRIPTION in files and options.takes(name, kind):
                 found[f"derivatives/{name}/{DESCRIPTION}"] = files[DESCRIPTION]
         self._deliver(found, directory)
 
@@ -212,7 +212,7 @@ class S3BIDSStudy(ListedStudy):
             plan = plan_of(objects, self.snapshot.url, anonymous=self.anon)
             deliver(plan, directory, overwrite=True, pbar=False).check()
 
-    def to_manifest(self, **download_arguments: Any) -> Manifest:  # noqa: ANN401 - checked there
+    def to_manifest(self, **download_arguments: Any) -> Manifest:
         """Give the manifest that fetches what a download would.
 
         Parameters
@@ -236,7 +236,7 @@ class S3BIDSStudy(ListedStudy):
         """
         return manifest_of(self._document(download_arguments))
 
-    def to_yaml(self, **download_arguments: Any) -> str:  # noqa: ANN401 - checked there
+    def to_yaml(self, **download_arguments: Any) -> str:
         """Give the same as `to_manifest`, as the text of a file.
 
         Parameters
@@ -253,7 +253,7 @@ class S3BIDSStudy(ListedStudy):
         TypeError, UsageError, ManifestError
             As `to_manifest`.
         """
-        from bidsplan.files.writing import manifest_yaml  # noqa: PLC0415 - imports YAML
+        from bidsplan.manifest.dump import manifest_yaml  # imports YAML
 
         self.to_manifest(**download_arguments)
         return manifest_yaml(self._document(download_arguments))
@@ -288,7 +288,7 @@ class S3BIDSStudy(ListedStudy):
         SelectionError, StorageError
             Where the subjects can't be chosen.
         """
-        from bidsplan.s3bids.moving import study_of  # noqa: PLC0415 - imports YAML
+        from bidsplan.s3bids.from_manifest import study_of  # imports YAML
 
         return study_of(path, cls)
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
-from bidsplan.s3bids.arguments import check_directory, check_instance, wish_of
+from bidsplan.s3bids.arguments import check_directory, check_instance, download_options
 from bidsplan.s3bids.fetching import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bidsplan.s3bids.arguments import Derivs, Wish
+    from bidsplan.s3bids.arguments import Derivs, DownloadOptions
     from bidsplan.s3bids.study import S3BIDSStudy
-
-__all__ = ["Files", "Keys", "S3BIDSSubject"]
 
 
 class Keys(TypedDict):
@@ -48,7 +46,7 @@ class S3BIDSSubject:
     """
 
     def __init__(self, subject_id: str, study: S3BIDSStudy) -> None:
-        from bidsplan.s3bids.study import S3BIDSStudy  # noqa: PLC0415 - it makes subjects
+        from bidsplan.s3bids.study import S3BIDSStudy  # it makes subjects
 
         check_instance("subject_id", subject_id, str, "a string")
         check_instance("study", study, S3BIDSStudy, "an S3BIDSStudy")
@@ -143,33 +141,35 @@ class S3BIDSSubject:
             Where files could not be brought. The others were, whole and checked.
         """
         check_directory(directory)
-        wish = wish_of(include_derivs=include_derivs, overwrite=overwrite, suffix=suffix, pbar=pbar)
+        options = download_options(
+            include_derivs=include_derivs, overwrite=overwrite, suffix=suffix, pbar=pbar
+        )
         check_instance("pbar_idx", pbar_idx, int, "an integer")
         fetch(
             self.study,
             [self],
-            wish,
+            options,
             directory,
             overwrite=overwrite,
             pbar=pbar,
             position=pbar_idx,
         )
 
-    def note(self, local: Mapping[str, str], wish: Wish) -> None:
+    def note(self, local: Mapping[str, str], options: DownloadOptions) -> None:
         """Take note of files that were downloaded.
 
         Parameters
         ----------
         local : mapping of str to str
             Their absolute paths by their keys; those of others are passed over.
-        wish : Wish
+        options : DownloadOptions
             What the download asked for.
         """
         files: Files = self._files or {"raw": {}, "derivatives": {}}
         keys = self.s3_keys
         files["raw"].update({key: local[key] for key in keys["raw"] if key in local})
         for kind, derived in keys["derivatives"].items():
-            if wish.takes(self.study.snapshot.pipeline(kind), kind):
+            if options.takes(self.study.snapshot.pipeline(kind), kind):
                 found = {key: local[key] for key in derived if key in local}
                 files["derivatives"].setdefault(kind, {}).update(found)
         self._files = files

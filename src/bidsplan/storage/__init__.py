@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bidsplan.storage.access import Access, Transport
-    from bidsplan.storage.base import Store
-    from bidsplan.storage.files import File, RangedFile, find_file, local_file
-    from bidsplan.storage.opening import open_sink, open_store
-    from bidsplan.storage.sink import Sink, Upload
-    from bidsplan.storage.values import Children, Object, Stream
+    from bidsplan.storage.objects import Children, Object, Stream
+    from bidsplan.storage.open import open_store, open_writable
+    from bidsplan.storage.random_access import File, RangedFile, find_file, local_file
+    from bidsplan.storage.store import Store
+    from bidsplan.storage.writable import Upload, WritableStore
 
 # A finished plan is found to be so without any of them.
 _HOMES = {
     "Access": "access",
-    "Children": "values",
-    "File": "files",
-    "Object": "values",
-    "RangedFile": "files",
-    "Sink": "sink",
-    "Store": "base",
-    "Stream": "values",
+    "Children": "objects",
+    "File": "random_access",
+    "Object": "objects",
+    "RangedFile": "random_access",
+    "WritableStore": "writable",
+    "Store": "store",
+    "Stream": "objects",
     "Transport": "access",
-    "Upload": "sink",
-    "find_file": "files",
-    "local_file": "files",
-    "open_sink": "opening",
-    "open_store": "opening",
+    "Upload": "writable",
+    "find_file": "random_access",
+    "local_file": "random_access",
+    "open_writable": "open",
+    "open_store": "open",
 }
 
 __all__ = [
@@ -40,15 +40,15 @@ __all__ = [
     "File",
     "Object",
     "RangedFile",
-    "Sink",
     "Store",
     "Stream",
     "Transport",
     "Upload",
+    "WritableStore",
     "find_file",
     "local_file",
-    "open_sink",
     "open_store",
+    "open_writable",
 ]
 
 

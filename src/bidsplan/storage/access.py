@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-__all__ = ["Access", "Transport"]
-
 
 class Transport(StrEnum):
     """Which library moves the bytes.

@@ -10,12 +10,10 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from bidsplan.errors import RefusedHostError, UsageError
-from bidsplan.hosts import is_link_local, is_public, parse_host
+from bidsplan.urls import is_link_local, is_public, parse_host
 
 if TYPE_CHECKING:
-    from bidsplan.hosts import Address
-
-__all__ = ["check_address", "check_endpoint", "proxy_for", "resolve"]
+    from bidsplan.urls import Address
 
 
 def resolve(name: str, port: int, *, public_only: bool) -> list[str]:

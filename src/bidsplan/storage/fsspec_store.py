@@ -14,27 +14,19 @@ from bidsplan.errors import (
     UnreachableError,
     UsageError,
 )
-from bidsplan.keys import printable
-from bidsplan.storage.base import Store
-from bidsplan.storage.values import Children, Object
+from bidsplan.paths import printable
+from bidsplan.storage.objects import Children, Object
+from bidsplan.storage.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from bidsplan.storage.values import Identity, Stream
+    from bidsplan.storage.objects import Identity, Stream
 
     # Inside the class, its own `list` hides the type.
     Listed = list[Mapping[str, Any]]
     Names = list[str]
 
-__all__ = [
-    "FileStream",
-    "FsspecStore",
-    "file_state",
-    "filesystem_of",
-    "fsspec_error",
-    "tells_content",
-]
 
 _CHUNK = 1 << 20
 
@@ -84,7 +76,7 @@ class FsspecStore(Store):
         Made from the protocol where it is not given.
     """
 
-    def __init__(self, protocol: str, root: str, url: str, filesystem: Any = None) -> None:  # noqa: ANN401
+    def __init__(self, protocol: str, root: str, url: str, filesystem: Any = None) -> None:
         self.url = url
         self._protocol = protocol
         # Listings must be those of now, and instances are shared by whoever asks alike.
@@ -188,7 +180,7 @@ def tells_content(info: Mapping[str, Any]) -> bool:
     return any(each is not None and not str(each).startswith("W/") for each in found)
 
 
-def filesystem_of(protocol: str, url: str, **more: Any) -> Any:  # noqa: ANN401 - fsspec is untyped
+def filesystem_of(protocol: str, url: str, **more: Any) -> Any:
     """Make a file system that caches no listing.
 
     Parameters
@@ -208,7 +200,7 @@ def filesystem_of(protocol: str, url: str, **more: Any) -> Any:  # noqa: ANN401 
     UsageError
         Where there is none of this name, or what it needs is not installed.
     """
-    import fsspec  # noqa: PLC0415 - a tenth of a second
+    import fsspec  # a tenth of a second
 
     options = more if protocol == "file" else {"use_listings_cache": False, **more}
     try:
@@ -240,7 +232,7 @@ class FileStream:
 
     def __init__(
         self,
-        file: Any,  # noqa: ANN401 - fsspec is untyped
+        file: Any,
         what: str,
         start: int,
         size: int | None,

@@ -17,7 +17,7 @@ import urllib3.exceptions as kinds
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from bidsplan.errors import RefusedHostError, StorageError, UnreachableError
-from bidsplan.keys import printable
+from bidsplan.paths import printable
 from bidsplan.storage.addresses import resolve
 
 if TYPE_CHECKING:
@@ -25,18 +25,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-__all__ = [
-    "CHUNK",
-    "CONNECT_SECONDS",
-    "LONGEST_PAGE",
-    "LONGEST_REQUEST",
-    "body_chunks",
-    "confined",
-    "drop",
-    "pool",
-    "read_bounded",
-    "send",
-]
 
 CONNECT_SECONDS = 2.5
 LONGEST_REQUEST = 600.0
@@ -113,7 +101,7 @@ _CLASSES = {
 
 
 @functools.cache
-def pool(jobs: int, timeout: float, proxy: str | None, *, public_only: bool = False) -> Any:  # noqa: ANN401 - either kind of urllib3's managers
+def pool(jobs: int, timeout: float, proxy: str | None, *, public_only: bool = False) -> Any:
     """Make a pool of connections.
 
     Parameters
@@ -131,7 +119,7 @@ def pool(jobs: int, timeout: float, proxy: str | None, *, public_only: bool = Fa
     -------
     urllib3.PoolManager or urllib3.ProxyManager
     """
-    from botocore.httpsession import get_cert_path  # noqa: PLC0415 - a tenth of a second
+    from botocore.httpsession import get_cert_path  # a tenth of a second
 
     options: dict[str, Any] = {
         "maxsize": jobs,
@@ -172,7 +160,7 @@ def confined(hosts: Iterable[str], proxy: str | None = None) -> dict[str, str]:
 
 
 def send(
-    connections: Any,  # noqa: ANN401 - as `pool` gives
+    connections: Any,
     method: str,
     url: str,
     what: str,
@@ -180,7 +168,7 @@ def send(
     headers: Mapping[str, str],
     body: Buffer | None = None,
     within: float | None = None,
-) -> Any:  # noqa: ANN401 - urllib3's answer
+) -> Any:
     """Send a request, follow no redirect, and give the answer before its body is read.
 
     Parameters
@@ -221,7 +209,7 @@ def _origin(url: str) -> str:
     return "/".join(url.split("/")[:3])
 
 
-def body_chunks(answer: Any, seconds: float) -> Iterator[bytes]:  # noqa: ANN401 - urllib3's answer
+def body_chunks(answer: Any, seconds: float) -> Iterator[bytes]:
     """Read an answer's body as it comes, for a limited time.
 
     Yields
@@ -246,7 +234,7 @@ def body_chunks(answer: Any, seconds: float) -> Iterator[bytes]:  # noqa: ANN401
 
 
 def read_bounded(
-    answer: Any,  # noqa: ANN401 - urllib3's answer
+    answer: Any,
     what: str,
     *,
     limit: int,
@@ -288,7 +276,7 @@ def read_bounded(
     return bytes(data[: limit + 1])
 
 
-def drop(answer: Any) -> None:  # noqa: ANN401 - urllib3's answer
+def drop(answer: Any) -> None:
     """Give up an answer; its connection's place in the pool is free for another one."""
     answer.close()
     # Closing leaves the place taken, and who waits for one would wait for ever.

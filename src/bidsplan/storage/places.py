@@ -8,27 +8,11 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from bidsplan.urls import canonical_url, parse_url
+from bidsplan.urls import AMAZON, canonical_url, parse_url
 
 if TYPE_CHECKING:
     from bidsplan.storage.access import Access
 
-__all__ = [
-    "AMAZON",
-    "FileVersion",
-    "Place",
-    "SourceState",
-    "file_version",
-    "local_state",
-    "place_of",
-    "version_of",
-]
-
-AMAZON = (
-    r"(?:bucket\.vpce-[0-9a-z-]+\.)?s3(?:-fips|-accelerate|-external-1)?(?:[.-]dualstack)?"
-    r"(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-[0-9]+))?(?:\.vpce)?\.amazonaws\.com(?:\.cn)?"
-)
-"""S3's own hosts, in whose partition a bucket has a name of its own."""
 
 _ENVIRONMENT = {
     "gs": ("STORAGE_EMULATOR_HOST", "GOOGLE_BASE_URL"),
@@ -44,68 +28,6 @@ _ENVIRONMENT = {
 
 _ACCOUNT = r"(?:AccountName|BlobEndpoint|EndpointSuffix)=([^;]*)"
 """What of a connection string to Azure is no secret."""
-
-
-class SourceState(NamedTuple):
-    """What shows that a local file has not changed.
-
-    Parameters
-    ----------
-    device, inode : int
-        Which file it is.
-    size : int
-        Bytes.
-    mtime_ns : int
-        When it was last modified, in nanoseconds.
-    """
-
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-
-
-class FileVersion(NamedTuple):
-    """What tells a state of a local file from all others, its last change of any kind included.
-
-    Parameters
-    ----------
-    device, inode, size, mtime_ns
-        As in `SourceState`.
-    ctime_ns : int
-        When its data or metadata last changed, which no program can set back.
-    """
-
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-
-
-def file_version(path: str) -> FileVersion | None:
-    """Look at a local file as `local_state` does."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 - as below
-    except (OSError, ValueError):
-        return None
-    return version_of(found)
-
-
-def version_of(found: os.stat_result) -> FileVersion:
-    """Take a file's version from what the system says of it."""
-    return FileVersion(
-        found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-    )
-
-
-def local_state(path: str) -> SourceState | None:
-    """Look at a local file, links followed; None where it is gone or can't be looked at."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 - a path object for each of a million takes long
-    except (OSError, ValueError):
-        return None
-    return SourceState(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 class Place(NamedTuple):
@@ -156,7 +78,7 @@ def place_of(url: str, access: Access, base: str | os.PathLike[str]) -> Place:
     if protocol == "file":
         return Place(("file",), _real_path(path, base))
     if protocol == "s3":
-        from bidsplan.storage.endpoints import find_endpoint  # noqa: PLC0415 - for S3 only
+        from bidsplan.storage.s3.credentials import find_endpoint  # for S3 only
 
         return Place(("s3", _service(find_endpoint(access)), host), path)
     named = [os.environ.get(name, "") for name in _ENVIRONMENT.get(protocol, ())]
@@ -191,6 +113,6 @@ def _service(endpoint: str | None) -> str:
     amazon = re.fullmatch(AMAZON, host)
     if amazon is None:
         return f"{protocol}://{host}/{path}".rstrip("/") if host else "unknown"
-    from bidsplan.storage.connection import partition_of  # noqa: PLC0415 - for S3 only
+    from bidsplan.storage.s3.credentials import partition_of  # for S3 only
 
     return partition_of(amazon["region"] or "")

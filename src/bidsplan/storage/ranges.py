@@ -12,16 +12,15 @@ from bidsplan.errors import SourceChangedError, StorageError, UnreachableError
 from bidsplan.storage import network
 from bidsplan.storage.access import Access
 from bidsplan.storage.fsspec_store import file_state, tells_content
-from bidsplan.storage.http_answers import conditions, file_chunks, identity, quotable
-from bidsplan.storage.http_client import HttpClient
-from bidsplan.storage.s3_answers import content_length, strong_etag, whole_size
+from bidsplan.storage.headers import content_length, strong_etag, whole_size
+from bidsplan.storage.http.answers import conditions, file_chunks, identity, quotable
+from bidsplan.storage.http.client import HttpClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bidsplan.storage.values import Identity
+    from bidsplan.storage.objects import Identity
 
-__all__ = ["FIRST", "Ranges", "open_ranges", "open_web_ranges"]
 
 FIRST = 64 << 10
 """Bytes of the first request: a header, and no more than a request's own time is worth."""
@@ -103,7 +102,7 @@ class _BoundRanges(ABC):
         return SourceChangedError(f"{self._what}: it was changed while it was read")
 
 
-def open_ranges(fs: Any, path: str, what: str) -> Ranges:  # noqa: ANN401 - fsspec is untyped
+def open_ranges(fs: Any, path: str, what: str) -> Ranges:
     """Open a file of a file system.
 
     Parameters
@@ -122,7 +121,7 @@ def open_ranges(fs: Any, path: str, what: str) -> Ranges:  # noqa: ANN401 - fssp
     Exception
         What the file system raises.
     """
-    from fsspec.spec import AbstractBufferedFile  # noqa: PLC0415 - a tenth of a second
+    from fsspec.spec import AbstractBufferedFile  # a tenth of a second
 
     opened = fs.open(path, "rb", block_size=FIRST, cache_type="none")
     if _is_of_s3(opened):
@@ -134,10 +133,10 @@ def open_ranges(fs: Any, path: str, what: str) -> Ranges:  # noqa: ANN401 - fssp
     return _FileRanges(fs, path, what)
 
 
-def _is_of_s3(opened: Any) -> bool:  # noqa: ANN401 - fsspec is untyped
+def _is_of_s3(opened: Any) -> bool:
     if not type(opened).__module__.startswith("s3fs"):
         return False
-    from s3fs.core import S3File  # noqa: PLC0415 - half a second
+    from s3fs.core import S3File  # half a second
 
     return isinstance(opened, S3File)
 
@@ -145,7 +144,7 @@ def _is_of_s3(opened: Any) -> bool:  # noqa: ANN401 - fsspec is untyped
 class _S3Ranges(_BoundRanges):
     """Ranges of an object that s3fs opened; s3fs itself compares none of the answers."""
 
-    def __init__(self, opened: Any, what: str) -> None:  # noqa: ANN401 - s3fs is untyped
+    def __init__(self, opened: Any, what: str) -> None:
         super().__init__(what)
         self._opened = opened
         self.size = int(opened.size)
@@ -183,14 +182,14 @@ class _S3Ranges(_BoundRanges):
         finally:
             answer["Body"].close()
 
-    def _asked(self, *more: Any, **asked: str) -> Any:  # noqa: ANN401 - botocore's answers
+    def _asked(self, *more: Any, **asked: str) -> Any:
         opened = self._opened
         if opened.version_id is not None:
             asked["VersionId"] = opened.version_id
         return opened._call_s3("get_object", *more, Bucket=opened.bucket, Key=opened.key, **asked)  # noqa: SLF001 - as above
 
-    def _chunks(self, answer: Any, start: int, stop: int) -> Iterator[bytes]:  # noqa: ANN401 - as above
-        from fsspec.asyn import sync  # noqa: PLC0415 - loaded with s3fs
+    def _chunks(self, answer: Any, start: int, stop: int) -> Iterator[bytes]:
+        from fsspec.asyn import sync  # loaded with s3fs
 
         left = size = stop - start
         while chunk := sync(self._opened.fs.loop, answer["Body"].read, network.CHUNK):
@@ -276,7 +275,7 @@ class _WebRanges(_BoundRanges):
             raise self._changed()
         raise UnreachableError(f"{self._what}: a piece of it would come from another place")
 
-    def _taken(self, answer: Any, start: int, stop: int) -> bytes:  # noqa: ANN401 - urllib3's answer
+    def _taken(self, answer: Any, start: int, stop: int) -> bytes:
         try:
             said = answer.headers.get("Content-Range")
             self._check_range(answer.status, said, start, stop)
@@ -287,7 +286,7 @@ class _WebRanges(_BoundRanges):
     def _all(self) -> Iterator[bytes]:
         return self._whole_of(self._sent({})[0])
 
-    def _whole_of(self, answer: Any) -> Iterator[bytes]:  # noqa: ANN401 - as above
+    def _whole_of(self, answer: Any) -> Iterator[bytes]:
         try:
             whole_size(answer.status, None, None, 0, self._what)
             yield from file_chunks(answer, self._what, math.inf)
@@ -304,10 +303,10 @@ class _FileRanges:
 
     def __init__(
         self,
-        fs: Any,  # noqa: ANN401 - fsspec is untyped
+        fs: Any,
         path: str,
         what: str,
-        opened: Any = None,  # noqa: ANN401 - as above
+        opened: Any = None,
     ) -> None:
         self._fs = fs
         self._path = path

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bidsplan.errors import SourceChangedError, StorageError, UnreachableError
-from bidsplan.keys import printable
+from bidsplan.paths import printable
 
 if TYPE_CHECKING:
     from bidsplan.plan import Entry
     from bidsplan.storage import Stream
-    from bidsplan.storage.values import Identity
-
-__all__ = ["check_answer", "wrong_size"]
+    from bidsplan.storage.objects import Identity
 
 
 def check_answer(entry: Entry, stream: Stream, start: int, seen: Identity | None) -> None:

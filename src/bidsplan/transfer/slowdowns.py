@@ -6,9 +6,7 @@ from threading import Lock
 
 from bidsplan.errors import Problem
 from bidsplan.events import Slowed
-from bidsplan.keys import printable
-
-__all__ = ["Slowdowns", "problem_of"]
+from bidsplan.paths import printable
 
 
 class Slowdowns:

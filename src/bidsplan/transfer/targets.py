@@ -1,27 +1,27 @@
-"""What takes an entry's bytes as they come, and what it holds of them already."""
+"""Where the bytes of an entry are written, and what is there already."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-from bidsplan.destination import write_all
-from bidsplan.digests import chunks
+from bidsplan.destination.directory import write_all
+from bidsplan.destination.reading import chunks
+from bidsplan.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from typing_extensions import Buffer
 
-    from bidsplan.partials import Partial
-
-__all__ = ["PartialFile", "Target"]
+    from bidsplan.destination.partial_files import Partial
+    from bidsplan.storage import Upload
 
 
 class Target:
     """What takes bytes that come."""
 
-    def prefix(self, stopping: Callable[[], bool]) -> Generator[Buffer, None, None]:  # noqa: ARG002
+    def prefix(self, stopping: Callable[[], bool]) -> Generator[Buffer, None, None]:
         """Give the bytes that it holds already, from the start.
 
         Parameters
@@ -90,3 +90,50 @@ class PartialFile(Target):
     def failed(self, *, passing: bool) -> None:
         """See `Target.failed`."""
         self._partial.unfinished = passing
+
+
+class Nowhere(Target):
+    """Takes bytes that are only looked at."""
+
+    def write(self, data: Buffer) -> None:
+        """Take the next bytes."""
+
+    def restart(self) -> None:
+        """Forget what was taken."""
+
+
+class UndeliveredError(Exception):
+    """Bytes could not be passed on, which is no fault of where they come from.
+
+    Parameters
+    ----------
+    why : StorageError
+        What the destination said.
+    """
+
+    def __init__(self, why: StorageError) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
+class Delivery(Target):
+    """Passes bytes on, so that its own trouble is not taken for the source's and tried again.
+
+    Parameters
+    ----------
+    upload : Upload
+    """
+
+    def __init__(self, upload: Upload) -> None:
+        self._upload = upload
+
+    def write(self, data: Buffer) -> None:
+        """Take the next bytes."""
+        try:
+            self._upload.write(data)
+        except StorageError as error:
+            raise UndeliveredError(error) from error
+
+    def restart(self) -> None:
+        """Forget what was taken."""
+        self._upload.restart()

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bidsplan.cli.compiling import compile_file, load, summary
 from bidsplan.cli.console import problem_data
-from bidsplan.cli.options import access_options, console_options, strict_option
-from bidsplan.cli.sizes import BYTES
+from bidsplan.cli.options import BYTES, access_options, console_options, strict_option
+from bidsplan.cli.plans import compile_file, load, summary
 from bidsplan.errors import PlanError, Problem
 from bidsplan.plan import Plan
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from bidsplan.compile import Compiled
     from bidsplan.storage import Access
 
-__all__ = ["command"]
 
 _SHOWN = 20
 """Differences that --check names."""
@@ -58,7 +56,7 @@ def command(
     Digests that the plan which stands there has of unchanged files are carried over; where no plan
     stands at OUTPUT, those of the plan beside the manifest.
     """
-    from bidsplan.files.plans import default_plan_path, write_plan  # noqa: PLC0415 - imports YAML
+    from bidsplan.plan.file import default_plan_path, write_plan  # imports YAML
 
     loaded = load(manifest, access, console, strict=strict)
     path = output or default_plan_path(manifest)
@@ -113,7 +111,7 @@ def _check(path: Path, old: Plan | PlanError, plan: Plan, console: Console) -> i
 
 def _previous(path: Path) -> Plan | PlanError:
     """Read the plan that stands at a path, or tell why it can't be read."""
-    from bidsplan.files.plans import read_plan  # noqa: PLC0415 - as above
+    from bidsplan.plan.file import read_plan
 
     try:
         return read_plan(path)

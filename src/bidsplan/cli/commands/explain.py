@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bidsplan.cli.compiling import load
 from bidsplan.cli.options import access_options, console_options
+from bidsplan.cli.plans import load
 from bidsplan.errors import BidsplanError, SelectionError
 
 if TYPE_CHECKING:
     from bidsplan.cli.console import Console
     from bidsplan.compile import Answer, Explanation
     from bidsplan.storage import Access
-
-__all__ = ["command"]
 
 
 @click.command("explain")
@@ -29,7 +27,7 @@ def command(manifest: Path, what: str | None, access: Access, console: Console) 
 
     Tells of every subject where none is named. A PATH is one of the plan, or a key of the study.
     """
-    from bidsplan.compile import explain_manifest  # noqa: PLC0415 - imports storage
+    from bidsplan.compile import explain_manifest  # imports storage
 
     loaded = load(manifest, access, console)
     try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bidsplan import signals
+from bidsplan.cli import signals
 from bidsplan.cli.options import (
     access_options,
     console_options,
@@ -15,16 +15,16 @@ from bidsplan.cli.options import (
     strict_option,
     wait_option,
 )
-from bidsplan.cli.outcome import Outcome
-from bidsplan.cli.planning import Use, plan_for
+from bidsplan.cli.plans import PlanPolicy, plan_for
+from bidsplan.cli.report import Outcome
 from bidsplan.errors import UsageError
-from bidsplan.materialise import Checking, Existing, materialise
+from bidsplan.plan.integrity import VerifyMode
+from bidsplan.transfer.decide import Existing
+from bidsplan.transfer.fetch import materialise
 
 if TYPE_CHECKING:
     from bidsplan.cli.console import Console
     from bidsplan.storage import Access
-
-__all__ = ["command"]
 
 
 @click.command("fetch")
@@ -44,8 +44,8 @@ __all__ = ["command"]
 @click.option(
     "--verify",
     "checking",
-    type=click.Choice([checking.value for checking in Checking]),
-    default=Checking.FULL.value,
+    type=click.Choice([checking.value for checking in VerifyMode]),
+    default=VerifyMode.FULL.value,
     show_default=True,
     help="How to check what arrives: by the strongest digest that is known, or by its size and "
     "entity tag only, which costs large files half the time.",
@@ -74,7 +74,7 @@ def command(
     """
     if locked and frozen:
         raise UsageError("--locked and --frozen exclude each other: choose one")
-    use = Use.LOCKED if locked else Use.FROZEN if frozen else Use.CURRENT
+    use = PlanPolicy.LOCKED if locked else PlanPolicy.FROZEN if frozen else PlanPolicy.CURRENT
     path, plan = plan_for(
         source, use, access=access, console=console, strict=strict, write=not dry_run
     )
@@ -86,7 +86,7 @@ def command(
             access=access,
             base=path.parent,
             existing=Existing(existing),
-            checking=Checking(checking),
+            checking=VerifyMode(checking),
             dry_run=dry_run,
             wait=wait,
             stopping=note.is_set,

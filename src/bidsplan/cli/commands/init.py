@@ -12,17 +12,16 @@ import msgspec
 from bidsplan.cli.console import counted, size
 from bidsplan.cli.options import access_options, console_options
 from bidsplan.errors import DestinationError, SelectionError
-from bidsplan.keys import printable
+from bidsplan.paths import printable
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from bidsplan.cli.console import Console
-    from bidsplan.inventory import Inventory
+    from bidsplan.compile.survey.inventory import Inventory
     from bidsplan.storage import Access
 
-__all__ = ["command"]
 
 _SCHEMA = (
     "# Check it by 'bidsplan validate'; 'bidsplan schema manifest' prints a schema for editors."
@@ -42,7 +41,7 @@ _WIDTH = 96
 @console_options
 def command(url: str, output: Path | None, access: Access, console: Console) -> None:
     """Write a commented manifest from what the study at URL holds."""
-    from bidsplan.inventory import take_inventory  # noqa: PLC0415 - imports storage
+    from bidsplan.compile.survey.inventory import take_inventory  # imports storage
 
     inventory = take_inventory(url, access=access)
     if not inventory.subjects:

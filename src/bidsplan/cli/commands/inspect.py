@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bidsplan.cli.compiling import load
 from bidsplan.cli.console import counted, size
 from bidsplan.cli.options import access_options, console_options
+from bidsplan.cli.plans import load
 
 if TYPE_CHECKING:
     from collections import Counter
 
     from bidsplan.cli.console import Console
-    from bidsplan.inventory import Inventory
+    from bidsplan.compile.survey.inventory import Inventory
     from bidsplan.storage import Access
 
-__all__ = ["command"]
 
 _COMMON = 12
 """Words that one line lists."""
@@ -33,7 +32,7 @@ def command(what: str, access: Access, console: Console) -> None:
 
     Of a MANIFEST the whole study is shown, whatever the manifest selects of it.
     """
-    from bidsplan.inventory import take_inventory  # noqa: PLC0415 - imports storage
+    from bidsplan.compile.survey.inventory import take_inventory  # imports storage
 
     if what.endswith((".yaml", ".yml")):
         loaded = load(Path(what), access, console)
@@ -52,7 +51,7 @@ def command(what: str, access: Access, console: Console) -> None:
 
 
 def _lines(inventory: Inventory) -> list[str]:
-    from tabulate import tabulate  # noqa: PLC0415 - on demand
+    from tabulate import tabulate  # on demand
 
     lines = [
         f"{inventory.url}: {counted(len(inventory.subjects), 'subject')}, "

@@ -10,11 +10,11 @@ import click
 
 from bidsplan.cli.console import counted
 from bidsplan.cli.options import console_options, destination_options, reach_options
-from bidsplan.cli.outcome import Outcome
-from bidsplan.cli.planning import Use, plan_for
+from bidsplan.cli.plans import PlanPolicy, plan_for
+from bidsplan.cli.report import Outcome
 from bidsplan.errors import UsageError
 from bidsplan.events import Pinned
-from bidsplan.pinning import pin
+from bidsplan.transfer.pins import pin
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from bidsplan.events import Event
     from bidsplan.plan import Plan, Planned
     from bidsplan.storage import Access
-
-__all__ = ["command"]
 
 
 @click.command("pin")
@@ -61,10 +59,10 @@ def command(
     Makes no request where DEST is a directory. Every file must be there and verify; otherwise
     nothing is written.
     """
-    from bidsplan.files.plans import plan_suffix, write_plan  # noqa: PLC0415 - on demand
+    from bidsplan.plan.file import plan_suffix, write_plan  # on demand
 
     path, plan = plan_for(
-        source, Use.FROZEN, access=access, console=console, strict=False, write=False
+        source, PlanPolicy.FROZEN, access=access, console=console, strict=False, write=False
     )
     output = output or path
     # Told before a terabyte is read.

@@ -12,25 +12,24 @@ import click
 
 from bidsplan.cli.console import counted, error_data, size
 from bidsplan.cli.options import console_options, wait_option
-from bidsplan.cli.planning import Use, plan_for
+from bidsplan.cli.plans import PlanPolicy, plan_for
 from bidsplan.errors import UsageError
-from bidsplan.events import Pruned, Spare, Spared, Unpruned, Waiting, Warned
-from bidsplan.prune import prune
+from bidsplan.events import Kept, KeptReason, Pruned, PruneFailed, Waiting, Warned
 from bidsplan.storage.access import Access
+from bidsplan.transfer.removal import prune
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bidsplan.cli.console import Console
 
-__all__ = ["command"]
 
 _SHOWN = 20
 """Files that are named before it is asked whether to remove them."""
 
 _WHY = {
-    Spare.FOREIGN: "left alone that bidsplan did not bring",
-    Spare.CHANGED: "left alone that changed since bidsplan brought it",
+    KeptReason.FOREIGN: "left alone that bidsplan did not bring",
+    KeptReason.CHANGED: "left alone that changed since bidsplan brought it",
 }
 
 
@@ -67,7 +66,7 @@ def command(
             "--dry-run to see what would go"
         )
     path, plan = plan_for(
-        source, Use.FROZEN, access=Access(), console=console, strict=False, write=False
+        source, PlanPolicy.FROZEN, access=Access(), console=console, strict=False, write=False
     )
     outcome = _Outcome(console, dry_run=dry_run)
     events = prune(
@@ -82,7 +81,7 @@ def command(
     )
     with closing(events):
         for event in events:
-            outcome.hear(event)
+            outcome.add_event(event)
     return outcome.finish()
 
 
@@ -115,7 +114,7 @@ class _Outcome:
         self._declined = not self._console.confirm(question)
         return not self._declined
 
-    def hear(self, event: Pruned | Spared | Unpruned | Waiting | Warned) -> None:
+    def add_event(self, event: Pruned | Kept | PruneFailed | Waiting | Warned) -> None:
         """Tell of one file, or of what holds the work up."""
         if isinstance(event, Waiting):
             self._console.say(f"waiting: {event.holder}")
@@ -132,10 +131,10 @@ class _Outcome:
                 self._row({"path": path, "action": "remove", "size": number})
                 if self._dry_run and not self._console.json:
                     self._console.result(f"{path}  {size(number)}")
-            case Spared(why=why):
+            case Kept(why=why):
                 self._counts[why.value] += 1
                 self._row({"path": path, "action": "keep", "why": why.value})
-            case Unpruned(error=error):
+            case PruneFailed(error=error):
                 self._counts["failed"] += 1
                 self._row({"path": path, "error": error.code, **error_data(error)})
                 self._console.error(str(error))

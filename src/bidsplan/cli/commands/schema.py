@@ -6,8 +6,6 @@ import click
 
 from bidsplan.cli.options import console_options
 
-__all__ = ["command"]
-
 
 @click.command("schema")
 @click.argument("what", type=click.Choice(["manifest", "plan", "report"]))
@@ -17,6 +15,6 @@ def command(what: str, **_: object) -> None:
 
     Editors that know YAML's language server check manifests with it.
     """
-    from bidsplan.files.schemas import schema_text  # noqa: PLC0415 - imports pydantic
+    from bidsplan.cli.json_schemas import schema_text  # imports pydantic
 
     click.echo(schema_text(what), nl=False)

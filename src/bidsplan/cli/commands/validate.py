@@ -8,18 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bidsplan.cli.console import problem_data
-from bidsplan.cli.options import (
-    console_options,
-    protocol_option,
-    strict_option,
-    untrusted_option,
-)
+from bidsplan.cli.options import console_options, protocol_option, strict_option, untrusted_option
 from bidsplan.errors import ManifestError
 
 if TYPE_CHECKING:
     from bidsplan.cli.console import Console
-
-__all__ = ["command"]
 
 
 @click.command("validate")
@@ -50,7 +43,7 @@ def command(
 def _validate(
     path: Path, protocols: frozenset[str], *, untrusted: bool, strict: bool, console: Console
 ) -> bool:
-    from bidsplan.files.manifests import load_manifest  # noqa: PLC0415 - imports pydantic and YAML
+    from bidsplan.manifest.load import load_manifest  # imports pydantic and YAML
 
     data: dict[str, Any] = {"manifest": str(path)}
     try:

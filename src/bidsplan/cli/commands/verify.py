@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from bidsplan.cli.options import console_options, destination_options, reach_options
-from bidsplan.cli.outcome import Outcome
-from bidsplan.cli.planning import Use, plan_for
-from bidsplan.verify import verify
+from bidsplan.cli.plans import PlanPolicy, plan_for
+from bidsplan.cli.report import Outcome
+from bidsplan.transfer.verification import verify
 
 if TYPE_CHECKING:
     from bidsplan.cli.console import Console
     from bidsplan.storage.access import Access
-
-__all__ = ["command"]
 
 
 @click.command("verify")
@@ -47,7 +45,7 @@ def command(
     missing.
     """
     path, plan = plan_for(
-        source, Use.FROZEN, access=access, console=console, strict=False, write=False
+        source, PlanPolicy.FROZEN, access=access, console=console, strict=False, write=False
     )
     outcome = Outcome(plan, console, verb="verified")
     outcome.follow(verify(plan, destination, jobs=jobs, deep=deep, access=access, base=path.parent))

@@ -1,0 +1,1 @@
+"""What BIDS says about names and files."""

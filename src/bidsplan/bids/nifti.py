@@ -1,0 +1,158 @@
+"""Whether a NIfTI file holds the data that its header says.
+
+A header is a stranger's word: what it says is counted, and no memory is made ready for it.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bidsplan.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+LONGEST_HEADER = 540
+"""Bytes of a NIfTI-2 header; one of NIfTI-1 is shorter."""
+
+_PIECE = 1 << 20
+_GZIP = 31
+"""zlib's number for gzip's own header and checksum."""
+
+
+class Extent(NamedTuple):
+    """Where a file's data is, by its header.
+
+    Parameters
+    ----------
+    version : int
+        1 or 2, of NIfTI.
+    offset : int
+        The data's first byte.
+    bytes : int
+        How many there are.
+    """
+
+    version: int
+    offset: int
+    bytes: int
+
+    def missing(self, size: int) -> str | None:
+        """Tell what a file of so many bytes lacks; None where it has all."""
+        got = max(size - self.offset, 0)
+        if got >= self.bytes:
+            return None
+        return f"expected {self.bytes} bytes of data by its header, got {got}"
+
+
+def nifti_extent(head: bytes) -> Extent:
+    """Read from a header where the data is.
+
+    Parameters
+    ----------
+    head : bytes
+        A file's first `LONGEST_HEADER` bytes, unpacked, or all that it has.
+
+    Returns
+    -------
+    Extent
+
+    Raises
+    ------
+    IntegrityError
+        Where it is no header of a single NIfTI file, or one that can't be right.
+    """
+    import nibabel as nib  # with numpy, a quarter of a second
+
+    kinds: dict[int, tuple[Any, int, int]] = {
+        1: (nib.Nifti1Header, 348, 344),
+        2: (nib.Nifti2Header, LONGEST_HEADER, 4),
+    }
+    for version, (kind, length, place) in kinds.items():
+        if len(head) < length or head[place : place + 4] != b"n+%d\0" % version:
+            continue
+        header = kind(head[:length], check=False)
+        try:
+            shape = tuple(int(count) for count in header.get_data_shape())
+            offset, width = int(header.get_data_offset()), header.get_data_dtype().itemsize
+        except Exception as error:
+            raise _impossible(header) from error
+        # One of its types, a bit for each voxel, is as wide as no type of numpy's.
+        bits = 8 * width or int(header["bitpix"])
+        if int(header["dim"][0]) not in range(8) or min((*shape, offset, bits)) < 0:
+            raise _impossible(header)
+        return Extent(version, offset, -(-math.prod(shape) * bits // 8))
+    raise IntegrityError("no header of a single NIfTI file: expected 'n+1' or 'n+2' in it")
+
+
+def _impossible(header: Any) -> IntegrityError:
+    said = ", ".join(f"{name} {header[name]}" for name in ("dim", "datatype", "vox_offset"))
+    return IntegrityError(f"a NIfTI header that can't be right: {said}")
+
+
+def nifti_problem(chunks: Iterable[bytes], size: int, *, packed: bool) -> str | None:
+    """Tell what is wrong with a NIfTI file.
+
+    Parameters
+    ----------
+    chunks : iterable of bytes
+        The file's bytes, in pieces; taken as far as they are needed, and not held.
+    size : int
+        How many bytes the file has.
+    packed : bool
+        Whether they should be gzip.
+
+    Returns
+    -------
+    str or None
+        None where the data is all there, and gzip's own checksums are right.
+    """
+    try:
+        return _packed_problem(chunks) if packed else nifti_extent(_head(chunks)).missing(size)
+    except IntegrityError as error:
+        return str(error)
+
+
+def _head(chunks: Iterable[bytes]) -> bytes:
+    head = b""
+    for chunk in chunks:
+        head += chunk[: LONGEST_HEADER - len(head)]
+        if len(head) == LONGEST_HEADER:
+            break
+    return head
+
+
+def _packed_problem(chunks: Iterable[bytes]) -> str | None:
+    head, size = b"", 0
+    try:
+        for piece in _unpacked(chunks):
+            known = len(head)
+            head += piece[: LONGEST_HEADER - known]
+            size += len(piece)
+            if known < LONGEST_HEADER == len(head):
+                # What is no image need not be unpacked to its end.
+                nifti_extent(head)
+    except EOFError:
+        missing = nifti_extent(head).missing(size) or f"after {size} bytes unpacked"
+        return f"its gzip ends early: {missing}"
+    except zlib.error as error:
+        return f"its gzip is damaged after {size} bytes unpacked: {error}"
+    return nifti_extent(head).missing(size)
+
+
+def _unpacked(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Unpack gzip in pieces of a bounded size, each member's checksum compared."""
+    member, whole = zlib.decompressobj(_GZIP), False
+    for chunk in chunks:
+        data = chunk
+        # Zeros may follow a member, to fill a block of a tape.
+        while data := data.lstrip(b"\0") if whole else data:
+            yield member.decompress(data, _PIECE)
+            whole, data = member.eof, member.unconsumed_tail
+            if whole:
+                data, member = member.unused_data, zlib.decompressobj(_GZIP)
+    if not whole:
+        raise EOFError

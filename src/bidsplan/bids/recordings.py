@@ -1,0 +1,63 @@
+"""What a selection chooses among: files, and directory recordings as one thing each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from bidsplan.bids.names import Name, parse_name, recording_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+TABLE_SUFFIXES = frozenset({"scans", "sessions"})
+"""Tables that list a subject's own files and sessions."""
+
+
+class Item(NamedTuple):
+    """A file, or a directory recording with all that is in it.
+
+    Parameters
+    ----------
+    name : Name
+    paths : tuple of str
+        The files' paths below the dataset's root.
+    """
+
+    name: Name
+    paths: tuple[str, ...]
+
+    @property
+    def hidden(self) -> bool:
+        """Whether a segment of the name starts with a dot."""
+        return "/." in self.name.path or self.name.path.startswith(".")
+
+    @property
+    def is_table(self) -> bool:
+        """Whether this is a ``*_scans.tsv`` or ``*_sessions.tsv``."""
+        return self.name.suffix in TABLE_SUFFIXES and self.name.extension == ".tsv"
+
+
+def items_of(paths: Iterable[str]) -> list[Item]:
+    """Gather files into items, sorted by name.
+
+    Parameters
+    ----------
+    paths : iterable of str
+        Below a dataset's root, in any order.
+
+    Returns
+    -------
+    list of Item
+    """
+    recordings: dict[str, list[str]] = {}
+    items: list[Item] = []
+    for path in paths:
+        recording = recording_of(path)
+        if recording is None:
+            items.append(Item(parse_name(path), (path,)))
+        else:
+            recordings.setdefault(recording, []).append(path)
+    for recording, inside in recordings.items():
+        items.append(Item(parse_name(recording, recording=True), tuple(sorted(inside))))
+    return sorted(items, key=lambda item: item.name.path)

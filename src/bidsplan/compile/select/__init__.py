@@ -1,0 +1,1 @@
+"""Which subjects and files a manifest takes: pure functions over names."""

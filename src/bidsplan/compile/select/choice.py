@@ -1,0 +1,326 @@
+"""From the names in one dataset to what is taken of it, each with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bidsplan.bids.associations import Families, associated
+from bidsplan.bids.dataset_files import DESCRIPTION, report_subject, wanted_dataset_files
+from bidsplan.bids.inheritance import Metadata
+from bidsplan.bids.recordings import Item, items_of
+from bidsplan.compile.select.filters import CompiledFilter
+from bidsplan.compile.select.findings import Findings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from bidsplan.manifest import Companions, Filter, Sessions
+    from bidsplan.plan import Reason
+
+
+_REJECTIONS = {
+    "include": "no glob of its include matches",
+    "hidden": "its name starts with a dot, which only a glob that spells the dot asks for",
+    "no datatype": "it is in no datatype's directory, and no include glob names it",
+}
+"""How a filter's rejections read, where they are not the name of a field."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What a manifest asks of one dataset.
+
+    Parameters
+    ----------
+    filters : tuple of Filter
+        Any of which may take a file; none at all takes no file.
+    subjects : frozenset of str
+        The selected subjects' labels.
+    sessions : Sessions or None
+    derivative : bool
+        Whether it is a derivative dataset: files without a session pass a session filter there, and
+        reports at the root follow their subject.
+    companions : Companions
+    dataset_files : str or tuple of str
+        Which files at the root come along.
+    whole : bool
+        Whether the filters choose among all files of the dataset, not only among subjects'.
+    """
+
+    filters: tuple[Filter, ...]
+    subjects: frozenset[str]
+    sessions: Sessions | None
+    derivative: bool
+    companions: Companions
+    dataset_files: str | tuple[str, ...]
+    whole: bool = False
+
+
+@dataclass(kw_only=True, slots=True)
+class Selection:
+    """What is taken of one dataset.
+
+    Parameters
+    ----------
+    reasons : dict of str to str
+        Why each path is taken.
+    subjects : set of str
+        The subjects of which a filter took something.
+    findings : Findings
+        What the filters met, for telling which of them matched nothing.
+    """
+
+    reasons: dict[str, Reason] = field(default_factory=dict)
+    subjects: set[str] = field(default_factory=set)
+    findings: Findings
+
+    def add(self, item: Item, reason: Reason) -> bool:
+        """Take an item, unless it is taken already; tell whether it is new."""
+        if item.paths[0] in self.reasons:
+            return False
+        for path in item.paths:
+            self.reasons[path] = reason
+        return True
+
+
+class FileSelection:
+    """One dataset's choice: what filters take, and what comes with it.
+
+    Parameters
+    ----------
+    below : iterable of str
+        Paths in the selected subjects' directories, relative to the dataset's root.
+    at_root : iterable of str
+        Names of the files directly at the dataset's root.
+    request : Request
+
+    Attributes
+    ----------
+    selection : Selection
+        The same for any order of the names.
+    """
+
+    def __init__(self, below: Iterable[str], at_root: Iterable[str], request: Request) -> None:
+        self._request = request
+        self._rules = [CompiledFilter(filter_) for filter_ in request.filters]
+        self._restricted = any(rule.restricts for rule in self._rules)
+        self._excluding = [rule for rule in self._rules if rule.may_exclude]
+        self._at_root = sorted(at_root)
+        self._items = items_of(below)
+        self._root_items = items_of(self._at_root)
+        self._met: list[Item] = []
+        self._pool: list[Item] = []
+        self._know([*self._items, *self._root_items])
+        self.selection = Selection(findings=Findings(request.filters))
+        self.taken: list[Item] = []
+        selected = list(self._select())
+        self._follow([*selected, *self._tables(selected)])
+        self._dataset_files()
+
+    def _know(self, items: Iterable[Item]) -> None:
+        items = list(items)
+        self._met += items
+        self._pool += self._usable(items)
+        self.metadata = Metadata(self._pool)
+        self._families = Families(self._pool)
+
+    def learn(self, paths: Iterable[str]) -> list[Item]:
+        """Take note of more of the dataset, which may then come along.
+
+        Parameters
+        ----------
+        paths : iterable of str
+            In directories that were not known so far.
+
+        Returns
+        -------
+        list of Item
+        """
+        items = items_of(paths)
+        self._know(items)
+        return items
+
+    @property
+    def asks(self) -> bool:
+        """Whether there is any filter that could take a file."""
+        return bool(self._rules)
+
+    @property
+    def others(self) -> list[Item]:
+        """What could still come along: nothing hidden, nothing excluded, nothing taken yet."""
+        return [item for item in self._pool if item.paths[0] not in self.selection.reasons]
+
+    def add(self, items: Iterable[Item], reason: Reason) -> list[Item]:
+        """Take more items, with their companions.
+
+        Parameters
+        ----------
+        items : iterable of Item
+            Of this dataset; excluded and hidden ones are passed over.
+        reason : str
+
+        Returns
+        -------
+        list of Item
+            What was taken by it, companions included.
+        """
+        before = len(self.taken)
+        self._follow(self._take(self._usable(items), reason))
+        return self.taken[before:]
+
+    def why(self, path: str) -> tuple[bool, str] | None:
+        """Say which rule took or dropped a path.
+
+        Parameters
+        ----------
+        path : str
+            Below the dataset's root.
+
+        Returns
+        -------
+        (bool, str) or None
+            Whether it is taken, and why; None where there is no such path.
+        """
+        item = next((item for item in self._met if path in item.paths), None)
+        if item is None:
+            return None
+        reason = self.selection.reasons.get(path)
+        if reason is None:
+            return False, self._rejection(item)
+        if reason == "selected":
+            rejections = self._rejections(item)
+            return True, f"selected by [{rejections.index(None)}]"
+        return True, f"{reason}{self._bringer(item)}"
+
+    def _bringer(self, item: Item) -> str:
+        """Name something that brought a companion, where it is simple to tell."""
+        for other in self.taken:
+            brought = [*self.metadata.inherited(other.name), *self._families.of(other.name)]
+            if item in brought or item in [*associated(other.name, self.metadata)]:
+                return f": it belongs to {other.name.path}"
+        return ""
+
+    def _rejection(self, item: Item) -> str:
+        """Say why an item is not taken."""
+        for number, rule in enumerate(self._rules):
+            if rule.excludes(item.name.path):
+                return f"[{number}].exclude takes it away"
+        if item in self._root_items and item not in self._candidates_at_root():
+            return "nothing that is taken needs it, and dataset_files leaves it out"
+        if not self._in_sessions(item.name.session):
+            session = item.name.session
+            return f"its session {session!r} is not selected" if session else "it has no session"
+        if item.is_table and not self._request.whole:
+            return "its table stays away; see companions.tables"
+        said = [
+            f"[{number}]: {_REJECTIONS.get(text or '', f'not among its {text}')}"
+            for number, text in enumerate(self._rejections(item))
+        ]
+        return "; ".join(said) or "files are not selected at all"
+
+    def _rejections(self, item: Item) -> list[str | None]:
+        return [rule.rejection(item, anywhere=self._request.whole) for rule in self._rules]
+
+    def _usable(self, items: Iterable[Item]) -> list[Item]:
+        return [item for item in items if not item.hidden and not self._excluded(item.name.path)]
+
+    def _excluded(self, path: str) -> bool:
+        # Nearly always there is none to be asked, of very many paths.
+        return bool(self._excluding) and any(rule.excludes(path) for rule in self._excluding)
+
+    def _select(self) -> Iterator[Item]:
+        findings = self.selection.findings
+        for name in self._at_root:
+            findings.meet_path(name)
+        for item in self._candidates():
+            findings.meet(item)
+            rejections = self._rejections(item)
+            if self._excluded(item.name.path):
+                continue
+            findings.judge(item, rejections)
+            if None in rejections:
+                self.selection.add(item, "selected")
+                subject = item.name.subject or report_subject(item.name.path)
+                self.selection.subjects.add(subject or "")
+                yield item
+
+    def _candidates(self) -> Iterator[Item]:
+        for item in self._items:
+            self.selection.findings.meet_session(item.name.session)
+            if self._in_sessions(item.name.session):
+                yield item
+        yield from self._candidates_at_root()
+
+    def _candidates_at_root(self) -> list[Item]:
+        """List the files at the root that filters may take: all of them, or subjects' reports."""
+        if self._request.whole:
+            return self._root_items
+        if not self._request.derivative:
+            return []
+        subjects = self._request.subjects
+        return [item for item in self._root_items if report_subject(item.name.path) in subjects]
+
+    def _in_sessions(self, session: str | None) -> bool:
+        sessions = self._request.sessions
+        if sessions is None or sessions.include is None:
+            return True
+        if session is None:
+            return self._request.derivative or sessions.sessionless == "include"
+        return session in sessions.include
+
+    def _tables(self, selected: list[Item]) -> Iterator[Item]:
+        """Take the tables of the directories that something was taken from."""
+        holding = {item.name.directory for item in selected}
+        covered = {above for directory in holding for above in _with_parents(directory)}
+        for item in self._items:
+            name = item.name
+            if (
+                item.is_table
+                and name.directory in covered
+                and self._wants_table(item)
+                and not self._excluded(name.path)
+                and self.selection.add(item, "table")
+            ):
+                yield item
+
+    def _wants_table(self, item: Item) -> bool:
+        mode = self._request.companions.tables
+        if mode != "auto":
+            return mode == "true"
+        if item.name.suffix == "sessions":
+            return True
+        # A scans table names files that a filter may have left out, which would make it wrong.
+        partial = self._restricted or bool(self._excluding)
+        return not partial and self._in_sessions(item.name.session)
+
+    def _follow(self, taken: list[Item]) -> None:
+        """Take what applies to and belongs to what is taken, and to what that brings."""
+        wanted = self._request.companions
+        waiting = list(taken)
+        self.taken += taken
+        while waiting:
+            name = waiting.pop().name
+            found: list[Item] = []
+            if wanted.inherit:
+                found += self._take(self.metadata.inherited(name), "inherited")
+            if wanted.associations:
+                found += self._take(self._families.of(name), "association")
+                found += self._take(associated(name, self.metadata), "association")
+            waiting += found
+            self.taken += found
+
+    def _take(self, items: Iterable[Item], reason: Reason) -> list[Item]:
+        return [item for item in items if self.selection.add(item, reason)]
+
+    def _dataset_files(self) -> None:
+        wanted = wanted_dataset_files(self._at_root, self._request.dataset_files)
+        for path in wanted:
+            if path == DESCRIPTION or not self._excluded(path):
+                self.selection.reasons.setdefault(path, "dataset")
+
+
+def _with_parents(directory: str) -> Iterator[str]:
+    while directory:
+        yield directory
+        directory = directory.rpartition("/")[0]

@@ -1,0 +1,115 @@
+"""One filter of a manifest, made ready to be asked about many names."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from bidsplan.bids.names import same_value
+from bidsplan.compile.select.globs import Globs
+
+if TYPE_CHECKING:
+    from bidsplan.bids.names import Name
+    from bidsplan.bids.recordings import Item
+    from bidsplan.manifest import EntityRule, Filter
+
+
+def entity_holds(entity: str, rule: EntityRule, name: Name) -> bool:
+    """Tell whether a name has what a rule asks of one entity.
+
+    Parameters
+    ----------
+    entity : str
+    rule : EntityRule
+    name : Name
+        A name that is not entity-shaped has no entities to speak of, not even absent ones.
+
+    Returns
+    -------
+    bool
+    """
+    if not name.shaped:
+        return False
+    found = name.entities.get(entity)
+    if rule.absent or found is None:
+        return rule.absent and found is None
+    return any(same_value(entity, wanted, found) for wanted in rule.any_of or ())
+
+
+class CompiledFilter:
+    """A filter, compiled.
+
+    Parameters
+    ----------
+    filter_ : Filter
+
+    Attributes
+    ----------
+    restricts : bool
+        Whether this is a file-level filter; an exclude alone is none.
+    """
+
+    def __init__(self, filter_: Filter) -> None:
+        self.restricts = filter_.restricts
+        self._include = Globs(filter_.include or ())
+        self._only_included = filter_.include is not None
+        # An exclude also takes dotfiles away, so its wildcards match them.
+        self._exclude = Globs(filter_.exclude, dots=True)
+        self._allowed = [
+            (field, frozenset(allowed), attrgetter(noun))
+            for field, noun, allowed in (
+                ("datatypes", "datatype", filter_.datatypes),
+                ("suffixes", "suffix", filter_.suffixes),
+                ("extensions", "extension", filter_.extensions),
+            )
+            if allowed is not None
+        ]
+        self._entities = (filter_.entities or {}).items()
+
+    @property
+    def may_exclude(self) -> bool:
+        """Whether the filter has an exclude."""
+        return bool(self._exclude)
+
+    def excludes(self, path: str) -> bool:
+        """Tell whether the filter's exclude takes a path away."""
+        return self._exclude.match(path)
+
+    def rejection(self, item: Item, *, anywhere: bool = False) -> str | None:
+        """Tell which part of the filter an item fails.
+
+        Parameters
+        ----------
+        item : Item
+        anywhere : bool
+            Whether files outside subjects' datatype directories are as good as others.
+
+        Returns
+        -------
+        str or None
+            ``include``, ``datatypes``, ``suffixes``, ``extensions``, ``entities.<key>``,
+            ``hidden``, ``table`` or ``no datatype``; None where the item passes.
+        """
+        name = item.name
+        included = bool(self._include) and self._include.match(name.path)
+        if self._only_included and not included:
+            return "include"
+        for field, allowed, value in self._allowed:
+            if value(name) not in allowed:
+                return field
+        for entity, wanted in self._entities:
+            if not entity_holds(entity, wanted, name):
+                return f"entities.{entity}"
+        return None if included else self._rejection_by_kind(item, anywhere=anywhere)
+
+    def _rejection_by_kind(self, item: Item, *, anywhere: bool) -> str | None:
+        """Turn away what only an include glob can ask for."""
+        if item.hidden:
+            return "hidden"
+        if anywhere:
+            return None
+        if item.is_table:
+            return "table"
+        if self.restricts and item.name.datatype is None:
+            return "no datatype"
+        return None

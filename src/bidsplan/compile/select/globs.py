@@ -1,0 +1,95 @@
+"""Globs over paths: ``*`` and ``?`` stay inside a segment, ``**`` crosses segments.
+
+Patterns are untrusted, so they become regular expressions that can't backtrack without bound:
+between two stars the leftmost match is always good enough, hence the atomic groups.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def is_glob(text: str) -> bool:
+    """Tell whether a text has a wildcard; brackets are literal, so they are none."""
+    return "*" in text or "?" in text
+
+
+@lru_cache(maxsize=4096)
+def compile_glob(pattern: str, *, dots: bool = False) -> re.Pattern[str]:
+    """Make a regular expression of a glob; use its ``fullmatch``.
+
+    Parameters
+    ----------
+    pattern : str
+        Relative to the dataset's root.
+    dots : bool
+        Whether wildcards match names that start with a dot; otherwise only a spelt dot does.
+
+    Returns
+    -------
+    re.Pattern
+
+    Examples
+    --------
+    >>> bool(compile_glob("sub-*/**/dwi/*").fullmatch("sub-1/ses-a/dwi/sub-1_dwi.bval"))
+    True
+    >>> bool(compile_glob("sub-*/*").fullmatch("sub-1/anat/sub-1_T1w.nii"))
+    False
+    """
+    guard = "" if dots else r"(?!\.)"
+    groups: list[list[str]] = [[]]
+    for segment in pattern.split("/"):
+        if segment == "**":
+            groups.append([])
+        else:
+            groups[-1].append(_segment(segment, guard))
+    head, *rest = ("/".join(group) for group in groups)
+    if not rest:
+        return re.compile(head)
+    *middle, tail = rest
+    skip = f"(?:{guard}[^/]+/)"
+    text = f"{head}/" if head else ""
+    text += "".join(f"(?>{skip}*?{group}/)" for group in middle if group)
+    # A trailing ** takes everything below, and at least one segment.
+    text += f"{skip}*?{tail or f'{guard}[^/]+'}"
+    return re.compile(text)
+
+
+def _segment(segment: str, guard: str) -> str:
+    first, *rest = (_literal(part) for part in re.split(r"\*+", segment))
+    text = (guard if segment[:1] in {"*", "?"} else "") + first
+    if not rest:
+        return text
+    *middle, last = rest
+    text += "".join(f"(?>[^/]*?{part})" for part in middle if part)
+    return f"{text}[^/]*{last}"
+
+
+def _literal(part: str) -> str:
+    return "".join("[^/]" if character == "?" else re.escape(character) for character in part)
+
+
+class Globs:
+    """Several globs, of which any may match.
+
+    Parameters
+    ----------
+    patterns : iterable of str
+    dots : bool
+        As in `compile_glob`.
+    """
+
+    def __init__(self, patterns: Iterable[str], *, dots: bool = False) -> None:
+        self._patterns = [compile_glob(pattern, dots=dots) for pattern in patterns]
+
+    def __bool__(self) -> bool:
+        return bool(self._patterns)
+
+    def match(self, path: str) -> bool:
+        """Tell whether any of the globs matches the whole path."""
+        return any(pattern.fullmatch(path) for pattern in self._patterns)

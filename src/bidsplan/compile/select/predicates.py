@@ -1,0 +1,123 @@
+"""What a manifest asks of a table's columns."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from bidsplan.bids.names import bare_label
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from bidsplan.manifest import Predicate
+
+
+ID_COLUMNS = ("participant_id", "subject_id")
+"""Columns that name participants: ``01`` is not ``1`` there, and ``sub-01`` is ``01``."""
+
+MISSING = "n/a"
+"""How BIDS writes a missing value."""
+
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
+
+
+def is_missing(value: str) -> bool:
+    """Tell whether a cell has no value: it is empty, or says ``n/a``."""
+    return not value or value.lower() == MISSING
+
+
+class Values:
+    """A set of values that says of another whether it is one of them.
+
+    Parameters
+    ----------
+    values : iterable of str
+    ids : bool
+        Whether they name participants: the same only where their text is, but for ``sub-``. Others
+        are the same also where they are one number.
+
+    Examples
+    --------
+    >>> "8.0" in Values(["8", "n/a"]), "01" in Values(["sub-1"], ids=True)
+    (True, False)
+    """
+
+    def __init__(self, values: Iterable[str], *, ids: bool = False) -> None:
+        self._ids = ids
+        self._numbers = True
+        self._forms = {form for value in values for form in self._forms_of(value)}
+        # To read a cell as a number takes long, and few sets have any.
+        self._numbers = any(isinstance(form, Decimal) for form in self._forms)
+
+    def __contains__(self, value: str) -> bool:
+        return any(form in self._forms for form in self._forms_of(value))
+
+    def of(self, values: Iterable[str]) -> Values:
+        """Give the set's part that is among other values.
+
+        Parameters
+        ----------
+        values : iterable of str
+            May be many; none of them is kept.
+
+        Returns
+        -------
+        Values
+        """
+        part = Values((), ids=self._ids)
+        part._numbers = self._numbers
+        found = (form for value in values for form in self._forms_of(value))
+        part._forms = {form for form in found if form in self._forms}
+        return part
+
+    def _forms_of(self, value: str) -> tuple[str | Decimal, ...]:
+        if is_missing(value):
+            return (MISSING,)
+        if self._ids:
+            return (bare_label(value),)
+        number = _number(value) if self._numbers else None
+        return (value,) if number is None else (value, number)
+
+
+class Condition:
+    """A predicate on one column, made ready to be asked about many cells.
+
+    Parameters
+    ----------
+    predicate : Predicate
+    ids : bool
+        As in `Values`.
+    """
+
+    def __init__(self, predicate: Predicate, *, ids: bool = False) -> None:
+        self.predicate = predicate
+        self._any_of = Values(predicate.any_of or (), ids=ids)
+        self._not = Values(predicate.not_ or (), ids=ids)
+
+    def holds(self, value: str) -> bool:
+        """Tell whether a cell has what is asked of it; a missing one matches only ``n/a``."""
+        asked = self.predicate
+        if is_missing(value):
+            return value in self._any_of
+        if (asked.any_of is not None and value not in self._any_of) or value in self._not:
+            return False
+        if asked.min is None and asked.max is None:
+            return True
+        number = _number(value)
+        return (
+            number is not None
+            and (asked.min is None or number >= asked.min)
+            and (asked.max is None or number <= asked.max)
+        )
+
+
+def row_matches(row: Mapping[str, str], where: Mapping[str, Condition]) -> bool:
+    """Tell whether one row has all that is asked of its columns."""
+    return all(condition.holds(row.get(column, "")) for column, condition in where.items())
+
+
+def _number(text: str) -> Decimal | None:
+    # Decimal itself also reads 1_000 and digits of other scripts, which no table means as numbers.
+    return Decimal(text) if _NUMBER.fullmatch(text) else None

@@ -1,0 +1,165 @@
+"""Which subjects a manifest takes: by label, then by draw."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from bidsplan.compile.select.globs import compile_glob, is_glob
+from bidsplan.compile.select.sampling import allocate, rank_order, share, shuffle_order
+from bidsplan.errors import Problem
+from bidsplan.messages import Hints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from bidsplan.manifest import Sample, Subjects
+
+
+def site_of(unit: str) -> str:
+    """Give the site of a ``site/label`` unit; empty where there is none."""
+    return unit.rpartition("/")[0]
+
+
+def label_of(unit: str) -> str:
+    """Give a unit's subject label, without ``sub-``."""
+    return unit.rpartition("/")[2]
+
+
+def included(
+    units: Sequence[str], known: Iterable[str], wanted: Subjects, shown: Iterable[str]
+) -> tuple[list[str], list[Problem]]:
+    """Keep the units that ``subjects.include`` names.
+
+    Parameters
+    ----------
+    units : sequence of str
+        Labels, or ``site/label``.
+    known : iterable of str
+        Every unit of the study, also those that another rule has dropped: naming one of them is no
+        mistake.
+    wanted : Subjects
+    shown : iterable of str
+        Those of the known units that messages may name.
+
+    Returns
+    -------
+    kept : list of str
+    problems : list of Problem
+        The labels and globs that name no subject of the study.
+    """
+    if wanted.include is None:
+        return list(units), []
+    labels = {label_of(unit) for unit in known}
+    named, missing = _named(wanted.include, labels)
+    hint = Hints({label_of(unit) for unit in shown} if missing else ())
+    problems = [
+        Problem(
+            message=f"no subject {'matches' if is_glob(text) else 'is called'} {text!r}",
+            at=("subjects", "include", number),
+            hint=hint(text),
+        )
+        for number, text in missing
+    ]
+    return [unit for unit in units if label_of(unit) in named], problems
+
+
+def excluded(
+    units: Sequence[str], known: Iterable[str], wanted: Subjects, shown: Iterable[str]
+) -> tuple[list[str], list[Problem]]:
+    """Drop the units that ``subjects.exclude`` names.
+
+    Parameters
+    ----------
+    units, known, wanted, shown
+        As in `included`.
+
+    Returns
+    -------
+    kept : list of str
+    warnings : list of Problem
+        The labels and globs that name no subject of the study.
+    """
+    if not wanted.exclude:
+        return list(units), []
+    labels = {label_of(unit) for unit in known}
+    named, missing = _named(wanted.exclude, labels)
+    hint = Hints({label_of(unit) for unit in shown} if missing else ())
+    warnings = [
+        Problem(
+            message=f"no subject to exclude is called {text!r}",
+            at=("subjects", "exclude", number),
+            hint=hint(text),
+        )
+        for number, text in missing
+    ]
+    return [unit for unit in units if label_of(unit) not in named], warnings
+
+
+def _named(texts: Iterable[str], labels: set[str]) -> tuple[set[str], list[tuple[int, str]]]:
+    """Find the labels that texts name or match, and the texts, by number, that name none."""
+    named: set[str] = set()
+    missing: list[tuple[int, str]] = []
+    for number, text in enumerate(texts):
+        if is_glob(text):
+            found = set(filter(compile_glob(text, dots=True).fullmatch, labels))
+        else:
+            found = labels & {text}
+        named |= found
+        if not found:
+            missing.append((number, text))
+    return named, missing
+
+
+def draw(
+    units: Sequence[str], sample: Sample, seed: int, stratum_of: Callable[[str], str]
+) -> tuple[list[str], list[Problem]]:
+    """Draw a sample.
+
+    Parameters
+    ----------
+    units : sequence of str
+        Labels, or ``site/label``.
+    sample : Sample
+    seed : int
+    stratum_of : callable
+        Gives a unit's stratum, where the sample is stratified.
+
+    Returns
+    -------
+    drawn : list of str
+        Sorted.
+    problems : list of Problem
+        Where more is asked for than there is.
+    """
+    groups = _grouped(units, site_of) if sample.per == "site" else {"": list(units)}
+    drawn: list[str] = []
+    problems: list[Problem] = []
+    for site, group in sorted(groups.items()):
+        count = sample.count or share(sample.fraction or Decimal(0), len(group))
+        if count > len(group):
+            where = f" at {site}" if site else ""
+            problems.append(
+                Problem(
+                    message=f"{count} subjects are to be drawn and there are {len(group)}{where}",
+                    at=("subjects", "sample", "count"),
+                    hint="ask for fewer, or loosen include, exclude and where",
+                )
+            )
+            continue
+        strata = _grouped(group, stratum_of) if sample.stratify_by else {"": group}
+        for name, number in allocate(count, strata).items():
+            drawn += _order(strata[name], sample.method, seed)[:number]
+    return sorted(drawn), problems
+
+
+def _order(units: Sequence[str], method: str, seed: int) -> list[str]:
+    return shuffle_order(units, seed) if method == "shuffle" else rank_order(units, seed)
+
+
+def _grouped(units: Iterable[str], group_of: Callable[[str], str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for unit in units:
+        groups[group_of(unit)].append(unit)
+    return groups

@@ -1,0 +1,1 @@
+"""What a study holds in storage: its datasets, listings and tables."""

@@ -1,0 +1,167 @@
+"""What a study holds: counted from its listing, for people who are about to write a manifest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bidsplan.bids.recordings import items_of
+from bidsplan.compile.companions import read_small
+from bidsplan.compile.survey.datasets import Dataset
+from bidsplan.compile.survey.listing import Lister
+from bidsplan.compile.survey.participants import LARGEST_TABLE, parse_table
+from bidsplan.compile.survey.sources import Roots
+from bidsplan.compile.survey.study import pipelines
+from bidsplan.errors import SourceMissingError
+from bidsplan.storage import Access, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from os import PathLike
+
+    from bidsplan.compile.survey.study import Located
+    from bidsplan.storage import Object
+
+
+_TABLE = "participants.tsv"
+_NO_DATATYPE = "other"
+
+
+@dataclass(kw_only=True, slots=True)
+class Inventory:
+    """What a study holds.
+
+    Parameters
+    ----------
+    url : str
+    sites : list of str
+        Directories with subjects, where the root itself has none.
+    files : int
+        In subjects' directories.
+    bytes : int
+        In subjects' directories.
+    subjects : dict of str to Counter
+        Files by datatype, for each subject (``site/label`` where there are sites).
+    sessions, datatypes, suffixes : Counter
+        Files.
+    pipelines : list of str
+        Derivatives with subject directories.
+    columns : list of str
+        Of the table of participants, where it looks like one: those that messages may quote.
+    """
+
+    url: str
+    sites: list[str] = field(default_factory=list)
+    files: int = 0
+    bytes: int = 0
+    subjects: dict[str, Counter[str]] = field(default_factory=dict)
+    sessions: Counter[str] = field(default_factory=Counter)
+    datatypes: Counter[str] = field(default_factory=Counter)
+    suffixes: Counter[str] = field(default_factory=Counter)
+    pipelines: list[str] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
+
+    def count(self, unit: str, files: Mapping[str, Object]) -> None:
+        """Count the files of a subject."""
+        held: Counter[str] = Counter()
+        self.files += len(files)
+        self.bytes += sum(item.size for item in files.values())
+        for item in items_of(files):
+            datatype = item.name.datatype or _NO_DATATYPE
+            held[datatype] += len(item.paths)
+            self.datatypes[datatype] += len(item.paths)
+            if item.name.datatype:
+                self.suffixes[item.name.suffix] += len(item.paths)
+            if item.name.session:
+                self.sessions[item.name.session] += len(item.paths)
+        self.subjects[unit] = held
+
+
+def take_inventory(
+    url: str,
+    *,
+    sites: Sequence[str] = (),
+    anonymous: bool | None = None,
+    base: str | PathLike[str] = ".",
+    access: Access | None = None,
+) -> Inventory:
+    """List a study whole, and count what is there.
+
+    Parameters
+    ----------
+    url : str
+        The dataset's root, or the directory above the sites.
+    sites : sequence of str
+        The sites to look at; found by themselves where there are subjects one level down.
+    anonymous : bool, optional
+        As in a manifest.
+    base : path
+        The directory that a relative URL is relative to.
+    access : Access, optional
+
+    Returns
+    -------
+    Inventory
+
+    Raises
+    ------
+    SourceMissingError
+        Where there is nothing.
+    StorageError, UrlError
+    """
+    access = access or Access()
+    roots = Roots(access, Path(base), Path(base), open_store)
+    lister = Lister(access.jobs, lambda _: None)
+    try:
+        store, root = roots.open(url, anonymous)
+        located, found = _locate(Dataset(store=store, root=root), sites, lister)
+        inventory = Inventory(url=url, sites=found)
+        _count(inventory, located, lister)
+        inventory.pipelines = pipelines(located, lister)[0]
+        inventory.columns = _columns(located)
+        return inventory
+    finally:
+        lister.close()
+        roots.close()
+
+
+def _locate(top: Dataset, sites: Sequence[str], lister: Lister) -> tuple[Located, list[str]]:
+    """Find the datasets: at the root, or one level down."""
+    [survey] = lister.surveys([top])
+    if survey.empty:
+        raise SourceMissingError(f"{top.where}: there is nothing here; check its spelling")
+    if survey.subjects and not sites:
+        return [(top, survey)], []
+    names = sites or [name for name in survey.directories if not name.startswith(".")]
+    below = [
+        Dataset(store=top.store, root=top.root, prefix=f"{name}/", site=name) for name in names
+    ]
+    surveys = lister.surveys(below)
+    located = [pair for pair in zip(below, surveys, strict=True) if pair[1].subjects]
+    return located, [dataset.site or "" for dataset, _ in located]
+
+
+def _count(inventory: Inventory, located: Located, lister: Lister) -> None:
+    wanted = [
+        (dataset, f"sub-{label}", dataset.unit(label))
+        for dataset, survey in located
+        for label in survey.subjects
+    ]
+    listed = lister.directories([(dataset, name) for dataset, name, _ in wanted])
+    for (_, _, unit), files in zip(wanted, listed, strict=True):
+        inventory.count(unit, files)
+
+
+def _columns(located: Located) -> list[str]:
+    columns: dict[str, None] = {}
+    for dataset, survey in located:
+        found = survey.files.get(_TABLE)
+        if found is not None:
+            table, _ = parse_table(
+                read_small(dataset.store, found, LARGEST_TABLE), _TABLE, columns=()
+            )
+            shown = table.columns if table and table.plausible else ()
+            columns.update(dict.fromkeys(shown))
+    return list(columns)

@@ -1,0 +1,246 @@
+"""Files that a manifest names, opened so that none leads out of the manifest's repository.
+
+Git carries symbolic links, so a stranger's manifest can come with a link to any file of the machine
+that reads it. Each component of a path is opened relative to its directory without following links,
+and a link is followed by its text, as long as it stays inside the fence: the repository that the
+manifest stands in, or else the manifest's directory.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bidsplan.errors import Problem, SelectionError
+from bidsplan.paths import printable
+
+if TYPE_CHECKING:
+    from bidsplan.errors import Place
+
+
+MOST_LINKS = 40
+"""Links that are followed on the way to one file."""
+
+# O_PATH needs no permission to read the directory, as opening by a whole path needs none.
+_DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_KERNEL = ("/proc/", "/sys/", "/dev/")
+_REPOSITORY = ".git"
+# DataLad keeps the content of files here, and links to it.
+_CONTENT = ("annex", "objects")
+_CHUNK = 1 << 20
+
+
+class _RefusedError(Exception):
+    """Why a file is not read."""
+
+    def __init__(self, reason: str, hint: str | None = None) -> None:
+        super().__init__(reason)
+        self.hint = hint
+
+
+def read_manifest_file(
+    name: str, base: str | os.PathLike[str], *, at: Place, limit: int, untrusted: bool
+) -> bytes:
+    """Read a file that a manifest names.
+
+    Parameters
+    ----------
+    name : str
+        Its path, relative to the manifest's directory.
+    base : path
+        The manifest's directory, which may itself be reached by a link.
+    at : tuple of str or int
+        Where the manifest names it.
+    limit : int
+        The most bytes to accept.
+    untrusted : bool
+        Whether to refuse every link, also one that stays inside the fence.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    SelectionError
+        Where it can't be read, is no regular file, leads out of the fence, or is too large.
+    """
+    shown = repr(printable(name))
+    try:
+        return _read(name, Path(os.path.realpath(base)), limit, 0 if untrusted else MOST_LINKS)
+    except _RefusedError as error:
+        problem = Problem(message=f"the file {shown} {error}", at=at, hint=error.hint)
+    except OSError as error:
+        problem = Problem(message=f"can't read {shown}: {error.strerror}", at=at)
+    raise SelectionError(problems=[problem])
+
+
+def _read(name: str, base: Path, limit: int, links: int) -> bytes:
+    if f"{base.as_posix()}/".startswith(_KERNEL):
+        raise _RefusedError("is not a file on disk")
+    fence = _fence(base)
+    walk = _Walk(fence, links)
+    try:
+        file = walk.open([*base.relative_to(fence).parts, *name.split("/")])
+    finally:
+        walk.close()
+    try:
+        return _content(file, limit)
+    finally:
+        os.close(file)
+
+
+def _fence(base: Path) -> Path:
+    """Find the repository's directory, or give the manifest's."""
+    with suppress(RuntimeError):
+        # A home directory may be a repository, and holds what is nobody's business.
+        home = Path(os.path.realpath(Path.home()))
+        candidates = [folder for folder in (base, *base.parents) if folder != home]
+        return next((one for one in candidates if os.path.lexists(one / _REPOSITORY)), base)
+    return base
+
+
+def _content(file: int, limit: int) -> bytes:
+    """Read an open file, as many bytes as its size says."""
+    found = os.fstat(file)
+    if not stat.S_ISREG(found.st_mode):
+        raise _RefusedError("is not a regular file")
+    if found.st_dev in _kernel_devices():
+        raise _RefusedError("is not a file on disk")
+    if found.st_size > limit:
+        raise _RefusedError(f"has {found.st_size:,} bytes; at most {limit:,} are read")
+    data = bytearray()
+    # Files that the kernel makes up have no size, wherever they are mounted.
+    while chunk := os.read(file, min(_CHUNK, found.st_size - len(data))):
+        data += chunk
+    return bytes(data)
+
+
+def _kernel_devices() -> set[int]:
+    """Give the devices of the file systems that hold no files but the kernel's."""
+    devices: set[int] = set()
+    for folder in ("/proc", "/sys"):
+        with suppress(OSError):
+            devices.add(Path(folder).stat().st_dev)
+    return devices - {Path("/").stat().st_dev}
+
+
+class _Walk:
+    """Opens a file below a directory component by component.
+
+    Parameters
+    ----------
+    fence : Path
+        The directory, free of links, that no step leads out of.
+    links : int
+        How many links may be followed.
+    """
+
+    def __init__(self, fence: Path, links: int) -> None:
+        self._fence = fence
+        self._trusted = links > 0
+        self._links = links
+        self._names: list[str] = []
+        self._directories = [os.open(fence, _DIRECTORY)]
+
+    def close(self) -> None:
+        """Close the directories."""
+        for directory in self._directories:
+            os.close(directory)
+
+    def open(self, parts: list[str]) -> int:
+        """Open a file for reading, without ever waiting for it."""
+        waiting = _steps(parts)
+        while waiting:
+            name = waiting.pop()
+            if name == "..":
+                self._ascend()
+                continue
+            found = os.stat(name, dir_fd=self._directories[-1], follow_symlinks=False)
+            self._check(name, found)
+            mode = found.st_mode
+            if stat.S_ISLNK(mode):
+                waiting += _steps(self._target(name))
+            elif stat.S_ISDIR(mode):
+                self._descend(name)
+            elif not stat.S_ISREG(mode):
+                # Not even opened: to open a device may do something.
+                raise _RefusedError("is not a regular file")
+            elif waiting:
+                raise _RefusedError("is below a file, and not below a directory")
+            else:
+                return self._file(name)
+        raise _RefusedError("is a directory")
+
+    def _ascend(self) -> None:
+        if not self._names:
+            raise self._outside()
+        self._names.pop()
+        os.close(self._directories.pop())
+
+    def _descend(self, name: str) -> None:
+        self._directories.append(os.open(name, _DIRECTORY, dir_fd=self._directories[-1]))
+        self._names.append(name)
+
+    def _file(self, name: str) -> int:
+        if _REPOSITORY in [*self._names[-len(_CONTENT) :], name]:
+            raise self._private()
+        return os.open(name, _FILE, dir_fd=self._directories[-1])
+
+    def _check(self, name: str, found: os.stat_result) -> None:
+        """Refuse a step into what git keeps for itself, such as the tokens of its configuration."""
+        with suppress(FileNotFoundError):
+            # Some file systems have several spellings of one name.
+            own = os.stat(_REPOSITORY, dir_fd=self._directories[-1], follow_symlinks=False)
+            if name != _REPOSITORY and os.path.samestat(own, found):
+                raise self._private()
+        path = [*self._names, name]
+        for index, part in enumerate(path):
+            below = path[index + 1 : index + 1 + len(_CONTENT)]
+            if part == _REPOSITORY and below != list(_CONTENT[: len(below)]):
+                raise self._private()
+
+    def _target(self, name: str) -> list[str]:
+        """Read a link, and give its target relative to where the walk then stands."""
+        if not self._trusted:
+            raise _RefusedError(
+                f"is reached by the symbolic link {self._shown(name)}; no link is followed for an "
+                "untrusted manifest",
+                "put the file itself in its place",
+            )
+        if not self._links:
+            raise _RefusedError(f"is reached by more than {MOST_LINKS} symbolic links")
+        self._links -= 1
+        target = os.readlink(name, dir_fd=self._directories[-1])
+        if not target.startswith("/"):
+            return target.split("/")
+        fence = f"{self._fence.as_posix().rstrip('/')}/"
+        if not target.startswith(fence):
+            raise self._outside()
+        while self._names:
+            self._ascend()
+        return target.removeprefix(fence).split("/")
+
+    def _shown(self, name: str) -> str:
+        return repr(printable("/".join([*self._names, name])))
+
+    def _outside(self) -> _RefusedError:
+        return _RefusedError(
+            f"leads out of {printable(self._fence.as_posix())!r} by a symbolic link",
+            "put the file itself into the manifest's repository, or link to it relatively there",
+        )
+
+    def _private(self) -> _RefusedError:
+        return _RefusedError(
+            "leads into .git, of which only .git/annex/objects is read",
+            "put the file itself into the manifest's repository",
+        )
+
+
+def _steps(parts: list[str]) -> list[str]:
+    """Give the components of a path that lead anywhere, the last one first."""
+    return [part for part in reversed(parts) if part not in {"", "."}]

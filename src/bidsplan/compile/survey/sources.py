@@ -1,0 +1,121 @@
+"""The roots of a plan: each opened once, and written as the plan will name it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from bidsplan.errors import Problem, UrlError
+from bidsplan.plan import Root
+from bidsplan.urls import OBJECT_STORES, canonical_url, parse_url
+
+if TYPE_CHECKING:
+    from bidsplan.errors import Place
+    from bidsplan.storage import Access, Store
+
+
+class Opener(Protocol):
+    """Opens a root, as `bidsplan.storage.open_store` does."""
+
+    def __call__(
+        self, url: str, *, access: Access, anonymous: bool | None, base: str | None
+    ) -> Store:
+        """Open a root."""
+        ...
+
+
+class Roots:
+    """Opens the roots that a manifest names, and numbers them.
+
+    Parameters
+    ----------
+    access : Access
+    base : Path
+        The directory that the manifest's relative URLs are relative to.
+    plan_directory : Path
+        The directory that the plan's relative URLs are relative to.
+    opener : Opener
+    """
+
+    def __init__(self, access: Access, base: Path, plan_directory: Path, opener: Opener) -> None:
+        self.access = access
+        self._opener = opener
+        self._base = base
+        self.plan_directory = plan_directory
+        self._stores: dict[Root, tuple[int, Store]] = {}
+        self._by_index: list[Store] = []
+
+    def open(self, url: str, anonymous: bool | None, at: Place = ()) -> tuple[Store, int]:
+        """Open a root, or give it again.
+
+        Parameters
+        ----------
+        url : str
+            As the manifest has it.
+        anonymous : bool or None
+            As the manifest has it; unsigned where it says nothing.
+        at : tuple of str or int
+            Where the manifest has it.
+
+        Returns
+        -------
+        store : Store
+        index : int
+            Its place among the plan's roots.
+
+        Raises
+        ------
+        UrlError
+            Where the URL, or its host, is refused.
+        """
+        location = parse_url(url)
+        signed = location.protocol in OBJECT_STORES
+        root = Root(
+            url=self._written(url) if location.protocol == "file" else canonical_url(url),
+            anonymous=(anonymous is not False) if signed else None,
+        )
+        if root not in self._stores:
+            try:
+                store = self._opener(
+                    url, access=self.access, anonymous=root.anonymous, base=str(self._base)
+                )
+            except UrlError as error:
+                raise UrlError(problems=[Problem(message=str(error), at=at)]) from error
+            self._stores[root] = (len(self._stores), store)
+            self._by_index.append(store)
+        index, store = self._stores[root]
+        return store, index
+
+    def _written(self, url: str) -> str:
+        """Write a local path as the plan will: one that is relative stays so."""
+        path = Path(canonical_url(url))
+        if path.is_absolute():
+            return path.as_posix()
+        place, above = self._base / path, self.plan_directory
+        written = os.path.relpath(place, above)
+        if os.path.realpath(above / written) != os.path.realpath(place):
+            # Behind a link, ".." leads elsewhere than its text says.
+            written = os.path.relpath(os.path.realpath(place), os.path.realpath(above))
+        return canonical_url(written)
+
+    def store(self, index: int) -> Store:
+        """Give the store of a root that was opened."""
+        return self._by_index[index]
+
+    @property
+    def listed(self) -> list[Root]:
+        """The roots, as the plan's header lists them."""
+        return list(self._stores)
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Where requests to object stores go, sorted."""
+        return tuple(
+            sorted({store.endpoint for _, store in self._stores.values() if store.endpoint})
+        )
+
+    def close(self) -> None:
+        """Close every store."""
+        for _, store in self._stores.values():
+            store.close()

@@ -1,0 +1,401 @@
+"""The directory that a plan is materialised into, opened so that no link leads out of it.
+
+Every directory below the root is opened relative to its parent and without following links, for
+reading as for writing. A file gets its name only by renaming a partial that was checked.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import itertools
+import os
+import stat
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple
+
+from bidsplan.destination.partial_files import (
+    NEW_FILE,
+    Partial,
+    claim,
+    open_directory,
+    run_name,
+)
+from bidsplan.destination.resume import forget, keep, sweep, take_up
+from bidsplan.errors import (
+    BidsplanError,
+    DestinationError,
+    DiskFullError,
+    ExistingFileError,
+    UnsafePathError,
+)
+from bidsplan.paths import STATE_DIRECTORY, printable
+from bidsplan.storage.rename import rename
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from typing_extensions import Buffer
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_MANY_OPEN = frozenset({errno.EMFILE, errno.ENFILE})
+_UNSAFE = frozenset({errno.ELOOP, errno.ENOTDIR})
+_PARTIALS = f"{STATE_DIRECTORY}/partial"
+
+
+class FileState(NamedTuple):
+    """What stands under a name.
+
+    Parameters
+    ----------
+    size : int
+        Bytes.
+    mtime_ns : int
+        When it was last modified, in nanoseconds.
+    regular : bool
+        Whether it is a plain file, and neither a link nor a directory.
+    """
+
+    size: int
+    mtime_ns: int
+    regular: bool
+
+
+def state_of(found: os.stat_result) -> FileState:
+    """Take from the operating system's answer what counts here."""
+    return FileState(found.st_size, found.st_mtime_ns, stat.S_ISREG(found.st_mode))
+
+
+def destination_error(error: OSError, what: str) -> DestinationError:
+    """Make our error of one of the operating system's.
+
+    Parameters
+    ----------
+    error : OSError
+    what : str
+        The path, as messages name it.
+
+    Returns
+    -------
+    DestinationError
+    """
+    said = error.strerror or str(error)
+    if error.errno in _FULL:
+        return DiskFullError(f"{what}: can't be written: {said}; free some space, and run it again")
+    if error.errno in _UNSAFE:
+        return UnsafePathError(
+            f"{what}: a link, or a file, stands where a directory should be; nothing was written "
+            "through it"
+        )
+    if error.errno in _MANY_OPEN:
+        return DestinationError(f"{what}: {said}; raise the limit ('ulimit -n'), or lower --jobs")
+    if error.errno == errno.EISDIR:
+        return ExistingFileError(f"{what}: a directory of this name stands there")
+    return DestinationError(f"{what}: can't be written: {said}")
+
+
+def write_all(descriptor: int, data: Buffer) -> None:
+    """Write bytes to a file, all of them."""
+    written = os.write(descriptor, data)
+    view = memoryview(data)
+    while written < view.nbytes:
+        written += os.write(descriptor, view[written:])
+
+
+class Destination:
+    """A local directory.
+
+    Parameters
+    ----------
+    root : str
+        May itself be a link; nothing below it may.
+    create : bool
+        Whether to make it where it is not there.
+
+    Raises
+    ------
+    DestinationError
+        Where it can't be opened.
+    """
+
+    def __init__(self, root: str, *, create: bool) -> None:
+        self.root = root
+        self._run = run_name()
+        self._partials: int | None = None
+        self._taken: dict[str, Partial] = {}
+        self._lock = Lock()
+        self._numbers = itertools.count()
+        try:
+            if create:
+                Path(root).mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            said = error.strerror or str(error)
+            raise DestinationError(f"{printable(root)}: can't be opened: {said}") from error
+
+    @contextmanager
+    def _errors(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except BidsplanError:
+            raise
+        except OSError as error:
+            raise destination_error(error, printable(f"{self.root}/{path}")) from error
+
+    @contextmanager
+    def directory(self, path: str, *, create: bool = False) -> Iterator[int]:
+        """Open a directory below the root.
+
+        Parameters
+        ----------
+        path : str
+            Empty for the root itself.
+        create : bool
+            Whether to make what is not there.
+
+        Yields
+        ------
+        int
+            A file descriptor, closed afterwards.
+        """
+        descriptor = os.dup(self._fd)
+        try:
+            for name in path.split("/") if path else ():
+                inner = open_directory(name, descriptor, create=create)
+                os.close(descriptor)
+                descriptor = inner
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def state(self, path: str) -> FileState | None:
+        """Look at what stands under a path.
+
+        Parameters
+        ----------
+        path : str
+
+        Returns
+        -------
+        FileState or None
+            None where there is nothing.
+
+        Raises
+        ------
+        UnsafePathError
+            Where a link stands for one of its directories.
+        """
+        parent, _, name = path.rpartition("/")
+        try:
+            with self.directory(parent) as directory:
+                found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise destination_error(error, printable(f"{self.root}/{path}")) from error
+        return state_of(found)
+
+    @contextmanager
+    def reading(self, path: str) -> Iterator[int]:
+        """Open a file for reading.
+
+        Yields
+        ------
+        int
+            A file descriptor, closed afterwards.
+        """
+        parent, _, name = path.rpartition("/")
+        with self._errors(path), self.directory(parent) as directory:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+            descriptor = os.open(name, flags, dir_fd=directory)
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+
+    @contextmanager
+    def partial(self) -> Iterator[Partial]:
+        """Make a file to write to, which is removed unless it has landed.
+
+        Yields
+        ------
+        Partial
+            For `rename_into_place`.
+        """
+        name = self.new_name()
+        with self._errors(f"{_PARTIALS}/{self._run}/{name}"):
+            directory = self.partials()
+            partial = Partial(name, os.open(name, NEW_FILE, 0o666, dir_fd=directory))
+            try:
+                yield partial
+            finally:
+                # What can't be written is told by `rename_into_place`; it is thrown away anyhow.
+                with suppress(OSError):
+                    partial.close()
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=directory)
+
+    @contextmanager
+    def resumable_partial(self, name: str) -> Iterator[Partial]:
+        """Open a file to write to, which is kept for later runs where it stays unfinished.
+
+        Parameters
+        ----------
+        name : str
+            As `keeping.resume_key` gives it.
+
+        Yields
+        ------
+        Partial
+            For `rename_into_place`; it may have a prefix.
+        """
+        with self._errors(f"{_PARTIALS}/{self._run}/{name}"):
+            directory = self.partials()
+            with self.directory(_PARTIALS) as above:
+                partial = self._taken[name] = take_up(name, above, directory)
+            try:
+                yield partial
+            finally:
+                with suppress(OSError):
+                    partial.close()
+                with suppress(FileNotFoundError), self.directory(_PARTIALS) as above:
+                    if partial.landed:
+                        forget(name, above)
+                    elif partial.unfinished:
+                        keep(name, above, directory)
+                    else:
+                        os.unlink(name, dir_fd=directory)
+                self._taken.pop(name, None)
+
+    def rename_into_place(self, partial: Partial, path: str, *, replace: bool) -> FileState | None:
+        """Give a partial its path.
+
+        Parameters
+        ----------
+        partial : Partial
+            All of it must have been written; it is closed.
+        path : str
+        replace : bool
+            Whether to replace what stands there.
+
+        Returns
+        -------
+        FileState or None
+            Of the file as it stands now; None where something stands there that is to stay.
+
+        Raises
+        ------
+        DestinationError
+            The path holds what it held before.
+        """
+        parent, _, base = path.rpartition("/")
+        with self._errors(path):
+            partials = self.partials()
+            partial.close()
+            found = os.stat(partial.name, dir_fd=partials, follow_symlinks=False)
+            with self.directory(parent, create=True) as directory:
+                partial.landed = rename(
+                    partial.name, base, above=partials, directory=directory, replace=replace
+                )
+        if not partial.landed:
+            return None
+        return FileState(found.st_size, found.st_mtime_ns, regular=True)
+
+    def new_name(self) -> str:
+        """Give a partial's name, which no other of this run has."""
+        return f"{next(self._numbers):x}"
+
+    def partials(self) -> int:
+        """Open this run's directory of partials, and hold a lock that tells that it is in use.
+
+        Returns
+        -------
+        int
+            A descriptor that stays open.
+        """
+        with self._lock:
+            if self._partials is None:
+                self._partials = self._make_partials()
+            return self._partials
+
+    def _make_partials(self) -> int:
+        with self.directory(_PARTIALS, create=True) as above:
+            sweep(above)
+            return claim(self._run, above)
+
+    def folds_names(self) -> bool:
+        """Tell whether names that differ in case or Unicode form only are one file here.
+
+        Returns
+        -------
+        bool
+        """
+        with self._errors(STATE_DIRECTORY):
+            return self._probe(self.partials())
+
+    def _probe(self, directory: int) -> bool:
+        for made, asked in ((".probe-a", ".probe-A"), (".probe-\u00e9", ".probe-e\u0301")):
+            os.close(os.open(made, NEW_FILE, 0o666, dir_fd=directory))
+            try:
+                os.stat(asked, dir_fd=directory)
+            except FileNotFoundError:
+                continue
+            finally:
+                os.unlink(made, dir_fd=directory)
+            return True
+        return False
+
+    def sync(self) -> None:
+        """Bring all that was written to this file system to the disk.
+
+        Raises
+        ------
+        OSError
+            Where some of it could not be written.
+        """
+        try:
+            # One call for any number of files; Python has no name for it.
+            call = ctypes.CDLL(None, use_errno=True).syncfs
+        except (AttributeError, OSError):
+            os.sync()
+            return
+        if call(self._fd) != 0:
+            number = ctypes.get_errno()
+            if number != errno.ENOSYS:
+                raise OSError(number, os.strerror(number))
+            os.sync()
+
+    def close(self, *, busy: bool = False) -> None:
+        """Remove what this run leaves behind, and close.
+
+        Parameters
+        ----------
+        busy : bool
+            Whether threads still use it. Nothing of theirs can land any more, and descriptors stay
+            open, lest their numbers come to mean other directories.
+        """
+        if self._partials is not None:
+            with suppress(OSError), self.directory(_PARTIALS) as above:
+                for name in os.listdir(self._partials):
+                    self._put_away(name, above, self._partials)
+                os.rmdir(self._run, dir_fd=above)
+        if busy:
+            return
+        if self._partials is not None:
+            os.close(self._partials)
+            self._partials = None
+        # Of a directory nothing is lost by an error that a broken disk reports this late.
+        with suppress(OSError):
+            os.close(self._fd)
+
+    def _put_away(self, name: str, above: int, run: int) -> None:
+        partial = self._taken.get(name)
+        if partial is None:
+            os.unlink(name, dir_fd=run)
+        else:
+            # A thread that is stuck, where nobody can wait for it.
+            partial.detach()
+            keep(name, above, run)

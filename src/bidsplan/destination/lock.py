@@ -1,0 +1,190 @@
+"""One run at a time in a destination, where its file system has locks.
+
+A lock saves work, and correctness does not hang on it: every run writes to partials of its own and
+gives them their paths by renaming, so that runs which can't see each other's locks end well too.
+The kernel takes a lock back when its process ends, however it ends; what a file says about its
+holder is for messages only.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bidsplan.destination.directory import write_all
+from bidsplan.destination.partial_files import is_at
+from bidsplan.errors import LockedError, Problem
+from bidsplan.events import Waiting, Warned
+from bidsplan.paths import STATE_DIRECTORY, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from bidsplan.destination.directory import Destination
+
+
+_NAME = "lock"
+# Some network file systems give an exclusive lock only on what is open for writing.
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_LONGEST_NOTE = 1 << 10
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+"""Seconds between two looks; blocking in the kernel, a signal that comes just before is missed."""
+
+
+class _Holder(msgspec.Struct, frozen=True, kw_only=True):
+    """What the holder of a lock notes of itself."""
+
+    pid: int
+    host: str
+    since: str
+
+
+class RunLock:
+    """The lock of a destination.
+
+    Parameters
+    ----------
+    folder : Destination
+
+    Attributes
+    ----------
+    held : bool
+        Whether this run has it.
+    """
+
+    def __init__(self, folder: Destination) -> None:
+        self._folder = folder
+        self._descriptor = -1
+        self._trouble: OSError | None = None
+
+    @property
+    def held(self) -> bool:  # noqa: D102 - see the class
+        return self._descriptor >= 0
+
+    def acquire(
+        self,
+        *,
+        wait: bool,
+        create: bool = True,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> Generator[Waiting | Warned, None, None]:
+        """Take the lock, or go on without where the file system has none.
+
+        Parameters
+        ----------
+        wait : bool
+            Whether to wait for another run that has it.
+        create : bool
+            Whether to make it where no run ever was.
+        stopping : callable
+            Asked while it waits whether to give up, without the lock.
+
+        Yields
+        ------
+        Waiting or Warned
+
+        Raises
+        ------
+        LockedError
+            Where another run has it, and it is not waited for.
+        """
+        pause = _FIRST_PAUSE
+        while not self._is_settled(create=create):
+            holder = self._holder()
+            if not wait:
+                raise LockedError(
+                    f"{printable(self._folder.root)}: another run is at work there{holder}; stop "
+                    "it, or wait for it with --wait"
+                )
+            if pause == _FIRST_PAUSE:
+                yield Waiting(holder=f"another run is at work in {self._folder.root}{holder}")
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            if stopping():
+                return
+        if self._trouble is not None:
+            yield _unlocked(self._trouble)
+
+    def _is_settled(self, *, create: bool) -> bool:
+        """Try once; tells whether the lock was got, or can't be had here at all."""
+        try:
+            with self._folder.directory(STATE_DIRECTORY, create=create) as directory:
+                return self._try(directory) or self._is_settled(create=create)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            # Nobody can be at work where nothing is, and nobody writes where none can.
+            if error.errno not in {errno.ENOENT, errno.EROFS}:
+                self._trouble = error
+            return True
+
+    def _try(self, directory: int) -> bool:
+        """Lock what stands for the lock; tells whether it still stands there."""
+        descriptor = os.open(_NAME, _FLAGS, 0o666, dir_fd=directory)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                raise OSError(errno.EINVAL, "a link, or no plain file, stands for the lock")
+            # Runs that share a destination by design would take LOCK_SH here.
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not is_at(descriptor, _NAME, directory):
+                return False
+            self._descriptor, descriptor = descriptor, -1
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._note()
+        return True
+
+    def _note(self) -> None:
+        since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        holder = _Holder(pid=os.getpid(), host=os.uname().nodename, since=since)
+        # On a full disk it is a lock that says nothing of its holder.
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+            write_all(self._descriptor, msgspec.json.encode(holder))
+
+    def _holder(self) -> str:
+        """Say who has it, as far as that can be told."""
+        note = self._read_note()
+        if note is None:
+            # It may have been got this very moment.
+            time.sleep(_FIRST_PAUSE)
+            note = self._read_note()
+        if note is None:
+            return ""
+        return f" (process {note.pid} on {printable(note.host)}, since {printable(note.since)})"
+
+    def _read_note(self) -> _Holder | None:
+        try:
+            with self._folder.reading(f"{STATE_DIRECTORY}/{_NAME}") as descriptor:
+                return msgspec.json.decode(os.read(descriptor, _LONGEST_NOTE), type=_Holder)
+        except (OSError, ValueError, RecursionError):
+            return None
+
+    def release(self) -> None:
+        """Give it back, if this run has it."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            # What is killed leaves its name there; who ends well does not.
+            with suppress(OSError):
+                os.ftruncate(descriptor, 0)
+            # The kernel takes the lock back even where it reports an error.
+            with suppress(OSError):
+                os.close(descriptor)
+
+
+def _unlocked(error: OSError) -> Warned:
+    said = error.strerror or str(error)
+    message = f"the destination can't be locked ({said}); another run would not be noticed"
+    hint = "what both write is right all the same; some of it may be fetched twice"
+    return Warned(problem=Problem(message=message, hint=hint))

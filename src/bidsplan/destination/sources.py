@@ -1,0 +1,137 @@
+"""What tells an entry's source apart: its place, what a plan says of it, and its state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import xxhash
+
+from bidsplan.storage.file_state import local_state
+from bidsplan.storage.places import place_of
+from bidsplan.urls import parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+
+    from bidsplan.plan import Entry, Root
+    from bidsplan.storage.access import Access
+    from bidsplan.storage.file_state import SourceState
+
+
+_Located = tuple[str, str | None]
+"""A root's place: what its objects' places start with, and its directory if it is local."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Sources:
+    """The sources of a plan's entries.
+
+    Parameters
+    ----------
+    roots : sequence of Root
+        As the plan's header lists them.
+    access : Access
+        How they are reached.
+    base : path
+        The directory that relative URLs are relative to: the plan's own.
+
+    Notes
+    -----
+    Nothing is opened and no request is made.
+    """
+
+    def __init__(
+        self, roots: Sequence[Root], access: Access, base: str | PathLike[str] = "."
+    ) -> None:
+        self._roots = roots
+        self._access = access
+        self._base = base
+        self._located: dict[int, _Located] = {}
+        self._any_local = any(parse_url(root.url).protocol == "file" for root in roots)
+
+    def _locate(self, number: int) -> _Located:
+        place = place_of(self._roots[number].url, self._access, self._base)
+        directory = place.path.rstrip("/") if place.service == ("file",) else None
+        found = self._located[number] = (place.prefix, directory)
+        return found
+
+    def place(self, entry: Entry) -> str:
+        """Give the place of an entry's object, root and key together.
+
+        Parameters
+        ----------
+        entry : Entry
+
+        Returns
+        -------
+        str
+            Equal for the same object below another root; empty for a generated file.
+        """
+        if entry.content is not None:
+            return ""
+        root = self._located.get(entry.root) or self._locate(entry.root)
+        return root[0] + entry.key
+
+    def fingerprint(self, entry: Entry) -> str:
+        """Give a short mark of an entry's place and all that the plan says of its source.
+
+        Parameters
+        ----------
+        entry : Entry
+
+        Returns
+        -------
+        str
+            Hexadecimal; another for any other place, tag, version, size or digest.
+        """
+        # Once for each of a million entries, so without a call more than there must be.
+        place = ""
+        if entry.content is None:
+            place = (self._located.get(entry.root) or self._locate(entry.root))[0] + entry.key
+        parts = (
+            entry.size,
+            place,
+            entry.etag,
+            entry.version,
+            entry.md5,
+            entry.sha256,
+            entry.content,
+        )
+        return xxhash.xxh3_64_hexdigest(_encode(parts))
+
+    def state(self, entry: Entry) -> SourceState | None:
+        """Look at an entry's source, if it is a local file.
+
+        Parameters
+        ----------
+        entry : Entry
+
+        Returns
+        -------
+        SourceState or None
+            None where it is in other storage, or can't be looked at.
+        """
+        if entry.content is not None:
+            return None
+        if not self._any_local:
+            return None
+        root = self._located.get(entry.root) or self._locate(entry.root)
+        return None if root[1] is None else local_state(f"{root[1]}/{entry.key}")
+
+    def unchanged(self, entry: Entry, before: SourceState | None) -> SourceState | None:
+        """Give the state that a local source had, if it has it still.
+
+        Parameters
+        ----------
+        entry : Entry
+        before : SourceState or None
+            What `state` gave before its bytes were read.
+
+        Returns
+        -------
+        SourceState or None
+        """
+        return before if before == self.state(entry) else None

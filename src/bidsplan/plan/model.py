@@ -1,0 +1,185 @@
+"""What a plan consists of: roots, entries and a header."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from bidsplan.errors import PlanError, PlanVersionError
+from bidsplan.messages import has_user_info
+
+if TYPE_CHECKING:
+    import builtins
+
+
+PLAN_VERSION = 1
+
+LARGEST_SIZE = 2**63 - 1
+"""Bytes that a file, and all files of a plan, may have."""
+
+LONGEST_LINE = 1 << 24
+"""Bytes that a plan's line may have; the header holds every subject's label."""
+
+MOST_SUBJECTS = 1_000_000
+"""Subjects that a plan may name."""
+
+_MOST_COMMAS = 1_500_000
+"""Of a header's line: as many as its subjects and roots, and more."""
+
+Size = Annotated[int, Meta(ge=0, le=LARGEST_SIZE)]
+# The lengths stand beside the patterns because "$" also matches before a last line feed.
+Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
+Hex32 = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", max_length=32)]
+
+# Both become headers or queries of requests; "$" would let a last line feed through.
+EntityTag = Annotated[str, Meta(pattern=r"^[ !#-~]+(?![\s\S])", max_length=1024)]
+VersionId = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]+(?![\s\S])", max_length=1024)]
+
+Reason = Literal[
+    "selected", "inherited", "association", "fieldmap", "reference", "table", "dataset"
+]
+"""Why an entry is in a plan: a filter took it, or it belongs to what a filter took."""
+
+
+class Root(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """A dataset's location in storage.
+
+    Parameters
+    ----------
+    url : str
+        Any fsspec URL, or a local path relative to the plan's own directory.
+    anonymous : bool or None
+        Whether requests go unsigned; None where the protocol knows no signatures.
+    """
+
+    url: Annotated[str, Meta(min_length=1, max_length=4096)]
+    anonymous: bool | None = None
+
+    def __post_init__(self) -> None:
+        if has_user_info(self.url):
+            raise PlanError("a root's URL is refused: it holds a user name or password")
+
+
+class Entry(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    # Text and numbers make no cycles, and a million entries are much for the collector to visit.
+    gc=False,
+):
+    """One file of a plan.
+
+    Parameters
+    ----------
+    path : str
+        Where it lands: POSIX, below the destination.
+    key : str
+        The object's name below its root; empty for a generated file.
+    size : int
+        Bytes.
+    reason : str
+        Why it is in the plan: selected, inherited, association, fieldmap, reference, table or
+        dataset.
+    root : int
+        Index into the header's roots.
+    etag : str or None
+        The strong entity tag as HTTP has it, without quotes; none for local files and memory.
+    version : str or None
+        The object's VersionId, where versions are pinned.
+    md5, sha256 : str or None
+        Digests in hexadecimal, where they are known.
+    content : str or None
+        The whole text of a generated file, which has no source.
+    """
+
+    path: Annotated[str, Meta(min_length=1, max_length=4096)]
+    key: Annotated[str, Meta(max_length=4096)] = ""
+    size: Size
+    reason: Reason
+    root: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    etag: EntityTag | None = None
+    version: VersionId | None = None
+    md5: Hex32 | None = None
+    sha256: Hex64 | None = None
+    content: Annotated[str, Meta(max_length=65_536)] | None = None
+
+
+class Header(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """A plan's first line: what it was made from, and what it holds.
+
+    Parameters
+    ----------
+    plan_version : int
+        The format's version.
+    manifest_sha256 : str
+        Digest of the manifest's canonical form.
+    study : str
+        The study's name.
+    roots : tuple of Root
+        The datasets that entries come from.
+    random_seed : int or None
+        The seed of the draw, where subjects were drawn.
+    sampling : str or None
+        The method of the draw: rank or shuffle.
+    subjects : tuple of str
+        The selected subjects' labels, sorted; ``site/label`` where the manifest lists sites.
+    files, bytes : int
+        The entries' number and total size.
+    entries_sha256 : str
+        Digest of the entries' lines, each with its line feed.
+    """
+
+    plan_version: Annotated[int, Meta(ge=1)]
+    manifest_sha256: Hex64
+    study: Annotated[str, Meta(min_length=1, max_length=1024)]
+    roots: Annotated[tuple[Root, ...], Meta(max_length=100_000)]
+    random_seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    sampling: Literal["rank", "shuffle"] | None = None
+    subjects: Annotated[tuple[str, ...], Meta(max_length=MOST_SUBJECTS)]
+    files: Size
+    bytes: Size
+    entries_sha256: Hex64
+
+    @classmethod
+    def parse(cls, line: builtins.bytes) -> Header:
+        """Read a plan's first line; raises as `Plan.parse` does."""
+        # Counted first, since each of millions of short words takes more memory than its text.
+        if line.count(b",") > _MOST_COMMAS:
+            raise PlanError("line 1: it names more subjects or roots than a plan may have")
+        try:
+            version = msgspec.json.decode(line, type=_Version).plan_version
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise PlanError(
+                f"line 1: this is not a bidsplan plan: no header with plan_version ({error})"
+            ) from error
+        if version > PLAN_VERSION:
+            raise PlanVersionError(
+                f"line 1: the plan has version {version}; this bidsplan reads up to "
+                f"{PLAN_VERSION}; update bidsplan"
+            )
+        if line.endswith(b"\r\n"):
+            raise PlanError(
+                "line 1: it ends in CRLF: git or an editor has changed the plan's line ends; "
+                "compile it again, and keep git from it by '*.plan.jsonl -text' in .gitattributes"
+            )
+        try:
+            return HEADER_DECODER.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise PlanError(f"line 1: not a valid header: {error}") from error
+
+
+class _Version(msgspec.Struct):
+    plan_version: int
+
+
+ENCODER = msgspec.json.Encoder()
+ENTRY_DECODER = msgspec.json.Decoder(Entry)
+HEADER_DECODER = msgspec.json.Decoder(Header)

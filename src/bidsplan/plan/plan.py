@@ -1,0 +1,219 @@
+"""A whole plan: built, written and read."""
+
+from __future__ import annotations
+
+import hashlib
+from operator import attrgetter
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
+
+from bidsplan.errors import PlanError
+from bidsplan.paths import collision_form, printable
+from bidsplan.plan.model import (
+    ENCODER,
+    ENTRY_DECODER,
+    HEADER_DECODER,
+    LARGEST_SIZE,
+    LONGEST_LINE,
+    MOST_SUBJECTS,
+    PLAN_VERSION,
+    Entry,
+    Header,
+    Root,
+)
+from bidsplan.plan.parse import PathCheck, read_entries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+_BATCH = 4096
+"""Entries that are encoded in one call."""
+
+_LONG = 1000
+"""Bytes of a line below which nothing in it can be too long."""
+
+
+class Planned(Protocol):
+    """A plan, in memory or on disk.
+
+    Attributes
+    ----------
+    header : Header
+    entries : iterable of Entry
+        Sorted by path; they can be walked more than once.
+    """
+
+    @property
+    def header(self) -> Header: ...  # noqa: D102 - see the class
+
+    @property
+    def entries(self) -> Iterable[Entry]: ...  # noqa: D102 - see the class
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A resolved download plan: a header and its entries, sorted by path.
+
+    Parameters
+    ----------
+    header : Header
+    entries : tuple of Entry
+
+    Notes
+    -----
+    Make one with `Plan.build`, which sorts, checks and counts.
+    """
+
+    header: Header
+    entries: tuple[Entry, ...]
+
+    @classmethod
+    def build(
+        cls,
+        entries: Iterable[Entry],
+        *,
+        manifest_sha256: str,
+        study: str,
+        roots: Iterable[Root],
+        subjects: Iterable[str],
+        random_seed: int | None = None,
+        sampling: Literal["rank", "shuffle"] | None = None,
+    ) -> Plan:
+        """Sort, check and count entries, and put a header over them.
+
+        Parameters
+        ----------
+        entries : iterable of Entry
+            In any order.
+        manifest_sha256, study, roots, subjects, random_seed, sampling
+            As in `Header`.
+
+        Returns
+        -------
+        Plan
+
+        Raises
+        ------
+        PlanError
+            Where two entries want one path, a file is also a directory, a path is unsafe, or the
+            header or an entry says more than a reader accepts.
+        """
+        ordered = tuple(sorted(entries, key=attrgetter("path")))
+        places = tuple(roots)
+        check = PathCheck(len(places))
+        check(ordered)
+        size = sum(entry.size for entry in ordered)
+        if size > LARGEST_SIZE:
+            raise PlanError(
+                f"the files have {size:,} bytes in all, more than a plan can say "
+                f"({LARGEST_SIZE:,}); the storage gives sizes that can't be true"
+            )
+        header = Header(
+            plan_version=PLAN_VERSION,
+            manifest_sha256=manifest_sha256,
+            study=study,
+            roots=places,
+            random_seed=random_seed,
+            sampling=sampling,
+            subjects=tuple(sorted(subjects)),
+            files=len(ordered),
+            bytes=size,
+            entries_sha256=_digest(ordered),
+        )
+        _check_header(header)
+        return cls(header=header, entries=ordered)
+
+    def lines(self) -> Iterator[bytes]:
+        """Write the plan, a line at a time, each with its line feed.
+
+        Yields
+        ------
+        bytes
+            The header, then an entry a line: compact JSON, UTF-8.
+        """
+        yield ENCODER.encode(self.header) + b"\n"
+        for entry in self.entries:
+            yield ENCODER.encode(entry) + b"\n"
+
+    @classmethod
+    def parse(cls, lines: Iterable[bytes]) -> Plan:
+        """Read a plan, trusting nothing in it.
+
+        Parameters
+        ----------
+        lines : iterable of bytes
+            With or without their line feeds; the header's first, then any number at a time.
+
+        Returns
+        -------
+        Plan
+
+        Raises
+        ------
+        PlanVersionError
+            Where a newer bidsplan wrote it.
+        PlanError
+            Where it is truncated, edited, unsafe or no plan at all; the message names the line.
+        """
+        blocks = (line if line.endswith(b"\n") else line + b"\n" for line in lines)
+        first = next(blocks, b"\n")
+        header = Header.parse(first)
+        entries = [entry for some in read_entries(header, blocks, first=first) for entry in some]
+        return cls(header=header, entries=tuple(entries))
+
+
+def clashes(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:
+    """Find entries whose paths are one where case or Unicode form is folded.
+
+    Parameters
+    ----------
+    entries : iterable of Entry
+
+    Yields
+    ------
+    first, other : Entry
+        The first of each such path, and each further one.
+    """
+    seen: dict[str, Entry] = {}
+    for entry in entries:
+        first = seen.setdefault(collision_form(entry.path), entry)
+        if first.path != entry.path:
+            yield first, entry
+
+
+def _check_header(header: Header) -> None:
+    """Refuse a header that a reader would refuse."""
+    line = ENCODER.encode(header)
+    if len(header.subjects) > MOST_SUBJECTS or len(line) >= LONGEST_LINE:
+        raise PlanError(
+            f"the plan would name {len(header.subjects):,} subjects in {len(line):,} bytes; the "
+            f"most are {MOST_SUBJECTS:,} in {LONGEST_LINE:,}; select fewer, or split the manifest "
+            "by site"
+        )
+    try:
+        HEADER_DECODER.decode(line)
+    except msgspec.ValidationError as error:
+        raise PlanError(f"the plan's header can't be written: {error}") from error
+
+
+def _digest(entries: tuple[Entry, ...]) -> str:
+    digest = hashlib.sha256()
+    for start in range(0, len(entries), _BATCH):
+        some = entries[start : start + _BATCH]
+        text = ENCODER.encode_lines(some)
+        digest.update(text)
+        if max(map(len, text.split(b"\n"))) > _LONG:
+            _check_long(some)
+    return digest.hexdigest()
+
+
+def _check_long(entries: Iterable[Entry]) -> None:
+    """Refuse entries with names or tags that a reader would refuse as too long."""
+    for entry in entries:
+        try:
+            ENTRY_DECODER.decode(ENCODER.encode(entry))
+        except msgspec.ValidationError as error:
+            raise PlanError(
+                f"the file {printable(entry.path[:80])!r} can't be in a plan: {error}; exclude it"
+            ) from error

@@ -1,1 +1,0 @@
-"""Which files of a dataset a manifest takes, and why: pure functions over names."""

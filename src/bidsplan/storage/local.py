@@ -1,0 +1,109 @@
+"""Local directories, links followed as DataLad's datasets need it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bidsplan.errors import SourceMissingError, StorageError, UsageError
+from bidsplan.paths import printable
+from bidsplan.storage.file_state import file_version, version_of
+from bidsplan.storage.fsspec_store import FileStream, FsspecStore, fsspec_error
+from bidsplan.storage.objects import Children, Object
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from bidsplan.storage.file_state import FileVersion
+    from bidsplan.storage.objects import Stream
+
+
+class LocalStore(FsspecStore):
+    """A local directory.
+
+    Listed by plain system calls: fsspec's walk passes over what it may not read, and takes a link
+    to a directory for neither.
+
+    Parameters
+    ----------
+    root : str
+        Absolute.
+    url : str
+        As a manifest or plan names it.
+    """
+
+    def __init__(self, root: str, url: str) -> None:
+        super().__init__("file", root, url)
+
+    def children(self, prefix: str = "") -> Children:
+        """See `Store.children`."""
+        objects: list[Object] = []
+        directories: list[str] = []
+        for key, found in self._scan(prefix):
+            if stat.S_ISDIR(found.st_mode):
+                directories.append(f"{key}/")
+            else:
+                objects.append(Object(key, found.st_size))
+        return Children(tuple(sorted(objects)), tuple(sorted(directories)))
+
+    def list(self, prefix: str = "") -> Iterator[Object]:
+        """See `Store.list`."""
+        # Each directory, with those above it, so that a link to one of them is no endless way.
+        waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(prefix, frozenset())]
+        while waiting:
+            directory, above = waiting.pop()
+            for key, found in self._scan(directory):
+                if not stat.S_ISDIR(found.st_mode):
+                    yield Object(key, found.st_size)
+                elif (found.st_dev, found.st_ino) in above:
+                    raise StorageError(f"{self._what(key)}: a link that leads back to where it is")
+                else:
+                    waiting.append((f"{key}/", above | {(found.st_dev, found.st_ino)}))
+
+    def stream(
+        self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
+    ) -> Stream:
+        """See `Store.stream`."""
+        what = self._what(key)
+        if etag is not None or version is not None:
+            raise UsageError(f"{what}: local files have neither entity tags nor versions")
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            file = os.fdopen(os.open(self._path(key), flags), "rb", buffering=0)
+            state = version_of(os.fstat(file.fileno()))
+            file.seek(start)
+        except OSError as error:
+            raise fsspec_error(error, what) from error
+        return FileStream(
+            file, what, start, state.size, state, lambda: version_of(os.fstat(file.fileno()))
+        )
+
+    def file_version(self, key: str) -> FileVersion | None:
+        """See `Store.file_version`."""
+        return file_version(self._path(key))
+
+    def _scan(self, prefix: str) -> Iterable[tuple[str, os.stat_result]]:
+        try:
+            with os.scandir(self._path(prefix)) as entries:
+                return [(prefix + entry.name, self._stat(prefix, entry)) for entry in entries]
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if not prefix and Path(self._path("")).is_file():
+                where = printable(self.url)
+                raise SourceMissingError(f"{where}: a file; expected a directory") from error
+            return []
+        except OSError as error:
+            raise fsspec_error(error, self._what(prefix)) from error
+
+    def _stat(self, prefix: str, entry: os.DirEntry[str]) -> os.stat_result:
+        where = printable(f"{self.url.rstrip('/')}/{prefix}{entry.name}")
+        try:
+            found = entry.stat()
+        except OSError as error:
+            raise StorageError(
+                f"{where}: a link that leads nowhere; get its content first, as by 'datalad get'"
+            ) from error
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            raise StorageError(f"{where}: neither a file nor a directory")
+        return found

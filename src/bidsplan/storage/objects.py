@@ -1,0 +1,146 @@
+"""What stores are asked for, and what they give."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from typing_extensions import Buffer
+
+    from bidsplan.plan.integrity import Checksum
+
+
+class Object(msgspec.Struct, frozen=True, order=True, gc=False):
+    """One object of a listing.
+
+    Parameters
+    ----------
+    key : str
+        Its name below the store's root, exactly as stored: not normalised, not unquoted.
+    size : int
+        Bytes.
+    etag : str or None
+        Its entity tag without quotes; None where the storage has none that holds across machines.
+    version : str or None
+        Its VersionId, where the listing tells it.
+    """
+
+    key: str
+    size: int
+    etag: str | None = None
+    version: str | None = None
+
+
+class Children(NamedTuple):
+    """What stands directly below a prefix.
+
+    Parameters
+    ----------
+    objects : tuple of Object
+        Sorted by key.
+    directories : tuple of str
+        Keys that end in ``/``, sorted.
+    """
+
+    objects: tuple[Object, ...]
+    directories: tuple[str, ...]
+
+
+class Identity(NamedTuple):
+    """What an answer itself says about which object its bytes are of.
+
+    Answers that have equal ones are of the same bytes.
+
+    Parameters
+    ----------
+    tag : str
+        A strong entity tag without quotes, or whatever else the store's `stream` takes as one.
+    version : str or None
+        The VersionId, where the answer shows one.
+    url : str or None
+        Where the answer came from after redirects, without its query: tags are of one URL.
+    """
+
+    tag: str
+    version: str | None = None
+    url: str | None = None
+
+
+class Stream(Protocol):
+    """An object's bytes on their way, to be closed after use.
+
+    Attributes
+    ----------
+    size : int or None
+        What the answer says the whole object has, in bytes.
+    etag : str or None
+        The entity tag that the answer carries, weak or strong, without quotes. Another one than the
+        planned tag shows that the object has changed; the same one shows little.
+    identity : Identity or None
+        None where the answer names nothing that binds another range to it.
+    """
+
+    size: int | None
+    etag: str | None
+    identity: Identity | None
+
+    def __iter__(self) -> Iterator[Buffer]: ...
+
+    def close(self) -> None:
+        """Give the connection back."""
+
+
+class FetchRequest(NamedTuple):
+    """A small object that is to be read whole, and what it should be.
+
+    Parameters
+    ----------
+    key : str
+    size : int
+        How many bytes it should have; one that has more is not read to its end.
+    etag, version : str or None
+        As in `Store.stream`.
+    digested : bool
+        Whether the caller tells by a digest whether the bytes are the right ones. They may then be
+        asked for without the tag, where that is quicker.
+    """
+
+    key: str
+    size: int
+    etag: str | None = None
+    version: str | None = None
+    digested: bool = False
+
+
+class FetchedObject(NamedTuple):
+    """An object's bytes.
+
+    Parameters
+    ----------
+    data : Buffer
+        Of one dimension.
+    etag : str or None
+        The entity tag that the answer carries, without quotes.
+    """
+
+    data: Buffer
+    etag: str | None
+
+
+class ObjectMetadata(NamedTuple):
+    """What a storage tells of an object beside its bytes.
+
+    Parameters
+    ----------
+    etag_is_md5 : bool
+        Whether its plain entity tag is the MD5 of its bytes.
+    checksum : Checksum or None
+        Of the whole object; None where there is none, or only of its parts.
+    """
+
+    etag_is_md5: bool
+    checksum: Checksum | None = None

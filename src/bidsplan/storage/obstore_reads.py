@@ -1,0 +1,273 @@
+"""Reading objects through obstore, its errors told apart."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from bidsplan.errors import StorageError, UnreachableError
+from bidsplan.paths import printable
+from bidsplan.storage.headers import compared_etag, identity_of, quoted_etag
+from bidsplan.storage.http_errors import status_error
+from bidsplan.storage.objects import FetchedObject, FetchRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from obstore import GetOptions
+    from typing_extensions import Buffer
+
+
+_CHUNK = 1 << 18
+_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")
+_NOT_PARTIAL = "non-partial response"
+_STATUS = re.compile(r"\b(?:status|status code|HTTP status [a-z ]*\()\D{0,20}([345][0-9]{2})\b")
+
+
+class NoRangesError(StorageError):
+    """A server gave the whole object where a range was asked for."""
+
+
+class _NoSuchRangeError(StorageError):
+    """An object has no byte where a range was to begin."""
+
+
+def storage_error(error: BaseException, what: str) -> StorageError | None:
+    """Make our error of one of obstore's.
+
+    Parameters
+    ----------
+    error : BaseException
+        Also a panic of Rust's, which Python takes for no `Exception`.
+    what : str
+        What was asked for, as messages name it.
+
+    Returns
+    -------
+    StorageError or None
+        None where the error is not obstore's.
+    """
+    from obstore import exceptions  # loaded already
+
+    if type(error).__module__ == "pyo3_runtime":
+        return StorageError(f"{what}: obstore can't ask for it ({printable(str(error)[:200])})")
+    if isinstance(error, StorageError) or not isinstance(
+        error, exceptions.BaseError | OSError | ValueError
+    ):
+        return None
+    named: list[tuple[type[Exception], int]] = [
+        (exceptions.PreconditionError, 412),
+        (exceptions.NotModifiedError, 412),
+        (exceptions.PermissionDeniedError, 403),
+        (exceptions.UnauthenticatedError, 401),
+        (exceptions.NotFoundError, 404),
+        (FileNotFoundError, 404),
+    ]
+    text = str(error)
+    if _NOT_PARTIAL in text:
+        return NoRangesError(f"{what}: a range was asked for, and the whole object came")
+    code = _CODE.search(text)
+    word = code[1] if code else ""
+    for kind, status in named:
+        if isinstance(error, kind):
+            return status_error(status, what, word)
+    match = _STATUS.search(text)
+    if match and match[1] == "416":
+        return _NoSuchRangeError(f"{what}: it ends before the byte that was asked for")
+    if match:
+        return status_error(int(match[1]), what, word)
+    return UnreachableError(f"{what}: it can't be reached, or the connection broke off")
+
+
+def open_stream(
+    store: Any,
+    path: str,
+    what: str,
+    *,
+    etag: str | None,
+    version: str | None,
+    start: int,
+) -> ObstoreStream:
+    """Open an object for reading.
+
+    Parameters
+    ----------
+    store : obstore store
+    path : str
+    what : str
+        The object, as messages name it.
+    etag, version, start
+        As `Store.stream`.
+
+    Returns
+    -------
+    ObstoreStream
+
+    Raises
+    ------
+    NoRangesError
+        Where the server knows no ranges.
+    StorageError
+    """
+    options = _options(etag, version)
+    # Also from the start on: only of a range does obstore check which bytes the answer says it has.
+    options["range"] = {"offset": start}
+    try:
+        result = _get(store, path, printable(what), options)
+    except _NoSuchRangeError:
+        if start:
+            raise
+        # No range begins in an empty object.
+        del options["range"]
+        result = _get(store, path, printable(what), options)
+        if result.meta["size"]:
+            raise
+    return ObstoreStream(result, printable(what), start)
+
+
+def _get(store: Any, path: str, what: str, options: GetOptions) -> Any:
+    import obstore  # loaded with the store
+
+    try:
+        return obstore.get(store, path, options=options)
+    except BaseException as error:
+        found = storage_error(error, what)
+        if found is None:
+            raise
+        raise found from error
+
+
+def _options(etag: str | None, version: str | None) -> GetOptions:
+    options: GetOptions = {}
+    if etag is not None:
+        options["if_match"] = quoted_etag(etag)
+    if version is not None:
+        options["version"] = version
+    return options
+
+
+class WholeReader:
+    """Reads small objects whole, on an event loop, each in one try.
+
+    Notes
+    -----
+    A range is one step of the loop, where an answer with headers and a body is two: a quarter of
+    what a small object costs. But it comes without headers, and some servers ignore ranges. Objects
+    without a digest are asked for by a range too, since obstore checks which bytes came of it only;
+    where the server ignores it, they are left to `Store.stream`.
+    """
+
+    def __init__(self) -> None:
+        self._ranged = True
+
+    async def read(
+        self,
+        store: Any,
+        path: str,
+        what: str,
+        wanted: FetchRequest,
+    ) -> FetchedObject:
+        """Read an object.
+
+        Parameters
+        ----------
+        store : obstore store
+        path : str
+        what : str
+            The object, as messages name it.
+        wanted : FetchRequest
+
+        Returns
+        -------
+        FetchedObject
+
+        Raises
+        ------
+        StorageError
+        """
+        import obstore  # loaded with the store
+
+        try:
+            if self._ranged and wanted.digested and wanted.size and wanted.version is None:
+                range_ = await self._range(store, path, wanted.size)
+                if range_ is not None:
+                    return FetchedObject(range_, None)
+            options = _options(wanted.etag, wanted.version)
+            if wanted.size and not wanted.digested:
+                options["range"] = self._all_of(wanted, what)
+            result = await obstore.get_async(store, path, options=options)
+            # Made anew each time that it is asked for.
+            meta = result.meta
+            fits = meta["size"] == wanted.size
+            data = await result.bytes_async() if fits else b""
+        except BaseException as error:
+            found = storage_error(error, printable(what))
+            if found is None:
+                raise
+            self._ranged = self._ranged and not isinstance(found, NoRangesError)
+            raise found from error
+        if not fits:
+            raise StorageError(f"{printable(what)}: it has another size now")
+        if wanted.version is not None and meta["version"] not in {None, wanted.version}:
+            raise StorageError(f"{printable(what)}: another version came")
+        return FetchedObject(data, compared_etag(meta["e_tag"]))
+
+    def _all_of(self, wanted: FetchRequest, what: str) -> tuple[int, int]:
+        if not self._ranged:
+            raise NoRangesError(f"{printable(what)}: the server knows no ranges")
+        return 0, wanted.size
+
+    async def _range(self, store: Any, path: str, size: int) -> Buffer | None:
+        """Read an object's first bytes; None where the server knows no ranges."""
+        import obstore  # loaded with the store
+
+        try:
+            return await obstore.get_range_async(store, path, start=0, length=size)
+        except obstore.exceptions.GenericError as error:
+            if _NOT_PARTIAL not in str(error):
+                raise
+            self._ranged = False
+        return None
+
+
+class ObstoreStream:
+    """An object's bytes, counted: obstore passes a short body on without a word.
+
+    Parameters
+    ----------
+    result : obstore.GetResult
+    what : str
+    start : int
+        The first byte that was asked for.
+    """
+
+    def __init__(self, result: Any, what: str, start: int) -> None:
+        self._result = result
+        self._what = what
+        first, last = result.range
+        self._left = last - first
+        if first != start:
+            raise StorageError(f"{what}: byte {start} was asked for, and byte {first} came")
+        meta = result.meta
+        self.size: int | None = meta["size"]
+        if last != self.size:
+            raise StorageError(f"{what}: all from byte {start} on was asked for, and less came")
+        self.etag = compared_etag(meta["e_tag"])
+        self.identity = identity_of(meta["e_tag"], meta["version"])
+
+    def __iter__(self) -> Iterator[Buffer]:
+        try:
+            for chunk in self._result.stream(min_chunk_size=_CHUNK):
+                self._left -= len(chunk)
+                yield chunk
+        except BaseException as error:
+            found = storage_error(error, self._what)
+            if found is None:
+                raise
+            raise found from error
+        if self._left:
+            raise UnreachableError(f"{self._what}: the answer ended {self._left} bytes early")
+
+    def close(self) -> None:
+        """Drop the answer, and its connection with it."""
+        self._result = None

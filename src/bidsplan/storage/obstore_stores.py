@@ -1,0 +1,197 @@
+"""Google's and Azure's object stores, through obstore."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from bidsplan.errors import UsageError
+from bidsplan.paths import printable
+from bidsplan.storage import network
+from bidsplan.storage.addresses import proxy_for
+from bidsplan.storage.headers import bare_etag
+from bidsplan.storage.objects import Children, Object
+from bidsplan.storage.obstore_reads import WholeReader, open_stream, storage_error
+from bidsplan.storage.retry import retrying
+from bidsplan.storage.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable, Iterator, Mapping
+
+    from bidsplan.storage.access import Access
+    from bidsplan.storage.objects import FetchedObject, FetchRequest, Stream
+    from bidsplan.urls import Location
+
+
+_HOSTS = {
+    "gs": ("storage.googleapis.com",),
+    "az": (
+        *("blob.core.windows.net", "dfs.core.windows.net", "blob.storage.azure.net"),
+        *("blob.core.chinacloudapi.cn", "blob.core.usgovcloudapi.net"),
+    ),
+}
+"""The hosts that are asked for objects."""
+
+_METADATA = "169.254.169.254"
+"""Where machines in a cloud ask for their own credentials, as the libraries know by themselves."""
+
+_SIGNING = {
+    "gs": ("googleapis.com", "google.internal", _METADATA),
+    "az": (
+        *("login.microsoftonline.com", "login.microsoftonline.us", "login.chinacloudapi.cn"),
+        _METADATA,
+    ),
+}
+"""The hosts that are asked for credentials."""
+
+_HINTS = {
+    "gs": "check GOOGLE_APPLICATION_CREDENTIALS and the like",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME must name the account",
+}
+
+_NAMED = (
+    "AZURE_AUTHORITY_HOST",
+    "AZURE_STORAGE_AUTHORITY_HOST",
+    "AZURE_STORAGE_ENDPOINT",
+    "AZURE_ENDPOINT",
+    "AZURITE_BLOB_STORAGE_URL",
+    "IDENTITY_ENDPOINT",
+    "MSI_ENDPOINT",
+    "GOOGLE_BASE_URL",
+)
+"""Variables that name further ones, as emulators and sovereign clouds do."""
+
+
+def open_objects(location: Location, access: Access, *, anonymous: bool) -> Store:
+    """Open a root on Google's or Azure's object store.
+
+    Parameters
+    ----------
+    location : Location
+    access : Access
+    anonymous : bool
+
+    Returns
+    -------
+    Store
+
+    Raises
+    ------
+    UsageError
+        Where the URL or the environment's configuration can't be used.
+    """
+    url = f"{location.protocol}://{location.host}/{location.path}".rstrip("/")
+    reader, lister = (
+        _open(location, access, anonymous, seconds)
+        for seconds in (network.LONGEST_REQUEST, network.LONGEST_PAGE)
+    )
+    return ObjectStore(url, location.path, reader, lister)
+
+
+def _open(location: Location, access: Access, anonymous: bool, seconds: float) -> Any:
+    import obstore  # on demand
+    from obstore import store as stores  # on demand
+
+    hosts = _HOSTS[location.protocol]
+    proxy = proxy_for(f"https://{hosts[0]}")
+    if proxy:
+        hosts = ()
+    if not anonymous:
+        hosts = (*hosts, *_SIGNING[location.protocol], *_named_hosts())
+    client: Any = {
+        "connect_timeout": "5s",
+        "timeout": f"{seconds:g}s",
+        "read_timeout": f"{access.timeout:g}s",
+        "pool_max_idle_per_host": str(access.jobs),
+        **network.confined(hosts, proxy),
+    }
+    options: Any = {"client_options": client, "retry_config": {"max_retries": 0}}
+    kind: Any = stores.GCSStore if location.protocol == "gs" else stores.AzureStore
+    try:
+        return kind(location.host, skip_signature=anonymous, **options)
+    except (obstore.exceptions.BaseError, OSError, ValueError):
+        # What it says may hold parts of the credentials.
+        where = printable(f"{location.protocol}://{location.host}")
+        raise UsageError(f"{where}: it can't be opened; {_HINTS[location.protocol]}") from None
+
+
+def _named_hosts() -> list[str]:
+    """List the hosts that the environment names as services of these clouds."""
+    found = (urlsplit(os.environ.get(name, "")).hostname for name in _NAMED)
+    return [host for host in found if host]
+
+
+class ObjectStore(Store):
+    """A prefix of a container of objects.
+
+    Parameters
+    ----------
+    url : str
+    path : str
+        Without slashes at its ends.
+    store : obstore store
+    lister : obstore store
+        The same place, for listings, whose requests are shorter.
+    """
+
+    asynchronous = True
+
+    def __init__(self, url: str, path: str, store: Any, lister: Any) -> None:
+        self.url = url
+        self._prefix = f"{path}/" if path else ""
+        self._store = store
+        self._lister = lister
+        self._wholes = WholeReader()
+
+    def children(self, prefix: str = "") -> Children:
+        """See `Store.children`."""
+        import obstore  # loaded with the store
+
+        found = self._asked(prefix, obstore.list_with_delimiter)
+        directories = [f"{name.rstrip('/')}/" for name in found["common_prefixes"]]
+        skip = len(self._prefix)
+        objects = sorted(self._objects(found["objects"]))
+        return Children(tuple(objects), tuple(sorted(name[skip:] for name in directories)))
+
+    def list(self, prefix: str = "") -> Iterator[Object]:
+        """See `Store.list`."""
+        import obstore  # loaded with the store
+
+        def collect(store: Any, prefix: str | None) -> list[Any]:
+            return [item for page in obstore.list(store, prefix=prefix) for item in page]
+
+        yield from self._objects(self._asked(prefix, collect))
+
+    def _asked(self, prefix: str, call: Any) -> Any:
+        what = f"listing {printable(f'{self.url}/{prefix}')}"
+
+        def ask() -> Any:
+            try:
+                return call(self._lister, prefix=(self._prefix + prefix) or None)
+            except BaseException as error:
+                found = storage_error(error, what)
+                if found is None:
+                    raise
+                raise found from error
+
+        return retrying()(ask)
+
+    def _objects(self, found: Iterable[Mapping[str, Any]]) -> Iterator[Object]:
+        for item in found:
+            key = str(item["path"])[len(self._prefix) :]
+            yield Object(key, int(item["size"]), bare_etag(item["e_tag"]))
+
+    def stream(
+        self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
+    ) -> Stream:
+        """See `Store.stream`."""
+        what = f"{self.url}/{key}"
+        return open_stream(
+            self._store, self._prefix + key, what, etag=etag, version=version, start=start
+        )
+
+    def whole(self, wanted: FetchRequest) -> Awaitable[FetchedObject]:
+        """See `Store.whole`."""
+        what = f"{self.url}/{wanted.key}"
+        return self._wholes.read(self._store, self._prefix + wanted.key, what, wanted)

@@ -1,0 +1,191 @@
+"""From a URL to a store, past the rules for what a URL may name."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bidsplan.errors import RefusedHostError, UnsupportedError, UrlError, UsageError
+from bidsplan.storage.access import Transport
+from bidsplan.storage.s3.credentials import connect
+from bidsplan.urls import NO_MACHINES, OBJECT_STORES, parse_host, parse_url, refused_url
+
+if TYPE_CHECKING:
+    from threading import Event
+    from typing import Any
+
+    from bidsplan.storage.access import Access
+    from bidsplan.storage.store import Store
+    from bidsplan.storage.writable import WritableStore
+    from bidsplan.urls import Location
+
+
+_WEB = frozenset({"http", "https"})
+_LOCAL = frozenset({"file", "memory"})
+_ANONYMOUS: dict[str, dict[str, Any]] = {"gs": {"token": "anon"}, "az": {"anon": True}}
+"""What fsspec's file systems are told for requests that go unsigned."""
+
+
+def open_store(
+    url: str, *, access: Access, anonymous: bool | None = None, base: str | None = None
+) -> Store:
+    """Open a dataset's root.
+
+    Parameters
+    ----------
+    url : str
+        As a manifest or a plan names it.
+    access : Access
+        What the person who runs the command allows and asks for.
+    anonymous : bool, optional
+        What the manifest or plan says; `access` beats it, and unsigned is the default.
+    base : str, optional
+        The directory that a relative local path is relative to.
+
+    Returns
+    -------
+    Store
+
+    Raises
+    ------
+    UrlError
+        Where the URL, or its host, is refused.
+    UsageError
+        Where the transport that is asked for can't reach it.
+    """
+    location = _allowed(url, access, "URL")
+    if access.anonymous is not None:
+        anonymous = access.anonymous
+    unsigned = access.untrusted or anonymous is not False
+    if location.protocol == "s3":
+        return _open_s3(location, access, anonymous=unsigned)
+    return _open_other(location, access, anonymous=unsigned, base=base)
+
+
+def open_writable(url: str, *, access: Access, stop: Event) -> WritableStore:
+    """Open a place to write to.
+
+    Parameters
+    ----------
+    url : str
+        As the command line names it; no local path.
+    access : Access
+        What the person who runs the command allows and asks for. Requests are signed unless it
+        says otherwise.
+    stop : threading.Event
+        Set to end waits between tries.
+
+    Returns
+    -------
+    WritableStore
+
+    Raises
+    ------
+    UrlError
+        Where the URL, or its host, is refused.
+    UsageError
+        Where it can't be written to.
+    """
+    location = _allowed(url, access, "destination's URL")
+    anonymous = access.untrusted or access.anonymous is True
+    if location.protocol == "s3":
+        from bidsplan.storage.s3.writable import S3Writable  # on demand
+
+        connection = connect(access, anonymous=anonymous)
+        return S3Writable(location.host, location.path, connection, stop)
+    if location.protocol in _WEB:
+        raise UnsupportedError(
+            "web servers are not written to; name a directory or an object store as destination"
+        )
+    from bidsplan.storage.fsspec_writable import FsspecWritable  # a tenth of a second
+
+    options = _ANONYMOUS.get(location.protocol, {}) if anonymous else {}
+    return FsspecWritable(location.protocol, _fsspec_url(location), options)
+
+
+def _allowed(url: str, access: Access, what: str) -> Location:
+    """Take a URL apart that is not refused."""
+    reason = refused_url(url, allow=access.allow_protocols)
+    if reason:
+        raise UrlError(f"the {what} is refused: {reason}")
+    location = parse_url(url)
+    if access.untrusted:
+        _check_untrusted(location)
+    # What web servers are connected to is checked then; other libraries connect by themselves.
+    named = location.protocol not in OBJECT_STORES | NO_MACHINES | _LOCAL
+    if named and (access.untrusted or location.protocol not in _WEB):
+        _check_host(location, access)
+    return location
+
+
+def _open_s3(location: Location, access: Access, *, anonymous: bool) -> Store:
+    connection = connect(access, anonymous=anonymous)
+    if access.transport is Transport.FSSPEC:
+        from bidsplan.storage.s3.s3fs_store import S3fsStore  # half a second
+
+        return S3fsStore(location.host, location.path, connection)
+    from bidsplan.storage.s3.store import S3Store  # on demand
+
+    return S3Store(location.host, location.path, connection)
+
+
+def _open_other(location: Location, access: Access, *, anonymous: bool, base: str | None) -> Store:
+    objects = location.protocol in OBJECT_STORES
+    if access.transport is Transport.OBSTORE and not objects:
+        raise UsageError(f"obstore can't reach {location.protocol!r}; leave --transport out")
+    if location.protocol in _WEB:
+        from bidsplan.storage.http.store import HttpStore  # on demand
+
+        return HttpStore(f"{location.protocol}://{location.host}/{location.path}", access)
+    if objects and access.transport is not Transport.FSSPEC:
+        from bidsplan.storage.obstore_stores import open_objects  # on demand
+
+        return open_objects(location, access, anonymous=anonymous)
+    if location.protocol == "file":
+        from bidsplan.storage.local import LocalStore  # on demand
+
+        # A relative path means one place on every machine: beside the manifest or plan.
+        return LocalStore(str((Path(base or ".") / location.path).resolve()), location.path)
+    from bidsplan.storage.fsspec_store import FsspecStore, filesystem_of  # a tenth of a second
+
+    url = _fsspec_url(location)
+    options = _ANONYMOUS.get(location.protocol, {}) if anonymous else {}
+    return FsspecStore(
+        location.protocol, url, url, filesystem_of(location.protocol, url, **options)
+    )
+
+
+def _fsspec_url(location: Location) -> str:
+    path = f"{location.host}/{location.path}".strip("/")
+    separator = "://" if location.protocol != "memory" else ":///"
+    return f"{location.protocol}{separator}{path}"
+
+
+def _check_untrusted(location: Location) -> None:
+    """Refuse what a stranger may not reach: this machine, and the network that it is in."""
+    if location.protocol in _LOCAL:
+        raise UrlError(
+            f"an untrusted manifest may not name {location.protocol} URLs or local paths"
+        )
+    if location.protocol in OBJECT_STORES:
+        return
+    if location.protocol not in _WEB:
+        raise UrlError(
+            f"an untrusted manifest may not name {location.protocol} URLs, since where their "
+            "connections lead can't be checked"
+        )
+
+
+def _check_host(location: Location, access: Access) -> None:
+    """Refuse a host before anything is asked."""
+    from bidsplan.storage.addresses import resolve  # on demand
+
+    host = parse_host(location.host)
+    try:
+        resolve(host.name, host.port or 443, public_only=access.untrusted)
+    except RefusedHostError as error:
+        raise UrlError(f"the URL is refused: {error}") from error
+    except (socket.gaierror, UnicodeError) as error:
+        if access.untrusted:
+            raise UrlError("the URL names a host that can't be resolved") from error

@@ -1,0 +1,142 @@
+"""Renaming a finished file, also such that nothing else is replaced."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from contextlib import suppress
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+_CALLS = (("renameat2", 1), ("renameatx_np", 4))
+"""The calls of Linux and macOS that rename without replacing, each with its flag for that."""
+
+_UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.ENOTSUP})
+_NO_LINKS = _UNSUPPORTED | {errno.EMLINK}
+
+
+def rename(name: str, new: str, *, above: int, directory: int, replace: bool) -> bool:
+    """Rename a file; the one way in which a file gets its path.
+
+    Parameters
+    ----------
+    name, new, above, directory
+        As in `rename_new`.
+    replace : bool
+        Whether to replace a file that has the name.
+
+    Returns
+    -------
+    bool
+        False where something has the name and is not to be replaced.
+
+    Raises
+    ------
+    OSError
+    """
+    if not replace:
+        return rename_new(name, new, above=above, directory=directory)
+    os.replace(name, new, src_dir_fd=above, dst_dir_fd=directory)
+    return True
+
+
+def rename_new(name: str, new: str, *, above: int, directory: int) -> bool:
+    """Rename a file unless something has the new name.
+
+    Parameters
+    ----------
+    name, new : str
+    above : int
+        Descriptor of the directory that the file stands in.
+    directory : int
+        Descriptor of the directory that it goes to.
+
+    Returns
+    -------
+    bool
+        False where something has the name; the file stays where it is.
+
+    Raises
+    ------
+    OSError
+
+    Notes
+    -----
+    Linux and macOS do it in one step. Where the file system can't, as old NFS, a second link is
+    made, which never replaces anything, and the first name is removed. Only where there are no
+    links either, as on FAT, it is a look and a rename, between which another process may come.
+    """
+    for attempt in (_rename_in_one_step, _link_and_unlink):
+        done = attempt(name, new, above, directory)
+        if done is not None:
+            return done
+    if _stands(new, directory):
+        return False
+    os.replace(name, new, src_dir_fd=above, dst_dir_fd=directory)
+    return True
+
+
+def _rename_in_one_step(name: str, new: str, above: int, directory: int) -> bool | None:
+    """Rename by one call; None where there is none, or the file system does not support it."""
+    call = _exclusive_rename()
+    if call is None:
+        return None
+    if call(above, os.fsencode(name), directory, os.fsencode(new)) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number == errno.EEXIST:
+        return False
+    if number in _UNSUPPORTED:
+        return None
+    raise OSError(number, os.strerror(number), new)
+
+
+@lru_cache(maxsize=1)
+def _exclusive_rename() -> Callable[[int, bytes, int, bytes], int] | None:
+    for symbol, flag in _CALLS:
+        with suppress(AttributeError, OSError):
+            call = getattr(ctypes.CDLL(None, use_errno=True), symbol)
+            number, text = ctypes.c_int, ctypes.c_char_p
+            call.argtypes = [number, text, number, text, ctypes.c_uint]
+            return lambda *names, call=call, flag=flag: int(call(*names, flag))
+    return None
+
+
+def _link_and_unlink(name: str, new: str, above: int, directory: int) -> bool | None:
+    """Rename by a second link; None where the file system has no links."""
+    try:
+        os.link(name, new, src_dir_fd=above, dst_dir_fd=directory, follow_symlinks=False)
+    except FileExistsError:
+        # NFS may repeat a request that has succeeded, and answer the second one.
+        if not _is_same(name, new, above, directory):
+            return False
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            return None
+        raise
+    # The file has its name now; a first name that stays is removed with the run's partials.
+    with suppress(OSError):
+        os.unlink(name, dir_fd=above)
+    return True
+
+
+def _is_same(name: str, new: str, above: int, directory: int) -> bool:
+    first = os.stat(name, dir_fd=above, follow_symlinks=False)
+    try:
+        second = os.stat(new, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(first, second)
+
+
+def _stands(name: str, directory: int) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

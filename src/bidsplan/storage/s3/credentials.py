@@ -1,0 +1,355 @@
+"""Endpoint, region and credentials of S3, resolved as the AWS tools do."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from bidsplan.errors import DeniedError, UsageError
+from bidsplan.urls import AMAZON
+
+if TYPE_CHECKING:
+    from bidsplan.storage.access import Access
+
+
+_WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_REGION = re.compile(r"[a-z]{2,8}(?:-[a-z]{1,16}){1,3}-[0-9]{1,2}")
+_PARTITIONS = {
+    "cn": "aws-cn",
+    "us-gov": "aws-us-gov",
+    "us-iso": "aws-iso",
+    "eu-iso": "aws-iso-e",
+    "eusc": "aws-eusc",
+}
+
+_ENDPOINT = re.compile(
+    r"https?://([A-Za-z0-9._~%!$&'()*+,;=:-]*@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?"
+    r"(/[A-Za-z0-9._~/-]*)?"
+)
+_LARGEST_PORT = 65_535
+
+Environment = frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Connection:
+    """How requests to S3 are made.
+
+    Parameters
+    ----------
+    endpoint : str
+        URL of the service; buckets are addressed by path, as names with dots need.
+    region : str
+    anonymous : bool
+        Whether requests go unsigned.
+    requester_pays : bool
+    profile : str or None
+        Where credentials come from.
+    jobs : int
+        The most connections to hold open.
+    timeout : float
+        Seconds without a byte after which one is given up.
+    environment : frozenset of (str, str)
+        What botocore looked at.
+    """
+
+    endpoint: str
+    region: str
+    anonymous: bool
+    requester_pays: bool
+    profile: str | None
+    jobs: int
+    timeout: float
+    environment: Environment = field(repr=False)
+
+    @property
+    def is_aws(self) -> bool:
+        """Whether the service is Amazon's own S3, where a bucket's region decides its endpoint."""
+        return re.fullmatch(AMAZON, urlsplit(self.endpoint).netloc) is not None
+
+    @property
+    def host(self) -> str:
+        """The endpoint's host, without its port."""
+        return urlsplit(self.endpoint).hostname or ""
+
+    @property
+    def has_token(self) -> bool:
+        """Whether requests carry a session token, which is a secret of its own.
+
+        Raises
+        ------
+        DeniedError
+            Where they are to be signed, and there are no credentials.
+        """
+        return not self.anonymous and bool(self.credentials().token)
+
+    def in_region(self, region: str) -> Connection | None:
+        """Give the connection to the same service in another region.
+
+        Parameters
+        ----------
+        region : str
+            As an answer names it, which is not trusted: it becomes part of a host's name.
+
+        Returns
+        -------
+        Connection or None
+            None where it is the same region, none at all, or one of another partition, whose
+            service is somebody else's and is not sent what is signed for this one.
+        """
+        if region == self.region or not _WORD.fullmatch(region):
+            return None
+        if not self.is_aws:
+            return replace(self, region=region)
+        if not _REGION.fullmatch(region) or partition_of(region) != partition_of(self.region):
+            return None
+        host = self.host
+        labels = host.split(".")
+        if self.region in labels:
+            host = ".".join(region if label == self.region else label for label in labels)
+        else:
+            host = f"s3.{region}.{host[host.index('amazonaws.com') :]}"
+        return replace(self, region=region, endpoint=f"{self.endpoint.partition(':')[0]}://{host}")
+
+    def credentials(self) -> Any:
+        """Give the credentials as they are now; temporary ones are refreshed.
+
+        Returns
+        -------
+        botocore.credentials.ReadOnlyCredentials
+
+        Raises
+        ------
+        DeniedError
+            Where there are none, or none that can be read or sent.
+        """
+        from botocore.exceptions import BotoCoreError  # loaded with the session
+
+        try:
+            found = _session(self.profile, self.environment).get_credentials()
+            frozen = found.get_frozen_credentials() if found else None
+        except (BotoCoreError, OSError, ValueError, KeyError) as error:
+            # What it says may hold what a program has printed.
+            raise DeniedError(
+                f"the AWS credentials can't be read ({type(error).__name__}); check the profile, "
+                "its credential_process and its sign-in"
+            ) from None
+        if frozen is None:
+            raise DeniedError(
+                "no AWS credentials were found for signed requests; set AWS_PROFILE or the like, "
+                "or ask anonymously (anonymous: true, --anonymous; in Python anon=True)"
+            )
+        if not all(map(str.isprintable, filter(None, frozen))):
+            raise DeniedError(
+                "the AWS credentials have line breaks or other characters that no request can "
+                "carry; check the profile and its credential_process"
+            )
+        return frozen
+
+    def renew(self) -> bool:
+        """Read credentials anew, which may have been renewed in the meantime.
+
+        Returns
+        -------
+        bool
+            Whether they are others now.
+        """
+        if self.anonymous:
+            return False
+        before = self.credentials()
+        _session.cache_clear()
+        return bool(self.credentials() != before)
+
+
+def partition_of(region: str) -> str:
+    """Name the partition of AWS that a region is in, by the region's name.
+
+    Parameters
+    ----------
+    region : str
+
+    Returns
+    -------
+    str
+        Buckets' names are unique in each, and credentials hold in one alone.
+    """
+    found = (name for start, name in _PARTITIONS.items() if region.startswith(start))
+    return next(found, "aws")
+
+
+def _environment() -> Environment:
+    """Give what of the environment botocore looks at, so that a change of it is noticed."""
+    return frozenset(pair for pair in os.environ.items() if pair[0].startswith("AWS_"))
+
+
+@functools.lru_cache(maxsize=16)
+def _session(profile: str | None, _: Environment) -> Any:
+    import botocore.session  # takes a fifth of a second
+
+    return botocore.session.Session(profile=profile)
+
+
+@functools.lru_cache(maxsize=16)
+def _service(
+    profile: str | None, region: str | None, endpoint: str | None, environment: Environment
+) -> tuple[str, str]:
+    """Resolve endpoint and region as a client of botocore's does."""
+    import botocore.exceptions
+
+    try:
+        session = _session(profile, environment)
+        region = region or session.get_config_variable("region") or "us-east-1"
+        named = endpoint or _named_endpoint(session)
+        if named and urlsplit(named).scheme in {"http", "https"} and urlsplit(named).hostname:
+            # Nothing overrides it, and a client takes a tenth of a second to say the same.
+            return named, region
+        from botocore import UNSIGNED
+        from botocore.config import Config
+
+        client = session.create_client(
+            "s3",
+            region_name=region,
+            endpoint_url=endpoint,
+            config=Config(signature_version=UNSIGNED),
+        )
+    except botocore.exceptions.ProfileNotFound as error:
+        raise UsageError(f"the AWS configuration can't be used: {error}") from error
+    except (botocore.exceptions.BotoCoreError, ValueError) as error:
+        # What it says may hold a URL with a password.
+        raise UsageError(
+            f"the AWS configuration can't be used ({type(error).__name__}); check --endpoint-url, "
+            "--region, AWS_ENDPOINT_URL and the AWS configuration files"
+        ) from None
+    return client.meta.endpoint_url, client.meta.region_name
+
+
+def _named_endpoint(session: Any) -> str | None:
+    if session.get_config_variable("ignore_configured_endpoint_urls"):
+        return None
+    return os.environ.get("AWS_ENDPOINT_URL_S3")
+
+
+def _bare(endpoint: str) -> str:
+    """Leave out user information, which S3 has no use for, and which would be shown."""
+    scheme, separator, rest = endpoint.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}".rstrip("/")
+
+
+def _check_endpoint(endpoint: str) -> None:
+    """Refuse a URL that the transports would crash on, without repeating it."""
+    match = _ENDPOINT.fullmatch(endpoint)
+    if match is None or int(match["port"] or 0) > _LARGEST_PORT:
+        raise UsageError(
+            "the S3 endpoint can't be used: expected http:// or https://, a host, and maybe a port "
+            "and a path; check --endpoint-url and AWS_ENDPOINT_URL"
+        )
+
+
+def connect(access: Access, *, anonymous: bool) -> Connection:
+    """Resolve how S3 is reached.
+
+    Parameters
+    ----------
+    access : Access
+        What flags say; the environment and the AWS configuration say the rest.
+    anonymous : bool
+        Whether requests go unsigned.
+
+    Returns
+    -------
+    Connection
+
+    Raises
+    ------
+    UsageError
+        Where the configuration can't be used, as when a profile is not there.
+    """
+    environment = _environment()
+    endpoint, region = _service(access.profile, access.region, access.endpoint_url, environment)
+    _check_endpoint(endpoint)
+    return Connection(
+        endpoint=_bare(endpoint),
+        region=region,
+        anonymous=anonymous,
+        requester_pays=access.requester_pays,
+        profile=access.profile,
+        jobs=access.jobs,
+        timeout=access.timeout,
+        environment=environment,
+    )
+
+
+def resolved_endpoint(access: Access) -> str:
+    """Resolve the endpoint of S3 by botocore; it may hold user information.
+
+    Parameters
+    ----------
+    access : Access
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    UsageError
+        Where the configuration can't be used.
+    """
+    return _service(access.profile, access.region, access.endpoint_url, _environment())[0]
+
+
+_CONFIG_FILES = {
+    "AWS_CONFIG_FILE": "~/.aws/config",
+    "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials",
+}
+_CONFIG_LIMIT = 1 << 20
+_OTHER_PARTITION = r"(?:cn|us-gov|us-iso|eu-iso|eusc)[a-z0-9]*-"
+_TELLING = rf"endpoint_url|region\s*=\s*{_OTHER_PARTITION}"
+"""What in the AWS configuration may send requests elsewhere than to the usual partition."""
+
+
+def find_endpoint(access: Access) -> str | None:
+    """Find the endpoint that `connect` would resolve, without botocore where it is not needed.
+
+    Parameters
+    ----------
+    access : Access
+
+    Returns
+    -------
+    str or None
+        None for Amazon's own endpoints in its usual partition. It may hold user info: it must
+        not be written anywhere.
+
+    Raises
+    ------
+    UsageError
+        Where the configuration can't be used.
+    """
+    if access.endpoint_url:
+        return access.endpoint_url
+    region = access.region or os.environ.get("AWS_DEFAULT_REGION") or ""
+    if re.match(_OTHER_PARTITION, region) or _is_configured():
+        return resolved_endpoint(access)
+    if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+        return None
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+
+
+def _is_configured() -> bool:
+    """Tell whether an AWS configuration file may say something of the endpoint."""
+    for name, usual in _CONFIG_FILES.items():
+        with suppress(OSError, RuntimeError):
+            path = Path(os.environ.get(name) or usual).expanduser()
+            with path.open(encoding="utf-8", errors="replace") as file:
+                text = file.read(_CONFIG_LIMIT + 1)
+            if len(text) > _CONFIG_LIMIT or re.search(_TELLING, text.lower()):
+                return True
+    return False

@@ -1,0 +1,338 @@
+"""The interface that every transport implements."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Self
+
+from bidsplan.errors import SourceChangedError, StorageError, UnreachableError
+from bidsplan.storage.objects import ObjectMetadata
+from bidsplan.storage.retry import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterator
+    from types import TracebackType
+
+    from bidsplan.storage.file_state import FileVersion
+    from bidsplan.storage.objects import Children, FetchedObject, FetchRequest, Object, Stream
+
+
+class Store(ABC):
+    """A dataset's root in storage: it can be listed and read.
+
+    Attributes
+    ----------
+    url : str
+        The root's URL, free of credentials.
+    endpoint : str or None
+        Where requests go, for object stores.
+    asynchronous : bool
+        Whether `whole` can be called: on an event loop, hundreds at a time.
+    versioned : bool
+        Whether the storage may know versions of objects.
+    ordered : bool
+        Whether `list_after` can be called: listings come in the order of keys, and may begin
+        anywhere.
+    checksummed : bool
+        Whether the storage may keep checksums of whole objects.
+    etag_is_not_digest : bool
+        Whether an object was met whose plain entity tag is no digest, so that others may be alike.
+
+    Notes
+    -----
+    A store may be used from several threads at once. Prefixes are plain string prefixes that are
+    empty or end in ``/``; callers never pass half a segment.
+    """
+
+    url: str
+    endpoint: str | None = None
+    asynchronous: bool = False
+    versioned: bool = False
+    ordered: bool = False
+    checksummed: bool = False
+    etag_is_not_digest: bool = False
+
+    @abstractmethod
+    def children(self, prefix: str = "") -> Children:
+        """List what stands directly below a prefix.
+
+        Parameters
+        ----------
+        prefix : str
+            Empty, or ending in ``/``.
+
+        Returns
+        -------
+        Children
+            Empty where there is nothing.
+
+        Raises
+        ------
+        DeniedError, UnreachableError, ThrottledError, StorageError
+            A listing that fails is never an empty one.
+        """
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> Iterator[Object]:
+        """List all objects below a prefix, however deep.
+
+        Parameters
+        ----------
+        prefix : str
+            Empty, or ending in ``/``.
+
+        Yields
+        ------
+        Object
+            In the storage's own order.
+
+        Raises
+        ------
+        DeniedError, UnreachableError, ThrottledError, StorageError
+            As in `children`.
+        """
+
+    def list_after(self, prefix: str, after: str) -> Iterator[Object]:
+        """List objects whose keys have a prefix, from behind a key on; for stores that can.
+
+        Parameters
+        ----------
+        prefix : str
+            May end anywhere.
+        after : str
+            The last key to leave out; no key need be called so.
+
+        Yields
+        ------
+        Object
+            As the storage gives them, which may not heed `after`.
+        """
+        raise StorageError(f"{self.url}/{prefix}: it can't be listed from {after!r} on")
+
+    @abstractmethod
+    def stream(
+        self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
+    ) -> Stream:
+        """Open an object for reading.
+
+        Parameters
+        ----------
+        key : str
+            As a listing gave it.
+        etag : str, optional
+            Read only the object that has this tag.
+        version : str, optional
+            Read this version.
+        start : int
+            The first byte to read.
+
+        Returns
+        -------
+        Stream
+
+        Raises
+        ------
+        SourceMissingError
+            Where there is no such object.
+        SourceChangedError
+            Where its tag is not `etag`, also when that shows only while reading.
+        DeniedError, ThrottledError, UnreachableError, StorageError
+            Also while reading.
+        """
+
+    def read(
+        self, key: str, *, limit: int, etag: str | None = None, size: int | None = None
+    ) -> bytes:
+        """Read a small object whole.
+
+        Parameters
+        ----------
+        key : str
+        limit : int
+            The most bytes to accept.
+        etag : str, optional
+            As in `stream`.
+        size : int, optional
+            How many bytes it was listed with.
+
+        Returns
+        -------
+        bytes
+
+        Raises
+        ------
+        UnreachableError
+            Where it has another size, since the answer may have been cut short.
+        StorageError
+            Where it has more than `limit` bytes, and as in `stream`.
+        """
+        stream, where = self.stream(key, etag=etag), f"{self.url}: {key!r}"
+        try:
+            if etag is not None and stream.etag not in {None, etag}:
+                # Not every server heeds the condition of a request.
+                raise SourceChangedError(f"{where} is no longer the object that was listed")
+            data = _read(stream, where, limit if size is None else min(limit, size))
+        finally:
+            stream.close()
+        if size is not None and len(data) != size:
+            got = f"{len(data):,}" if len(data) < size else "more"
+            raise UnreachableError(
+                f"{where} was listed with {size:,} bytes, and {got} came; it has changed, or the "
+                "answer was cut short; try again"
+            )
+        if len(data) > limit:
+            raise StorageError(f"{where} has more than {limit} bytes")
+        return data
+
+    def whole(self, wanted: FetchRequest) -> Awaitable[FetchedObject]:
+        """Read a small object whole, in one try.
+
+        Parameters
+        ----------
+        wanted : FetchRequest
+
+        Returns
+        -------
+        awaitable of Whole
+
+        Raises
+        ------
+        StorageError
+            As in `stream`, which also has the patience to find out why.
+        """
+        raise NotImplementedError
+
+    def renew(self) -> bool:
+        """Ask for credentials anew, after those that it has were refused.
+
+        Returns
+        -------
+        bool
+            Whether there are others now, so that another try is worth it.
+        """
+        return False
+
+    def versions(self, directory: str) -> Iterator[Object]:
+        """List what stands directly below a directory now, each object with its version.
+
+        Parameters
+        ----------
+        directory : str
+            Empty, or ending in ``/``.
+
+        Yields
+        ------
+        Object
+            Of each key the latest version; none of a key that was deleted.
+
+        Raises
+        ------
+        StorageError
+            Where versions can't be listed; `version_of` may still tell them.
+        """
+        raise StorageError(f"{self.url}: this storage has no versions")
+
+    def version_of(self, key: str) -> Object:
+        """Look at one object as it is now, with its version.
+
+        Parameters
+        ----------
+        key : str
+
+        Returns
+        -------
+        Object
+            Without a version where the bucket keeps none.
+
+        Raises
+        ------
+        SourceMissingError
+            Where there is no such object.
+        StorageError
+        """
+        raise StorageError(f"{self.url}: this storage has no versions")
+
+    def etag_is_md5(self, key: str, *, version: str | None = None) -> bool:
+        """Tell whether an object's plain entity tag is the MD5 of its bytes.
+
+        Asked when the two differ: encrypted objects have other tags, and are not corrupt.
+
+        Parameters
+        ----------
+        key : str
+        version : str, optional
+            Ask of this version.
+
+        Returns
+        -------
+        bool
+        """
+        return True
+
+    def about(
+        self,
+        key: str,
+        *,
+        etag: str | None = None,
+        version: str | None = None,
+    ) -> ObjectMetadata:
+        """Ask what the storage tells of an object, by one request at most.
+
+        Parameters
+        ----------
+        key : str
+        etag : str, optional
+            The planned one; of an object that has another, no checksum is given.
+        version : str, optional
+            Ask of this version.
+
+        Returns
+        -------
+        ObjectMetadata
+
+        Raises
+        ------
+        StorageError
+        """
+        return ObjectMetadata(self.etag_is_md5(key, version=version))
+
+    def file_version(self, key: str) -> FileVersion | None:
+        """Look at a local file, to tell later whether it has changed; no request is made.
+
+        Parameters
+        ----------
+        key : str
+
+        Returns
+        -------
+        FileVersion or None
+            None for objects of any other storage, and for a file that is gone.
+        """
+        return None
+
+    def close(self) -> None:  # noqa: B027 - most stores hold nothing open
+        """Give connections back; the store is not used afterwards."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _read(stream: Stream, where: str, limit: int) -> bytes:
+    """Read a stream to its end, or until more than so many bytes have come."""
+    deadline, data = Deadline(), bytearray()
+    for chunk in stream:
+        data += chunk
+        deadline.reached(len(data))
+        if deadline.left() <= 0:
+            raise UnreachableError(f"{where} comes too slowly")
+        if len(data) > limit:
+            break
+    return bytes(data)

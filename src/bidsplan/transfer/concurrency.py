@@ -1,0 +1,114 @@
+"""How many requests are in flight: fewer when the storage refuses, more while that helps."""
+
+from __future__ import annotations
+
+import time
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from bidsplan.errors import ThrottledError
+from bidsplan.storage.retry import heeded
+from bidsplan.transfer.slowdowns import Slowdowns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bidsplan.errors import StorageError
+
+
+_FIRST = 64
+_ROUND = 0.5
+"""Seconds in which refusals count as one: what was in flight together is refused together."""
+
+_IDLE = 0.6
+"""Part of its time that the event loop's thread may have computed, for more requests to be of use:
+where it is the bottleneck they only cost memory and connections."""
+
+_FASTER = 4
+"""Part of the limit that is added for each round without a refusal, until there was one."""
+
+
+class ConcurrencyLimit:
+    """A limit that follows what the storage bears: additive increase, multiplicative decrease.
+
+    Parameters
+    ----------
+    most : int
+        The most requests in flight.
+    now, computed : callable
+        Give seconds: the time, and the time that this thread has computed.
+
+    Attributes
+    ----------
+    limit : int
+        How many may be in flight now, at least 1.
+    slowdowns : Slowdowns
+        What is told at the end of the run.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        computed: Callable[[], float] = time.thread_time,
+    ) -> None:
+        self.limit = min(most, _FIRST)
+        self.slowdowns = Slowdowns()
+        self._most = most
+        self._good = 0
+        self._clocks = now, computed
+        self._seen = now(), computed()
+        self._refused = False
+        self._lowered = now() - _ROUND
+        self._until = 0.0
+        self._lock = Lock()
+
+    def succeeded(self) -> None:
+        """Note a request that went well; for the event loop's thread."""
+        self._good += 1
+        if self._good >= self.limit < self._most:
+            if self._is_idle():
+                step = 1 if self._refused else max(1, self.limit // _FASTER)
+                self.limit = min(self._most, self.limit + step)
+            self._good = 0
+
+    def _is_idle(self) -> bool:
+        now, computed = (clock() for clock in self._clocks)
+        idle = computed - self._seen[1] < _IDLE * (now - self._seen[0])
+        self._seen = now, computed
+        return idle
+
+    def failed(self, error: StorageError) -> None:
+        """Note a request that ended in an error which is worth another try.
+
+        Parameters
+        ----------
+        error : StorageError
+        """
+        if not isinstance(error, ThrottledError):
+            self.refused()
+            return
+        self.slowdowns.throttled(error.retry_after)
+        self.refused(error.retry_after)
+
+    def refused(self, wait: float | None = None) -> None:
+        """Note a request that was refused, or that broke off.
+
+        Parameters
+        ----------
+        wait : float, optional
+            Seconds that the storage asks to wait; what is heeded of them is in `retrying`.
+        """
+        now = self._clocks[0]()
+        with self._lock:
+            self._good = 0
+            self._refused = True
+            self._until = max(self._until, now + heeded(wait))
+            if now - self._lowered >= _ROUND:
+                self.limit = max(1, self.limit // 2)
+                self._lowered = now
+
+    def delay(self) -> float:
+        """Tell how many seconds no request should start."""
+        return max(0.0, self._until - self._clocks[0]()) if self._refused else 0.0

@@ -1,0 +1,120 @@
+"""Adding the digests of what was fetched to a plan."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bidsplan.errors import UnprovedError
+from bidsplan.events import Failed, Finished, Pinned
+from bidsplan.paths import printable
+from bidsplan.plan import Plan
+from bidsplan.plan.integrity import CheckMethod
+from bidsplan.transfer.verification import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+    from os import PathLike
+
+    from bidsplan.events import Event
+    from bidsplan.plan import Entry, Planned
+    from bidsplan.storage import Access
+
+
+def pin(
+    plan: Planned,
+    destination: str | PathLike[str],
+    *,
+    jobs: int = 4,
+    access: Access | None = None,
+    base: str | PathLike[str] = ".",
+) -> Generator[Event, None, None]:
+    """Verify every file of a plan, and add its SHA-256 to the plan.
+
+    Parameters
+    ----------
+    plan : Plan or StoredPlan
+    destination : path or str
+        A local directory that holds all of its files, or the URL that they were fetched to.
+    jobs : int
+        Files to read at a time.
+    access, base
+        As in `verify`.
+
+    Yields
+    ------
+    Finished or Failed
+        One for each entry, in the plan's order; it also fails where nothing but its size shows
+        that a file is the planned one.
+    Pinned
+        At last, and only where none failed: the new plan.
+
+    Raises
+    ------
+    DestinationError
+        Where the destination can't be opened.
+    """
+    digests = _Digests()
+    failed = False
+    verified = verify(plan, destination, jobs=jobs, tap=digests.of, access=access, base=base)
+    with closing(verified) as events:
+        for event in events:
+            told = digests.close(event)
+            failed = failed or isinstance(told, Failed)
+            yield told
+    if not failed:
+        yield Pinned(plan=_with_digests(plan, digests.done))
+
+
+class _Digests:
+    """Digests files while they are verified, so that each is read once."""
+
+    def __init__(self) -> None:
+        self.done: dict[str, str] = {}
+        self._under_way: dict[str, hashlib._Hash] = {}
+
+    def of(self, entry: Entry) -> Callable[[bytes], None]:
+        """Begin with a file whose digest is not known; give what takes its bytes."""
+        if entry.content is not None or entry.sha256 is not None:
+            return lambda _: None
+        digest = self._under_way[entry.path] = hashlib.sha256()
+        return digest.update
+
+    def close(self, event: Event) -> Event:
+        """Keep the digest of a file that was verified, or say why it is not worth keeping."""
+        if not isinstance(event, Finished | Failed):
+            return event
+        entry = event.entry
+        digest = self._under_way.pop(entry.path, None)
+        if isinstance(event, Failed) or digest is None:
+            return event
+        if event.proof is CheckMethod.SIZE and entry.size:
+            return Failed(entry=entry, error=_unproved(entry))
+        self.done[entry.path] = digest.hexdigest()
+        return event
+
+
+def _unproved(entry: Entry) -> UnprovedError:
+    return UnprovedError(
+        f"{printable(entry.path)}: it has the planned size, and nothing else shows that it is the "
+        "planned file; fetch the plan to have it compared with its source"
+    )
+
+
+def _with_digests(plan: Planned, digests: Mapping[str, str]) -> Plan:
+    header = plan.header
+    return Plan.build(
+        (
+            msgspec.structs.replace(entry, sha256=digests.get(entry.path, entry.sha256))
+            for entry in plan.entries
+        ),
+        manifest_sha256=header.manifest_sha256,
+        study=header.study,
+        roots=header.roots,
+        subjects=header.subjects,
+        random_seed=header.random_seed,
+        sampling=header.sampling,
+    )

@@ -1,0 +1,166 @@
+"""The stores of a plan's roots, each opened when it is first needed."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections import Counter
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from bidsplan.errors import RootMissingError, StorageError, UsageError
+from bidsplan.events import Opened
+from bidsplan.paths import printable
+from bidsplan.urls import parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bidsplan.events import Event
+    from bidsplan.plan import Root
+    from bidsplan.storage import Access, Store
+
+
+_FILES = 40
+"""Open files that a run needs beside its connections: directories, partials, libraries' own."""
+
+
+def max_connections() -> int:
+    """Tell how many connections may be open, beside the files that are.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    UsageError
+        Where there may be none. Event loops and their libraries fail in ways of their own then.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return 1024
+    if limit <= _FILES:
+        raise UsageError(
+            f"only {limit} files may be open at a time, and more than {_FILES} are needed; raise "
+            "the limit ('ulimit -n')"
+        )
+    return max(1, (limit - _FILES) // 2)
+
+
+class Roots:
+    """Opens roots, and keeps them open.
+
+    Parameters
+    ----------
+    roots : sequence of Root
+    access : Access
+    base : str
+        The directory that relative URLs are relative to.
+    tell : callable
+        Takes `Opened`.
+    """
+
+    def __init__(
+        self, roots: Sequence[Root], access: Access, base: str, tell: Callable[[Event], None]
+    ) -> None:
+        self._roots = roots
+        self._access = access
+        self._base = base
+        self._tell = tell
+        self._stores: dict[int, Store | StorageError] = {}
+        self._renewals: Counter[int] = Counter()
+        self._lock = Lock()
+
+    def store(self, number: int) -> Store:
+        """Give a root's store.
+
+        Parameters
+        ----------
+        number : int
+            Index into the roots.
+
+        Returns
+        -------
+        Store
+
+        Raises
+        ------
+        StorageError
+            Where it can't be opened, which is tried once and not again for each entry.
+        UsageError
+            Where its URL is refused.
+        """
+        store = self._stores.get(number)
+        if store is None:
+            with self._lock:
+                if number not in self._stores:
+                    self._stores[number] = self._open(number)
+                store = self._stores[number]
+        if isinstance(store, StorageError):
+            raise store
+        return store
+
+    def _open(self, number: int) -> Store | StorageError:
+        from bidsplan.storage import open_store  # a no-op run does without
+
+        root = self._roots[number]
+        try:
+            store = open_store(
+                root.url, access=self._access, anonymous=root.anonymous, base=self._base
+            )
+            _check_directory(root.url, self._base)
+        except StorageError as error:
+            return error
+        self._tell(Opened(url=root.url, endpoint=store.endpoint))
+        return store
+
+    def renewals(self, number: int) -> int:
+        """Tell how often a root's credentials were renewed."""
+        return self._renewals[number]
+
+    def renew(self, number: int, seen: int) -> bool:
+        """Ask for a root's credentials anew, after they were refused.
+
+        Parameters
+        ----------
+        number : int
+            Index into the roots.
+        seen : int
+            What `renewals` gave before the request that was refused.
+
+        Returns
+        -------
+        bool
+            Whether there are others now, so that another try is worth it.
+        """
+        store = self.store(number)
+        with self._lock:
+            if self._renewals[number] == seen and store.renew():
+                self._renewals[number] += 1
+            return self._renewals[number] > seen
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for store in self._stores.values():
+            if not isinstance(store, StorageError):
+                store.close()
+
+
+def _check_directory(url: str, base: str) -> None:
+    """Raise where a local root is not there, as where its plan was moved without it."""
+    location = parse_url(url)
+    if location.protocol != "file":
+        return
+    resolved = os.path.realpath(os.path.join(base, location.path))  # noqa: PTH118 - as opened
+    if os.path.exists(resolved):  # noqa: PTH110 - as above
+        return
+    where = f"{printable(url)}: the plan's files come from the folder {printable(resolved)}"
+    hint = "bring it back, or compile the plan anew"
+    if not os.path.isabs(location.path):  # noqa: PTH117 - as above
+        folder = printable(os.path.realpath(base))
+        hint = (
+            f"the plan's relative URL is relative to the plan's own folder, {folder}: put the plan "
+            "back beside its sources, or compile it for this folder by 'bidsplan compile -o'"
+        )
+    raise RootMissingError(f"{where}, and there is no such folder; {hint}")

@@ -1,0 +1,236 @@
+"""Runs many jobs at a time: small ones on an event loop, others in threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from bidsplan.transfer.jobs import J, JobSource, Lane, Pulled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from bidsplan.transfer.concurrency import ConcurrencyLimit
+
+
+T = TypeVar("T")
+
+_SLICE = 0.05
+"""Seconds after which events are told, however few."""
+
+_HELD = 48 << 20
+"""Bytes of small objects that are in memory at a time."""
+
+_LEAVING = 1.0
+"""Seconds that requests have to end when the work is stopped."""
+
+_STREAMS = 8
+_THREADS = 32
+_PATIENCE = 5.0
+"""Seconds that a stopped run waits for what is under way."""
+
+
+class Scheduler(Generic[J]):
+    """Does jobs, as many at a time as the pace allows.
+
+    Parameters
+    ----------
+    work : JobSource
+    limit : ConcurrencyLimit
+    jobs : int
+        The most jobs in threads.
+    """
+
+    def __init__(self, work: JobSource[J], limit: ConcurrencyLimit, jobs: int) -> None:
+        self._work = work
+        self._pace = limit
+        self._loop = _new_loop()
+        self._threads = ThreadPoolExecutor(min(jobs, _THREADS), thread_name_prefix="bidsplan")
+        self._slots = {
+            Lane.THREAD: asyncio.Semaphore(min(jobs, _THREADS)),
+            Lane.STREAM: asyncio.Semaphore(min(jobs, _STREAMS)),
+        }
+        self._other: ThreadPoolExecutor | None = None
+        self._members: set[asyncio.Task[None]] = set()
+        self._busy: set[Future[None]] = set()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._held = 0
+        self._over: asyncio.Future[None] | None = None
+        self._pulled_all = False
+        self._trouble: BaseException | None = None
+
+    def slices(self) -> Iterator[None]:
+        """Work, and stop now and then.
+
+        Yields
+        ------
+        None
+            Whenever there may be something to tell.
+
+        Raises
+        ------
+        Exception
+            What a job raises is a defect, or wrong usage; it ends the work.
+        """
+        while True:
+            self._run(self._slice())
+            yield
+            if self._trouble is not None:
+                raise self._trouble
+            if self._is_done() or self._work.stopped():
+                return
+
+    def _run(self, slice_: Coroutine[None, None, None]) -> None:
+        if _loop_is_running():
+            # In a notebook, whose own loop has this thread. The other one stays the same.
+            if self._other is None:
+                self._other = ThreadPoolExecutor(1, thread_name_prefix="bidsplan-loop")
+            self._other.submit(self._loop.run_until_complete, slice_).result()
+        else:
+            self._loop.run_until_complete(slice_)
+
+    async def _slice(self) -> None:
+        self._over = self._loop.create_future()
+        timer = self._loop.call_later(_SLICE, self._end_slice)
+        self._fill()
+        self._look()
+        await self._over
+        timer.cancel()
+
+    def _end_slice(self) -> None:
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
+
+    def _fill(self) -> None:
+        """Bring the members to the number that the pace allows."""
+        while not self._pulled_all and len(self._members) < self._pace.limit:
+            member = self._loop.create_task(self._member())
+            self._members.add(member)
+            member.add_done_callback(self._left)
+
+    def _left(self, member: asyncio.Task[None]) -> None:
+        self._members.discard(member)
+        if not member.cancelled() and member.exception() is not None:
+            self._fail(member.exception())
+        self._look()
+
+    def _look(self) -> None:
+        if self._is_done() or self._trouble is not None or self._work.full():
+            self._end_slice()
+
+    def _is_done(self) -> bool:
+        return self._pulled_all and not self._members and not self._busy
+
+    def _fail(self, error: BaseException | None) -> None:
+        self._trouble = self._trouble or error
+        self._pulled_all = True
+
+    async def _member(self) -> None:
+        while not self._pulled_all and len(self._members) <= self._pace.limit:
+            if delay := self._pace.delay():
+                await asyncio.sleep(delay)
+            job = self._work.pull()
+            if isinstance(job, Pulled):
+                self._pulled_all = job is Pulled.EXHAUSTED
+                self._look()
+                await asyncio.sleep(0)
+            elif job.way is not Lane.ASYNC:
+                await self._hand_over(job, job.way)
+            elif not await self._do(job):
+                await self._hand_over(job, Lane.THREAD)
+            else:
+                self._fill()
+                if self._work.full():
+                    self._end_slice()
+
+    async def _do(self, job: J) -> bool:
+        size = job.size
+        while self._held and self._held + size > _HELD:
+            turn = self._loop.create_future()
+            self._waiting.append(turn)
+            await turn
+        self._held += size
+        try:
+            return await self._work.run_async(job)
+        finally:
+            self._release(size)
+
+    async def _hand_over(self, job: J, way: Lane) -> None:
+        await self._slots[way].acquire()
+        future = self._threads.submit(self._work.run_in_thread, job)
+        self._busy.add(future)
+        future.add_done_callback(lambda done: self._later(done, self._slots[way]))
+
+    async def aside(self, call: Callable[[], T]) -> T:
+        """Call a function in a thread, for a job on the loop."""
+        return await self._loop.run_in_executor(self._threads, call)
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Call a function in a thread, and wait for it only when closing."""
+        # A pool that is shut down takes no more; who shuts it down does what is left.
+        with suppress(RuntimeError):
+            self._threads.submit(call)
+
+    def _release(self, size: int) -> None:
+        self._held -= size
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+
+    def _later(self, future: Future[None], slot: asyncio.Semaphore) -> None:
+        """Hear in a thread that a job is done; the loop may be closed by then."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._returned, future, slot)
+
+    def _returned(self, future: Future[None], slot: asyncio.Semaphore) -> None:
+        self._busy.discard(future)
+        slot.release()
+        if not future.cancelled() and future.exception() is not None:
+            self._fail(future.exception())
+        self._look()
+
+    def close(self) -> bool:
+        """Let what is under way end, for a while, and take no more.
+
+        Returns
+        -------
+        bool
+            Whether threads are still busy.
+        """
+        self._pulled_all = True
+        if not self._loop.is_closed():
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            if self._members:
+                # As they are now: some may leave before they are waited for.
+                self._run(self._leave(frozenset(self._members)))
+            wait([future for future in self._busy if not future.cancelled()], _PATIENCE)
+            self._loop.close()
+            if self._other is not None:
+                self._other.shutdown()
+        return not all(future.done() for future in self._busy)
+
+    async def _leave(self, members: frozenset[asyncio.Task[None]]) -> None:
+        _, late = await asyncio.wait(members, timeout=_LEAVING)
+        for member in late:
+            member.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop  # not everywhere
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def _loop_is_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

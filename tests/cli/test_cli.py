@@ -1,0 +1,345 @@
+"""The command line: what it prints where, and what it exits with."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from servers import Rule
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """Give the demo study in a folder of its own, with the working directory there."""
+    shutil.copytree(ROOT / "manifests" / "demo", tmp_path / "demo")
+    shutil.copy(ROOT / "manifests" / "demo.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_readmes_first_command(study, ask):
+    code, out, err = ask("fetch", "demo.yaml", "demo-dataset")
+    assert code == 0
+    assert out == "23 fetched; 7.7 kB; checked by 23 size only\n"
+    assert err == "wrote demo.plan.jsonl: 2 subjects, 23 files, 7.7 kB\n"
+    done = subprocess.run(
+        [Path(sys.executable).with_name("bids-validator-deno"), "--json", "demo-dataset"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    assert [issue for issue in issues if issue["severity"] == "error"] == []
+    assert ask("fetch", "demo.yaml", "demo-dataset")[:2] == (
+        0,
+        "23 kept; checked by 23 size only\n",
+    )
+    assert ask("verify", "demo.yaml", "demo-dataset")[:2] == (0, "23 verified; 23 receipt\n")
+
+
+def test_check_tells_what_would_change(study, ask):
+    code, out, _ = ask("compile", "--check", "demo.yaml")
+    assert code == 1
+    assert "can't be read: No such file" in out
+    assert not Path("demo.plan.jsonl").exists()
+    assert ask("compile", "demo.yaml")[0] == 0
+    assert ask("compile", "--check", "demo.yaml")[:2] == (0, "demo.plan.jsonl is current\n")
+    Path("demo/sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.json").write_text("{}")
+    code, out, _ = ask("compile", "--check", "demo.yaml")
+    assert code == 1
+    assert out.splitlines() == [
+        "demo.plan.jsonl is out of date: 1 entries differ",
+        "~ sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.json",
+    ]
+
+
+def test_a_dry_run_shows_files_and_bytes_and_writes_nothing(study, ask):
+    code, out, err = ask("fetch", "-n", "demo.yaml", "d")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].split() == ["action", "size", "reason", "path"]
+    assert len(lines) == 1 + 23 + 1
+    assert lines[-1] == "23 to fetch; 7.7 kB in all"
+    assert not Path("d").exists()
+    assert not Path("demo.plan.jsonl").exists()
+
+
+def test_locked_and_frozen(study, ask):
+    code, _, err = ask("fetch", "--locked", "demo.yaml", "d")
+    assert code == 2
+    assert "the plan is not there; bring it up to date by 'bidsplan compile'" in err
+    assert ask("fetch", "--frozen", "demo.yaml", "d")[0] == 2
+    ask("compile", "demo.yaml")
+    assert ask("fetch", "--locked", "demo.yaml", "d")[0] == 0
+    text = Path("demo.yaml").read_text(encoding="utf-8")
+    Path("demo.yaml").write_text(text.replace("random_seed: 42", "random_seed: 43"))
+    code, _, err = ask("fetch", "--locked", "demo.yaml", "d")
+    assert code == 2
+    assert "was compiled from another manifest" in err
+    assert ask("fetch", "--frozen", "demo.yaml", "d")[0] == 0
+    code, _, err = ask("fetch", "--locked", "--frozen", "demo.yaml", "d")
+    assert (code, err) == (2, "error: --locked and --frozen exclude each other: choose one\n")
+
+
+def test_a_plan_elsewhere_still_finds_its_local_source(study, ask):
+    Path("plans").mkdir()
+    assert ask("compile", "demo.yaml", "-o", "plans/x.jsonl.gz")[0] == 0
+    os.chdir("plans")
+    assert ask("fetch", "x.jsonl.gz", "d")[0] == 0
+
+
+def test_a_refused_file_is_told_and_left_alone(study, ask):
+    Path("d").mkdir()
+    Path("d/README.md").write_text("mine")
+    code, out, err = ask("fetch", "demo.yaml", "d")
+    assert code == 1
+    assert "README.md: a file stands there that is not the planned one; it was left alone" in err
+    assert out == "22 fetched; 7.4 kB; checked by 22 size only; 1 failed (existing)\n"
+    assert Path("d/README.md").read_text() == "mine"
+
+
+def test_json_has_a_row_a_file(study, ask):
+    code, out, _ = ask("fetch", "--json", "demo.yaml", "d")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert len(rows) == 24
+    assert rows[0].keys() == {"path", "action", "proof"}
+    assert rows[-1]["done"] == {"fetch": 23}
+
+
+def test_strict_takes_warnings_for_errors(study, ask):
+    text = Path("demo.yaml").read_text(encoding="utf-8")
+    Path("demo.yaml").write_text(text.replace("suffixes: [T1w]", "suffixes: [T1w, T2w, T1W]"))
+    code, _, err = ask("validate", "demo.yaml")
+    assert code == 0
+    assert "warning: demo.yaml:25: files[0].suffixes[2]: 'T1W' is no suffix that BIDS knows" in err
+    assert ask("validate", "--strict", "demo.yaml")[0] == 2
+    code, _, err = ask("compile", "demo.yaml")
+    assert code == 0
+    assert "the suffix 'T2w' matches no file of the selected subjects" in err
+    assert ask("compile", "--strict", "demo.yaml")[0] == 2
+    assert ask("compile", "--max-bytes", "1kB", "demo.yaml")[0] == 1
+
+
+def test_limits_keep_a_plan_from_being_written(study, ask):
+    code, _, err = ask("compile", "--max-bytes", "1kB", "demo.yaml")
+    assert code == 1
+    assert err == "error: the plan has 7,738 bytes, more than 1,000\n"
+    assert not Path("demo.plan.jsonl").exists()
+    code, _, err = ask("compile", "--max-bytes", "lots", "demo.yaml")
+    assert code == 2
+    assert "'lots' is no size; write it as 500GB or 1.5TiB" in err
+
+
+def test_a_plan_within_a_limit_is_the_manifests_own(study, ask):
+    assert ask("compile", "--max-bytes", "1GB", "demo.yaml")[0] == 0
+    assert ask("compile", "--check", "demo.yaml")[0] == 0
+    assert ask("fetch", "--locked", "-n", "demo.yaml", "d")[0] == 0
+
+
+def test_what_storage_alone_can_tell_has_line_and_place(study, ask):
+    text = Path("demo.yaml").read_text(encoding="utf-8")
+    Path("demo.yaml").write_text(text.replace("datatypes: [dwi]", "datatypes: [dwii]"))
+    code, _, err = ask("compile", "demo.yaml")
+    assert code == 1
+    assert (
+        "error: demo.yaml:26: files[1].datatypes[0]: the datatype 'dwii' matches no file of the "
+        "selected subjects; did you mean 'dwi'?\n"
+    ) in err
+
+
+def test_an_untrusted_manifest_may_not_read_local_files(study, ask, monkeypatch):
+    monkeypatch.setenv("BIDSPLAN_UNTRUSTED", "1")
+    code, _, err = ask("compile", "demo.yaml")
+    assert code == 2
+    assert "study.url: an untrusted manifest may not name file URLs or local paths" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["comple", "x"], "there is no command 'comple'; did you mean 'compile'?"),
+        (["fetch", "none.yaml", "d"], "none.yaml: can't be read: No such file or directory"),
+        (["fetch", "none.txt", "d"], "none.txt: a plan's name ends in .jsonl"),
+        (
+            ["verify", "demo.yaml", "d"],
+            "there is no plan; write it by 'bidsplan compile",
+        ),
+        (["compile", "demo.yaml", "--transport", "obstore"], "obstore can't reach 'file'"),
+        (["compile", "demo.yaml", "--jobs", "0"], "Invalid value for '-j'"),
+        (["compile", "x.plan.jsonl"], "x.plan.jsonl: this is a plan, by its name; expected a man"),
+    ],
+)
+def test_wrong_usage_is_told(study, ask, arguments, message):
+    code, _, err = ask(*arguments)
+    assert code == 2
+    assert message in err
+
+
+def test_a_listing_that_is_in_the_way_is_no_terminal_command(study, ask):
+    (Path("demo") / "sub-1" / "ses-baseline" / "\x1b[31mred").write_text("x")
+    code, _, err = ask("compile", "demo.yaml")
+    assert code == 0
+    assert "\x1b" not in err
+    assert "\\x1b[31mred" in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_the_run_and_the_next_goes_on(bucket, proxy, tmp_path, number, code):
+    files = {f"sub-1/anat/sub-1_run-{n}_T1w.json": b"{}" for n in range(40)}
+    bucket.fill(files)
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text(
+        f"manifest_version: 1\nstudy: {{id: x, url: s3://{bucket.name}}}\n", encoding="utf-8"
+    )
+    process = None
+    seen = []
+
+    def stop():
+        seen.append(1)
+        if len(seen) == 10:
+            process.send_signal(number)
+
+    proxy.rules.append(Rule("call", "_T1w.json", hook=stop))
+    command = [sys.executable, "-m", "bidsplan", "fetch", str(manifest), str(tmp_path / "d")]
+    command += ["--endpoint-url", proxy.url, "-j", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert "stopped; what was finished stays" in err
+    assert "Traceback" not in err
+    proxy.rules.clear()
+    assert subprocess.run(command, check=False, timeout=30).returncode == 0
+    got = {p.name for p in (tmp_path / "d").rglob("*_T1w.json")}
+    assert got == {key.rpartition("/")[2] for key in files}
+
+
+def test_explain_names_the_rule_that_took_or_dropped(study, ask):
+    image = "sub-{0}/ses-{1}/anat/sub-{0}_ses-{1}_T1w.nii.gz"
+    cases = {
+        "sub-10": "out  10  it was not drawn",
+        "11": "in   11  selected",
+        image.format(1, "baseline"): "selected by files[0]",
+        image.format(1, "followup"): "its session 'followup' is not selected",
+        image.format(2, "baseline"): "its subject is not selected: it was not drawn",
+        "dwi.bval": "inherited: it belongs to sub-1/ses-baseline/dwi/",
+        "sub-1/ses-baseline/func/sub-1_ses-baseline_task-nback_bold.nii.gz": (
+            "files[0]: not among its datatypes; files[1]: not among its datatypes"
+        ),
+    }
+    for what, why in cases.items():
+        code, out, _ = ask("explain", "demo.yaml", what)
+        assert code == 0
+        assert why in out
+    code, out, _ = ask("explain", "demo.yaml")
+    assert [line.split()[:2] for line in out.splitlines()] == [
+        ["in", "1"],
+        ["out", "10"],
+        ["in", "11"],
+        ["out", "2"],
+    ]
+    code, _, err = ask("explain", "demo.yaml", "sub-9")
+    assert code == 1
+    assert "the study has neither a subject nor a file 'sub-9'" in err
+
+
+def test_explain_tells_of_what_no_filter_looks_at(study, ask):
+    image = "sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.nii.gz"
+    head = "manifest_version: 1\nstudy: {id: x, url: demo}\n"
+    Path("m.yaml").write_text(head + "files: none\ndirectories: [sourcedata]\n", encoding="utf-8")
+    Path("n.yaml").write_text(
+        head + "files: {suffixes: [dwi]}\ndirectories: [sub-1]\n", encoding="utf-8"
+    )
+    cases = {
+        "sourcedata/sub-12/notes.txt": "in   {}  dataset: directories names its directory",
+        "derivatives/afq2/dwi.json": "out  {}  no pipeline that derivatives names would hold it",
+        "dwi.bval": "out  {}  nothing that is taken needs it, and dataset_files leaves it out",
+        image: "out  {}  files are not selected at all",
+    }
+    for what, answer in cases.items():
+        assert ask("explain", "m.yaml", what) == (0, answer.format(what) + "\n", "")
+    assert "in   " in ask("explain", "n.yaml", image)[1]
+    code, out, _ = ask("explain", "demo.yaml", "sourcedata/sub-12/notes.txt")
+    assert (code, out.split("  ")[2]) == (0, "directories does not name 'sourcedata'\n")
+    for absent in ("sub-1/none.txt", "none.txt", "none/none.txt"):
+        assert ask("explain", "demo.yaml", absent)[0] == 1
+
+
+def test_init_needs_subjects(study, ask):
+    code, out, err = ask("init", "demo/derivatives/afq/sub-1")
+    assert (code, out) == (1, "")
+    assert "there are no subject directories" in err
+
+
+def test_explain_tells_what_a_table_says(study, ask):
+    text = Path("demo.yaml").read_text(encoding="utf-8")
+    sample = "  sample: {count: 2}"
+    assert sample in text
+    Path("demo.yaml").write_text(text.replace(sample, "  where: {sex: F}\n  exclude: ['1*']"))
+    _, out, _ = ask("explain", "demo.yaml")
+    answers = dict(line.split(maxsplit=2)[1:] for line in out.splitlines())
+    assert "subjects.where.sex is not met: it has 'M'" in answers.values()
+    assert "subjects.exclude names it" in answers.values()
+
+
+def test_init_writes_a_manifest_that_compiles(study, ask):
+    assert ask("init", "demo", "-o", "new.yaml")[0] == 0
+    text = Path("new.yaml").read_text(encoding="utf-8")
+    assert 'files: {datatypes: ["anat", "dwi", "fmap", "func"]}' in text
+    assert '# derivatives: ["afq", "afq2"]' in text
+    assert "subjects.where: participant_id age sex group" in text
+    assert ask("validate", "--strict", "new.yaml")[0] == 0
+    assert ask("compile", "--strict", "new.yaml")[0] == 0
+    code, _, err = ask("init", "demo", "-o", "new.yaml")
+    assert code == 1
+    assert "new.yaml: can't be written: File exists" in err
+
+
+def test_init_finds_sites(study, ask):
+    Path("sites").mkdir()
+    shutil.copytree("demo", "sites/A")
+    shutil.copytree("demo", "sites/B")
+    assert ask("init", "sites", "-o", "sites.yaml")[0] == 0
+    assert 'site: ["A", "B"]' in Path("sites.yaml").read_text(encoding="utf-8")
+    assert ask("compile", "--strict", "sites.yaml")[0] == 0
+
+
+def test_inspect_counts_what_is_there(study, ask):
+    code, out, _ = ask("inspect", "demo.yaml")
+    assert code == 0
+    assert out.splitlines()[0] == "demo: 4 subjects, 116 files, 64.3 kB"
+    assert out.splitlines()[-1].split() == ["2", "4", "4", "12", "6", "3"]
+    data = json.loads(ask("inspect", "--json", "demo")[1])
+    assert data["subjects"]["10"] == {"anat": 4, "dwi": 4, "fmap": 12, "func": 6, "other": 3}
+    assert data["pipelines"] == ["afq", "afq2"]
+    code, _, err = ask("inspect", "nowhere")
+    assert code == 1
+    assert "there is nothing here" in err
+    code, _, err = ask("inspect", "demo/README.md")
+    assert (code, err) == (1, "error: demo/README.md: a file; expected a directory\n")
+
+
+def test_a_cohort_files_content_is_part_of_the_manifest(study, ask):
+    text = Path("demo.yaml").read_text(encoding="utf-8")
+    chosen = "  from: both\n  table: {file: cohort.tsv}"
+    Path("demo.yaml").write_text(text.replace("  sample: {count: 2}", chosen))
+    Path("cohort.tsv").write_text("participant_id\nsub-1\nsub-10\n")
+    assert ask("fetch", "demo.yaml", "d")[0] == 0
+    assert ask("fetch", "--locked", "demo.yaml", "d")[0] == 0
+    Path("cohort.tsv").write_text("participant_id\nsub-2\nsub-10\n")
+    code, _, err = ask("fetch", "--locked", "demo.yaml", "d")
+    assert code == 2
+    assert "was compiled from another manifest" in err
+    Path("cohort.tsv").unlink()
+    code, _, err = ask("fetch", "demo.yaml", "d")
+    assert code == 1
+    assert "subjects.table.file: can't read 'cohort.tsv': No such file or directory" in err

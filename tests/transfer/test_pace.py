@@ -1,0 +1,82 @@
+"""How many requests are in flight follows the storage, the distance, and this machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from bidsplan.transfer.concurrency import ConcurrencyLimit
+
+MOST = 256
+
+
+class Clock:
+    """A loop's thread that computes some part of each second, and waits for the rest."""
+
+    def __init__(self, busy):
+        self.time = 0.0
+        self.busy = busy
+
+    def pace(self, most=MOST):
+        return ConcurrencyLimit(most, now=lambda: self.time, computed=lambda: self.time * self.busy)
+
+    def rounds(self, pace, number):
+        """Let all that may be in flight come, time after time."""
+        for _ in range(number):
+            self.time += 0.03
+            for _ in range(pace.limit):
+                pace.succeeded()
+
+
+def test_where_answers_are_waited_for_more_are_asked_for_up_to_the_most():
+    clock = Clock(busy=0.2)
+    pace = clock.pace()
+    first = pace.limit
+    clock.rounds(pace, 1)
+    assert first < pace.limit < MOST
+    clock.rounds(pace, 20)
+    assert pace.limit == MOST
+
+
+def test_where_this_machine_is_the_bottleneck_no_more_are_asked_for():
+    clock = Clock(busy=0.9)
+    pace = clock.pace()
+    first = pace.limit
+    clock.rounds(pace, 50)
+    assert pace.limit == first
+
+
+@pytest.mark.parametrize("most", [1, 5])
+def test_there_are_never_more_than_was_allowed(most):
+    clock = Clock(busy=0)
+    pace = clock.pace(most)
+    clock.rounds(pace, 20)
+    assert pace.limit == most
+
+
+def test_a_refusal_halves_and_what_follows_adds_one_by_one():
+    clock = Clock(busy=0)
+    pace = clock.pace()
+    before = pace.limit
+    pace.refused()
+    # What was in flight together is refused together, and counts once.
+    pace.refused()
+    assert pace.limit == before // 2
+    clock.rounds(pace, 3)
+    assert pace.limit == before // 2 + 3
+    clock.time += 1
+    for _ in range(20):
+        pace.refused()
+        clock.time += 1
+    assert pace.limit == 1
+
+
+def test_no_request_starts_before_the_storage_wants_it():
+    clock = Clock(busy=0)
+    pace = clock.pace()
+    assert pace.delay() == 0
+    pace.refused(2.0)
+    assert pace.delay() == pytest.approx(2)
+    clock.time += 1.5
+    assert pace.delay() == pytest.approx(0.5)
+    clock.time += 1
+    assert pace.delay() == 0
