@@ -56,10 +56,6 @@ def dotted(place: Iterable[str | int]) -> str:
     place : iterable of str or int
         Mapping keys and list indices, outermost first.
 
-    Returns
-    -------
-    str
-
     Examples
     --------
     >>> dotted(("files", 0, "suffixes"))
@@ -136,7 +132,6 @@ class BidsplanError(Exception):
 
     Attributes
     ----------
-    problems : tuple of Problem
     exit_code : int
         What the command line exits with.
     code : str

@@ -36,12 +36,7 @@ class Action(StrEnum):
 
 
 class Warned(msgspec.Struct, frozen=True, kw_only=True):
-    """Something is odd, and the work goes on.
-
-    Parameters
-    ----------
-    problem : Problem
-    """
+    """Something is odd, and the work goes on."""
 
     problem: Problem
 
@@ -78,7 +73,6 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
 
     Parameters
     ----------
-    url : str
     endpoint : str or None
         Where requests go, for object stores.
     written : bool
@@ -91,39 +85,21 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """It is decided what happens to an entry; one that is kept for its receipt is told once only.
-
-    Parameters
-    ----------
-    entry : Entry
-    action : Action
-    """
+    """What will happen to an entry; not emitted for one that its receipt keeps."""
 
     entry: Entry
     action: Action
 
 
 class Progressed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Bytes of an entry have arrived; negative where a failed try is taken back.
-
-    Parameters
-    ----------
-    entry : Entry
-    bytes : int
-    """
+    """Bytes of an entry have arrived; negative where a failed try is taken back."""
 
     entry: Entry
     bytes: int
 
 
 class Resumed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An entry goes on from what an earlier run had of it; negative where that was worth nothing.
-
-    Parameters
-    ----------
-    entry : Entry
-    bytes : int
-    """
+    """A file resumes from bytes of an earlier run; negative where they were of no use."""
 
     entry: Entry
     bytes: int
@@ -134,8 +110,6 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Parameters
     ----------
-    entry : Entry
-    action : Action
     proof : CheckMethod
         What was shown of it.
     bytes : int
@@ -149,13 +123,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry could not be brought to its path, which holds what it held before.
-
-    Parameters
-    ----------
-    entry : Entry
-    error : BidsplanError
-    """
+    """An entry could not be brought to its path, which holds what it held before."""
 
     entry: Entry
     error: BidsplanError
@@ -183,7 +151,6 @@ class Pruned(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     path : str
         Below the destination, as the file system names it.
-    bytes : int
     """
 
     path: str
@@ -191,26 +158,14 @@ class Pruned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that is not in the plan was left alone.
-
-    Parameters
-    ----------
-    path : str
-    why : KeptReason
-    """
+    """A file that is not in the plan was left alone."""
 
     path: str
     why: KeptReason
 
 
 class PruneFailed(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that is not in the plan could not be removed.
-
-    Parameters
-    ----------
-    path : str
-    error : BidsplanError
-    """
+    """A file that is not in the plan could not be removed."""
 
     path: str
     error: BidsplanError
@@ -245,12 +200,7 @@ class Digested(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry was not tried, since the run had to stop before.
-
-    Parameters
-    ----------
-    entry : Entry
-    """
+    """An entry was not tried, since the run had to stop before."""
 
     entry: Entry
 

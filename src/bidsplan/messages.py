@@ -30,7 +30,6 @@ def clipped(text: str, limit: int = LONGEST_MESSAGE) -> str:
 
     Parameters
     ----------
-    text : str
     limit : int
         Bytes that the text may have when printed: an unprintable character counts as its escape.
 
@@ -134,14 +133,6 @@ def has_user_info(url: str) -> bool:
 
 def redacted(text: str) -> str:
     """Hide what looks like a secret: user info and signatures in URLs, and keys that are assigned.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    str
 
     Examples
     --------
@@ -335,13 +326,8 @@ def quoted(word: str, otherwise: str) -> str:
 
     Parameters
     ----------
-    word : str
     otherwise : str
         What to say of a word that may not be quoted, such as ``another value``.
-
-    Returns
-    -------
-    str
 
     Examples
     --------
@@ -391,7 +377,6 @@ def suggestion(wanted: str, known: Iterable[str]) -> str | None:
 
     Parameters
     ----------
-    wanted : str
     known : iterable of str
         Words from storage, so they are escaped.
 
@@ -411,12 +396,7 @@ def suggestion(wanted: str, known: Iterable[str]) -> str | None:
 
 
 class Hints:
-    """Suggestions for the first unknown words of a list, of which there may be thousands.
-
-    Parameters
-    ----------
-    known : iterable of str
-    """
+    """Suggestions for the first unknown words of a list, of which there may be thousands."""
 
     def __init__(self, known: Iterable[str]) -> None:
         # Of half a million, a copy would take much memory.

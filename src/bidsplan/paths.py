@@ -35,10 +35,6 @@ _PLAIN = re.compile(f"{_PLAIN_SEGMENT}(?:/{_PLAIN_SEGMENT})*")
 def is_plain(key: str) -> bool:
     """Tell at once of nearly every real key that it is safe and has no long segment.
 
-    Parameters
-    ----------
-    key : str
-
     Returns
     -------
     bool
@@ -110,10 +106,6 @@ def longest_segment(path: str) -> int:
 def collision_form(path: str) -> str:
     """Give the form in which two paths are one file on a case- or form-folding file system.
 
-    Parameters
-    ----------
-    path : str
-
     Returns
     -------
     str
@@ -163,13 +155,8 @@ def open_regular(path: Path, *, follow: bool = True) -> IO[bytes]:
 
     Parameters
     ----------
-    path : Path
     follow : bool
         Whether it may be a link, or lie behind one where the path is relative.
-
-    Returns
-    -------
-    binary file
 
     Raises
     ------
@@ -193,10 +180,6 @@ def open_regular(path: Path, *, follow: bool = True) -> IO[bytes]:
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a local file that takes another's place when all went well.
-
-    Parameters
-    ----------
-    path : Path
 
     Yields
     ------

@@ -21,7 +21,6 @@ def draw(
 
     Parameters
     ----------
-    events : iterable of Event
     plan : Plan
         Whose total is the bar's.
     enabled : bool

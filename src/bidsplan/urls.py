@@ -59,7 +59,6 @@ class Host(NamedTuple):
     ----------
     name : str
         In lower case, without brackets or a dot at its end.
-    port : int or None
     address : IPv4Address, IPv6Address or None
         The address that the name is; None for a name that is resolved.
     """
@@ -76,10 +75,6 @@ def parse_host(text: str) -> Host:
     ----------
     text : str
         What stands between ``//`` and the next ``/``, without user information.
-
-    Returns
-    -------
-    Host
 
     Raises
     ------
@@ -155,25 +150,12 @@ def _meant(address: Address) -> Iterator[Address]:
 
 
 def is_link_local(address: Address) -> bool:
-    """Tell whether an address is one where clouds serve their secrets, however it is wrapped.
-
-    Parameters
-    ----------
-    address : IPv4Address or IPv6Address
-
-    Returns
-    -------
-    bool
-    """
+    """Tell whether an address is one where clouds serve their secrets, however it is wrapped."""
     return any(each.is_link_local or each in _METADATA for each in _meant(address))
 
 
 def is_public(address: Address) -> bool:
     """Tell whether an address is a host of the public internet.
-
-    Parameters
-    ----------
-    address : IPv4Address or IPv6Address
 
     Returns
     -------
@@ -227,14 +209,6 @@ class Location(NamedTuple):
 def parse_url(url: str) -> Location:
     """Take a URL or a local path apart.
 
-    Parameters
-    ----------
-    url : str
-
-    Returns
-    -------
-    Location
-
     Examples
     --------
     >>> parse_url("s3://openneuro.org/ds000114/")
@@ -259,7 +233,6 @@ def refused_url(url: str, *, allow: frozenset[str] = frozenset()) -> str | None:
 
     Parameters
     ----------
-    url : str
     allow : frozenset of str
         Protocols that were allowed beyond the usual ones.
 

@@ -93,10 +93,6 @@ def associated(name: Name, metadata: Metadata) -> Iterator[Item]:
         The file; one that is not entity-shaped has none.
     metadata : Metadata
         Index of the dataset.
-
-    Yields
-    ------
-    Item
     """
     if name.shaped:
         for association, extension in _sought(name.suffix, name.extension):
@@ -127,12 +123,7 @@ def _find(
 
 
 class Families:
-    """An index of files by what they share with their family.
-
-    Parameters
-    ----------
-    items : iterable of Item
-    """
+    """An index of files by what they share with their family."""
 
     def __init__(self, items: Iterable[Item]) -> None:
         self._families = {extension: family for family in FAMILIES for extension in family}
@@ -141,16 +132,7 @@ class Families:
         }
 
     def of(self, name: Name) -> Iterator[Item]:
-        """List the other members of a file's family.
-
-        Parameters
-        ----------
-        name : Name
-
-        Yields
-        ------
-        Item
-        """
+        """List the other members of a file's family."""
         for extension in self._families.get(name.extension, ()):
             other = self._by_path.get(name.stem + extension)
             if other is not None and extension != name.extension:

@@ -162,10 +162,6 @@ class Metadata:
             Of the metadata.
         beyond : frozenset of str
             As in `applying`; with any, all that apply at that level are given.
-
-        Returns
-        -------
-        list of Item
         """
         for directory in self._levels(name, suffix, extension):
             found = self.applying(directory, suffix, extension, name.entities, beyond=beyond)

@@ -128,10 +128,6 @@ def parse_name(path: str, *, recording: bool = False) -> Name:
     recording : bool
         Whether the path is a directory recording's.
 
-    Returns
-    -------
-    Name
-
     Examples
     --------
     >>> name = parse_name("sub-01/ses-test/func/sub-01_ses-test_task-rest_run-02_bold.nii.gz")

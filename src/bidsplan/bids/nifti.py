@@ -56,10 +56,6 @@ def nifti_extent(head: bytes) -> Extent:
     head : bytes
         A file's first `LONGEST_HEADER` bytes, unpacked, or all that it has.
 
-    Returns
-    -------
-    Extent
-
     Raises
     ------
     IntegrityError

@@ -19,7 +19,6 @@ class Item(NamedTuple):
 
     Parameters
     ----------
-    name : Name
     paths : tuple of str
         The files' paths below the dataset's root.
     """
@@ -45,10 +44,6 @@ def items_of(paths: Iterable[str]) -> list[Item]:
     ----------
     paths : iterable of str
         Below a dataset's root, in any order.
-
-    Returns
-    -------
-    list of Item
     """
     recordings: dict[str, list[str]] = {}
     items: list[Item] = []

@@ -69,12 +69,7 @@ def uri_path(text: str, name: Name) -> list[str]:
 
 
 class Targets:
-    """An index of what is taken, to be asked whether a reference names any of it.
-
-    Parameters
-    ----------
-    names : iterable of Name
-    """
+    """An index of what is taken, to be asked whether a reference names any of it."""
 
     def __init__(self, names: Iterable[Name]) -> None:
         self._paths: set[str] = set()

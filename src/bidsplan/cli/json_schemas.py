@@ -237,9 +237,5 @@ def schema_text(what: str) -> str:
     ----------
     what : str
         One of `SCHEMAS`.
-
-    Returns
-    -------
-    str
     """
     return json.dumps(_MAKERS[what](), indent=2, ensure_ascii=False) + "\n"

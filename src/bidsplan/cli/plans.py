@@ -106,9 +106,6 @@ def plan_for(
     ----------
     source : Path
         A manifest (``.yaml``, ``.yml``) or a plan.
-    use : PlanPolicy
-    access : Access
-    console : Console
     strict : bool
         Whether warnings are errors.
     write : bool
@@ -118,7 +115,6 @@ def plan_for(
     -------
     path : Path
         Where the plan stands, or would.
-    plan : Plan
 
     Raises
     ------

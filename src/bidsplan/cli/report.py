@@ -41,8 +41,6 @@ class Counts:
 
     Parameters
     ----------
-    decided, done : Counter of Action
-    proofs : Counter of CheckMethod
     failures : Counter of str
         By the errors' codes.
     skipped : int
@@ -122,7 +120,6 @@ def done(tally: Counts, verb: str | None = None) -> str:
 
     Parameters
     ----------
-    tally : Counts
     verb : str, optional
         One word for all that went well, whatever the action.
     """
@@ -177,8 +174,6 @@ class Outcome:
 
     Parameters
     ----------
-    plan : Plan
-    console : Console
     dry_run : bool
         Whether only decisions are told.
     verb : str, optional

@@ -27,10 +27,6 @@ def find_redactor(arguments: Sequence[str] = ()) -> Redactor:
     ----------
     arguments : sequence of str
         The command's.
-
-    Returns
-    -------
-    Redactor
     """
     # Any of them may be a URL, however it is typed.
     typed = {f"url {number}": argument for number, argument in enumerate(arguments)}

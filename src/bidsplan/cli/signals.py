@@ -19,14 +19,6 @@ class Signalled(SystemExit):
     """A signal, as an exception so that everything is closed on the way out.
 
     An event loop passes on a SystemExit, and would keep another exception to itself.
-
-    Parameters
-    ----------
-    number : int
-
-    Attributes
-    ----------
-    exit_code : int
     """
 
     def __init__(self, number: int) -> None:

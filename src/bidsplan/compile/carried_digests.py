@@ -25,7 +25,6 @@ class Carrier:
 
     Parameters
     ----------
-    previous : Plan or StoredPlan
     previous_directory : Path
         The directory that its relative URLs are relative to.
     access : Access
@@ -56,7 +55,6 @@ class Carrier:
 
         Parameters
         ----------
-        entries : iterable of Entry
         roots : sequence of Root
             What the entries' roots are indices into.
         directory : Path
@@ -82,12 +80,7 @@ class Carrier:
             yield entry
 
     def problems(self) -> Iterator[Problem]:
-        """Warn of digests that were lost because the files' place is another one.
-
-        Yields
-        ------
-        Problem
-        """
+        """Warn of digests that were lost because the files' place is another one."""
         if self._lost:
             yield Problem(
                 message=f"{self._lost} digests of the plan before are not carried over: its files "

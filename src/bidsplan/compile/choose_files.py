@@ -46,14 +46,10 @@ def take(
 
     Parameters
     ----------
-    context : Context
-    listings : iterable of Listing
     units : sequence of str
         The selected subjects.
-    filters : tuple of Filter
     pipeline : str or None
         The derivative pipeline's name; None for the study itself.
-    dataset_files : str or tuple of str
     whole : bool
         Whether to choose among all files that were listed, not only among subjects'.
 

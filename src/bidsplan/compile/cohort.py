@@ -223,8 +223,6 @@ def read_tables(context: Context, raw: Located, base: Path) -> Cohort | None:
 
     Parameters
     ----------
-    context : Context
-    raw : list of (Dataset, Survey)
     base : Path
         The manifest's directory.
 

@@ -42,7 +42,6 @@ class Contents:
 
     Parameters
     ----------
-    store : Store
     files : mapping of str to Object
         By path below the dataset's root; may grow while it is used.
     each : callable
@@ -71,10 +70,6 @@ class Contents:
         ----------
         name_of : mapping of str to iterable of Item
             The sidecars that apply to each path, those of deeper levels first.
-
-        Returns
-        -------
-        dict of str to dict
         """
         paths = {path: [item.name.path for item in items] for path, items in name_of.items()}
         new = sorted({one for some in paths.values() for one in some} - self._sidecars.keys())
@@ -116,15 +111,10 @@ def read_small(store: Store, found: Object, limit: int) -> bytes:
 
     Parameters
     ----------
-    store : Store
     found : Object
         As it was listed; one that has changed since is an error.
     limit : int
         The most bytes to accept.
-
-    Returns
-    -------
-    bytes
 
     Raises
     ------
@@ -141,7 +131,6 @@ def follow_fieldmaps(choice: FileSelection, contents: Contents) -> None:
     choice : FileSelection
         A field map comes where its ``IntendedFor`` names a file that is taken, or where its
         ``B0FieldIdentifier`` is the ``B0FieldSource`` of one.
-    contents : Contents
     """
     maps = [
         item
@@ -194,8 +183,6 @@ def follow_references(
 
     Parameters
     ----------
-    choice : FileSelection
-    contents : Contents
     learn : callable
         Lists a directory below the dataset's root and gives the paths in it.
     directories : iterable of str

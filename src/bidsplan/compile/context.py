@@ -76,8 +76,6 @@ class Chosen(NamedTuple):
 
     Parameters
     ----------
-    dataset : Dataset
-    choice : FileSelection
     place : tuple of str or int
         Of the filters in the manifest.
     """
@@ -97,7 +95,6 @@ class Record:
         Whether `choices` are kept, which take twice the memory of all else.
     dropped : dict of str to str
         Why each unit that is not selected is not.
-    choices : list of Chosen
     directories : list of DatasetEntries
         What is taken whole.
     """
@@ -131,13 +128,8 @@ class Context:
 
     Parameters
     ----------
-    manifest : Manifest
-    roots : Roots
-    lister : Lister
-    report : Report
     untrusted : bool
         Whether to refuse what a stranger's manifest could abuse.
-    record : Record
     """
 
     manifest: Manifest

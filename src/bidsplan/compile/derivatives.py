@@ -39,7 +39,6 @@ def take_derivatives(
 
     Parameters
     ----------
-    context : Context
     raw : list of (Dataset, Survey)
         The study's own datasets.
     units : sequence of str
@@ -47,7 +46,6 @@ def take_derivatives(
 
     Returns
     -------
-    taken : list of DatasetEntries
     sessions : set of str
         The sessions met.
     """
@@ -127,12 +125,8 @@ def list_pipeline(
 
     Parameters
     ----------
-    context : Context
     raw : list of (Dataset, Survey)
         The study's own datasets.
-    units : sequence of str
-    name : str
-    derivative : Derivative
 
     Returns
     -------

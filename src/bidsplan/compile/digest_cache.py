@@ -64,16 +64,7 @@ class DigestCache:
             self._database = None
 
     def find(self, version: FileVersion | None) -> str | None:
-        """Give the digest of a file that has not changed since it was read.
-
-        Parameters
-        ----------
-        version : FileVersion or None
-
-        Returns
-        -------
-        str or None
-        """
+        """Give the digest of a file that has not changed since it was read."""
         if version is None:
             return None
         with self._lock, self._used():
@@ -90,7 +81,6 @@ class DigestCache:
         ----------
         version : FileVersion or None
             Which the file had before it was read, and after.
-        sha256 : str
         began_ns : int
             When reading it began; what was modified just before is not kept.
         """

@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 def add_digests(context: Context, entries: Sequence[Entry]) -> list[Entry]:
     """Give entries the SHA-256 of their sources where only their size would prove them.
 
-    Parameters
-    ----------
-    context : Context
-    entries : sequence of Entry
-
     Returns
     -------
     list of Entry

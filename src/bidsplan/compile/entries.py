@@ -29,7 +29,6 @@ def description(name: str, *, derivative: bool) -> str:
     ----------
     name : str
         Of the study or pipeline.
-    derivative : bool
 
     Returns
     -------
@@ -57,7 +56,6 @@ class DatasetEntries:
 
     Parameters
     ----------
-    dataset : Dataset
     files : mapping of str to Object
         All that was listed, by path below the dataset's root.
     reasons : mapping of str to str
@@ -72,12 +70,7 @@ class DatasetEntries:
     generated: str | None = None
 
     def objects(self) -> Iterator[Object]:
-        """Give the objects that are taken.
-
-        Yields
-        ------
-        Object
-        """
+        """Give the objects that are taken."""
         return (self.files[path] for path in self.reasons)
 
     def same(self, path: str, other: DatasetEntries) -> bool:
@@ -87,12 +80,7 @@ class DatasetEntries:
         return (self.dataset.root, mine.key) == (other.dataset.root, theirs.key)
 
     def entries(self) -> Iterator[Entry]:
-        """Make the plan's entries.
-
-        Yields
-        ------
-        Entry
-        """
+        """Make the plan's entries."""
         dataset = self.dataset
         for path, reason in self.reasons.items():
             item = self.files[path]
@@ -128,7 +116,6 @@ def drop_repeats(
 
     Returns
     -------
-    kept : list of DatasetEntries
     problems : list of Problem
         Where different objects are to land at one path.
     """
@@ -172,10 +159,6 @@ def collisions(entries: Iterable[Entry]) -> list[Problem]:
     ----------
     entries : iterable of Entry
         Sorted by path.
-
-    Returns
-    -------
-    list of Problem
     """
     return [
         Problem(

@@ -23,8 +23,6 @@ class Answer(NamedTuple):
     ----------
     name : str
         A unit or a path.
-    taken : bool
-    why : str
     """
 
     name: str
@@ -42,7 +40,6 @@ class Explanation:
         The selected units.
     dropped : mapping of str to str
         Why each other unit is not.
-    choices : sequence of Chosen
     directories : sequence of DatasetEntries
         What is taken whole.
     study : list of (Dataset, Survey)

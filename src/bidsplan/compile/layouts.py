@@ -21,7 +21,6 @@ class Listing(NamedTuple):
 
     Parameters
     ----------
-    dataset : Dataset
     survey : RootListing
         What stands directly at its root.
     below : dict of str to Object
@@ -35,12 +34,6 @@ class Listing(NamedTuple):
 
 def list_subjects(context: Context, located: Located, units: Sequence[str]) -> list[Listing]:
     """List subjects of several datasets, all of them in parallel.
-
-    Parameters
-    ----------
-    context : Context
-    located : list of (Dataset, Survey)
-    units : sequence of str
 
     Returns
     -------
@@ -59,11 +52,6 @@ def list_subjects(context: Context, located: Located, units: Sequence[str]) -> l
 
 def list_whole(context: Context, located: Located) -> list[Listing]:
     """List all directories of several datasets, but for hidden ones.
-
-    Parameters
-    ----------
-    context : Context
-    located : list of (Dataset, Survey)
 
     Returns
     -------
@@ -104,10 +92,8 @@ def subject_pipelines(context: Context, raw: Located, units: Sequence[str]) -> l
 
     Parameters
     ----------
-    context : Context
     raw : list of (Dataset, Survey)
         The study's own datasets.
-    units : sequence of str
 
     Returns
     -------
@@ -139,11 +125,8 @@ def list_subject_first(
 
     Parameters
     ----------
-    context : Context
     raw : list of (Dataset, Survey)
         The study's own datasets.
-    units : sequence of str
-    pipeline : str
     kept : bool
         Whether files land in ``derivatives/sub-<label>/<pipeline>``, as they stand.
 

@@ -20,18 +20,7 @@ if TYPE_CHECKING:
 
 
 def keep_required(context: Context, raw: Located, units: list[str]) -> list[str]:
-    """Keep the units that have a file for each requirement, within the selected sessions.
-
-    Parameters
-    ----------
-    context : Context
-    raw : list of (Dataset, Survey)
-    units : list of str
-
-    Returns
-    -------
-    list of str
-    """
+    """Keep the units that have a file for each requirement, within the selected sessions."""
     for number, requirement in enumerate(context.manifest.subjects.require):
         having = _having(context, raw, units, requirement, ("subjects", "require", number))
         kept = [unit for unit in units if unit in having]

@@ -31,7 +31,6 @@ def choose_units(
 
     Parameters
     ----------
-    context : Context
     raw : list of (Dataset, Survey)
         The study's own datasets.
     base : Path
@@ -152,7 +151,6 @@ def labels_in(dataset: Dataset, units: Iterable[str]) -> dict[str, str]:
     ----------
     dataset : Dataset
         One that belongs to no site may hold those of every site.
-    units : iterable of str
 
     Returns
     -------

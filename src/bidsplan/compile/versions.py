@@ -39,10 +39,6 @@ _BEFORE_VERSIONING = "null"
 def only_versioned(opener: Opener) -> Opener:
     """Make an opener that refuses storage without versions, before anything is listed.
 
-    Parameters
-    ----------
-    opener : Opener
-
     Returns
     -------
     Opener
@@ -66,7 +62,6 @@ class _Source:
 
     Parameters
     ----------
-    store : Store
     listed, found : dict of str to Object
         By key: as the listing had them, and with their versions.
     refused : list of StorageError
@@ -149,11 +144,6 @@ def _changed(store: Store, keys: Sequence[str], how: str) -> SourceChangedError:
 
 def pin_versions(context: Context, taken: Iterable[DatasetEntries]) -> list[DatasetEntries]:
     """Find the version of each object that is taken.
-
-    Parameters
-    ----------
-    context : Context
-    taken : iterable of DatasetEntries
 
     Returns
     -------

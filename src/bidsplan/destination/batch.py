@@ -25,10 +25,6 @@ class Batch(Generic[T]):
     def add(self, thing: T) -> bool:
         """Add one thing.
 
-        Parameters
-        ----------
-        thing : object
-
         Returns
         -------
         bool
@@ -43,12 +39,7 @@ class Batch(Generic[T]):
             return due
 
     def take(self) -> list[T]:
-        """Take all things out.
-
-        Returns
-        -------
-        list
-        """
+        """Take all things out."""
         with self._lock:
             things, self._things = self._things, []
             self._since = time.monotonic()

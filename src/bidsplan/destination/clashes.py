@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 
 
 class Clashes:
-    """Refuses entries of a plan whose paths are another's in its destination.
-
-    Parameters
-    ----------
-    plan : Plan
-    folder : Destination
-    """
+    """Refuses entries of a plan whose paths are another's in its destination."""
 
     def __init__(self, plan: Planned, folder: Destination) -> None:
         self._plan = plan
@@ -29,10 +23,6 @@ class Clashes:
 
     def refuse(self, entry: Entry) -> None:
         """Refuse an entry, if need be.
-
-        Parameters
-        ----------
-        entry : Entry
 
         Raises
         ------

@@ -74,13 +74,8 @@ def destination_error(error: OSError, what: str) -> DestinationError:
 
     Parameters
     ----------
-    error : OSError
     what : str
         The path, as messages name it.
-
-    Returns
-    -------
-    DestinationError
     """
     said = error.strerror or str(error)
     if error.errno in _FULL:
@@ -173,10 +168,6 @@ class Destination:
 
     def state(self, path: str) -> FileState | None:
         """Look at what stands under a path.
-
-        Parameters
-        ----------
-        path : str
 
         Returns
         -------
@@ -277,7 +268,6 @@ class Destination:
         ----------
         partial : Partial
             All of it must have been written; it is closed.
-        path : str
         replace : bool
             Whether to replace what stands there.
 
@@ -327,12 +317,7 @@ class Destination:
             return claim(self._run, above)
 
     def folds_names(self) -> bool:
-        """Tell whether names that differ in case or Unicode form only are one file here.
-
-        Returns
-        -------
-        bool
-        """
+        """Tell whether names that differ in case or Unicode form only are one file here."""
         with self._errors(STATE_DIRECTORY):
             return self._probe(self.partials())
 

@@ -51,10 +51,6 @@ class _Holder(msgspec.Struct, frozen=True, kw_only=True):
 class RunLock:
     """The lock of a destination.
 
-    Parameters
-    ----------
-    folder : Destination
-
     Attributes
     ----------
     held : bool
@@ -87,10 +83,6 @@ class RunLock:
             Whether to make it where no run ever was.
         stopping : callable
             Asked while it waits whether to give up, without the lock.
-
-        Yields
-        ------
-        Waiting or Warned
 
         Raises
         ------

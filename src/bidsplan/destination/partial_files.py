@@ -27,7 +27,6 @@ class Partial:
 
     Parameters
     ----------
-    name : str
     descriptor : int
         Open for writing.
     prefix : int
@@ -92,7 +91,6 @@ def claim(run: str, above: int) -> int:
 
     Parameters
     ----------
-    run : str
     above : int
         Descriptor of the directory that runs keep their partials in.
 
@@ -123,7 +121,6 @@ def open_directory(name: str, above: int, *, create: bool) -> int:
 
     Parameters
     ----------
-    name : str
     above : int
         Descriptor of the directory that it stands in.
     create : bool
@@ -153,14 +150,8 @@ def is_at(descriptor: int, name: str, above: int) -> bool:
 
     Parameters
     ----------
-    descriptor : int
-    name : str
     above : int
         Descriptor of the directory that it stood in.
-
-    Returns
-    -------
-    bool
     """
     try:
         there = os.stat(name, dir_fd=above, follow_symlinks=False)

@@ -23,10 +23,6 @@ _OPEN = 8
 class OpenDirectories:
     """Opens directories, through no link, and keeps the latest few open.
 
-    Parameters
-    ----------
-    folder : Destination
-
     Notes
     -----
     For use from one thread only.
@@ -41,7 +37,6 @@ class OpenDirectories:
 
         Parameters
         ----------
-        path : str
         create : bool
             Whether to make what is not there.
 
@@ -72,10 +67,6 @@ class OpenDirectories:
 class AtomicWriter:
     """Writes files whole, and keeps the directories open that they go to.
 
-    Parameters
-    ----------
-    folder : Destination
-
     Notes
     -----
     As `Destination.partial` and `Destination.rename_into_place` do it, but for use from one
@@ -91,8 +82,6 @@ class AtomicWriter:
 
         Parameters
         ----------
-        path : str
-        data : Buffer
         replace : bool
             Whether to replace what stands there.
 

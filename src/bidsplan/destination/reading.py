@@ -31,15 +31,8 @@ def read_checked(
 
     Parameters
     ----------
-    entry : Entry
-    destination : Destination
-    stopping : callable
     taker : callable, optional
         Takes the bytes that are read as well.
-
-    Returns
-    -------
-    Verdict
 
     Raises
     ------
@@ -58,15 +51,6 @@ def read_checked(
 
 def chunks(descriptor: int, stopping: Callable[[], bool]) -> Iterator[bytes]:
     """Read a file in pieces, as long as nobody stops it.
-
-    Parameters
-    ----------
-    descriptor : int
-    stopping : callable
-
-    Yields
-    ------
-    bytes
 
     Raises
     ------

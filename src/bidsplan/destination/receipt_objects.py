@@ -38,7 +38,6 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
 
     Parameters
     ----------
-    path : str
     size : int
         Bytes.
     tag : str
@@ -51,7 +50,6 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
         What they were shown by.
     etag_is_not_digest : bool
         Whether the storage said that the source's entity tag is no digest of its bytes.
-    source_state : SourceState or None
     kept : bool
         As in `Receipt`.
     """
@@ -88,14 +86,6 @@ _INVALID = (msgspec.MsgspecError, ValueError, RecursionError)
 def read_notes(sink: WritableStore) -> Iterator[Note]:
     """Read all notes of a destination, passing over what is none.
 
-    Parameters
-    ----------
-    sink : WritableStore
-
-    Yields
-    ------
-    Note
-
     Raises
     ------
     StorageError
@@ -118,10 +108,6 @@ def _read(sink: WritableStore, key: str) -> bytes:
 
 class NoteWriter:
     """Notes what has been written, in objects that nobody else writes.
-
-    Parameters
-    ----------
-    sink : WritableStore
 
     Attributes
     ----------
@@ -163,10 +149,6 @@ class ListingCursor:
 
     One walk over the listing beside the plan, so that neither is ever in memory. A listing that is
     out of order costs work and no file, since nothing is ever written over unasked.
-
-    Parameters
-    ----------
-    sink : WritableStore
     """
 
     def __init__(self, sink: WritableStore) -> None:
@@ -176,14 +158,6 @@ class ListingCursor:
 
     def at(self, path: str) -> Object | None:
         """Give what stands at a path; each path must come after the one before.
-
-        Parameters
-        ----------
-        path : str
-
-        Returns
-        -------
-        Object or None
 
         Raises
         ------
@@ -199,11 +173,6 @@ class ListingCursor:
 
 def proof_by_tag(entry: Entry, found: Object) -> CheckMethod | None:
     """Tell whether an object's own tag shows that it is the planned file.
-
-    Parameters
-    ----------
-    entry : Entry
-    found : Object
 
     Returns
     -------
@@ -234,15 +203,8 @@ def read_back(
 
     Parameters
     ----------
-    entry : Entry
-    sink : WritableStore
-    stopping : callable
     tap : callable, optional
         Called whenever reading begins; gives what takes the bytes as well.
-
-    Returns
-    -------
-    Verdict
 
     Raises
     ------

@@ -43,7 +43,6 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
 
     Parameters
     ----------
-    path : str
     size : int
         Bytes.
     mtime_ns : int
@@ -94,19 +93,12 @@ def make_receipt(
 
     Parameters
     ----------
-    sources : Sources
-    entry : Entry
     state : FileState
         Of the file as it stands.
-    verdict : Verdict
     source_state : SourceState, optional
         Of a local source, which it had before and after its bytes were read.
     kept : bool
         Whether the file stood there before.
-
-    Returns
-    -------
-    Receipt
     """
     return Receipt(
         path=entry.path,
@@ -122,12 +114,7 @@ def make_receipt(
 
 
 class Receipts:
-    """The receipts of a destination, by path.
-
-    Parameters
-    ----------
-    destination : Destination
-    """
+    """The receipts of a destination, by path."""
 
     def __init__(self, destination: Destination) -> None:
         self._known: dict[str, Receipt] = {}
@@ -156,15 +143,10 @@ class Receipts:
 
         Parameters
         ----------
-        path : str
         state : FileState
             Of the file as it stands.
         source : str
             Fingerprint of what is planned for it now.
-
-        Returns
-        -------
-        Receipt or None
         """
         receipt = self.of(path, source)
         if receipt is None or not state.regular:
@@ -177,15 +159,10 @@ class Receipts:
 
         Parameters
         ----------
-        path : str
         source : str
             Fingerprint of what is planned for it now.
         source_state : SourceState, optional
             Of a local source as it is now; without it, any that it had will do.
-
-        Returns
-        -------
-        Receipt or None
         """
         found = list(self._others.get((path, source), ()))
         latest = self._known.get(path)
@@ -201,12 +178,7 @@ def _origin(receipt: Receipt) -> tuple[str, SourceState | None]:
 
 
 class ReceiptIndex:
-    """Which files stand as a receipt says, in a few bytes for each: there may be a million.
-
-    Parameters
-    ----------
-    destination : Destination
-    """
+    """Which files stand as a receipt says, in a few bytes for each: there may be a million."""
 
     def __init__(self, destination: Destination) -> None:
         proofs = {proof: proof for proof in CheckMethod}
@@ -231,7 +203,6 @@ class ReceiptIndex:
 
         Parameters
         ----------
-        path : str
         size, mtime_ns : int
             Of the file as it stands.
         source : str
@@ -249,10 +220,6 @@ class ReceiptIndex:
 
 class ReceiptWriter:
     """Notes what has been brought, in a file of its own.
-
-    Parameters
-    ----------
-    destination : Destination
 
     Attributes
     ----------
@@ -272,10 +239,6 @@ class ReceiptWriter:
 
     def add(self, receipt: Receipt) -> bool:
         """Note a file that has landed.
-
-        Parameters
-        ----------
-        receipt : Receipt
 
         Returns
         -------
@@ -309,32 +272,14 @@ class ReceiptWriter:
 
 
 def no_receipts(error: OSError) -> Problem:
-    """Say that receipts could not be written, and what that costs.
-
-    Parameters
-    ----------
-    error : OSError
-
-    Returns
-    -------
-    Problem
-    """
+    """Say that receipts could not be written, and what that costs."""
     said = error.strerror or str(error)
     message = f"receipts could not be written ({said}); the files are there and were checked"
     return Problem(message=message, hint="the next run will read them all again")
 
 
 def read_receipts(destination: Destination) -> Iterator[Receipt]:
-    """Read all receipts of a destination, passing over what is none.
-
-    Parameters
-    ----------
-    destination : Destination
-
-    Yields
-    ------
-    Receipt
-    """
+    """Read all receipts of a destination, passing over what is none."""
     # Nothing there, or nothing that may be read, is no receipts.
     with suppress(OSError), destination.directory(DIRECTORY) as directory:
         read: set[str] = set()
@@ -353,11 +298,6 @@ def receipts_of(directory: int, name: str) -> Iterator[Receipt]:
     ----------
     directory : int
         Descriptor of the directory that it stands in.
-    name : str
-
-    Yields
-    ------
-    Receipt
 
     Raises
     ------

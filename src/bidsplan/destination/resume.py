@@ -45,13 +45,8 @@ def resume_key(path: str, *source: str | int | None) -> str:
 
     Parameters
     ----------
-    path : str
     source : str, int or None
         All that tells the source apart from others.
-
-    Returns
-    -------
-    str
     """
     return f"{_mark(path)}-{_mark(source)}"
 
@@ -80,10 +75,6 @@ def take_up(name: str, above: int, run: int) -> Partial:
         Descriptor of the directory that runs keep their partials in.
     run : int
         Descriptor of the run's own one.
-
-    Returns
-    -------
-    Partial
 
     Raises
     ------

@@ -61,10 +61,6 @@ class Sources:
     def place(self, entry: Entry) -> str:
         """Give the place of an entry's object, root and key together.
 
-        Parameters
-        ----------
-        entry : Entry
-
         Returns
         -------
         str
@@ -77,10 +73,6 @@ class Sources:
 
     def fingerprint(self, entry: Entry) -> str:
         """Give a short mark of an entry's place and all that the plan says of its source.
-
-        Parameters
-        ----------
-        entry : Entry
 
         Returns
         -------
@@ -105,10 +97,6 @@ class Sources:
     def state(self, entry: Entry) -> SourceState | None:
         """Look at an entry's source, if it is a local file.
 
-        Parameters
-        ----------
-        entry : Entry
-
         Returns
         -------
         SourceState or None
@@ -126,12 +114,7 @@ class Sources:
 
         Parameters
         ----------
-        entry : Entry
         before : SourceState or None
             What `state` gave before its bytes were read.
-
-        Returns
-        -------
-        SourceState or None
         """
         return before if before == self.state(entry) else None

@@ -26,13 +26,7 @@ pipeline all the same unless it is to be kept."""
 
 
 class EntityRule(Model):
-    """What a file's entity must be: one of some values, or absent.
-
-    Parameters
-    ----------
-    any_of : tuple of str, optional
-    absent : bool
-    """
+    """What a file's entity must be: one of some values, or absent."""
 
     any_of: Texts | None = None
     """Any of these values."""

@@ -44,8 +44,6 @@ class ManifestFile:
 
     Parameters
     ----------
-    manifest : Manifest
-    path : Path
     warnings : tuple of Problem
         Words of its filters that BIDS does not know.
     document : Document

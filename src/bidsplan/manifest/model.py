@@ -48,12 +48,10 @@ class Study(Model):
 
     Parameters
     ----------
-    id : str
     url : str
         The dataset's root, or the directory above the sites.
     anonymous : bool, optional
         Whether requests to an object store go unsigned; they do where it is not given.
-    layout : str
     versions : str
         ``latest`` or ``pinned``.
     """
@@ -113,7 +111,6 @@ class Companions(Model):
 
     Parameters
     ----------
-    inherit, associations, fieldmaps, references : bool
     tables : str
         ``auto``, ``true`` or ``false``.
     """
@@ -149,12 +146,7 @@ class Companions(Model):
 
 
 class Limits(Model):
-    """The largest plan that may be written.
-
-    Parameters
-    ----------
-    max_bytes, max_files : int, optional
-    """
+    """The largest plan that may be written."""
 
     max_bytes: Size | None = None
     """Such as 500GB."""

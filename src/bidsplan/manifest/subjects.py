@@ -49,7 +49,6 @@ class CohortTable(Model):
     ----------
     file : str
         TSV, or CSV by its name; below the manifest's directory.
-    id_column : str
     """
 
     file: Annotated[Text, BeforeValidator(_beside, json_schema_input_type=str | float)]
@@ -64,7 +63,6 @@ class Predicate(Model):
 
     Parameters
     ----------
-    any_of : tuple of str, optional
     min, max : Decimal, optional
         Both inclusive.
     not_ : tuple of str, optional
@@ -104,7 +102,6 @@ class Requirement(Model):
 
     Parameters
     ----------
-    filter : Filter
     derivative : str, optional
         The pipeline that must have it; the study itself where not given.
     """
@@ -130,7 +127,6 @@ class Sample(Model):
 
     Parameters
     ----------
-    count : int, optional
     fraction : Decimal, optional
         Of the subjects, half rounded up; either this or `count`.
     stratify_by : tuple of str
@@ -174,14 +170,10 @@ class Subjects(Model):
     ----------
     from_ : str
         ``tree``, ``participants`` or ``both``; written ``from``.
-    table : str or CohortTable
     include : tuple of str, optional
         Labels without ``sub-``, or globs; all where not given.
-    exclude : tuple of str
     where : dict of str to Predicate
         By column; all must hold.
-    require : tuple of Requirement
-    sample : Sample, optional
     missing : str
         ``error`` or ``skip``.
     """

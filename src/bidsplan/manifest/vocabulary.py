@@ -25,14 +25,6 @@ def vocabulary_warnings(manifest: Manifest) -> Iterator[Problem]:
 
     Derivatives may use words of their own, so there only slips of upper and lower case and long
     names of entities are told.
-
-    Parameters
-    ----------
-    manifest : Manifest
-
-    Yields
-    ------
-    Problem
     """
     for number, filter_ in enumerate(manifest.files):
         yield from _warnings(filter_, ("files", number), strangers=True)

@@ -69,10 +69,6 @@ class _Stop(Exception):  # noqa: N818 - ends the reading, and says nothing itsel
 def read_yaml(data: bytes) -> Document:
     """Read a YAML document.
 
-    Parameters
-    ----------
-    data : bytes
-
     Returns
     -------
     Document

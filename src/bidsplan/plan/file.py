@@ -51,10 +51,6 @@ def default_plan_path(manifest: str | PathLike[str]) -> Path:
 def plan_suffix(path: Path) -> str:
     """Tell how a plan is packed, by its name.
 
-    Parameters
-    ----------
-    path : Path
-
     Returns
     -------
     str
@@ -100,10 +96,6 @@ class StoredPlan:
     ----------
     path : path
         As in `read_plan`.
-
-    Attributes
-    ----------
-    header : Header
 
     Raises
     ------
@@ -169,10 +161,6 @@ def read_header(path: str | PathLike[str]) -> Header:
     ----------
     path : path
         As in `read_plan`.
-
-    Returns
-    -------
-    Header
 
     Raises
     ------

@@ -80,7 +80,6 @@ def part_sizes(size: int, parts: int) -> list[int]:
     ----------
     size : int
         Bytes in all.
-    parts : int
 
     Returns
     -------
@@ -97,16 +96,7 @@ def part_sizes(size: int, parts: int) -> list[int]:
 
 
 def best_check(entry: Entry) -> CheckMethod:
-    """Tell what an entry's bytes can be shown by.
-
-    Parameters
-    ----------
-    entry : Entry
-
-    Returns
-    -------
-    CheckMethod
-    """
+    """Tell what an entry's bytes can be shown by."""
     if entry.content is not None:
         return CheckMethod.CONTENT
     if entry.sha256:
@@ -246,7 +236,6 @@ class Checker:
     ----------
     entry : Entry
         What they should be.
-    checking : VerifyMode
     checksum : Checksum, optional
         That the storage keeps of them, to be compared instead of the entity tag.
     """
@@ -288,12 +277,7 @@ class Checker:
             digest.update(data)
 
     def verdict(self) -> Verdict:
-        """Compare what came with what was planned.
-
-        Returns
-        -------
-        Verdict
-        """
+        """Compare what came with what was planned."""
         entry, content = self._entry, self._content.hexdigest()
         if self._size != entry.size:
             return Verdict(CheckMethod.SIZE, f"{entry.size} bytes", f"{self._size} bytes", content)
@@ -332,18 +316,7 @@ class Checker:
 
 
 def check_whole(entry: Entry, data: Buffer, checking: VerifyMode = VerifyMode.FULL) -> Verdict:
-    """Compare all of an entry's bytes with what was planned, as `Checker` does.
-
-    Parameters
-    ----------
-    entry : Entry
-    data : Buffer
-    checking : VerifyMode
-
-    Returns
-    -------
-    Verdict
-    """
+    """Compare all of an entry's bytes with what was planned, as `Checker` does."""
     etag = entry.etag
     # Nearly all small objects: a plain tag, and nothing stronger.
     if (

@@ -30,7 +30,6 @@ def read_entries(header: Header, blocks: Iterable[bytes], *, first: bytes) -> It
 
     Parameters
     ----------
-    header : Header
     blocks : iterable of bytes
         Whole lines, any number at a time.
     first : bytes
@@ -78,13 +77,8 @@ def parse_lines(text: bytes, number: int = 1) -> list[Entry]:
 
     Parameters
     ----------
-    text : bytes
     number : int
         The first line's, for messages.
-
-    Returns
-    -------
-    list of Entry
 
     Raises
     ------
@@ -153,10 +147,6 @@ class PathCheck:
 
     def __call__(self, entries: Sequence[Entry]) -> None:
         """Check the next entries.
-
-        Parameters
-        ----------
-        entries : sequence of Entry
 
         Raises
         ------

@@ -40,7 +40,6 @@ class Planned(Protocol):
 
     Attributes
     ----------
-    header : Header
     entries : iterable of Entry
         Sorted by path; they can be walked more than once.
     """
@@ -165,10 +164,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 def clashes(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:
     """Find entries whose paths are one where case or Unicode form is folded.
-
-    Parameters
-    ----------
-    entries : iterable of Entry
 
     Yields
     ------

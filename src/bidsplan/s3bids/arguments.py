@@ -25,8 +25,6 @@ def check_instance(name: str, value: object, kind: type, said: str, *, none: boo
     ----------
     name : str
         The argument's.
-    value : object
-    kind : type
     said : str
         The type in words.
     none : bool
@@ -54,14 +52,6 @@ def check_directory(directory: object) -> None:
 
 def check_subjects(subjects: Any) -> int | str | tuple[str, ...] | tuple[int, ...] | None:
     """Check which subjects are asked for.
-
-    Parameters
-    ----------
-    subjects : str, int, sequence of str, sequence of int, or None
-
-    Returns
-    -------
-    str, int, tuple or None
 
     Raises
     ------
@@ -137,11 +127,6 @@ def download_options(
     ----------
     include_modality_agnostic, include_derivs, include_derivs_dataset_description, suffix
         As in `S3BIDSStudy.download`.
-    overwrite, pbar : bool
-
-    Returns
-    -------
-    DownloadOptions
 
     Raises
     ------
@@ -193,12 +178,7 @@ def _strings(name: str, value: Any, said: str) -> tuple[str, ...]:
 
 
 def warn(text: str) -> None:
-    """Warn of something odd, at the line that called into bidsplan.
-
-    Parameters
-    ----------
-    text : str
-    """
+    """Warn of something odd, at the line that called into bidsplan."""
     level, frame = 1, inspect.currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").startswith("bidsplan."):
         level, frame = level + 1, frame.f_back

@@ -85,11 +85,6 @@ def plan_of(objects: Mapping[str, Object], url: str, *, anonymous: bool) -> Plan
         By the path that each is to have below the destination.
     url : str
         The root that their keys are relative to.
-    anonymous : bool
-
-    Returns
-    -------
-    Plan
 
     Raises
     ------
@@ -111,8 +106,6 @@ def deliver(
 
     Parameters
     ----------
-    plan : Plan
-    directory : str
     overwrite : bool
         Whether files that differ are replaced. Otherwise they are left as they are, and warned of.
         A generated file never replaces another one.
@@ -120,10 +113,6 @@ def deliver(
         Whether to draw a bar.
     position : int, optional
         The bar's line.
-
-    Returns
-    -------
-    Delivery
 
     Raises
     ------

@@ -33,9 +33,6 @@ def document_of(
 
     Parameters
     ----------
-    study : S3BIDSStudy
-    subjects : sequence of S3BIDSSubject
-    options : DownloadOptions
     named : bool
         Whether to name the subjects. Else they are all there are.
 
@@ -145,14 +142,6 @@ def _dataset_files(study: S3BIDSStudy, options: DownloadOptions) -> str | list[s
 def manifest_of(document: dict[str, Any]) -> Manifest:
     """Make a manifest of its fields.
 
-    Parameters
-    ----------
-    document : dict
-
-    Returns
-    -------
-    Manifest
-
     Raises
     ------
     ManifestError
@@ -182,11 +171,6 @@ def fetch(
 
     Parameters
     ----------
-    study : S3BIDSStudy
-    subjects : sequence of S3BIDSSubject
-    options : DownloadOptions
-    directory : str
-    overwrite, pbar : bool
     position : int, optional
         The bar's line.
 

@@ -95,7 +95,6 @@ def _get_matching_s3_keys(
 
     Parameters
     ----------
-    bucket : str
     prefix : str
         What keys start with, were it in the midst of a name.
     suffix : str
@@ -144,8 +143,6 @@ def _download_from_s3(
     ----------
     fname : str
         Its directory is made where it is not there.
-    bucket : str
-    key : str
     overwrite : bool
         Whether to replace a file that is there; else it is left as it is, and nothing is asked.
     anon : bool

@@ -25,7 +25,6 @@ def agnostic_names(names: Iterable[str], wanted: str | Sequence[str]) -> list[st
 
     Parameters
     ----------
-    names : iterable of str
     wanted : str or sequence of str
         ``all``, or names; ``README`` is also ``README.md``.
 
@@ -83,7 +82,6 @@ def derivative_of(
     ----------
     paths : iterable of str
         Files of the selected subjects, below the pipeline's root.
-    options : DownloadOptions
     described : bool
         Whether the pipeline has a description.
 
@@ -103,10 +101,6 @@ def derivative_of(
 
 def download_arguments(manifest: Manifest) -> dict[str, Any]:
     """Guess the arguments of a download that brings what a manifest asks for.
-
-    Parameters
-    ----------
-    manifest : Manifest
 
     Returns
     -------

@@ -34,7 +34,6 @@ class Snapshot:
 
     Parameters
     ----------
-    bucket : str
     prefix : str
         With or without slashes at its ends.
     anonymous : bool
@@ -47,7 +46,6 @@ class Snapshot:
     ----------
     store : Store
         Gives what it listed before again, to whoever asks.
-    url : str
 
     Raises
     ------

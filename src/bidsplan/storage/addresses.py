@@ -23,7 +23,6 @@ def resolve(name: str, port: int, *, public_only: bool) -> list[str]:
     ----------
     name : str
         A name or an address.
-    port : int
     public_only : bool
         Refuse addresses that are not of the public internet. Link-local ones are always refused.
 
@@ -92,14 +91,6 @@ def check_endpoint(url: str) -> None:
 
 def proxy_for(url: str) -> str | None:
     """Give the proxy that the environment names for a URL; None where there is none.
-
-    Parameters
-    ----------
-    url : str
-
-    Returns
-    -------
-    str or None
 
     Raises
     ------

@@ -67,7 +67,6 @@ class FsspecStore(Store):
 
     Parameters
     ----------
-    protocol : str
     root : str
         The directory, as the file system names it.
     url : str
@@ -185,15 +184,10 @@ def filesystem_of(protocol: str, url: str, **more: Any) -> Any:
 
     Parameters
     ----------
-    protocol : str
     url : str
         That it is for; some are of one host only, which it names.
     **more
         Options of the file system.
-
-    Returns
-    -------
-    fsspec.AbstractFileSystem
 
     Raises
     ------
@@ -217,7 +211,6 @@ class FileStream:
 
     Parameters
     ----------
-    file : binary file
     what : str
         As messages name it.
     start : int

@@ -104,10 +104,6 @@ def about_of(headers: Mapping[str, str], etag: str | None) -> ObjectMetadata:
         By names in lower case, or whatever their case.
     etag : str or None
         The planned tag, if there is one; a checksum of an object with another is not given.
-
-    Returns
-    -------
-    ObjectMetadata
     """
     plain = not is_encrypted(headers)
     same = etag is None or bare_etag(headers.get("etag")) == etag

@@ -43,17 +43,12 @@ def status_error(status: int, what: str, code: str = "", headers: Any = None) ->
 
     Parameters
     ----------
-    status : int
     what : str
         What was asked for, as messages name it.
     code : str
         The storage's own word for the error.
     headers : mapping, optional
         Of the answer.
-
-    Returns
-    -------
-    StorageError
     """
     said = f"{status} {code}".strip()
     if status in _THROTTLED or code in {"SlowDown", "RequestLimitExceeded"}:

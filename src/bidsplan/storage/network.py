@@ -114,10 +114,6 @@ def pool(jobs: int, timeout: float, proxy: str | None, *, public_only: bool = Fa
         The proxy's URL. It resolves names and connects, so addresses are not checked here.
     public_only : bool
         As in `resolve`.
-
-    Returns
-    -------
-    urllib3.PoolManager or urllib3.ProxyManager
     """
     from botocore.httpsession import get_cert_path  # a tenth of a second
 
@@ -151,10 +147,6 @@ def confined(hosts: Iterable[str], proxy: str | None = None) -> dict[str, str]:
         Names and addresses that are asked directly; names include those below them.
     proxy : str, optional
         The environment's.
-
-    Returns
-    -------
-    dict of str to str
     """
     return {"proxy_url": proxy or "http://127.0.0.1:0", "proxy_excludes": ",".join(hosts)}
 
@@ -175,17 +167,10 @@ def send(
     ----------
     connections
         As `pool` gives.
-    method, url
     what : str
         What is asked for, as messages name it.
-    headers : mapping
-    body : Buffer, optional
     within : float, optional
         Seconds to wait for an answer, where it is not as long as for others.
-
-    Returns
-    -------
-    urllib3.BaseHTTPResponse
 
     Raises
     ------
@@ -211,10 +196,6 @@ def _origin(url: str) -> str:
 
 def body_chunks(answer: Any, seconds: float) -> Iterator[bytes]:
     """Read an answer's body as it comes, for a limited time.
-
-    Yields
-    ------
-    bytes
 
     Raises
     ------
@@ -243,15 +224,10 @@ def read_bounded(
 
     Parameters
     ----------
-    answer : urllib3.BaseHTTPResponse
     what : str
         What was asked for, as messages name it.
     limit : int
         The most bytes to read; one that has more is cut behind the next of them.
-
-    Returns
-    -------
-    bytes
 
     Raises
     ------

@@ -99,7 +99,6 @@ class FetchRequest(NamedTuple):
 
     Parameters
     ----------
-    key : str
     size : int
         How many bytes it should have; one that has more is not read to its end.
     etag, version : str or None

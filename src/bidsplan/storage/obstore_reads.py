@@ -92,16 +92,10 @@ def open_stream(
 
     Parameters
     ----------
-    store : obstore store
-    path : str
     what : str
         The object, as messages name it.
     etag, version, start
         As `Store.stream`.
-
-    Returns
-    -------
-    ObstoreStream
 
     Raises
     ------
@@ -171,15 +165,8 @@ class WholeReader:
 
         Parameters
         ----------
-        store : obstore store
-        path : str
         what : str
             The object, as messages name it.
-        wanted : FetchRequest
-
-        Returns
-        -------
-        FetchedObject
 
         Raises
         ------
@@ -235,8 +222,6 @@ class ObstoreStream:
 
     Parameters
     ----------
-    result : obstore.GetResult
-    what : str
     start : int
         The first byte that was asked for.
     """

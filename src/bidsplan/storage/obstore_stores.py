@@ -66,16 +66,6 @@ _NAMED = (
 def open_objects(location: Location, access: Access, *, anonymous: bool) -> Store:
     """Open a root on Google's or Azure's object store.
 
-    Parameters
-    ----------
-    location : Location
-    access : Access
-    anonymous : bool
-
-    Returns
-    -------
-    Store
-
     Raises
     ------
     UsageError
@@ -127,10 +117,8 @@ class ObjectStore(Store):
 
     Parameters
     ----------
-    url : str
     path : str
         Without slashes at its ends.
-    store : obstore store
     lister : obstore store
         The same place, for listings, whose requests are shorter.
     """

@@ -76,10 +76,6 @@ def open_writable(url: str, *, access: Access, stop: Event) -> WritableStore:
     stop : threading.Event
         Set to end waits between tries.
 
-    Returns
-    -------
-    WritableStore
-
     Raises
     ------
     UrlError

@@ -65,10 +65,6 @@ def place_of(url: str, access: Access, base: str | os.PathLike[str]) -> Place:
     base : path
         The directory that a relative local path is relative to.
 
-    Returns
-    -------
-    Place
-
     Raises
     ------
     UsageError

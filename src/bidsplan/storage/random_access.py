@@ -52,7 +52,6 @@ class File:
 
     Parameters
     ----------
-    filesystem : fsspec.AbstractFileSystem
     path : str
         As the file system names it.
     what : str
@@ -68,10 +67,6 @@ class File:
 
     def read(self) -> bytes:
         """Read all of it.
-
-        Returns
-        -------
-        bytes
 
         Raises
         ------
@@ -178,10 +173,6 @@ def find_file(fname: str | os.PathLike[str], fs: Any = None, *, anonymous: bool 
 def local_file(path: str | os.PathLike[str]) -> File:
     """Tell which file a local path means.
 
-    Parameters
-    ----------
-    path : str or path
-
     Returns
     -------
     File
@@ -240,10 +231,6 @@ class RangedFile(io.RawIOBase):
     What is read from its start, or goes on where the last read ended, is requested in growing
     pieces; after a jump, just what is asked for. A read gives all that it is asked for, up to the
     file's end. It holds no connection.
-
-    Parameters
-    ----------
-    file : File
 
     Attributes
     ----------

@@ -107,14 +107,8 @@ def open_ranges(fs: Any, path: str, what: str) -> Ranges:
 
     Parameters
     ----------
-    fs : fsspec.AbstractFileSystem
-    path : str
     what : str
         As messages name it.
-
-    Returns
-    -------
-    Ranges
 
     Raises
     ------
@@ -212,10 +206,6 @@ def open_web_ranges(url: str, what: str) -> Ranges:
         Of the protocol https or http.
     what : str
         As messages name it.
-
-    Returns
-    -------
-    Ranges
 
     Raises
     ------

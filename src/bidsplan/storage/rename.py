@@ -50,7 +50,6 @@ def rename_new(name: str, new: str, *, above: int, directory: int) -> bool:
 
     Parameters
     ----------
-    name, new : str
     above : int
         Descriptor of the directory that the file stands in.
     directory : int

@@ -32,10 +32,6 @@ _LOWEST_RATE = 16 << 10
 def heeded(asked: float | None) -> float:
     """Give how many seconds are waited where the storage asks for some.
 
-    Parameters
-    ----------
-    asked : float or None
-
     Returns
     -------
     float

@@ -32,10 +32,6 @@ class Upload(ABC):
     def write(self, data: Buffer) -> None:
         """Take the next bytes.
 
-        Parameters
-        ----------
-        data : Buffer
-
         Raises
         ------
         DestinationError, StorageError
@@ -111,10 +107,6 @@ class WritableStore(ABC):
     def standing(self) -> Iterator[Object]:
         """List what stands there, sorted by key as far as the storage does so.
 
-        Yields
-        ------
-        Object
-
         Raises
         ------
         StorageError
@@ -123,14 +115,6 @@ class WritableStore(ABC):
     @abstractmethod
     def state(self, key: str) -> Object | None:
         """Look at one object.
-
-        Parameters
-        ----------
-        key : str
-
-        Returns
-        -------
-        Object or None
 
         Raises
         ------
@@ -152,15 +136,10 @@ class WritableStore(ABC):
 
         Parameters
         ----------
-        key : str
         size : int
             Bytes that it will have.
         replace : bool
             Whether it may take another object's place.
-
-        Returns
-        -------
-        Upload
 
         Raises
         ------

@@ -18,8 +18,6 @@ def check_answer(entry: Entry, stream: Stream, start: int, seen: Identity | None
 
     Parameters
     ----------
-    entry : Entry
-    stream : Stream
     start : int
         The byte that it was asked for from.
     seen : Identity or None
@@ -54,13 +52,7 @@ def check_answer(entry: Entry, stream: Stream, start: int, seen: Identity | None
 
 
 def wrong_size(entry: Entry, got: str) -> UnreachableError:
-    """Make the error for another number of bytes than is planned.
-
-    Parameters
-    ----------
-    entry : Entry
-    got : str
-    """
+    """Make the error for another number of bytes than is planned."""
     return UnreachableError(
         f"{printable(entry.path)}: {entry.size} bytes are planned, and {got} came; the source has "
         "changed, or the answer was cut short"

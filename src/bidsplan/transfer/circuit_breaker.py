@@ -42,16 +42,7 @@ class CircuitBreaker:
         self._in_a_row = 0
 
     def failed(self, error: BidsplanError) -> bool:
-        """Hear that a file failed; tells whether the run must stop.
-
-        Parameters
-        ----------
-        error : BidsplanError
-
-        Returns
-        -------
-        bool
-        """
+        """Hear that a file failed; tells whether the run must stop."""
         with self._lock:
             # The classes below DestinationError are of one file; it itself is the file system's.
             general = (

@@ -80,12 +80,7 @@ class ConcurrencyLimit:
         return idle
 
     def failed(self, error: StorageError) -> None:
-        """Note a request that ended in an error which is worth another try.
-
-        Parameters
-        ----------
-        error : StorageError
-        """
+        """Note a request that ended in an error which is worth another try."""
         if not isinstance(error, ThrottledError):
             self.refused()
             return

@@ -48,7 +48,6 @@ class Decision(NamedTuple):
 
     Parameters
     ----------
-    action : Action
     proof : CheckMethod, optional
         What the file that stands there was compared by.
     error : ExistingFileError, optional
@@ -77,15 +76,7 @@ _KEPT = {proof: Decision(Action.KEEP, proof) for proof in CheckMethod}
 
 
 class Decider:
-    """Decides what is to be done for entries, as far as can be told without the source.
-
-    Parameters
-    ----------
-    sources : Sources
-    folder : Destination
-    index : ReceiptIndex
-    existing : Existing
-    """
+    """Decides what is to be done for entries, as far as can be told without the source."""
 
     def __init__(
         self, sources: Sources, folder: Destination, index: ReceiptIndex, existing: Existing
@@ -100,10 +91,6 @@ class Decider:
 
     def check_metadata(self, entry: Entry) -> Decision:
         """Decide by one look at the file; for use from one thread only.
-
-        Parameters
-        ----------
-        entry : Entry
 
         Returns
         -------
@@ -149,11 +136,6 @@ class Decider:
     def judge(self, entry: Entry, state: FileState) -> Decision:
         """Decide on what stands at an entry's path, by one look.
 
-        Parameters
-        ----------
-        entry : Entry
-        state : FileState
-
         Returns
         -------
         Decision
@@ -184,13 +166,8 @@ class Decider:
 
         Parameters
         ----------
-        entry : Entry
         stopping : callable
             Tells whether to stop.
-
-        Returns
-        -------
-        Decision
 
         Raises
         ------
@@ -207,30 +184,14 @@ class Decider:
 
         Parameters
         ----------
-        entry : Entry
         means : str
             How it shows, for the message.
-
-        Returns
-        -------
-        Decision
         """
         return differing(entry, means, self._existing)
 
 
 def after_reading(entry: Entry, verdict: Verdict, existing: Existing) -> Decision:
-    """Decide on a file that was read.
-
-    Parameters
-    ----------
-    entry : Entry
-    verdict : Verdict
-    existing : Existing
-
-    Returns
-    -------
-    Decision
-    """
+    """Decide on a file that was read."""
     if not verdict.holds:
         means = f"by {verdict.proof.value}, expected {verdict.expected}, got {verdict.got}"
         etag_may_not_be_md5 = verdict.proof is CheckMethod.ETAG_MD5

@@ -30,12 +30,6 @@ if TYPE_CHECKING:
 class RemoteDecider:
     """Decides what is to be done for entries, as far as can be told without the source.
 
-    Parameters
-    ----------
-    sources : Sources
-    sink : WritableStore
-    existing : Existing
-
     Raises
     ------
     StorageError
@@ -56,7 +50,6 @@ class RemoteDecider:
 
         Parameters
         ----------
-        entry : Entry
         found : Object or None
             What stands at its path.
 
@@ -92,13 +85,8 @@ class RemoteDecider:
 
         Parameters
         ----------
-        entry : Entry
         stopping : callable
             Tells whether to stop.
-
-        Returns
-        -------
-        Decision
 
         Raises
         ------
@@ -126,10 +114,6 @@ def decide_only(
     ----------
     plan, url, existing, access, base
         As in `RemoteExecutor`.
-
-    Yields
-    ------
-    Decided or Failed
 
     Raises
     ------

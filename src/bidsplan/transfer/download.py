@@ -54,7 +54,6 @@ def partial_name(entry: Entry, place: str) -> str | None:
 
     Parameters
     ----------
-    entry : Entry
     place : str
         Its object's, as `Sources.place` gives it.
 
@@ -84,11 +83,8 @@ def receive(
 
     Parameters
     ----------
-    entry : Entry
-    store : Store
     target : Target
         What it holds of an earlier run is gone on from, and digested, whatever `checking` says.
-    checking : VerifyMode
     limit : ConcurrencyLimit
         Told of what the storage refused.
     progress : callable
@@ -148,12 +144,6 @@ def receive(
 
 def asks_first(entry: Entry, store: Store, checking: VerifyMode) -> bool:
     """Tell whether the storage is asked for a checksum before an entry's bytes.
-
-    Parameters
-    ----------
-    entry : Entry
-    store : Store
-    checking : VerifyMode
 
     Returns
     -------

@@ -39,12 +39,7 @@ _MUCH = 512
 
 
 class EntryJob(Job, Protocol):
-    """What one entry needs.
-
-    Attributes
-    ----------
-    entry : Entry
-    """
+    """What one entry needs."""
 
     @property
     def entry(self) -> Entry: ...  # noqa: D102 - see the class
@@ -58,9 +53,6 @@ class Execution(ABC, Generic[J]):
 
     Parameters
     ----------
-    plan : Plan
-    checking : VerifyMode
-    access : Access
     base : str
         The directory that the plan's relative URLs are relative to.
     stopping : callable
@@ -117,12 +109,7 @@ class Execution(ABC, Generic[J]):
         return False
 
     def run(self) -> Iterator[Event]:
-        """Decide in the plan's order, do what is to be done, and tell what happens.
-
-        Yields
-        ------
-        Event
-        """
+        """Decide in the plan's order, do what is to be done, and tell what happens."""
         while (job := self.pull()) is Pulled.IDLE:
             yield from self._drained()
         if not isinstance(job, Pulled):

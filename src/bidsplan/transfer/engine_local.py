@@ -80,9 +80,6 @@ class Executor(Execution[_Job]):
 
     Parameters
     ----------
-    plan : Plan
-    folder : Destination
-    existing : Existing
     checking, access, base, stopping
         As in `Execution`.
     """

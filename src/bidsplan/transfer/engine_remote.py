@@ -53,9 +53,6 @@ class RemoteExecutor(Execution[_Job]):
 
     Parameters
     ----------
-    plan : Plan
-    url : str
-    existing : Existing
     checking, access, base, stopping
         As in `Execution`.
 

@@ -44,7 +44,6 @@ class Job(Protocol):
 
     Attributes
     ----------
-    way : Lane
     size : int
         Bytes that it holds in memory while it is done.
     """

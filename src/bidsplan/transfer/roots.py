@@ -28,10 +28,6 @@ _FILES = 40
 def max_connections() -> int:
     """Tell how many connections may be open, beside the files that are.
 
-    Returns
-    -------
-    int
-
     Raises
     ------
     UsageError
@@ -53,8 +49,6 @@ class Roots:
 
     Parameters
     ----------
-    roots : sequence of Root
-    access : Access
     base : str
         The directory that relative URLs are relative to.
     tell : callable
@@ -79,10 +73,6 @@ class Roots:
         ----------
         number : int
             Index into the roots.
-
-        Returns
-        -------
-        Store
 
         Raises
         ------

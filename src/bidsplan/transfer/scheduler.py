@@ -38,8 +38,6 @@ class Scheduler(Generic[J]):
 
     Parameters
     ----------
-    work : JobSource
-    limit : ConcurrencyLimit
     jobs : int
         The most jobs in threads.
     """

@@ -73,16 +73,7 @@ class Slowdowns:
 
 
 def problem_of(slowed: Slowed) -> Problem:
-    """Say what was slow, and what to do about it.
-
-    Parameters
-    ----------
-    slowed : Slowed
-
-    Returns
-    -------
-    Problem
-    """
+    """Say what was slow, and what to do about it."""
     parts = []
     if slowed.throttled:
         parts.append(f"the storage asked {_times(slowed.throttled)} to slow down")

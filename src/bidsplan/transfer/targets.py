@@ -117,12 +117,7 @@ class UndeliveredError(Exception):
 
 
 class Delivery(Target):
-    """Passes bytes on, so that its own trouble is not taken for the source's and tried again.
-
-    Parameters
-    ----------
-    upload : Upload
-    """
+    """Passes bytes on, so that its own trouble is not taken for the source's and tried again."""
 
     def __init__(self, upload: Upload) -> None:
         self._upload = upload

@@ -37,11 +37,9 @@ class Request:
         Any of which may take a file; none at all takes no file.
     subjects : frozenset of str
         The selected subjects' labels.
-    sessions : Sessions or None
     derivative : bool
         Whether it is a derivative dataset: files without a session pass a session filter there, and
         reports at the root follow their subject.
-    companions : Companions
     dataset_files : str or tuple of str
         Which files at the root come along.
     whole : bool
@@ -93,7 +91,6 @@ class FileSelection:
         Paths in the selected subjects' directories, relative to the dataset's root.
     at_root : iterable of str
         Names of the files directly at the dataset's root.
-    request : Request
 
     Attributes
     ----------
@@ -132,10 +129,6 @@ class FileSelection:
         ----------
         paths : iterable of str
             In directories that were not known so far.
-
-        Returns
-        -------
-        list of Item
         """
         items = items_of(paths)
         self._know(items)
@@ -158,7 +151,6 @@ class FileSelection:
         ----------
         items : iterable of Item
             Of this dataset; excluded and hidden ones are passed over.
-        reason : str
 
         Returns
         -------

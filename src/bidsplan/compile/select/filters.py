@@ -19,14 +19,8 @@ def entity_holds(entity: str, rule: EntityRule, name: Name) -> bool:
 
     Parameters
     ----------
-    entity : str
-    rule : EntityRule
     name : Name
         A name that is not entity-shaped has no entities to speak of, not even absent ones.
-
-    Returns
-    -------
-    bool
     """
     if not name.shaped:
         return False
@@ -38,10 +32,6 @@ def entity_holds(entity: str, rule: EntityRule, name: Name) -> bool:
 
 class CompiledFilter:
     """A filter, compiled.
-
-    Parameters
-    ----------
-    filter_ : Filter
 
     Attributes
     ----------
@@ -80,7 +70,6 @@ class CompiledFilter:
 
         Parameters
         ----------
-        item : Item
         anywhere : bool
             Whether files outside subjects' datatype directories are as good as others.
 

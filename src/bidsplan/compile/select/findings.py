@@ -22,12 +22,7 @@ _NOUNS = {"datatypes": "datatype", "suffixes": "suffix", "extensions": "extensio
 
 
 class Findings:
-    """What a list of filters met in one or more datasets.
-
-    Parameters
-    ----------
-    filters : sequence of Filter
-    """
+    """What a list of filters met in one or more datasets."""
 
     def __init__(self, filters: tuple[Filter, ...]) -> None:
         self._filters = filters
@@ -111,10 +106,6 @@ class Findings:
         ----------
         place : tuple of str or int
             Of the filters in the manifest.
-
-        Yields
-        ------
-        Problem
         """
         for index, filter_ in enumerate(self._filters):
             if self._taken[index]:

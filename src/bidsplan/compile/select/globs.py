@@ -30,10 +30,6 @@ def compile_glob(pattern: str, *, dots: bool = False) -> re.Pattern[str]:
     dots : bool
         Whether wildcards match names that start with a dot; otherwise only a spelt dot does.
 
-    Returns
-    -------
-    re.Pattern
-
     Examples
     --------
     >>> bool(compile_glob("sub-*/**/dwi/*").fullmatch("sub-1/ses-a/dwi/sub-1_dwi.bval"))
@@ -79,7 +75,6 @@ class Globs:
 
     Parameters
     ----------
-    patterns : iterable of str
     dots : bool
         As in `compile_glob`.
     """

@@ -33,7 +33,6 @@ class Values:
 
     Parameters
     ----------
-    values : iterable of str
     ids : bool
         Whether they name participants: the same only where their text is, but for ``sub-``. Others
         are the same also where they are one number.
@@ -61,10 +60,6 @@ class Values:
         ----------
         values : iterable of str
             May be many; none of them is kept.
-
-        Returns
-        -------
-        Values
         """
         part = Values((), ids=self._ids)
         part._numbers = self._numbers
@@ -86,7 +81,6 @@ class Condition:
 
     Parameters
     ----------
-    predicate : Predicate
     ids : bool
         As in `Values`.
     """

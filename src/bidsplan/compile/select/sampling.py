@@ -20,11 +20,6 @@ def rank_order(units: Iterable[str], seed: int) -> list[str]:
     ----------
     units : iterable of str
         Subject labels, or ``site/label``.
-    seed : int
-
-    Returns
-    -------
-    list of str
 
     Examples
     --------

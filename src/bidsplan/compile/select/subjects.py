@@ -39,13 +39,11 @@ def included(
     known : iterable of str
         Every unit of the study, also those that another rule has dropped: naming one of them is no
         mistake.
-    wanted : Subjects
     shown : iterable of str
         Those of the known units that messages may name.
 
     Returns
     -------
-    kept : list of str
     problems : list of Problem
         The labels and globs that name no subject of the study.
     """
@@ -77,7 +75,6 @@ def excluded(
 
     Returns
     -------
-    kept : list of str
     warnings : list of Problem
         The labels and globs that name no subject of the study.
     """
@@ -121,8 +118,6 @@ def draw(
     ----------
     units : sequence of str
         Labels, or ``site/label``.
-    sample : Sample
-    seed : int
     stratum_of : callable
         Gives a unit's stratum, where the sample is stratified.
 

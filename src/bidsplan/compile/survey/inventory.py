@@ -35,7 +35,6 @@ class Inventory:
 
     Parameters
     ----------
-    url : str
     sites : list of str
         Directories with subjects, where the root itself has none.
     files : int

@@ -176,10 +176,6 @@ class Lister:
     def surveys(self, datasets: Sequence[Dataset]) -> list[RootListing]:
         """Look at the roots of datasets.
 
-        Parameters
-        ----------
-        datasets : sequence of Dataset
-
         Returns
         -------
         list of RootListing

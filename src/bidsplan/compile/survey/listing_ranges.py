@@ -31,7 +31,6 @@ class ListingRange(NamedTuple):
 
     Parameters
     ----------
-    dataset : Dataset
     names : list of str
         In the order of a listing.
     """
@@ -84,7 +83,6 @@ def listing_ranges(
 
     Parameters
     ----------
-    wanted : iterable of (Dataset, str)
     names : mapping of list of str
         The directories that stand at datasets' roots, in the order of listings.
     most : int

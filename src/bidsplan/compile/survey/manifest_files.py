@@ -60,10 +60,6 @@ def read_manifest_file(
     untrusted : bool
         Whether to refuse every link, also one that stays inside the fence.
 
-    Returns
-    -------
-    bytes
-
     Raises
     ------
     SelectionError

@@ -59,10 +59,6 @@ def read_cohort(name: str, base: Path, *, untrusted: bool = False) -> bytes:
     untrusted : bool
         Whether to refuse symbolic links.
 
-    Returns
-    -------
-    bytes
-
     Raises
     ------
     SelectionError
@@ -77,7 +73,6 @@ def manifest_digest(manifest: Manifest, base: Path, *, untrusted: bool = False) 
 
     Parameters
     ----------
-    manifest : Manifest
     base : Path
         The manifest's directory.
     untrusted : bool
@@ -179,10 +174,6 @@ class Table:
         ----------
         column : str
             One that is kept.
-
-        Yields
-        ------
-        str
         """
         rows = self.rows
         if not isinstance(rows, _Rows) or column not in rows.columns:
@@ -194,11 +185,6 @@ class Table:
 
     def stratum(self, label: str, columns: Sequence[str]) -> str:
         """Name the stratum that a participant's first row puts them in.
-
-        Parameters
-        ----------
-        label : str
-        columns : sequence of str
 
         Returns
         -------
@@ -221,7 +207,6 @@ def parse_table(
 
     Parameters
     ----------
-    data : bytes
     name : str
         The file's name: one that ends in ``.csv`` is comma-separated and may have quotes, any
         other is tab-separated and has none.
@@ -326,10 +311,6 @@ def _records(data: bytes, name: str) -> Iterator[list[str]]:
 
 class _Lines:
     """Decodes a table line by line.
-
-    Parameters
-    ----------
-    data : bytes
 
     Attributes
     ----------

@@ -30,12 +30,10 @@ class Roots:
 
     Parameters
     ----------
-    access : Access
     base : Path
         The directory that the manifest's relative URLs are relative to.
     plan_directory : Path
         The directory that the plan's relative URLs are relative to.
-    opener : Opener
     """
 
     def __init__(self, access: Access, base: Path, plan_directory: Path, opener: Opener) -> None:
@@ -60,7 +58,6 @@ class Roots:
 
         Returns
         -------
-        store : Store
         index : int
             Its place among the plan's roots.
 

@@ -27,12 +27,6 @@ _URL = ("study", "url")
 def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
     """Find the study's raw datasets: one, or one for each site.
 
-    Parameters
-    ----------
-    manifest : Manifest
-    roots : Roots
-    lister : Lister
-
     Returns
     -------
     list of (Dataset, Survey)
@@ -112,11 +106,8 @@ def locate_derivative(
     ----------
     name : str
         The pipeline's name.
-    derivative : Derivative
-    manifest : Manifest
     raw : list of (Dataset, Survey)
         The study's own datasets.
-    roots : Roots
 
     Returns
     -------
@@ -145,11 +136,6 @@ def locate_derivative(
 
 def pipelines(raw: Located, lister: Lister) -> tuple[list[str], list[str]]:
     """Look for derivative pipelines inside the study, at most two levels deep.
-
-    Parameters
-    ----------
-    raw : list of (Dataset, Survey)
-    lister : Lister
 
     Returns
     -------

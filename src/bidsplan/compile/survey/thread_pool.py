@@ -50,11 +50,6 @@ class ThreadPool:
     def each(self, work: Callable[[Given], Result], items: Iterable[Given]) -> list[Result]:
         """Do the same for many things.
 
-        Parameters
-        ----------
-        work : callable
-        items : iterable
-
         Returns
         -------
         list

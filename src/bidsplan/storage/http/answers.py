@@ -34,10 +34,6 @@ def conditions(tag: str | None) -> dict[str, str]:
     ----------
     tag : str or None
         An entity tag without quotes, or that of an `Identity`.
-
-    Returns
-    -------
-    dict of str to str
     """
     if tag is None:
         return {}
@@ -51,7 +47,6 @@ def identity(headers: Mapping[str, str], url: str) -> Identity | None:
 
     Parameters
     ----------
-    headers : mapping
     url : str
         Where the answer came from.
 
@@ -83,7 +78,6 @@ def check_tag(headers: Mapping[str, str], tag: str | None, what: str) -> None:
 
     Parameters
     ----------
-    headers : mapping
     tag : str or None
         As in `conditions`.
     what : str
@@ -127,10 +121,6 @@ def check_plain(answer: Any, what: str) -> int | None:
 
 def file_chunks(answer: Any, what: str, seconds: float) -> Iterator[bytes]:
     """Read a file's own bytes, for a limited time.
-
-    Yields
-    ------
-    bytes
 
     Raises
     ------

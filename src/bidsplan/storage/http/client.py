@@ -61,12 +61,10 @@ class HttpClient:
 
         Parameters
         ----------
-        method : str
         url : str
             With all that needs it quoted.
         what : str
             What is asked for, as messages name it.
-        headers : mapping, optional
 
         Returns
         -------

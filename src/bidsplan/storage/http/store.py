@@ -40,13 +40,7 @@ _ASKED_AT_A_TIME = 8
 
 
 class HttpStore(Store):
-    """A directory on a web server.
-
-    Parameters
-    ----------
-    url : str
-    access : Access
-    """
+    """A directory on a web server."""
 
     def __init__(self, url: str, access: Access) -> None:
         self.url = url.rstrip("/")

@@ -33,13 +33,7 @@ REDIRECTS = frozenset({301, 302, 307, 308, 400})
 
 
 class S3Client:
-    """Requests to one bucket.
-
-    Parameters
-    ----------
-    connection : Connection
-    bucket : str
-    """
+    """Requests to one bucket."""
 
     def __init__(self, connection: Connection, bucket: str) -> None:
         self.connection = connection
@@ -52,14 +46,8 @@ class S3Client:
 
         Parameters
         ----------
-        prefix : str
-        delimiter : str
         after : str
             The last key to leave out.
-
-        Yields
-        ------
-        Page
 
         Raises
         ------
@@ -80,14 +68,6 @@ class S3Client:
 
     def version_pages(self, prefix: str) -> Iterator[Page]:
         """List the versions of the objects directly below a prefix, a page at a time.
-
-        Parameters
-        ----------
-        prefix : str
-
-        Yields
-        ------
-        Page
 
         Raises
         ------
@@ -162,7 +142,6 @@ class S3Client:
 
         Parameters
         ----------
-        method, key, query, headers, body
         refused : callable
             Makes the error that a status stands for, of what `status_error` takes.
         within : float or None
@@ -170,7 +149,6 @@ class S3Client:
 
         Returns
         -------
-        headers : mapping
         body : bytes
             At most 1 MiB of it.
 
@@ -214,12 +192,7 @@ class S3Client:
         return True
 
     def locate(self) -> Connection:
-        """Find out the bucket's region, where that decides where requests go.
-
-        Returns
-        -------
-        Connection
-        """
+        """Find out the bucket's region, where that decides where requests go."""
         if self.connection.is_aws:
             answer = self._request("HEAD", "", {}, {}, f"s3://{self.bucket}")
             answer.drain_conn()

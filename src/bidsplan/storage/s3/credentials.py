@@ -45,10 +45,8 @@ class Connection:
     ----------
     endpoint : str
         URL of the service; buckets are addressed by path, as names with dots need.
-    region : str
     anonymous : bool
         Whether requests go unsigned.
-    requester_pays : bool
     profile : str or None
         Where credentials come from.
     jobs : int
@@ -120,10 +118,6 @@ class Connection:
     def credentials(self) -> Any:
         """Give the credentials as they are now; temporary ones are refreshed.
 
-        Returns
-        -------
-        botocore.credentials.ReadOnlyCredentials
-
         Raises
         ------
         DeniedError
@@ -169,10 +163,6 @@ class Connection:
 
 def partition_of(region: str) -> str:
     """Name the partition of AWS that a region is in, by the region's name.
-
-    Parameters
-    ----------
-    region : str
 
     Returns
     -------
@@ -262,10 +252,6 @@ def connect(access: Access, *, anonymous: bool) -> Connection:
     anonymous : bool
         Whether requests go unsigned.
 
-    Returns
-    -------
-    Connection
-
     Raises
     ------
     UsageError
@@ -289,14 +275,6 @@ def connect(access: Access, *, anonymous: bool) -> Connection:
 def resolved_endpoint(access: Access) -> str:
     """Resolve the endpoint of S3 by botocore; it may hold user information.
 
-    Parameters
-    ----------
-    access : Access
-
-    Returns
-    -------
-    str
-
     Raises
     ------
     UsageError
@@ -317,10 +295,6 @@ _TELLING = rf"endpoint_url|region\s*=\s*{_OTHER_PARTITION}"
 
 def find_endpoint(access: Access) -> str | None:
     """Find the endpoint that `connect` would resolve, without botocore where it is not needed.
-
-    Parameters
-    ----------
-    access : Access
 
     Returns
     -------

@@ -97,12 +97,7 @@ class Page:
         return unquote_plus(text) if self._quoted and ("%" in text or "+" in text) else text
 
     def directories(self) -> Iterator[str]:
-        """List the common prefixes.
-
-        Yields
-        ------
-        str
-        """
+        """List the common prefixes."""
         for each in self._root.iterchildren("CommonPrefixes"):
             yield self._unquoted(each.findtext("Prefix") or "")
 
@@ -113,10 +108,6 @@ class Page:
         ----------
         skip : int
             How many characters of each key to leave out; a key that has no more is left out.
-
-        Returns
-        -------
-        list of Object
 
         Raises
         ------
@@ -145,12 +136,7 @@ class Page:
         return found
 
     def latest(self, skip: int) -> Iterator[Object]:
-        """List the latest versions, as `objects` does.
-
-        Yields
-        ------
-        Object
-        """
+        """List the latest versions, as `objects` does."""
         for item in self._root.iterchildren("Version"):
             key = self._unquoted(item.findtext("Key") or "")
             if item.findtext("IsLatest") == "true" and len(key) > skip:
@@ -217,13 +203,8 @@ def listed_size(text: str, what: str) -> int:
 
     Parameters
     ----------
-    text : str
     what : str
         What is listed, as messages name it.
-
-    Returns
-    -------
-    int
 
     Raises
     ------

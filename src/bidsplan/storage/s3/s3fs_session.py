@@ -16,7 +16,6 @@ class RedirectedError(Exception):
 
     Parameters
     ----------
-    status : int
     headers : dict of str to str
         Of the answer, by names in lower case.
     """
@@ -53,10 +52,6 @@ class _Session:
 @functools.cache
 def session_class(endpoint: str) -> type[Any]:
     """Give the class of sessions that reach one endpoint and nothing else.
-
-    Parameters
-    ----------
-    endpoint : str
 
     Returns
     -------

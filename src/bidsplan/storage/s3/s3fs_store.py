@@ -48,10 +48,8 @@ class S3fsStore(Store):
 
     Parameters
     ----------
-    bucket : str
     path : str
         Without slashes at its ends.
-    connection : Connection
     """
 
     versioned = True
@@ -223,15 +221,10 @@ def s3_error(error: Exception, what: str, endpoint: str) -> StorageError:
 
     Parameters
     ----------
-    error : Exception
     what : str
         What was asked for, as messages name it.
     endpoint : str
         Where requests go.
-
-    Returns
-    -------
-    StorageError
     """
     from botocore import exceptions  # loaded with s3fs
 
@@ -262,13 +255,8 @@ def s3_filesystem(connection: Connection, *, shared: bool = False) -> Any:
 
     Parameters
     ----------
-    connection : Connection
     shared : bool
         Whether to give the one that was made for the same connection and credentials before.
-
-    Returns
-    -------
-    s3fs.S3FileSystem
 
     Raises
     ------

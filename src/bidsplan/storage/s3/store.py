@@ -52,10 +52,8 @@ class S3Store(Store):
 
     Parameters
     ----------
-    bucket : str
     path : str
         Without slashes at its ends.
-    connection : Connection
     """
 
     versioned = True

@@ -98,10 +98,8 @@ class S3Writable(WritableStore):
 
     Parameters
     ----------
-    bucket : str
     path : str
         Without slashes at its ends.
-    connection : Connection
     stop : threading.Event
         Set to end waits between tries.
     """
