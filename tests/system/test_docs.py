@@ -83,6 +83,17 @@ def test_the_layers_are_those_that_are_checked():
     ]
 
 
+def test_the_architecture_page_names_files_that_exist():
+    found = re.findall(
+        r"`((?:[a-z0-9_]+/)+[a-z0-9_]+\.(?:py|md)|[a-z_]+\.py)`", text("architecture.md")
+    )
+    assert len(found) > 20
+    folders = (ROOT, ROOT / "src" / "bidsplan")
+    assert [name for name in found if not any((top / name).is_file() for top in folders)] == []
+    rooms = [path.parent.name for path in (ROOT / "src" / "bidsplan").glob("*/__init__.py")]
+    assert sorted(names(section("architecture.md", "Rooms"))) == sorted(rooms)
+
+
 def test_the_plan_page_names_every_field():
     fields = {field.name for model in (Header, Entry) for field in msgspec.structs.fields(model)}
     assert set(names(section("plan.md", "Format"))) == fields
