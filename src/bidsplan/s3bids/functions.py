@@ -7,7 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import LibraryError, SourceMissingError
-from bidsplan.s3bids.delivery import deliver, plan_of
+from bidsplan.s3bids.arguments import DownloadOptions
+from bidsplan.s3bids.download import deliver, plan_of
 from bidsplan.storage import Access, open_store
 from bidsplan.storage.retry import retrying
 
@@ -164,4 +165,4 @@ def _download_from_s3(
     with open_store(url, access=Access(), anonymous=anon) as store:
         found = retrying()(store.version_of, key)
     plan = plan_of({name: found}, url, anonymous=anon)
-    deliver(plan, directory or ".", overwrite=overwrite, pbar=False).check()
+    deliver(plan, directory or ".", DownloadOptions(overwrite=overwrite)).check()
