@@ -48,31 +48,13 @@ def check_subjects(subjects: Any) -> int | str | tuple[str, ...] | tuple[int, ..
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DownloadOptions:
-    """What a download fetches.
+    """What a download fetches."""
 
-    Parameters
-    ----------
-    agnostic : str or tuple of str
-        ``all``, or names of files at the study's root.
-    derivatives : bool or tuple of str
-        All, none, or pipelines by name; a name that ends in ``*`` is a prefix.
-    descriptions : bool
-        Whether to fetch the derivatives' descriptions.
-    suffix : str
-        The end of the files' names.
-    described : bool
-        Whether to generate a description where the study has none.
-    overwrite : bool
-        Whether to replace files that differ.
-    pbar : bool
-        Whether to draw a progress bar.
-    """
-
-    agnostic: str | tuple[str, ...] = ()
-    derivatives: bool | tuple[str, ...] = False
-    descriptions: bool = False
+    agnostic: str | tuple[str, ...] = ()  # "all", or names of files at the study's root
+    derivatives: bool | tuple[str, ...] = False  # names; one that ends in "*" is a prefix
+    descriptions: bool = False  # of these derivatives
     suffix: str = ""
-    described: bool = False
+    described: bool = False  # a description is generated where the study has none
     overwrite: bool = False
     pbar: bool = False
 

@@ -12,7 +12,7 @@ from bidsplan.events import Failed, Finished, Skipped, Warned
 from bidsplan.paths import printable
 from bidsplan.plan import Entry, Plan, Root
 from bidsplan.progress import draw
-from bidsplan.s3bids.arguments import warn
+from bidsplan.s3bids.arguments import DownloadOptions, warn
 from bidsplan.s3bids.manifests import document_of, manifest_of
 from bidsplan.transfer.decide import Existing
 from bidsplan.transfer.fetch import materialise
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from bidsplan.errors import BidsplanError
-    from bidsplan.s3bids.arguments import DownloadOptions
     from bidsplan.s3bids.listed_study import ListedStudy
     from bidsplan.s3bids.snapshot import Keys
     from bidsplan.storage import Object
@@ -66,22 +65,25 @@ def fetch(
     compiled = compile_manifest(manifest, opener=lambda *_, **__: study.snapshot.store)
     for problem in compiled.warnings:
         warn(str(problem))
-    delivery = deliver(compiled.plan, directory, options, position=position)
+    delivery = _deliver(compiled.plan, directory, options, position=position)
     files = {study.snapshot.key(key): path for key, path in delivery.files.items()}
     return delivery._replace(files=files)
 
 
-def plan_of(objects: Mapping[str, Object], url: str, *, anonymous: bool) -> Plan:
-    """Make a plan of single objects of a root, by their paths below the destination."""
+def fetch_objects(
+    objects: Mapping[str, Object], url: str, directory: str, *, anonymous: bool, overwrite: bool
+) -> None:
+    """Fetch single objects of a root, given by their paths below the directory."""
     entries = [
         Entry(path=path, key=item.key, size=item.size, etag=item.etag, reason="dataset")
         for path, item in objects.items()
     ]
     roots = [Root(url=url, anonymous=anonymous)]
-    return Plan.build(entries, manifest_sha256="0" * 64, study=url, roots=roots, subjects=[])
+    plan = Plan.build(entries, manifest_sha256="0" * 64, study=url, roots=roots, subjects=[])
+    _deliver(plan, directory, DownloadOptions(overwrite=overwrite)).check()
 
 
-def deliver(
+def _deliver(
     plan: Plan, directory: str, options: DownloadOptions, *, position: int | None = None
 ) -> Delivery:
     """Fetch a plan's files, and warn of those that differ and are not to be replaced.

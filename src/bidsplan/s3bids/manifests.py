@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.bids.dataset_files import DESCRIPTION
@@ -17,7 +18,7 @@ from bidsplan.urls import parse_url
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from bidsplan.manifest import Filter, Manifest
+    from bidsplan.manifest import Manifest
     from bidsplan.manifest.load import ManifestFile
     from bidsplan.s3bids.arguments import DownloadOptions
     from bidsplan.s3bids.listed_study import ListedStudy
@@ -116,12 +117,13 @@ def _with_directory(study: ListedStudy, subjects: Mapping[str, Keys]) -> dict[st
 
 def _place(study: ListedStudy) -> dict[str, Any]:
     url, site = study.snapshot.url, study.snapshot.site
-    where: dict[str, Any] = {"id": study.study_id or "study", "url": url}
-    if site is not None:
-        where |= {"url": url.removesuffix(f"/{site}"), "layout": "subject-first-kept"}
     # Unsigned requests are the default.
-    where |= {} if study.anon else {"anonymous": False}
-    return {"study": where} | ({"site": site} if site is not None else {})
+    access = {} if study.anon else {"anonymous": False}
+    if site is None:
+        return {"study": {"id": study.study_id or "study", "url": url, **access}}
+    url = url.removesuffix(f"/{site}")
+    where = {"id": study.study_id or "study", "url": url, "layout": "subject-first-kept", **access}
+    return {"study": where, "site": site}
 
 
 def _derivatives(
@@ -133,8 +135,10 @@ def _derivatives(
         if not options.takes(name, kind):
             continue
         files = filter_of(_derivative_paths(study, subjects, kind), options.suffix)
-        listed = study.snapshot.listing(f"derivatives/{name}/") if options.descriptions else None
-        described = listed is not None and DESCRIPTION in listed.files
+        described = (
+            options.descriptions
+            and DESCRIPTION in study.snapshot.listing(f"derivatives/{name}/").files
+        )
         if files is not None:
             found[name] = {**files, "dataset_files": "description" if described else "none"}
         elif described:
@@ -192,20 +196,19 @@ def check_manifest(
     """
     study, site = loaded.manifest.study, loaded.manifest.site
     by_subject = _by_subject(loaded.manifest)
-    problems = []
+    problems: dict[tuple[str, ...], str] = {}
     if parse_url(study.url).protocol != "s3":
-        problems.append(Problem(message="a study of this class is on S3", at=("study", "url")))
+        problems["study", "url"] = "a study of this class is on S3"
     if isinstance(site, tuple):
-        text = "a study of this class is one dataset; name one site, and not a list"
-        problems.append(Problem(message=text, at=("site",)))
+        problems["site",] = "a study of this class is one dataset; name one site, and not a list"
     elif by_subject and site not in sites:
         text = f"only the sites of HBN have this layout here: {', '.join(sites)}"
-        problems.append(Problem(message=text, at=("study", "layout")))
+        problems["study", "layout"] = text
     elif subject_first and not by_subject:
-        text = f"{kind} has the layout subject-first"
-        problems.append(Problem(message=text, at=("study", "layout")))
+        problems["study", "layout"] = f"{kind} has the layout subject-first"
     if problems:
-        raise UnsupportedError(problems=[loaded.locate(problem) for problem in problems])
+        found = (Problem(message=text, at=at) for at, text in problems.items())
+        raise UnsupportedError(problems=list(map(loaded.locate, found)))
 
 
 def _by_subject(manifest: Manifest) -> bool:
@@ -259,14 +262,13 @@ def download_arguments(manifest: Manifest) -> dict[str, Any]:
         arguments["include_derivs"] = True if wanted == "all" else sorted(derivatives)
         if not _by_subject(manifest):
             arguments["include_derivs_dataset_description"] = wanted == "all" or any(
-                derivative.dataset_files != "none" or derivative.scope == "whole"
-                for derivative in derivatives.values()
+                each.dataset_files != "none" or each.scope == "whole"
+                for each in derivatives.values()
             )
-    filters = [
-        *manifest.files,
-        *(filter_ for derivative in derivatives.values() for filter_ in derivative.filters),
-    ]
-    suffix = next((found for filter_ in filters if (found := _suffix(filter_))), None)
+    filters = [*manifest.files, *chain.from_iterable(each.filters for each in derivatives.values())]
+    globs = (glob for filter_ in filters for glob in filter_.include or ())
+    suffixes = (glob.removeprefix(_BY_SUFFIX) for glob in globs if glob.startswith(_BY_SUFFIX))
+    suffix = next((each for each in suffixes if each and not is_glob(each)), None)
     return arguments | ({"suffix": suffix} if suffix else {})
 
 
@@ -280,14 +282,6 @@ def _agnostic(dataset_files: str | tuple[str, ...]) -> bool | tuple[str, ...]:
         "standard": AGNOSTIC,
     }
     return by_word.get(dataset_files, True)
-
-
-def _suffix(filter_: Filter) -> str | None:
-    """Return the suffix that a filter's globs select, where they are of that form."""
-    for glob in filter_.include or ():
-        if glob.startswith(_BY_SUFFIX) and not is_glob(glob.removeprefix(_BY_SUFFIX)):
-            return glob.removeprefix(_BY_SUFFIX) or None
-    return None
 
 
 def warn_lost(manifest: Manifest, described: Manifest) -> None:

@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from bidsplan.bids.dataset_files import DESCRIPTION
 from bidsplan.s3bids import manifests
-from bidsplan.s3bids.arguments import (
-    DownloadOptions,
-    check_instance,
-    check_subjects,
-    download_options,
-)
-from bidsplan.s3bids.download import deliver, fetch, plan_of
+from bidsplan.s3bids.arguments import check_instance, check_subjects, download_options
+from bidsplan.s3bids.download import fetch, fetch_objects
 from bidsplan.s3bids.listed_study import ListedStudy
 from bidsplan.s3bids.subject import S3BIDSSubject
 
@@ -22,7 +17,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from bidsplan.manifest import Manifest
-    from bidsplan.s3bids.arguments import Derivs
+    from bidsplan.s3bids.arguments import Derivs, DownloadOptions
     from bidsplan.storage import Object
 
 
@@ -239,8 +234,8 @@ class S3BIDSStudy(ListedStudy):
 
     def _deliver(self, objects: dict[str, Object], directory: str) -> None:
         if objects:
-            plan = plan_of(objects, self.snapshot.url, anonymous=self.anon)
-            deliver(plan, directory, DownloadOptions(overwrite=True)).check()
+            url = self.snapshot.url
+            fetch_objects(objects, url, directory, anonymous=self.anon, overwrite=True)
 
     def to_manifest(self, **download_arguments: Any) -> Manifest:
         """Return the manifest that fetches what a download would.
