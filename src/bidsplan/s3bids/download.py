@@ -31,18 +31,13 @@ _NAMED_AT_MOST = 10
 
 
 class Delivery(NamedTuple):
-    """The outcome of a download.
-
-    Parameters
-    ----------
-    files : dict of str to str
-        The absolute path of each file that is there now, by its key.
-    failure : BidsplanError or None
-        Why others are not; of the first error's class.
-    """
+    """The outcome of a download."""
 
     files: dict[str, str]
+    """The absolute path of each file that is there now, by its key."""
+
     failure: BidsplanError | None
+    """Why others are not; of the first error's class."""
 
     def check(self) -> None:
         """Raise the failure, if there is one."""

@@ -69,10 +69,8 @@ def _ls_s3fs(s3_prefix: str, anon: bool = True) -> dict[str, list[str]]:
 
     Raises
     ------
-    SourceMissingError
-        Where there is nothing.
-    StorageError, UrlError
-        Where it can't be listed.
+    SourceMissingError, StorageError, UrlError
+        Where there is nothing, or it can't be listed.
     """
     place = s3_prefix.removeprefix("s3://").strip("/")
     url = f"s3://{place}"
@@ -110,10 +108,8 @@ def _get_matching_s3_keys(
 
     Raises
     ------
-    SourceMissingError
-        Where there is no such bucket.
-    StorageError, UrlError
-        Where it can't be listed.
+    SourceMissingError, StorageError, UrlError
+        Where there is no such bucket, or it can't be listed.
     """
     with open_store(f"s3://{bucket}", access=Access(), anonymous=anon) as store:
         for key in _keys(store, prefix):

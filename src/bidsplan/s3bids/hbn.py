@@ -29,10 +29,8 @@ class HBNSubject(S3BIDSSubject):
 
     Raises
     ------
-    ArgumentTypeError
-        Where an argument has another type.
-    StorageError
-        Where the subject's files can't be listed.
+    ArgumentTypeError, StorageError
+        As `S3BIDSSubject`.
     """
 
     def __init__(self, subject_id: str, study: ListedStudy, site: str | None = None) -> None:
@@ -74,12 +72,8 @@ class HBNSite(S3BIDSStudy):
 
     Raises
     ------
-    ArgumentTypeError
-        Where an argument has another type.
-    UsageError
-        Where there is no such site, or `subjects` are not in it.
-    StorageError, UrlError
-        Where it can't be listed.
+    ArgumentTypeError, UsageError, SourceMissingError, StorageError, UrlError
+        As `S3BIDSStudy`; UsageError also where there is no such site.
     """
 
     _sites = ("Site-SI", "Site-RU", "Site-CBIC", "Site-CUNY")

@@ -264,7 +264,7 @@ def s3fs_json_write(data: Any, fname: str | PathLike[str], fs: Any = None) -> No
     Raises
     ------
     UsageError
-        Where `data` can't be written as JSON.
+        Where `data` has no form in JSON.
     DestinationError, DeniedError, ThrottledError, UnreachableError
         Where it can't be written.
     """
@@ -283,7 +283,7 @@ def write_json(fname: str | PathLike[str], data: Any) -> None:
     Raises
     ------
     UsageError
-        Where `data` can't be written as JSON.
+        Where `data` has no form in JSON.
     DestinationError
         Where it can't be written.
     """

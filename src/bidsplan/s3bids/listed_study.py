@@ -110,11 +110,8 @@ class ListedStudy:
         """Names of the files at the study's root that are no subject's, sorted."""
         files = self.snapshot.listing().files
         # In a derivative, subjects have reports at the root.
-        return [
-            name
-            for name in files
-            if report_subject(name) is None or not self.snapshot.is_derivative
-        ]
+        reports = filter(report_subject, files) if self.snapshot.is_derivative else ()
+        return sorted(files.keys() - set(reports))
 
     def __repr__(self) -> str:
         return (

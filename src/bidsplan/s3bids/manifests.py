@@ -73,17 +73,8 @@ def document_of(
 ) -> dict[str, Any]:
     """Make the fields of the manifest that fetches what a download would.
 
-    Parameters
-    ----------
-    subjects : mapping of str to Keys
-        By identifier.
-    named : bool
-        Whether to name the subjects; else they are all there are.
-
-    Raises
-    ------
-    SelectionError
-        Where none of the subjects has a directory.
+    Subjects are given with their keys; unless they are named, they are all there are. Raises
+    SelectionError where none of them has a directory.
     """
     subjects = _with_directory(study, subjects)
     document: dict[str, Any] = {"manifest_version": 1, **_place(study)}
@@ -185,14 +176,8 @@ def check_manifest(
 ) -> None:
     """Raise UnsupportedError unless a class's studies can be what a manifest describes.
 
-    Parameters
-    ----------
-    kind : str
-        The class's name.
-    sites : collection of str
-        All sites of subject-first layout that have a class.
-    subject_first : bool
-        Whether the class is for such a site only.
+    `kind` is the class's name. `sites` are all of subject-first layout that have a class, and
+    `subject_first` is whether this class is for one of them only.
     """
     study, site = loaded.manifest.study, loaded.manifest.site
     by_subject = _by_subject(loaded.manifest)
