@@ -300,7 +300,7 @@ def test_json_is_read_as_it_was_written(place):
 def test_local_json_is_read_as_it_was_written(tmp_path):
     write_json(tmp_path / "x.json", JSON)
     assert read_json(str(tmp_path / "x.json")) == JSON
-    with pytest.raises(UsageError, match="can.t be written as JSON"):
+    with pytest.raises(UsageError, match="can't be written as JSON"):
         write_json(tmp_path / "x.json", {"x": object()})
     assert read_json(tmp_path / "x.json") == JSON
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]

@@ -181,7 +181,9 @@ def test_what_breaks_off_is_an_error_and_never_a_file(place, counted, tmp_path):
     found = made(place, subjects="sub-02")
     path = "sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz"
     counted.rules = [Rule("flip", match=path), Rule("cut", match="T1w.json")]
-    with pytest.raises((IntegrityError, UnreachableError), match=r"2 of \d files .* continues from"):
+    with pytest.raises(
+        (IntegrityError, UnreachableError), match=r"2 of \d files .* continues from"
+    ):
         found.download(str(tmp_path), **QUIET)
     missing = {path, path.replace(".nii.gz", ".json")}
     whole = {key.removeprefix("study/") for key in found.subjects[0].s3_keys["raw"]} | {DESCRIPTION}
