@@ -1,4 +1,4 @@
-"""What the pages on pyAFQ's names show works, against a server of S3."""
+"""The snippets in the documents on pyAFQ's names, run against an S3 server."""
 
 from __future__ import annotations
 

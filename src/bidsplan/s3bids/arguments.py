@@ -21,7 +21,7 @@ Derivs = bool | str | Sequence[str]
 def check_instance(
     name: str, value: object, kind: type, expected: str, *, none: bool = False
 ) -> None:
-    """Raise ArgumentTypeError unless an argument has the type, or is None where it may be."""
+    """Raise ArgumentTypeError where an argument has another type."""
     if not isinstance(value, kind) and not (none and value is None):
         also = " or None" if none else ""
         got = type(value).__name__

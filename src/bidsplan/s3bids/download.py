@@ -53,7 +53,7 @@ def fetch(
     *,
     position: int | None = None,
 ) -> Delivery:
-    """Fetch what the options ask for of subjects, whose keys are given by identifier."""
+    """Fetch files of subjects, given with their keys."""
     from bidsplan.compile import compile_manifest  # a tenth of a second
 
     manifest = manifest_of(document_of(study, subjects, options))
@@ -68,7 +68,7 @@ def fetch(
 def fetch_objects(
     objects: Mapping[str, Object], url: str, directory: str, *, anonymous: bool, overwrite: bool
 ) -> None:
-    """Fetch single objects of a root, given by their paths below the directory."""
+    """Fetch single objects of a root, by their paths below the directory."""
     entries = [
         Entry(path=path, key=item.key, size=item.size, etag=item.etag, reason="dataset")
         for path, item in objects.items()
@@ -81,10 +81,7 @@ def fetch_objects(
 def _deliver(
     plan: Plan, directory: str, options: DownloadOptions, *, position: int | None = None
 ) -> Delivery:
-    """Fetch a plan's files, and warn of those that differ and are not to be replaced.
-
-    A generated file never replaces another one.
-    """
+    """Fetch a plan's files; warn of those that differ and are kept."""
     plan = _without_generated(plan, directory)
     existing = Existing.REPLACE if options.overwrite else Existing.KEEP
     present: list[Entry] = []
@@ -121,7 +118,7 @@ def _deliver(
 
 
 def _without_generated(plan: Plan, directory: str) -> Plan:
-    """Leave out generated files whose path is taken: the file may be a real one."""
+    """Leave out generated files that would replace another."""
     header = plan.header
     return Plan.build(
         (

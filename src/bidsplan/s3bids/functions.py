@@ -135,7 +135,7 @@ def _keys(store: Store, prefix: str) -> Iterator[str]:
 def _download_from_s3(
     fname: str, bucket: str, key: str, overwrite: bool = False, anon: bool = True
 ) -> None:
-    """Download one object to a local file, which gets its name when it was checked.
+    """Download one object to a local file, atomically, and check it.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ class HBNSubject(S3BIDSSubject):
 
 
 class HBNSite(S3BIDSStudy):
-    """A site of the Healthy Brain Network, as it was when the object was made.
+    """A site of the Healthy Brain Network, listed when it is made.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ _MOST_PACKED = 1032
 
 
 def s3fs_nifti_write(img: Nifti1Image, fname: str | PathLike[str], fs: Any = None) -> None:
-    """Write a NIfTI image straight to storage; the same image gives the same bytes.
+    """Write a NIfTI image straight to storage, with reproducible bytes.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def s3fs_nifti_write(img: Nifti1Image, fname: str | PathLike[str], fs: Any = Non
 
 
 def s3fs_nifti_read(fname: str | PathLike[str], fs: Any = None, anon: bool = False) -> Nifti1Image:
-    """Open a NIfTI image in storage; its data is transferred when it is used.
+    """Open a NIfTI image in storage; its data is read on use.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ class _Unpacked(io.RawIOBase):
         self._end: int | None = None
 
     def image(self) -> Nifti1Image:
-        """Read the header, and return the image whose data is read from here."""
+        """Read the header, and return the image, whose data is read later."""
         import nibabel as nib  # with numpy, a quarter of a second
 
         try:

@@ -107,7 +107,7 @@ class ListedStudy:
 
     @property
     def agnostic_files(self) -> list[str]:
-        """Names of the files at the study's root that are no subject's, sorted."""
+        """Files at the study's root that are no subject's, sorted by name."""
         files = self.snapshot.listing().files
         # In a derivative, subjects have reports at the root.
         reports = filter(report_subject, files) if self.snapshot.is_derivative else ()

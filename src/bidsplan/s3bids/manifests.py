@@ -32,7 +32,7 @@ _NOT_FILES = frozenset({"subjects", "random_seed", "limits", "study", "site"})
 
 
 def agnostic_names(names: Iterable[str], wanted: str | Sequence[str]) -> list[str]:
-    """Select files of a study's root: ``all``, or by name, of which ``README`` is ``README.md``.
+    """Select files of a study's root: ``all``, or by name.
 
     Examples
     --------
@@ -46,9 +46,9 @@ def agnostic_names(names: Iterable[str], wanted: str | Sequence[str]) -> list[st
 
 
 def filter_of(paths: Iterable[str], suffix: str) -> dict[str, list[str]] | None:
-    """Make the filter that selects the paths which end in a suffix; None where none does.
+    """Make the filter that selects paths by their suffix.
 
-    A recording that is a folder is matched by its own name.
+    None where no path has it. A recording that is a folder is matched by its own name.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def document_of(
 
 
 def _with_directory(study: ListedStudy, subjects: Mapping[str, Keys]) -> dict[str, Keys]:
-    """Keep the subjects that have a directory: those of a table need not have one."""
+    """Keep the subjects with a directory; those of a table may have none."""
     labels = set(study.snapshot.listing().subjects)
     present = {name: keys for name, keys in subjects.items() if bare_label(name) in labels}
     if not present:
@@ -139,10 +139,11 @@ def _derivatives(
 
 
 def _derivative_paths(study: ListedStudy, subjects: Mapping[str, Keys], kind: str) -> list[str]:
-    """Return paths below a pipeline's root; filters read subject-first files as if they had one."""
+    """Return the paths of subjects' files below a pipeline's root."""
     name = study.snapshot.pipeline(kind)
     paths: list[str] = []
     for subject_id, keys in subjects.items():
+        # Filters match subject-first files as if they were pipeline-first.
         above = "" if study.snapshot.site is None else f"{subject_id}/"
         skip = len(study.snapshot.key(f"derivatives/{above}{name}/"))
         paths += [above + key[skip:] for key in keys["derivatives"][kind]]
@@ -160,7 +161,7 @@ def _warn_unknown(kinds: Mapping[str, str], options: DownloadOptions) -> None:
 
 
 def manifest_of(document: dict[str, Any]) -> Manifest:
-    """Validate the fields; raise ManifestError where a name is one that no manifest may have."""
+    """Validate the fields; raise ManifestError for names that no manifest may have."""
     from pydantic import ValidationError  # a tenth of a second
 
     from bidsplan.manifest import Manifest  # imports pydantic
@@ -270,7 +271,7 @@ def _agnostic(dataset_files: str | tuple[str, ...]) -> bool | tuple[str, ...]:
 
 
 def warn_lost(manifest: Manifest, described: Manifest) -> None:
-    """Warn of what a manifest says and that of its study and arguments does not."""
+    """Warn of what the study's own description loses of a manifest."""
     here, there = _file_fields(manifest), _file_fields(described)
     lost = sorted(name for name in here if here[name] != there[name])
     if lost:

@@ -39,7 +39,7 @@ class Keys(TypedDict):
 class Snapshot:
     """A study's prefix in a bucket.
 
-    Directories are relative to the prefix and end in ``/``; the prefix itself is empty.
+    Paths are relative to the prefix. Those of directories are empty, or end in ``/``.
 
     Parameters
     ----------
@@ -71,15 +71,15 @@ class Snapshot:
         self._files: dict[str, list[str]] = {}
 
     def key(self, path: str) -> str:
-        """Return the whole key of a path below the prefix."""
+        """Return the whole key of a path."""
         return self._key + path
 
     def name(self, path: str) -> str:
-        """Return s3fs's name of a path below the prefix: with the bucket in front."""
+        """Return s3fs's name of a path: with the bucket in front."""
         return self._name + path
 
     def path(self, name: str) -> str:
-        """Return the path below the prefix of s3fs's name."""
+        """Return the path of s3fs's name."""
         return name.removeprefix("s3://").removeprefix(self._name)
 
     def pipeline(self, kind: str) -> str:
@@ -100,7 +100,7 @@ class Snapshot:
         return [self._listings[name] for name in wanted]
 
     def files(self, directories: Iterable[str]) -> list[list[str]]:
-        """List the paths of all files below many directories at once, sorted for each."""
+        """List all files below many directories at once, sorted for each."""
         wanted = list(directories)
         new = [name for name in dict.fromkeys(wanted) if name not in self._files]
         top = Dataset(store=self.store, root=0)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class S3BIDSStudy(ListedStudy):
-    """A BIDS study on S3, as it was when the object was made.
+    """A BIDS study on S3, listed when it is made.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class S3BIDSStudy(ListedStudy):
 
     @property
     def subjects(self) -> list[Any]:
-        """The selected subjects: in the order of the draw or as named; all of them sorted."""
+        """The selected subjects, as drawn or as named; all of them sorted."""
         return self._subjects
 
     @property
@@ -202,7 +202,7 @@ class S3BIDSStudy(ListedStudy):
         select: str | Sequence[str] = (DESCRIPTION,),
         filenames: Iterable[str] | None = None,
     ) -> None:
-        """Download files that are no subject's straight into a directory, and replace others.
+        """Download files that are no subject's into a directory, overwriting.
 
         Parameters
         ----------
