@@ -56,7 +56,7 @@ def fetch(
     """Fetch files of subjects, given with their keys."""
     from bidsplan.compile import compile_manifest  # a tenth of a second
 
-    manifest = manifest_of(document_of(study, subjects, options))
+    manifest = manifest_of(document_of(study, subjects, options, named=True))
     compiled = compile_manifest(manifest, opener=lambda *_, **__: study.snapshot.store)
     for problem in compiled.warnings:
         warn(str(problem))

@@ -65,11 +65,7 @@ def filter_of(paths: Iterable[str], suffix: str) -> dict[str, list[str]] | None:
 
 
 def document_of(
-    study: ListedStudy,
-    subjects: Mapping[str, Keys],
-    options: DownloadOptions,
-    *,
-    named: bool = True,
+    study: ListedStudy, subjects: Mapping[str, Keys], options: DownloadOptions, *, named: bool
 ) -> dict[str, Any]:
     """Make the fields of the manifest that fetches what a download would.
 

@@ -204,13 +204,8 @@ class S3BIDSStudy(ListedStudy):
     ) -> None:
         """Download files that are no subject's into a directory, overwriting.
 
-        Parameters
-        ----------
-        directory : str
-        select : ``all``, or sequence of str
-            Names; ``README`` is also ``README.md``.
-        filenames : iterable of str, optional
-            What to select from, as in `non_sub_s3_keys`, whose ``raw`` is the default.
+        `select` is ``all``, or names, of which ``README`` is also ``README.md``. `filenames` are
+        named as in `non_sub_s3_keys`, whose ``raw`` is the default.
         """
         names = self.non_sub_s3_keys["raw"] if filenames is None else filenames
         found: dict[str, Object] = {}
