@@ -1,4 +1,4 @@
-"""Images and JSON in storage: only what is used is transferred; what is written is whole."""
+"""Images and JSON in storage: lazy reads, atomic writes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("memory")
 
 @pytest.fixture(params=["memory", "local", "s3", "given"])
 def place(request, tmp_path):
-    """Give a folder on each kind of file system, and the file system where one is given."""
+    """A folder on each kind of file system, and the file system if it is passed."""
     if request.param == "memory":
         return "memory://folder", None
     if request.param == "local":
@@ -129,7 +129,7 @@ def test_requests_are_signed_unless_asked_otherwise(counted, bucket, monkeypatch
 
 
 def large(name):
-    """Give an image of 50 MB, which hardly packs, and its bytes."""
+    """Make an image of 50 MB that hardly compresses, and its bytes."""
     written = image((100, 100, 100, 25))
     return written, packed(written, name)
 
@@ -225,7 +225,7 @@ def test_threads_may_read_one_image(memory, name):
 
 
 class Broken:
-    """Data that can be read half way."""
+    """Data that can't be read."""
 
     shape, dtype, ndim = (10, 10, 10), np.dtype("int16"), 3
     is_proxy = True
@@ -300,7 +300,7 @@ def test_json_is_read_as_it_was_written(place):
 def test_local_json_is_read_as_it_was_written(tmp_path):
     write_json(tmp_path / "x.json", JSON)
     assert read_json(str(tmp_path / "x.json")) == JSON
-    with pytest.raises(UsageError, match="is no JSON"):
+    with pytest.raises(UsageError, match="can't be written as JSON"):
         write_json(tmp_path / "x.json", {"x": object()})
     assert read_json(tmp_path / "x.json") == JSON
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]

@@ -28,7 +28,7 @@ from bidsplan.s3bids import (
     _ls_s3fs,
     get_s3_client,
 )
-from peer import DESCRIPTION, below, brought, content, hbn, made, site, study, tree
+from peer import DESCRIPTION, below, content, downloaded, hbn, made, site, study, tree
 from servers import Rule
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
@@ -37,7 +37,7 @@ QUIET = {"pbar": False}
 
 @pytest.fixture
 def place(s3, bucket):
-    """Give a bucket with both studies."""
+    """A bucket with both studies."""
     bucket.fill({**study(), **hbn()})
     return bucket
 
@@ -62,17 +62,19 @@ def test_subjects_and_pipelines_are_exact(s3, bucket, tmp_path):
         "afq*": ["afq", "afq2"],
         "*": ["afq", "afq2", "dafq"],
     }.items():
-        left = brought(found, tmp_path / asked, include_derivs=asked)
+        left = downloaded(found, tmp_path / asked, include_derivs=asked)
         expected = {f"derivatives/{name}/sub-1/x.csv" for name in names}
         assert set(left) == {"sub-1/anat/sub-1_T1w.json", *expected}
     by_path = found.derivative_types[2:]
-    assert "derivatives/dafq/sub-1/x.csv" in brought(found, tmp_path / "d", include_derivs=by_path)
+    assert "derivatives/dafq/sub-1/x.csv" in downloaded(
+        found, tmp_path / "d", include_derivs=by_path
+    )
 
 
 def test_a_pipeline_that_is_not_there_is_warned_of(place, tmp_path):
     found = made(place)
     with pytest.warns(UserWarning, match="no derivative pipeline 'af'; did you mean 'afq'") as seen:
-        left = brought(found, tmp_path, include_derivs=["af", "fmriprep"])
+        left = downloaded(found, tmp_path, include_derivs=["af", "fmriprep"])
     assert Path(seen[0].filename) == Path(peer.__file__)
     assert not any(path.startswith("derivatives/afq") for path in left)
 
@@ -83,7 +85,7 @@ def test_the_table_of_participants_is_one_of_tabs(s3, bucket, tmp_path):
     found = made(bucket, subjects="all", use_participants_tsv=True)
     assert [subject.subject_id for subject in found.subjects] == ["sub-2", "sub-3"]
     with pytest.warns(UserWarning, match="without a directory are left out: sub-3"):
-        assert set(brought(found, tmp_path)) == {"sub-2/anat/x.json"}
+        assert set(downloaded(found, tmp_path)) == {"sub-2/anat/x.json"}
     assert found.subjects[1].files == {"raw": {}, "derivatives": {}}
     lone = made(bucket, subjects="sub-3", use_participants_tsv=True)
     with pytest.raises(SelectionError, match="no selected subject has a directory"):
@@ -134,7 +136,7 @@ def test_files_are_none_before_a_download_and_real_afterwards(place, tmp_path):
 
 
 def test_a_suffix_works_for_hbn_too(place, tmp_path):
-    left = brought(site(place), tmp_path, include_derivs=True, suffix="dwi.nii.gz")
+    left = downloaded(site(place), tmp_path, include_derivs=True, suffix="dwi.nii.gz")
     assert set(left) == {
         DESCRIPTION,
         "sub-NDARB/dwi/sub-NDARB_dwi.nii.gz",
@@ -149,7 +151,7 @@ def test_nothing_is_listed_twice_and_what_is_there_is_not_fetched_again(place, c
     after = [path for _, path in counted.requests[len(listings) :]]
     assert len(set(listings)) == len(listings)
     assert not any("list-type" in path for path in after)
-    # Compiling reads in it whether the study is itself a derivative.
+    # Compiling reads it to see whether the study is a derivative.
     after.remove(f"/{place.name}/study/{DESCRIPTION}")
     assert sorted(after) == sorted({f"/{place.name}/study/{path}" for path in tree(tmp_path)})
     found.download(str(tmp_path), include_derivs=True, include_modality_agnostic=True, **QUIET)
@@ -157,7 +159,7 @@ def test_nothing_is_listed_twice_and_what_is_there_is_not_fetched_again(place, c
 
 
 def test_nothing_is_printed(place, tmp_path, capfd):
-    brought(made(place), tmp_path)
+    downloaded(made(place), tmp_path)
     assert capfd.readouterr() == ("", "")
     made(place).download(str(tmp_path))
     out, bar = capfd.readouterr()
@@ -167,21 +169,23 @@ def test_nothing_is_printed(place, tmp_path, capfd):
 
 def test_what_differs_stays_unless_it_may_be_overwritten(place, tmp_path):
     found = made(place, subjects="sub-02")
-    whole = brought(found, tmp_path)
+    whole = downloaded(found, tmp_path)
     path = "sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz"
     (tmp_path / path).write_bytes(whole[path][:-1])
     with pytest.warns(UserWarning, match="1 files differ .* overwrite=True replaces them: sub-02/"):
-        left = brought(found, tmp_path)
+        left = downloaded(found, tmp_path)
     assert left == {**whole, path: whole[path][:-1]}
     assert f"study/{path}" in found.subjects[0].files["raw"]
-    assert brought(found, tmp_path, overwrite=True) == whole
+    assert downloaded(found, tmp_path, overwrite=True) == whole
 
 
 def test_what_breaks_off_is_an_error_and_never_a_file(place, counted, tmp_path):
     found = made(place, subjects="sub-02")
     path = "sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz"
     counted.rules = [Rule("flip", match=path), Rule("cut", match="T1w.json")]
-    with pytest.raises((IntegrityError, UnreachableError), match=r"2 of \d files .* goes on from"):
+    with pytest.raises(
+        (IntegrityError, UnreachableError), match=r"2 of \d files .* continues from"
+    ):
         found.download(str(tmp_path), **QUIET)
     missing = {path, path.replace(".nii.gz", ".json")}
     whole = {key.removeprefix("study/") for key in found.subjects[0].s3_keys["raw"]} | {DESCRIPTION}
@@ -190,7 +194,7 @@ def test_what_breaks_off_is_an_error_and_never_a_file(place, counted, tmp_path):
         whole - missing - {DESCRIPTION}
     )
     counted.rules = []
-    assert set(brought(found, tmp_path)) == whole
+    assert set(downloaded(found, tmp_path)) == whole
 
 
 def test_a_study_is_what_its_bucket_held_when_it_was_made(place, tmp_path):
@@ -205,30 +209,30 @@ def test_a_study_is_what_its_bucket_held_when_it_was_made(place, tmp_path):
 def test_hbn_gets_a_description_that_never_replaces_another(s3, bucket, tmp_path):
     bucket.fill(hbn())
     found = site(bucket)
-    generated = json.loads(brought(found, tmp_path / "a")[DESCRIPTION])
+    generated = json.loads(downloaded(found, tmp_path / "a")[DESCRIPTION])
     assert generated["GeneratedBy"][0]["Name"] == "bidsplan"
     assert generated["Name"] == "HBN"
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / DESCRIPTION).write_text("mine")
     for overwrite in (False, True):
-        assert brought(found, tmp_path / "b", overwrite=overwrite)[DESCRIPTION] == b"mine"
+        assert downloaded(found, tmp_path / "b", overwrite=overwrite)[DESCRIPTION] == b"mine"
     bucket.fill(hbn(described=True))
-    assert brought(site(bucket), tmp_path / "c")[DESCRIPTION] == content(DESCRIPTION)
+    assert downloaded(site(bucket), tmp_path / "c")[DESCRIPTION] == content(DESCRIPTION)
 
 
 def test_a_description_comes_with_any_other_file_of_the_root(place, tmp_path):
-    left = brought(made(place), tmp_path, include_modality_agnostic=["README"])
+    left = downloaded(made(place), tmp_path, include_modality_agnostic=["README"])
     assert {path for path in left if "/" not in path} == {"README", DESCRIPTION}
     for agnostic in (False, ["LICENSE"]):
         folder = tmp_path / str(agnostic)
-        left = brought(made(place), folder, include_modality_agnostic=agnostic)
+        left = downloaded(made(place), folder, include_modality_agnostic=agnostic)
         assert not any("/" not in path for path in left)
 
 
 def test_a_name_also_means_the_same_with_an_extension(s3, bucket, tmp_path):
     bucket.fill(below("study", ["README.md", "README_old", DESCRIPTION, "sub-1/anat/x.json"]))
     found = made(bucket, subjects="all")
-    left = brought(found, tmp_path, include_modality_agnostic=["README", DESCRIPTION])
+    left = downloaded(found, tmp_path, include_modality_agnostic=["README", DESCRIPTION])
     assert set(left) == {"README.md", DESCRIPTION, "sub-1/anat/x.json"}
 
 
@@ -237,8 +241,8 @@ def test_a_recording_that_is_a_folder_is_one_file(s3, bucket, tmp_path):
     paths = [f"{folder}/a.meg4", f"{folder}/a.res4", "sub-1/meg/sub-1_coordsystem.json"]
     bucket.fill(below("study", paths))
     found = made(bucket, subjects="all")
-    assert set(brought(found, tmp_path / "a", suffix="meg.ds")) == set(paths[:2])
-    assert brought(found, tmp_path / "b", suffix=".meg4") == {}
+    assert set(downloaded(found, tmp_path / "a", suffix="meg.ds")) == set(paths[:2])
+    assert downloaded(found, tmp_path / "b", suffix=".meg4") == {}
 
 
 def test_a_derivative_may_be_the_study_itself(s3, bucket, tmp_path):
@@ -250,7 +254,7 @@ def test_a_derivative_may_be_the_study_itself(s3, bucket, tmp_path):
     bucket.put(f"study/{DESCRIPTION}", b'{"DatasetType": "derivative"}')
     found = made(bucket, subjects="sub-1")
     assert keys(found.subjects[0]) == ["study/sub-1.html", "study/sub-1/figures/x.svg"]
-    assert set(brought(found, tmp_path)) == {"sub-1.html", "sub-1/figures/x.svg", DESCRIPTION}
+    assert set(downloaded(found, tmp_path)) == {"sub-1.html", "sub-1/figures/x.svg", DESCRIPTION}
 
 
 def test_a_prefix_may_have_slashes_or_be_empty(s3, bucket):
@@ -372,5 +376,5 @@ def test_what_pyafq_does_is_read_by_pybids(place, tmp_path):
 def test_large_files_come_too(s3, bucket, tmp_path):
     data = random.Random(0).randbytes(9 << 20)
     bucket.put("study/sub-1/anat/sub-1_T1w.nii.gz", data)
-    left = brought(made(bucket, subjects="all"), tmp_path)
+    left = downloaded(made(bucket, subjects="all"), tmp_path)
     assert left == {"sub-1/anat/sub-1_T1w.nii.gz": data}

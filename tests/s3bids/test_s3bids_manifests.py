@@ -8,14 +8,14 @@ from bidsplan.compile import compile_manifest, explain_manifest
 from bidsplan.errors import SelectionError, UnsupportedError
 from bidsplan.manifest.load import load_manifest
 from bidsplan.s3bids import HBNSite, S3BIDSStudy
-from peer import DESCRIPTION, HBN, SITE, below, brought, hbn, made, site, study
+from peer import DESCRIPTION, HBN, SITE, below, downloaded, hbn, made, site, study
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 
 
 @pytest.fixture
 def place(s3, bucket):
-    """Give a bucket with both studies."""
+    """A bucket with both studies."""
     bucket.fill({**study(), **hbn()})
     return bucket
 
@@ -46,7 +46,7 @@ def test_a_manifest_fetches_what_a_download_would(place, tmp_path, make, argumen
     assert loaded.warnings == ()
     assert loaded.manifest == found.to_manifest(**arguments)
     compiled = compile_manifest(loaded.manifest)
-    left = brought(found, tmp_path / "d", **arguments)
+    left = downloaded(found, tmp_path / "d", **arguments)
     assert [entry.path for entry in compiled.plan.entries] == sorted(left)
     again = S3BIDSStudy.from_manifest(path)
     assert type(again) is type(found)
@@ -57,7 +57,7 @@ def test_a_manifest_fetches_what_a_download_would(place, tmp_path, make, argumen
 def test_a_suffix_that_nothing_has_is_no_error_and_lost_in_a_manifest(place, tmp_path):
     found = made(place)
     (tmp_path / "m.yaml").write_text(found.to_yaml(suffix=".nothing"), encoding="utf-8")
-    assert set(brought(found, tmp_path / "d", suffix=".nothing")) == {DESCRIPTION}
+    assert set(downloaded(found, tmp_path / "d", suffix=".nothing")) == {DESCRIPTION}
     plan = compile_manifest(load_manifest(tmp_path / "m.yaml").manifest).plan
     assert [entry.path for entry in plan.entries] == [DESCRIPTION]
     with pytest.warns(UserWarning, match="says of files;"):

@@ -1,4 +1,4 @@
-"""Beside ``s3bids`` 0.1.7: its own tests pass, and the same calls give the same results."""
+"""Compared with ``s3bids`` 0.1.7: its tests pass, and the same calls have the same results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ import bidsplan.s3bids
 sys.modules["AFQ"] = ModuleType("AFQ")
 sys.modules["AFQ.data"] = ModuleType("AFQ.data")
 sys.modules["AFQ.data"].s3bids = sys.modules["AFQ.data.s3bids"] = bidsplan.s3bids
-# A server is there already; the environment names it.
+# A server runs already; the environment names it.
 moto.mock_s3 = lambda function: function
 """
 
@@ -68,7 +68,7 @@ NAMES = [
 
 
 def calls(library, name):
-    """Give all that can be called by a name: a function, or a class and its own methods."""
+    """Yield what a name makes callable: a function, or a class and its own methods."""
     found = getattr(library, name)
     yield name, found
     if inspect.isclass(found):
@@ -102,7 +102,7 @@ def test_every_name_takes_the_same_arguments(name):
 
 @pytest.fixture(scope="module")
 def filled(moto, tmp_path_factory):
-    """Give a bucket with the studies, which no test changes, as the environment reaches it."""
+    """A bucket with the studies, which no test changes."""
     bucket = Bucket(moto.url, f"peer{os.getpid()}")
     bucket.fill({**study(), **hbn()})
     return bucket
@@ -117,7 +117,7 @@ def mimic(filled, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reached(moto):
-    """Reach S3 as the environment says, for fixtures that hold for the whole module."""
+    """Set the environment for S3 for the whole module."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL_S3", moto.url)
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
@@ -135,7 +135,7 @@ KINDS = {"mimic": "S3BIDSStudy", "hbn": "HBNSite"}
 
 
 def quick(kind, everybody):
-    """Make a class that draws as theirs does, and does not list again what no draw depends on."""
+    """Make a class that draws as theirs does, without the listings that no draw depends on."""
     return type(
         "Quick",
         (getattr(peer, KINDS[kind]),),
@@ -153,7 +153,7 @@ def quick(kind, everybody):
 def test_the_same_subjects_are_drawn(s3, filled, seed, kind, request, monkeypatch):
     if kind == "mimic":
         request.getfixturevalue("mimic")
-    # Its bar alone takes a tenth of a second each time.
+    # Its progress bar alone takes a tenth of a second each time.
     monkeypatch.setattr(peer, "ProgressBar", contextlib.nullcontext)
     everybody = [f"sub-{label}" for label in LABELS[kind]]
     where = [filled.name if value == "BUCKET" else value for value in ARGUMENTS[kind]]
@@ -172,7 +172,7 @@ def keys_of(subject):
 
 
 def values_of(found):
-    """Give all of a study that two libraries must agree on, whatever the order."""
+    """Return what two libraries must agree on, in whatever order."""
     others = found.non_sub_s3_keys
     return {
         "all": sorted(found._all_subjects),
@@ -223,7 +223,7 @@ def test_a_prefix_lists_the_same(s3, filled):
 
 FOUR = ["dataset_description.json", "CHANGES", "README", "LICENSE"]
 ONE = ("dataset_description.json",)
-# A string takes every pipeline that has one of its letters there, so pipelines stand in lists.
+# There, a string selects every pipeline with one of its letters, so pipelines are in lists.
 DOWNLOADS = {
     "study": [
         *itertools.product(
@@ -237,7 +237,7 @@ DOWNLOADS = {
     ],
     "mimic": [(False, ONE, None), (True, "all", "T1w.nii.gz"), ("mriqc", FOUR, None)],
     "hbn": itertools.product(
-        # It takes names for buckets, unless they are in a tuple.
+        # There, names are taken for buckets unless they are in a tuple.
         [False, ("qsiprep",), ("T1w_HCP", "qsiprep")],
         [False, True, ("README",)],
         [None],
@@ -265,7 +265,7 @@ def test_a_download_leaves_the_same_tree(s3, made, tmp_path, kind, derivs, agnos
             each.download(str(place), pbar=False, **arguments)
     left, expected = map(tree, places)
     if kind == "hbn":
-        # Both make a description up; ours says so, and theirs lists the subjects.
+        # Both generate a description; ours says so, and theirs lists the subjects.
         assert b"GeneratedBy" in left.pop("dataset_description.json")
         assert b"Subjects" in expected.pop("dataset_description.json")
     assert left == expected
@@ -315,7 +315,7 @@ MISUSES = [
 
 @pytest.mark.parametrize(("kind", "arguments"), MISUSES, ids=str)
 def test_the_same_misuse_is_the_same_kind_of_error(s3, filled, made, tmp_path, kind, arguments):
-    """What it takes for a TypeError or a ValueError is one here, and one of bidsplan's own."""
+    """Its TypeErrors and ValueErrors are the same here, and bidsplan's own."""
 
     def misuse(library, some):
         place = str(tmp_path / library.__name__)

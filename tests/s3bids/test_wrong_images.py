@@ -1,4 +1,4 @@
-"""What is no image, or damaged, or not there: told by name, as an error of ours."""
+"""Files that are no image, damaged or missing are reported by name, as bidsplan's errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("memory")
 
 
 def header(**fields):
-    """Give a NIfTI-1 header that says what it likes."""
+    """Make a NIfTI-1 header with any fields."""
     made = image((2, 2, 2))
     made.header["vox_offset"] = 352
     for name, value in fields.items():

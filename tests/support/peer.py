@@ -1,4 +1,4 @@
-"""What pyAFQ's users have now, ``s3bids`` 0.1.7, and studies to compare with it on."""
+"""``s3bids`` 0.1.7, which pyAFQ's users have now, and studies to compare it on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def shipped_tests() -> Path:
 
 
 def unpack_mimic(folder: Path) -> Path:
-    """Unpack the tree that pyAFQ tests its classes on; skip where it is not at hand."""
+    """Unpack the tree that pyAFQ tests its classes on; skip the test where it is missing."""
     if not corpora.FOLDER.is_dir():
         pytest.skip("no corpora here; BIDSPLAN_CORPORA names their folder")
     with tarfile.open(corpora.FOLDER / f"{MIMIC}.tar.xz") as archive:
@@ -33,7 +33,7 @@ def unpack_mimic(folder: Path) -> Path:
 
 
 def tree(folder) -> dict[str, bytes]:
-    """Read what a download left, but for bidsplan's own notes."""
+    """Read a downloaded tree, without bidsplan's own files."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in Path(folder).rglob("*")
@@ -42,7 +42,7 @@ def tree(folder) -> dict[str, bytes]:
 
 
 def content(path: str) -> bytes:
-    """Give a small file's bytes, which no other file has."""
+    """Return a small file's content, which no other file has."""
     if not path.endswith("dataset_description.json"):
         return path.encode()
     text = {"Name": path, "BIDSVersion": "1.10.0"}
@@ -52,7 +52,7 @@ def content(path: str) -> bytes:
 
 
 def below(prefix: str, paths) -> dict[str, bytes]:
-    """Make small files of names."""
+    """Make small files with these names."""
     return {f"{prefix}/{path}": content(path) for path in paths}
 
 
@@ -72,7 +72,7 @@ def study() -> dict[str, bytes]:
 
 
 def hbn(*, described: bool = False) -> dict[str, bytes]:
-    """Make a site of the Healthy Brain Network; its derivatives stand by subject."""
+    """Make a site of the Healthy Brain Network; its derivatives are grouped by subject."""
     paths = ["participants.tsv", "T1w.json", *(["dataset_description.json"] * described)]
     for subject in [f"sub-NDAR{letter}" for letter in "ABCDE"]:
         paths += [f"{subject}/anat/{subject}_acq-HCP_T1w{end}" for end in (".nii.gz", ".json")]
@@ -83,16 +83,16 @@ def hbn(*, described: bool = False) -> dict[str, bytes]:
 
 
 def made(bucket, **arguments):
-    """Make our study, of two subjects unless others are asked for."""
+    """Make our study, of two subjects by default."""
     return S3BIDSStudy("x", bucket.name, "study", **{"subjects": ["sub-02", "sub-04"]} | arguments)
 
 
 def site(bucket, **arguments):
-    """Make our site, of one subject unless others are asked for."""
+    """Make our site, of one subject by default."""
     return HBNSite("Site-RU", bucket=bucket.name, **{"subjects": ["sub-NDARB"]} | arguments)
 
 
-def brought(found, folder, **arguments):
-    """Download a study, and read what that left."""
+def downloaded(found, folder, **arguments):
+    """Download a study, and read the downloaded tree."""
     found.download(str(folder), **{"pbar": False} | arguments)
     return tree(folder)

@@ -1,4 +1,4 @@
-"""pyAFQ's classes and functions for BIDS studies on S3, on top of compile and materialise.
+"""pyAFQ's classes and functions for BIDS studies on S3.
 
 The names and signatures are those of ``AFQ.data.s3bids``, which PyPI has as ``s3bids``.
 """

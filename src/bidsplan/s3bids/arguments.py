@@ -1,4 +1,4 @@
-"""Arguments of pyAFQ's classes, and errors for what they do not take."""
+"""Checks of the arguments of pyAFQ's classes."""
 
 from __future__ import annotations
 
@@ -12,54 +12,24 @@ from bidsplan.bids.dataset_files import DESCRIPTION
 from bidsplan.errors import ArgumentTypeError, UsageError
 
 AGNOSTIC = (DESCRIPTION, "CHANGES", "README", "LICENSE")
-"""Names that ``include_modality_agnostic`` may list."""
+"""Names that ``include_modality_agnostic`` may contain."""
 
 Derivs = bool | str | Sequence[str]
 """Which derivatives: all, none, or pipelines by name."""
 
 
-def check_instance(name: str, value: object, kind: type, said: str, *, none: bool = False) -> None:
-    """Refuse an argument of another type.
-
-    Parameters
-    ----------
-    name : str
-        The argument's.
-    said : str
-        The type in words.
-    none : bool
-        Whether None is fine too.
-
-    Raises
-    ------
-    ArgumentTypeError
-    """
+def check_instance(
+    name: str, value: object, kind: type, expected: str, *, none: bool = False
+) -> None:
+    """Raise ArgumentTypeError where an argument has another type."""
     if not isinstance(value, kind) and not (none and value is None):
         also = " or None" if none else ""
         got = type(value).__name__
-        raise ArgumentTypeError(f"`{name}` must be {said}{also}; got {got}")
-
-
-def check_directory(directory: object) -> None:
-    """Refuse a directory that is no string, as pyAFQ does.
-
-    Raises
-    ------
-    ArgumentTypeError
-    """
-    check_instance("directory", directory, str, "a string")
+        raise ArgumentTypeError(f"`{name}` must be {expected}{also}; got {got}")
 
 
 def check_subjects(subjects: Any) -> int | str | tuple[str, ...] | tuple[int, ...] | None:
-    """Check which subjects are asked for.
-
-    Raises
-    ------
-    ArgumentTypeError
-        Where it is anything else.
-    UsageError
-        Where it asks for none at all.
-    """
+    """Check the type of `subjects`; raise UsageError where it selects nobody."""
     if isinstance(subjects, int) and subjects < 1:
         raise UsageError(f"`subjects` must be greater than 0 where it is an int; got {subjects}")
     if subjects is None or isinstance(subjects, int | str):
@@ -78,38 +48,25 @@ def check_subjects(subjects: Any) -> int | str | tuple[str, ...] | tuple[int, ..
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DownloadOptions:
-    """What a download is to bring.
+    """What a download fetches."""
 
-    Parameters
-    ----------
-    agnostic : str or tuple of str
-        ``all``, or names of files at the study's root.
-    derivatives : bool or tuple of str
-        All, none, or pipelines by name, of which one that ends in ``*`` names many.
-    descriptions : bool
-        Whether derivatives' descriptions come along.
-    suffix : str
-        What files' names end in.
-    described : bool
-        Whether the study gets a description, were it a generated one.
-    """
-
-    agnostic: str | tuple[str, ...] = ()
-    derivatives: bool | tuple[str, ...] = False
-    descriptions: bool = False
+    agnostic: str | tuple[str, ...] = ()  # "all", or names of files at the study's root
+    derivatives: bool | tuple[str, ...] = False  # names; one that ends in "*" is a prefix
+    descriptions: bool = False  # of these derivatives
     suffix: str = ""
-    described: bool = False
+    described: bool = False  # a description is generated where the study has none
+    overwrite: bool = False
+    pbar: bool = False
 
     def takes(self, pipeline: str, *aliases: str) -> bool:
-        """Tell whether a pipeline is asked for, by its name or another one that it goes by."""
+        """Report whether a pipeline is selected, by its name or an alias."""
         if isinstance(self.derivatives, bool):
             return self.derivatives
-        names = (pipeline, *aliases)
-        return any(_names(wanted, name) for wanted in self.derivatives for name in names)
-
-
-def _names(wanted: str, name: str) -> bool:
-    return name.startswith(wanted[:-1]) if wanted.endswith("*") else name == wanted
+        return any(
+            name.startswith(wanted[:-1]) if wanted.endswith("*") else name == wanted
+            for wanted in self.derivatives
+            for name in (pipeline, *aliases)
+        )
 
 
 def download_options(
@@ -120,23 +77,18 @@ def download_options(
     suffix: str | None = None,
     overwrite: bool = False,
     pbar: bool = True,
+    described: bool = False,
 ) -> DownloadOptions:
-    """Check what the download methods take, and say what it asks for.
+    """Check the arguments of `S3BIDSStudy.download`.
 
-    Parameters
-    ----------
-    include_modality_agnostic, include_derivs, include_derivs_dataset_description, suffix
-        As in `S3BIDSStudy.download`.
-
-    Raises
-    ------
-    ArgumentTypeError
-        Where one has another type.
-    UsageError
-        Where `include_modality_agnostic` lists other names than it may.
+    Raises ArgumentTypeError where one has another type, and UsageError where
+    `include_modality_agnostic` contains other names than `AGNOSTIC`.
     """
     agnostic = _agnostic(include_modality_agnostic)
-    derivatives = _derivatives(include_derivs)
+    derivatives = include_derivs
+    if not isinstance(derivatives, bool):
+        expected = "a boolean, a string or a sequence of strings"
+        derivatives = _strings("include_derivs", derivatives, expected)
     check_instance("overwrite", overwrite, bool, "a boolean")
     check_instance("suffix", suffix, str, "a string", none=True)
     check_instance("pbar", pbar, bool, "a boolean")
@@ -145,13 +97,16 @@ def download_options(
         derivatives=derivatives,
         descriptions=bool(include_derivs_dataset_description and derivatives),
         suffix=suffix or "",
+        described=described,
+        overwrite=overwrite,
+        pbar=pbar,
     )
 
 
 def _agnostic(value: Any) -> str | tuple[str, ...]:
-    if value is True or value is False:
-        return "all" if value else ()
-    if value == "all":
+    if value is False:
+        return ()
+    if value is True or value == "all":
         return "all"
     names = _strings("include_modality_agnostic", value, "a boolean, 'all' or a sequence of names")
     if isinstance(value, str) or not set(names) <= set(AGNOSTIC):
@@ -162,23 +117,17 @@ def _agnostic(value: Any) -> str | tuple[str, ...]:
     return names
 
 
-def _derivatives(value: Any) -> bool | tuple[str, ...]:
-    if isinstance(value, bool):
-        return value
-    return _strings("include_derivs", value, "a boolean, a string or a sequence of strings")
-
-
-def _strings(name: str, value: Any, said: str) -> tuple[str, ...]:
+def _strings(name: str, value: Any, expected: str) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
     several = tuple(value) if isinstance(value, Iterable) else (None,)
     if not all(isinstance(item, str) for item in several):
-        raise ArgumentTypeError(f"`{name}` must be {said}; got {type(value).__name__}")
+        raise ArgumentTypeError(f"`{name}` must be {expected}; got {type(value).__name__}")
     return several
 
 
 def warn(text: str) -> None:
-    """Warn of something odd, at the line that called into bidsplan."""
+    """Issue a warning at the line that called into bidsplan."""
     level, frame = 1, inspect.currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").startswith("bidsplan."):
         level, frame = level + 1, frame.f_back

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import LibraryError, SourceMissingError
-from bidsplan.s3bids.delivery import deliver, plan_of
+from bidsplan.s3bids.download import fetch_objects
 from bidsplan.storage import Access, open_store
 from bidsplan.storage.retry import retrying
 
@@ -26,7 +26,7 @@ def get_s3_client(anon: bool = True) -> Any:
     Parameters
     ----------
     anon : bool
-        Whether its requests go unsigned. Else credentials are found as the AWS tools find them.
+        Whether its requests are unsigned. Else credentials are found as the AWS tools find them.
 
     Returns
     -------
@@ -52,27 +52,25 @@ def get_s3_client(anon: bool = True) -> Any:
 
 
 def _ls_s3fs(s3_prefix: str, anon: bool = True) -> dict[str, list[str]]:
-    """List what stands directly below a prefix.
+    """List the files and directories directly below a prefix.
 
     Parameters
     ----------
     s3_prefix : str
         The bucket's name, a slash, and the prefix.
     anon : bool
-        Whether requests go unsigned.
+        Whether requests are unsigned.
 
     Returns
     -------
     dict
-        ``subjects`` and ``other``: names of files and directories, as in `s3_prefix` with the
-        bucket in front, sorted. Those of subjects are in a directory of theirs, or are named
-        ``sub-…`` themselves.
+        ``subjects`` and ``other``: sorted names that start with the bucket's. Those of subjects
+        are in a subject's directory, or start with ``sub-`` themselves.
 
     Raises
     ------
-    SourceMissingError
-        Where there is nothing.
-    StorageError, UrlError
+    SourceMissingError, StorageError, UrlError
+        Where there is nothing, or it can't be listed.
     """
     place = s3_prefix.removeprefix("s3://").strip("/")
     url = f"s3://{place}"
@@ -95,23 +93,23 @@ def _get_matching_s3_keys(
 
     Parameters
     ----------
+    bucket : str
     prefix : str
-        What keys start with, were it in the midst of a name.
+        The start of the keys; it may end within a name.
     suffix : str
-        What they end with.
+        The end of the keys.
     anon : bool
-        Whether requests go unsigned.
+        Whether requests are unsigned.
 
     Yields
     ------
     str
-        As they are stored, in S3's order.
+        In S3's order.
 
     Raises
     ------
-    SourceMissingError
-        Where there is no such bucket.
-    StorageError, UrlError
+    SourceMissingError, StorageError, UrlError
+        Where there is no such bucket, or it can't be listed.
     """
     with open_store(f"s3://{bucket}", access=Access(), anonymous=anon) as store:
         for key in _keys(store, prefix):
@@ -120,7 +118,7 @@ def _get_matching_s3_keys(
 
 
 def _keys(store: Store, prefix: str) -> Iterator[str]:
-    """List what starts with a prefix; stores list whole directories only."""
+    """List the keys with a prefix; stores list whole directories only."""
     directory, slash, start = prefix.rpartition("/")
     if not start:
         yield from (item.key for item in store.list(prefix))
@@ -137,16 +135,17 @@ def _keys(store: Store, prefix: str) -> Iterator[str]:
 def _download_from_s3(
     fname: str, bucket: str, key: str, overwrite: bool = False, anon: bool = True
 ) -> None:
-    """Download one object to a local file, checked before it gets its name.
+    """Download one object to a local file, atomically, and check it.
 
     Parameters
     ----------
     fname : str
-        Its directory is made where it is not there.
+        Its directory is created if missing.
+    bucket, key : str
     overwrite : bool
-        Whether to replace a file that is there; else it is left as it is, and nothing is asked.
+        Whether to replace an existing file; else it is left as it is, and no request is sent.
     anon : bool
-        Whether requests go unsigned.
+        Whether requests are unsigned.
 
     Raises
     ------
@@ -155,7 +154,7 @@ def _download_from_s3(
     IntegrityError
         Where other bytes arrive than the object has.
     DestinationError
-        Where it can't be written. What stood there is what it was.
+        Where it can't be written.
     """
     if os.path.lexists(fname) and not overwrite:
         return
@@ -163,5 +162,4 @@ def _download_from_s3(
     url = f"s3://{bucket}"
     with open_store(url, access=Access(), anonymous=anon) as store:
         found = retrying()(store.version_of, key)
-    plan = plan_of({name: found}, url, anonymous=anon)
-    deliver(plan, directory or ".", overwrite=overwrite, pbar=False).check()
+    fetch_objects({name: found}, url, directory or ".", anonymous=anon, overwrite=overwrite)

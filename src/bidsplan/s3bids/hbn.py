@@ -1,23 +1,19 @@
-"""The Healthy Brain Network, whose derivatives stand by subject."""
+"""The Healthy Brain Network, whose derivatives are grouped by subject."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import UsageError
 from bidsplan.s3bids.arguments import check_instance
 from bidsplan.s3bids.study import S3BIDSStudy
-from bidsplan.s3bids.subject import Keys, S3BIDSSubject
+from bidsplan.s3bids.subject import S3BIDSSubject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from bidsplan.s3bids.arguments import Derivs, DownloadOptions
-
-
-SITES = ("Site-SI", "Site-RU", "Site-CBIC", "Site-CUNY")
-"""The sites of the study."""
+    from bidsplan.s3bids.arguments import Derivs
+    from bidsplan.s3bids.listed_study import ListedStudy
 
 
 class HBNSubject(S3BIDSSubject):
@@ -26,20 +22,18 @@ class HBNSubject(S3BIDSSubject):
     Parameters
     ----------
     subject_id : str
-        With its ``sub-``.
+        With ``sub-``.
     study : S3BIDSStudy
     site : str, optional
         Where the subject was scanned.
 
     Raises
     ------
-    ArgumentTypeError
-        Where one has another type.
-    StorageError
-        Where the subject's files can't be listed.
+    ArgumentTypeError, StorageError
+        As `S3BIDSSubject`.
     """
 
-    def __init__(self, subject_id: str, study: S3BIDSStudy, site: str | None = None) -> None:
+    def __init__(self, subject_id: str, study: ListedStudy, site: str | None = None) -> None:
         check_instance("site", site, str, "a string", none=True)
         self._site = site
         super().__init__(subject_id=subject_id, study=study)
@@ -55,50 +49,34 @@ class HBNSubject(S3BIDSSubject):
             f"study_id={self.study.study_id}, site={self.site})"
         )
 
-    def _get_s3_keys(self) -> Keys:
-        """Look for the subject's keys; those of derivatives in ``derivatives/sub-X/<pipeline>``.
-
-        Returns
-        -------
-        dict
-            What `s3_keys` gives from now on.
-        """
-        snapshot = self.study.snapshot
-        homes = [f"derivatives/{self.subject_id}/{kind}/" for kind in self.study.derivative_types]
-        derived = snapshot.below(homes)
-        self._s3_keys = {
-            "raw": [snapshot.key(path) for path in snapshot.subject("", self.subject_id)],
-            "derivatives": {
-                kind: [snapshot.key(path) for path in paths]
-                for kind, paths in zip(self.study.derivative_types, derived, strict=True)
-            },
-        }
-        return self._s3_keys
+    def _derivative_files(self, kind: str) -> list[str]:
+        """List the subject's files in ``derivatives/sub-X/<pipeline>``."""
+        home = f"derivatives/{self.subject_id}/"
+        [paths] = self.study.snapshot.files([home])
+        return [path for path in paths if path.startswith(f"{home}{kind}/")]
 
 
 class HBNSite(S3BIDSStudy):
-    """A site of the Healthy Brain Network, as its bucket was when this was made.
+    """A site of the Healthy Brain Network, listed when it is made.
 
     Parameters
     ----------
     site : str
         ``Site-SI``, ``Site-RU``, ``Site-CBIC`` or ``Site-CUNY``.
     study_id : str
-        A name for people.
+        Any name.
     bucket, s3_prefix : str
-        Where the sites lie.
+        Of all sites.
     subjects, use_participants_tsv, random_seed
         As in `S3BIDSStudy`.
 
     Raises
     ------
-    ArgumentTypeError
-        Where an argument has another type.
-    UsageError
-        Where there is no such site, or `subjects` are not in it.
-    StorageError, UrlError
-        Where it can't be listed.
+    ArgumentTypeError, UsageError, SourceMissingError, StorageError, UrlError
+        As `S3BIDSStudy`; UsageError also where there is no such site.
     """
+
+    _sites = ("Site-SI", "Site-RU", "Site-CBIC", "Site-CUNY")
 
     def __init__(
         self,
@@ -110,8 +88,8 @@ class HBNSite(S3BIDSStudy):
         use_participants_tsv: bool = False,
         random_seed: int | None = None,
     ) -> None:
-        if site not in SITES:
-            raise UsageError(f"`site` must be one of {', '.join(SITES)}; got {site!r}")
+        if site not in self._sites:
+            raise UsageError(f"`site` must be one of {', '.join(self._sites)}; got {site!r}")
         check_instance("s3_prefix", s3_prefix, str, "a string")
         self._site = site
         super().__init__(
@@ -126,52 +104,37 @@ class HBNSite(S3BIDSStudy):
 
     @property
     def site(self) -> str | None:
-        """Which site it is."""
+        """The site."""
         return self._site
 
     def _get_subject(self, subject_id: str) -> Any:
-        """Make a subject of its identifier."""
+        """Make a subject."""
         return self._subject_class(subject_id=subject_id, study=self, site=self.site)
 
     def _get_derivative_types(self) -> list[str]:
-        """List the pipelines that any subject has in ``derivatives/sub-X/``.
-
-        Returns
-        -------
-        list of str
-            What `derivative_types` gives from now on: names, sorted.
-        """
+        """List the names of pipelines that any subject has in ``derivatives/sub-X/``, sorted."""
         names: set[str] = set()
-        for survey in self.snapshot.surveys(self._homes()):
-            names.update(name for name in survey.directories if not name.startswith("."))
+        for listing in self.snapshot.listings(self._homes()):
+            names.update(name for name in listing.directories if not name.startswith("."))
         return sorted(names)
 
     def _homes(self) -> list[str]:
-        """List the subjects' directories among the derivatives."""
-        if "derivatives" not in self.snapshot.survey().directories:
+        """List the subjects' directories of derivatives."""
+        if "derivatives" not in self.snapshot.listing().directories:
             return []
-        labels = self.snapshot.survey("derivatives/").subjects
+        labels = self.snapshot.listing("derivatives/").subjects
         return [f"derivatives/sub-{label}/" for label in labels]
 
     def _get_non_subject_s3_keys(self) -> dict[str, list[Any]]:
-        """List what is no subject's.
-
-        Returns
-        -------
-        dict
-            What `non_sub_s3_keys` gives from now on: ``raw``, and ``derivatives``, of which HBN
-            has no directory each.
-        """
-        derived = self.snapshot.survey("derivatives/")
+        """List what becomes `non_sub_s3_keys`; pipelines have no directory each."""
+        derived = self.snapshot.listing("derivatives/")
         return {"raw": self._raw_names(), "derivatives": self._names("derivatives/", derived)}
 
-    def _look_ahead(self, chosen: Iterable[str]) -> None:
-        """List what subjects have all at once, before each is asked for its own."""
-        homes = {*self._homes(), *(f"sub-{label}/" for label in self.snapshot.survey().subjects)}
-        wanted = [
-            f"{place}{subject_id}/" for subject_id in chosen for place in ("", "derivatives/")
-        ]
-        self.snapshot.below(home for home in wanted if home in homes)
+    def _list_ahead(self, chosen: Iterable[str]) -> None:
+        """List the chosen subjects' files all at once."""
+        homes = {*self._homes(), *(f"sub-{label}/" for label in self.snapshot.listing().subjects)}
+        wanted = [f"{top}{subject_id}/" for subject_id in chosen for top in ("", "derivatives/")]
+        self.snapshot.files(home for home in wanted if home in homes)
 
     def download(  # type: ignore[override]  # pyAFQ's has fewer arguments than the class above
         self,
@@ -184,27 +147,25 @@ class HBNSite(S3BIDSStudy):
     ) -> None:
         """Download the files of all subjects of the site.
 
-        The site gets a ``dataset_description.json``: its own, or where it has none a generated
-        one, which says so and replaces no other.
+        The site gets a ``dataset_description.json``: its own, or a generated one, which says so and
+        never replaces another.
 
         Parameters
         ----------
         directory, include_modality_agnostic, include_derivs, overwrite, pbar, suffix
-            As in `S3BIDSStudy.download`. Derivatives land in ``derivatives/sub-X/<pipeline>``.
+            As in `S3BIDSStudy.download`. Derivatives go to ``derivatives/sub-X/<pipeline>``.
 
         Raises
         ------
         ArgumentTypeError, UsageError, BidsplanError
             As `S3BIDSStudy.download`.
         """
-        options = self._wish(
+        super().download(
+            directory,
             include_modality_agnostic=include_modality_agnostic,
             include_derivs=include_derivs,
+            include_derivs_dataset_description=False,
+            suffix=suffix,
             overwrite=overwrite,
             pbar=pbar,
-            suffix=suffix,
         )
-        self._bring(options, directory, overwrite=overwrite, pbar=pbar)
-
-    def _wish(self, **arguments: Any) -> DownloadOptions:
-        return replace(super()._wish(**arguments), described=True)

@@ -1,7 +1,7 @@
-"""NIfTI images and JSON in storage, read and written where they are.
+"""NIfTI images and JSON in storage, read and written in place.
 
-The names and signatures are those of pyAFQ's ``AFQ.data.s3bids``. A name is an S3 path, with or
-without ``s3://``, or any URL that fsspec knows; a file system may be given as well.
+A name is an S3 path, with or without ``s3://``, or any URL that fsspec knows; with a file system,
+it is a name there.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import io
 import json
 import tempfile
 import zlib
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.bids.nifti import LONGEST_HEADER, nifti_extent
@@ -30,34 +31,30 @@ if TYPE_CHECKING:
 _GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20
 _IN_MEMORY = 64 << 20
-"""Bytes of an image to be sent that wait in memory, and not in a file."""
+"""Bytes of an image to be written that are held in memory, and not in a file."""
 
 _MOST_PACKED = 1032
 """Bytes that deflate can make of one."""
 
 
 def s3fs_nifti_write(img: Nifti1Image, fname: str | PathLike[str], fs: Any = None) -> None:
-    """Write a NIfTI image straight to storage.
+    """Write a NIfTI image straight to storage, with reproducible bytes.
 
     Parameters
     ----------
     img : nibabel.Nifti1Image or nibabel.Nifti2Image
     fname : str or path
-        Ends in ``.nii``, or in ``.nii.gz`` to be packed.
+        Ends in ``.nii``, or in ``.nii.gz`` for gzip. What it named before is replaced only when
+        the new file is complete.
     fs : fsspec.AbstractFileSystem, optional
-        Made from `fname` where it is not given.
+        Made from `fname` by default.
 
     Raises
     ------
     UsageError
         Where `fname` ends otherwise, or `img` is another kind of image.
     DestinationError, DeniedError, ThrottledError, UnreachableError
-        Where it can't be written. What stood there is what it was.
-
-    Notes
-    -----
-    The image is made ready in memory, or where it is large in a file without a name, and takes its
-    place when all of it has come. The same image gives the same bytes.
+        Where it can't be written.
     """
     import nibabel as nib  # with numpy, a quarter of a second
 
@@ -67,60 +64,52 @@ def s3fs_nifti_write(img: Nifti1Image, fname: str | PathLike[str], fs: Any = Non
             "nibabel.Nifti1Image.from_image makes one"
         )
     file = find_file(fname, fs)
-    packed = file.path.lower().endswith(".nii.gz")
-    if not packed and not file.path.lower().endswith(".nii"):
+    if not file.path.lower().endswith((".nii", ".nii.gz")):
         raise UsageError(f"{file.what}: expected a name that ends in .nii or .nii.gz")
+    packed = file.path.lower().endswith(".gz")
+    known = img.file_map
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
-        _serialise(img, spool, packed=packed)
+        target: Any = spool
+        try:
+            with (
+                gzip.GzipFile("", "wb", fileobj=target, mtime=0) if packed else nullcontext(target)
+            ) as stream:
+                img.to_stream(stream)
+        finally:
+            # Else the image would take the stream for its source.
+            img.file_map = known
+        spool.seek(0, io.SEEK_END)
         size = spool.tell()
         spool.seek(0)
         file.write(spool, size)
 
 
-def _serialise(img: Nifti1Image, stream: Any, *, packed: bool) -> None:
-    known = img.file_map
-    try:
-        if packed:
-            with gzip.GzipFile("", "wb", fileobj=stream, mtime=0) as zipped:
-                img.to_stream(zipped)
-        else:
-            img.to_stream(stream)
-            stream.seek(0, io.SEEK_END)
-    finally:
-        # Else the image would take the stream for where it is from.
-        img.file_map = known
-
-
-def s3fs_nifti_read(
-    fname: str | PathLike[str],
-    fs: Any = None,
-    anon: bool = False,
-) -> Nifti1Image:
-    """Open a NIfTI image in storage; its data comes when it is used.
+def s3fs_nifti_read(fname: str | PathLike[str], fs: Any = None, anon: bool = False) -> Nifti1Image:
+    """Open a NIfTI image in storage; its data is read on use.
 
     Parameters
     ----------
     fname : str or path
-        NIfTI-1 or NIfTI-2, packed by gzip or not, whatever its name.
+        NIfTI-1 or NIfTI-2, with gzip or without, whatever its name.
     fs : fsspec.AbstractFileSystem, optional
-        Made from `fname` where it is not given.
+        Made from `fname` by default.
     anon : bool
-        Whether requests to S3 go unsigned, where `fs` is not given. Else credentials are found as
+        Whether requests to S3 are unsigned, where `fs` is not given. Else credentials are found as
         the AWS tools find them.
 
     Returns
     -------
     nibabel.Nifti1Image or nibabel.Nifti2Image
         Only the header has been transferred. A slice of its ``dataobj`` transfers what holds the
-        slice; of a packed image, all that stands before it as well.
+        slice; with gzip, all that precedes it as well.
 
     Raises
     ------
     SourceMissingError, DeniedError, ThrottledError, UnreachableError, StorageError
         Where it can't be read; also when its data is used.
     IntegrityError
-        Where it is no NIfTI image, is shorter than its header says, or its gzip is damaged; what
-        shows in the data only is raised when that is used.
+        Where it is no NIfTI image, is shorter than its header says, or its gzip is damaged; for
+        damage in the data, when the data is used.
     UrlError, UsageError
         Where `fname` names no file that can be read here.
     """
@@ -129,9 +118,9 @@ def s3fs_nifti_read(
 
 
 class _Unpacked(io.RawIOBase):
-    """The bytes of an image, unpacked, for nibabel to read from under its own lock.
+    """The unpacked bytes of an image; nibabel reads them under a lock.
 
-    A read gives all that it is asked for; what ends early is an error.
+    A read returns all that it asks for; what ends early is an error.
     """
 
     def __init__(self, file: RangedFile, what: str) -> None:
@@ -144,7 +133,7 @@ class _Unpacked(io.RawIOBase):
         self._end: int | None = None
 
     def image(self) -> Nifti1Image:
-        """Read the header, and give the image whose data is read from here."""
+        """Read the header, and return the image, whose data is read later."""
         import nibabel as nib  # with numpy, a quarter of a second
 
         try:
@@ -162,14 +151,13 @@ class _Unpacked(io.RawIOBase):
     def _extent(self) -> Extent:
         head = bytearray(LONGEST_HEADER)
         length = self._fill(memoryview(head))
+        self._at = 0
         try:
             extent = nifti_extent(bytes(head[:length]))
         except IntegrityError as error:
             raise self._damaged(str(error)) from error
-        problem = extent.missing(self._most)
-        if problem:
+        if problem := extent.missing(self._most):
             raise self._damaged(problem)
-        self._at = 0
         return extent
 
     def _damaged(self, problem: str) -> IntegrityError:
@@ -186,12 +174,12 @@ class _Unpacked(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         if whence == io.SEEK_END:
-            raise io.UnsupportedOperation("where it ends is not known before it was read")
+            raise io.UnsupportedOperation("the end is not known before it was read")
         self._at = offset + (self._at if whence == io.SEEK_CUR else 0)
         return self._at
 
     def read(self, size: int | None = -1, /) -> bytes:
-        # A header that says how much to read may say anything.
+        # A damaged header may ask for any number of bytes.
         if size is None or not 0 <= size <= self._most:
             raise self._damaged(f"its header asks for {size} bytes, and there are fewer")
         data = bytearray(size)
@@ -215,8 +203,8 @@ class _Unpacked(io.RawIOBase):
 
     def _unpack(self, view: memoryview) -> int:
         done = 0
-        # After an error it starts anew: what a stream holds then is not known.
-        stream, self._stream = self._stream or self._opened(), None
+        # After an error a new stream is opened: the state of the old one is not known.
+        stream, self._stream = self._stream or self._open_gzip(), None
         try:
             if stream.tell() != self._at:
                 stream.seek(self._at)
@@ -231,25 +219,19 @@ class _Unpacked(io.RawIOBase):
         self._stream = stream
         return done
 
-    def _opened(self) -> gzip.GzipFile:
+    def _open_gzip(self) -> gzip.GzipFile:
         self._file.seek(0)
         file: Any = self._file
         return gzip.GzipFile(fileobj=file)
 
 
-def s3fs_json_read(
-    fname: str | PathLike[str],
-    fs: Any = None,
-    anon: bool = False,
-) -> Any:
+def s3fs_json_read(fname: str | PathLike[str], fs: Any = None, anon: bool = False) -> Any:
     """Read JSON straight from storage.
 
     Parameters
     ----------
     fname : str or path
-    fs : fsspec.AbstractFileSystem, optional
-        Made from `fname` where it is not given.
-    anon : bool
+    fs, anon
         As in `s3fs_nifti_read`.
 
     Returns
@@ -275,15 +257,16 @@ def s3fs_json_write(data: Any, fname: str | PathLike[str], fs: Any = None) -> No
     ----------
     data : dict, list, str, float, int, bool or None
     fname : str or path
+        What it named before is replaced only when the new file is complete.
     fs : fsspec.AbstractFileSystem, optional
-        Made from `fname` where it is not given.
+        Made from `fname` by default.
 
     Raises
     ------
     UsageError
-        Where `data` can't be written as JSON.
+        Where `data` has no form in JSON.
     DestinationError, DeniedError, ThrottledError, UnreachableError
-        Where it can't be written. What stood there is what it was.
+        Where it can't be written.
     """
     _write_json(data, find_file(fname, fs))
 
@@ -294,14 +277,15 @@ def write_json(fname: str | PathLike[str], data: Any) -> None:
     Parameters
     ----------
     fname : str or path
+        What it named before is replaced only when the new file is complete.
     data : dict, list, str, float, int, bool or None
 
     Raises
     ------
     UsageError
-        Where `data` can't be written as JSON.
+        Where `data` has no form in JSON.
     DestinationError
-        Where it can't be written. What stood there is what it was.
+        Where it can't be written.
     """
     _write_json(data, local_file(fname))
 
@@ -339,5 +323,5 @@ def _write_json(data: Any, file: File) -> None:
     try:
         text = json.dumps(data).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"{file.what}: what is to be written is no JSON: {error}") from error
+        raise UsageError(f"{file.what}: the data can't be written as JSON: {error}") from error
     file.write(io.BytesIO(text), len(text))

@@ -1,10 +1,10 @@
-"""What a study's prefix held when it was looked at; each part of it is listed once."""
+"""What a study's prefix contained; each part of it is listed once."""
 
 from __future__ import annotations
 
 import functools
 from contextlib import closing
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import msgspec
 
@@ -29,28 +29,32 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
+class Keys(TypedDict):
+    """A subject's keys: of its own files, and of each derivative type."""
+
+    raw: list[str]
+    derivatives: dict[str, list[str]]
+
+
 class Snapshot:
     """A study's prefix in a bucket.
+
+    Paths are relative to the prefix. Those of directories are empty, or end in ``/``.
 
     Parameters
     ----------
     prefix : str
         With or without slashes at its ends.
     anonymous : bool
-        Whether requests go unsigned.
+        Whether requests are unsigned.
     site : str, optional
-        The directory that the prefix ends in, where it is a site of a study with derivatives in
+        The last directory of the prefix, where it is a site of a study whose derivatives are in
         ``derivatives/sub-<label>/<pipeline>``.
 
     Attributes
     ----------
     store : Store
-        Gives what it listed before again, to whoever asks.
-
-    Raises
-    ------
-    UrlError
-        Where `bucket` or `prefix` can't be part of a URL.
+        Lists nothing twice.
     """
 
     def __init__(
@@ -59,82 +63,51 @@ class Snapshot:
         path = prefix.strip("/")
         self.site = site
         self.url = f"s3://{bucket}/{path}".rstrip("/")
-        self.store: Store = _Remembering(open_store(self.url, access=Access(), anonymous=anonymous))
+        store = open_store(self.url, access=Access(), anonymous=anonymous)
+        self.store: Store = _CachingStore(store)
         self._key = f"{path}/" if path else ""
         self._name = f"{bucket}/{self._key}"
-        self._surveys: dict[str, RootListing] = {}
-        self._below: dict[str, list[str]] = {}
+        self._listings: dict[str, RootListing] = {}
+        self._files: dict[str, list[str]] = {}
 
     def key(self, path: str) -> str:
-        """Give the whole key of a path below the prefix."""
+        """Return the whole key of a path."""
         return self._key + path
 
     def name(self, path: str) -> str:
-        """Give a path below the prefix as s3fs names it: after its bucket."""
+        """Return s3fs's name of a path: with the bucket in front."""
         return self._name + path
 
     def path(self, name: str) -> str:
-        """Give the path below the prefix of what s3fs names so."""
+        """Return the path of s3fs's name."""
         return name.removeprefix("s3://").removeprefix(self._name)
 
     def pipeline(self, kind: str) -> str:
-        """Give the name of the pipeline that a derivative type is of."""
+        """Return the name of a derivative type's pipeline."""
         return self.path(kind).removeprefix("derivatives/")
 
-    def survey(self, directory: str = "") -> RootListing:
-        """Look at what stands directly in a directory: empty, or ending in ``/``."""
-        return self.surveys([directory])[0]
+    def listing(self, directory: str = "") -> RootListing:
+        """List a directory, not what is below it."""
+        return self.listings([directory])[0]
 
-    def surveys(self, directories: Iterable[str]) -> list[RootListing]:
-        """Look at many directories at once.
-
-        Parameters
-        ----------
-        directories : iterable of str
-            Below the prefix; empty, or ending in ``/``.
-
-        Returns
-        -------
-        list of RootListing
-            In the same order.
-
-        Raises
-        ------
-        StorageError
-            Where one can't be listed.
-        """
+    def listings(self, directories: Iterable[str]) -> list[RootListing]:
+        """List many directories at once, not what is below them."""
         wanted = list(directories)
-        new = [name for name in dict.fromkeys(wanted) if name not in self._surveys]
+        new = [name for name in dict.fromkeys(wanted) if name not in self._listings]
         datasets = [Dataset(store=self.store, root=0, prefix=name) for name in new]
         found = self._listed(lambda lister: lister.surveys(datasets)) if new else []
-        self._surveys.update(zip(new, found, strict=True))
-        return [self._surveys[name] for name in wanted]
+        self._listings.update(zip(new, found, strict=True))
+        return [self._listings[name] for name in wanted]
 
-    def below(self, directories: Iterable[str]) -> list[list[str]]:
-        """List many directories whole, at once.
-
-        Parameters
-        ----------
-        directories : iterable of str
-            Below the prefix, ending in ``/``.
-
-        Returns
-        -------
-        list of list of str
-            In the same order: paths below the prefix, sorted, of keys that can become files.
-
-        Raises
-        ------
-        StorageError
-            Where one can't be listed.
-        """
+    def files(self, directories: Iterable[str]) -> list[list[str]]:
+        """List all files below many directories at once, sorted for each."""
         wanted = list(directories)
-        new = [name for name in dict.fromkeys(wanted) if name not in self._below]
+        new = [name for name in dict.fromkeys(wanted) if name not in self._files]
         top = Dataset(store=self.store, root=0)
         pairs = [(top, name.rstrip("/")) for name in new]
         found = self._listed(lambda lister: lister.directories(pairs)) if new else []
-        self._below.update(zip(new, map(list, found), strict=True))
-        return [self._below[name] for name in wanted]
+        self._files.update(zip(new, map(list, found), strict=True))
+        return [self._files[name] for name in wanted]
 
     def _listed(self, work: Callable[[Lister], Result]) -> Result:
         problems: set[str] = set()
@@ -149,48 +122,37 @@ class Snapshot:
             warn(problem)
         return result
 
-    def subject(self, directory: str, subject_id: str) -> list[str]:
-        """List a subject's files in a dataset, with its reports at the root of a derivative.
+    def subject_files(self, directory: str, subject_id: str) -> list[str]:
+        """List the paths of a subject's files in a dataset, sorted.
 
-        Parameters
-        ----------
-        directory : str
-            The dataset's, below the prefix; empty, or ending in ``/``.
-        subject_id : str
-            With its ``sub-``.
-
-        Returns
-        -------
-        list of str
-            Paths below the prefix, sorted.
+        In a derivative, the subject's reports at its root are among them.
         """
-        survey = self.survey(directory)
+        listing = self.listing(directory)
         label = subject_label(subject_id)
         paths: list[str] = []
-        if label in survey.subjects:
-            paths = [*self.below([f"{directory}{subject_id}/"])[0]]
+        if label in listing.subjects:
+            paths += self.files([f"{directory}{subject_id}/"])[0]
         if directory or self.is_derivative:
-            paths += [
-                f"{directory}{name}" for name in survey.files if report_subject(name) == label
-            ]
+            reports = (name for name in listing.files if report_subject(name) == label)
+            paths += [f"{directory}{name}" for name in reports]
         return sorted(paths)
 
     @functools.cached_property
     def is_derivative(self) -> bool:
-        """Whether the study says of itself that it is a derivative dataset."""
-        found = self.survey().files.get(DESCRIPTION)
+        """Whether the study's description says that it is a derivative dataset."""
+        found = self.listing().files.get(DESCRIPTION)
         if found is None:
             return False
         try:
             data = read_small(self.store, found, LARGEST_SIDECAR)
             text: object = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, BidsplanError):
-            # Compiling, which comes with every download, tells of it.
+            # Compiling, which is part of every download, reports the problem.
             return False
         return isinstance(text, dict) and text.get("DatasetType") == "derivative"
 
 
-class _Remembering(Store):
+class _CachingStore(Store):
     """A store that lists each prefix once."""
 
     def __init__(self, store: Store) -> None:

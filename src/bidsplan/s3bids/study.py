@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from bidsplan.bids.dataset_files import DESCRIPTION
-from bidsplan.s3bids.arguments import check_directory, download_options
-from bidsplan.s3bids.delivery import deliver, plan_of
-from bidsplan.s3bids.fetching import document_of, fetch, manifest_of
+from bidsplan.s3bids import manifests
+from bidsplan.s3bids.arguments import check_instance, check_subjects, download_options
+from bidsplan.s3bids.download import fetch, fetch_objects
 from bidsplan.s3bids.listed_study import ListedStudy
-from bidsplan.s3bids.manifests import agnostic_names
 from bidsplan.s3bids.subject import S3BIDSSubject
 
 if TYPE_CHECKING:
@@ -23,33 +22,33 @@ if TYPE_CHECKING:
 
 
 class S3BIDSStudy(ListedStudy):
-    """A BIDS study on S3, as its bucket was when this was made.
+    """A BIDS study on S3, listed when it is made.
 
     Parameters
     ----------
     study_id : str
-        A name for people.
+        Any name.
     bucket : str
     s3_prefix : str
-        Where in the bucket the study lies; empty for the bucket's top.
+        The prefix of the study's keys; empty for the top of the bucket.
     subjects : str, int, sequence of str, sequence of int, or None
-        ``all``, an identifier such as ``sub-01``, or identifiers. An int n draws n subjects, and
-        ints are places in the order of the draw, counted from 0. None draws one.
+        ``all``, an identifier such as ``sub-01``, or identifiers. An int n draws n subjects; ints
+        are positions in the order of the draw, from 0. None draws one.
     anon : bool
-        Whether requests go unsigned. Else credentials are found as the AWS tools find them.
+        Whether requests are unsigned. Else credentials are found as the AWS tools find them.
     use_participants_tsv : bool
-        Whether the study's subjects are those of its ``participants.tsv``, and not its directories.
+        Whether to take the subjects from ``participants.tsv``, and not from the directories.
     random_seed : int, optional
         Of the draw, below 2**32. The same seed draws the same subjects as pyAFQ does. Without one,
         each study draws others.
     _subject_class : type
-        What makes subjects; called with `subject_id` and `study`. One that is no `S3BIDSSubject`,
-        or that has a ``download`` of its own, has that called for each subject.
+        Called with `subject_id` and `study` to make a subject. If it is no `S3BIDSSubject`, or
+        overrides ``download``, that method is called for each subject.
 
     Attributes
     ----------
     download_arguments : dict
-        The arguments of `download` that a manifest said; empty where the study is of none.
+        The arguments of `download` that a manifest asks for; empty without a manifest.
 
     Raises
     ------
@@ -58,7 +57,7 @@ class S3BIDSStudy(ListedStudy):
     UsageError
         Where `subjects` are not in the study.
     SourceMissingError
-        Where there is no study, or no table of participants.
+        Where there is no study, or no ``participants.tsv``.
     StorageError, UrlError
         Where it can't be listed.
 
@@ -70,6 +69,52 @@ class S3BIDSStudy(ListedStudy):
     ... )
     >>> study.download("ds000114")  # doctest: +SKIP
     """
+
+    _sites: ClassVar[tuple[str, ...]] = ()
+    """The sites of subject-first layout that the class is for."""
+
+    def __init__(
+        self,
+        study_id: str,
+        bucket: str,
+        s3_prefix: str = "",
+        subjects: str | int | Sequence[str] | Sequence[int] | None = None,
+        anon: bool = True,
+        use_participants_tsv: bool = False,
+        random_seed: int | None = None,
+        _subject_class: Any = S3BIDSSubject,
+    ) -> None:
+        wanted = check_subjects(subjects)
+        super().__init__(
+            study_id,
+            bucket,
+            s3_prefix,
+            anon=anon,
+            use_participants_tsv=use_participants_tsv,
+            random_seed=random_seed,
+        )
+        self._subject_class = _subject_class
+        self._local_directories: list[str] = []
+        self.download_arguments: dict[str, Any] = {}
+        # A manifest need not name the subjects that it finds by their directories.
+        self._everyone = wanted == "all" and not use_participants_tsv
+        chosen = self._choose(wanted)
+        self._list_ahead(chosen)
+        self._subjects = [self._get_subject(subject_id) for subject_id in chosen]
+
+    @property
+    def subjects(self) -> list[Any]:
+        """The selected subjects, as drawn or as named; all of them sorted."""
+        return self._subjects
+
+    @property
+    def local_directories(self) -> list[str]:
+        """The directories that the study was downloaded to, in that order."""
+        return self._local_directories
+
+    def _get_subject(self, subject_id: str) -> Any:
+        """Make a subject."""
+        return self._subject_class(subject_id=subject_id, study=self)
 
     def download(
         self,
@@ -86,19 +131,19 @@ class S3BIDSStudy(ListedStudy):
         Parameters
         ----------
         directory : str
-            Where to; made where it is not there.
+            The destination; created if missing.
         include_modality_agnostic : bool, ``all``, or sequence of str
             Files at the study's root: all, none, or some of ``dataset_description.json``,
-            ``CHANGES``, ``README`` and ``LICENSE``. With any of them comes the description.
+            ``CHANGES``, ``README`` and ``LICENSE``. Any of them brings the description as well.
         include_derivs : bool, str or sequence of str
             All derivatives, none, or pipelines by name: ``afq`` is not ``afq2``, and ``afq*`` is
             both.
         include_derivs_dataset_description : bool
-            Whether the descriptions of these derivatives come along.
+            Whether to download the descriptions of these derivatives.
         suffix : str, optional
-            What names of subjects' files end in, with the extension.
+            The end of subjects' file names, with the extension.
         overwrite : bool
-            Whether to replace files that differ; else they are left as they are, and warned of.
+            Whether to replace files that differ; else they are left as they are, with a warning.
         pbar : bool
             Whether to draw a progress bar.
 
@@ -107,11 +152,11 @@ class S3BIDSStudy(ListedStudy):
         ArgumentTypeError
             Where an argument has another type.
         UsageError
-            Where `include_modality_agnostic` lists other names than it may.
+            Where `include_modality_agnostic` contains other names than these four.
         BidsplanError
-            Where files could not be brought. The others were, whole and checked.
+            Where files could not be fetched. All others were, and are complete.
         """
-        options = self._wish(
+        options = self._options(
             include_modality_agnostic=include_modality_agnostic,
             include_derivs=include_derivs,
             include_derivs_dataset_description=include_derivs_dataset_description,
@@ -119,21 +164,25 @@ class S3BIDSStudy(ListedStudy):
             overwrite=overwrite,
             pbar=pbar,
         )
-        self._bring(options, directory, overwrite=overwrite, pbar=pbar)
-
-    def _wish(self, **arguments: Any) -> DownloadOptions:
-        return download_options(**arguments)
-
-    def _bring(
-        self, options: DownloadOptions, directory: str, *, overwrite: bool, pbar: bool
-    ) -> None:
-        check_directory(directory)
+        check_instance("directory", directory, str, "a string")
         if directory not in self._local_directories:
             self._local_directories.append(directory)
-        if all(_is_ours(subject) for subject in self.subjects):
-            fetch(self, self.subjects, options, directory, overwrite=overwrite, pbar=pbar)
+        if not all(_is_ours(subject) for subject in self.subjects):
+            self._download_each(directory, options)
             return
-        # Somebody's own subjects know best how to download themselves.
+        delivery = fetch(self, self._keys(), options, directory)
+        for subject in self.subjects:
+            subject.record(delivery.files, options)
+        delivery.check()
+
+    def _options(self, **arguments: Any) -> DownloadOptions:
+        return download_options(described=bool(self._sites), **arguments)
+
+    def _keys(self) -> dict[str, Any]:
+        return {subject.subject_id: subject.s3_keys for subject in self.subjects}
+
+    def _download_each(self, directory: str, options: DownloadOptions) -> None:
+        """Download subjects by the ``download`` of their own class."""
         self._download_non_sub_keys(directory, select=options.agnostic)
         if options.descriptions:
             self._download_derivative_descriptions(options.derivatives, directory)
@@ -142,8 +191,8 @@ class S3BIDSStudy(ListedStudy):
                 directory=directory,
                 include_derivs=options.derivatives,
                 suffix=options.suffix or None,
-                overwrite=overwrite,
-                pbar=pbar,
+                overwrite=options.overwrite,
+                pbar=options.pbar,
                 pbar_idx=number,
             )
 
@@ -153,72 +202,43 @@ class S3BIDSStudy(ListedStudy):
         select: str | Sequence[str] = (DESCRIPTION,),
         filenames: Iterable[str] | None = None,
     ) -> None:
-        """Download files that are no subject's, straight into a directory.
+        """Download files that are no subject's into a directory, overwriting.
 
-        Parameters
-        ----------
-        directory : str
-        select : ``all``, or sequence of str
-            Names; ``README`` is also ``README.md``. What is there is replaced.
-        filenames : iterable of str, optional
-            What to choose from, named as in `non_sub_s3_keys`, of which the ``raw`` ones are the
-            default. Directories are passed over.
-
-        Raises
-        ------
-        BidsplanError
-            Where files could not be brought. The others were.
+        `select` is ``all``, or names, of which ``README`` is also ``README.md``. `filenames` are
+        named as in `non_sub_s3_keys`, whose ``raw`` is the default.
         """
         names = self.non_sub_s3_keys["raw"] if filenames is None else filenames
         found: dict[str, Object] = {}
         for name in names:
-            home, _, base = self.snapshot.path(name).rpartition("/")
-            files = self.snapshot.survey(f"{home}/" if home else "").files
-            if base in files and agnostic_names([base], select):
+            home, slash, base = self.snapshot.path(name).rpartition("/")
+            files = self.snapshot.listing(home + slash).files
+            if base in files and manifests.agnostic_names([base], select):
                 found[base] = files[base]
         self._deliver(found, directory)
 
-    def _download_derivative_descriptions(
-        self,
-        include_derivs: Derivs,
-        directory: str,
-    ) -> None:
-        """Download the descriptions of derivatives into ``derivatives/<pipeline>/``.
-
-        Parameters
-        ----------
-        include_derivs : bool, str or sequence of str
-            As in `download`.
-        directory : str
-
-        Raises
-        ------
-        ArgumentTypeError
-            Where `include_derivs` has another type.
-        BidsplanError
-            Where files could not be brought. The others were.
-        """
+    def _download_derivative_descriptions(self, include_derivs: Derivs, directory: str) -> None:
+        """Download the descriptions of derivatives into ``derivatives/<pipeline>/``."""
         options = download_options(include_derivs=include_derivs)
         found: dict[str, Object] = {}
         for kind in self.derivative_types:
             name = self.snapshot.pipeline(kind)
-            files = self.snapshot.survey(f"derivatives/{name}/").files
+            files = self.snapshot.listing(f"derivatives/{name}/").files
             if DESCRIPTION in files and options.takes(name, kind):
                 found[f"derivatives/{name}/{DESCRIPTION}"] = files[DESCRIPTION]
         self._deliver(found, directory)
 
     def _deliver(self, objects: dict[str, Object], directory: str) -> None:
         if objects:
-            plan = plan_of(objects, self.snapshot.url, anonymous=self.anon)
-            deliver(plan, directory, overwrite=True, pbar=False).check()
+            url = self.snapshot.url
+            fetch_objects(objects, url, directory, anonymous=self.anon, overwrite=True)
 
     def to_manifest(self, **download_arguments: Any) -> Manifest:
-        """Give the manifest that fetches what a download would.
+        """Return the manifest that fetches what a download would.
 
         Parameters
         ----------
         **download_arguments
-            Those of `download`, but for its directory.
+            Those of `download`, except its directory.
 
         Returns
         -------
@@ -232,17 +252,17 @@ class S3BIDSStudy(ListedStudy):
         UsageError
             Where `download` would raise it.
         ManifestError
-            Where the study has a name, or its files have names, that no manifest may have.
+            Where the study or its files have a name that no manifest may have.
         """
-        return manifest_of(self._document(download_arguments))
+        return manifests.manifest_of(self._document(download_arguments))
 
     def to_yaml(self, **download_arguments: Any) -> str:
-        """Give the same as `to_manifest`, as the text of a file.
+        """Return the text of a file with the manifest of `to_manifest`.
 
         Parameters
         ----------
         **download_arguments
-            Those of `download`, but for its directory.
+            Those of `download`, except its directory.
 
         Returns
         -------
@@ -255,14 +275,16 @@ class S3BIDSStudy(ListedStudy):
         """
         from bidsplan.manifest.dump import manifest_yaml  # imports YAML
 
-        self.to_manifest(**download_arguments)
-        return manifest_yaml(self._document(download_arguments))
+        document = self._document(download_arguments)
+        manifests.manifest_of(document)
+        return manifest_yaml(document)
 
     def _document(self, download_arguments: dict[str, Any]) -> dict[str, Any]:
         bound = inspect.signature(self.download).bind("", **download_arguments)
         bound.apply_defaults()
         arguments = {name: value for name, value in bound.arguments.items() if name != "directory"}
-        return document_of(self, self.subjects, self._wish(**arguments), named=not self._everyone)
+        options = self._options(**arguments)
+        return manifests.document_of(self, self._keys(), options, named=not self._everyone)
 
     @classmethod
     def from_manifest(cls, path: str | PathLike[str]) -> Self:
@@ -277,7 +299,7 @@ class S3BIDSStudy(ListedStudy):
         -------
         S3BIDSStudy
             An `HBNSite` where the manifest is of one. Its `download_arguments` are those that
-            bring what the manifest asks for; what they can't say is warned of.
+            fetch what the manifest asks for; a warning names what they can't express.
 
         Raises
         ------
@@ -286,11 +308,24 @@ class S3BIDSStudy(ListedStudy):
         UnsupportedError
             Where it is no single dataset on S3, or not one of this class.
         SelectionError, StorageError
-            Where the subjects can't be chosen.
+            Where the subjects can't be selected.
         """
-        from bidsplan.s3bids.from_manifest import study_of  # imports YAML
+        from bidsplan.manifest.load import load_manifest  # imports YAML
 
-        return study_of(path, cls)
+        loaded = load_manifest(path)
+        kinds = {
+            site: kind
+            for kind in S3BIDSStudy.__subclasses__()
+            for site in kind._sites  # noqa: SLF001 - of a subclass
+        }
+        manifests.check_manifest(loaded, cls.__name__, kinds, subject_first=bool(cls._sites))
+        arguments = manifests.study_arguments(loaded)
+        kind = cls if cls._sites else kinds.get(arguments.get("site", ""), cls)
+        study = cast("Self", kind(**arguments))
+        study.download_arguments = manifests.download_arguments(loaded.manifest)
+        described = study.to_manifest(**study.download_arguments)
+        manifests.warn_lost(loaded.manifest, described)
+        return study
 
 
 def _is_ours(subject: object) -> bool:

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
-from bidsplan.s3bids.arguments import check_directory, check_instance, download_options
-from bidsplan.s3bids.fetching import fetch
+from bidsplan.s3bids.arguments import check_instance, download_options
+from bidsplan.s3bids.download import fetch
+from bidsplan.s3bids.listed_study import ListedStudy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bidsplan.s3bids.arguments import Derivs, DownloadOptions
-    from bidsplan.s3bids.study import S3BIDSStudy
-
-
-class Keys(TypedDict):
-    """A subject's keys: of its own files, and of each derivative type."""
-
-    raw: list[str]
-    derivatives: dict[str, list[str]]
+    from bidsplan.s3bids.snapshot import Keys
 
 
 class Files(TypedDict):
-    """A subject's local files, by their keys."""
+    """A subject's local files by key, as `Keys` groups them."""
 
     raw: dict[str, str]
     derivatives: dict[str, dict[str, str]]
@@ -34,22 +28,20 @@ class S3BIDSSubject:
     Parameters
     ----------
     subject_id : str
-        With its ``sub-``.
+        With ``sub-``.
     study : S3BIDSStudy
 
     Raises
     ------
     ArgumentTypeError
-        Where one has another type.
+        Where an argument has another type.
     StorageError
         Where the subject's files can't be listed.
     """
 
-    def __init__(self, subject_id: str, study: S3BIDSStudy) -> None:
-        from bidsplan.s3bids.study import S3BIDSStudy  # it makes subjects
-
+    def __init__(self, subject_id: str, study: ListedStudy) -> None:
         check_instance("subject_id", subject_id, str, "a string")
-        check_instance("study", study, S3BIDSStudy, "an S3BIDSStudy")
+        check_instance("study", study, ListedStudy, "an S3BIDSStudy")
         self._subject_id = subject_id
         self._study = study
         self._files: Files | None = None
@@ -58,12 +50,12 @@ class S3BIDSSubject:
 
     @property
     def subject_id(self) -> str:
-        """The subject's identifier, with its ``sub-``."""
+        """The subject's identifier, with ``sub-``."""
         return self._subject_id
 
     @property
-    def study(self) -> S3BIDSStudy:
-        """The study that the subject is of."""
+    def study(self) -> ListedStudy:
+        """The subject's study."""
         return self._study
 
     @property
@@ -73,9 +65,9 @@ class S3BIDSSubject:
 
     @property
     def files(self) -> Files | None:
-        """The local files, by key, that were downloaded; None before any download.
+        """The downloaded files; None before any download.
 
-        As `s3_keys`, with a dict of key and absolute path for each list.
+        As `s3_keys`, with a dict of key and absolute path in place of each list.
         """
         return self._files
 
@@ -85,26 +77,22 @@ class S3BIDSSubject:
         )
 
     def _get_s3_keys(self) -> Keys:
-        """Look for the subject's keys, in the study and in each of its derivatives.
-
-        Returns
-        -------
-        dict
-            What `s3_keys` gives from now on. Directories are exact: ``sub-1`` is not ``sub-10``.
-        """
+        """List what becomes `s3_keys`, and return it."""
         snapshot = self.study.snapshot
-
-        def keys(directory: str) -> list[str]:
-            return [snapshot.key(path) for path in snapshot.subject(directory, self.subject_id)]
-
+        raw = snapshot.subject_files("", self.subject_id)
+        derived = {kind: self._derivative_files(kind) for kind in self.study.derivative_types}
         self._s3_keys = {
-            "raw": keys(""),
+            "raw": [snapshot.key(path) for path in raw],
             "derivatives": {
-                kind: keys(f"derivatives/{snapshot.pipeline(kind)}/")
-                for kind in self.study.derivative_types
+                kind: [snapshot.key(path) for path in paths] for kind, paths in derived.items()
             },
         }
         return self._s3_keys
+
+    def _derivative_files(self, kind: str) -> list[str]:
+        """List the subject's files of a derivative type, below the study's prefix."""
+        snapshot = self.study.snapshot
+        return snapshot.subject_files(f"derivatives/{snapshot.pipeline(kind)}/", self.subject_id)
 
     def download(
         self,
@@ -120,51 +108,31 @@ class S3BIDSSubject:
         Parameters
         ----------
         directory : str
-            Where to; made where it is not there.
-        include_derivs : bool, str or sequence of str
-            All derivatives, none, or pipelines by name: ``afq`` is not ``afq2``, and ``afq*`` is
-            both.
-        overwrite : bool
-            Whether to replace files that differ; else they are left as they are, and warned of.
-        suffix : str, optional
-            What names end in, with the extension.
-        pbar : bool
-            Whether to draw a progress bar.
+            The destination; created if missing.
+        include_derivs, overwrite, suffix, pbar
+            As in `S3BIDSStudy.download`.
         pbar_idx : int
-            The bar's line, where there are several.
+            The progress bar's line, where there are several.
 
         Raises
         ------
         ArgumentTypeError
-            Where one has another type.
+            Where an argument has another type.
         BidsplanError
-            Where files could not be brought. The others were, whole and checked.
+            Where files could not be fetched. All others were, and are complete.
         """
-        check_directory(directory)
+        check_instance("directory", directory, str, "a string")
         options = download_options(
             include_derivs=include_derivs, overwrite=overwrite, suffix=suffix, pbar=pbar
         )
         check_instance("pbar_idx", pbar_idx, int, "an integer")
-        fetch(
-            self.study,
-            [self],
-            options,
-            directory,
-            overwrite=overwrite,
-            pbar=pbar,
-            position=pbar_idx,
-        )
+        keys = {self.subject_id: self.s3_keys}
+        delivery = fetch(self.study, keys, options, directory, position=pbar_idx)
+        self.record(delivery.files, options)
+        delivery.check()
 
-    def note(self, local: Mapping[str, str], options: DownloadOptions) -> None:
-        """Take note of files that were downloaded.
-
-        Parameters
-        ----------
-        local : mapping of str to str
-            Their absolute paths by their keys; those of others are passed over.
-        options : DownloadOptions
-            What the download asked for.
-        """
+    def record(self, local: Mapping[str, str], options: DownloadOptions) -> None:
+        """Add downloaded files, absolute paths by key, to `files`; pass others' over."""
         files: Files = self._files or {"raw": {}, "derivatives": {}}
         keys = self.s3_keys
         files["raw"].update({key: local[key] for key in keys["raw"] if key in local})

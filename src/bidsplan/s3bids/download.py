@@ -1,0 +1,148 @@
+"""Compiles and runs downloads of a study."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from bidsplan.errors import ExistingFileError, StorageError
+from bidsplan.events import Failed, Finished, Skipped, Warned
+from bidsplan.paths import printable
+from bidsplan.plan import Entry, Plan, Root
+from bidsplan.progress import draw
+from bidsplan.s3bids.arguments import DownloadOptions, warn
+from bidsplan.s3bids.manifests import document_of, manifest_of
+from bidsplan.transfer.decide import Existing
+from bidsplan.transfer.fetch import materialise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from bidsplan.errors import BidsplanError
+    from bidsplan.s3bids.listed_study import ListedStudy
+    from bidsplan.s3bids.snapshot import Keys
+    from bidsplan.storage import Object
+
+
+_NAMED_AT_MOST = 10
+"""Files that one message names."""
+
+
+class Delivery(NamedTuple):
+    """The outcome of a download."""
+
+    files: dict[str, str]
+    """The absolute path of each file that is there now, by its key."""
+
+    failure: BidsplanError | None
+    """Why others are not; of the first error's class."""
+
+    def check(self) -> None:
+        """Raise the failure, if there is one."""
+        if self.failure is not None:
+            raise self.failure
+
+
+def fetch(
+    study: ListedStudy,
+    subjects: Mapping[str, Keys],
+    options: DownloadOptions,
+    directory: str,
+    *,
+    position: int | None = None,
+) -> Delivery:
+    """Fetch files of subjects, given with their keys."""
+    from bidsplan.compile import compile_manifest  # a tenth of a second
+
+    manifest = manifest_of(document_of(study, subjects, options, named=True))
+    compiled = compile_manifest(manifest, opener=lambda *_, **__: study.snapshot.store)
+    for problem in compiled.warnings:
+        warn(str(problem))
+    delivery = _deliver(compiled.plan, directory, options, position=position)
+    files = {study.snapshot.key(key): path for key, path in delivery.files.items()}
+    return delivery._replace(files=files)
+
+
+def fetch_objects(
+    objects: Mapping[str, Object], url: str, directory: str, *, anonymous: bool, overwrite: bool
+) -> None:
+    """Fetch single objects of a root, by their paths below the directory."""
+    entries = [
+        Entry(path=path, key=item.key, size=item.size, etag=item.etag, reason="dataset")
+        for path, item in objects.items()
+    ]
+    roots = [Root(url=url, anonymous=anonymous)]
+    plan = Plan.build(entries, manifest_sha256="0" * 64, study=url, roots=roots, subjects=[])
+    _deliver(plan, directory, DownloadOptions(overwrite=overwrite)).check()
+
+
+def _deliver(
+    plan: Plan, directory: str, options: DownloadOptions, *, position: int | None = None
+) -> Delivery:
+    """Fetch a plan's files; warn of those that differ and are kept."""
+    plan = _without_generated(plan, directory)
+    existing = Existing.REPLACE if options.overwrite else Existing.KEEP
+    present: list[Entry] = []
+    differing: list[Entry] = []
+    failed: list[BidsplanError] = []
+    skipped = 0
+    events = materialise(plan, directory, existing=existing)
+    drawn = draw(events, plan, enabled=options.pbar, position=position)
+    with closing(events), closing(drawn):
+        for event in drawn:
+            match event:
+                case Finished(entry=entry):
+                    present.append(entry)
+                case Failed(entry=entry, error=ExistingFileError()) if not options.overwrite:
+                    differing.append(entry)
+                case Failed(error=error):
+                    failed.append(error)
+                case Skipped():
+                    skipped += 1
+                case Warned(problem=problem):
+                    warn(str(problem))
+                case _:
+                    pass
+    if differing:
+        named = _listed(printable(entry.path) for entry in differing)
+        warn(
+            f"{len(differing)} files differ from what is in storage and were left as they are; "
+            f"overwrite=True replaces them: {named}"
+        )
+    top = os.path.abspath(directory)  # noqa: PTH100 - no link is followed
+    files = {entry.key: str(Path(top, entry.path)) for entry in (*present, *differing)}
+    failure = _failure(failed, skipped, plan.header.files) if failed or skipped else None
+    return Delivery(files, failure)
+
+
+def _without_generated(plan: Plan, directory: str) -> Plan:
+    """Leave out generated files that would replace another."""
+    header = plan.header
+    return Plan.build(
+        (
+            entry
+            for entry in plan.entries
+            if entry.content is None or not os.path.lexists(Path(directory, entry.path))
+        ),
+        manifest_sha256=header.manifest_sha256,
+        study=header.study,
+        roots=header.roots,
+        subjects=header.subjects,
+    )
+
+
+def _failure(failed: list[BidsplanError], skipped: int, files: int) -> BidsplanError:
+    kind = type(failed[0]) if failed else StorageError
+    untried = f", and {skipped} were not tried" if skipped else ""
+    return kind(
+        f"{len(failed)} of {files} files could not be fetched{untried}; all others are complete, "
+        f"and another download continues from here: {_listed(map(str, failed))}"
+    )
+
+
+def _listed(texts: Iterable[str]) -> str:
+    named = list(texts)
+    more = f"; and {len(named) - _NAMED_AT_MOST} more" if len(named) > _NAMED_AT_MOST else ""
+    return "; ".join(named[:_NAMED_AT_MOST]) + more
