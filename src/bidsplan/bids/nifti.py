@@ -1,6 +1,6 @@
 """Whether a NIfTI file holds the data that its header says.
 
-A header is a stranger's word: what it says is counted, and no memory is made ready for it.
+A header is untrusted: the bytes it promises are counted, and no memory is allocated for them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LONGEST_HEADER = 540
 """Bytes of a NIfTI-2 header; one of NIfTI-1 is shorter."""
 
-_PIECE = 1 << 20
+_CHUNK = 1 << 20
 _GZIP = 31
 """zlib's number for gzip's own header and checksum."""
 
@@ -33,7 +33,7 @@ class Extent(NamedTuple):
     offset : int
         The data's first byte.
     bytes : int
-        How many there are.
+        The data's size.
     """
 
     version: int
@@ -41,7 +41,7 @@ class Extent(NamedTuple):
     bytes: int
 
     def missing(self, size: int) -> str | None:
-        """Tell what a file of so many bytes lacks; None where it has all."""
+        """Describe what a file of `size` bytes lacks; None where it is complete."""
         got = max(size - self.offset, 0)
         if got >= self.bytes:
             return None
@@ -85,40 +85,31 @@ def nifti_extent(head: bytes) -> Extent:
 
 
 def _impossible(header: Any) -> IntegrityError:
-    said = ", ".join(f"{name} {header[name]}" for name in ("dim", "datatype", "vox_offset"))
-    return IntegrityError(f"a NIfTI header that can't be right: {said}")
+    fields = ", ".join(f"{name} {header[name]}" for name in ("dim", "datatype", "vox_offset"))
+    return IntegrityError(f"a NIfTI header that can't be right: {fields}")
 
 
 def nifti_problem(chunks: Iterable[bytes], size: int, *, packed: bool) -> str | None:
-    """Tell what is wrong with a NIfTI file.
+    """Describe what is wrong with a NIfTI file, or return None.
 
     Parameters
     ----------
     chunks : iterable of bytes
-        The file's bytes, in pieces; taken as far as they are needed, and not held.
-    size : int
-        How many bytes the file has.
+        The file's bytes, read only as far as they are needed.
     packed : bool
-        Whether they should be gzip.
-
-    Returns
-    -------
-    str or None
-        None where the data is all there, and gzip's own checksums are right.
+        Whether the file should be gzip, whose checksums are compared.
     """
     try:
-        return _packed_problem(chunks) if packed else nifti_extent(_head(chunks)).missing(size)
+        if packed:
+            return _packed_problem(chunks)
+        head = b""
+        for chunk in chunks:
+            head += chunk[: LONGEST_HEADER - len(head)]
+            if len(head) == LONGEST_HEADER:
+                break
+        return nifti_extent(head).missing(size)
     except IntegrityError as error:
         return str(error)
-
-
-def _head(chunks: Iterable[bytes]) -> bytes:
-    head = b""
-    for chunk in chunks:
-        head += chunk[: LONGEST_HEADER - len(head)]
-        if len(head) == LONGEST_HEADER:
-            break
-    return head
 
 
 def _packed_problem(chunks: Iterable[bytes]) -> str | None:
@@ -140,13 +131,13 @@ def _packed_problem(chunks: Iterable[bytes]) -> str | None:
 
 
 def _unpacked(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Unpack gzip in pieces of a bounded size, each member's checksum compared."""
+    """Unpack gzip in chunks of a bounded size; raise EOFError where it ends early."""
     member, whole = zlib.decompressobj(_GZIP), False
     for chunk in chunks:
         data = chunk
         # Zeros may follow a member, to fill a block of a tape.
         while data := data.lstrip(b"\0") if whole else data:
-            yield member.decompress(data, _PIECE)
+            yield member.decompress(data, _CHUNK)
             whole, data = member.eof, member.unconsumed_tail
             if whole:
                 data, member = member.unused_data, zlib.decompressobj(_GZIP)
