@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bidsplan.bids.associations import Families, associated
@@ -55,31 +55,6 @@ class Request:
     whole: bool = False
 
 
-@dataclass(kw_only=True, slots=True)
-class Selection:
-    """What is selected of one dataset.
-
-    Parameters
-    ----------
-    reasons : dict of str to str
-        Why each path is selected.
-    subjects : set of str
-        The subjects of which a filter selected something.
-    """
-
-    reasons: dict[str, Reason] = field(default_factory=dict)
-    subjects: set[str] = field(default_factory=set)
-    findings: Findings
-
-    def add(self, item: Item, reason: Reason) -> bool:
-        """Select an item; return whether it is new."""
-        if item.paths[0] in self.reasons:
-            return False
-        for path in item.paths:
-            self.reasons[path] = reason
-        return True
-
-
 class FileSelection:
     """One dataset's files that filters select, and those that come along.
 
@@ -92,8 +67,10 @@ class FileSelection:
 
     Attributes
     ----------
-    selection : Selection
-        The same for any order of the names.
+    reasons : dict of str to str
+        Why each path is selected; the same for any order of the names.
+    subjects : set of str
+        The subjects of which a filter selected something.
     taken : list of Item
         What is selected, but for the dataset's own files.
     metadata : Metadata
@@ -110,13 +87,15 @@ class FileSelection:
         self._known: list[Item] = []
         self._usable: list[Item] = []
         self._add_known([*self._items, *self._root_items])
-        self.selection = Selection(findings=Findings(request.filters))
+        self.reasons: dict[str, Reason] = {}
+        self.subjects: set[str] = set()
+        self.findings = Findings(request.filters)
         self.taken: list[Item] = []
-        selected = list(self._select())
+        selected = self._select()
         self._follow([*selected, *self._tables(selected)])
         for path in select_dataset_files(self._at_root, request.dataset_files):
             if path == DESCRIPTION or not self._excluded(path):
-                self.selection.reasons.setdefault(path, "dataset")
+                self.reasons.setdefault(path, "dataset")
 
     def _add_known(self, items: list[Item]) -> None:
         self._known += items
@@ -138,7 +117,7 @@ class FileSelection:
     @property
     def others(self) -> list[Item]:
         """What could still come along: not hidden, not excluded, not selected yet."""
-        return [item for item in self._usable if item.paths[0] not in self.selection.reasons]
+        return [item for item in self._usable if item.paths[0] not in self.reasons]
 
     def add(self, items: Iterable[Item], reason: Reason) -> None:
         """Select more items with their companions, but for excluded and hidden ones."""
@@ -149,7 +128,7 @@ class FileSelection:
         item = next((item for item in self._known if path in item.paths), None)
         if item is None:
             return None
-        reason = self.selection.reasons.get(path)
+        reason = self.reasons.get(path)
         if reason is None:
             return False, self._rejection(item)
         if reason == "selected":
@@ -188,27 +167,26 @@ class FileSelection:
         # Nearly always there is no exclude, and there are very many paths.
         return bool(self._excluding) and any(rule.excludes(path) for rule in self._excluding)
 
-    def _select(self) -> Iterator[Item]:
-        findings = self.selection.findings
+    def _select(self) -> list[Item]:
+        selected: list[Item] = []
         for name in self._at_root:
-            findings.add_path(name)
+            self.findings.add_path(name)
         for item in self._candidates():
-            findings.add_item(item)
+            self.findings.add_item(item)
             rejections = self._rejections(item)
             if self._excluded(item.name.path):
                 continue
-            findings.add_rejections(item, rejections)
+            self.findings.add_rejections(item, rejections)
             if None in rejections:
-                self.selection.add(item, "selected")
                 subject = item.name.subject or report_subject(item.name.path)
-                self.selection.subjects.add(subject or "")
-                yield item
+                self.subjects.add(subject or "")
+                selected.append(item)
+        return self._add(selected, "selected")
 
     def _candidates(self) -> Iterator[Item]:
-        sessions = self.selection.findings.sessions
         for item in self._items:
             if item.name.session is not None:
-                sessions.add(item.name.session)
+                self.findings.sessions.add(item.name.session)
             if self._in_sessions(item.name.session):
                 yield item
         yield from self._candidates_at_root()
@@ -230,19 +208,17 @@ class FileSelection:
             return self._request.derivative or sessions.sessionless == "include"
         return session in sessions.include
 
-    def _tables(self, selected: list[Item]) -> Iterator[Item]:
+    def _tables(self, selected: list[Item]) -> list[Item]:
         """Select the tables in and above the directories of selected items."""
         directories = {item.name.directory for item in selected}
         covered = {above for directory in directories for above in levels(directory)}
-        for item in self._items:
-            if (
-                item.is_table
-                and item.name.directory in covered
-                and self._wants_table(item)
-                and not self._excluded(item.name.path)
-                and self.selection.add(item, "table")
-            ):
-                yield item
+        tables = [
+            item
+            for item in self._items
+            if item.is_table and item.name.directory in covered and self._wants_table(item)
+            if not self._excluded(item.name.path)
+        ]
+        return self._add(tables, "table")
 
     def _wants_table(self, item: Item) -> bool:
         mode = self._request.companions.tables
@@ -271,4 +247,11 @@ class FileSelection:
             self.taken += found
 
     def _add(self, items: Iterable[Item], reason: Reason) -> list[Item]:
-        return [item for item in items if self.selection.add(item, reason)]
+        """Select items; return those that are new."""
+        new = []
+        for item in items:
+            if item.paths[0] not in self.reasons:
+                for path in item.paths:
+                    self.reasons[path] = reason
+                new.append(item)
+        return new
