@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 DESCRIPTION = "dataset_description.json"
 """The one file without which a folder is no BIDS dataset; nothing excludes it."""
 
-_ANNEX = "annex-uuid"
-"""git-annex's own mark in an exported dataset."""
+_ANNEX = "annex-uuid"  # git-annex's own mark in an exported dataset
 
 # BIDS 1.11.1, core.yaml.
 _STANDARD = frozenset(
@@ -39,10 +38,7 @@ _BY_RULE: dict[str, frozenset[str]] = {
 def select_dataset_files(names: Iterable[str], rule: str | tuple[str, ...]) -> list[str]:
     """Select files directly at a dataset's root, sorted.
 
-    Parameters
-    ----------
-    rule : str or tuple of str
-        ``none``, ``description``, ``standard``, ``all``, or names, which the description joins.
+    The rule is ``none``, ``description``, ``standard``, ``all``, or names, with the description.
     """
     if rule == "all":
         return sorted(

@@ -67,14 +67,10 @@ class Metadata:
         *,
         beyond: frozenset[str] = frozenset(),
     ) -> list[Item]:
-        """List a directory's items of one kind that apply, those with the most entities last.
+        """List a directory's items of one kind that apply to a file with some entities.
 
-        Parameters
-        ----------
-        entities : mapping of str to str
-            Of the file that the items may apply to.
-        beyond : frozenset of str
-            Entities that an item may have although the file has none.
+        Those with the most entities are last. Items may have the entities `beyond` although the
+        file has none.
         """
         index = self._index(suffix, extension).get(directory, {})
         found: list[Item] = []

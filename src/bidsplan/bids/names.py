@@ -30,8 +30,6 @@ class Name(NamedTuple):
 
     Parameters
     ----------
-    path : str
-        The path itself; of a directory recording, the directory's.
     directory : str
         The directory above it, without a slash at its end; empty at the root.
     subject, session, datatype : str or None
@@ -84,12 +82,7 @@ def recording_of(path: str) -> str | None:
 
 
 def parse_name(path: str, *, recording: bool = False) -> Name:
-    """Parse a path below a dataset's root.
-
-    Parameters
-    ----------
-    recording : bool
-        Whether the path is a directory recording's.
+    """Parse a path below a dataset's root, that of a file or of a directory recording.
 
     Examples
     --------

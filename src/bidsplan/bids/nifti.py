@@ -19,22 +19,11 @@ LONGEST_HEADER = 540
 """Bytes of a NIfTI-2 header; one of NIfTI-1 is shorter."""
 
 _CHUNK = 1 << 20
-_GZIP = 31
-"""zlib's number for gzip's own header and checksum."""
+_GZIP = 31  # zlib's number for gzip's own header and checksum
 
 
 class Extent(NamedTuple):
-    """Where a file's data is, by its header.
-
-    Parameters
-    ----------
-    version : int
-        1 or 2, of NIfTI.
-    offset : int
-        The data's first byte.
-    bytes : int
-        The data's size.
-    """
+    """Where a file's data is, by its header of NIfTI version 1 or 2."""
 
     version: int
     offset: int
@@ -49,17 +38,10 @@ class Extent(NamedTuple):
 
 
 def nifti_extent(head: bytes) -> Extent:
-    """Read from a header where the data is.
+    """Read where the data is from a file's first `LONGEST_HEADER` bytes, unpacked.
 
-    Parameters
-    ----------
-    head : bytes
-        A file's first `LONGEST_HEADER` bytes, unpacked, or all that it has.
-
-    Raises
-    ------
-    IntegrityError
-        Where it is no header of a single NIfTI file, or one that can't be right.
+    Raises IntegrityError where they are no header of a single NIfTI file, or one that can't be
+    right.
     """
     import nibabel as nib  # with numpy, a quarter of a second
 
@@ -92,12 +74,7 @@ def _impossible(header: Any) -> IntegrityError:
 def nifti_problem(chunks: Iterable[bytes], size: int, *, packed: bool) -> str | None:
     """Describe what is wrong with a NIfTI file, or return None.
 
-    Parameters
-    ----------
-    chunks : iterable of bytes
-        The file's bytes, read only as far as they are needed.
-    packed : bool
-        Whether the file should be gzip, whose checksums are compared.
+    Of its `chunks` only those that are needed are read; if `packed`, gzip's checksums are compared.
     """
     try:
         if packed:

@@ -32,12 +32,7 @@ def merged(sidecars: Iterable[object]) -> dict[str, Any]:
 def uri_path(text: str, name: Name) -> list[str]:
     """List the paths below the dataset's root that a reference may mean, most likely first.
 
-    Parameters
-    ----------
-    text : str
-        A BIDS URI, or a path relative to the root or to the subject.
-    name : Name
-        The file that holds the reference.
+    It is a BIDS URI, or a path relative to the root or to the subject; `name` is the file with it.
 
     Examples
     --------

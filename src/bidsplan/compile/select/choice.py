@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from bidsplan.plan import Reason
 
 
+# How a filter's rejections read, where they are not the name of a field.
 _REJECTIONS = {
     "include": "no glob of its include matches",
     "hidden": "its name starts with a dot, which only a glob that spells the dot asks for",
     "no datatype": "it is in no datatype's directory, and no include glob names it",
 }
-"""How a filter's rejections read, where they are not the name of a field."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,8 +73,6 @@ class FileSelection:
         The subjects of which a filter selected something.
     taken : list of Item
         What is selected, but for the dataset's own files.
-    metadata : Metadata
-        Index of all that may come along.
     """
 
     def __init__(self, below: Iterable[str], at_root: Iterable[str], request: Request) -> None:

@@ -19,13 +19,7 @@ NOUNS = {"datatypes": "datatype", "suffixes": "suffix", "extensions": "extension
 
 
 class CompiledFilter:
-    """A filter, compiled.
-
-    Attributes
-    ----------
-    restricts : bool
-        Whether this is a file-level filter; an exclude alone is none.
-    """
+    """A filter, compiled; `restricts` is whether it has more than an exclude."""
 
     def __init__(self, filter_: Filter) -> None:
         self.restricts = filter_.restricts
@@ -53,12 +47,8 @@ class CompiledFilter:
         """Return which part of the filter an item fails, None where it passes.
 
         That is ``include``, ``datatypes``, ``suffixes``, ``extensions``, ``entities.<key>``,
-        ``hidden``, ``table`` or ``no datatype``.
-
-        Parameters
-        ----------
-        anywhere : bool
-            Whether files outside subjects' datatype directories are as good as others.
+        ``hidden``, ``table`` or ``no datatype``. With `anywhere`, files outside subjects' datatype
+        directories pass too.
         """
         name = item.name
         included = bool(self._include) and self._include.match(name.path)

@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 
 
 class Findings:
-    """What a list of filters matched in one or more datasets.
-
-    Attributes
-    ----------
-    sessions : set of str
-        The sessions that are there, whether they are selected or not.
-    """
+    """What a list of filters matched, and all sessions that exist, in one or more datasets."""
 
     def __init__(self, filters: tuple[Filter, ...]) -> None:
         self._filters = filters
@@ -70,17 +64,12 @@ class Findings:
             self._no_datatype[index] += other._no_datatype[index]
 
     def errors(self, place: Place) -> Iterator[Problem]:
-        """Report the filters that matched nothing at all.
+        """Report the filters that matched nothing at all, or the parts that no file has.
 
         Parameters
         ----------
         place : tuple of str or int
             Of the filters in the manifest.
-
-        Yields
-        ------
-        Problem
-            Placed at the part of the filter that no file has, where there is one.
         """
         for index, filter_ in enumerate(self._filters):
             if self._matched[index]:

@@ -25,8 +25,6 @@ def compile_glob(pattern: str, *, dots: bool = False) -> re.Pattern[str]:
 
     Parameters
     ----------
-    pattern : str
-        Relative to the dataset's root.
     dots : bool
         Whether wildcards match names that start with a dot; otherwise only a spelt dot does.
 

@@ -47,19 +47,9 @@ def share(fraction: Decimal, of: int) -> int:
 
 
 def allocate(count: int, strata: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """Share a count among strata in proportion to their sizes, by largest remainder.
+    """Share a count among strata in proportion to their numbers of units, by largest remainder.
 
-    Parameters
-    ----------
-    count : int
-        How many to draw in all; at most as many units as there are.
-    strata : mapping of str to sequence of str
-        A stratum's name and its units.
-
-    Returns
-    -------
-    dict of str to int
-        How many to draw in each, by sorted name; ties go to the stratum whose name sorts first.
+    The count is at most as many as there are units; ties go to the stratum whose name sorts first.
     """
     total = sum(len(units) for units in strata.values())
     quotas = {name: Fraction(count * len(units), total or 1) for name, units in strata.items()}

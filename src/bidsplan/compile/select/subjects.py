@@ -36,11 +36,9 @@ def included(
     ----------
     units : sequence of str
         Labels, or ``site/label``.
-    known : iterable of str
-        Every unit of the study, also those that another rule has dropped: naming one of them is no
-        mistake.
-    shown : iterable of str
-        Those of the known units that messages may name.
+    known, shown : iterable of str
+        Every unit of the study, also those that another rule has dropped, as naming one of them is
+        no mistake; and those of them that messages may name.
 
     Returns
     -------
@@ -93,20 +91,7 @@ def _match(
 def draw(
     units: Sequence[str], sample: Sample, seed: int, stratum_of: Callable[[str], str]
 ) -> tuple[list[str], list[Problem]]:
-    """Draw a sample of labels or ``site/label``.
-
-    Parameters
-    ----------
-    stratum_of : callable
-        Returns a unit's stratum, where the sample is stratified.
-
-    Returns
-    -------
-    drawn : list of str
-        Sorted.
-    problems : list of Problem
-        Where more is asked for than there is.
-    """
+    """Draw a sample of labels or ``site/label``, sorted; report where there are too few."""
     groups = _group(units, site_of) if sample.per == "site" else {"": list(units)}
     order = shuffle_order if sample.method == "shuffle" else rank_order
     drawn: list[str] = []

@@ -19,19 +19,14 @@ class Dataset:
 
     Parameters
     ----------
-    store : Store
-        The root that its keys are relative to.
-    root : int
-        That root's index in the plan.
-    prefix : str
-        Its directory in the store: empty, or ending in ``/``.
-    destination : str
-        Its directory below the destination: empty, or ending in ``/``.
+    store, root : Store, int
+        The root that its keys are relative to, and that root's index in the plan.
+    prefix, destination : str
+        Its directory in the store, and below the destination: empty, or ending in ``/``.
     site : str or None
         Which of the manifest's listed sites it is.
     within : str
-        What is put between a subject's directory and its files at the destination: empty, or
-        ending in ``/``.
+        Directory between a subject's and its files at the destination: empty, or ending in ``/``.
     """
 
     store: Store

@@ -28,44 +28,32 @@ if TYPE_CHECKING:
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 
-_SAMPLE = 8
-"""Directories, at least, that are listed one by one to see how much they hold."""
-
-_PAGE = 800
-"""Keys that should come on one page of a listing, which has room for a thousand."""
-
-MOST_LISTED = 5_000_000
-"""Objects and directories that one command lists; each takes about 2 kB until the plan is made."""
-
-MOST_DIRECTORIES = 500_000
-"""Directories that one dataset's root may have; no study has as many subjects."""
-
-_BATCH = 1000
-"""Objects that are counted at a time."""
-
+# Objects and directories that one command lists; each takes about 2 kB until the plan is made.
+_MOST_LISTED = 5_000_000
+_MOST_DIRECTORIES = 500_000  # of one dataset's root; no study has as many subjects
+_SAMPLE = 8  # directories, at least, that are listed one by one to see how much they hold
+_PAGE = 800  # keys that should come on one page of a listing, which has room for a thousand
+_BATCH = 1000  # objects that are counted at a time
 _ANNEX_KEY = re.compile(r"(MD5|SHA1|SHA256|SHA512)E?-s[0-9]+--")
 
 
 def clean(
     objects: Iterable[Object], prefix: str, where: str, directories: Iterable[str] = ()
 ) -> tuple[dict[str, Object], list[Problem]]:
-    """Turn a listing's keys into safe paths.
+    """Turn a listing's keys into safe paths below `prefix`, sorted; skip directory markers.
 
     Parameters
     ----------
-    prefix : str
-        What all of the keys start with.
     where : str
         The dataset's URL, for messages.
     directories : iterable of str
-        Paths below `prefix` that are known to be directories, beyond what the keys show.
+        Paths that are known to be directories, beyond what the keys show.
 
     Returns
     -------
     files : dict of str to Object
-        By path below `prefix`, sorted.
     refused : list of Problem
-        The keys that can't become files, by name. Directory markers are skipped.
+        The keys that can't become files.
 
     Raises
     ------
@@ -133,10 +121,8 @@ class Lister:
     ----------
     jobs : int
         The most listings under way at a time.
-    most : int
-        The most objects and directories that are listed in all.
-    most_directories : int
-        The most directories that one dataset's root may have.
+    most, most_directories : int
+        The most objects and directories that are listed in all, and directories of one root.
     """
 
     def __init__(
@@ -144,8 +130,8 @@ class Lister:
         jobs: int,
         notify: Callable[[Event], None],
         *,
-        most: int = MOST_LISTED,
-        most_directories: int = MOST_DIRECTORIES,
+        most: int = _MOST_LISTED,
+        most_directories: int = _MOST_DIRECTORIES,
     ) -> None:
         self._pool = ThreadPool(jobs)
         self._jobs = jobs
@@ -167,12 +153,8 @@ class Lister:
     def surveys(self, datasets: Sequence[Dataset]) -> list[RootListing]:
         """List the roots of datasets, in the same order.
 
-        Raises
-        ------
-        StorageError
-            Where a root can't be listed, or holds too much.
-        SelectionError
-            Where a root holds keys that name contents instead of files.
+        Raises StorageError where a root holds too much, and SelectionError where its keys name
+        contents instead of files.
         """
         return self.each(self._list_root, datasets)
 
@@ -213,11 +195,6 @@ class Lister:
         -------
         list of dict
             In the same order: objects by path below the dataset's root.
-
-        Raises
-        ------
-        StorageError
-            Where one can't be listed, or too much is listed in all.
         """
         # What is required of subjects is listed before what is selected of them, and often the
         # same.

@@ -30,17 +30,12 @@ class ListingRange(NamedTuple):
     def list_together(
         self, counted: Callable[[Iterable[Object]], Iterator[Object]]
     ) -> dict[str, list[Object]] | None:
-        """List all directories with one listing.
+        """List all directories at once, by name; None where the storage's keys are not in order.
 
         Parameters
         ----------
         counted : callable
             Passes a listing's objects on, and raises where they are too many.
-
-        Returns
-        -------
-        dict of list, or None
-            By name; None where the storage does not keep to the order of keys.
         """
         prefix = self.dataset.prefix
         found: dict[str, list[Object]] = {}
@@ -68,7 +63,7 @@ def listing_ranges(
     siblings : mapping of list of str
         All directories at datasets' roots, in a listing's order.
     most : int
-        The most directories of one range.
+        Directories of one range.
     """
     following = {
         (*above, name): after

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from bidsplan.errors import Place
 
 
-_MOST_LINKS = 40
-"""Links that are followed on the way to one file."""
-
+_MOST_LINKS = 40  # that are followed on the way to one file
 # O_PATH needs no permission to read the directory, as opening by a whole path needs none.
 _DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -56,7 +54,7 @@ def read_manifest_file(
     at : tuple of str or int
         Where the manifest names it.
     limit : int
-        The most bytes to accept.
+        Bytes.
     untrusted : bool
         Whether to refuse every link, also one that stays inside the fence.
 
@@ -126,15 +124,7 @@ def _kernel_devices() -> set[int]:
 
 
 class _Walk:
-    """Opens a file below a directory component by component.
-
-    Parameters
-    ----------
-    fence : Path
-        The directory, free of links, that no step leads out of.
-    links : int
-        How many links may be followed.
-    """
+    """Opens a file below `fence`, a path without links, component by component."""
 
     def __init__(self, fence: Path, links: int) -> None:
         self._fence = fence
@@ -144,7 +134,6 @@ class _Walk:
         self._directories = [os.open(fence, _DIRECTORY)]
 
     def close(self) -> None:
-        """Close the directories."""
         for directory in self._directories:
             os.close(directory)
 

@@ -33,41 +33,21 @@ LARGEST_TABLE = 64 << 20
 """Bytes of a table that are read at the most."""
 
 _MOST_ROWS = 600_000
-_LONGEST_ROW = 1 << 20
-"""Characters of a table's longest row."""
-
-_JUDGED = 1000
-"""Labels that show whether a table looks like one of participants."""
-
+_LONGEST_ROW = 1 << 20  # characters
+_JUDGED = 1000  # labels that show whether a table looks like one of participants
 _CHUNK = 1 << 20
+_CELL = "\0"  # separates the cells of a kept row; tables with NUL bytes are refused
 _SHORTEN = "keep only the rows of participants that may be wanted"
-
-_CELL = "\0"
-"""Separates the cells that are kept of a row; tables with NUL bytes are refused."""
 
 
 def read_cohort(name: str, base: Path, *, untrusted: bool = False) -> bytes:
-    """Read a cohort file inside the manifest's directory.
-
-    Parameters
-    ----------
-    untrusted : bool
-        Whether to refuse symbolic links.
-
-    Raises
-    ------
-    SelectionError
-        As `bidsplan.compile.survey.manifest_files.read_manifest_file`.
-    """
+    """Read a cohort file as `read_manifest_file` does, relative to the manifest's directory."""
     at = ("subjects", "table", "file")
     return read_manifest_file(name, base, at=at, limit=LARGEST_TABLE, untrusted=untrusted)
 
 
 def manifest_digest(manifest: Manifest, base: Path, *, untrusted: bool = False) -> str:
-    """Return the SHA-256 that ties a plan to its manifest, a cohort file's content included.
-
-    Raises SelectionError as `read_cohort`.
-    """
+    """Return the SHA-256 that ties a plan to its manifest, a cohort file's content included."""
     table = manifest.subjects.table
     if isinstance(table, str):
         return manifest.sha256()
@@ -100,9 +80,6 @@ class _Rows(Mapping[str, "tuple[Mapping[str, str], ...]"]):
             dict(zip(self._columns, row.decode().split(_CELL), strict=False)) for row in rows
         )
 
-    def __contains__(self, label: object) -> bool:
-        return label in self._first
-
     def __iter__(self) -> Iterator[str]:
         return iter(self._first)
 
@@ -117,12 +94,11 @@ class Table:
     Parameters
     ----------
     columns : tuple of str
-        As the header has them, stripped.
+        Those of the header, stripped.
     id_column : str
         The one that names participants.
     rows : mapping of str to tuple of mapping
-        By label, without ``sub-``: the participant's rows, in their order, of which some columns
-        are kept.
+        Each participant's rows, by label without ``sub-``, of which some columns are kept.
     plausible : bool
         Whether it looks like a table of participants: of its columns' names and of its first
         labels, nine of ten are ones that messages may quote. Nothing is quoted of any other.

@@ -22,7 +22,6 @@ class Opener(Protocol):
         self, url: str, *, access: Access, anonymous: bool | None, base: str | None
     ) -> Store:
         """Open a root."""
-        ...
 
 
 class Roots:
@@ -30,10 +29,8 @@ class Roots:
 
     Parameters
     ----------
-    base : Path
-        The directory that the manifest's relative URLs are relative to.
-    plan_directory : Path
-        The directory that the plan's relative URLs are relative to.
+    base, plan_directory : Path
+        What relative URLs of the manifest and of the plan are relative to.
     """
 
     def __init__(self, access: Access, base: Path, plan_directory: Path, opener: Opener) -> None:
@@ -49,15 +46,10 @@ class Roots:
 
         Parameters
         ----------
-        anonymous : bool or None
-            As the manifest has it; unsigned where it says nothing.
+        url, anonymous : str, bool or None
+            As the manifest has them; unsigned where it says nothing.
         at : tuple of str or int
-            Where the manifest has the URL.
-
-        Raises
-        ------
-        UrlError
-            Where the URL, or its host, is refused.
+            Where the manifest has the URL, for the UrlError where it or its host is refused.
         """
         location = parse_url(url)
         signed = location.protocol in OBJECT_STORES

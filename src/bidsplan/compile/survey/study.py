@@ -21,18 +21,13 @@ Located = list[tuple[Dataset, "RootListing"]]
 """Datasets, each with the listing of its root."""
 
 _URL = ("study", "url")
-"""Where a manifest names the study's URL."""
 
 
 def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
     """List the roots of the study's raw datasets: one, or one for each site in order.
 
-    Raises
-    ------
-    SourceMissingError
-        Where there is nothing below the study's URL.
-    SelectionError
-        Where a site does not exist, or no dataset has subjects.
+    Raises SourceMissingError where there is nothing below the study's URL, and SelectionError where
+    a site does not exist, or no dataset has subjects.
     """
     url, anonymous, site = manifest.study.url.rstrip("/"), manifest.study.anonymous, manifest.site
     sites = [site] if site is None or isinstance(site, str) else list(site)
@@ -79,13 +74,7 @@ def _no_subjects(dataset: Dataset, listing: RootListing) -> Problem:
 def locate_derivative(
     name: str, derivative: Derivative, manifest: Manifest, raw: Located, roots: Roots
 ) -> list[Dataset]:
-    """Return where a derivative pipeline's datasets would be, whether or not they are there.
-
-    Parameters
-    ----------
-    raw : list of (Dataset, RootListing)
-        The study's own datasets.
-    """
+    """Return where a pipeline's datasets would be, for the study's `raw` ones."""
     place = f"derivatives/{name}/"
     if derivative.url is None:
         return [
@@ -109,12 +98,7 @@ def locate_derivative(
 def pipelines(raw: Located, lister: Lister) -> tuple[list[str], list[str]]:
     """Look for derivative pipelines inside the study, at most two levels deep.
 
-    Returns
-    -------
-    found : list of str
-        Names of those with subject directories, sorted.
-    others : list of str
-        Names of directories without any, sorted.
+    Returns the names of those with subject directories, and those of other directories; sorted.
     """
     tops = [
         replace(dataset, prefix="derivatives/")

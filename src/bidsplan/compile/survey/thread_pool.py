@@ -14,21 +14,14 @@ if TYPE_CHECKING:
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 
-_FIRST = 4
-"""Threads to begin with."""
-
-_INTERVAL = 0.005
-"""Seconds after which the number of threads is considered again."""
-
-_BUSY = 0.7
-"""Part of an interval that is computed, from which more threads are of no use."""
+_FIRST = 4  # threads to begin with
+_INTERVAL = 0.005  # seconds after which the number of threads is considered again
+_BUSY = 0.7  # part of an interval that is computed, from which more threads are of no use
 
 
 class ThreadPool:
     """Runs a function for many items, up to `most` at a time.
 
-    Notes
-    -----
     A thread and its connection cost about as much as an answer of a near server, which few threads
     keep busy. Where they mostly wait, their number doubles, and doubles again.
     """
