@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from bidsplan.bids.inheritance import Metadata
     from bidsplan.bids.names import Name
@@ -79,7 +79,12 @@ _TABLES_WITH_COORDINATES = frozenset({"electrodes", "optodes"})
 
 
 def associated(name: Name, metadata: Metadata) -> Iterator[Item]:
-    """List the files of a dataset that belong to one of its files."""
+    """List the files of a dataset that belong to a file, or are one recording with it."""
+    stem = name.path.removesuffix(name.extension)
+    for extension in _FAMILY_OF.get(name.extension, ()):
+        member = metadata.by_path.get(stem + extension)
+        if member is not None and extension != name.extension:
+            yield member
     if not name.shaped:
         return
     for kind, extension in _associations_of(name.suffix, name.extension):
@@ -104,18 +109,3 @@ def _associations_of(suffix: str, extension: str) -> tuple[tuple[_Association, s
         if kind.sources is None or suffix in kind.sources
         for each in kind.extensions
     )
-
-
-class Families:
-    """An index of files that form one recording with others, by path."""
-
-    def __init__(self, items: Iterable[Item]) -> None:
-        self._items = {item.name.path: item for item in items if item.name.extension in _FAMILY_OF}
-
-    def of(self, name: Name) -> Iterator[Item]:
-        """List the other members of a file's family."""
-        stem = name.path.removesuffix(name.extension)
-        for extension in _FAMILY_OF.get(name.extension, ()):
-            other = self._items.get(stem + extension)
-            if other is not None and extension != name.extension:
-                yield other

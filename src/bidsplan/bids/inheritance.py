@@ -7,10 +7,11 @@ level; of other metadata only the lowest applies.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from bidsplan.bids.names import Name
     from bidsplan.bids.recordings import Item
@@ -33,15 +34,21 @@ _Index = dict[str, dict[tuple[str, ...], dict[tuple[str, ...], "Item"]]]
 
 
 class Metadata:
-    """An index of files that may apply to others, of those with entity-shaped names."""
+    """An index of files that may come along with others."""
 
-    def __init__(self, items: Iterable[Item]) -> None:
+    def __init__(self, items: Collection[Item]) -> None:
+        self._all = items
         self._items: dict[tuple[str, str], list[Item]] = {}
         self._indices: dict[tuple[str, str], _Index] = {}
         for item in items:
             name = item.name
             if name.shaped:
                 self._items.setdefault((name.suffix, name.extension), []).append(item)
+
+    @cached_property
+    def by_path(self) -> dict[str, Item]:
+        """All items, of which few datasets need any by its path."""
+        return {item.name.path: item for item in self._all}
 
     def _index(self, suffix: str, extension: str) -> _Index:
         """Index the items of one kind when it is first needed, as most kinds never are."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bidsplan.bids.associations import Families, associated
+from bidsplan.bids.associations import associated
 from bidsplan.bids.dataset_files import DESCRIPTION, report_subject, select_dataset_files
 from bidsplan.bids.inheritance import Metadata, levels
 from bidsplan.bids.recordings import Item, items_of
@@ -99,7 +99,6 @@ class FileSelection:
         self._known += items
         self._usable += self._without_unusable(items)
         self.metadata = Metadata(self._usable)
-        self._families = Families(self._usable)
 
     def learn(self, paths: Iterable[str]) -> list[Item]:
         """Add more of the dataset's paths, which may then come along."""
@@ -132,8 +131,8 @@ class FileSelection:
         if reason == "selected":
             return True, f"selected by [{self._rejections(item).index(None)}]"
         for other in self.taken:
-            companions = [*self.metadata.inherited(other.name), *self._families.of(other.name)]
-            if item in companions or item in [*associated(other.name, self.metadata)]:
+            inherited = self.metadata.inherited(other.name)
+            if item in [*inherited, *associated(other.name, self.metadata)]:
                 return True, f"{reason}: it belongs to {other.name.path}"
         return True, reason
 
@@ -170,11 +169,8 @@ class FileSelection:
         for name in self._at_root:
             self.findings.add_path(name)
         for item in self._candidates():
-            self.findings.add_item(item)
-            rejections = self._rejections(item)
-            if self._excluded(item.name.path):
-                continue
-            self.findings.add_rejections(item, rejections)
+            rejections = [] if self._excluded(item.name.path) else self._rejections(item)
+            self.findings.add_item(item, rejections)
             if None in rejections:
                 subject = item.name.subject or report_subject(item.name.path)
                 self.subjects.add(subject or "")
@@ -239,7 +235,6 @@ class FileSelection:
             if wanted.inherit:
                 found += self._add(self.metadata.inherited(name), "inherited")
             if wanted.associations:
-                found += self._add(self._families.of(name), "association")
                 found += self._add(associated(name, self.metadata), "association")
             waiting += found
             self.taken += found

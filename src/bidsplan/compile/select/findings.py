@@ -33,25 +33,22 @@ class Findings:
         }
         self.sessions: set[str] = set()
 
-    def add_item(self, item: Item) -> None:
-        """Add an item that the filters are matched with."""
+    def add_item(self, item: Item, rejections: Iterable[str | None]) -> None:
+        """Add an item with each filter's rejection of it, none where it is excluded."""
         self._seen.append(item)
         if self._unmatched_globs:
             self.add_path(item.name.path)
+        for index, rejection in enumerate(rejections):
+            if rejection is None:
+                self._matched[index].append(item)
+            elif rejection == "no datatype":
+                self._no_datatype[index] += 1
 
     def add_path(self, path: str) -> None:
         """Note which globs match a path."""
         for glob, pattern in list(self._unmatched_globs.items()):
             if pattern.fullmatch(path):
                 del self._unmatched_globs[glob]
-
-    def add_rejections(self, item: Item, rejections: Iterable[str | None]) -> None:
-        """Add each filter's rejection of an item that nothing excludes."""
-        for index, rejection in enumerate(rejections):
-            if rejection is None:
-                self._matched[index].append(item)
-            elif rejection == "no datatype":
-                self._no_datatype[index] += 1
 
     def merge(self, other: Findings) -> None:
         """Add what the same filters matched in another dataset."""
@@ -74,18 +71,13 @@ class Findings:
         for index, filter_ in enumerate(self._filters):
             if self._matched[index]:
                 continue
-            culprits = list(self._unmatched(filter_, self._seen, (*place, index)))
-            if culprits:
-                yield from culprits
-            else:
-                hint = "no file has all of what it asks for"
-                if self._no_datatype[index]:
-                    hint = "files outside a datatype directory come only by an include glob"
-                yield Problem(
-                    message="this filter matches no file of the selected subjects",
-                    at=(*place, index),
-                    hint=hint,
-                )
+            hint = "no file has all of what it asks for"
+            if self._no_datatype[index]:
+                hint = "files outside a datatype directory come only by an include glob"
+            message = "this filter matches no file of the selected subjects"
+            yield from list(self._unmatched(filter_, self._seen, (*place, index))) or [
+                Problem(message=message, at=(*place, index), hint=hint)
+            ]
 
     def warnings(self, place: Place) -> Iterator[Problem]:
         """Report the single values and globs of filters that matched nothing."""

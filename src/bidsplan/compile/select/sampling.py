@@ -30,15 +30,13 @@ def shuffle_order(units: Iterable[str], seed: int) -> list[str]:
     # NumPy takes a tenth of a second to import, and only this method needs it.
     from numpy.random import RandomState
 
-    prefixed = {_prefixed(unit): unit for unit in units}
+    prefixed = {}
+    for unit in units:
+        site, slash, label = unit.rpartition("/")
+        prefixed[f"{site}{slash}sub-{label}"] = unit
     order = sorted(prefixed)
     RandomState(seed).shuffle(order)
     return [prefixed[unit] for unit in order]
-
-
-def _prefixed(unit: str) -> str:
-    site, slash, label = unit.rpartition("/")
-    return f"{site}{slash}sub-{label}"
 
 
 def share(fraction: Decimal, of: int) -> int:

@@ -6,7 +6,7 @@ import re
 from itertools import islice
 from operator import attrgetter
 from threading import Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from bidsplan import paths
 from bidsplan.bids.names import subject_label
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from bidsplan.events import Event
     from bidsplan.storage import Object
 
-
-Given = TypeVar("Given")
-Result = TypeVar("Result")
 
 # Objects and directories that one command lists; each takes about 2 kB until the plan is made.
 _MOST_LISTED = 5_000_000
@@ -114,7 +111,7 @@ def _listed_twice(first: Object, second: Object, where: str) -> StorageError:
     )
 
 
-class Lister:
+class Lister(ThreadPool):
     """Lists many prefixes at once.
 
     Parameters
@@ -133,22 +130,14 @@ class Lister:
         most: int = _MOST_LISTED,
         most_directories: int = _MOST_DIRECTORIES,
     ) -> None:
-        self._pool = ThreadPool(jobs)
+        super().__init__(jobs)
         self._jobs = jobs
         self._notify = notify
         self._siblings: dict[DirectoryId, list[str]] = {}
         self._listed: dict[DirectoryId, dict[str, Object]] = {}
-        self._most, self._most_directories = most, most_directories
+        self._most_listed, self._most_directories = most, most_directories
         self._counted = 0
         self._lock = Lock()
-
-    def close(self) -> None:
-        """Stop; what is under way is dropped."""
-        self._pool.close()
-
-    def each(self, work: Callable[[Given], Result], items: Iterable[Given]) -> list[Result]:
-        """Run a function for many items at once, as `ThreadPool.each` does."""
-        return self._pool.each(work, items)
 
     def surveys(self, datasets: Sequence[Dataset]) -> list[RootListing]:
         """List the roots of datasets, in the same order.
@@ -242,9 +231,9 @@ class Lister:
     def _count(self, number: int, dataset: Dataset) -> None:
         with self._lock:
             self._counted += number
-        if self._counted > self._most:
+        if self._counted > self._most_listed:
             raise StorageError(
-                f"{dataset.where}: more than {self._most:,} objects and directories are listed, "
+                f"{dataset.where}: more than {self._most_listed:,} objects and directories are listed, "
                 "too many for one plan; select fewer subjects, or split the manifest by site or "
                 "derivative"
             )
