@@ -233,9 +233,9 @@ class Lister(ThreadPool):
             self._counted += number
         if self._counted > self._most_listed:
             raise StorageError(
-                f"{dataset.where}: more than {self._most_listed:,} objects and directories are listed, "
-                "too many for one plan; select fewer subjects, or split the manifest by site or "
-                "derivative"
+                f"{dataset.where}: more than {self._most_listed:,} objects and directories are "
+                "listed, too many for one plan; select fewer subjects, or split the manifest by "
+                "site or derivative"
             )
 
     def _warn(self, problems: Iterable[Problem]) -> None:
@@ -247,13 +247,10 @@ def _refuse_key_addressed(dataset: Dataset, files: Iterable[str], directories: l
     """Refuse git-annex and DANDI stores: their keys name contents, so no file is found there."""
     annex = any(_ANNEX_KEY.match(name) for name in files)
     if annex or ("blobs" in directories and "zarr" in directories):
-        raise SelectionError(
-            problems=[
-                Problem(
-                    message=f"{dataset.where} is key-addressed: its objects are named after their "
-                    f"contents ({'git-annex keys' if annex else 'DANDI blobs'}), not after files",
-                    at=("study", "url"),
-                    hint="name an exported copy of the dataset, with file names",
-                )
-            ]
+        problem = Problem(
+            message=f"{dataset.where} is key-addressed: its objects are named after their "
+            f"contents ({'git-annex keys' if annex else 'DANDI blobs'}), not after files",
+            at=("study", "url"),
+            hint="name an exported copy of the dataset, with file names",
         )
+        raise SelectionError(problems=[problem])

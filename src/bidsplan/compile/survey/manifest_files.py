@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,11 +77,8 @@ def _read(name: str, base: Path, limit: int, links: int) -> bytes:
     if f"{base.as_posix()}/".startswith(_KERNEL):
         raise UnusableFileError("is not a file on disk")
     fence = _fence(base)
-    walk = _Walk(fence, links)
-    try:
+    with closing(_Walk(fence, links)) as walk:
         file = walk.open([*base.relative_to(fence).parts, *name.split("/")])
-    finally:
-        walk.close()
     try:
         return _content(file, limit)
     finally:
@@ -103,7 +100,11 @@ def _content(file: int, limit: int) -> bytes:
     found = os.fstat(file)
     if not stat.S_ISREG(found.st_mode):
         raise UnusableFileError("is not a regular file")
-    if found.st_dev in _kernel_devices():
+    devices = set()
+    for folder in ("/proc", "/sys"):
+        with suppress(OSError):
+            devices.add(Path(folder).stat().st_dev)
+    if found.st_dev in devices - {Path("/").stat().st_dev}:
         raise UnusableFileError("is not a file on disk")
     if found.st_size > limit:
         raise UnusableFileError(f"has {found.st_size:,} bytes; at most {limit:,} are read")
@@ -112,15 +113,6 @@ def _content(file: int, limit: int) -> bytes:
     while chunk := os.read(file, min(_CHUNK, found.st_size - len(data))):
         data += chunk
     return bytes(data)
-
-
-def _kernel_devices() -> set[int]:
-    """Return the devices of the file systems that hold only the kernel's files."""
-    devices: set[int] = set()
-    for folder in ("/proc", "/sys"):
-        with suppress(OSError):
-            devices.add(Path(folder).stat().st_dev)
-    return devices - {Path("/").stat().st_dev}
 
 
 class _Walk:
@@ -149,13 +141,12 @@ class _Walk:
                 continue
             found = os.stat(name, dir_fd=self._directories[-1], follow_symlinks=False)
             self._check(name, found)
-            mode = found.st_mode
-            if stat.S_ISLNK(mode):
+            if stat.S_ISLNK(found.st_mode):
                 waiting += self._target(name)[::-1]
-            elif stat.S_ISDIR(mode):
+            elif stat.S_ISDIR(found.st_mode):
                 self._directories.append(os.open(name, _DIRECTORY, dir_fd=self._directories[-1]))
                 self._names.append(name)
-            elif not stat.S_ISREG(mode):
+            elif not stat.S_ISREG(found.st_mode):
                 # Not even opened: to open a device may do something.
                 raise UnusableFileError("is not a regular file")
             elif any(part not in {"", "."} for part in waiting):

@@ -179,11 +179,10 @@ def _find_id_column(columns: Mapping[str, int], wanted: str | None) -> str:
     if key is None:
         # Without its ids nothing shows that this is a table, so only what BIDS or the manifest has
         # is repeated.
-        near = nearest(ID_COLUMNS[0], columns) or next(
-            (column for column in columns if column.casefold() == names[0].casefold()), None
-        )
+        alike = [column for column in columns if column.casefold() == names[0].casefold()]
+        near = nearest(ID_COLUMNS[0], columns) or next(iter(alike), "")
         hint = "check that it is a table of participants"
-        if near and is_quotable(near):
+        if is_quotable(near):
             hint = f"did you mean {near!r}?"
         raise UnusableFileError(f"has no column {names[0]!r}", hint)
     return key

@@ -63,10 +63,8 @@ def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
 
 
 def _no_subjects(dataset: Dataset, listing: RootListing) -> Problem:
-    hint = None
-    if listing.directories:
-        names = ", ".join(repr(printable(name)) for name in listing.directories[:8])
-        hint = f"there are {names}: one of them in study.url, or as site?"
+    names = ", ".join(repr(printable(name)) for name in listing.directories[:8])
+    hint = f"there are {names}: one of them in study.url, or as site?" if names else None
     message = f"{dataset.where} has no subject directories (sub-…)"
     return Problem(message=message, at=_URL, hint=hint)
 
@@ -87,11 +85,10 @@ def locate_derivative(
         return [Dataset(store=store, root=root, destination=place)]
     datasets = []
     for dataset, _ in raw:
-        site = dataset.site or str(manifest.site or "")
-        store, root = roots.open(derivative.url.replace("{site}", site), anonymous, at)
-        datasets.append(
-            replace(dataset, store=store, root=root, destination=dataset.destination + place)
-        )
+        url = derivative.url.replace("{site}", dataset.site or str(manifest.site or ""))
+        store, root = roots.open(url, anonymous, at)
+        destination = dataset.destination + place
+        datasets.append(replace(dataset, store=store, root=root, destination=destination))
     return datasets
 
 
