@@ -13,7 +13,7 @@ from bidsplan.compile.select.filters import CompiledFilter
 from bidsplan.compile.select.findings import Findings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from bidsplan.manifest import Companions, Filter, Sessions
     from bidsplan.plan import Reason
@@ -165,10 +165,13 @@ class FileSelection:
         return bool(self._excluding) and any(rule.excludes(path) for rule in self._excluding)
 
     def _select(self) -> list[Item]:
-        selected: list[Item] = []
+        sessions = {item.name.session for item in self._items}
+        self.findings.sessions.update(session for session in sessions if session is not None)
         for name in self._at_root:
             self.findings.add_path(name)
-        for item in self._candidates():
+        candidates = [item for item in self._items if self._in_sessions(item.name.session)]
+        selected: list[Item] = []
+        for item in [*candidates, *self._candidates_at_root()]:
             rejections = [] if self._excluded(item.name.path) else self._rejections(item)
             self.findings.add_item(item, rejections)
             if None in rejections:
@@ -176,14 +179,6 @@ class FileSelection:
                 self.subjects.add(subject or "")
                 selected.append(item)
         return self._add(selected, "selected")
-
-    def _candidates(self) -> Iterator[Item]:
-        for item in self._items:
-            if item.name.session is not None:
-                self.findings.sessions.add(item.name.session)
-            if self._in_sessions(item.name.session):
-                yield item
-        yield from self._candidates_at_root()
 
     def _candidates_at_root(self) -> list[Item]:
         """List the files at the root that filters may select: all of them, or subjects' reports."""

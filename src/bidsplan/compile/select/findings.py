@@ -88,20 +88,27 @@ class Findings:
 
     def _unmatched(self, filter_: Filter, items: list[Item], place: Place) -> Iterator[Problem]:
         """Report each value of a filter that none of some items has."""
-        # What items have is gathered only now, and only of what was asked for.
-        for field in NOUNS:
-            asked = getattr(filter_, field) or ()
-            found = _values(field, items) if asked else set()
-            absent = {number: wanted for number, wanted in enumerate(asked) if wanted not in found}
-            yield from self._absent_values(field, absent, (*place, field))
+        asked: list[tuple[tuple[str, ...], Iterable[str] | None]] = [
+            ((field,), getattr(filter_, field)) for field in NOUNS
+        ]
         for entity, rule in (filter_.entities or {}).items():
-            found = _values(field := f"entities.{entity}", items)
-            absent = {
-                number: wanted
-                for number, wanted in enumerate(rule.any_of or ())
-                if not any(same_value(entity, wanted, value) for value in found)
-            }
-            yield from self._absent_values(field, absent, (*place, "entities", entity))
+            asked.append((("entities", entity), rule.any_of))
+        for field, values in asked:
+            # What items have is gathered only now, and only of what was asked for.
+            found = _values(field, items) if values else set()
+            absent = [
+                (number, wanted)
+                for number, wanted in enumerate(values or ())
+                if not any(same_value(field[-1], wanted, value) for value in found)
+            ]
+            known = _values(field, self._seen) if absent else set()
+            noun = NOUNS.get(field[0], f"{field[-1]} value")
+            for number, wanted in absent:
+                yield Problem(
+                    message=f"the {noun} {wanted!r} matches no file of the selected subjects",
+                    at=(*place, *field, number),
+                    hint=suggestion(wanted, known - {wanted}),
+                )
         hint = "globs are relative to the dataset's root: '**/' reaches any depth"
         yield from self._unmatched_in(filter_.include or (), (*place, "include"), hint)
 
@@ -113,21 +120,10 @@ class Findings:
                 message = f"the glob {glob!r} matches no file of the selected subjects"
                 yield Problem(message=message, at=(*place, number), hint=hint)
 
-    def _absent_values(self, field: str, absent: dict[int, str], place: Place) -> Iterator[Problem]:
-        known = _values(field, self._seen) if absent else set()
-        noun = NOUNS.get(field, f"{field.removeprefix('entities.')} value")
-        for number, wanted in absent.items():
-            yield Problem(
-                message=f"the {noun} {wanted!r} matches no file of the selected subjects",
-                at=(*place, number),
-                hint=suggestion(wanted, known - {wanted}),
-            )
 
-
-def _values(field: str, items: Iterable[Item]) -> set[str]:
-    """Gather what items have of a filter's field, such as ``suffixes`` or ``entities.task``."""
-    entity = field.removeprefix("entities.")
-    if entity != field:
-        names = (item.name for item in items)
-        return {name.entities[entity] for name in names if name.shaped and entity in name.entities}
-    return set(map(attrgetter(f"name.{NOUNS[field]}"), items)) - {None}
+def _values(field: tuple[str, ...], items: Iterable[Item]) -> set[str]:
+    """Gather what items have of a filter's field, ``(suffixes,)`` or ``(entities, task)``."""
+    if len(field) == 1:
+        return set(map(attrgetter(f"name.{NOUNS[field[0]]}"), items)) - {None}
+    names, entity = (item.name for item in items), field[1]
+    return {name.entities[entity] for name in names if name.shaped and entity in name.entities}

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 
 _TABLE = "participants.tsv"
-_NO_DATATYPE = "other"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -38,9 +37,7 @@ class Inventory:
     ----------
     sites : list of str
         Directories with subjects, where the root itself has none.
-    files : int
-        In subjects' directories.
-    bytes : int
+    files, bytes : int
         In subjects' directories.
     subjects : dict of str to Counter
         Files by datatype, for each subject (``site/label`` where there are sites).
@@ -69,7 +66,7 @@ class Inventory:
         self.files += len(files)
         self.bytes += sum(item.size for item in files.values())
         for item in items_of(files):
-            held[item.name.datatype or _NO_DATATYPE] += len(item.paths)
+            held[item.name.datatype or "other"] += len(item.paths)
             if item.name.datatype:
                 self.suffixes[item.name.suffix] += len(item.paths)
             if item.name.session:
