@@ -31,7 +31,7 @@ class Name(NamedTuple):
     Parameters
     ----------
     directory : str
-        The directory above it, without a slash at its end; empty at the root.
+        Without a slash at its end; empty at the root.
     subject, session, datatype : str or None
         As the directories say; the session, where no directory does, as the file name says.
     suffix : str

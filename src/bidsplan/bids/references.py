@@ -33,12 +33,6 @@ def uri_path(text: str, name: Name) -> list[str]:
     """List the paths below the dataset's root that a reference may mean, most likely first.
 
     It is a BIDS URI, or a path relative to the root or to the subject; `name` is the file with it.
-
-    Examples
-    --------
-    >>> from bidsplan.bids.names import parse_name
-    >>> uri_path("ses-a/func/x.nii", parse_name("sub-1/ses-a/fmap/sub-1_epi.nii"))
-    ['sub-1/ses-a/func/x.nii', 'ses-a/func/x.nii']
     """
     if text.startswith("bids::"):
         return [text.removeprefix("bids::").lstrip("/")]
@@ -69,13 +63,7 @@ class Targets:
 
 
 def stimulus_files(table: str) -> Iterator[str]:
-    r"""List the paths below ``stimuli/`` that the ``stim_file`` column of an events table names.
-
-    Examples
-    --------
-    >>> list(stimulus_files("onset\tstim_file\n1\ta.png\n2\tn/a\n"))
-    ['a.png']
-    """
+    """List the paths below ``stimuli/`` that the ``stim_file`` column of an events table names."""
     header, *lines = table.removeprefix("\ufeff").splitlines() or [""]
     columns = [cell.strip() for cell in header.split("\t")]
     if "stim_file" not in columns:

@@ -61,13 +61,7 @@ class Findings:
             self._no_datatype[index] += other._no_datatype[index]
 
     def errors(self, place: Place) -> Iterator[Problem]:
-        """Report the filters that matched nothing at all, or the parts that no file has.
-
-        Parameters
-        ----------
-        place : tuple of str or int
-            Of the filters in the manifest.
-        """
+        """Report the filters, at `place`, that matched nothing, or the parts that no file has."""
         for index, filter_ in enumerate(self._filters):
             if self._matched[index]:
                 continue

@@ -23,15 +23,7 @@ def is_glob(text: str) -> bool:
 def compile_glob(pattern: str, *, dots: bool = False) -> re.Pattern[str]:
     """Compile a glob into a regular expression; use its ``fullmatch``.
 
-    Parameters
-    ----------
-    dots : bool
-        Whether wildcards match names that start with a dot; otherwise only a spelt dot does.
-
-    Examples
-    --------
-    >>> bool(compile_glob("sub-*/**/dwi/*").fullmatch("sub-1/ses-a/dwi/sub-1_dwi.bval"))
-    True
+    Wildcards match names that start with a dot only with `dots`.
     """
     guard = "" if dots else r"(?!\.)"
     groups: list[list[str]] = [[]]

@@ -31,15 +31,7 @@ def is_missing(value: str) -> bool:
 class Values:
     """A set of values, equal where their text is, or where they are one number.
 
-    Parameters
-    ----------
-    ids : bool
-        Whether they name participants: equal only where their text is, but for ``sub-``.
-
-    Examples
-    --------
-    >>> "8.0" in Values(["8", "n/a"]), "01" in Values(["sub-1"], ids=True)
-    (True, False)
+    Those that name participants, `ids`, are equal only where their text is, but for ``sub-``.
     """
 
     def __init__(self, values: Iterable[str], *, ids: bool = False) -> None:

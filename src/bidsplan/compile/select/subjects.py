@@ -30,7 +30,7 @@ def label_of(unit: str) -> str:
 def included(
     units: Sequence[str], known: Iterable[str], wanted: Subjects, shown: Iterable[str]
 ) -> tuple[list[str], list[Problem]]:
-    """Keep the units that ``subjects.include`` names.
+    """Keep the units that ``subjects.include`` names; report the texts that name none.
 
     Parameters
     ----------
@@ -39,12 +39,6 @@ def included(
     known, shown : iterable of str
         Every unit of the study, also those that another rule has dropped, as naming one of them is
         no mistake; and those of them that messages may name.
-
-    Returns
-    -------
-    units : list of str
-    problems : list of Problem
-        The labels and globs that name no subject of the study.
     """
     if wanted.include is None:
         return list(units), []

@@ -173,20 +173,14 @@ class Lister(ThreadPool):
         return RootListing(files=files, directories=tuple(safe), subjects=tuple(subjects))
 
     def directories(self, wanted: Sequence[tuple[Dataset, str]]) -> list[dict[str, Object]]:
-        """List directories of datasets, however deep.
+        """List directories, however deep: objects by path below the dataset's root.
 
         Parameters
         ----------
         wanted : sequence of (Dataset, str)
             Each with a directory's path below the dataset's root, without a slash at its end.
-
-        Returns
-        -------
-        list of dict
-            In the same order: objects by path below the dataset's root.
         """
-        # What is required of subjects is listed before what is selected of them, and often the
-        # same.
+        # What is required of subjects is listed before what is selected of them, often the same.
         new = {
             directory_id(*pair): pair for pair in wanted if directory_id(*pair) not in self._listed
         }

@@ -127,23 +127,16 @@ def parse_table(
     id_column: str | None = None,
     columns: Iterable[str] | None = None,
 ) -> tuple[Table | None, list[Problem]]:
-    r"""Parse a table of participants; return None with the problems where it is unusable.
+    """Parse a table of participants; return None with the problems where it is unusable.
 
     Parameters
     ----------
     name : str
-        The file's name: one that ends in ``.csv`` is comma-separated and may have quotes, any
-        other is tab-separated and has none.
+        One that ends in ``.csv`` is comma-separated with quotes, any other tab-separated without.
     id_column : str, optional
-        The column that names participants; ``participant_id`` or ``subject_id`` where not given.
+        By default ``participant_id`` or ``subject_id``.
     columns : iterable of str, optional
         The columns whose cells are kept; all where not given.
-
-    Examples
-    --------
-    >>> table, _ = parse_table(b"participant_id \tsex\r\nsub-01\tF\r\n", "participants.tsv")
-    >>> table.rows["01"]
-    ({'participant_id': 'sub-01', 'sex': 'F'},)
     """
     try:
         return _parse(data, name, id_column, columns), []
