@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # How a filter's rejections read, where they are not the name of a field.
 _REJECTIONS = {
     "include": "no glob of its include matches",
-    "hidden": "its name starts with a dot, which only a glob that spells the dot asks for",
+    "hidden": "its name starts with a dot, which only a glob with the dot matches",
     "no datatype": "it is in no datatype's directory, and no include glob names it",
 }
 
@@ -140,14 +140,14 @@ class FileSelection:
         """Say why an item is not selected."""
         for number, rule in enumerate(self._filters):
             if rule.excludes(item.name.path):
-                return f"[{number}].exclude takes it away"
+                return f"[{number}].exclude matches it"
         if item in self._root_items and item not in self._candidates_at_root():
-            return "nothing that is taken needs it, and dataset_files leaves it out"
+            return "no selected file needs it, and dataset_files leaves it out"
         if not self._in_sessions(item.name.session):
             session = item.name.session
             return f"its session {session!r} is not selected" if session else "it has no session"
         if item.is_table and not self._request.whole:
-            return "its table stays away; see companions.tables"
+            return "tables are not selected; see companions.tables"
         rejections = [
             f"[{number}]: {_REJECTIONS.get(text or '', f'not among its {text}')}"
             for number, text in enumerate(self._rejections(item))

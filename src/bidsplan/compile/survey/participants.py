@@ -148,7 +148,7 @@ def parse_table(
 
 def _parse(data: bytes, name: str, id_column: str | None, wanted: Iterable[str] | None) -> Table:
     if b"\0" in data:
-        raise UnusableFileError("is no text: it has NUL bytes", "save it as UTF-8")
+        raise UnusableFileError("is not text: it has NUL bytes", "save it as UTF-8")
     records = _records(data, name)
     columns = tuple(cell.strip() for cell in next(records, ()))
     if not columns:
