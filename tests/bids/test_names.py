@@ -40,7 +40,7 @@ NAMES = [
 @pytest.mark.parametrize(
     ("path", "datatype", "session", "suffix", "extension", "entities", "shaped"), NAMES
 )
-def test_names_are_taken_apart(path, datatype, session, suffix, extension, entities, shaped):
+def test_names_are_parsed(path, datatype, session, suffix, extension, entities, shaped):
     name = parse_name(path)
     assert (name.datatype, name.session, name.suffix) == (datatype, session, suffix)
     assert (name.extension, name.shaped) == (extension, shaped)

@@ -262,7 +262,7 @@ def test_explain_tells_of_what_no_filter_looks_at(study, ask):
     cases = {
         "sourcedata/sub-12/notes.txt": "in   {}  dataset: directories names its directory",
         "derivatives/afq2/dwi.json": "out  {}  no pipeline that derivatives names would hold it",
-        "dwi.bval": "out  {}  nothing that is taken needs it, and dataset_files leaves it out",
+        "dwi.bval": "out  {}  no selected file needs it, and dataset_files leaves it out",
         image: "out  {}  files are not selected at all",
     }
     for what, answer in cases.items():

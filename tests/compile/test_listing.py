@@ -1,4 +1,4 @@
-"""Directories that are listed together hold just what they hold when each is listed by itself."""
+"""Directories listed together have the same content as directories listed one by one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Ordered(ListingStore):
 
 
 class Forgetful(ListingStore):
-    """Says that it can, and begins at the start."""
+    """Claims to list from behind a key on, and begins at the start."""
 
     ordered = True
 
@@ -53,7 +53,7 @@ class Forgetful(ListingStore):
 
 
 class Disorderly(Forgetful):
-    """Says that it keeps order, and does not."""
+    """Claims to keep order, and does not."""
 
     def list_after(self, prefix, after):
         found = [item for item in self.list(prefix) if item.key > after]
@@ -83,19 +83,19 @@ SUBJECTS = ["sub-1", "sub-1+a", "sub-10", "sub-2", "sub-20", "sub-3", "sub-9"]
 
 @pytest.mark.parametrize("jobs", [1, 2, 3, 16])
 @pytest.mark.parametrize("kind", [Ordered, Forgetful, Disorderly, ListingStore])
-def test_whatever_the_storage_does_each_directory_has_its_own(kind, jobs):
+def test_any_storage_lists_each_directory(kind, jobs):
     store = kind("s3://x", {key: (len(data), None) for key, data in FILES.items()})
     assert found(store, jobs) == expected(FILES, SUBJECTS)
 
 
 @pytest.mark.parametrize("server", ["moto", "rclone"])
-def test_servers_are_asked_less_often_than_there_are_directories(bucket, proxy, request, server):
+def test_servers_get_fewer_requests_than_there_are_directories(bucket, proxy, request, server):
     if server == "moto":
         bucket.fill(FILES)
         access, name = Access(endpoint_url=proxy.url), bucket.name
     else:
         rclone = request.getfixturevalue("rclone")
-        # Not written to its folder, of which it may know by heart what is there.
+        # Not written to its folder directly, whose listing it may cache.
         Bucket(rclone.url, "neighbours").fill(FILES)
         access, name = Access(endpoint_url=rclone.url), "neighbours"
     with open_store(f"s3://{name}", access=access) as store:
@@ -114,7 +114,7 @@ names = st.from_regex(r"sub-[ab+]{1,2}", fullmatch=True)
     st.integers(1, 3),
     st.data(),
 )
-def test_some_of_many_directories_hold_what_they_hold(directories, beside, jobs, data):
+def test_some_of_many_directories_are_listed_correctly(directories, beside, jobs, data):
     keys = [f"root/{name}/{path}" for name, paths in directories.items() for path in paths]
     keys += [f"root/{name}" for name in beside]
     wanted = data.draw(st.lists(st.sampled_from(sorted(directories)), min_size=1, unique=True))

@@ -1,4 +1,4 @@
-"""A file that a manifest names is one of the manifest's repository, and of nothing else."""
+"""A file that a manifest names is read only from inside the manifest's repository."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(20)
 
 @pytest.fixture
 def folder(tmp_path):
-    """Give a manifest's folder in a repository, beside what is not in it."""
+    """Create a manifest's folder in a repository, beside a file outside of it."""
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/cohort.tsv").write_bytes(CONTENT)
     (tmp_path / "repository/studies/hbn").mkdir(parents=True)
@@ -118,13 +118,13 @@ def test_a_home_that_is_a_repository_is_no_fence(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "target", ["../../.git/config", "../../.git/annex/../config", "../../.git/annex/other"]
 )
-def test_what_git_keeps_for_itself_is_refused(folder, target):
+def test_gits_own_files_are_refused(folder, target):
     (folder / "../../.git/annex/other").write_bytes(CONTENT)
     (folder / "cohort.tsv").symlink_to(target)
     assert "leads into .git" in refusal(folder)
 
 
-def test_what_git_keeps_for_itself_is_refused_by_any_name(tmp_path):
+def test_gits_own_files_are_refused_under_any_name(tmp_path):
     (tmp_path / ".git").write_text("gitdir: elsewhere\n")
     # As on a file system that folds case.
     (tmp_path / ".GIT").hardlink_to(tmp_path / ".git")
@@ -171,7 +171,7 @@ def test_only_regular_files_are_opened(folder):
     server.close()
 
 
-def test_a_file_that_is_too_large_or_not_there_is_told(folder):
+def test_a_file_that_is_too_large_or_missing_is_reported(folder):
     with (folder / "cohort.tsv").open("wb") as file:
         file.truncate(LARGEST_TABLE + 1)
     assert "has 67,108,865 bytes; at most 67,108,864 are read" in refusal(folder)

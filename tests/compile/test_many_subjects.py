@@ -47,7 +47,7 @@ def test_thousands_are_named(subjects):
     assert subjects_of(**subjects) == (LABELS[1:], ())
 
 
-def test_thousands_that_are_not_there_are_told_the_first_with_a_hint():
+def test_thousands_that_are_missing_are_reported_the_first_with_a_hint():
     absent = [f"T{label}" for label in LABELS]
     with pytest.raises(SelectionError) as caught:
         subjects_of(include=absent)

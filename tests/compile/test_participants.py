@@ -102,7 +102,7 @@ def test_ids_compare_as_text_with_or_without_their_prefix():
 
 
 def measured(tmp_path, data, name="participants.tsv"):
-    """Parse a table in a process of its own; give what it says, seconds, and its peak in MB."""
+    """Parse a table in a process of its own; return its result, seconds, and its peak in MB."""
     (tmp_path / name).write_bytes(data)
     script = (
         "import json, sys, time, pathlib\n"
@@ -110,7 +110,7 @@ def measured(tmp_path, data, name="participants.tsv"):
         "data = pathlib.Path(sys.argv[1]).read_bytes()\n"
         "start = time.process_time()\n"
         "table, problems = parse_table(data, sys.argv[1].rpartition('/')[2], columns=['age'])\n"
-        # What getrusage says counts the process that this one was forked from.
+        # getrusage includes the process that this one was forked from.
         "status = pathlib.Path('/proc/self/status').read_text().split('VmHWM:')[1]\n"
         "peak = int(status.split()[0]) // 1024\n"
         "said = [str(problem) for problem in problems] or len(table.rows)\n"
@@ -158,7 +158,7 @@ HOSTILE = {
     "NUL": (
         "participants.tsv",
         b"\0" * 30_000_000,
-        "participants.tsv is no text: it has NUL bytes; save it as UTF-8",
+        "participants.tsv is not text: it has NUL bytes; save it as UTF-8",
     ),
     "columns": (
         "participants.tsv",
@@ -169,7 +169,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize(("name", "data", "expected"), HOSTILE.values(), ids=HOSTILE)
-def test_tables_that_are_made_to_fill_memory_are_refused(tmp_path, name, data, expected):
+def test_tables_made_to_fill_memory_are_refused(tmp_path, name, data, expected):
     [said], seconds, peak = measured(tmp_path, data, name)
     assert said.startswith(expected)
     assert len(said) < 200
@@ -192,7 +192,7 @@ def test_only_the_columns_that_are_asked_for_are_kept():
     assert table.columns == ("participant_id", "sex", "age", "sex")
 
 
-def test_values_find_those_that_others_have():
+def test_values_are_reduced_to_those_in_a_column():
     asked = Values(["8", "x", "n/a", "9.0"])
     found = asked.of(["8.0", "", "y"])
     assert [value in found for value in ("8", "x", "n/a", "9.0")] == [True, False, True, False]

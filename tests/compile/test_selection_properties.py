@@ -51,7 +51,7 @@ def choose(below, at_root, chosen, wanted, companions="full"):
         companions=Companions.model_validate(companions),
         dataset_files="standard",
     )
-    return FileSelection(below, at_root, request).selection.reasons
+    return FileSelection(below, at_root, request).reasons
 
 
 def selected(reasons):

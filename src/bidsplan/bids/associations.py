@@ -1,8 +1,6 @@
-"""Files of other suffixes that belong to a file, and families of files that are one recording.
+"""Files of another suffix that belong to a file, and files that form one recording.
 
-References
-----------
-BIDS schema 1.11.1, ``meta/associations.yaml``, with the second magnitude image, stimulus and
+After BIDS schema 1.11.1, ``meta/associations.yaml``, with the second magnitude image, stimulus and
 physiological recordings as real datasets have them.
 """
 
@@ -12,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from bidsplan.bids.inheritance import Metadata
     from bidsplan.bids.names import Name
@@ -28,19 +26,15 @@ _SPACE = frozenset({"space"})
 _RECORDING = frozenset({"recording"})
 
 
-class Association(NamedTuple):
+class _Association(NamedTuple):
     """A kind of file that belongs to others.
 
     Parameters
     ----------
-    suffix : str
-        Of the file that belongs.
-    extensions : tuple of str
-        Of the file that belongs.
     sources : frozenset of str or None
-        Suffixes of what it may belong to; None for any data file.
-    upward : bool
-        Whether it may stand at a higher level, by inheritance.
+        Suffixes of the files it may belong to; None for any data file.
+    inherits : bool
+        Whether it may be at a higher level, by inheritance.
     beyond : frozenset of str
         Entities that it may have although its source has none.
     """
@@ -48,36 +42,36 @@ class Association(NamedTuple):
     suffix: str
     extensions: tuple[str, ...]
     sources: frozenset[str] | None = None
-    upward: bool = True
+    inherits: bool = True
     beyond: frozenset[str] = frozenset()
 
 
-ASSOCIATIONS = (
-    Association("events", (".tsv",)),
-    Association("channels", (".tsv",), _ELECTRIC | {"nirs", "motion"}),
-    Association("electrodes", (".tsv",), _ELECTRIC, beyond=_SPACE),
-    Association("optodes", (".tsv",), frozenset({"nirs"})),
-    Association(
+_ASSOCIATIONS = (
+    _Association("events", (".tsv",)),
+    _Association("channels", (".tsv",), _ELECTRIC | {"nirs", "motion"}),
+    _Association("electrodes", (".tsv",), _ELECTRIC, beyond=_SPACE),
+    _Association("optodes", (".tsv",), frozenset({"nirs"})),
+    _Association(
         "coordsystem",
         (".json",),
         _ELECTRIC | {"nirs", "motion", "electrodes", "optodes"},
         beyond=_SPACE,
     ),
-    Association("aslcontext", (".tsv",), frozenset({"asl"})),
-    Association("m0scan", NIFTI, frozenset({"asl"}), upward=False),
-    Association("magnitude", NIFTI, frozenset({"fieldmap"}), upward=False),
-    Association("magnitude1", NIFTI, _PHASES, upward=False),
-    Association("magnitude2", NIFTI, _PHASES, upward=False),
-    Association("dwi", (".bval", ".bvec"), frozenset({"dwi"})),
-    Association("epi", (".bval", ".bvec"), frozenset({"epi"})),
-    Association("physio", (".tsv.gz",), upward=False, beyond=_RECORDING),
-    Association("physioevents", (".tsv.gz",), upward=False, beyond=_RECORDING),
-    Association("stim", (".tsv.gz",), upward=False, beyond=_RECORDING),
+    _Association("aslcontext", (".tsv",), frozenset({"asl"})),
+    _Association("m0scan", NIFTI, frozenset({"asl"}), inherits=False),
+    _Association("magnitude", NIFTI, frozenset({"fieldmap"}), inherits=False),
+    _Association("magnitude1", NIFTI, _PHASES, inherits=False),
+    _Association("magnitude2", NIFTI, _PHASES, inherits=False),
+    _Association("dwi", (".bval", ".bvec"), frozenset({"dwi"})),
+    _Association("epi", (".bval", ".bvec"), frozenset({"epi"})),
+    _Association("physio", (".tsv.gz",), inherits=False, beyond=_RECORDING),
+    _Association("physioevents", (".tsv.gz",), inherits=False, beyond=_RECORDING),
+    _Association("stim", (".tsv.gz",), inherits=False, beyond=_RECORDING),
 )
-"""What belongs to what."""
 
-FAMILIES = ((".vhdr", ".vmrk", ".eeg"), (".set", ".fdt"), (".img", ".hdr"))
-"""Extensions of files that are one recording together: BrainVision, EEGLAB, NIfTI pairs."""
+# BrainVision, EEGLAB, NIfTI pairs.
+_FAMILIES = ((".vhdr", ".vmrk", ".eeg"), (".set", ".fdt"), (".img", ".hdr"))
+_FAMILY_OF = {extension: family for family in _FAMILIES for extension in family}
 
 _METADATA = frozenset({".json", ".tsv", ".bval", ".bvec"})
 # Tables and sidecars are no data, but electrodes need the coordinate system they are given in.
@@ -85,55 +79,33 @@ _TABLES_WITH_COORDINATES = frozenset({"electrodes", "optodes"})
 
 
 def associated(name: Name, metadata: Metadata) -> Iterator[Item]:
-    """List the files that belong to one.
-
-    Parameters
-    ----------
-    name : Name
-        The file; one that is not entity-shaped has none.
-    metadata : Metadata
-        Index of the dataset.
-    """
-    if name.shaped:
-        for association, extension in _sought(name.suffix, name.extension):
-            yield from _find(association, extension, name, metadata)
+    """List the files of a dataset that belong to a file, or are one recording with it."""
+    stem = name.path.removesuffix(name.extension)
+    for extension in _FAMILY_OF.get(name.extension, ()):
+        member = metadata.by_path.get(stem + extension)
+        if member is not None and extension != name.extension:
+            yield member
+    if not name.shaped:
+        return
+    for kind, extension in _associations_of(name.suffix, name.extension):
+        suffix, beyond = kind.suffix, kind.beyond
+        if kind.inherits:
+            yield from metadata.lowest(name, suffix, extension, beyond=beyond)
+        else:
+            yield from metadata.applying(
+                name.directory, suffix, extension, name.entities, beyond=beyond
+            )
 
 
 @lru_cache(maxsize=1024)
-def _sought(suffix: str, extension: str) -> tuple[tuple[Association, str], ...]:
+def _associations_of(suffix: str, extension: str) -> tuple[tuple[_Association, str], ...]:
     """List what may belong to files of a kind."""
     if extension in _METADATA and suffix not in _TABLES_WITH_COORDINATES:
         return ()
     return tuple(
-        (association, each)
-        for association in ASSOCIATIONS
-        if association.suffix != suffix or extension not in association.extensions
-        if association.sources is None or suffix in association.sources
-        for each in association.extensions
+        (kind, each)
+        for kind in _ASSOCIATIONS
+        if kind.suffix != suffix or extension not in kind.extensions
+        if kind.sources is None or suffix in kind.sources
+        for each in kind.extensions
     )
-
-
-def _find(
-    association: Association, extension: str, name: Name, metadata: Metadata
-) -> Iterable[Item]:
-    suffix, beyond = association.suffix, association.beyond
-    if association.upward:
-        return metadata.lowest(name, suffix, extension, beyond=beyond)
-    return metadata.applying(name.directory, suffix, extension, name.entities, beyond=beyond)
-
-
-class Families:
-    """An index of files by what they share with their family."""
-
-    def __init__(self, items: Iterable[Item]) -> None:
-        self._families = {extension: family for family in FAMILIES for extension in family}
-        self._by_path = {
-            item.name.path: item for item in items if item.name.extension in self._families
-        }
-
-    def of(self, name: Name) -> Iterator[Item]:
-        """List the other members of a file's family."""
-        for extension in self._families.get(name.extension, ()):
-            other = self._by_path.get(name.stem + extension)
-            if other is not None and extension != name.extension:
-                yield other

@@ -11,12 +11,10 @@ if TYPE_CHECKING:
 DESCRIPTION = "dataset_description.json"
 """The one file without which a folder is no BIDS dataset; nothing excludes it."""
 
-_ANNEX = "annex-uuid"
-"""git-annex's own mark in an exported dataset."""
+_ANNEX = "annex-uuid"  # git-annex's own mark in an exported dataset
 
-_TEXT = ("", ".md", ".rst", ".txt")
-
-STANDARD = frozenset(
+# BIDS 1.11.1, core.yaml.
+_STANDARD = frozenset(
     {
         DESCRIPTION,
         "CHANGES",
@@ -27,53 +25,33 @@ STANDARD = frozenset(
         "samples.json",
         "genetic_info.json",
         ".bidsignore",
-        *(f"README{extension}" for extension in _TEXT),
-        *(f"LICENSE{extension}" for extension in _TEXT),
+        *(f"{name}{end}" for name in ("README", "LICENSE") for end in ("", ".md", ".rst", ".txt")),
     }
 )
-"""What ``dataset_files: standard`` brings, where it is there (BIDS 1.11.1, ``core.yaml``)."""
-
-
-_WORDS: dict[str, frozenset[str]] = {
+_BY_RULE: dict[str, frozenset[str]] = {
     "none": frozenset(),
     "description": frozenset({DESCRIPTION}),
-    "standard": STANDARD,
+    "standard": _STANDARD,
 }
 
 
-def wanted_dataset_files(names: Iterable[str], wanted: str | tuple[str, ...]) -> list[str]:
-    """Choose among the files directly at a dataset's root.
+def select_dataset_files(names: Iterable[str], rule: str | tuple[str, ...]) -> list[str]:
+    """Select files directly at a dataset's root, sorted.
 
-    Parameters
-    ----------
-    names : iterable of str
-        The files at the root.
-    wanted : str or tuple of str
-        ``none``, ``description``, ``standard``, ``all``, or names, which come with the description.
-
-    Returns
-    -------
-    list of str
-        Sorted.
+    The rule is ``none``, ``description``, ``standard``, ``all``, or names, with the description.
     """
-    if wanted == "all":
+    if rule == "all":
         return sorted(
             name
             for name in names
             if name == ".bidsignore" or not (name.startswith(".") or name == _ANNEX)
         )
-    chosen = frozenset({DESCRIPTION, *wanted}) if isinstance(wanted, tuple) else _WORDS[wanted]
-    return sorted(chosen.intersection(names))
+    selected = frozenset({DESCRIPTION, *rule}) if isinstance(rule, tuple) else _BY_RULE[rule]
+    return sorted(selected.intersection(names))
 
 
 def report_subject(name: str) -> str | None:
-    """Give the label of the subject that a file at a derivative's root reports on.
-
-    Examples
-    --------
-    >>> report_subject("sub-01_T1w.html"), report_subject("sub-01.html"), report_subject("README")
-    ('01', '01', None)
-    """
+    """Return the subject label of a report at a derivative's root, ``sub-01.html`` or similar."""
     if not name.startswith("sub-"):
         return None
     return name.removeprefix("sub-").partition(".")[0].partition("_")[0] or None

@@ -1,7 +1,5 @@
 """Which sidecars and other metadata apply to a file.
 
-References
-----------
 BIDS specification 1.11.1, "The Inheritance Principle": a file applies to those at its level or
 below that have its suffix and all of its entities, with equal values. JSON files apply from every
 level; of other metadata only the lowest applies.
@@ -9,29 +7,21 @@ level; of other metadata only the lowest applies.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from bidsplan.bids.names import Name
     from bidsplan.bids.recordings import Item
 
 
-LOWEST_ONLY = (".tsv", ".tsv.gz", ".bval", ".bvec")
-"""Extensions of metadata of which only the file at the lowest level applies."""
+_LOWEST_ONLY = (".tsv", ".tsv.gz", ".bval", ".bvec")
 
 
-def levels(name: Name) -> Iterator[str]:
-    """List the directories from a file's own up to the dataset's root, the empty string.
-
-    Examples
-    --------
-    >>> from bidsplan.bids.names import parse_name
-    >>> list(levels(parse_name("sub-1/anat/sub-1_T1w.nii")))
-    ['sub-1/anat', 'sub-1', '']
-    """
-    directory = name.directory
+def levels(directory: str) -> Iterator[str]:
+    """List a directory and those above it, up to the dataset's root, the empty string."""
     while directory:
         yield directory
         directory = directory.rpartition("/")[0]
@@ -40,45 +30,40 @@ def levels(name: Name) -> Iterator[str]:
 
 # By directory, names of entities, and their values. A query looks its own values up under each set
 # of names, so it never walks over unrelated files.
-_Places = dict[str, dict[tuple[str, ...], dict[tuple[str, ...], "Item"]]]
-
-
-def _places(items: Iterable[Item]) -> _Places:
-    places: _Places = {}
-    for item in items:
-        entities = item.name.entities
-        keys = tuple(sorted(entities))
-        values = tuple([entities[key] for key in keys])
-        places.setdefault(item.name.directory, {}).setdefault(keys, {})[values] = item
-    return places
+_Index = dict[str, dict[tuple[str, ...], dict[tuple[str, ...], "Item"]]]
 
 
 class Metadata:
-    """An index of files that may apply to others.
+    """An index of files that may come along with others."""
 
-    Parameters
-    ----------
-    items : iterable of Item
-        Every file of the dataset that was listed, of which those with entity-shaped names count.
-    """
-
-    def __init__(self, items: Iterable[Item]) -> None:
+    def __init__(self, items: Collection[Item]) -> None:
+        self._all = items
         self._items: dict[tuple[str, str], list[Item]] = {}
-        self._places: dict[tuple[str, str], _Places] = {}
+        self._indices: dict[tuple[str, str], _Index] = {}
         for item in items:
             name = item.name
             if name.shaped:
                 self._items.setdefault((name.suffix, name.extension), []).append(item)
 
-    def _found(self, suffix: str, extension: str) -> _Places:
-        """Index the items of one kind, of which most kinds are never asked for."""
+    @cached_property
+    def by_path(self) -> dict[str, Item]:
+        """All items, of which few datasets need any by its path."""
+        return {item.name.path: item for item in self._all}
+
+    def _index(self, suffix: str, extension: str) -> _Index:
+        """Index the items of one kind when it is first needed, as most kinds never are."""
         kind = (suffix, extension)
         if kind not in self._items:
             return {}
-        places = self._places.get(kind)
-        if places is None:
-            places = self._places[kind] = _places(self._items[kind])
-        return places
+        index = self._indices.get(kind)
+        if index is None:
+            index = self._indices[kind] = {}
+            for item in self._items[kind]:
+                entities = item.name.entities
+                keys = tuple(sorted(entities))
+                values = tuple([entities[key] for key in keys])
+                index.setdefault(item.name.directory, {}).setdefault(keys, {})[values] = item
+        return index
 
     def applying(
         self,
@@ -89,79 +74,50 @@ class Metadata:
         *,
         beyond: frozenset[str] = frozenset(),
     ) -> list[Item]:
-        """List the items of one directory, suffix and extension that apply to some entities.
+        """List a directory's items of one kind that apply to a file with some entities.
 
-        Parameters
-        ----------
-        directory, suffix, extension : str
-            Of the metadata.
-        entities : mapping of str to str
-            Of the file that it may apply to.
-        beyond : frozenset of str
-            Entities that the metadata may have although the file has none.
-
-        Returns
-        -------
-        list of Item
-            Those with the most entities last.
+        Those with the most entities are last. Items may have the entities `beyond` although the
+        file has none.
         """
-        place = self._found(suffix, extension).get(directory, {})
+        index = self._index(suffix, extension).get(directory, {})
         found: list[Item] = []
-        for keys in sorted(place, key=lambda keys: (len(keys), keys)):
-            asked = [key for key in keys if key not in beyond or key in entities]
-            if not all(key in entities for key in asked):
+        for keys in sorted(index, key=lambda keys: (len(keys), keys)):
+            shared = [key for key in keys if key not in beyond or key in entities]
+            if not all(key in entities for key in shared):
                 continue
-            if len(asked) == len(keys):
-                item = place[keys].get(tuple(entities[key] for key in keys))
+            if len(shared) == len(keys):
+                item = index[keys].get(tuple(entities[key] for key in keys))
                 found += [item] if item else []
             else:
                 found += [
                     item
-                    for item in place[keys].values()
-                    if all(item.name.entities[key] == entities[key] for key in asked)
+                    for item in index[keys].values()
+                    if all(item.name.entities[key] == entities[key] for key in shared)
                 ]
         return found
 
     def _levels(self, name: Name, suffix: str, extension: str) -> list[str]:
         """List the directories above a file that hold any metadata of a kind."""
-        places = self._found(suffix, extension)
-        return [directory for directory in levels(name) if directory in places] if places else []
+        index = self._index(suffix, extension)
+        return [above for above in levels(name.directory) if above in index] if index else []
 
     def inherited(self, name: Name) -> Iterator[Item]:
-        """List what a file inherits.
-
-        Parameters
-        ----------
-        name : Name
-            The file's name; one that is not entity-shaped inherits nothing.
-
-        Yields
-        ------
-        Item
-            JSON sidecars of every level, and of each other kind the one that applies lowest.
-        """
+        """List what applies to a file, the JSON sidecars of deeper levels first."""
         if not name.shaped:
             return
         if name.extension != ".json":
             for directory in self._levels(name, name.suffix, ".json"):
                 yield from self.applying(directory, name.suffix, ".json", name.entities)
-        if name.extension not in {".json", *LOWEST_ONLY}:
-            for extension in LOWEST_ONLY:
+        if name.extension not in {".json", *_LOWEST_ONLY}:
+            for extension in _LOWEST_ONLY:
                 yield from self.lowest(name, name.suffix, extension)
 
     def lowest(
         self, name: Name, suffix: str, extension: str, *, beyond: frozenset[str] = frozenset()
     ) -> list[Item]:
-        """List what applies at the lowest level that has any; of plain metadata the closest one.
+        """List what applies to a file at the lowest level that has any.
 
-        Parameters
-        ----------
-        name : Name
-            The file that it should apply to.
-        suffix, extension : str
-            Of the metadata.
-        beyond : frozenset of str
-            As in `applying`; with any, all that apply at that level are given.
+        That is one item, or with `beyond` all of that level; see `applying`.
         """
         for directory in self._levels(name, suffix, extension):
             found = self.applying(directory, suffix, extension, name.entities, beyond=beyond)

@@ -1,6 +1,6 @@
 """Whether a NIfTI file holds the data that its header says.
 
-A header is a stranger's word: what it says is counted, and no memory is made ready for it.
+A header is untrusted: the bytes it promises are counted, and no memory is allocated for them.
 """
 
 from __future__ import annotations
@@ -18,30 +18,19 @@ if TYPE_CHECKING:
 LONGEST_HEADER = 540
 """Bytes of a NIfTI-2 header; one of NIfTI-1 is shorter."""
 
-_PIECE = 1 << 20
-_GZIP = 31
-"""zlib's number for gzip's own header and checksum."""
+_CHUNK = 1 << 20
+_GZIP = 31  # zlib's number for gzip's own header and checksum
 
 
 class Extent(NamedTuple):
-    """Where a file's data is, by its header.
-
-    Parameters
-    ----------
-    version : int
-        1 or 2, of NIfTI.
-    offset : int
-        The data's first byte.
-    bytes : int
-        How many there are.
-    """
+    """Where a file's data is, by its header of NIfTI version 1 or 2."""
 
     version: int
     offset: int
     bytes: int
 
     def missing(self, size: int) -> str | None:
-        """Tell what a file of so many bytes lacks; None where it has all."""
+        """Describe what a file of `size` bytes lacks; None where it is complete."""
         got = max(size - self.offset, 0)
         if got >= self.bytes:
             return None
@@ -49,17 +38,10 @@ class Extent(NamedTuple):
 
 
 def nifti_extent(head: bytes) -> Extent:
-    """Read from a header where the data is.
+    """Read where the data is from a file's first `LONGEST_HEADER` bytes, unpacked.
 
-    Parameters
-    ----------
-    head : bytes
-        A file's first `LONGEST_HEADER` bytes, unpacked, or all that it has.
-
-    Raises
-    ------
-    IntegrityError
-        Where it is no header of a single NIfTI file, or one that can't be right.
+    Raises IntegrityError where they are no header of a single NIfTI file, or one that can't be
+    right.
     """
     import nibabel as nib  # with numpy, a quarter of a second
 
@@ -85,40 +67,26 @@ def nifti_extent(head: bytes) -> Extent:
 
 
 def _impossible(header: Any) -> IntegrityError:
-    said = ", ".join(f"{name} {header[name]}" for name in ("dim", "datatype", "vox_offset"))
-    return IntegrityError(f"a NIfTI header that can't be right: {said}")
+    fields = ", ".join(f"{name} {header[name]}" for name in ("dim", "datatype", "vox_offset"))
+    return IntegrityError(f"a NIfTI header that can't be right: {fields}")
 
 
 def nifti_problem(chunks: Iterable[bytes], size: int, *, packed: bool) -> str | None:
-    """Tell what is wrong with a NIfTI file.
+    """Describe what is wrong with a NIfTI file, or return None.
 
-    Parameters
-    ----------
-    chunks : iterable of bytes
-        The file's bytes, in pieces; taken as far as they are needed, and not held.
-    size : int
-        How many bytes the file has.
-    packed : bool
-        Whether they should be gzip.
-
-    Returns
-    -------
-    str or None
-        None where the data is all there, and gzip's own checksums are right.
+    Of its `chunks` only those that are needed are read; if `packed`, gzip's checksums are compared.
     """
     try:
-        return _packed_problem(chunks) if packed else nifti_extent(_head(chunks)).missing(size)
+        if packed:
+            return _packed_problem(chunks)
+        head = b""
+        for chunk in chunks:
+            head += chunk[: LONGEST_HEADER - len(head)]
+            if len(head) == LONGEST_HEADER:
+                break
+        return nifti_extent(head).missing(size)
     except IntegrityError as error:
         return str(error)
-
-
-def _head(chunks: Iterable[bytes]) -> bytes:
-    head = b""
-    for chunk in chunks:
-        head += chunk[: LONGEST_HEADER - len(head)]
-        if len(head) == LONGEST_HEADER:
-            break
-    return head
 
 
 def _packed_problem(chunks: Iterable[bytes]) -> str | None:
@@ -140,13 +108,13 @@ def _packed_problem(chunks: Iterable[bytes]) -> str | None:
 
 
 def _unpacked(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Unpack gzip in pieces of a bounded size, each member's checksum compared."""
+    """Unpack gzip in chunks of a bounded size; raise EOFError where it ends early."""
     member, whole = zlib.decompressobj(_GZIP), False
     for chunk in chunks:
         data = chunk
         # Zeros may follow a member, to fill a block of a tape.
         while data := data.lstrip(b"\0") if whole else data:
-            yield member.decompress(data, _PIECE)
+            yield member.decompress(data, _CHUNK)
             whole, data = member.eof, member.unconsumed_tail
             if whole:
                 data, member = member.unused_data, zlib.decompressobj(_GZIP)

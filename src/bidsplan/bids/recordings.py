@@ -1,4 +1,4 @@
-"""What a selection chooses among: files, and directory recordings as one thing each."""
+"""Files, and directory recordings as one item each."""
 
 from __future__ import annotations
 
@@ -10,18 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-TABLE_SUFFIXES = frozenset({"scans", "sessions"})
-"""Tables that list a subject's own files and sessions."""
-
-
 class Item(NamedTuple):
-    """A file, or a directory recording with all that is in it.
-
-    Parameters
-    ----------
-    paths : tuple of str
-        The files' paths below the dataset's root.
-    """
+    """A file, or a directory recording with the paths of all files in it."""
 
     name: Name
     paths: tuple[str, ...]
@@ -34,17 +24,11 @@ class Item(NamedTuple):
     @property
     def is_table(self) -> bool:
         """Whether this is a ``*_scans.tsv`` or ``*_sessions.tsv``."""
-        return self.name.suffix in TABLE_SUFFIXES and self.name.extension == ".tsv"
+        return self.name.suffix in {"scans", "sessions"} and self.name.extension == ".tsv"
 
 
 def items_of(paths: Iterable[str]) -> list[Item]:
-    """Gather files into items, sorted by name.
-
-    Parameters
-    ----------
-    paths : iterable of str
-        Below a dataset's root, in any order.
-    """
+    """Group paths below a dataset's root into items, sorted by name."""
     recordings: dict[str, list[str]] = {}
     items: list[Item] = []
     for path in paths:

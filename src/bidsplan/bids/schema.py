@@ -16,17 +16,17 @@ def _objects() -> Any:
 
 @functools.cache
 def datatypes() -> frozenset[str]:
-    """Give the datatypes that BIDS knows."""
+    """Return the datatypes that BIDS defines."""
     return frozenset(item["value"] for item in _objects().datatypes.values())
 
 
 @functools.cache
 def suffixes() -> frozenset[str]:
-    """Give the suffixes that BIDS knows."""
+    """Return the suffixes that BIDS defines."""
     return frozenset(item["value"] for item in _objects().suffixes.values())
 
 
 @functools.cache
 def entities() -> dict[str, str]:
-    """Give the entities that BIDS knows: long names by short ones."""
+    """Return the entities that BIDS defines: long names by short ones."""
     return {item["name"]: long for long, item in _objects().entities.items()}

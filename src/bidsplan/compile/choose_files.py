@@ -97,9 +97,9 @@ def _take_one(
     generated = None
     if request.dataset_files != "none" and DESCRIPTION not in survey.files:
         generated = description(name, derivative=request.derivative)
-    reasons = choice.selection.reasons
+    reasons = choice.reasons
     taken = DatasetEntries(dataset=dataset, files=files, reasons=reasons, generated=generated)
-    return taken, choice.selection.findings
+    return taken, choice.findings
 
 
 def _follow_contents(

@@ -60,7 +60,7 @@ def _having(
             companions=Companions.model_validate("none"),
             dataset_files="none",
         )
-        found = FileSelection(below, (), request).selection
+        found = FileSelection(below, (), request)
         findings.merge(found.findings)
         having.update(labels[label] for label in found.subjects)
     if units:

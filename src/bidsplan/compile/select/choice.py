@@ -1,30 +1,30 @@
-"""From the names in one dataset to what is taken of it, each with its reason."""
+"""From the names in one dataset to the files that are selected of it, each with its reason."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bidsplan.bids.associations import Families, associated
-from bidsplan.bids.dataset_files import DESCRIPTION, report_subject, wanted_dataset_files
-from bidsplan.bids.inheritance import Metadata
+from bidsplan.bids.associations import associated
+from bidsplan.bids.dataset_files import DESCRIPTION, report_subject, select_dataset_files
+from bidsplan.bids.inheritance import Metadata, levels
 from bidsplan.bids.recordings import Item, items_of
 from bidsplan.compile.select.filters import CompiledFilter
 from bidsplan.compile.select.findings import Findings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from bidsplan.manifest import Companions, Filter, Sessions
     from bidsplan.plan import Reason
 
 
+# How a filter's rejections read, where they are not the name of a field.
 _REJECTIONS = {
     "include": "no glob of its include matches",
-    "hidden": "its name starts with a dot, which only a glob that spells the dot asks for",
+    "hidden": "its name starts with a dot, which only a glob with the dot matches",
     "no datatype": "it is in no datatype's directory, and no include glob names it",
 }
-"""How a filter's rejections read, where they are not the name of a field."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +34,7 @@ class Request:
     Parameters
     ----------
     filters : tuple of Filter
-        Any of which may take a file; none at all takes no file.
+        Any of which may select a file; without any, none is selected.
     subjects : frozenset of str
         The selected subjects' labels.
     derivative : bool
@@ -55,35 +55,8 @@ class Request:
     whole: bool = False
 
 
-@dataclass(kw_only=True, slots=True)
-class Selection:
-    """What is taken of one dataset.
-
-    Parameters
-    ----------
-    reasons : dict of str to str
-        Why each path is taken.
-    subjects : set of str
-        The subjects of which a filter took something.
-    findings : Findings
-        What the filters met, for telling which of them matched nothing.
-    """
-
-    reasons: dict[str, Reason] = field(default_factory=dict)
-    subjects: set[str] = field(default_factory=set)
-    findings: Findings
-
-    def add(self, item: Item, reason: Reason) -> bool:
-        """Take an item, unless it is taken already; tell whether it is new."""
-        if item.paths[0] in self.reasons:
-            return False
-        for path in item.paths:
-            self.reasons[path] = reason
-        return True
-
-
 class FileSelection:
-    """One dataset's choice: what filters take, and what comes with it.
+    """One dataset's files that filters select, and those that come along.
 
     Parameters
     ----------
@@ -94,158 +67,121 @@ class FileSelection:
 
     Attributes
     ----------
-    selection : Selection
-        The same for any order of the names.
+    reasons : dict of str to str
+        Why each path is selected; the same for any order of the names.
+    subjects : set of str
+        The subjects of which a filter selected something.
+    taken : list of Item
+        What is selected, but for the dataset's own files.
     """
 
     def __init__(self, below: Iterable[str], at_root: Iterable[str], request: Request) -> None:
         self._request = request
-        self._rules = [CompiledFilter(filter_) for filter_ in request.filters]
-        self._restricted = any(rule.restricts for rule in self._rules)
-        self._excluding = [rule for rule in self._rules if rule.may_exclude]
+        self._filters = [CompiledFilter(filter_) for filter_ in request.filters]
+        self._excluding = [rule for rule in self._filters if rule.may_exclude]
         self._at_root = sorted(at_root)
         self._items = items_of(below)
         self._root_items = items_of(self._at_root)
-        self._met: list[Item] = []
-        self._pool: list[Item] = []
-        self._know([*self._items, *self._root_items])
-        self.selection = Selection(findings=Findings(request.filters))
+        self._known: list[Item] = []
+        self._usable: list[Item] = []
+        self._add_known([*self._items, *self._root_items])
+        self.reasons: dict[str, Reason] = {}
+        self.subjects: set[str] = set()
+        self.findings = Findings(request.filters)
         self.taken: list[Item] = []
-        selected = list(self._select())
+        selected = self._select()
         self._follow([*selected, *self._tables(selected)])
-        self._dataset_files()
+        for path in select_dataset_files(self._at_root, request.dataset_files):
+            if path == DESCRIPTION or not self._excluded(path):
+                self.reasons.setdefault(path, "dataset")
 
-    def _know(self, items: Iterable[Item]) -> None:
-        items = list(items)
-        self._met += items
-        self._pool += self._usable(items)
-        self.metadata = Metadata(self._pool)
-        self._families = Families(self._pool)
+    def _add_known(self, items: list[Item]) -> None:
+        self._known += items
+        self._usable += self._without_unusable(items)
+        self.metadata = Metadata(self._usable)
 
     def learn(self, paths: Iterable[str]) -> list[Item]:
-        """Take note of more of the dataset, which may then come along.
-
-        Parameters
-        ----------
-        paths : iterable of str
-            In directories that were not known so far.
-        """
+        """Add more of the dataset's paths, which may then come along."""
         items = items_of(paths)
-        self._know(items)
+        self._add_known(items)
         return items
 
     @property
     def asks(self) -> bool:
-        """Whether there is any filter that could take a file."""
-        return bool(self._rules)
+        """Whether there is any filter that could select a file."""
+        return bool(self._filters)
 
     @property
     def others(self) -> list[Item]:
-        """What could still come along: nothing hidden, nothing excluded, nothing taken yet."""
-        return [item for item in self._pool if item.paths[0] not in self.selection.reasons]
+        """What could still come along: not hidden, not excluded, not selected yet."""
+        return [item for item in self._usable if item.paths[0] not in self.reasons]
 
-    def add(self, items: Iterable[Item], reason: Reason) -> list[Item]:
-        """Take more items, with their companions.
-
-        Parameters
-        ----------
-        items : iterable of Item
-            Of this dataset; excluded and hidden ones are passed over.
-
-        Returns
-        -------
-        list of Item
-            What was taken by it, companions included.
-        """
-        before = len(self.taken)
-        self._follow(self._take(self._usable(items), reason))
-        return self.taken[before:]
+    def add(self, items: Iterable[Item], reason: Reason) -> None:
+        """Select more items with their companions, but for excluded and hidden ones."""
+        self._follow(self._add(self._without_unusable(items), reason))
 
     def why(self, path: str) -> tuple[bool, str] | None:
-        """Say which rule took or dropped a path.
-
-        Parameters
-        ----------
-        path : str
-            Below the dataset's root.
-
-        Returns
-        -------
-        (bool, str) or None
-            Whether it is taken, and why; None where there is no such path.
-        """
-        item = next((item for item in self._met if path in item.paths), None)
+        """Return whether a path is selected and why; None where there is no such path."""
+        item = next((item for item in self._known if path in item.paths), None)
         if item is None:
             return None
-        reason = self.selection.reasons.get(path)
+        reason = self.reasons.get(path)
         if reason is None:
             return False, self._rejection(item)
         if reason == "selected":
-            rejections = self._rejections(item)
-            return True, f"selected by [{rejections.index(None)}]"
-        return True, f"{reason}{self._bringer(item)}"
-
-    def _bringer(self, item: Item) -> str:
-        """Name something that brought a companion, where it is simple to tell."""
+            return True, f"selected by [{self._rejections(item).index(None)}]"
         for other in self.taken:
-            brought = [*self.metadata.inherited(other.name), *self._families.of(other.name)]
-            if item in brought or item in [*associated(other.name, self.metadata)]:
-                return f": it belongs to {other.name.path}"
-        return ""
+            inherited = self.metadata.inherited(other.name)
+            if item in [*inherited, *associated(other.name, self.metadata)]:
+                return True, f"{reason}: it belongs to {other.name.path}"
+        return True, reason
 
     def _rejection(self, item: Item) -> str:
-        """Say why an item is not taken."""
-        for number, rule in enumerate(self._rules):
+        """Say why an item is not selected."""
+        for number, rule in enumerate(self._filters):
             if rule.excludes(item.name.path):
-                return f"[{number}].exclude takes it away"
+                return f"[{number}].exclude matches it"
         if item in self._root_items and item not in self._candidates_at_root():
-            return "nothing that is taken needs it, and dataset_files leaves it out"
+            return "no selected file needs it, and dataset_files leaves it out"
         if not self._in_sessions(item.name.session):
             session = item.name.session
             return f"its session {session!r} is not selected" if session else "it has no session"
         if item.is_table and not self._request.whole:
-            return "its table stays away; see companions.tables"
-        said = [
+            return "tables are not selected; see companions.tables"
+        rejections = [
             f"[{number}]: {_REJECTIONS.get(text or '', f'not among its {text}')}"
             for number, text in enumerate(self._rejections(item))
         ]
-        return "; ".join(said) or "files are not selected at all"
+        return "; ".join(rejections) or "files are not selected at all"
 
     def _rejections(self, item: Item) -> list[str | None]:
-        return [rule.rejection(item, anywhere=self._request.whole) for rule in self._rules]
+        return [rule.rejection(item, anywhere=self._request.whole) for rule in self._filters]
 
-    def _usable(self, items: Iterable[Item]) -> list[Item]:
+    def _without_unusable(self, items: Iterable[Item]) -> list[Item]:
         return [item for item in items if not item.hidden and not self._excluded(item.name.path)]
 
     def _excluded(self, path: str) -> bool:
-        # Nearly always there is none to be asked, of very many paths.
+        # Nearly always there is no exclude, and there are very many paths.
         return bool(self._excluding) and any(rule.excludes(path) for rule in self._excluding)
 
-    def _select(self) -> Iterator[Item]:
-        findings = self.selection.findings
+    def _select(self) -> list[Item]:
+        sessions = {item.name.session for item in self._items}
+        self.findings.sessions.update(session for session in sessions if session is not None)
         for name in self._at_root:
-            findings.meet_path(name)
-        for item in self._candidates():
-            findings.meet(item)
-            rejections = self._rejections(item)
-            if self._excluded(item.name.path):
-                continue
-            findings.judge(item, rejections)
+            self.findings.add_path(name)
+        candidates = [item for item in self._items if self._in_sessions(item.name.session)]
+        selected: list[Item] = []
+        for item in [*candidates, *self._candidates_at_root()]:
+            rejections = [] if self._excluded(item.name.path) else self._rejections(item)
+            self.findings.add_item(item, rejections)
             if None in rejections:
-                self.selection.add(item, "selected")
                 subject = item.name.subject or report_subject(item.name.path)
-                self.selection.subjects.add(subject or "")
-                yield item
-
-    def _candidates(self) -> Iterator[Item]:
-        for item in self._items:
-            self.selection.findings.meet_session(item.name.session)
-            if self._in_sessions(item.name.session):
-                yield item
-        yield from self._candidates_at_root()
+                self.subjects.add(subject or "")
+                selected.append(item)
+        return self._add(selected, "selected")
 
     def _candidates_at_root(self) -> list[Item]:
-        """List the files at the root that filters may take: all of them, or subjects' reports."""
+        """List the files at the root that filters may select: all of them, or subjects' reports."""
         if self._request.whole:
             return self._root_items
         if not self._request.derivative:
@@ -261,20 +197,17 @@ class FileSelection:
             return self._request.derivative or sessions.sessionless == "include"
         return session in sessions.include
 
-    def _tables(self, selected: list[Item]) -> Iterator[Item]:
-        """Take the tables of the directories that something was taken from."""
-        holding = {item.name.directory for item in selected}
-        covered = {above for directory in holding for above in _with_parents(directory)}
-        for item in self._items:
-            name = item.name
-            if (
-                item.is_table
-                and name.directory in covered
-                and self._wants_table(item)
-                and not self._excluded(name.path)
-                and self.selection.add(item, "table")
-            ):
-                yield item
+    def _tables(self, selected: list[Item]) -> list[Item]:
+        """Select the tables in and above the directories of selected items."""
+        directories = {item.name.directory for item in selected}
+        covered = {above for directory in directories for above in levels(directory)}
+        tables = [
+            item
+            for item in self._items
+            if item.is_table and item.name.directory in covered and self._wants_table(item)
+            if not self._excluded(item.name.path)
+        ]
+        return self._add(tables, "table")
 
     def _wants_table(self, item: Item) -> bool:
         mode = self._request.companions.tables
@@ -283,36 +216,30 @@ class FileSelection:
         if item.name.suffix == "sessions":
             return True
         # A scans table names files that a filter may have left out, which would make it wrong.
-        partial = self._restricted or bool(self._excluding)
+        partial = bool(self._excluding) or any(rule.restricts for rule in self._filters)
         return not partial and self._in_sessions(item.name.session)
 
-    def _follow(self, taken: list[Item]) -> None:
-        """Take what applies to and belongs to what is taken, and to what that brings."""
+    def _follow(self, items: list[Item]) -> None:
+        """Select what applies to and belongs to items, and to what that brings."""
         wanted = self._request.companions
-        waiting = list(taken)
-        self.taken += taken
+        waiting = list(items)
+        self.taken += items
         while waiting:
             name = waiting.pop().name
             found: list[Item] = []
             if wanted.inherit:
-                found += self._take(self.metadata.inherited(name), "inherited")
+                found += self._add(self.metadata.inherited(name), "inherited")
             if wanted.associations:
-                found += self._take(self._families.of(name), "association")
-                found += self._take(associated(name, self.metadata), "association")
+                found += self._add(associated(name, self.metadata), "association")
             waiting += found
             self.taken += found
 
-    def _take(self, items: Iterable[Item], reason: Reason) -> list[Item]:
-        return [item for item in items if self.selection.add(item, reason)]
-
-    def _dataset_files(self) -> None:
-        wanted = wanted_dataset_files(self._at_root, self._request.dataset_files)
-        for path in wanted:
-            if path == DESCRIPTION or not self._excluded(path):
-                self.selection.reasons.setdefault(path, "dataset")
-
-
-def _with_parents(directory: str) -> Iterator[str]:
-    while directory:
-        yield directory
-        directory = directory.rpartition("/")[0]
+    def _add(self, items: Iterable[Item], reason: Reason) -> list[Item]:
+        """Select items; return those that are new."""
+        new = []
+        for item in items:
+            if item.paths[0] not in self.reasons:
+                for path in item.paths:
+                    self.reasons[path] = reason
+                new.append(item)
+        return new

@@ -1,4 +1,4 @@
-"""One filter of a manifest, made ready to be asked about many names."""
+"""One filter of a manifest, compiled to be matched with many names."""
 
 from __future__ import annotations
 
@@ -14,30 +14,12 @@ if TYPE_CHECKING:
     from bidsplan.manifest import EntityRule, Filter
 
 
-def entity_holds(entity: str, rule: EntityRule, name: Name) -> bool:
-    """Tell whether a name has what a rule asks of one entity.
-
-    Parameters
-    ----------
-    name : Name
-        A name that is not entity-shaped has no entities to speak of, not even absent ones.
-    """
-    if not name.shaped:
-        return False
-    found = name.entities.get(entity)
-    if rule.absent or found is None:
-        return rule.absent and found is None
-    return any(same_value(entity, wanted, found) for wanted in rule.any_of or ())
+NOUNS = {"datatypes": "datatype", "suffixes": "suffix", "extensions": "extension"}
+"""What one value of a field is called, in messages and in names."""
 
 
 class CompiledFilter:
-    """A filter, compiled.
-
-    Attributes
-    ----------
-    restricts : bool
-        Whether this is a file-level filter; an exclude alone is none.
-    """
+    """A filter, compiled; `restricts` is whether it has more than an exclude."""
 
     def __init__(self, filter_: Filter) -> None:
         self.restricts = filter_.restricts
@@ -47,12 +29,8 @@ class CompiledFilter:
         self._exclude = Globs(filter_.exclude, dots=True)
         self._allowed = [
             (field, frozenset(allowed), attrgetter(noun))
-            for field, noun, allowed in (
-                ("datatypes", "datatype", filter_.datatypes),
-                ("suffixes", "suffix", filter_.suffixes),
-                ("extensions", "extension", filter_.extensions),
-            )
-            if allowed is not None
+            for field, noun in NOUNS.items()
+            if (allowed := getattr(filter_, field)) is not None
         ]
         self._entities = (filter_.entities or {}).items()
 
@@ -62,22 +40,15 @@ class CompiledFilter:
         return bool(self._exclude)
 
     def excludes(self, path: str) -> bool:
-        """Tell whether the filter's exclude takes a path away."""
+        """Return whether the filter's exclude matches a path."""
         return self._exclude.match(path)
 
     def rejection(self, item: Item, *, anywhere: bool = False) -> str | None:
-        """Tell which part of the filter an item fails.
+        """Return which part of the filter an item fails, None where it passes.
 
-        Parameters
-        ----------
-        anywhere : bool
-            Whether files outside subjects' datatype directories are as good as others.
-
-        Returns
-        -------
-        str or None
-            ``include``, ``datatypes``, ``suffixes``, ``extensions``, ``entities.<key>``,
-            ``hidden``, ``table`` or ``no datatype``; None where the item passes.
+        That is ``include``, ``datatypes``, ``suffixes``, ``extensions``, ``entities.<key>``,
+        ``hidden``, ``table`` or ``no datatype``. With `anywhere`, files outside subjects' datatype
+        directories pass too.
         """
         name = item.name
         included = bool(self._include) and self._include.match(name.path)
@@ -86,13 +57,13 @@ class CompiledFilter:
         for field, allowed, value in self._allowed:
             if value(name) not in allowed:
                 return field
-        for entity, wanted in self._entities:
-            if not entity_holds(entity, wanted, name):
+        for entity, rule in self._entities:
+            if not _has_entity(name, entity, rule):
                 return f"entities.{entity}"
         return None if included else self._rejection_by_kind(item, anywhere=anywhere)
 
     def _rejection_by_kind(self, item: Item, *, anywhere: bool) -> str | None:
-        """Turn away what only an include glob can ask for."""
+        """Reject what only an include glob can select."""
         if item.hidden:
             return "hidden"
         if anywhere:
@@ -102,3 +73,13 @@ class CompiledFilter:
         if self.restricts and item.name.datatype is None:
             return "no datatype"
         return None
+
+
+def _has_entity(name: Name, entity: str, rule: EntityRule) -> bool:
+    """Match one entity; a name that is not entity-shaped has none, not even absent ones."""
+    if not name.shaped:
+        return False
+    found = name.entities.get(entity)
+    if rule.absent or found is None:
+        return rule.absent and found is None
+    return any(same_value(entity, wanted, found) for wanted in rule.any_of or ())

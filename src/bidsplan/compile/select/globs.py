@@ -15,27 +15,15 @@ if TYPE_CHECKING:
 
 
 def is_glob(text: str) -> bool:
-    """Tell whether a text has a wildcard; brackets are literal, so they are none."""
+    """Return whether a text has a wildcard; brackets are literal."""
     return "*" in text or "?" in text
 
 
 @lru_cache(maxsize=4096)
 def compile_glob(pattern: str, *, dots: bool = False) -> re.Pattern[str]:
-    """Make a regular expression of a glob; use its ``fullmatch``.
+    """Compile a glob into a regular expression; use its ``fullmatch``.
 
-    Parameters
-    ----------
-    pattern : str
-        Relative to the dataset's root.
-    dots : bool
-        Whether wildcards match names that start with a dot; otherwise only a spelt dot does.
-
-    Examples
-    --------
-    >>> bool(compile_glob("sub-*/**/dwi/*").fullmatch("sub-1/ses-a/dwi/sub-1_dwi.bval"))
-    True
-    >>> bool(compile_glob("sub-*/*").fullmatch("sub-1/anat/sub-1_T1w.nii"))
-    False
+    Wildcards match names that start with a dot only with `dots`.
     """
     guard = "" if dots else r"(?!\.)"
     groups: list[list[str]] = [[]]
@@ -43,7 +31,7 @@ def compile_glob(pattern: str, *, dots: bool = False) -> re.Pattern[str]:
         if segment == "**":
             groups.append([])
         else:
-            groups[-1].append(_segment(segment, guard))
+            groups[-1].append(_compile_segment(segment, guard))
     head, *rest = ("/".join(group) for group in groups)
     if not rest:
         return re.compile(head)
@@ -51,13 +39,13 @@ def compile_glob(pattern: str, *, dots: bool = False) -> re.Pattern[str]:
     skip = f"(?:{guard}[^/]+/)"
     text = f"{head}/" if head else ""
     text += "".join(f"(?>{skip}*?{group}/)" for group in middle if group)
-    # A trailing ** takes everything below, and at least one segment.
+    # A trailing ** matches everything below, and at least one segment.
     text += f"{skip}*?{tail or f'{guard}[^/]+'}"
     return re.compile(text)
 
 
-def _segment(segment: str, guard: str) -> str:
-    first, *rest = (_literal(part) for part in re.split(r"\*+", segment))
+def _compile_segment(segment: str, guard: str) -> str:
+    first, *rest = (re.escape(part).replace(r"\?", "[^/]") for part in re.split(r"\*+", segment))
     text = (guard if segment[:1] in {"*", "?"} else "") + first
     if not rest:
         return text
@@ -66,18 +54,8 @@ def _segment(segment: str, guard: str) -> str:
     return f"{text}[^/]*{last}"
 
 
-def _literal(part: str) -> str:
-    return "".join("[^/]" if character == "?" else re.escape(character) for character in part)
-
-
 class Globs:
-    """Several globs, of which any may match.
-
-    Parameters
-    ----------
-    dots : bool
-        As in `compile_glob`.
-    """
+    """Several globs, of which any may match; `dots` is as in `compile_glob`."""
 
     def __init__(self, patterns: Iterable[str], *, dots: bool = False) -> None:
         self._patterns = [compile_glob(pattern, dots=dots) for pattern in patterns]
@@ -86,5 +64,5 @@ class Globs:
         return bool(self._patterns)
 
     def match(self, path: str) -> bool:
-        """Tell whether any of the globs matches the whole path."""
+        """Return whether any of the globs matches the whole path."""
         return any(pattern.fullmatch(path) for pattern in self._patterns)

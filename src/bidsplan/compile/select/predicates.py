@@ -24,23 +24,14 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 
 
 def is_missing(value: str) -> bool:
-    """Tell whether a cell has no value: it is empty, or says ``n/a``."""
+    """Return whether a cell has no value: it is empty, or says ``n/a``."""
     return not value or value.lower() == MISSING
 
 
 class Values:
-    """A set of values that says of another whether it is one of them.
+    """A set of values, equal where their text is, or where they are one number.
 
-    Parameters
-    ----------
-    ids : bool
-        Whether they name participants: the same only where their text is, but for ``sub-``. Others
-        are the same also where they are one number.
-
-    Examples
-    --------
-    >>> "8.0" in Values(["8", "n/a"]), "01" in Values(["sub-1"], ids=True)
-    (True, False)
+    Those that name participants, `ids`, are equal only where their text is, but for ``sub-``.
     """
 
     def __init__(self, values: Iterable[str], *, ids: bool = False) -> None:
@@ -54,13 +45,7 @@ class Values:
         return any(form in self._forms for form in self._forms_of(value))
 
     def of(self, values: Iterable[str]) -> Values:
-        """Give the set's part that is among other values.
-
-        Parameters
-        ----------
-        values : iterable of str
-            May be many; none of them is kept.
-        """
+        """Return the subset that is among other values, which may be many; none is kept."""
         part = Values((), ids=self._ids)
         part._numbers = self._numbers
         found = (form for value in values for form in self._forms_of(value))
@@ -77,13 +62,7 @@ class Values:
 
 
 class Condition:
-    """A predicate on one column, made ready to be asked about many cells.
-
-    Parameters
-    ----------
-    ids : bool
-        As in `Values`.
-    """
+    """A predicate on one column, to be evaluated for many cells; `ids` is as in `Values`."""
 
     def __init__(self, predicate: Predicate, *, ids: bool = False) -> None:
         self.predicate = predicate
@@ -91,7 +70,7 @@ class Condition:
         self._not = Values(predicate.not_ or (), ids=ids)
 
     def holds(self, value: str) -> bool:
-        """Tell whether a cell has what is asked of it; a missing one matches only ``n/a``."""
+        """Return whether a cell fulfils the predicate; a missing one matches only ``n/a``."""
         asked = self.predicate
         if is_missing(value):
             return value in self._any_of
@@ -108,7 +87,7 @@ class Condition:
 
 
 def row_matches(row: Mapping[str, str], where: Mapping[str, Condition]) -> bool:
-    """Tell whether one row has all that is asked of its columns."""
+    """Return whether one row fulfils all conditions, by column."""
     return all(condition.holds(row.get(column, "")) for column, condition in where.items())
 
 

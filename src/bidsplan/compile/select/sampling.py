@@ -12,19 +12,9 @@ if TYPE_CHECKING:
 
 
 def rank_order(units: Iterable[str], seed: int) -> list[str]:
-    """Order units by the SHA-256 of ``seed:unit``.
+    """Order units, labels or ``site/label``, by the SHA-256 of ``seed:unit``.
 
     A unit that joins or leaves never reorders the others, so a sample of n changes by at most one.
-
-    Parameters
-    ----------
-    units : iterable of str
-        Subject labels, or ``site/label``.
-
-    Examples
-    --------
-    >>> rank_order(["01", "02", "03", "04"], 42)
-    ['01', '02', '03', '04']
     """
     return sorted(
         units, key=lambda unit: (hashlib.sha256(f"{seed}:{unit}".encode()).digest(), unit)
@@ -34,67 +24,35 @@ def rank_order(units: Iterable[str], seed: int) -> list[str]:
 def shuffle_order(units: Iterable[str], seed: int) -> list[str]:
     """Order units as pyAFQ's ``s3bids`` draws them.
 
-    Parameters
-    ----------
-    units : iterable of str
-        Subject labels, or ``site/label``.
-    seed : int
-        Below 2**32.
-
-    Returns
-    -------
-    list of str
-        The sorted ``sub-`` labels, shuffled by NumPy's legacy ``RandomState``.
+    These are the sorted ``sub-`` labels, shuffled by NumPy's legacy ``RandomState``. The seed is
+    below 2**32.
     """
     # NumPy takes a tenth of a second to import, and only this method needs it.
     from numpy.random import RandomState
 
-    prefixed = {_prefixed(unit): unit for unit in units}
+    prefixed = {}
+    for unit in units:
+        site, slash, label = unit.rpartition("/")
+        prefixed[f"{site}{slash}sub-{label}"] = unit
     order = sorted(prefixed)
     RandomState(seed).shuffle(order)
     return [prefixed[unit] for unit in order]
 
 
-def _prefixed(unit: str) -> str:
-    site, slash, label = unit.rpartition("/")
-    return f"{site}{slash}sub-{label}"
-
-
 def share(fraction: Decimal, of: int) -> int:
-    """Give a fraction of a number of units, half rounded up.
-
-    Examples
-    --------
-    >>> share(Decimal("0.5"), 5)
-    3
-    """
+    """Return a fraction of a number of units, half rounded up."""
     return int((fraction * of).to_integral_value(ROUND_HALF_UP))
 
 
 def allocate(count: int, strata: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """Share a count among strata in proportion to their sizes, by largest remainder.
+    """Share a count among strata in proportion to their numbers of units, by largest remainder.
 
-    Parameters
-    ----------
-    count : int
-        How many to draw in all; at most as many as there are.
-    strata : mapping of str to sequence of str
-        A stratum's name and its units.
-
-    Returns
-    -------
-    dict of str to int
-        How many to draw in each; ties go to the stratum whose name sorts first.
-
-    Examples
-    --------
-    >>> allocate(3, {"F": ["01", "02"], "M": ["03", "04"]})
-    {'F': 2, 'M': 1}
+    The count is at most as many as there are units; ties go to the stratum whose name sorts first.
     """
     total = sum(len(units) for units in strata.values())
     quotas = {name: Fraction(count * len(units), total or 1) for name, units in strata.items()}
-    shares = {name: int(quota) for name, quota in quotas.items()}
-    by_remainder = sorted(quotas, key=lambda name: (shares[name] - quotas[name], name))
+    shares = {name: int(quotas[name]) for name in sorted(quotas)}
+    by_remainder = sorted(shares, key=lambda name: (shares[name] - quotas[name], name))
     for name in by_remainder[: count - sum(shares.values())]:
         shares[name] += 1
-    return {name: shares[name] for name in sorted(shares)}
+    return shares

@@ -1,4 +1,4 @@
-"""Which subjects a manifest takes: by label, then by draw."""
+"""Which subjects a manifest selects: by label, then by draw."""
 
 from __future__ import annotations
 
@@ -18,84 +18,49 @@ if TYPE_CHECKING:
 
 
 def site_of(unit: str) -> str:
-    """Give the site of a ``site/label`` unit; empty where there is none."""
+    """Return the site of a ``site/label`` unit; empty where there is none."""
     return unit.rpartition("/")[0]
 
 
 def label_of(unit: str) -> str:
-    """Give a unit's subject label, without ``sub-``."""
+    """Return a unit's subject label, without ``sub-``."""
     return unit.rpartition("/")[2]
 
 
 def included(
     units: Sequence[str], known: Iterable[str], wanted: Subjects, shown: Iterable[str]
 ) -> tuple[list[str], list[Problem]]:
-    """Keep the units that ``subjects.include`` names.
+    """Keep the units that ``subjects.include`` names; report the texts that name none.
 
     Parameters
     ----------
     units : sequence of str
         Labels, or ``site/label``.
-    known : iterable of str
-        Every unit of the study, also those that another rule has dropped: naming one of them is no
-        mistake.
-    shown : iterable of str
-        Those of the known units that messages may name.
-
-    Returns
-    -------
-    problems : list of Problem
-        The labels and globs that name no subject of the study.
+    known, shown : iterable of str
+        Every unit of the study, also those that another rule has dropped, as naming one of them is
+        no mistake; and those of them that messages may name.
     """
     if wanted.include is None:
         return list(units), []
-    labels = {label_of(unit) for unit in known}
-    named, missing = _named(wanted.include, labels)
-    hint = Hints({label_of(unit) for unit in shown} if missing else ())
-    problems = [
-        Problem(
-            message=f"no subject {'matches' if is_glob(text) else 'is called'} {text!r}",
-            at=("subjects", "include", number),
-            hint=hint(text),
-        )
-        for number, text in missing
-    ]
+    named, problems = _match(wanted.include, known, shown, "include")
     return [unit for unit in units if label_of(unit) in named], problems
 
 
 def excluded(
     units: Sequence[str], known: Iterable[str], wanted: Subjects, shown: Iterable[str]
 ) -> tuple[list[str], list[Problem]]:
-    """Drop the units that ``subjects.exclude`` names.
-
-    Parameters
-    ----------
-    units, known, wanted, shown
-        As in `included`.
-
-    Returns
-    -------
-    warnings : list of Problem
-        The labels and globs that name no subject of the study.
-    """
+    """Drop the units that ``subjects.exclude`` names; see `included`."""
     if not wanted.exclude:
         return list(units), []
+    named, problems = _match(wanted.exclude, known, shown, "exclude")
+    return [unit for unit in units if label_of(unit) not in named], problems
+
+
+def _match(
+    texts: Iterable[str], known: Iterable[str], shown: Iterable[str], field: str
+) -> tuple[set[str], list[Problem]]:
+    """Find the labels that texts name or match, and the texts that name none."""
     labels = {label_of(unit) for unit in known}
-    named, missing = _named(wanted.exclude, labels)
-    hint = Hints({label_of(unit) for unit in shown} if missing else ())
-    warnings = [
-        Problem(
-            message=f"no subject to exclude is called {text!r}",
-            at=("subjects", "exclude", number),
-            hint=hint(text),
-        )
-        for number, text in missing
-    ]
-    return [unit for unit in units if label_of(unit) not in named], warnings
-
-
-def _named(texts: Iterable[str], labels: set[str]) -> tuple[set[str], list[tuple[int, str]]]:
-    """Find the labels that texts name or match, and the texts, by number, that name none."""
     named: set[str] = set()
     missing: list[tuple[int, str]] = []
     for number, text in enumerate(texts):
@@ -106,29 +71,23 @@ def _named(texts: Iterable[str], labels: set[str]) -> tuple[set[str], list[tuple
         named |= found
         if not found:
             missing.append((number, text))
-    return named, missing
+    hint = Hints({label_of(unit) for unit in shown} if missing else ())
+    problems = []
+    for number, text in missing:
+        message = f"no subject {'matches' if is_glob(text) else 'is called'} {text!r}"
+        if field == "exclude":
+            message = f"no subject to exclude is called {text!r}"
+        at = ("subjects", field, number)
+        problems.append(Problem(message=message, at=at, hint=hint(text)))
+    return named, problems
 
 
 def draw(
     units: Sequence[str], sample: Sample, seed: int, stratum_of: Callable[[str], str]
 ) -> tuple[list[str], list[Problem]]:
-    """Draw a sample.
-
-    Parameters
-    ----------
-    units : sequence of str
-        Labels, or ``site/label``.
-    stratum_of : callable
-        Gives a unit's stratum, where the sample is stratified.
-
-    Returns
-    -------
-    drawn : list of str
-        Sorted.
-    problems : list of Problem
-        Where more is asked for than there is.
-    """
-    groups = _grouped(units, site_of) if sample.per == "site" else {"": list(units)}
+    """Draw a sample of labels or ``site/label``, sorted; report where there are too few."""
+    groups = _group(units, site_of) if sample.per == "site" else {"": list(units)}
+    order = shuffle_order if sample.method == "shuffle" else rank_order
     drawn: list[str] = []
     problems: list[Problem] = []
     for site, group in sorted(groups.items()):
@@ -143,18 +102,14 @@ def draw(
                 )
             )
             continue
-        strata = _grouped(group, stratum_of) if sample.stratify_by else {"": group}
+        strata = _group(group, stratum_of) if sample.stratify_by else {"": group}
         for name, number in allocate(count, strata).items():
-            drawn += _order(strata[name], sample.method, seed)[:number]
+            drawn += order(strata[name], seed)[:number]
     return sorted(drawn), problems
 
 
-def _order(units: Sequence[str], method: str, seed: int) -> list[str]:
-    return shuffle_order(units, seed) if method == "shuffle" else rank_order(units, seed)
-
-
-def _grouped(units: Iterable[str], group_of: Callable[[str], str]) -> dict[str, list[str]]:
+def _group(units: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = defaultdict(list)
     for unit in units:
-        groups[group_of(unit)].append(unit)
+        groups[key(unit)].append(unit)
     return groups

@@ -1,15 +1,14 @@
-"""A dataset in storage, and what stands at its root."""
+"""A dataset in storage, and what its root holds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bidsplan.bids.names import subject_label
 from bidsplan.paths import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from bidsplan.storage import Object, Store
 
@@ -20,19 +19,14 @@ class Dataset:
 
     Parameters
     ----------
-    store : Store
-        The root that its keys are relative to.
-    root : int
-        That root's index in the plan.
-    prefix : str
-        Where in the store it lies: empty, or ending in ``/``.
-    destination : str
-        Where it lands below the destination: empty, or ending in ``/``.
+    store, root : Store, int
+        The root that its keys are relative to, and that root's index in the plan.
+    prefix, destination : str
+        Its directory in the store, and below the destination: empty, or ending in ``/``.
     site : str or None
         Which of the manifest's listed sites it is.
     within : str
-        What comes between a subject's directory and its files where they land: empty, or ending in
-        ``/``.
+        Directory between a subject's and its files at the destination: empty, or ending in ``/``.
     """
 
     store: Store
@@ -48,7 +42,7 @@ class Dataset:
         return printable(f"{self.store.url.rstrip('/')}/{self.prefix}".rstrip("/"))
 
     def landing(self, path: str) -> str:
-        """Say where a file lands below the destination, by its path below the dataset's root."""
+        """Return a file's path below the destination, by its path below the dataset's root."""
         subject, slash, rest = path.partition("/")
         return f"{self.destination}{subject}{slash}{self.within}{rest}"
 
@@ -59,17 +53,7 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RootListing:
-    """What stands directly at a dataset's root.
-
-    Parameters
-    ----------
-    files : mapping of str to Object
-        By name.
-    directories : tuple of str
-        Names, sorted.
-    subjects : tuple of str
-        Labels, sorted.
-    """
+    """What is directly at a dataset's root: files by name, directories and subjects sorted."""
 
     files: Mapping[str, Object]
     directories: tuple[str, ...]
@@ -79,9 +63,3 @@ class RootListing:
     def empty(self) -> bool:
         """Whether there is nothing at all."""
         return not self.files and not self.directories
-
-
-def subject_directories(directories: Iterable[str]) -> tuple[str, ...]:
-    """List the labels of those directories that are subjects', sorted."""
-    labels = (subject_label(directory) for directory in directories)
-    return tuple(sorted(label for label in labels if label is not None))

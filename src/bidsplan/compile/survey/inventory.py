@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 
 _TABLE = "participants.tsv"
-_NO_DATATYPE = "other"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -37,9 +37,7 @@ class Inventory:
     ----------
     sites : list of str
         Directories with subjects, where the root itself has none.
-    files : int
-        In subjects' directories.
-    bytes : int
+    files, bytes : int
         In subjects' directories.
     subjects : dict of str to Counter
         Files by datatype, for each subject (``site/label`` where there are sites).
@@ -68,13 +66,12 @@ class Inventory:
         self.files += len(files)
         self.bytes += sum(item.size for item in files.values())
         for item in items_of(files):
-            datatype = item.name.datatype or _NO_DATATYPE
-            held[datatype] += len(item.paths)
-            self.datatypes[datatype] += len(item.paths)
+            held[item.name.datatype or "other"] += len(item.paths)
             if item.name.datatype:
                 self.suffixes[item.name.suffix] += len(item.paths)
             if item.name.session:
                 self.sessions[item.name.session] += len(item.paths)
+        self.datatypes += held
         self.subjects[unit] = held
 
 
@@ -86,7 +83,7 @@ def take_inventory(
     base: str | PathLike[str] = ".",
     access: Access | None = None,
 ) -> Inventory:
-    """List a study whole, and count what is there.
+    """List a whole study, and count what is there.
 
     Parameters
     ----------
@@ -99,68 +96,62 @@ def take_inventory(
     base : path
         The directory that a relative URL is relative to.
     access : Access, optional
+        How storage may be reached.
 
     Returns
     -------
     Inventory
+        What the study holds.
 
     Raises
     ------
     SourceMissingError
         Where there is nothing.
-    StorageError, UrlError
+    StorageError
+        Where something can't be listed or read.
+    UrlError
+        Where the URL is refused.
     """
     access = access or Access()
-    roots = Roots(access, Path(base), Path(base), open_store)
-    lister = Lister(access.jobs, lambda _: None)
-    try:
+    with (
+        closing(Roots(access, Path(base), Path(base), open_store)) as roots,
+        closing(Lister(access.jobs, lambda _: None)) as lister,
+    ):
         store, root = roots.open(url, anonymous)
         located, found = _locate(Dataset(store=store, root=root), sites, lister)
         inventory = Inventory(url=url, sites=found)
-        _count(inventory, located, lister)
+        wanted = [(dataset, label) for dataset, listing in located for label in listing.subjects]
+        listed = lister.directories([(dataset, f"sub-{label}") for dataset, label in wanted])
+        for (dataset, label), files in zip(wanted, listed, strict=True):
+            inventory.count(dataset.unit(label), files)
         inventory.pipelines = pipelines(located, lister)[0]
         inventory.columns = _columns(located)
         return inventory
-    finally:
-        lister.close()
-        roots.close()
 
 
 def _locate(top: Dataset, sites: Sequence[str], lister: Lister) -> tuple[Located, list[str]]:
     """Find the datasets: at the root, or one level down."""
-    [survey] = lister.surveys([top])
-    if survey.empty:
+    [listing] = lister.surveys([top])
+    if listing.empty:
         raise SourceMissingError(f"{top.where}: there is nothing here; check its spelling")
-    if survey.subjects and not sites:
-        return [(top, survey)], []
-    names = sites or [name for name in survey.directories if not name.startswith(".")]
+    if listing.subjects and not sites:
+        return [(top, listing)], []
+    names = sites or [name for name in listing.directories if not name.startswith(".")]
     below = [
         Dataset(store=top.store, root=top.root, prefix=f"{name}/", site=name) for name in names
     ]
-    surveys = lister.surveys(below)
-    located = [pair for pair in zip(below, surveys, strict=True) if pair[1].subjects]
+    pairs = zip(below, lister.surveys(below), strict=True)
+    located = [(dataset, listing) for dataset, listing in pairs if listing.subjects]
     return located, [dataset.site or "" for dataset, _ in located]
-
-
-def _count(inventory: Inventory, located: Located, lister: Lister) -> None:
-    wanted = [
-        (dataset, f"sub-{label}", dataset.unit(label))
-        for dataset, survey in located
-        for label in survey.subjects
-    ]
-    listed = lister.directories([(dataset, name) for dataset, name, _ in wanted])
-    for (_, _, unit), files in zip(wanted, listed, strict=True):
-        inventory.count(unit, files)
 
 
 def _columns(located: Located) -> list[str]:
     columns: dict[str, None] = {}
-    for dataset, survey in located:
-        found = survey.files.get(_TABLE)
+    for dataset, listing in located:
+        found = listing.files.get(_TABLE)
         if found is not None:
-            table, _ = parse_table(
-                read_small(dataset.store, found, LARGEST_TABLE), _TABLE, columns=()
-            )
-            shown = table.columns if table and table.plausible else ()
-            columns.update(dict.fromkeys(shown))
+            data = read_small(dataset.store, found, LARGEST_TABLE)
+            table, _ = parse_table(data, _TABLE, columns=())
+            if table and table.plausible:
+                columns.update(dict.fromkeys(table.columns))
     return list(columns)

@@ -1,4 +1,4 @@
-"""Directories that follow one another, listed together at a fraction of the requests."""
+"""Directories that follow one another, listed together with fewer requests."""
 
 from __future__ import annotations
 
@@ -16,91 +16,63 @@ DirectoryId = tuple[int, str]
 """A directory of any dataset: the root's number, and the path below it."""
 
 
-def in_listings(name: str) -> str:
-    """Give what a directory is sorted by in a listing of what it holds."""
-    return f"{name}/"
-
-
 def directory_id(dataset: Dataset, directory: str) -> DirectoryId:
-    """Tell a dataset's directory from all others."""
+    """Identify a dataset's directory among all others."""
     return dataset.root, f"{dataset.prefix}{directory}"
 
 
 class ListingRange(NamedTuple):
-    """Directories of a dataset that follow one another.
-
-    Parameters
-    ----------
-    names : list of str
-        In the order of a listing.
-    """
+    """Directories of a dataset that follow one another in its listing."""
 
     dataset: Dataset
     names: list[str]
 
-    def listed(
+    def list_together(
         self, counted: Callable[[Iterable[Object]], Iterator[Object]]
     ) -> dict[str, list[Object]] | None:
-        """List them all at once.
+        """List all directories at once, by name; None where the storage's keys are not in order.
 
         Parameters
         ----------
         counted : callable
             Passes a listing's objects on, and raises where they are too many.
-
-        Returns
-        -------
-        dict of list, or None
-            By name; None where the storage does not keep to the order of keys.
-
-        Raises
-        ------
-        StorageError
-            Where they can't be listed.
         """
-        above = self.dataset.prefix
-        first, last = (f"{above}{name}" for name in (self.names[0], self.names[-1]))
+        prefix = self.dataset.prefix
         found: dict[str, list[Object]] = {}
         # A dot comes right before a slash, and a zero right behind it.
-        previous, end = f"{first}.", f"{last}0"
-        listing = counted(self.dataset.store.list_after(above, previous))
-        for item in listing:
+        previous, end = f"{prefix}{self.names[0]}.", f"{prefix}{self.names[-1]}0"
+        for item in counted(self.dataset.store.list_after(prefix, previous)):
             if item.key <= previous:
                 return None
             previous = item.key
             if previous >= end:
                 break
-            name, slash, _ = previous[len(above) :].partition("/")
+            name, slash, _ = previous[len(prefix) :].partition("/")
             if slash:
                 found.setdefault(name, []).append(item)
         return found
 
 
 def listing_ranges(
-    wanted: Iterable[tuple[Dataset, str]], names: Mapping[DirectoryId, list[str]], most: int
+    wanted: Iterable[tuple[Dataset, str]], siblings: Mapping[DirectoryId, list[str]], most: int
 ) -> list[ListingRange]:
-    """Put directories together between whose listings there is no other directory.
+    """Group directories that have no other directory between them, in a listing's order.
 
     Parameters
     ----------
-    names : mapping of list of str
-        The directories that stand at datasets' roots, in the order of listings.
+    siblings : mapping of list of str
+        All directories at datasets' roots, in a listing's order.
     most : int
-        How many directories a stretch may have.
-
-    Returns
-    -------
-    list of ListingRange
-        In the order of listings.
+        Directories of one range.
     """
-    found: list[ListingRange] = []
-    following: dict[tuple[int, str, str], str] = {
-        (*above, name): after for above, below in names.items() for name, after in pairwise(below)
+    following = {
+        (*above, name): after
+        for above, names in siblings.items()
+        for name, after in pairwise(names)
     }
-    for dataset, name in sorted(
-        wanted, key=lambda pair: (directory_id(*pair)[0], in_listings(pair[1]))
-    ):
-        last = found[-1] if found else None
+    ranges: list[ListingRange] = []
+    for dataset, name in sorted(wanted, key=lambda pair: (pair[0].root, f"{pair[1]}/")):
+        last = ranges[-1] if ranges else None
         if (
             last is not None
             and last.dataset == dataset
@@ -110,5 +82,5 @@ def listing_ranges(
         ):
             last.names.append(name)
         else:
-            found.append(ListingRange(dataset, [name]))
-    return found
+            ranges.append(ListingRange(dataset, [name]))
+    return ranges

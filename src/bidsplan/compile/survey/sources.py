@@ -22,7 +22,6 @@ class Opener(Protocol):
         self, url: str, *, access: Access, anonymous: bool | None, base: str | None
     ) -> Store:
         """Open a root."""
-        ...
 
 
 class Roots:
@@ -30,10 +29,8 @@ class Roots:
 
     Parameters
     ----------
-    base : Path
-        The directory that the manifest's relative URLs are relative to.
-    plan_directory : Path
-        The directory that the plan's relative URLs are relative to.
+    base, plan_directory : Path
+        What relative URLs of the manifest and of the plan are relative to.
     """
 
     def __init__(self, access: Access, base: Path, plan_directory: Path, opener: Opener) -> None:
@@ -41,30 +38,18 @@ class Roots:
         self._opener = opener
         self._base = base
         self.plan_directory = plan_directory
-        self._stores: dict[Root, tuple[int, Store]] = {}
-        self._by_index: list[Store] = []
+        self._indices: dict[Root, int] = {}
+        self._stores: list[Store] = []
 
     def open(self, url: str, anonymous: bool | None, at: Place = ()) -> tuple[Store, int]:
-        """Open a root, or give it again.
+        """Open a root once; return its store, and its index in the plan.
 
         Parameters
         ----------
-        url : str
-            As the manifest has it.
-        anonymous : bool or None
-            As the manifest has it; unsigned where it says nothing.
+        url, anonymous : str, bool or None
+            As the manifest has them; unsigned where it says nothing.
         at : tuple of str or int
-            Where the manifest has it.
-
-        Returns
-        -------
-        index : int
-            Its place among the plan's roots.
-
-        Raises
-        ------
-        UrlError
-            Where the URL, or its host, is refused.
+            Where the manifest has the URL, for the UrlError where it or its host is refused.
         """
         location = parse_url(url)
         signed = location.protocol in OBJECT_STORES
@@ -72,17 +57,17 @@ class Roots:
             url=self._written(url) if location.protocol == "file" else canonical_url(url),
             anonymous=(anonymous is not False) if signed else None,
         )
-        if root not in self._stores:
+        if root not in self._indices:
             try:
                 store = self._opener(
                     url, access=self.access, anonymous=root.anonymous, base=str(self._base)
                 )
             except UrlError as error:
                 raise UrlError(problems=[Problem(message=str(error), at=at)]) from error
-            self._stores[root] = (len(self._stores), store)
-            self._by_index.append(store)
-        index, store = self._stores[root]
-        return store, index
+            self._indices[root] = len(self._stores)
+            self._stores.append(store)
+        index = self._indices[root]
+        return self._stores[index], index
 
     def _written(self, url: str) -> str:
         """Write a local path as the plan will: one that is relative stays so."""
@@ -97,22 +82,20 @@ class Roots:
         return canonical_url(written)
 
     def store(self, index: int) -> Store:
-        """Give the store of a root that was opened."""
-        return self._by_index[index]
+        """Return the store of an opened root."""
+        return self._stores[index]
 
     @property
     def listed(self) -> list[Root]:
         """The roots, as the plan's header lists them."""
-        return list(self._stores)
+        return list(self._indices)
 
     @property
     def endpoints(self) -> tuple[str, ...]:
         """Where requests to object stores go, sorted."""
-        return tuple(
-            sorted({store.endpoint for _, store in self._stores.values() if store.endpoint})
-        )
+        return tuple(sorted({store.endpoint for store in self._stores if store.endpoint}))
 
     def close(self) -> None:
         """Close every store."""
-        for _, store in self._stores.values():
+        for store in self._stores:
             store.close()

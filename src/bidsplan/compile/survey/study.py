@@ -18,102 +18,61 @@ if TYPE_CHECKING:
 
 
 Located = list[tuple[Dataset, "RootListing"]]
-"""Datasets, each with what stands at its root."""
+"""Datasets, each with the listing of its root."""
 
 _URL = ("study", "url")
-"""Where a manifest says where the study is."""
 
 
 def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
-    """Find the study's raw datasets: one, or one for each site.
+    """List the roots of the study's raw datasets: one, or one for each site in order.
 
-    Returns
-    -------
-    list of (Dataset, Survey)
-        In the manifest's order.
-
-    Raises
-    ------
-    SourceMissingError
-        Where there is nothing below the study's URL.
-    SelectionError
-        Where a site is not there, or no dataset has subjects.
+    Raises SourceMissingError where there is nothing below the study's URL, and SelectionError where
+    a site does not exist, or no dataset has subjects.
     """
-    datasets = _study_datasets(manifest, roots)
+    url, anonymous, site = manifest.study.url.rstrip("/"), manifest.study.anonymous, manifest.site
+    sites = [site] if site is None or isinstance(site, str) else list(site)
+    datasets = []
+    for name in sites:
+        store, root = roots.open(url if name is None else f"{url}/{name}", anonymous, _URL)
+        dataset = Dataset(store=store, root=root)
+        if name != site:
+            dataset = replace(dataset, destination=f"{name}/", site=name)
+        datasets.append(dataset)
     located = list(zip(datasets, lister.surveys(datasets), strict=True))
-    missing = [number for number, (_, survey) in enumerate(located) if survey.empty]
-    if missing and manifest.site is None:
+    missing = [number for number, (_, listing) in enumerate(located) if listing.empty]
+    if missing and site is None:
         raise SourceMissingError(
             f"{located[0][0].where}: there is nothing here; check study.url for its spelling, "
             "upper and lower case included"
         )
     if missing:
-        raise SelectionError(problems=_missing_sites(manifest, missing, roots))
-    if not any(survey.subjects for _, survey in located):
-        raise SelectionError(problems=[_no_subjects(located)])
+        store, _ = roots.open(manifest.study.url, anonymous)
+        there = [directory.rstrip("/") for directory in store.children().directories]
+        problems = [
+            Problem(
+                message=f"there is no site {sites[number]!r} at {printable(store.url)}",
+                at=("site",) if isinstance(site, str) else ("site", number),
+                hint=suggestion(str(sites[number]), there),
+            )
+            for number in missing
+        ]
+        raise SelectionError(problems=problems)
+    if not any(listing.subjects for _, listing in located):
+        raise SelectionError(problems=[_no_subjects(*located[0])])
     return located
 
 
-def _study_datasets(manifest: Manifest, roots: Roots) -> list[Dataset]:
-    url, anonymous = manifest.study.url.rstrip("/"), manifest.study.anonymous
-    if manifest.site is None:
-        store, root = roots.open(url, anonymous, _URL)
-        return [Dataset(store=store, root=root)]
-    if isinstance(manifest.site, str):
-        store, root = roots.open(f"{url}/{manifest.site}", anonymous, _URL)
-        return [Dataset(store=store, root=root)]
-    datasets = []
-    for site in manifest.site:
-        store, root = roots.open(f"{url}/{site}", anonymous, _URL)
-        datasets.append(Dataset(store=store, root=root, destination=f"{site}/", site=site))
-    return datasets
-
-
-def _missing_sites(manifest: Manifest, missing: list[int], roots: Roots) -> list[Problem]:
-    """Name the sites that are not there, beside those that are."""
-    store, _ = roots.open(manifest.study.url, manifest.study.anonymous)
-    there = [directory.rstrip("/") for directory in store.children().directories]
-    sites = [manifest.site] if isinstance(manifest.site, str) else list(manifest.site or ())
-    return [
-        Problem(
-            message=f"there is no site {sites[number]!r} at {printable(store.url)}",
-            at=("site",) if isinstance(manifest.site, str) else ("site", number),
-            hint=suggestion(sites[number], there),
-        )
-        for number in missing
-    ]
-
-
-def _no_subjects(located: Located) -> Problem:
-    dataset, survey = located[0]
-    hint = None
-    if survey.directories:
-        listed = ", ".join(repr(printable(name)) for name in survey.directories[:8])
-        hint = f"there are {listed}: one of them in study.url, or as site?"
-    return Problem(
-        message=f"{dataset.where} has no subject directories (sub-…)",
-        at=_URL,
-        hint=hint,
-    )
+def _no_subjects(dataset: Dataset, listing: RootListing) -> Problem:
+    names = ", ".join(repr(printable(name)) for name in listing.directories[:8])
+    hint = f"there are {names}: one of them in study.url, or as site?" if names else None
+    message = f"{dataset.where} has no subject directories (sub-…)"
+    return Problem(message=message, at=_URL, hint=hint)
 
 
 def locate_derivative(
     name: str, derivative: Derivative, manifest: Manifest, raw: Located, roots: Roots
 ) -> list[Dataset]:
-    """Say where a derivative pipeline's datasets would be.
-
-    Parameters
-    ----------
-    name : str
-        The pipeline's name.
-    raw : list of (Dataset, Survey)
-        The study's own datasets.
-
-    Returns
-    -------
-    list of Dataset
-        Whether they are there is not known yet.
-    """
+    """Return where a pipeline's datasets would be, for the study's `raw` ones."""
     place = f"derivatives/{name}/"
     if derivative.url is None:
         return [
@@ -126,50 +85,50 @@ def locate_derivative(
         return [Dataset(store=store, root=root, destination=place)]
     datasets = []
     for dataset, _ in raw:
-        site = dataset.site or str(manifest.site or "")
-        store, root = roots.open(derivative.url.replace("{site}", site), anonymous, at)
-        datasets.append(
-            replace(dataset, store=store, root=root, destination=dataset.destination + place)
-        )
+        url = derivative.url.replace("{site}", dataset.site or str(manifest.site or ""))
+        store, root = roots.open(url, anonymous, at)
+        destination = dataset.destination + place
+        datasets.append(replace(dataset, store=store, root=root, destination=destination))
     return datasets
 
 
 def pipelines(raw: Located, lister: Lister) -> tuple[list[str], list[str]]:
     """Look for derivative pipelines inside the study, at most two levels deep.
 
-    Returns
-    -------
-    found : list of str
-        Names of those with subject directories, sorted.
-    others : list of str
-        Names of directories without any.
+    Returns the names of those with subject directories, and those of other directories; sorted.
     """
     tops = [
         replace(dataset, prefix="derivatives/")
-        for dataset, survey in raw
-        if "derivatives" in survey.directories
+        for dataset, listing in raw
+        if "derivatives" in listing.directories
     ]
     found: set[str] = set()
     others: set[str] = set()
-    for top, names in zip(tops, lister.surveys(tops), strict=True):
-        candidates = [name for name in names.directories if _may_be_pipeline(name)]
-        first = _surveys_below(top, candidates, lister)
-        for name, survey in first.items():
-            deeper = filter(_may_be_pipeline, () if survey.subjects else survey.directories)
-            nested = [f"{name}/{below}" for below in deeper]
-            second = _surveys_below(top, nested, lister)
-            below = [path for path, held in second.items() if held.subjects]
-            found.update([name] if survey.subjects else below)
-            if not survey.subjects and not below:
+    for top, listing in zip(tops, lister.surveys(tops), strict=True):
+        first = _list_candidates(top, "", listing, lister)
+        for name, listing_below in first.items():
+            if listing_below.subjects:
+                found.add(name)
+                continue
+            second = _list_candidates(top, f"{name}/", listing_below, lister)
+            nested = [path for path, below in second.items() if below.subjects]
+            found.update(nested)
+            if not nested:
                 others.add(name)
     return sorted(found), sorted(others - found)
 
 
-def _may_be_pipeline(name: str) -> bool:
-    """Pass over what never comes by itself, and what subjects have in the other layout."""
-    return not name.startswith(("sub-", ".")) and name not in {"code", "sourcedata"}
+def _list_candidates(
+    top: Dataset, above: str, listing: RootListing, lister: Lister
+) -> dict[str, RootListing]:
+    """List the directories that may be pipelines, by path.
 
-
-def _surveys_below(top: Dataset, names: list[str], lister: Lister) -> dict[str, RootListing]:
+    Subjects' directories are of the other layout; the others skipped are never found by themselves.
+    """
+    names = [
+        above + name
+        for name in listing.directories
+        if not name.startswith(("sub-", ".")) and name not in {"code", "sourcedata"}
+    ]
     datasets = [replace(top, prefix=f"{top.prefix}{name}/") for name in names]
     return dict(zip(names, lister.surveys(datasets), strict=True))

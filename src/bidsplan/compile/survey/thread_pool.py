@@ -1,4 +1,4 @@
-"""Threads that wait for answers: few for a storage that is near, many for one that is far."""
+"""A thread pool that grows while its threads mostly wait for answers."""
 
 from __future__ import annotations
 
@@ -14,33 +14,23 @@ if TYPE_CHECKING:
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 
-_FEW = 4
-_MOMENT = 0.005
-"""Seconds after which it is seen whether there is use for more threads."""
-
-_IDLE = 0.7
-"""Part of a moment in which less must have been computed, for more threads to be of use."""
+_FIRST = 4  # threads to begin with
+_INTERVAL = 0.005  # seconds after which the number of threads is considered again
+_BUSY = 0.7  # part of an interval that is computed, from which more threads are of no use
 
 
 class ThreadPool:
-    """Does the same for many things, many at a time.
+    """Runs a function for many items, up to `most` at a time.
 
-    Parameters
-    ----------
-    most : int
-        How many at a time.
-
-    Notes
-    -----
     A thread and its connection cost about as much as an answer of a near server, which few threads
-    keep busy. Where they mostly wait, there are soon twice as many, and twice as many again.
+    keep busy. Where they mostly wait, their number doubles, and doubles again.
     """
 
     def __init__(self, most: int) -> None:
         self._pool = ThreadPoolExecutor(max_workers=most, thread_name_prefix="bidsplan-ask")
         self._most = most
-        self._limit = min(most, _FEW)
-        self._seen = (0.0, 0.0)
+        self._limit = min(most, _FIRST)
+        self._start = (0.0, 0.0)
 
     def close(self) -> None:
         """Stop; what is under way is dropped."""
@@ -48,43 +38,36 @@ class ThreadPool:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def each(self, work: Callable[[Given], Result], items: Iterable[Given]) -> list[Result]:
-        """Do the same for many things.
+        """Run `work` for many items and return the results in the items' order.
 
-        Returns
-        -------
-        list
-            The results, in the items' order.
-
-        Raises
-        ------
-        Exception
-            What it raised for the first of the items that it failed for.
+        After a failure nothing more is started, and the first failed item's error is raised.
         """
-        ended: SimpleQueue[Future[Any]] = SimpleQueue()
+        done: SimpleQueue[Future[Any]] = SimpleQueue()
         futures: list[Future[Result]] = []
         under_way = 0
-        self._seen = time.monotonic(), time.process_time()
+        self._start = time.monotonic(), time.process_time()
         for item in items:
             future = self._pool.submit(work, item)
             futures.append(future)
-            future.add_done_callback(ended.put)
+            future.add_done_callback(done.put)
             under_way += 1
             while under_way >= self._limit:
-                done = self._waited(ended)
-                under_way -= done is not None
-                if done is not None and done.exception() is not None:
+                ended = self._wait(done)
+                under_way -= ended is not None
+                if ended is not None and ended.exception() is not None:
                     return [future.result() for future in futures]
         return [future.result() for future in futures]
 
-    def _waited(self, ended: SimpleQueue[Future[Any]]) -> Future[Any] | None:
-        """Wait a moment for an end, and see how busy everybody was."""
+    def _wait(self, done: SimpleQueue[Future[Any]]) -> Future[Any] | None:
+        """Wait an interval for a future to end, and double the threads where they were idle."""
         try:
-            done = ended.get(timeout=_MOMENT)
+            ended = done.get(timeout=_INTERVAL)
         except Empty:
-            done = None
+            ended = None
         now, computed = time.monotonic(), time.process_time()
-        if now - self._seen[0] >= _MOMENT:
-            if computed - self._seen[1] < _IDLE * (now - self._seen[0]):
+        elapsed = now - self._start[0]
+        if elapsed >= _INTERVAL:
+            if computed - self._start[1] < _BUSY * elapsed:
                 self._limit = min(self._most, 2 * self._limit)
-            self._seen = now, computed
-        return done
+            self._start = now, computed
+        return ended

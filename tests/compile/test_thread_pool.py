@@ -1,4 +1,4 @@
-"""Many things at a time: each once, in order, few threads where there is nothing to wait for."""
+"""The thread pool runs each item once, keeps the order, and grows only while threads wait."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from bidsplan.compile.survey.thread_pool import ThreadPool
 
 
 @pytest.fixture
-def workers():
+def pool():
     with closing(ThreadPool(64)) as made:
         yield made
 
 
-def test_each_is_done_once_and_results_keep_the_order(workers):
+def test_each_item_is_processed_once_and_results_keep_the_order(pool):
     done = []
 
     def work(number):
         done.append(number)
         return number * number
 
-    assert workers.each(work, range(500)) == [number * number for number in range(500)]
+    assert pool.each(work, range(500)) == [number * number for number in range(500)]
     assert sorted(done) == list(range(500))
 
 
-def test_where_answers_are_waited_for_there_are_soon_many_threads(workers):
+def test_the_pool_grows_while_its_threads_wait(pool):
     # Sixteen must wait at a time, or none goes on.
     together = threading.Barrier(16, timeout=30)
-    assert workers.each(lambda _: together.wait() >= 0, range(64)) == [True] * 64
+    assert pool.each(lambda _: together.wait() >= 0, range(64)) == [True] * 64
 
 
-def test_the_first_failure_is_raised_and_nothing_more_is_begun(workers):
+def test_the_first_failure_is_raised_and_nothing_more_is_started(pool):
     begun = []
 
     def work(number):
@@ -43,23 +43,23 @@ def test_the_first_failure_is_raised_and_nothing_more_is_begun(workers):
             raise ValueError(number)
 
     with pytest.raises(ValueError, match=r"^100$"):
-        workers.each(work, range(100_000))
+        pool.each(work, range(100_000))
     assert len(begun) < 1000
 
 
-def test_closing_does_not_wait_for_what_hangs():
+def test_closing_does_not_wait_for_a_call_that_hangs():
     release, begun = threading.Event(), threading.Semaphore(0)
-    workers = ThreadPool(2)
+    pool = ThreadPool(2)
 
     def hang(_):
         begun.release()
         return release.wait(30)
 
-    thread = threading.Thread(target=workers.each, args=(hang, range(2)))
+    thread = threading.Thread(target=pool.each, args=(hang, range(2)))
     thread.start()
     assert all(begun.acquire(timeout=30) for _ in range(2))
     start = time.monotonic()
-    workers.close()
+    pool.close()
     assert time.monotonic() - start < 5
     release.set()
     thread.join(30)
