@@ -1,4 +1,4 @@
-"""Checks that bytes are the planned ones, by the best means that a plan gives."""
+"""Checks that bytes are the planned ones, by the best method that a plan allows."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import xxhash
 
-from bidsplan.plan import Entry
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,22 +20,22 @@ if TYPE_CHECKING:
 
 
 class CheckMethod(StrEnum):
-    """How strongly a file was shown to be the planned one, strongest first.
+    """How a file was shown to be the planned one, strongest first.
 
     Attributes
     ----------
     CONTENT
-        The plan holds its bytes.
+        The plan contains its bytes.
     SHA256, MD5
-        The plan holds its digest.
+        The plan contains its digest.
     CHECKSUM
-        The storage keeps a checksum of all of it.
+        The storage keeps a checksum of the whole object.
     ETAG_MD5
-        Its digest is the object's entity tag.
+        Its MD5 is the object's entity tag.
     MULTIPART
-        The digests of its parts make the object's entity tag.
+        The MD5s of its parts make the object's entity tag.
     RECEIPT
-        It is what was fetched, by the digest noted then.
+        It is the fetched file, by the digest in its receipt.
     SIZE
         It has the planned size, and came from the object with the planned entity tag.
     """
@@ -53,7 +51,7 @@ class CheckMethod(StrEnum):
 
 
 class Checksum(NamedTuple):
-    """What a storage keeps of all of an object's bytes.
+    """A storage's checksum of a whole object.
 
     Parameters
     ----------
@@ -74,17 +72,9 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 def part_sizes(size: int, parts: int) -> list[int]:
-    """List the sizes of parts that an upload of so many parts may have had.
+    """Return the part sizes that an upload of a size may have had.
 
-    Parameters
-    ----------
-    size : int
-        Bytes in all.
-
-    Returns
-    -------
-    list of int
-        Sizes that usual clients take, and the least whole number of MiB.
+    They are those of common clients, and the least whole number of MiB.
 
     Examples
     --------
@@ -96,7 +86,7 @@ def part_sizes(size: int, parts: int) -> list[int]:
 
 
 def best_check(entry: Entry) -> CheckMethod:
-    """Tell what an entry's bytes can be shown by."""
+    """Return the strongest method that an entry's bytes can be checked by."""
     if entry.content is not None:
         return CheckMethod.CONTENT
     if entry.sha256:
@@ -113,34 +103,26 @@ def best_check(entry: Entry) -> CheckMethod:
 
 
 class VerifyMode(StrEnum):
-    """How bytes that arrive are checked.
-
-    Attributes
-    ----------
-    FULL
-        By the strongest digest that is known.
-    SIZE
-        By their number and the entity tag only. What large files cost is halved, and bytes that
-        are damaged on their way go unnoticed.
-    """
+    """How received bytes are checked."""
 
     FULL = "full"
+    """By the strongest digest that is known."""
+
     SIZE = "size"
+    """By size and entity tag only: half the work for large files, but damage goes unnoticed."""
 
 
 class Verdict(NamedTuple):
-    """What checking gave.
+    """The result of a check.
 
     Parameters
     ----------
-    proof : CheckMethod
-        What was compared.
     expected, got : str
         Equal where the bytes are the planned ones.
     content : str
-        The bytes' xxh3-128, in hexadecimal, for receipts.
+        The bytes' xxh3-128 in hexadecimal, for receipts.
     etag_is_not_digest : bool
-        Whether the storage said that the object's entity tag is no digest.
+        Whether the storage said that the object's entity tag is not its MD5.
     """
 
     proof: CheckMethod
@@ -155,14 +137,18 @@ class Verdict(NamedTuple):
         return self.expected == self.got
 
     def by_size_only(self, size: int) -> Verdict:
-        """Give what is left where the planned tag turns out to be no digest: the size."""
-        return Verdict(
-            CheckMethod.SIZE,
-            f"{size} bytes",
-            f"{size} bytes",
-            self.content,
-            etag_is_not_digest=True,
-        )
+        """Return the verdict on size alone, for a planned tag that turns out to be no digest."""
+        return _of_sizes(size, size, self.content, etag_is_not_digest=True)
+
+
+def _of_sizes(planned: int, got: int, content: str, *, etag_is_not_digest: bool = False) -> Verdict:
+    return Verdict(
+        CheckMethod.SIZE, f"{planned} bytes", f"{got} bytes", content, etag_is_not_digest
+    )
+
+
+_FIELDS = {CheckMethod.SHA256: "sha256", CheckMethod.MD5: "md5", CheckMethod.ETAG_MD5: "etag"}
+"""Fields of an entry that hold a digest."""
 
 
 class _Digest(Protocol):
@@ -171,7 +157,7 @@ class _Digest(Protocol):
 
 
 class _Parts:
-    """An entity tag as an upload in parts of one size makes it."""
+    """The entity tag of an upload in parts of one size."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -203,7 +189,7 @@ class _Parts:
 
 
 class _Crc:
-    """A cyclic redundancy check, as S3 writes it."""
+    """A cyclic redundancy check."""
 
     def __init__(self, function: Callable[[Buffer, int], int], size: int) -> None:
         self._function = function
@@ -230,14 +216,12 @@ def _digest_of(algorithm: str) -> _Digest:
 
 
 class Checker:
-    """Digests bytes as they come.
+    """Digests the bytes of an entry as they arrive, and compares them with the plan.
 
     Parameters
     ----------
-    entry : Entry
-        What they should be.
     checksum : Checksum, optional
-        That the storage keeps of them, to be compared instead of the entity tag.
+        The storage's, to be compared instead of the entity tag.
     """
 
     def __init__(
@@ -270,55 +254,38 @@ class Checker:
                 return []
 
     def update(self, data: Buffer) -> None:
-        """Take the next bytes."""
+        """Digest the next bytes."""
         self._size += memoryview(data).nbytes
         self._content.update(data)
         for digest in self._digests:
             digest.update(data)
 
     def verdict(self) -> Verdict:
-        """Compare what came with what was planned."""
-        entry, content = self._entry, self._content.hexdigest()
-        if self._size != entry.size:
-            return Verdict(CheckMethod.SIZE, f"{entry.size} bytes", f"{self._size} bytes", content)
+        """Compare the bytes so far with the plan."""
+        entry, proof, content = self._entry, self._proof, self._content.hexdigest()
         found = [digest.hexdigest() for digest in self._digests]
-        match self._proof:
-            case CheckMethod.CONTENT:
+        if self._size == entry.size:
+            if proof is CheckMethod.CONTENT:
                 planned = xxhash.xxh3_128((entry.content or "").encode()).hexdigest()
-                return Verdict(CheckMethod.CONTENT, planned, content, content)
-            case CheckMethod.CHECKSUM if self._checksum:
-                value = base64.b64encode(bytes.fromhex(found[0])).decode()
+                return Verdict(proof, planned, content, content)
+            if self._checksum is not None:
                 algorithm, expected = self._checksum
-                got, etag_is_not_digest = (
-                    f"{algorithm} {value}",
-                    best_check(entry) is CheckMethod.ETAG_MD5,
-                )
-                return Verdict(
-                    CheckMethod.CHECKSUM,
-                    f"{algorithm} {expected}",
-                    got,
-                    content,
-                    etag_is_not_digest,
-                )
-            case CheckMethod.SHA256:
-                return Verdict(CheckMethod.SHA256, entry.sha256 or "", found[0], content)
-            case CheckMethod.MD5:
-                return Verdict(CheckMethod.MD5, entry.md5 or "", found[0], content)
-            case CheckMethod.ETAG_MD5:
-                return Verdict(CheckMethod.ETAG_MD5, entry.etag or "", found[0], content)
-            case CheckMethod.MULTIPART if entry.etag in found:
-                return Verdict(CheckMethod.MULTIPART, entry.etag or "", entry.etag or "", content)
-            case _:
-                # A size of parts that nobody guesses proves nothing against the bytes.
-                return Verdict(
-                    CheckMethod.SIZE, f"{entry.size} bytes", f"{self._size} bytes", content
-                )
+                value = base64.b64encode(bytes.fromhex(found[0])).decode()
+                tag_is_not_digest = best_check(entry) is CheckMethod.ETAG_MD5
+                written = f"{algorithm} {expected}", f"{algorithm} {value}"
+                return Verdict(proof, *written, content, tag_is_not_digest)
+            if proof in _FIELDS:
+                return Verdict(proof, getattr(entry, _FIELDS[proof]), found[0], content)
+            if entry.etag in found:
+                return Verdict(proof, entry.etag, entry.etag, content)
+        # A multipart tag of parts of an unknown size proves nothing against the bytes.
+        return _of_sizes(entry.size, self._size, content)
 
 
 def check_whole(entry: Entry, data: Buffer, checking: VerifyMode = VerifyMode.FULL) -> Verdict:
-    """Compare all of an entry's bytes with what was planned, as `Checker` does."""
+    """Compare all bytes of an entry with the plan, as `Checker` does."""
     etag = entry.etag
-    # Nearly all small objects: a plain tag, and nothing stronger.
+    # Nearly all small objects have a plain tag, and nothing stronger.
     if (
         checking is VerifyMode.FULL
         and etag is not None

@@ -155,14 +155,7 @@ def _without_generated(plan: Plan, directory: str) -> Plan:
         for entry in plan.entries
         if entry.content is None or not os.path.lexists(Path(directory, entry.path))
     ]
-    header = plan.header
-    return Plan.build(
-        kept,
-        manifest_sha256=header.manifest_sha256,
-        study=header.study,
-        roots=header.roots,
-        subjects=header.subjects,
-    )
+    return Plan.rebuild(plan.header, kept)
 
 
 def _local(directory: str, entry: Entry) -> str:
