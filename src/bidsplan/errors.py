@@ -3,33 +3,25 @@
 ::
 
     BidsplanError
-    ├── UsageError (ValueError)                  exit code 2: the request is wrong
-    │   ├── ManifestError                        the manifest is invalid
-    │   ├── UnsupportedError                     valid, but not implemented
-    │   ├── ArgumentTypeError (TypeError)        an argument of the wrong type
-    │   ├── LibraryError (ImportError)           an optional library is not installed
-    │   ├── UrlError                             a URL that is refused
-    │   └── PlanError                            the plan is invalid
-    │       ├── PlanVersionError                 written by a newer bidsplan
-    │       └── StalePlanError                   missing, or compiled from another manifest
-    ├── SelectionError (LookupError)             the study lacks what the manifest selects
-    ├── StorageError (OSError)                   the source could not be listed or read
+    ├── UsageError (ValueError)            the request is wrong: exit code 2
+    │   ├── ManifestError, UnsupportedError, UrlError
+    │   ├── ArgumentTypeError (TypeError), LibraryError (ImportError)
+    │   └── PlanError
+    │       └── PlanVersionError, StalePlanError
+    ├── SelectionError (LookupError)       the study lacks what the manifest selects
+    ├── StorageError (OSError)             the source could not be listed or read
     │   ├── SourceMissingError (FileNotFoundError)
-    │   │   └── RootMissingError                 the local directory of a whole dataset
-    │   ├── SourceChangedError                   not the object that was planned
+    │   │   └── RootMissingError
+    │   ├── SourceChangedError
     │   ├── DeniedError (PermissionError)
-    │   │   └── CredentialsError                 expired or unknown: every request would fail
-    │   ├── RefusedHostError (PermissionError)   a forbidden host, or a redirect to one
-    │   ├── ThrottledError                       the storage asks to slow down; retried
-    │   └── UnreachableError (ConnectionError)   no response, or a broken one; retried
-    ├── IntegrityError (ValueError)              the bytes are not the planned ones
-    │   └── UnprovedError                        nothing proves that they are
-    └── DestinationError (OSError)               the destination could not be written
-        ├── ExistingFileError (FileExistsError)
-        ├── MissingFileError (FileNotFoundError)
-        ├── UnsafePathError                      a symbolic link in place of a directory
-        ├── LockedError (BlockingIOError)        another run holds the lock
-        └── DiskFullError
+    │   │   └── CredentialsError
+    │   ├── RefusedHostError (PermissionError)
+    │   └── ThrottledError, UnreachableError (ConnectionError)
+    ├── IntegrityError (ValueError)        the bytes are not the planned ones
+    │   └── UnprovedError
+    └── DestinationError (OSError)         the destination could not be written
+        ├── ExistingFileError (FileExistsError), MissingFileError (FileNotFoundError)
+        └── UnsafePathError, LockedError (BlockingIOError), DiskFullError
 
 Leaves also inherit the builtin that callers would catch.
 """
@@ -239,13 +231,13 @@ class RefusedHostError(StorageError, PermissionError, code="refused-host"):
 
 
 class ThrottledError(StorageError, code="throttled"):
-    """The storage asks to slow down; `retry_after` is the wait it asks for, in seconds."""
+    """The storage asks to slow down, for `retry_after` seconds if it says so; retried."""
 
     retry_after: float | None = None
 
 
 class UnreachableError(StorageError, ConnectionError, code="unreachable"):
-    """No response, or one that broke off."""
+    """No response, or one that broke off; retried."""
 
 
 class IntegrityError(BidsplanError, ValueError, code="corrupt"):

@@ -16,16 +16,12 @@ class Action(StrEnum):
 
     FETCH = "fetch"
     """There is no file yet."""
-
     KEEP = "keep"
     """The planned file is there."""
-
     REPLACE = "replace"
     """Another file is there, and may be replaced."""
-
     REFUSE = "refuse"
     """Another file is there, and must not be replaced."""
-
     COMPARE = "compare"
     """A file of the planned size is there, and only the source can prove whether it is the one."""
 
@@ -163,7 +159,6 @@ class KeptReason(StrEnum):
 
     FOREIGN = "foreign"
     """bidsplan did not fetch it."""
-
     CHANGED = "changed"
     """It has changed since bidsplan fetched it."""
 

@@ -216,9 +216,9 @@ def is_secret(text: str) -> bool:
     return bool(_SECRET.search(text))
 
 
-def names_a_secret(column: str) -> bool:
-    """Return whether a column's name, such as "Password", says that its values are secret."""
-    return bool(_SECRET_NAME.search(column))
+def names_a_secret(name: str) -> bool:
+    """Return whether a name, such as "Password", says that its values are secret."""
+    return bool(_SECRET_NAME.search(name))
 
 
 def is_quotable(word: str) -> bool:

@@ -19,7 +19,6 @@ class EntityRule(Model):
 
     any_of: Texts | None = None
     """Any of these values."""
-
     absent: fields.Boolean = False
     """The file must not have the entity."""
 
@@ -42,10 +41,8 @@ class Filter(Model):
 
     datatypes: Texts | None = None
     """Directories of the files, such as anat, dwi or func."""
-
     suffixes: Texts | None = None
     """Last words of file names, such as T1w or bold."""
-
     extensions: fields.Extensions | None = None
     """From the leftmost dot, such as .nii.gz."""
 
@@ -74,7 +71,6 @@ class Filter(Model):
 
     include: fields.Globs | None = None
     """Globs relative to the dataset's root, any of which must match; ** crosses directories."""
-
     exclude: fields.Globs = ()
     """Globs of files to leave out of the dataset, whatever else selects them."""
 
@@ -142,13 +138,10 @@ class Derivative(Model):
 
     scope: Literal["subjects", "whole"] = "subjects"
     """Files of the selected subjects, or the pipeline's whole directory."""
-
     layout: Layout | None = None
     """The study's layout by default."""
-
     url: fields.Url | None = None
     """Where the pipeline is if not in the study; {site} is replaced by each site."""
-
     dataset_files: DatasetFiles | None = None
     """The study's dataset_files by default."""
 

@@ -16,7 +16,7 @@ from bidsplan.manifest import Derivative, Filter, Manifest
 from bidsplan.manifest.fields import ALLOWED
 from bidsplan.manifest.vocabulary import vocabulary_warnings
 from bidsplan.manifest.yaml_reader import LARGEST, Document, read_yaml
-from bidsplan.messages import is_secret, nearest
+from bidsplan.messages import is_secret, names_a_secret, nearest
 from bidsplan.paths import open_regular, printable
 
 if TYPE_CHECKING:
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
     from os import PathLike
 
 
-_SECRET_NAME = re.compile(
-    r"key|secret|token|passw|credential|endpoint|client_kwargs|config_kwargs|storage_options|"
-    r"session_token|proxies",
-    re.IGNORECASE,
+_CONNECTION = re.compile(
+    "endpoint|client_kwargs|config_kwargs|storage_options|proxies", re.IGNORECASE
 )
 _ENVIRONMENT = (
     "credentials and endpoints come from the environment or from flags, never from a manifest"
@@ -220,7 +218,7 @@ def _problem(kind: str, message: str, context: Mapping[str, Any], at: Place) -> 
 def _unknown_field(at: Place) -> Problem:
     *place, name = at
     word = _shown_name(str(name))
-    if _SECRET_NAME.search(str(name)):
+    if names_a_secret(str(name)) or _CONNECTION.search(str(name)):
         return Problem(message=f"{word!r} is not allowed", at=at, hint=_ENVIRONMENT)
     known = _known_fields(tuple(place))
     near = nearest(word, known)

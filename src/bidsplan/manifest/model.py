@@ -34,16 +34,12 @@ class Study(Model):
 
     id: fields.Title
     """A name for people, which the plan repeats."""
-
     url: fields.Url
     """The dataset's root, or the directory above the sites; a path is relative to the manifest."""
-
     anonymous: Boolean | None = None
     """Whether requests to an object store are unsigned, as they are by default."""
-
     layout: Layout = "pipeline-first"
     """derivatives/<pipeline>/sub-X, or derivatives/sub-X/<pipeline>, kept so or not."""
-
     versions: Literal["latest", "pinned"] = "latest"
     """pinned records each object's VersionId."""
 
@@ -60,7 +56,6 @@ class Sessions(Model):
 
     include: Annotated[fields.Texts, AfterValidator(_bare_sessions)] | None = None
     """Labels; by default all sessions."""
-
     sessionless: Literal["exclude", "include"] = "exclude"
     """What to do with raw files without a session."""
 
@@ -79,13 +74,10 @@ class Companions(Model):
 
     inherit: Boolean = True
     """Sidecars and other metadata that apply to a file."""
-
     associations: Boolean = True
     """Events, channels, gradient tables and other files that belong to a file."""
-
     fieldmaps: Boolean = True
     """Field maps that are meant for a file."""
-
     references: Boolean = True
     """Empty-room recordings and stimuli that a file names."""
 
@@ -112,7 +104,6 @@ class Limits(Model):
 
     max_bytes: fields.Size | None = None
     """A size such as 500GB."""
-
     max_files: Count | None = None
     """A number of files."""
 
@@ -153,7 +144,6 @@ class Manifest(Model):
 
     manifest_version: Count
     """The language's version: 1."""
-
     study: Study
     """The study, and its location."""
 
@@ -169,13 +159,10 @@ class Manifest(Model):
 
     subjects: Annotated[Subjects, BeforeValidator(mapping)] = Subjects()
     """Which subjects; by default all."""
-
     random_seed: Annotated[fields.Seed | None, Field(validate_default=True)] = None
     """The seed of the sample."""
-
     sessions: Sessions | None = None
     """A list of labels, or {include, sessionless}."""
-
     files: Filters = (Filter(),)
     """One filter, a list of which any may match, or none; by default all files."""
 
@@ -187,13 +174,10 @@ class Manifest(Model):
 
     directories: fields.Names = ()
     """Whole directories at the dataset's root to fetch too."""
-
     dataset_files: DatasetFiles = "standard"
     """none, description, standard, all, or names of files at the root."""
-
     companions: Companions = Companions()
     """full, none, or a mapping."""
-
     limits: Limits = Limits()
     """The largest plan that may be written."""
 

@@ -35,7 +35,6 @@ class CohortTable(Model):
 
     file: Annotated[Text, BeforeValidator(_beside, json_schema_input_type=str | float)]
     """TSV or CSV by its extension, relative to the manifest and not above it."""
-
     id_column: Text = "participant_id"
     """The column that names participants."""
 
@@ -45,13 +44,10 @@ class Predicate(Model):
 
     any_of: Texts | None = None
     """Any of these values."""
-
     min: fields.Number | None = None
     """At least this number."""
-
     max: fields.Number | None = None
     """At most this number."""
-
     not_: Texts | None = Field(default=None, alias="not")
     """None of these values; n/a requires a value."""
 
@@ -76,7 +72,6 @@ class Requirement(Model):
 
     filter: Filter = Filter()
     """Which files satisfy it."""
-
     derivative: fields.ExactName | None = None
     """The pipeline that must have it; by default the study itself."""
 
@@ -94,16 +89,12 @@ class Sample(Model):
 
     count: fields.Count | None = None
     """How many subjects to sample."""
-
     fraction: fields.Fraction | None = None
     """Which fraction of the subjects to sample, half a subject rounded up."""
-
     stratify_by: Texts = ()
     """Columns of the table, or site: sample from each stratum in proportion."""
-
     method: Literal["rank", "shuffle"] = "rank"
     """rank keeps the sample stable when subjects are added; shuffle samples as s3bids does."""
-
     per: Literal["site"] | None = None
     """site: sample in each site."""
 
@@ -123,13 +114,10 @@ class Subjects(Model):
 
     from_: Literal["tree", "participants", "both"] = Field(default="tree", alias="from")
     """tree: the sub- directories; participants: the rows of the table; both: those in both."""
-
     table: Annotated[fields.Name | CohortTable, BeforeValidator(_table)] = "participants.tsv"
     """Below the dataset's root, or {file, id_column} beside the manifest."""
-
     include: Labels | None = None
     """Labels or globs; by default all."""
-
     exclude: Labels = ()
     """Labels or globs."""
 
@@ -150,6 +138,5 @@ class Subjects(Model):
 
     sample: Sample | None = None
     """Sample some of the remaining subjects."""
-
     missing: Literal["error", "skip"] = "error"
     """What to do about a named subject that does not exist."""

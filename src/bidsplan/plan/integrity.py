@@ -20,49 +20,33 @@ if TYPE_CHECKING:
 
 
 class CheckMethod(StrEnum):
-    """How a file was shown to be the planned one, strongest first.
-
-    Attributes
-    ----------
-    CONTENT
-        The plan contains its bytes.
-    SHA256, MD5
-        The plan contains its digest.
-    CHECKSUM
-        The storage keeps a checksum of the whole object.
-    ETAG_MD5
-        Its MD5 is the object's entity tag.
-    MULTIPART
-        The MD5s of its parts make the object's entity tag.
-    RECEIPT
-        It is the fetched file, by the digest in its receipt.
-    SIZE
-        It has the planned size, and came from the object with the planned entity tag.
-    """
+    """How a file was shown to be the planned one, strongest first."""
 
     CONTENT = "content"
+    """The plan contains its bytes."""
     SHA256 = "sha256"
+    """The plan contains its SHA-256."""
     MD5 = "md5"
+    """The plan contains its MD5."""
     CHECKSUM = "checksum"
+    """The storage keeps a checksum of the whole object."""
     ETAG_MD5 = "etag-md5"
+    """Its MD5 is the object's entity tag."""
     MULTIPART = "multipart"
+    """The MD5s of its parts make the object's entity tag."""
     RECEIPT = "receipt"
+    """It is the fetched file, by the digest in its receipt."""
     SIZE = "size"
+    """It has the planned size, and came from the object with the planned entity tag."""
 
 
 class Checksum(NamedTuple):
-    """A storage's checksum of a whole object.
-
-    Parameters
-    ----------
-    algorithm : str
-        ``sha256``, ``sha1``, ``crc64nvme``, ``crc32c`` or ``crc32``.
-    value : str
-        As S3 writes it: in base64, the highest byte first.
-    """
+    """A storage's checksum of a whole object."""
 
     algorithm: str
+    """``sha256``, ``sha1``, ``crc64nvme``, ``crc32c`` or ``crc32``."""
     value: str
+    """As S3 writes it: in base64, the highest byte first."""
 
 
 _MIB = 1 << 20
@@ -107,29 +91,20 @@ class VerifyMode(StrEnum):
 
     FULL = "full"
     """By the strongest digest that is known."""
-
     SIZE = "size"
     """By size and entity tag only: half the work for large files, but damage goes unnoticed."""
 
 
 class Verdict(NamedTuple):
-    """The result of a check.
-
-    Parameters
-    ----------
-    expected, got : str
-        Equal where the bytes are the planned ones.
-    content : str
-        The bytes' xxh3-128 in hexadecimal, for receipts.
-    etag_is_not_digest : bool
-        Whether the storage said that the object's entity tag is not its MD5.
-    """
+    """The result of a check: what was expected and got are equal where it succeeded."""
 
     proof: CheckMethod
     expected: str
     got: str
     content: str
+    """The bytes' xxh3-128 in hexadecimal, for receipts."""
     etag_is_not_digest: bool = False
+    """Whether the storage said that the object's entity tag is not its MD5."""
 
     @property
     def holds(self) -> bool:
@@ -147,8 +122,12 @@ def _of_sizes(planned: int, got: int, content: str, *, etag_is_not_digest: bool 
     )
 
 
-_FIELDS = {CheckMethod.SHA256: "sha256", CheckMethod.MD5: "md5", CheckMethod.ETAG_MD5: "etag"}
-"""Fields of an entry that hold a digest."""
+_DIGESTS = {
+    CheckMethod.SHA256: ("sha256", "sha256"),
+    CheckMethod.MD5: ("md5", "md5"),
+    CheckMethod.ETAG_MD5: ("md5", "etag"),
+}
+"""Algorithms, and the fields of an entry that contain their digests."""
 
 
 class _Digest(Protocol):
@@ -204,7 +183,7 @@ class _Crc:
 
 
 def _digest_of(algorithm: str) -> _Digest:
-    if algorithm in {"sha256", "sha1"}:
+    if algorithm in {"md5", "sha1", "sha256"}:
         return hashlib.new(algorithm, usedforsecurity=False)
     if algorithm == "crc32":
         return _Crc(zlib.crc32, 4)
@@ -233,25 +212,17 @@ class Checker:
         self._entry = entry
         self._proof = best_check(entry) if checking is VerifyMode.FULL else CheckMethod.SIZE
         self._checksum = checksum
-        if checksum is not None:
-            self._proof = CheckMethod.CHECKSUM
         self._size = 0
         self._content = xxhash.xxh3_128()
-        self._digests = self._make()
-
-    def _make(self) -> list[_Digest]:
-        match self._proof:
-            case CheckMethod.CHECKSUM if self._checksum:
-                return [_digest_of(self._checksum.algorithm)]
-            case CheckMethod.SHA256:
-                return [hashlib.sha256()]
-            case CheckMethod.MD5 | CheckMethod.ETAG_MD5:
-                return [hashlib.md5(usedforsecurity=False)]
-            case CheckMethod.MULTIPART:
-                parts = int((self._entry.etag or "").rpartition("-")[2])
-                return [_Parts(size) for size in part_sizes(self._entry.size, parts)]
-            case _:
-                return []
+        self._digests: list[_Digest] = []
+        if checksum is not None:
+            self._proof = CheckMethod.CHECKSUM
+            self._digests = [_digest_of(checksum.algorithm)]
+        elif self._proof in _DIGESTS:
+            self._digests = [_digest_of(_DIGESTS[self._proof][0])]
+        elif self._proof is CheckMethod.MULTIPART:
+            parts = int((entry.etag or "").rpartition("-")[2])
+            self._digests = [_Parts(size) for size in part_sizes(entry.size, parts)]
 
     def update(self, data: Buffer) -> None:
         """Digest the next bytes."""
@@ -274,8 +245,8 @@ class Checker:
                 tag_is_not_digest = best_check(entry) is CheckMethod.ETAG_MD5
                 written = f"{algorithm} {expected}", f"{algorithm} {value}"
                 return Verdict(proof, *written, content, tag_is_not_digest)
-            if proof in _FIELDS:
-                return Verdict(proof, getattr(entry, _FIELDS[proof]), found[0], content)
+            if proof in _DIGESTS:
+                return Verdict(proof, getattr(entry, _DIGESTS[proof][1]), found[0], content)
             if entry.etag in found:
                 return Verdict(proof, entry.etag, entry.etag, content)
         # A multipart tag of parts of an unknown size proves nothing against the bytes.
