@@ -41,13 +41,7 @@ Place = tuple[str | int, ...]
 
 
 def dotted(place: Iterable[str | int]) -> str:
-    """Write a place in a document as text.
-
-    Examples
-    --------
-    >>> dotted(("files", 0, "suffixes"))
-    'files[0].suffixes'
-    """
+    """Write a place in a document as text, such as ``files[0].suffixes``."""
     text = ""
     for part in place:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
@@ -133,13 +127,7 @@ class BidsplanError(Exception):
         super().__init__(clipped(redacted(message)))
 
     def located(self, locate: Callable[[Problem], Problem]) -> Self:
-        """Return this error with each problem located, sorted by line.
-
-        Parameters
-        ----------
-        locate : callable
-            Returns a problem with its ``file`` and ``line``.
-        """
+        """Return this error with its problems located, by a function, and sorted by line."""
         if not self.problems:
             return self
         located = [locate(problem) for problem in self.problems]

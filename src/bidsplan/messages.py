@@ -26,13 +26,7 @@ _LEFT_OUT = " [… {:,} characters …] "
 
 
 def clipped(text: str, limit: int = LONGEST_MESSAGE) -> str:
-    """Shorten text to a number of printed bytes by leaving out its middle.
-
-    Examples
-    --------
-    >>> clipped("x" * 1000, 40)
-    'xxxxxx [… 988 characters …] xxxxxx'
-    """
+    """Shorten text to a number of printed bytes: ``start [… 988 characters …] end``."""
     if len(text) * _LONGEST_ESCAPE <= limit or printed_size(text[: limit + 1]) <= limit:
         return text
     room = limit - len(_LEFT_OUT.format(len(text)).encode())
@@ -206,13 +200,7 @@ _NAME = re.compile(r"[A-Za-z]{1,20}[0-9]{0,4}(?:[ _.-](?:[A-Za-z]{1,20}[0-9]{0,4
 
 
 def is_secret(text: str) -> bool:
-    """Return whether text looks like a credential: an AWS key, a signed URL, a URL's password.
-
-    Examples
-    --------
-    >>> is_secret("https://host/x?X-Amz-Signature=f00"), is_secret("sub-ASIA01")
-    (True, False)
-    """
+    """Return whether text looks like a credential: an AWS key, a signed URL, a URL's password."""
     return bool(_SECRET.search(text))
 
 
@@ -269,13 +257,7 @@ _HINTED = 5
 
 
 def nearest(wanted: str, known: Iterable[str]) -> str | None:
-    """Return the known word closest to an unknown one, or None where none is close.
-
-    Examples
-    --------
-    >>> nearest("BOLD", ["bold", "T1w"]), nearest("x", ["bold"])
-    ('bold', None)
-    """
+    """Return the known word closest to an unknown one, or None where none is close."""
     words, sought = sorted(known), wanted.casefold()
     if len(words) > _COMPARED:
         words = [word for word in words if _is_similar(word.casefold(), sought)][:_COMPARED]

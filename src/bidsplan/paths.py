@@ -79,23 +79,14 @@ def longest_segment(path: str) -> int:
 
 
 def collision_form(path: str) -> str:
-    """Return the form that a path shares with those a file system may not tell from it.
-
-    Case is folded, and Unicode normalised to NFC.
-    """
+    """Return a path's case-folded NFC form: some file systems take paths that share it for one."""
     if path.isascii():
         return path.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
 def parents(path: str) -> list[str]:
-    """List the directories above a path, outermost first.
-
-    Examples
-    --------
-    >>> parents("sub-01/anat/sub-01_T1w.nii.gz")
-    ['sub-01', 'sub-01/anat']
-    """
+    """List the directories above a path, outermost first."""
     return [path[:index] for index, character in enumerate(path) if character == "/"]
 
 
@@ -114,15 +105,8 @@ def printable(text: str) -> str:
 def open_regular(path: Path, *, follow: bool = True) -> IO[bytes]:
     """Open a regular file for reading, without blocking on pipes or devices.
 
-    Parameters
-    ----------
-    follow : bool
-        Whether to follow symbolic links: the path itself, and in a relative path its directories.
-
-    Raises
-    ------
-    OSError
-        Where it can't be opened, is no regular file, or is a link that must not be followed.
+    With `follow` false, raises OSError where the path, or a directory of a relative path, is a
+    symbolic link.
     """
     refused = "symbolic links to an untrusted manifest are not followed"
     if not follow and not path.is_absolute() and any(map(os.path.islink, path.parents)):

@@ -167,21 +167,14 @@ _BUCKET = re.compile(r"[A-Za-z0-9_$][A-Za-z0-9._$-]{0,254}")
 
 
 class Location(NamedTuple):
-    """A parsed URL.
-
-    Parameters
-    ----------
-    protocol : str
-        ``s3``, ``https``, …; ``file`` for a local path.
-    host : str
-        The bucket or host; empty for local paths and memory.
-    path : str
-        Without slashes at its ends; a local path is as written.
-    """
+    """A parsed URL."""
 
     protocol: str
+    """``s3``, ``https``, …; ``file`` for a local path."""
     host: str
+    """The bucket or host; empty for local paths and memory."""
     path: str
+    """Without slashes at its ends; a local path is as written."""
 
 
 def parse_url(url: str) -> Location:
@@ -209,10 +202,7 @@ def parse_url(url: str) -> Location:
 def refused_url(url: str, *, allow: frozenset[str] = frozenset()) -> str | None:
     """Return why a URL is refused, or None; the reason does not quote it, lest it has a secret.
 
-    Parameters
-    ----------
-    allow : frozenset of str
-        Protocols to allow besides `PROTOCOLS`.
+    Protocols in `allow` are allowed besides `PROTOCOLS`.
     """
     reason = _refused_form(url)
     if reason:

@@ -17,14 +17,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def manifest_yaml(document: Mapping[str, object]) -> str:
-    """Write a manifest's fields, as people write them, as YAML.
-
-    Examples
-    --------
-    >>> print(manifest_yaml({"subjects": {"include": ["01", "NDAR"]}}), end="")
-    subjects:
-      include: ['01', NDAR]
-    """
+    """Write a manifest's fields, in the shapes that people write, as YAML."""
     return yaml.dump(
         dict(document),
         Dumper=_Dumper,

@@ -33,24 +33,14 @@ _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 @dataclass(kw_only=True, slots=True)
 class Document:
-    """A YAML document's data, lines and problems.
-
-    Parameters
-    ----------
-    data : dict, list, str or None
-        Mappings, lists and text; None where it can't be read at all.
-    lines : dict of tuple to int
-        The line, counted from 1, of each place.
-    problems : list of Problem
-        Errors of its form.
-    whole : bool
-        Whether it was read to its end.
-    """
+    """A YAML document: its data, the lines of its places, and what is wrong with its form."""
 
     data: Any = None
+    """Dictionaries, lists and text; None where it can't be read at all."""
     lines: dict[Place, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     whole: bool = False
+    """Whether it was read to its end."""
 
     def add_problem(
         self, message: str, line: int | None, at: Place = (), hint: str | None = None

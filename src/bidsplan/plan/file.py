@@ -39,13 +39,7 @@ _SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 
 
 def default_plan_path(manifest: str | PathLike[str]) -> Path:
-    """Return the default path of a manifest's plan, which is beside it.
-
-    Examples
-    --------
-    >>> default_plan_path("studies/hbn.yaml").as_posix()
-    'studies/hbn.plan.jsonl'
-    """
+    """Return the default path of a manifest's plan: ``a/x.plan.jsonl`` for ``a/x.yaml``."""
     return Path(manifest).with_suffix(".plan.jsonl")
 
 
@@ -81,10 +75,7 @@ def read_plan(path: str | PathLike[str]) -> Plan:
 class StoredPlan:
     """A plan on disk; a long one is read again whenever its entries are iterated.
 
-    Raises
-    ------
-    PlanError
-        As `read_plan` does, on construction.
+    It is checked on construction, which raises PlanError as `read_plan` does.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:

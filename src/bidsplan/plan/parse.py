@@ -21,19 +21,10 @@ _PLAIN = re.compile(r"(?!\.)[ -.0-\[\]-~]+(?:[/\n](?!\.)[ -.0-\[\]-~]+)*")
 
 
 def read_entries(header: Header, blocks: Iterable[bytes], *, first: bytes) -> Iterator[list[Entry]]:
-    """Yield the entries of each block after checking all that can be checked.
+    """Yield the entries of each block of whole lines after checking all that can be checked.
 
-    Parameters
-    ----------
-    blocks : iterable of bytes
-        Whole lines, any number at a time.
-    first : bytes
-        The header's line.
-
-    Raises
-    ------
-    PlanError
-        Where the plan is truncated, edited or unsafe; sometimes only after the last block.
+    `first` is the header's line. Raises PlanError where the plan is truncated, edited or unsafe,
+    sometimes only after the last block.
     """
     stream = iter(blocks)
     digest = hashlib.sha256()
@@ -81,15 +72,7 @@ def _check_digest(header: Header, digest: hashlib._Hash, cause: Exception | None
 def parse_lines(text: bytes, number: int = 1) -> list[Entry]:
     """Parse whole lines without checking what the entries say.
 
-    Parameters
-    ----------
-    number : int
-        The first line's, for messages.
-
-    Raises
-    ------
-    PlanError
-        Naming the line that is not an entry.
+    Raises PlanError for a line that is not an entry; `number` is the first line's.
     """
     try:
         found = ENTRY_DECODER.decode_lines(text)

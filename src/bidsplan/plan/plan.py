@@ -138,10 +138,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def clashes(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:
-    """Yield pairs of entries whose paths differ only in case or Unicode form.
-
-    The first of a pair is the first entry of its form.
-    """
+    """Yield pairs of entries whose paths differ only in case or Unicode form, the first first."""
     seen: dict[str, Entry] = {}
     for entry in entries:
         first = seen.setdefault(collision_form(entry.path), entry)
