@@ -113,7 +113,7 @@ def _literal(text: str, port: int | None, kind: type[Address]) -> Host:
     return Host(str(address), port, address)
 
 
-def _meant(address: Address) -> Iterator[Address]:
+def _with_embedded(address: Address) -> Iterator[Address]:
     """Yield an address, and the IPv4 addresses that it may be routed to."""
     yield address
     if isinstance(address, ipaddress.IPv4Address):
@@ -132,7 +132,7 @@ def _meant(address: Address) -> Iterator[Address]:
 
 def is_link_local(address: Address) -> bool:
     """Return whether an address is link-local or a metadata service, however it is embedded."""
-    return any(each.is_link_local or each in _METADATA for each in _meant(address))
+    return any(each.is_link_local or each in _METADATA for each in _with_embedded(address))
 
 
 def is_public(address: Address) -> bool:
@@ -141,7 +141,7 @@ def is_public(address: Address) -> bool:
     Loopback, private, link-local, multicast and reserved addresses are not, and neither are IPv6
     addresses that embed an IPv4 address (mapped, NAT64, 6to4, Teredo).
     """
-    wrapped = len(list(_meant(address))) > 1
+    wrapped = len(list(_with_embedded(address))) > 1
     reserved = address.is_reserved or any(address in network for network in _RESERVED)
     refused = wrapped or reserved or address.is_multicast or is_link_local(address)
     return address.is_global and not refused

@@ -16,6 +16,7 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     ValidationInfo,
+    model_validator,
 )
 
 from bidsplan.messages import is_secret
@@ -205,22 +206,29 @@ Names = Annotated[tuple[Name, ...], list_of(Name)]
 ExactNames = Annotated[tuple[ExactName, ...], list_of(ExactName)]
 
 
-class Model(BaseModel):
-    """Base of a manifest's models: frozen, without unknown fields."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        allow_inf_nan=False,
-    )
-
-
 def mapping(value: Any) -> Any:
     """Accept a mapping or a model, and nothing else."""
     if not isinstance(value, dict | BaseModel):
         raise ValueError(f"expected a mapping; got {kind(value)}")  # noqa: TRY004 - pydantic's way
     return value
+
+
+class Model(BaseModel):
+    """Base of a manifest's models: frozen, without unknown fields."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        return mapping(value if isinstance(value, cls) else cls._written(value))
+
+    @classmethod
+    def _written(cls, value: Any) -> Any:
+        """Return what was written as a mapping of fields; models override it for shorthands."""
+        return value
 
 
 ALLOWED = "allow_protocols"

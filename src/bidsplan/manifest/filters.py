@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from bidsplan.manifest import fields
 from bidsplan.manifest.fields import Model, Text, Texts, as_list, kind, mapping
@@ -22,16 +22,11 @@ class EntityRule(Model):
     absent: fields.Boolean = False
     """The file must not have the entity."""
 
-    @model_validator(mode="before")
     @classmethod
     def _written(cls, value: Any) -> Any:
-        if isinstance(value, EntityRule):
-            return value
         if not isinstance(value, dict):
             return {"any_of": value}
-        if set(value) == {"any_of"}:
-            return value
-        if value not in ({"absent": "true"}, {"absent": True}):
+        if set(value) != {"any_of"} and value not in ({"absent": "true"}, {"absent": True}):
             raise ValueError("expected a value, a list of values, or {absent: true}")
         return value
 
@@ -73,11 +68,6 @@ class Filter(Model):
     """Globs relative to the dataset's root, any of which must match; ** crosses directories."""
     exclude: fields.Globs = ()
     """Globs of files to leave out of the dataset, whatever else selects them."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _written(cls, value: Any) -> Any:
-        return mapping(value)
 
     @property
     def restricts(self) -> bool:
@@ -145,12 +135,11 @@ class Derivative(Model):
     dataset_files: DatasetFiles | None = None
     """The study's dataset_files by default."""
 
-    @model_validator(mode="before")
     @classmethod
     def _written(cls, value: Any) -> Any:
         if isinstance(value, list | tuple):
             return {"filters": value}
         if not isinstance(value, dict) or "filters" in value:
-            return mapping(value)
+            return value
         own, others = split_filter(value)
         return {"filters": (own,), **others}

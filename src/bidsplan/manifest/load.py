@@ -209,8 +209,6 @@ def _problem(kind: str, message: str, context: Mapping[str, Any], at: Place) -> 
             return Problem(message="is required", at=at)
         case "literal_error":
             return Problem(message="not an allowed value", at=at, expected=context["expected"])
-        case "model_type" | "model_attributes_type" | "dict_type":
-            return Problem(message="expected a mapping", at=at)
         case _:
             return Problem(message=message.removeprefix("Value error, "), at=at)
 

@@ -12,7 +12,6 @@ from pydantic import (
     Field,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -59,10 +58,9 @@ class Sessions(Model):
     sessionless: Literal["exclude", "include"] = "exclude"
     """What to do with raw files without a session."""
 
-    @model_validator(mode="before")
     @classmethod
     def _written(cls, value: Any) -> Any:
-        return value if isinstance(value, dict | Sessions) else {"include": value}
+        return value if isinstance(value, dict) else {"include": value}
 
 
 def _tables(value: Any) -> Any:
@@ -87,7 +85,6 @@ class Companions(Model):
     ] = "auto"
     """scans and sessions tables; auto leaves scans out where files are filtered."""
 
-    @model_validator(mode="before")
     @classmethod
     def _written(cls, value: Any) -> Any:
         if value == "full":
@@ -96,7 +93,7 @@ class Companions(Model):
             return {**dict.fromkeys(cls.model_fields, False), "tables": "false"}
         if isinstance(value, str):
             raise ValueError("expected full, none, or a mapping")  # noqa: TRY004
-        return mapping(value)
+        return value
 
 
 class Limits(Model):
@@ -181,9 +178,8 @@ class Manifest(Model):
     limits: Limits = Limits()
     """The largest plan that may be written."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _known_version(cls, value: Any) -> Any:
+    def _written(cls, value: Any) -> Any:
         # First of all, since a newer language may have any fields.
         version = value.get("manifest_version") if isinstance(value, dict) else None
         if fields.is_newer(version, MANIFEST_VERSION):

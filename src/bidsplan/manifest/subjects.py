@@ -51,14 +51,11 @@ class Predicate(Model):
     not_: Texts | None = Field(default=None, alias="not")
     """None of these values; n/a requires a value."""
 
-    @model_validator(mode="before")
     @classmethod
     def _written(cls, value: Any) -> Any:
-        if isinstance(value, dict | Predicate):
-            if not value:
-                raise ValueError("expected a value, a list of values, or {min, max, not}")
-            return value
-        return {"any_of": value}
+        if value == {}:
+            raise ValueError("expected a value, a list of values, or {min, max, not}")
+        return value if isinstance(value, dict) else {"any_of": value}
 
     @model_validator(mode="after")
     def _ordered(self) -> Predicate:
@@ -75,10 +72,9 @@ class Requirement(Model):
     derivative: fields.ExactName | None = None
     """The pipeline that must have it; by default the study itself."""
 
-    @model_validator(mode="before")
     @classmethod
     def _written(cls, value: Any) -> Any:
-        if isinstance(value, Requirement) or (isinstance(value, dict) and "filter" in value):
+        if isinstance(value, dict) and "filter" in value:
             return value
         own, others = split_filter(value)
         return {"filter": own, **others}

@@ -30,13 +30,13 @@ def read_entries(header: Header, blocks: Iterable[bytes], *, first: bytes) -> It
     digest = hashlib.sha256()
     check = PathCheck(len(header.roots))
     files = size = 0
-    strange = 1 if ENCODER.encode(header) + b"\n" != first else None
+    odd_line = 1 if ENCODER.encode(header) + b"\n" != first else None
     for text in stream:
         digest.update(text)
         found = parse_lines(text, files + 2)
-        if strange is None and ENCODER.encode_lines(found) != text:
+        if odd_line is None and ENCODER.encode_lines(found) != text:
             written = map(ENCODER.encode, found)
-            strange = files + 2 + list(map(eq, written, text.splitlines())).index(False)
+            odd_line = files + 2 + list(map(eq, written, text.splitlines())).index(False)
         try:
             check(found)
         except PlanError as error:
@@ -54,9 +54,9 @@ def read_entries(header: Header, blocks: Iterable[bytes], *, first: bytes) -> It
             f"{header.bytes} bytes, it holds {files} and {size}; compile it again"
         )
     _check_digest(header, digest)
-    if strange is not None:
+    if odd_line is not None:
         raise PlanError(
-            f"line {strange}: not as bidsplan writes it: doubled or reordered fields, spaces "
+            f"line {odd_line}: not as bidsplan writes it: doubled or reordered fields, spaces "
             "or escapes; compile it again"
         )
 
