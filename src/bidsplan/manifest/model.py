@@ -36,9 +36,9 @@ class Study(Model):
     url: fields.Url
     """The dataset's root, or the directory above the sites; a path is relative to the manifest."""
     anonymous: Boolean | None = None
-    """Whether requests to an object store are unsigned, as they are by default."""
+    """Whether requests to an object store are unsigned; by default they are."""
     layout: Layout = "pipeline-first"
-    """derivatives/<pipeline>/sub-X, or derivatives/sub-X/<pipeline>, kept so or not."""
+    """derivatives/<pipeline>/sub-X, or derivatives/sub-X/<pipeline>, to be kept so or not."""
     versions: Literal["latest", "pinned"] = "latest"
     """pinned records each object's VersionId."""
 
@@ -154,7 +154,7 @@ class Manifest(Model):
     ) = None
     """Directories below the study's URL: one is the dataset's root, of a list each is a dataset."""
 
-    subjects: Annotated[Subjects, BeforeValidator(mapping)] = Subjects()
+    subjects: Subjects = Subjects()
     """Which subjects; by default all."""
     random_seed: Annotated[fields.Seed | None, Field(validate_default=True)] = None
     """The seed of the sample."""
