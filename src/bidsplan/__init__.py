@@ -1,14 +1,13 @@
-"""Say exactly which neuroimaging data, and get exactly that.
+"""Compile a study manifest into a plan of exactly which files to fetch, and fetch them.
 
-A study manifest compiles into a download plan, and the plan is materialised. Importing this package
-does no work; each name is imported when it is first used.
+Importing this package does no work; each name is imported on first use.
 
 Examples
 --------
 >>> import bidsplan
 >>> loaded = bidsplan.load_manifest("manifests/demo.yaml")
 >>> plan = bidsplan.compile_manifest(loaded.manifest, base=loaded.path.parent).plan
->>> for event in bidsplan.transfer.fetch(plan, "demo-dataset", base=loaded.path.parent):
+>>> for event in bidsplan.materialise(plan, "demo-dataset", base=loaded.path.parent):
 ...     pass
 """
 
@@ -32,30 +31,22 @@ if TYPE_CHECKING:
     from bidsplan.transfer.removal import prune
     from bidsplan.transfer.verification import verify
 
-_HOMES = {
-    "Access": "storage",
-    "BidsplanError": "errors",
-    "Compiled": "compile",
-    "Entry": "plan",
-    "Existing": "transfer.fetch",
-    "Manifest": "manifest",
-    "ManifestFile": "manifest.load",
-    "Plan": "plan",
-    "Problem": "errors",
-    "Store": "storage",
-    "Transport": "storage",
-    "compile_manifest": "compile",
-    "explain_manifest": "compile",
-    "load_manifest": "manifest.load",
-    "materialise": "transfer.fetch",
-    "open_store": "storage",
-    "pin": "transfer.pins",
-    "prune": "transfer.removal",
-    "read_plan": "plan.file",
-    "take_inventory": "compile.survey.inventory",
-    "verify": "transfer.verification",
-    "write_plan": "plan.file",
+_NAMES = {
+    "compile": ("Compiled", "compile_manifest", "explain_manifest"),
+    "compile.survey.inventory": ("take_inventory",),
+    "errors": ("BidsplanError", "Problem"),
+    "manifest": ("Manifest",),
+    "manifest.load": ("ManifestFile", "load_manifest"),
+    "plan": ("Entry", "Plan"),
+    "plan.file": ("read_plan", "write_plan"),
+    "storage": ("Access", "Store", "Transport", "open_store"),
+    "transfer.decide": ("Existing",),
+    "transfer.fetch": ("materialise",),
+    "transfer.pins": ("pin",),
+    "transfer.removal": ("prune",),
+    "transfer.verification": ("verify",),
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "Access",
@@ -84,9 +75,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -1,4 +1,4 @@
-"""What the library tells while it works; only the command line draws it."""
+"""Events that the library yields while it works; only the command line prints them."""
 
 from __future__ import annotations
 
@@ -12,71 +12,43 @@ from bidsplan.plan.integrity import CheckMethod
 
 
 class Action(StrEnum):
-    """What is to be done for an entry.
-
-    Attributes
-    ----------
-    FETCH
-        Nothing is there yet.
-    KEEP
-        What is there is what was planned.
-    REPLACE
-        Something else is there, and it may be replaced.
-    REFUSE
-        Something else is there, and it may not.
-    COMPARE
-        A file of the planned size is there, and only the source can tell whether it is the one.
-    """
+    """What to do for an entry, by what is at its path."""
 
     FETCH = "fetch"
+    """There is no file yet."""
     KEEP = "keep"
+    """The planned file is there."""
     REPLACE = "replace"
+    """Another file is there, and may be replaced."""
     REFUSE = "refuse"
+    """Another file is there, and must not be replaced."""
     COMPARE = "compare"
+    """A file of the planned size is there, and only the source can prove whether it is the one."""
 
 
-class Warned(msgspec.Struct, frozen=True, kw_only=True):
-    """Something is odd, and the work goes on."""
+class Event(msgspec.Struct, frozen=True):
+    """Base of all events of a compilation, a fetch or a verification."""
+
+
+class Warned(Event, frozen=True, kw_only=True):
+    """Something is odd, and the run continues."""
 
     problem: Problem
 
 
-class Waiting(msgspec.Struct, frozen=True, kw_only=True):
-    """Another run is at work in the destination, and it is waited for.
-
-    Parameters
-    ----------
-    holder : str
-        Which one, and where.
-    """
+class Waiting(Event, frozen=True, kw_only=True):
+    """The run waits for another one, which holds the destination's lock."""
 
     holder: str
 
 
-class Listed(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of the storage has been listed.
-
-    Parameters
-    ----------
-    prefix : str
-        What was listed, below its root.
-    objects : int
-        How many objects it holds.
-    """
-
-    prefix: str
-    objects: int
-
-
-class Opened(msgspec.Struct, frozen=True, kw_only=True):
-    """A root was opened, to fetch from it, or a destination in storage.
+class Opened(Event, frozen=True, kw_only=True):
+    """A source was opened, or a destination in storage where `written` is true.
 
     Parameters
     ----------
     endpoint : str or None
         Where requests go, for object stores.
-    written : bool
-        Whether it is the destination.
     """
 
     url: str
@@ -84,36 +56,36 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     written: bool = False
 
 
-class Decided(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What will happen to an entry; not emitted for one that its receipt keeps."""
+class Decided(Event, frozen=True, kw_only=True, gc=False):
+    """What will be done for an entry; not emitted for one kept because of its receipt."""
 
     entry: Entry
     action: Action
 
 
-class Progressed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Bytes of an entry have arrived; negative where a failed try is taken back."""
+class Progressed(Event, frozen=True, kw_only=True, gc=False):
+    """Bytes of an entry arrived; negative where a failed attempt is undone."""
 
     entry: Entry
     bytes: int
 
 
-class Resumed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A file resumes from bytes of an earlier run; negative where they were of no use."""
+class Resumed(Event, frozen=True, kw_only=True, gc=False):
+    """Bytes of an earlier run are reused; negative where they turn out to be useless."""
 
     entry: Entry
     bytes: int
 
 
-class Finished(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An entry is at its path, and it is the planned one.
+class Finished(Event, frozen=True, kw_only=True, gc=False):
+    """The planned file of an entry is at its path.
 
     Parameters
     ----------
     proof : CheckMethod
-        What was shown of it.
+        How it was checked.
     bytes : int
-        That arrived for it and were not told by `Progressed`.
+        Bytes that arrived for it and were not reported by `Progressed`.
     """
 
     entry: Entry
@@ -122,106 +94,36 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     bytes: int = 0
 
 
-class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry could not be brought to its path, which holds what it held before."""
+class Failed(Event, frozen=True, kw_only=True):
+    """An entry failed; its path is unchanged."""
 
     entry: Entry
     error: BidsplanError
 
 
-class KeptReason(StrEnum):
-    """Why a file that is not in the plan is left alone.
-
-    Attributes
-    ----------
-    FOREIGN
-        bidsplan did not bring it.
-    CHANGED
-        It is no longer what bidsplan brought.
-    """
-
-    FOREIGN = "foreign"
-    CHANGED = "changed"
-
-
-class Pruned(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that is not in the plan was removed, or would be.
-
-    Parameters
-    ----------
-    path : str
-        Below the destination, as the file system names it.
-    """
-
-    path: str
-    bytes: int
-
-
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that is not in the plan was left alone."""
-
-    path: str
-    why: KeptReason
-
-
-class PruneFailed(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that is not in the plan could not be removed."""
-
-    path: str
-    error: BidsplanError
-
-
-class Digesting(msgspec.Struct, frozen=True, kw_only=True):
-    """Sources are about to be read for their digests; `Progressed` and `Digested` follow.
-
-    Parameters
-    ----------
-    files, bytes : int
-        How many there are in all.
-    """
-
-    files: int
-    bytes: int
-
-
-class Digested(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The SHA-256 of an entry's source is known.
-
-    Parameters
-    ----------
-    entry : Entry
-        With its digest.
-    cached : bool
-        Whether it was known from an earlier run, so that nothing was read.
-    """
-
-    entry: Entry
-    cached: bool = False
-
-
-class Skipped(msgspec.Struct, frozen=True, kw_only=True):
+class Skipped(Event, frozen=True, kw_only=True):
     """An entry was not tried, since the run had to stop before."""
 
     entry: Entry
 
 
-class Slowed(msgspec.Struct, frozen=True, kw_only=True):
-    """The storage asked to slow down during the run, or objects came too slowly.
+class Slowed(Event, frozen=True, kw_only=True):
+    """The storage asked to slow down during the run, or objects arrived too slowly.
 
     Parameters
     ----------
     throttled : int
         How often it asked to slow down.
     asked : float or None
-        The most seconds that it asked to wait; None where it named no time.
+        The longest wait that it asked for, in seconds; None where it named none.
     waited : float
-        The longest wait before another try, in seconds.
+        The longest wait before a retry, in seconds.
     late : int
         Entries that were given up at their deadline.
     path : str or None
-        The entry that took longest; None where none came.
+        The entry that took longest; None where none arrived.
     seconds : float
-        That it took, from its first request on.
+        Time that it took, from its first request on.
     """
 
     throttled: int
@@ -232,31 +134,51 @@ class Slowed(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-class Pinned(msgspec.Struct, frozen=True, kw_only=True):
-    """Every file of a plan was verified, and digested.
+class Digesting(Event, frozen=True, kw_only=True):
+    """Sources are about to be read for their digests: so many files and bytes."""
 
-    Parameters
-    ----------
-    plan : Plan
-        With the SHA-256 of each file that has a source.
-    """
+    files: int
+    bytes: int
+
+
+class Digested(Event, frozen=True, kw_only=True, gc=False):
+    """The SHA-256 of an entry's source is known, where `cached` is true without reading it."""
+
+    entry: Entry
+    cached: bool = False
+
+
+class Pinned(Event, frozen=True, kw_only=True):
+    """Every file was verified; the plan has the SHA-256 of each file that has a source."""
 
     plan: Plan
 
 
-Event = (
-    Warned
-    | Waiting
-    | Listed
-    | Opened
-    | Decided
-    | Digesting
-    | Digested
-    | Progressed
-    | Resumed
-    | Finished
-    | Failed
-    | Skipped
-    | Slowed
-    | Pinned
-)
+class KeptReason(StrEnum):
+    """Why prune keeps a file that is not in the plan."""
+
+    FOREIGN = "foreign"
+    """bidsplan did not fetch it."""
+    CHANGED = "changed"
+    """It has changed since bidsplan fetched it."""
+
+
+class Pruned(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that is not in the plan was removed, or would be in a dry run."""
+
+    path: str
+    bytes: int
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that is not in the plan was kept."""
+
+    path: str
+    why: KeptReason
+
+
+class PruneFailed(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that is not in the plan could not be removed."""
+
+    path: str
+    error: BidsplanError

@@ -1,4 +1,4 @@
-"""Keys and paths: which are safe, how they compare; files opened or replaced as a whole."""
+"""Keys and paths: which are safe, how they compare; opening and replacing files."""
 
 from __future__ import annotations
 
@@ -17,44 +17,30 @@ if TYPE_CHECKING:
 
 
 STATE_DIRECTORY = ".bidsplan"
-"""Where a destination keeps partials and receipts; no planned path may lie there."""
+"""A destination's directory of partial files and receipts; no planned path may be in it."""
 
 LONGEST_SEGMENT = 255
-"""Bytes that one segment may have on the file systems in use."""
+"""Most bytes that common file systems allow in one segment."""
 
-# Cc: control characters. Cf: format characters, the bidirectional overrides among them, which make
-# a name read as another. Cs: lone surrogates, which no UTF-8 file name can hold. Zl, Zp: line
-# breaks.
+# Cc: control characters. Cf: format characters, bidirectional overrides among them, which disguise
+# a name. Cs: lone surrogates, which no UTF-8 file name can hold. Zl, Zp: line breaks.
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-
 
 _PLAIN_SEGMENT = rf"(?!\.{{1,2}}(?:/|\Z))[ -.0-\[\]-~]{{1,{LONGEST_SEGMENT}}}"
 _PLAIN = re.compile(f"{_PLAIN_SEGMENT}(?:/{_PLAIN_SEGMENT})*")
 
 
 def is_plain(key: str) -> bool:
-    """Tell at once of nearly every real key that it is safe and has no long segment.
+    """Return whether a key is printable ASCII, safe, and without long segments.
 
-    Returns
-    -------
-    bool
-        Where it is false, `unsafe_key` and `longest_segment` tell more.
+    Nearly all real keys are, and this test is fast; of others ask `unsafe_key` and
+    `longest_segment`.
     """
     return _PLAIN.fullmatch(key) is not None
 
 
 def unsafe_key(key: str) -> str | None:
-    """Tell why a key can't become a path below a destination.
-
-    Parameters
-    ----------
-    key : str
-        A key relative to its root.
-
-    Returns
-    -------
-    str or None
-        The reason, or None where the key is safe.
+    """Return why a key can't become a path below a destination, or None.
 
     Examples
     --------
@@ -81,65 +67,31 @@ def unsafe_key(key: str) -> str | None:
 
 
 def unsafe_path(path: str) -> str | None:
-    """Tell why a path may not be written below a destination.
-
-    Parameters
-    ----------
-    path : str
-        A path relative to the destination.
-
-    Returns
-    -------
-    str or None
-        The reason, or None where the path is safe.
-    """
+    """Return why a path must not be written below a destination, or None."""
     if path.split("/", 1)[0].casefold() == STATE_DIRECTORY:
         return f"{STATE_DIRECTORY}/ is bidsplan's own"
     return unsafe_key(path)
 
 
 def longest_segment(path: str) -> int:
-    """Give the length, in bytes, of a path's longest segment."""
+    """Return the length of a path's longest segment in bytes."""
     return max(len(segment.encode()) for segment in path.split("/"))
 
 
 def collision_form(path: str) -> str:
-    """Give the form in which two paths are one file on a case- or form-folding file system.
-
-    Returns
-    -------
-    str
-        The path in Unicode's NFC, its case folded.
-    """
+    """Return a path's case-folded NFC form: some file systems take paths that share it for one."""
     if path.isascii():
         return path.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
 def parents(path: str) -> list[str]:
-    """List the directories above a path, outermost first.
-
-    Examples
-    --------
-    >>> parents("sub-01/anat/sub-01_T1w.nii.gz")
-    ['sub-01', 'sub-01/anat']
-    """
+    """List the directories above a path, outermost first."""
     return [path[:index] for index, character in enumerate(path) if character == "/"]
 
 
 def printable(text: str) -> str:
-    """Escape what could drive a terminal or make a name read as another.
-
-    Parameters
-    ----------
-    text : str
-        Anything that came from storage, a plan or a manifest.
-
-    Returns
-    -------
-    str
-        The text, its control, format and line-breaking characters written as escapes.
-    """
+    """Escape control, format and line-breaking characters in untrusted text."""
     if text.isprintable():
         return text
     return "".join(
@@ -151,45 +103,30 @@ def printable(text: str) -> str:
 
 
 def open_regular(path: Path, *, follow: bool = True) -> IO[bytes]:
-    """Open a regular file for reading, and never wait for a pipe or a device.
+    """Open a regular file for reading, without blocking on pipes or devices.
 
-    Parameters
-    ----------
-    follow : bool
-        Whether it may be a link, or lie behind one where the path is relative.
-
-    Raises
-    ------
-    OSError
+    With `follow` false, raises OSError where the path, or a directory of a relative path, is a
+    symbolic link.
     """
+    refused = "symbolic links to an untrusted manifest are not followed"
     if not follow and not path.is_absolute() and any(map(os.path.islink, path.parents)):
-        raise OSError(errno.ELOOP, "a link on the way, and no link of a stranger is followed")
+        raise OSError(errno.ELOOP, refused)
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
         file = os.fdopen(os.open(path, flags), "rb")
     except OSError as error:
         if error.errno == errno.ELOOP and not follow:
-            raise OSError(errno.ELOOP, "a link, and no link of a stranger is followed") from error
+            raise OSError(errno.ELOOP, refused) from error
         raise
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise OSError(errno.EINVAL, "it is no regular file")
+        raise OSError(errno.EINVAL, "it is not a regular file")
     return file
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a local file that takes another's place when all went well.
-
-    Yields
-    ------
-    binary file
-        To write to; gone without a trace where writing fails.
-
-    Raises
-    ------
-    OSError
-    """
+    """Open a temporary file that replaces a local file on success, and is removed on failure."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

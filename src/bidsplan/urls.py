@@ -1,4 +1,4 @@
-"""URLs and their hosts: how they are written, and which are refused."""
+"""URLs and hosts: parsing, canonical form, and which are refused."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ AMAZON = (
     r"(?:bucket\.vpce-[0-9a-z-]+\.)?s3(?:-fips|-accelerate|-external-1)?(?:[.-]dualstack)?"
     r"(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-[0-9]+))?(?:\.vpce)?\.amazonaws\.com(?:\.cn)?"
 )
-"""S3's own hosts, in whose partition a bucket has a name of its own."""
-
+"""Hosts of Amazon S3, where bucket names are unique in a partition."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -27,41 +26,29 @@ _PARTS = r"(\[[0-9A-Fa-f:.]*\]|[0-9A-Za-z._-]+)(?::([0-9]+))?"
 _LABEL = r"[0-9A-Za-z_](?:[0-9A-Za-z_-]*[0-9A-Za-z_])?"
 _NUMBER = r"[0-9]+|0[xX][0-9A-Fa-f]*"
 
-_METADATA = frozenset(
-    map(
-        ipaddress.ip_address,
-        # Amazon, Google, Alibaba, Azure, Oracle, Scaleway.
-        (
-            *("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "100.100.100.200"),
-            *("168.63.129.16", "192.0.0.192", "fd00:c1::a9fe:a9fe", "fd00:42::42"),
-        ),
-    )
+# Of Amazon, Google, Alibaba, Azure, Oracle and Scaleway.
+_METADATA_ADDRESSES = (
+    "fd00:ec2::254 fd00:ec2::23 fd20:ce::254 100.100.100.200 168.63.129.16 192.0.0.192 "
+    "fd00:c1::a9fe:a9fe fd00:42::42"
 )
-"""Addresses that serve a cloud's secrets and are not link-local."""
+_METADATA = frozenset(map(ipaddress.ip_address, _METADATA_ADDRESSES.split()))
+"""Addresses of cloud metadata services, which serve secrets, that are not link-local."""
 
 _WRAPPING = tuple(
     map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96"))
 )
-"""Networks whose addresses end in one of IPv4: NAT64 (RFC 6052, 8215), compatible, translated."""
+"""Networks that embed an IPv4 address: NAT64 (RFC 6052, 8215), compatible, translated."""
 
 _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 _ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 _RESERVED = tuple(
     map(ipaddress.ip_network, ("192.88.99.0/24", "192.0.0.0/24", "fec0::/10", "3fff::/20"))
 )
-"""What is not of the public internet, and what the standard library of some versions passes."""
+"""Networks that are not public, though some versions of the standard library say so."""
 
 
 class Host(NamedTuple):
-    """A host as every part of the program takes it.
-
-    Parameters
-    ----------
-    name : str
-        In lower case, without brackets or a dot at its end.
-    address : IPv4Address, IPv6Address or None
-        The address that the name is; None for a name that is resolved.
-    """
+    """A host: its name in lower case, without brackets or final dot; an address if it is one."""
 
     name: str
     port: int | None
@@ -69,17 +56,12 @@ class Host(NamedTuple):
 
 
 def parse_host(text: str) -> Host:
-    """Parse the host part of a URL, with its port.
-
-    Parameters
-    ----------
-    text : str
-        What stands between ``//`` and the next ``/``, without user information.
+    """Parse the host and port of a URL, without user information.
 
     Raises
     ------
     ValueError
-        Where it is spelt in a way that not everybody reads alike; the message does not repeat it.
+        Where it is invalid or parsers read it in different ways; the message does not quote it.
 
     References
     ----------
@@ -93,7 +75,7 @@ def parse_host(text: str) -> Host:
     match = re.fullmatch(_PARTS, text)
     if match is None:
         raise ValueError(
-            "its host has characters that no host has; expected letters, digits, '-' and '.' "
+            "its host has invalid characters; expected letters, digits, '-' and '.' "
             "(international names in their 'xn--' form), or an IPv6 address in brackets"
         )
     name, port = match[1].lower(), _port(match[2])
@@ -103,13 +85,12 @@ def parse_host(text: str) -> Host:
     labels = name.split(".")
     if re.fullmatch(_NUMBER, labels[-1]):
         return _literal(name, port, ipaddress.IPv4Address)
-    longest = max(map(len, labels))
     if (
         len(name) > _LONGEST_NAME
-        or longest > _LONGEST_LABEL
+        or max(map(len, labels)) > _LONGEST_LABEL
         or not all(re.fullmatch(_LABEL, label) for label in labels)
     ):
-        raise ValueError("its host is no valid name")
+        raise ValueError("its host name is invalid")
     return Host(name, port, None)
 
 
@@ -117,7 +98,7 @@ def _port(text: str | None) -> int | None:
     if text is None:
         return None
     if len(text) > 5 or not 0 < int(text) <= _LARGEST_PORT:
-        raise ValueError(f"its port is none; expected 1 to {_LARGEST_PORT}")
+        raise ValueError(f"its port is invalid; expected 1 to {_LARGEST_PORT}")
     return int(text)
 
 
@@ -127,13 +108,13 @@ def _literal(text: str, port: int | None, kind: type[Address]) -> Host:
     except ValueError as error:
         raise ValueError(
             "its host is a number that is read in different ways; write an IPv4 address as four "
-            "decimal numbers, or name the host"
+            "decimal numbers, or a host name"
         ) from error
     return Host(str(address), port, address)
 
 
-def _meant(address: Address) -> Iterator[Address]:
-    """Give an address, and those of IPv4 that packets for it may go to."""
+def _with_embedded(address: Address) -> Iterator[Address]:
+    """Yield an address, and the IPv4 addresses that it may be routed to."""
     yield address
     if isinstance(address, ipaddress.IPv4Address):
         return
@@ -143,71 +124,61 @@ def _meant(address: Address) -> Iterator[Address]:
     if isatap or any(address in network for network in _WRAPPING):
         found.append(ipaddress.IPv4Address(number & 0xFFFFFFFF))
     if address in _LOCAL_NAT64:
-        # Sixteen bits behind the prefix, and sixteen behind an empty byte.
+        # Sixteen bits after the prefix, and sixteen after an empty byte.
         split = (number >> 64 & 0xFFFF) << 16 | number >> 40 & 0xFFFF
         found.append(ipaddress.IPv4Address(split))
     yield from (each for each in found if each is not None)
 
 
 def is_link_local(address: Address) -> bool:
-    """Tell whether an address is one where clouds serve their secrets, however it is wrapped."""
-    return any(each.is_link_local or each in _METADATA for each in _meant(address))
+    """Return whether an address is link-local or a metadata service, however it is embedded."""
+    return any(each.is_link_local or each in _METADATA for each in _with_embedded(address))
 
 
 def is_public(address: Address) -> bool:
-    """Tell whether an address is a host of the public internet.
+    """Return whether an address is on the public internet.
 
-    Returns
-    -------
-    bool
-        False for loopback, private, link-local, multicast and reserved addresses, and for IPv6
-        addresses that stand for one of IPv4 (mapped, NAT64, 6to4, Teredo).
+    Loopback, private, link-local, multicast and reserved addresses are not, and neither are IPv6
+    addresses that embed an IPv4 address (mapped, NAT64, 6to4, Teredo).
     """
-    wrapped = len(list(_meant(address))) > 1
+    wrapped = len(list(_with_embedded(address))) > 1
     reserved = address.is_reserved or any(address in network for network in _RESERVED)
     refused = wrapped or reserved or address.is_multicast or is_link_local(address)
     return address.is_global and not refused
 
 
 OBJECT_STORES = frozenset({"s3", "gs", "az"})
-"""Protocols of stores that know signatures, so that a root there is anonymous or not."""
+"""Protocols of stores with signed requests, so that a root is anonymous or not."""
 
 PROTOCOLS = OBJECT_STORES | {"https", "file", "memory"}
-"""Protocols that any manifest may name."""
+"""Protocols that are always allowed."""
 
 _METADATA_HOSTS = frozenset({"metadata.google.internal", "metadata", "instance-data"})
 
 _PROTOCOL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 _MISTYPED = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:/")
 _IPV6_HOST = re.compile(r"//\[[0-9A-Fa-f:.]*\]")
-NO_MACHINES = frozenset({"dropbox", "gdrive", "github", "hf"})
-"""Protocols of services whose host part names no machine."""
 
-_NO_BUCKET = "its bucket or container has a name that no storage gives"
-# The union of what the stores allow: a name with anything else makes a request for another place.
+NO_MACHINES = frozenset({"dropbox", "gdrive", "github", "hf"})
+"""Protocols of services whose URLs do not contain a host."""
+
+# The union of what the stores allow: any other character would request another place.
 _BUCKET = re.compile(r"[A-Za-z0-9_$][A-Za-z0-9._$-]{0,254}")
 
 
 class Location(NamedTuple):
-    """A URL in its parts.
-
-    Parameters
-    ----------
-    protocol : str
-        ``s3``, ``https``, …; ``file`` for a local path.
-    host : str
-        The bucket or host; empty for local paths and memory.
-    path : str
-        What follows, without slashes at its ends; for a local path the path as written.
-    """
+    """A parsed URL."""
 
     protocol: str
+    """``s3``, ``https``, …; ``file`` for a local path."""
     host: str
+    """The bucket or host; empty for local paths and memory."""
     path: str
+    """Without slashes at its ends; a local path is as written."""
 
 
 def parse_url(url: str) -> Location:
-    """Take a URL or a local path apart.
+    """Parse a URL or a local path.
 
     Examples
     --------
@@ -229,17 +200,9 @@ def parse_url(url: str) -> Location:
 
 
 def refused_url(url: str, *, allow: frozenset[str] = frozenset()) -> str | None:
-    """Tell why a URL is refused, without repeating it: it may hold a secret.
+    """Return why a URL is refused, or None; the reason does not quote it, lest it has a secret.
 
-    Parameters
-    ----------
-    allow : frozenset of str
-        Protocols that were allowed beyond the usual ones.
-
-    Returns
-    -------
-    str or None
-        The reason, or None where the URL is fine.
+    Protocols in `allow` are allowed besides `PROTOCOLS`.
     """
     reason = _refused_form(url)
     if reason:
@@ -256,15 +219,13 @@ def refused_url(url: str, *, allow: frozenset[str] = frozenset()) -> str | None:
         return "it holds a user name or password; credentials come from the environment"
     if "?" in url or "#" in url:
         return "it has a query string or a fragment"
-    if location.protocol == "memory":
-        return None
-    if not location.host:
+    if location.protocol != "memory" and not location.host:
         return "it names no bucket or host"
     return _refused_host(location)
 
 
 def _refused_form(url: str) -> str | None:
-    """Refuse what is no URL of one file system, whatever its protocol."""
+    """Refuse unprintable, chained and unexpanded URLs, whatever their protocol."""
     if not url.strip() or any(not character.isprintable() for character in url):
         return "it is empty or has characters that do not print"
     if "::" in _IPV6_HOST.sub("//", url, count=1):
@@ -275,19 +236,20 @@ def _refused_form(url: str) -> str | None:
 
 
 def _refused_path(url: str, path: str) -> str | None:
-    """Refuse what was meant as a URL, and would be taken for a file's name."""
+    """Refuse a mistyped URL, which would be taken for a local path, and a file URL's host."""
     if url == path and _MISTYPED.match(url):
-        return "it is neither a URL nor a path; a URL has two slashes behind its protocol"
+        return "it is neither a URL nor a path; a URL has two slashes after its protocol"
     if url != path and re.search("[@:]", path.partition("/")[0]):
         return "a file URL names no host; write it as file:///path"
     return None
 
 
 def _refused_host(location: Location) -> str | None:
-    """Refuse hosts that no dataset is on, whoever asks for them."""
+    """Refuse invalid buckets and hosts, and those of metadata services."""
     if location.protocol in OBJECT_STORES:
-        return None if _BUCKET.fullmatch(location.host) else _NO_BUCKET
-    if location.protocol in NO_MACHINES:
+        valid = _BUCKET.fullmatch(location.host)
+        return None if valid else "its bucket or container name is invalid"
+    if location.protocol in {"memory", *NO_MACHINES}:
         return None
     try:
         host = parse_host(location.host)
@@ -304,18 +266,10 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def canonical_url(url: str) -> str:
-    """Write a URL or local path in the one form that all its spellings share.
+    """Return the one form that all spellings of a URL or local path share.
 
-    Parameters
-    ----------
-    url : str
-        One that `refused_url` does not refuse.
-
-    Returns
-    -------
-    str
-        Without slashes at its end, ``file://``, default ports and capitals in a host. Nothing is
-        resolved: ``..`` stays in local paths, where a link may stand before it.
+    It has no final slashes, ``file://``, default ports or capitals in the host. Local paths keep
+    ``..``, since it may follow a symbolic link. `refused_url` must accept the URL.
 
     Examples
     --------
@@ -336,7 +290,7 @@ def _plain_path(path: str) -> str:
     plain = "/".join(name for name in path.split("/") if name not in {"", "."})
     if path.startswith("/"):
         return f"/{plain}"
-    # Said at the start of a path, "~" would be refused as someone's home.
+    # At the start of a path, "~" would be refused as a home directory.
     return f"./{plain}" if plain.startswith("~") else plain or "."
 
 
@@ -345,14 +299,14 @@ def _plain_host(text: str, default_port: int) -> str:
     try:
         name, port, address = parse_host(place)
     except ValueError:
-        # It is refused elsewhere, and no place of any host's.
+        # It is refused elsewhere.
         return text.lower()
     shown = f"[{name}]" if address is not None and address.version == 6 else name
     return f"{user}{at}{shown}" + (f":{port}" if port not in {None, default_port} else "")
 
 
 def _without_dots(path: str) -> str:
-    """Resolve ``.`` and ``..`` as every client does before it asks a web server."""
+    """Resolve ``.`` and ``..`` as every HTTP client does."""
     kept: list[str] = []
     for name in path.split("/"):
         if name == "..":

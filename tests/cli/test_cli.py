@@ -121,7 +121,7 @@ def test_strict_takes_warnings_for_errors(study, ask):
     Path("demo.yaml").write_text(text.replace("suffixes: [T1w]", "suffixes: [T1w, T2w, T1W]"))
     code, _, err = ask("validate", "demo.yaml")
     assert code == 0
-    assert "warning: demo.yaml:25: files[0].suffixes[2]: 'T1W' is no suffix that BIDS knows" in err
+    assert "warning: demo.yaml:25: files[0].suffixes[2]: 'T1W' is not a BIDS suffix" in err
     assert ask("validate", "--strict", "demo.yaml")[0] == 2
     code, _, err = ask("compile", "demo.yaml")
     assert code == 0

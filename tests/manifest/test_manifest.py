@@ -208,30 +208,29 @@ def test_a_protocol_that_was_allowed(load):
 VOCABULARY = {
     "a slip in a datatype": (
         "files: {datatypes: [dwi, fnuc]}",
-        "m.yaml:3: files.datatypes[1]: 'fnuc' is no datatype that BIDS knows; did you mean 'func'?",
+        "m.yaml:3: files.datatypes[1]: 'fnuc' is not a BIDS datatype; did you mean 'func'?",
     ),
     "a slip in a suffix": (
         "files:\n- {suffixes: t1w}",
-        "m.yaml:4: files[0].suffixes: 't1w' is no suffix that BIDS knows; did you mean 'T1w'?",
+        "m.yaml:4: files[0].suffixes: 't1w' is not a BIDS suffix; did you mean 'T1w'?",
     ),
     "an entity's long name": (
         "files: {entities: {acquisition: x}}",
-        "m.yaml:3: files.entities.acquisition: 'acquisition' is no entity that BIDS knows; "
+        "m.yaml:3: files.entities.acquisition: 'acquisition' is not a BIDS entity; "
         "did you mean 'acq'?",
     ),
     "what resembles nothing": (
         "files: {suffixes: [xyzzyqq]}",
-        "m.yaml:3: files.suffixes[0]: 'xyzzyqq' is no suffix that BIDS knows",
+        "m.yaml:3: files.suffixes[0]: 'xyzzyqq' is not a BIDS suffix",
     ),
     "a requirement": (
         "subjects: {require: [{datatypes: dwii}]}",
-        "m.yaml:3: subjects.require[0].datatypes: 'dwii' is no datatype that BIDS knows; "
+        "m.yaml:3: subjects.require[0].datatypes: 'dwii' is not a BIDS datatype; "
         "did you mean 'dwi'?",
     ),
     "the case of a derivative's word": (
         "derivatives:\n  afq:\n    - {suffixes: BOLD}",
-        "m.yaml:5: derivatives.afq[0].suffixes: 'BOLD' is no suffix that BIDS knows; "
-        "did you mean 'bold'?",
+        "m.yaml:5: derivatives.afq[0].suffixes: 'BOLD' is not a BIDS suffix; did you mean 'bold'?",
     ),
 }
 

@@ -94,8 +94,7 @@ WRONG = {
         HEAD + "companions: {inherit: [a], tables: [b]}\n",
         [
             "m.yaml:3: companions.inherit: expected true or false; got a list",
-            "m.yaml:3: companions.tables: not one of the words it may be; expected 'auto', 'true' "
-            "or 'false'",
+            "m.yaml:3: companions.tables: not an allowed value; expected 'auto', 'true' or 'false'",
         ],
     ),
     "words of other YAML": (

@@ -86,7 +86,7 @@ WRONG = {
     "empty": ("", "m.yaml: expected a mapping; see docs/user/manifest.md for an example"),
     "a wrong word": (
         HEAD + "subjects: {missing: maybe}\n",
-        "m.yaml:3: subjects.missing: not one of the words it may be; expected 'error' or 'skip'",
+        "m.yaml:3: subjects.missing: not an allowed value; expected 'error' or 'skip'",
     ),
     "one derivative's filter": (
         HEAD + "derivatives:\n  afq: {extensions: [csv]}\n",

@@ -144,9 +144,9 @@ def test_public_addresses_are_public(text):
         ("s3:/bucket/x", "neither a URL nor a path"),
         ("file:/data", "neither a URL nor a path"),
         ("file://u:pw@h/x", "names no host"),
-        ("s3://buc ket/x", "that no storage gives"),
-        ("s3://buc\\ket/x", "that no storage gives"),
-        ("az://c:1/x", "that no storage gives"),
+        ("s3://buc ket/x", "container name is invalid"),
+        ("s3://buc\\ket/x", "container name is invalid"),
+        ("az://c:1/x", "container name is invalid"),
         ("https://[2001:db8::1::2]/x", "its host"),
     ],
 )

@@ -27,7 +27,7 @@ def test_a_strangers_manifest_is_no_link(linked, ask, monkeypatch, name, command
     monkeypatch.setenv("BIDSPLAN_UNTRUSTED", "1")
     code, out, err = ask(command, name, *(["d"] if command == "fetch" else []), "--debug")
     assert code == 2
-    assert "no link of a stranger is followed" in err
+    assert "symbolic links to an untrusted manifest are not followed" in err
     assert CANARY not in out + err
 
 
@@ -43,7 +43,7 @@ def test_what_is_no_file_is_never_waited_for(tmp_path, ask_here, name, kind):
     code, _, err = ask_here("fetch", name, "d")
     assert code == 2
     assert "can't be read" in err
-    assert "no regular file" in err or "Is a directory" in err
+    assert "not a regular file" in err or "Is a directory" in err
 
 
 def test_a_plan_to_be_replaced_is_never_waited_for(ask_here, tmp_path):

@@ -22,7 +22,7 @@ from bidsplan.paths import (
     unsafe_path,
 )
 from bidsplan.plan import Entry, Plan, Root
-from bidsplan.plan.file import StoredPlan, default_plan_path, read_header, read_plan, write_plan
+from bidsplan.plan.file import StoredPlan, default_plan_path, read_plan, write_plan
 from bidsplan.plan.parse import PathCheck
 from plans import plan_of
 
@@ -250,14 +250,15 @@ def test_a_digest_has_no_line_feed():
 
 
 @pytest.mark.parametrize("name", ["p.jsonl", "p.jsonl.gz", "p.jsonl.zst"])
-def test_a_header_is_read_alone(tmp_path, name):
+def test_a_stored_plan_is_read_or_refused_as_it_is_opened(tmp_path, name):
     path = tmp_path / name
     plan = many(5000)
     write_plan(plan, path)
-    assert read_header(path) == plan.header
+    stored = StoredPlan(path)
+    assert (stored.header, tuple(stored.entries)) == (plan.header, plan.entries)
     (tmp_path / "empty.jsonl").write_bytes(b"")
     with pytest.raises(PlanError, match=r"empty\.jsonl: line 1: this is not a bidsplan plan"):
-        read_header(tmp_path / "empty.jsonl")
+        StoredPlan(tmp_path / "empty.jsonl")
 
 
 @pytest.mark.parametrize("name", ["p.jsonl.gz", "p.jsonl.zst"])

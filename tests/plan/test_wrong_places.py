@@ -11,7 +11,7 @@ from bidsplan.urls import refused_url
 from plans import plan_of
 
 BUCKETS = ["buc ket", "..", "b%20", "b:9", "b\\x", "-", "é", "b;x", "x" * 256, ".b", "b*"]
-NO_BUCKET = "the URL is refused: its bucket or container has a name that no storage gives"
+NO_BUCKET = "the URL is refused: its bucket or container name is invalid"
 HOSTS = [":443", "h:99999", "[", "[::1", "a b", "xn--", "%", "1.2.3.4.5"]
 
 

@@ -1,10 +1,10 @@
-"""Scalars of a manifest, URLs among them, and what its models share."""
+"""Types of a manifest's fields, and the base of its models."""
 
 from __future__ import annotations
 
 import re
 from decimal import Context, Decimal, InvalidOperation
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -16,11 +16,16 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     ValidationInfo,
+    model_validator,
 )
 
 from bidsplan.messages import is_secret
 from bidsplan.paths import printable, unsafe_key
 from bidsplan.urls import canonical_url, refused_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 _LONGEST = 4096
 _LONGEST_SHOWN = 24
@@ -30,7 +35,7 @@ _SIZES = TypeAdapter(ByteSize)
 
 
 def kind(value: object) -> str:
-    """Name what a value is, without repeating it: it may be a secret, or very long."""
+    """Name a value's kind, as the value itself may be a secret or very long."""
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list | tuple):
@@ -69,22 +74,24 @@ def _integer(value: Any) -> Any:
 
 
 def is_newer(version: object, known: int) -> bool:
-    """Tell whether a version is a whole number above the one that is known."""
+    """Return whether a version is a whole number above the known one."""
     if isinstance(version, str) and _INTEGER.fullmatch(version):
         version = int(version)
     return type(version) is int and version > known
 
 
 def _positive(value: Any) -> Any:
-    if _integer(value) == 0:
+    number = _integer(value)
+    if number == 0:
         raise ValueError("expected at least 1; got 0")
-    return _integer(value)
+    return number
 
 
 def _seed(value: Any) -> Any:
-    if _integer(value) >= 2**32:
+    number = _integer(value)
+    if number >= 2**32:
         raise ValueError("expected a whole number below 2**32")
-    return _integer(value)
+    return number
 
 
 def _boolean(value: Any) -> Any:
@@ -119,15 +126,15 @@ def _number(value: Any) -> Any:
         number = Decimal("NaN")
     if not number.is_finite() or len(number.as_tuple().digits) > 40 or abs(number.adjusted()) > 99:
         raise ValueError(f"expected a number; got {_shown(value)}")
-    # 8 and 8.0 are one number, so manifests that differ in that alone are one manifest.
+    # 8 and 8.0 are the same number, so that manifests with either are the same manifest.
     return number.normalize(Context(prec=40))
 
 
 def _name(value: Any) -> Any:
-    reason = unsafe_key(_text(value))
-    if reason:
+    name = _text(value)
+    if reason := unsafe_key(name):
         raise ValueError(f"expected a name below the dataset's root; {reason}")
-    return _text(value)
+    return name
 
 
 def _exact_name(value: Any) -> Any:
@@ -138,8 +145,7 @@ def _exact_name(value: Any) -> Any:
 
 
 def _glob(value: Any) -> Any:
-    reason = unsafe_key(_text(value))
-    if reason:
+    if reason := unsafe_key(_text(value)):
         raise ValueError(f"expected a glob relative to the dataset's root; {reason}")
     return value
 
@@ -157,12 +163,12 @@ def _is_plain(text: str) -> bool:
 
 
 def _shown(value: object) -> str:
-    """Show a short scalar as it was written; what may be a secret or is not plain is only named."""
+    """Quote short plain text; of anything else name the kind, as it may be a secret."""
     return repr(value) if isinstance(value, str) and _is_plain(value) else kind(value)
 
 
 def as_list(value: Any) -> Any:
-    """Take one value for a list of one."""
+    """Wrap a single value in a list."""
     if isinstance(value, list | tuple):
         if not value:
             raise ValueError("expected at least one value; got an empty list")
@@ -170,71 +176,63 @@ def as_list(value: Any) -> Any:
     return [value]
 
 
-Text = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | float)]
-Title = Annotated[
-    str,
-    BeforeValidator(_title, json_schema_input_type=Annotated[str, Field(max_length=255)] | float),
-]
-ExactName = Annotated[str, BeforeValidator(_exact_name, json_schema_input_type=str | float)]
-Name = Annotated[str, BeforeValidator(_name, json_schema_input_type=str | float)]
-Glob = Annotated[str, BeforeValidator(_glob, json_schema_input_type=str | float)]
-Extension = Annotated[
-    str, BeforeValidator(_extension, json_schema_input_type=Annotated[str, Field(pattern=r"^[./]")])
-]
-Count = Annotated[
-    int, BeforeValidator(_positive, json_schema_input_type=Annotated[int, Field(ge=1)])
-]
-Seed = Annotated[
-    int,
-    BeforeValidator(_seed, json_schema_input_type=Annotated[int, Field(ge=0, lt=2**32)]),
-]
-Boolean = Annotated[bool, BeforeValidator(_boolean, json_schema_input_type=bool)]
-Size = Annotated[int, BeforeValidator(_size, json_schema_input_type=int | str)]
-Number = Annotated[Decimal, BeforeValidator(_number, json_schema_input_type=float)]
-Fraction = Annotated[
-    Decimal,
-    BeforeValidator(_fraction, json_schema_input_type=Annotated[float, Field(gt=0, le=1)]),
-]
-Texts = Annotated[
-    tuple[Text, ...], BeforeValidator(as_list, json_schema_input_type=Text | list[Text])
-]
-Globs = Annotated[
-    tuple[Glob, ...], BeforeValidator(as_list, json_schema_input_type=Glob | list[Glob])
-]
-Extensions = Annotated[
-    tuple[Extension, ...],
-    BeforeValidator(as_list, json_schema_input_type=Extension | list[Extension]),
-]
-Names = Annotated[
-    tuple[Name, ...], BeforeValidator(as_list, json_schema_input_type=Name | list[Name])
-]
-ExactNames = Annotated[
-    tuple[ExactName, ...],
-    BeforeValidator(as_list, json_schema_input_type=ExactName | list[ExactName]),
-]
+def _read(check: Callable[[Any], Any], written: Any) -> BeforeValidator:
+    """Make a validator with the type that the JSON schema gives for the field."""
+    return BeforeValidator(check, json_schema_input_type=written)
 
 
-class Model(BaseModel):
-    """A part of a manifest: frozen, with no fields but its own."""
+def list_of(item: Any) -> BeforeValidator:
+    """Make a validator that also accepts a single value for a list."""
+    return _read(as_list, item | list[item])
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        allow_inf_nan=False,
-    )
+
+_SCALAR = str | float
+Text = Annotated[str, _read(_text, _SCALAR)]
+Title = Annotated[str, _read(_title, Annotated[str, Field(max_length=255)] | float)]
+ExactName = Annotated[str, _read(_exact_name, _SCALAR)]
+Name = Annotated[str, _read(_name, _SCALAR)]
+Glob = Annotated[str, _read(_glob, _SCALAR)]
+Extension = Annotated[str, _read(_extension, Annotated[str, Field(pattern=r"^[./]")])]
+Count = Annotated[int, _read(_positive, Annotated[int, Field(ge=1)])]
+Seed = Annotated[int, _read(_seed, Annotated[int, Field(ge=0, lt=2**32)])]
+Boolean = Annotated[bool, _read(_boolean, bool)]
+Size = Annotated[int, _read(_size, int | str)]
+Number = Annotated[Decimal, _read(_number, float)]
+Fraction = Annotated[Decimal, _read(_fraction, Annotated[float, Field(gt=0, le=1)])]
+Texts = Annotated[tuple[Text, ...], list_of(Text)]
+Globs = Annotated[tuple[Glob, ...], list_of(Glob)]
+Extensions = Annotated[tuple[Extension, ...], list_of(Extension)]
+Names = Annotated[tuple[Name, ...], list_of(Name)]
+ExactNames = Annotated[tuple[ExactName, ...], list_of(ExactName)]
 
 
 def mapping(value: Any) -> Any:
-    """Take a mapping or a model, and nothing else."""
+    """Accept a mapping or a model, and nothing else."""
     if not isinstance(value, dict | BaseModel):
         raise ValueError(f"expected a mapping; got {kind(value)}")  # noqa: TRY004 - pydantic's way
     return value
 
 
-ALLOWED = "allow_protocols"
-"""Key of the validation context under which protocols beyond the usual ones stand."""
+class Model(BaseModel):
+    """Base of a manifest's models: frozen, without unknown fields."""
 
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        return mapping(value if isinstance(value, cls) else cls._written(value))
+
+    @classmethod
+    def _written(cls, value: Any) -> Any:
+        """Return what was written as a mapping of fields; models override it for shorthands."""
+        return value
+
+
+ALLOWED = "allow_protocols"
+"""Key of the validation context for protocols to allow besides the usual ones."""
 
 _LONGEST_URL = 2048
 

@@ -1,4 +1,4 @@
-"""Manifests on disk: read, validated, and every problem told with its line."""
+"""Read and validate manifest files, and report every problem with its line."""
 
 from __future__ import annotations
 
@@ -9,31 +9,30 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from bidsplan.errors import ManifestError, Place, Problem
 from bidsplan.manifest import Derivative, Filter, Manifest
 from bidsplan.manifest.fields import ALLOWED
 from bidsplan.manifest.vocabulary import vocabulary_warnings
-from bidsplan.manifest.yaml_reader import Document, read_yaml
-from bidsplan.messages import is_secret, nearest
+from bidsplan.manifest.yaml_reader import LARGEST, Document, read_yaml
+from bidsplan.messages import is_secret, names_a_secret, nearest
 from bidsplan.paths import open_regular, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from os import PathLike
 
-    from pydantic import BaseModel
 
-
-_SECRET_NAME = re.compile(
-    r"key|secret|token|passw|credential|endpoint|client_kwargs|config_kwargs|storage_options|"
-    r"session_token|proxies",
-    re.IGNORECASE,
+_CONNECTION = re.compile(
+    "endpoint|client_kwargs|config_kwargs|storage_options|proxies", re.IGNORECASE
+)
+_ENVIRONMENT = (
+    "credentials and endpoints come from the environment or from flags, never from a manifest"
 )
 _LONGEST_SHOWN = 60
-_MOST_TOLD = 100
-"""Problems of one manifest that are told; who has more has another kind of problem."""
+_MOST_REPORTED = 100
+"""Most problems of one manifest that are reported."""
 
 _ALTERNATIVE = re.compile(r"^(literal|tuple|dict|function-[a-z]+)\[.*\]$|^CohortTable$")
 
@@ -44,10 +43,12 @@ class ManifestFile:
 
     Parameters
     ----------
+    manifest : Manifest
+    path : Path
     warnings : tuple of Problem
         Words of its filters that BIDS does not know.
     document : Document
-        What the file says, with its lines.
+        The file's content, with its lines.
     """
 
     manifest: Manifest
@@ -56,17 +57,9 @@ class ManifestFile:
     document: Document
 
     def locate(self, problem: Problem) -> Problem:
-        """Give a problem the file and line that its place stands at.
+        """Return a problem of the models with its file, line and place in the document.
 
-        Parameters
-        ----------
-        problem : Problem
-            Placed by the manifest's models, which know nothing of files.
-
-        Returns
-        -------
-        Problem
-            Placed as the document is written. One that has no place stays as it is.
+        A problem without a place is returned unchanged.
         """
         if not problem.at:
             return problem
@@ -83,9 +76,9 @@ def load_manifest(
     ----------
     path : path
     allow_protocols : iterable of str
-        Protocols of URLs to allow beyond the usual ones.
+        Protocols of URLs to allow besides the usual ones.
     untrusted : bool
-        Refuse a manifest that is a link.
+        Refuse a manifest that is a symbolic link.
 
     Returns
     -------
@@ -98,14 +91,11 @@ def load_manifest(
     """
     path = Path(path)
     if ".jsonl" in path.suffixes:
-        problem = Problem(
-            message="this is a plan, by its name; expected a manifest", file=str(path)
-        )
-        raise ManifestError(problems=[problem])
+        message = "this is a plan, by its name; expected a manifest"
+        raise ManifestError(problems=[Problem(message=message, file=str(path))])
     try:
         with open_regular(path, follow=not untrusted) as file:
-            # A byte more than is allowed tells that there is more.
-            data = file.read((1 << 20) + 1)
+            data = file.read(LARGEST + 1)
     except OSError as error:
         problem = Problem(message=f"can't be read: {error.strerror}", file=str(path))
         raise ManifestError(problems=[problem]) from error
@@ -114,22 +104,27 @@ def load_manifest(
     manifest, invalid = _validate(document, frozenset(allow_protocols))
     problems += [_located(problem, document, path) for problem in invalid]
     if problems or manifest is None:
-        raise ManifestError(problems=_told(_first_of_each_place(problems), path))
-    strange = list(islice(vocabulary_warnings(manifest), _MOST_TOLD + 1))
-    warnings = _told([_located(problem, document, path) for problem in strange], path)
+        first: dict[object, Problem] = {}
+        for problem in problems:
+            first.setdefault((problem.line, problem.at) if problem.at else problem, problem)
+        by_line = sorted(first.values(), key=lambda problem: problem.line or 0)
+        raise ManifestError(problems=_reported(by_line, path))
+    unknown = list(islice(vocabulary_warnings(manifest), _MOST_REPORTED + 1))
+    warnings = _reported([_located(problem, document, path) for problem in unknown], path)
     return ManifestFile(manifest=manifest, path=path, warnings=tuple(warnings), document=document)
 
 
-def _told(problems: list[Problem], path: Path) -> list[Problem]:
-    """Keep as many as people read, their places free of what a stranger may have put there."""
-    told = [replace(problem, at=_shown(problem.at)) for problem in problems[:_MOST_TOLD]]
-    if len(problems) > _MOST_TOLD:
-        told.append(Problem(message=f"there are more than {_MOST_TOLD} problems", file=str(path)))
-    return told
+def _reported(problems: list[Problem], path: Path) -> list[Problem]:
+    """Keep the first problems, with places that are safe to print."""
+    kept = [replace(problem, at=_shown(problem.at)) for problem in problems[:_MOST_REPORTED]]
+    if len(problems) > _MOST_REPORTED:
+        message = f"there are more than {_MOST_REPORTED} problems"
+        kept.append(Problem(message=message, file=str(path)))
+    return kept
 
 
 def _shown(place: Place) -> Place:
-    """Escape, shorten and redact the names in a place: they are the document's own keys."""
+    """Escape, shorten and redact the names in a place, which are the document's own keys."""
     return tuple(part if isinstance(part, int) else _shown_name(part) for part in place)
 
 
@@ -137,25 +132,17 @@ def _shown_name(name: str) -> str:
     return "(a credential)" if is_secret(name) else printable(name[:_LONGEST_SHOWN])
 
 
-def _first_of_each_place(problems: Iterable[Problem]) -> list[Problem]:
-    """Keep one problem a place, the first that was found, and sort them by line."""
-    first: dict[object, Problem] = {}
-    for problem in problems:
-        first.setdefault((problem.line, problem.at) if problem.at else problem, problem)
-    return sorted(first.values(), key=lambda problem: problem.line or 0)
-
-
 def _validate(
     document: Document, protocols: frozenset[str]
 ) -> tuple[Manifest | None, list[Problem]]:
-    """Make the model, or say why there is none; what can be read of a broken document counts."""
+    """Return the manifest, or what is wrong with it."""
     if not document.whole:
         return None, []
     if not isinstance(document.data, dict):
         return None, [
             Problem(message="expected a mapping; see docs/user/manifest.md for an example")
         ]
-    others = [*_secrets(document.data), *_spellings(document.lines)]
+    others = [*_secrets(document.data), *_internal_names(document.lines)]
     try:
         manifest = Manifest.model_validate(document.data, context={ALLOWED: protocols})
     except ValidationError as error:
@@ -163,8 +150,8 @@ def _validate(
     return manifest, others
 
 
-def _spellings(places: Iterable[Place]) -> Iterator[Problem]:
-    """Look for names that only the models have; a document says the same in one way."""
+def _internal_names(places: Iterable[Place]) -> Iterator[Problem]:
+    """Find fields that only the models have, as the YAML language has one spelling for each."""
     for at in places:
         match at:
             case (
@@ -180,9 +167,9 @@ def _spellings(places: Iterable[Place]) -> Iterator[Problem]:
                 pass
 
 
-def _secrets(data: object, place: Place = ()) -> Iterator[Problem]:
-    """Look for values that look like credentials, wherever they stand."""
-    waiting: list[tuple[object, Place]] = [(data, place)]
+def _secrets(data: object) -> Iterator[Problem]:
+    """Find keys and values that look like credentials."""
+    waiting: list[tuple[object, Place]] = [(data, ())]
     while waiting:
         value, at = waiting.pop()
         if isinstance(value, dict):
@@ -194,16 +181,11 @@ def _secrets(data: object, place: Place = ()) -> Iterator[Problem]:
             yield Problem(message="this looks like a credential", at=at, hint=_ENVIRONMENT)
 
 
-_ENVIRONMENT = (
-    "credentials and endpoints come from the environment or from flags, never from a manifest"
-)
-
-
 def _problems(error: ValidationError) -> Iterator[Problem]:
     found = [
         (tuple(item["loc"]), item) for item in error.errors(include_url=False, include_input=False)
     ]
-    # How many problems stand at or below each place.
+    # How many problems there are at or below each place.
     below = Counter(loc[:length] for loc, _ in found for length in range(len(loc) + 1))
     for loc, item in found:
         # Of alternatives that all failed, the one that got furthest says what is wrong.
@@ -215,28 +197,26 @@ def _problems(error: ValidationError) -> Iterator[Problem]:
 
 
 def _is_alternative(part: str | int) -> bool:
-    """Tell pydantic's names of a union's members from names in the document."""
+    """Return whether part of a place is pydantic's name of a union's member."""
     return isinstance(part, str) and bool(_ALTERNATIVE.search(part))
 
 
 def _problem(kind: str, message: str, context: Mapping[str, Any], at: Place) -> Problem:
-    if kind == "extra_forbidden":
-        return _unknown_field(at)
-    if kind == "missing":
-        return Problem(message="is required", at=at)
-    if kind == "literal_error":
-        return Problem(
-            message="not one of the words it may be", at=at, expected=context["expected"]
-        )
-    if kind in {"model_type", "model_attributes_type", "dict_type"}:
-        return Problem(message="expected a mapping", at=at)
-    return Problem(message=message.removeprefix("Value error, "), at=at)
+    match kind:
+        case "extra_forbidden":
+            return _unknown_field(at)
+        case "missing":
+            return Problem(message="is required", at=at)
+        case "literal_error":
+            return Problem(message="not an allowed value", at=at, expected=context["expected"])
+        case _:
+            return Problem(message=message.removeprefix("Value error, "), at=at)
 
 
 def _unknown_field(at: Place) -> Problem:
     *place, name = at
     word = _shown_name(str(name))
-    if _SECRET_NAME.search(str(name)):
+    if names_a_secret(str(name)) or _CONNECTION.search(str(name)):
         return Problem(message=f"{word!r} is not allowed", at=at, hint=_ENVIRONMENT)
     known = _known_fields(tuple(place))
     near = nearest(word, known)
@@ -263,9 +243,7 @@ def _known_fields(place: Place) -> list[str]:
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """Find the model that an annotation is made of."""
-    from pydantic import BaseModel  # only for messages
-
+    """Return the first model that an annotation contains."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     parts = getattr(annotation, "__args__", ())
@@ -273,7 +251,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _located(problem: Problem, document: Document, path: Path) -> Problem:
-    """Walk the document along a place, passing over what only the models have."""
+    """Locate a problem of the models in the document, which lacks some of their fields."""
     node: Any = document.data
     walked: list[str | int] = []
     missed: list[str | int] = []
@@ -289,6 +267,6 @@ def _located(problem: Problem, document: Document, path: Path) -> Problem:
             missed.append(part)
     required = problem.message == "is required"
     line = document.lines.get(tuple(walked)) if walked or required else None
-    # A place of which the document has nothing was said elsewhere, as by a flag.
+    # A place that the document lacks altogether comes from elsewhere, such as a flag.
     at = tuple(walked) if walked and not required else (*walked, *missed)
     return replace(problem, file=str(path), line=line, at=at)

@@ -1,4 +1,4 @@
-"""The manifest itself."""
+"""The manifest model."""
 
 from __future__ import annotations
 
@@ -12,27 +12,12 @@ from pydantic import (
     Field,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from bidsplan.bids.names import bare_label
-from bidsplan.manifest.fields import (
-    Boolean,
-    Count,
-    ExactName,
-    ExactNames,
-    Model,
-    Names,
-    Seed,
-    Size,
-    Texts,
-    Title,
-    Url,
-    as_list,
-    is_newer,
-    mapping,
-)
+from bidsplan.manifest import fields
+from bidsplan.manifest.fields import Boolean, Count, ExactName, Model, mapping
 from bidsplan.manifest.filters import DatasetFiles, Derivative, Filter, Filters, Layout
 from bidsplan.manifest.subjects import Subjects
 
@@ -44,30 +29,16 @@ MANIFEST_VERSION = 1
 
 
 class Study(Model):
-    """What study it is, and where.
+    """The study, and its location."""
 
-    Parameters
-    ----------
-    url : str
-        The dataset's root, or the directory above the sites.
-    anonymous : bool, optional
-        Whether requests to an object store go unsigned; they do where it is not given.
-    versions : str
-        ``latest`` or ``pinned``.
-    """
-
-    id: Title
-    """A name for people; it stands in the plan."""
-
-    url: Url
+    id: fields.Title
+    """A name for people, which the plan repeats."""
+    url: fields.Url
     """The dataset's root, or the directory above the sites; a path is relative to the manifest."""
-
     anonymous: Boolean | None = None
-    """Whether requests to an object store go unsigned, as by default they do."""
-
+    """Whether requests to an object store are unsigned; by default they are."""
     layout: Layout = "pipeline-first"
-    """derivatives/<pipeline>/sub-X, or derivatives/sub-X/<pipeline>, kept as it stands or not."""
-
+    """derivatives/<pipeline>/sub-X, or derivatives/sub-X/<pipeline>, to be kept so or not."""
     versions: Literal["latest", "pinned"] = "latest"
     """pinned records each object's VersionId."""
 
@@ -80,26 +51,16 @@ def _bare_sessions(labels: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class Sessions(Model):
-    """Which sessions are wanted.
+    """Which sessions to select."""
 
-    Parameters
-    ----------
-    include : tuple of str, optional
-        Labels without ``ses-``.
-    sessionless : str
-        What becomes of raw files without a session.
-    """
-
-    include: Annotated[Texts, AfterValidator(_bare_sessions)] | None = None
-    """Labels; all sessions where not given."""
-
+    include: Annotated[fields.Texts, AfterValidator(_bare_sessions)] | None = None
+    """Labels; by default all sessions."""
     sessionless: Literal["exclude", "include"] = "exclude"
-    """What becomes of raw files without a session."""
+    """What to do with raw files without a session."""
 
-    @model_validator(mode="before")
     @classmethod
     def _written(cls, value: Any) -> Any:
-        return value if isinstance(value, dict | Sessions) else {"include": value}
+        return value if isinstance(value, dict) else {"include": value}
 
 
 def _tables(value: Any) -> Any:
@@ -107,23 +68,14 @@ def _tables(value: Any) -> Any:
 
 
 class Companions(Model):
-    """Which files come along with those that are selected.
-
-    Parameters
-    ----------
-    tables : str
-        ``auto``, ``true`` or ``false``.
-    """
+    """Which related files to fetch with the selected ones."""
 
     inherit: Boolean = True
     """Sidecars and other metadata that apply to a file."""
-
     associations: Boolean = True
     """Events, channels, gradient tables and other files that belong to a file."""
-
     fieldmaps: Boolean = True
     """Field maps that are meant for a file."""
-
     references: Boolean = True
     """Empty-room recordings and stimuli that a file names."""
 
@@ -133,7 +85,6 @@ class Companions(Model):
     ] = "auto"
     """scans and sessions tables; auto leaves scans out where files are filtered."""
 
-    @model_validator(mode="before")
     @classmethod
     def _written(cls, value: Any) -> Any:
         if value == "full":
@@ -142,21 +93,20 @@ class Companions(Model):
             return {**dict.fromkeys(cls.model_fields, False), "tables": "false"}
         if isinstance(value, str):
             raise ValueError("expected full, none, or a mapping")  # noqa: TRY004
-        return mapping(value)
+        return value
 
 
 class Limits(Model):
     """The largest plan that may be written."""
 
-    max_bytes: Size | None = None
-    """Such as 500GB."""
-
+    max_bytes: fields.Size | None = None
+    """A size such as 500GB."""
     max_files: Count | None = None
     """A number of files."""
 
 
 def _site(value: Any) -> Any:
-    return as_list(value) if isinstance(value, list | tuple) else value
+    return fields.as_list(value) if isinstance(value, list | tuple) else value
 
 
 def _derivatives(value: Any) -> Any:
@@ -170,7 +120,7 @@ def _derivatives(value: Any) -> Any:
         if not all(isinstance(name, str) for name in value):
             raise ValueError("expected names of pipelines; filters go into a mapping by name")
         return {name: {} for name in value}
-    # A name with nothing after it is a pipeline without a filter.
+    # A name without a value is a pipeline without a filter.
     return {name: {} if item in (None, "") else item for name, item in mapping(value).items()}
 
 
@@ -181,57 +131,37 @@ def _single_site(names: str | tuple[str, ...]) -> str | tuple[str, ...]:
 
 
 class Manifest(Model):
-    """A study manifest.
-
-    Parameters
-    ----------
-    manifest_version : int
-    study : Study
-    site : str or tuple of str, optional
-        Directories below the study's URL: one is the dataset's root, several are datasets each.
-    subjects : Subjects
-    random_seed : int, optional
-    sessions : Sessions, optional
-    files : tuple of Filter
-        Any of which may take a raw file; empty for none.
-    derivatives : ``all`` or dict of str to Derivative
-    directories : tuple of str
-    dataset_files : str or tuple of str
-    companions : Companions
-    limits : Limits
+    """A study manifest: which data of a study to fetch.
 
     Notes
     -----
-    `Manifest.model_validate` takes the same shapes as the YAML file.
+    `Manifest.model_validate` accepts the same shapes as the YAML file; its fields are described
+    below and in the manual.
     """
 
     manifest_version: Count
     """The language's version: 1."""
-
     study: Study
-    """What study it is, and where."""
+    """The study, and its location."""
 
     site: (
         Annotated[
-            ExactName | ExactNames,
+            ExactName | fields.ExactNames,
             BeforeValidator(_site, json_schema_input_type=str | list[str]),
             AfterValidator(_single_site),
         ]
         | None
     ) = None
-    """Directories below the study's URL; a list makes a dataset of each."""
+    """Directories below the study's URL: one is the dataset's root, of a list each is a dataset."""
 
-    subjects: Annotated[Subjects, BeforeValidator(mapping)] = Subjects()
-    """Which subjects; all where not given."""
-
-    random_seed: Annotated[Seed | None, Field(validate_default=True)] = None
-    """The seed of the draw."""
-
+    subjects: Subjects = Subjects()
+    """Which subjects; by default all."""
+    random_seed: Annotated[fields.Seed | None, Field(validate_default=True)] = None
+    """The seed of the sample."""
     sessions: Sessions | None = None
     """A list of labels, or {include, sessionless}."""
-
     files: Filters = (Filter(),)
-    """One filter, a list of which any may take a file, or none; all files where not given."""
+    """One filter, a list of which any may match, or none; by default all files."""
 
     derivatives: Annotated[
         Literal["all"] | dict[ExactName, Derivative],
@@ -239,33 +169,24 @@ class Manifest(Model):
     ] = Field(default_factory=dict)
     """none, all, a list of names, or a mapping of names to filters."""
 
-    directories: Names = ()
-    """Whole directories of the dataset's root to take along."""
-
+    directories: fields.Names = ()
+    """Whole directories at the dataset's root to fetch too."""
     dataset_files: DatasetFiles = "standard"
     """none, description, standard, all, or names of files at the root."""
-
     companions: Companions = Companions()
     """full, none, or a mapping."""
-
     limits: Limits = Limits()
     """The largest plan that may be written."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _known_version(cls, value: Any) -> Any:
-        # Before all else: of a newer language's fields, nothing else can be said.
+    def _written(cls, value: Any) -> Any:
+        # First of all, since a newer language may have any fields.
         version = value.get("manifest_version") if isinstance(value, dict) else None
-        if is_newer(version, MANIFEST_VERSION):
-            raise PydanticCustomError(
-                "place",
-                "the manifest has version {version}, and this bidsplan reads {known}; "
+        if fields.is_newer(version, MANIFEST_VERSION):
+            raise _placed(
+                f"the manifest has version {version}, and this bidsplan reads {MANIFEST_VERSION}; "
                 "update bidsplan",
-                {
-                    "version": version,
-                    "known": MANIFEST_VERSION,
-                    "at": ("manifest_version",),
-                },
+                "manifest_version",
             )
         return value
 
@@ -275,11 +196,7 @@ class Manifest(Model):
         sample = subjects.sample
         by_site = sample and (sample.per or "site" in sample.stratify_by)
         if by_site and not isinstance(info.data.get("site", ()), tuple):
-            raise PydanticCustomError(
-                "place",
-                "drawing by site needs a list of sites",
-                {"at": ("subjects", "sample")},
-            )
+            raise _placed("drawing by site needs a list of sites", "subjects", "sample")
         return subjects
 
     @field_validator("random_seed")
@@ -287,11 +204,10 @@ class Manifest(Model):
     def _seed_to_draw_by(cls, seed: int | None, info: ValidationInfo) -> int | None:
         subjects = info.data.get("subjects")
         if seed is None and subjects and subjects.sample:
-            raise PydanticCustomError(
-                "place",
+            raise _placed(
                 "a sample needs a random_seed at the top of the manifest, so that others draw "
                 "the same",
-                {"at": ("subjects", "sample")},
+                *("subjects", "sample"),
             )
         return seed
 
@@ -302,38 +218,29 @@ class Manifest(Model):
             return derivatives
         for name, derivative in derivatives.items():
             if derivative.url and "{site}" in derivative.url:
-                raise PydanticCustomError(
-                    "place",
-                    "the url names a {site}, and the manifest has none",
-                    {"at": ("derivatives", name, "url")},
-                )
+                message = "the url names a {site}, and the manifest has none"
+                raise _placed(message, "derivatives", name, "url")
         return derivatives
 
     def canonical(self) -> bytes:
-        """Write what the manifest means, whatever its comments, layout and spelling.
-
-        Returns
-        -------
-        bytes
-            JSON with sorted keys.
-        """
+        """Return the manifest's meaning as JSON, whatever its comments, layout and spelling."""
         data = self.model_dump(mode="json", by_alias=True)
         return json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
     def sha256(self, extra: Iterable[bytes] = ()) -> str:
-        """Give the digest of the canonical form.
+        """Return the digest of the canonical form, in hexadecimal.
 
         Parameters
         ----------
         extra : iterable of bytes
-            What else counts, such as the content of a cohort file.
-
-        Returns
-        -------
-        str
-            In hexadecimal.
+            Other data to include, such as the content of a cohort file.
         """
         digest = hashlib.sha256(self.canonical())
         for data in extra:
             digest.update(hashlib.sha256(data).digest())
         return digest.hexdigest()
+
+
+def _placed(message: str, *at: str) -> PydanticCustomError:
+    """Make an error at another place than the field that is validated."""
+    return PydanticCustomError("place", message, {"at": at})

@@ -1,4 +1,4 @@
-"""Which subjects are wanted, and how some of them are drawn."""
+"""Which subjects to select, and how to sample them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from bidsplan.bids.names import bare_label
-from bidsplan.manifest.fields import (
-    Count,
-    ExactName,
-    Fraction,
-    Model,
-    Name,
-    Number,
-    Text,
-    Texts,
-    as_list,
-    mapping,
-)
-from bidsplan.manifest.filters import Filter
+from bidsplan.manifest import fields
+from bidsplan.manifest.fields import Model, Text, Texts, list_of, mapping
+from bidsplan.manifest.filters import Filter, split_filter
 from bidsplan.paths import unsafe_key
 
 
@@ -30,9 +20,7 @@ def _bare(label: str) -> str:
 
 
 Label = Annotated[Text, AfterValidator(_bare)]
-Labels = Annotated[
-    tuple[Label, ...], BeforeValidator(as_list, json_schema_input_type=Label | list[Label])
-]
+Labels = Annotated[tuple[Label, ...], list_of(Label)]
 
 
 def _beside(value: Any) -> Any:
@@ -43,52 +31,31 @@ def _beside(value: Any) -> Any:
 
 
 class CohortTable(Model):
-    """A table of participants beside the manifest.
-
-    Parameters
-    ----------
-    file : str
-        TSV, or CSV by its name; below the manifest's directory.
-    """
+    """A table of participants beside the manifest."""
 
     file: Annotated[Text, BeforeValidator(_beside, json_schema_input_type=str | float)]
-    """TSV or CSV, relative to the manifest."""
-
+    """TSV or CSV by its extension, relative to the manifest and not above it."""
     id_column: Text = "participant_id"
     """The column that names participants."""
 
 
 class Predicate(Model):
-    """What a table's cell must be.
-
-    Parameters
-    ----------
-    min, max : Decimal, optional
-        Both inclusive.
-    not_ : tuple of str, optional
-        None of these; written ``not``.
-    """
+    """Which values of a table's column match."""
 
     any_of: Texts | None = None
     """Any of these values."""
-
-    min: Number | None = None
+    min: fields.Number | None = None
     """At least this number."""
-
-    max: Number | None = None
+    max: fields.Number | None = None
     """At most this number."""
-
     not_: Texts | None = Field(default=None, alias="not")
-    """None of these values; n/a asks for a value."""
+    """None of these values; n/a requires a value."""
 
-    @model_validator(mode="before")
     @classmethod
     def _written(cls, value: Any) -> Any:
-        if isinstance(value, dict | Predicate):
-            if not value:
-                raise ValueError("expected a value, a list of values, or {min, max, not}")
-            return value
-        return {"any_of": value}
+        if value == {}:
+            raise ValueError("expected a value, a list of values, or {min, max, not}")
+        return value if isinstance(value, dict) else {"any_of": value}
 
     @model_validator(mode="after")
     def _ordered(self) -> Predicate:
@@ -98,59 +65,34 @@ class Predicate(Model):
 
 
 class Requirement(Model):
-    """A file that a subject must have.
-
-    Parameters
-    ----------
-    derivative : str, optional
-        The pipeline that must have it; the study itself where not given.
-    """
+    """A file that a subject must have."""
 
     filter: Filter = Filter()
-    """What the file must be."""
+    """Which files satisfy it."""
+    derivative: fields.ExactName | None = None
+    """The pipeline that must have it; by default the study itself."""
 
-    derivative: ExactName | None = None
-    """The pipeline that must have it."""
-
-    @model_validator(mode="before")
     @classmethod
     def _written(cls, value: Any) -> Any:
-        if isinstance(value, Requirement) or (isinstance(value, dict) and "filter" in value):
+        if isinstance(value, dict) and "filter" in value:
             return value
-        fields = {key: item for key, item in mapping(value).items() if key in Filter.model_fields}
-        others = {key: item for key, item in value.items() if key not in fields}
-        return {"filter": fields, **others}
+        own, others = split_filter(value)
+        return {"filter": own, **others}
 
 
 class Sample(Model):
-    """A draw.
+    """A random sample of the subjects, of a count or a fraction."""
 
-    Parameters
-    ----------
-    fraction : Decimal, optional
-        Of the subjects, half rounded up; either this or `count`.
-    stratify_by : tuple of str
-        Columns of the table, or ``site``.
-    method : str
-        ``rank`` or ``shuffle``.
-    per : str, optional
-        ``site`` draws in each site.
-    """
-
-    count: Count | None = None
-    """How many to draw."""
-
-    fraction: Fraction | None = None
-    """Which part of the subjects to draw."""
-
+    count: fields.Count | None = None
+    """How many subjects to sample."""
+    fraction: fields.Fraction | None = None
+    """Which fraction of the subjects to sample, half a subject rounded up."""
     stratify_by: Texts = ()
-    """Columns of the table, or site: draw from each stratum in proportion."""
-
+    """Columns of the table, or site: sample from each stratum in proportion."""
     method: Literal["rank", "shuffle"] = "rank"
-    """rank never reshuffles when a subject joins; shuffle is what s3bids draws."""
-
+    """rank keeps the sample stable when subjects are added; shuffle samples as s3bids does."""
     per: Literal["site"] | None = None
-    """site: draw in each site."""
+    """site: sample in each site."""
 
     @model_validator(mode="after")
     def _one_of(self) -> Sample:
@@ -164,29 +106,14 @@ def _table(value: Any) -> Any:
 
 
 class Subjects(Model):
-    """Which subjects are wanted.
-
-    Parameters
-    ----------
-    from_ : str
-        ``tree``, ``participants`` or ``both``; written ``from``.
-    include : tuple of str, optional
-        Labels without ``sub-``, or globs; all where not given.
-    where : dict of str to Predicate
-        By column; all must hold.
-    missing : str
-        ``error`` or ``skip``.
-    """
+    """Which subjects to select."""
 
     from_: Literal["tree", "participants", "both"] = Field(default="tree", alias="from")
-    """The sub- directories, the rows of the table, or those that are both."""
-
-    table: Annotated[Name | CohortTable, BeforeValidator(_table)] = "participants.tsv"
+    """tree: the sub- directories; participants: the rows of the table; both: those in both."""
+    table: Annotated[fields.Name | CohortTable, BeforeValidator(_table)] = "participants.tsv"
     """Below the dataset's root, or {file, id_column} beside the manifest."""
-
     include: Labels | None = None
-    """Labels or globs; all where not given."""
-
+    """Labels or globs; by default all."""
     exclude: Labels = ()
     """Labels or globs."""
 
@@ -197,16 +124,15 @@ class Subjects(Model):
             json_schema_input_type=dict[str, str | float | list[str | float] | Predicate],
         ),
     ] = Field(default_factory=dict)
-    """What the table's columns must be; all must hold."""
+    """Values of the table's columns, all of which must match."""
 
     require: Annotated[
         tuple[Requirement, ...],
-        BeforeValidator(as_list, json_schema_input_type=list[Requirement]),
+        BeforeValidator(fields.as_list, json_schema_input_type=list[Requirement]),
     ] = ()
     """Only subjects that have a file for each of these."""
 
     sample: Sample | None = None
-    """Draw some of what is left."""
-
+    """Sample some of the remaining subjects."""
     missing: Literal["error", "skip"] = "error"
-    """What to do about a named subject that is not there."""
+    """What to do about a named subject that does not exist."""

@@ -1,14 +1,14 @@
-"""A strict YAML reader for files that strangers may have written.
+"""A strict YAML reader for untrusted files.
 
-All scalars stay text. Whatever could make a document mean more than it shows, or take longer to
-read than its size, is refused: anchors, aliases, tags, merge keys, duplicate keys, deep nesting.
-Reading works on the parser's events, so nothing is built that a later check would have to undo.
+All scalars stay text. Anchors, aliases, tags, merge keys, duplicate keys and deep nesting are
+refused, since they can make a document mean more than it shows, or slow to read. The reader works
+on the parser's events, so that nothing is built that a later check would have to undo.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
@@ -20,63 +20,44 @@ if TYPE_CHECKING:
 
 
 LARGEST = 1 << 20
-"""Bytes that a document may have."""
+"""Most bytes of a document."""
 
-DEEPEST = 50
-"""Levels that a document may have."""
-
-MOST_NODES = 100_000
-"""Nodes that a document may have."""
+_DEEPEST = 50
+_MOST_NODES = 100_000
 
 _NULLS = frozenset({"~", "null", "Null", "NULL"})
-"""What YAML reads as nothing."""
+"""YAML's words for no value, besides none at all."""
 
 _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 @dataclass(kw_only=True, slots=True)
 class Document:
-    """What a YAML document says, and where.
-
-    Parameters
-    ----------
-    data : dict, list, str or None
-        Mappings, lists and text; None where it can't be read at all.
-    lines : dict of tuple to int
-        The line, counted from 1, of each place.
-    problems : list of Problem
-        What is wrong with its form.
-    whole : bool
-        Whether it was read to its end.
-    """
+    """A YAML document: its data, the lines of its places, and what is wrong with its form."""
 
     data: Any = None
+    """Dictionaries, lists and text; None where it can't be read at all."""
     lines: dict[Place, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     whole: bool = False
+    """Whether it was read to its end."""
 
-    def blame(
+    def add_problem(
         self, message: str, line: int | None, at: Place = (), hint: str | None = None
     ) -> None:
-        """Note what is wrong at a line."""
+        """Add an error of form."""
         self.problems.append(Problem(message=message, at=at, line=line, hint=hint))
 
 
-class _Stop(Exception):  # noqa: N818 - ends the reading, and says nothing itself
-    """There is no sense in reading on."""
+class _Stop(Exception):  # noqa: N818 - not an error
+    """Ends the reading, after the problem was added."""
 
 
 def read_yaml(data: bytes) -> Document:
-    """Read a YAML document.
-
-    Returns
-    -------
-    Document
-        With all that is wrong with its form among its problems; never raises for bad input.
-    """
+    """Read a YAML document; never raises, as errors of form are among its problems."""
     document = Document()
     if len(data) > LARGEST:
-        document.blame(f"the file has {len(data):,} bytes, more than {LARGEST:,}", None)
+        document.add_problem(f"the file has {len(data):,} bytes, more than {LARGEST:,}", None)
         return document
     try:
         text = data.decode("utf-8-sig")
@@ -84,9 +65,9 @@ def read_yaml(data: bytes) -> Document:
         document.whole = True
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        document.blame("the file is not UTF-8 text", line)
+        document.add_problem("the file is not UTF-8 text", line)
     except yaml.YAMLError as error:
-        document.blame(*_syntax(error, data))
+        document.add_problem(*_syntax(error, data))
     except _Stop:
         pass
     return document
@@ -102,13 +83,13 @@ def _syntax(error: yaml.YAMLError, data: bytes) -> tuple[str, int | None]:
 
 
 class _Builder:
-    """Builds plain data of events, with a stack of its own instead of recursion."""
+    """Builds data from parser events, with a stack of its own instead of recursion."""
 
     def __init__(self, document: Document, events: Iterator[Any]) -> None:
         self._document = document
         self._events = events
         self._nodes = 0
-        # Each open collection, its place, and for a mapping the key that waits for its value.
+        # Open collections, their places, and of a mapping the key that waits for its value.
         self._stack: list[tuple[dict[str, Any] | list[Any], Place, list[str]]] = []
 
     def build(self) -> None:
@@ -118,18 +99,20 @@ class _Builder:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    self._document.blame("there is a second document; expected one", line)
-                    raise _Stop
+                    self._stop("there is a second document; expected one", line)
             elif isinstance(event, yaml.CollectionEndEvent):
                 self._stack.pop()
             elif isinstance(event, yaml.NodeEvent):
                 self._node(event, line)
 
+    def _stop(self, message: str, line: int, at: Place = ()) -> NoReturn:
+        self._document.add_problem(message, line, at)
+        raise _Stop
+
     def _node(self, event: Any, line: int) -> None:
         self._nodes += 1
-        if self._nodes > MOST_NODES:
-            self._document.blame(f"there are more than {MOST_NODES:,} values", line)
-            raise _Stop
+        if self._nodes > _MOST_NODES:
+            self._stop(f"there are more than {_MOST_NODES:,} values", line)
         if isinstance(event, yaml.AliasEvent):
             self._refuse("an alias", line, key=f"*{event.anchor}")
             self._put(f"*{event.anchor}" if self._expects_key() else "", line)
@@ -140,39 +123,35 @@ class _Builder:
         if event.tag is not None:
             self._refuse("a tag", line, key)
         if isinstance(event, yaml.ScalarEvent):
-            # In a list such a word may well be a label; after a field's name it stands for nothing.
-            nothing = event.implicit[0] and event.value in _NULLS and self._expects_value()
-            self._put("" if nothing else event.value, line)
+            # In a list such a word may be a label; as a field's value it means no value.
+            expects_value = bool(self._stack) and bool(self._stack[-1][2])
+            null = event.implicit[0] and event.value in _NULLS and expects_value
+            self._put("" if null else event.value, line)
         else:
             self._open({} if isinstance(event, yaml.MappingStartEvent) else [], line)
 
     def _refuse(self, what: str, line: int, key: str) -> None:
         place = (*self._place(), key) if self._expects_key() else self._place()
-        self._document.blame(f"{what} is not allowed here", line, place, "write the value out")
+        self._document.add_problem(
+            f"{what} is not allowed here", line, place, "write the value out"
+        )
 
     def _expects_key(self) -> bool:
         return bool(self._stack) and isinstance(self._stack[-1][0], dict) and not self._stack[-1][2]
 
-    def _expects_value(self) -> bool:
-        return bool(self._stack) and bool(self._stack[-1][2])
-
     def _place(self) -> Place:
-        """Give the place of the value that comes next."""
+        """Return the place of the next value."""
         if not self._stack:
             return ()
         collection, place, key = self._stack[-1]
-        if isinstance(collection, list):
-            return (*place, len(collection))
-        return (*place, *key)
+        return (*place, len(collection)) if isinstance(collection, list) else (*place, *key)
 
     def _open(self, collection: dict[str, Any] | list[Any], line: int) -> None:
-        if len(self._stack) >= DEEPEST:
-            self._document.blame(f"it is nested more than {DEEPEST} levels deep", line)
-            raise _Stop
         place = self._place()
+        if len(self._stack) >= _DEEPEST:
+            self._stop(f"it is nested more than {_DEEPEST} levels deep", line)
         if self._expects_key():
-            self._document.blame("a key must be text", line, place)
-            raise _Stop
+            self._stop("a key must be text", line, place)
         self._put(collection, line)
         self._stack.append((collection, place, []))
 
@@ -185,17 +164,17 @@ class _Builder:
         if isinstance(collection, list):
             self._document.lines[(*place, len(collection))] = line
             collection.append(value)
-        elif not key:
-            self._key(value, collection, place, line)
-            key.append(value)
-        else:
+        elif key:
             collection[key.pop()] = value
+        else:
+            self._check_key(value, collection, (*place, value), line)
+            key.append(value)
 
-    def _key(self, key: str, collection: dict[str, Any], place: Place, line: int) -> None:
-        at = (*place, key)
+    def _check_key(self, key: str, collection: dict[str, Any], at: Place, line: int) -> None:
         if key == "<<":
-            self._document.blame("a merge key is not allowed", line, at, "write the values out")
+            hint = "write the values out"
+            self._document.add_problem("a merge key is not allowed", line, at, hint)
         if key in collection:
             first = self._document.lines[at]
-            self._document.blame(f"the key is there twice, first on line {first}", line, at)
+            self._document.add_problem(f"the key is there twice, first on line {first}", line, at)
         self._document.lines.setdefault(at, line)

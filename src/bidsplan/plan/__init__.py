@@ -1,18 +1,14 @@
-"""The plan: which bytes go where, resolved.
+"""The plan: exactly which files to fetch, from where and to where.
 
-A plan is the seam of the project. What compiles a manifest ends here; what fetches and verifies
-starts here and knows nothing of manifests. The models are msgspec structures, since a plan may
-hold a million entries.
+A plan is the interface between the project's halves: compilation produces it, and fetching and
+verification start from it and know nothing of manifests. Its models are msgspec structures, since
+a plan may hold a million entries.
 """
 
-from __future__ import annotations
-
-from bidsplan.plan.model import PLAN_VERSION, Entry, Header, Reason, Root
-from bidsplan.plan.parse import parse_lines, read_entries
+from bidsplan.plan.model import Entry, Header, Reason, Root
 from bidsplan.plan.plan import Plan, Planned, clashes
 
 __all__ = [
-    "PLAN_VERSION",
     "Entry",
     "Header",
     "Plan",
@@ -20,6 +16,4 @@ __all__ = [
     "Reason",
     "Root",
     "clashes",
-    "parse_lines",
-    "read_entries",
 ]

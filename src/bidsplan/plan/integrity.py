@@ -1,4 +1,4 @@
-"""Checks that bytes are the planned ones, by the best means that a plan gives."""
+"""Checks that bytes are the planned ones, by the best method that a plan allows."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import xxhash
 
-from bidsplan.plan import Entry
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,49 +20,33 @@ if TYPE_CHECKING:
 
 
 class CheckMethod(StrEnum):
-    """How strongly a file was shown to be the planned one, strongest first.
-
-    Attributes
-    ----------
-    CONTENT
-        The plan holds its bytes.
-    SHA256, MD5
-        The plan holds its digest.
-    CHECKSUM
-        The storage keeps a checksum of all of it.
-    ETAG_MD5
-        Its digest is the object's entity tag.
-    MULTIPART
-        The digests of its parts make the object's entity tag.
-    RECEIPT
-        It is what was fetched, by the digest noted then.
-    SIZE
-        It has the planned size, and came from the object with the planned entity tag.
-    """
+    """How a file was shown to be the planned one, strongest first."""
 
     CONTENT = "content"
+    """The plan contains its bytes."""
     SHA256 = "sha256"
+    """The plan contains its SHA-256."""
     MD5 = "md5"
+    """The plan contains its MD5."""
     CHECKSUM = "checksum"
+    """The storage keeps a checksum of the whole object."""
     ETAG_MD5 = "etag-md5"
+    """Its MD5 is the object's entity tag."""
     MULTIPART = "multipart"
+    """The MD5s of its parts make the object's entity tag."""
     RECEIPT = "receipt"
+    """It is the fetched file, by the digest in its receipt."""
     SIZE = "size"
+    """It has the planned size, and came from the object with the planned entity tag."""
 
 
 class Checksum(NamedTuple):
-    """What a storage keeps of all of an object's bytes.
-
-    Parameters
-    ----------
-    algorithm : str
-        ``sha256``, ``sha1``, ``crc64nvme``, ``crc32c`` or ``crc32``.
-    value : str
-        As S3 writes it: in base64, the highest byte first.
-    """
+    """A storage's checksum of a whole object."""
 
     algorithm: str
+    """``sha256``, ``sha1``, ``crc64nvme``, ``crc32c`` or ``crc32``."""
     value: str
+    """As S3 writes it: in base64, the highest byte first."""
 
 
 _MIB = 1 << 20
@@ -74,17 +56,9 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 def part_sizes(size: int, parts: int) -> list[int]:
-    """List the sizes of parts that an upload of so many parts may have had.
+    """Return the part sizes that an upload of a size may have had.
 
-    Parameters
-    ----------
-    size : int
-        Bytes in all.
-
-    Returns
-    -------
-    list of int
-        Sizes that usual clients take, and the least whole number of MiB.
+    They are those of common clients, and the least whole number of MiB.
 
     Examples
     --------
@@ -96,7 +70,7 @@ def part_sizes(size: int, parts: int) -> list[int]:
 
 
 def best_check(entry: Entry) -> CheckMethod:
-    """Tell what an entry's bytes can be shown by."""
+    """Return the strongest method that an entry's bytes can be checked by."""
     if entry.content is not None:
         return CheckMethod.CONTENT
     if entry.sha256:
@@ -113,41 +87,24 @@ def best_check(entry: Entry) -> CheckMethod:
 
 
 class VerifyMode(StrEnum):
-    """How bytes that arrive are checked.
-
-    Attributes
-    ----------
-    FULL
-        By the strongest digest that is known.
-    SIZE
-        By their number and the entity tag only. What large files cost is halved, and bytes that
-        are damaged on their way go unnoticed.
-    """
+    """How received bytes are checked."""
 
     FULL = "full"
+    """By the strongest digest that is known."""
     SIZE = "size"
+    """By size and entity tag only: half the work for large files, but damage goes unnoticed."""
 
 
 class Verdict(NamedTuple):
-    """What checking gave.
-
-    Parameters
-    ----------
-    proof : CheckMethod
-        What was compared.
-    expected, got : str
-        Equal where the bytes are the planned ones.
-    content : str
-        The bytes' xxh3-128, in hexadecimal, for receipts.
-    etag_is_not_digest : bool
-        Whether the storage said that the object's entity tag is no digest.
-    """
+    """The result of a check: what was expected and got are equal where it succeeded."""
 
     proof: CheckMethod
     expected: str
     got: str
     content: str
+    """The bytes' xxh3-128 in hexadecimal, for receipts."""
     etag_is_not_digest: bool = False
+    """Whether the storage said that the object's entity tag is not its MD5."""
 
     @property
     def holds(self) -> bool:
@@ -155,14 +112,22 @@ class Verdict(NamedTuple):
         return self.expected == self.got
 
     def by_size_only(self, size: int) -> Verdict:
-        """Give what is left where the planned tag turns out to be no digest: the size."""
-        return Verdict(
-            CheckMethod.SIZE,
-            f"{size} bytes",
-            f"{size} bytes",
-            self.content,
-            etag_is_not_digest=True,
-        )
+        """Return the verdict on size alone, for a planned tag that turns out to be no digest."""
+        return _of_sizes(size, size, self.content, etag_is_not_digest=True)
+
+
+def _of_sizes(planned: int, got: int, content: str, *, etag_is_not_digest: bool = False) -> Verdict:
+    return Verdict(
+        CheckMethod.SIZE, f"{planned} bytes", f"{got} bytes", content, etag_is_not_digest
+    )
+
+
+_DIGESTS = {
+    CheckMethod.SHA256: ("sha256", "sha256"),
+    CheckMethod.MD5: ("md5", "md5"),
+    CheckMethod.ETAG_MD5: ("md5", "etag"),
+}
+"""Algorithms, and the fields of an entry that contain their digests."""
 
 
 class _Digest(Protocol):
@@ -171,7 +136,7 @@ class _Digest(Protocol):
 
 
 class _Parts:
-    """An entity tag as an upload in parts of one size makes it."""
+    """The entity tag of an upload in parts of one size."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -203,7 +168,7 @@ class _Parts:
 
 
 class _Crc:
-    """A cyclic redundancy check, as S3 writes it."""
+    """A cyclic redundancy check."""
 
     def __init__(self, function: Callable[[Buffer, int], int], size: int) -> None:
         self._function = function
@@ -218,7 +183,7 @@ class _Crc:
 
 
 def _digest_of(algorithm: str) -> _Digest:
-    if algorithm in {"sha256", "sha1"}:
+    if algorithm in {"md5", "sha1", "sha256"}:
         return hashlib.new(algorithm, usedforsecurity=False)
     if algorithm == "crc32":
         return _Crc(zlib.crc32, 4)
@@ -230,14 +195,12 @@ def _digest_of(algorithm: str) -> _Digest:
 
 
 class Checker:
-    """Digests bytes as they come.
+    """Digests the bytes of an entry as they arrive, and compares them with the plan.
 
     Parameters
     ----------
-    entry : Entry
-        What they should be.
     checksum : Checksum, optional
-        That the storage keeps of them, to be compared instead of the entity tag.
+        The storage's, to be compared instead of the entity tag.
     """
 
     def __init__(
@@ -249,76 +212,51 @@ class Checker:
         self._entry = entry
         self._proof = best_check(entry) if checking is VerifyMode.FULL else CheckMethod.SIZE
         self._checksum = checksum
-        if checksum is not None:
-            self._proof = CheckMethod.CHECKSUM
         self._size = 0
         self._content = xxhash.xxh3_128()
-        self._digests = self._make()
-
-    def _make(self) -> list[_Digest]:
-        match self._proof:
-            case CheckMethod.CHECKSUM if self._checksum:
-                return [_digest_of(self._checksum.algorithm)]
-            case CheckMethod.SHA256:
-                return [hashlib.sha256()]
-            case CheckMethod.MD5 | CheckMethod.ETAG_MD5:
-                return [hashlib.md5(usedforsecurity=False)]
-            case CheckMethod.MULTIPART:
-                parts = int((self._entry.etag or "").rpartition("-")[2])
-                return [_Parts(size) for size in part_sizes(self._entry.size, parts)]
-            case _:
-                return []
+        self._digests: list[_Digest] = []
+        if checksum is not None:
+            self._proof = CheckMethod.CHECKSUM
+            self._digests = [_digest_of(checksum.algorithm)]
+        elif self._proof in _DIGESTS:
+            self._digests = [_digest_of(_DIGESTS[self._proof][0])]
+        elif self._proof is CheckMethod.MULTIPART:
+            parts = int((entry.etag or "").rpartition("-")[2])
+            self._digests = [_Parts(size) for size in part_sizes(entry.size, parts)]
 
     def update(self, data: Buffer) -> None:
-        """Take the next bytes."""
+        """Digest the next bytes."""
         self._size += memoryview(data).nbytes
         self._content.update(data)
         for digest in self._digests:
             digest.update(data)
 
     def verdict(self) -> Verdict:
-        """Compare what came with what was planned."""
-        entry, content = self._entry, self._content.hexdigest()
-        if self._size != entry.size:
-            return Verdict(CheckMethod.SIZE, f"{entry.size} bytes", f"{self._size} bytes", content)
+        """Compare the bytes so far with the plan."""
+        entry, proof, content = self._entry, self._proof, self._content.hexdigest()
         found = [digest.hexdigest() for digest in self._digests]
-        match self._proof:
-            case CheckMethod.CONTENT:
+        if self._size == entry.size:
+            if proof is CheckMethod.CONTENT:
                 planned = xxhash.xxh3_128((entry.content or "").encode()).hexdigest()
-                return Verdict(CheckMethod.CONTENT, planned, content, content)
-            case CheckMethod.CHECKSUM if self._checksum:
-                value = base64.b64encode(bytes.fromhex(found[0])).decode()
+                return Verdict(proof, planned, content, content)
+            if self._checksum is not None:
                 algorithm, expected = self._checksum
-                got, etag_is_not_digest = (
-                    f"{algorithm} {value}",
-                    best_check(entry) is CheckMethod.ETAG_MD5,
-                )
-                return Verdict(
-                    CheckMethod.CHECKSUM,
-                    f"{algorithm} {expected}",
-                    got,
-                    content,
-                    etag_is_not_digest,
-                )
-            case CheckMethod.SHA256:
-                return Verdict(CheckMethod.SHA256, entry.sha256 or "", found[0], content)
-            case CheckMethod.MD5:
-                return Verdict(CheckMethod.MD5, entry.md5 or "", found[0], content)
-            case CheckMethod.ETAG_MD5:
-                return Verdict(CheckMethod.ETAG_MD5, entry.etag or "", found[0], content)
-            case CheckMethod.MULTIPART if entry.etag in found:
-                return Verdict(CheckMethod.MULTIPART, entry.etag or "", entry.etag or "", content)
-            case _:
-                # A size of parts that nobody guesses proves nothing against the bytes.
-                return Verdict(
-                    CheckMethod.SIZE, f"{entry.size} bytes", f"{self._size} bytes", content
-                )
+                value = base64.b64encode(bytes.fromhex(found[0])).decode()
+                tag_is_not_digest = best_check(entry) is CheckMethod.ETAG_MD5
+                written = f"{algorithm} {expected}", f"{algorithm} {value}"
+                return Verdict(proof, *written, content, tag_is_not_digest)
+            if proof in _DIGESTS:
+                return Verdict(proof, getattr(entry, _DIGESTS[proof][1]), found[0], content)
+            if entry.etag in found:
+                return Verdict(proof, entry.etag, entry.etag, content)
+        # A multipart tag of parts of an unknown size proves nothing against the bytes.
+        return _of_sizes(entry.size, self._size, content)
 
 
 def check_whole(entry: Entry, data: Buffer, checking: VerifyMode = VerifyMode.FULL) -> Verdict:
-    """Compare all of an entry's bytes with what was planned, as `Checker` does."""
+    """Compare all bytes of an entry with the plan, as `Checker` does."""
     etag = entry.etag
-    # Nearly all small objects: a plain tag, and nothing stronger.
+    # Nearly all small objects have a plain tag, and nothing stronger.
     if (
         checking is VerifyMode.FULL
         and etag is not None

@@ -1,4 +1,4 @@
-"""What a plan consists of: roots, entries and a header."""
+"""Parts of a plan: roots, entries and a header."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ if TYPE_CHECKING:
 PLAN_VERSION = 1
 
 LARGEST_SIZE = 2**63 - 1
-"""Bytes that a file, and all files of a plan, may have."""
+"""Most bytes of a file, and of all files of a plan."""
 
 LONGEST_LINE = 1 << 24
-"""Bytes that a plan's line may have; the header holds every subject's label."""
+"""Most bytes of a plan's line; the header lists every subject."""
 
 MOST_SUBJECTS = 1_000_000
-"""Subjects that a plan may name."""
 
 _MOST_COMMAS = 1_500_000
-"""Of a header's line: as many as its subjects and roots, and more."""
+"""Most commas of a header's line: more than its subjects and roots."""
 
 Size = Annotated[int, Meta(ge=0, le=LARGEST_SIZE)]
 # The lengths stand beside the patterns because "$" also matches before a last line feed.
@@ -40,7 +39,10 @@ VersionId = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]+(?![\s\S])", max_len
 Reason = Literal[
     "selected", "inherited", "association", "fieldmap", "reference", "table", "dataset"
 ]
-"""Why an entry is in a plan: a filter took it, or it belongs to what a filter took."""
+"""Why an entry is in a plan: a filter selects it, or it belongs to a file that one selects."""
+
+DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""Raised where JSON is not valid, or not what a model says."""
 
 
 class Root(
@@ -53,7 +55,7 @@ class Root(
     url : str
         Any fsspec URL, or a local path relative to the plan's own directory.
     anonymous : bool or None
-        Whether requests go unsigned; None where the protocol knows no signatures.
+        Whether requests are unsigned; None where the protocol has no signatures.
     """
 
     url: Annotated[str, Meta(min_length=1, max_length=4096)]
@@ -70,7 +72,7 @@ class Entry(
     kw_only=True,
     forbid_unknown_fields=True,
     omit_defaults=True,
-    # Text and numbers make no cycles, and a million entries are much for the collector to visit.
+    # Text and numbers make no cycles, and a million entries are many for the collector to visit.
     gc=False,
 ):
     """One file of a plan.
@@ -78,7 +80,7 @@ class Entry(
     Parameters
     ----------
     path : str
-        Where it lands: POSIX, below the destination.
+        Path below the destination, in POSIX form.
     key : str
         The object's name below its root; empty for a generated file.
     size : int
@@ -89,7 +91,7 @@ class Entry(
     root : int
         Index into the header's roots.
     etag : str or None
-        The strong entity tag as HTTP has it, without quotes; none for local files and memory.
+        The strong HTTP entity tag without quotes; None for local files and memory.
     version : str or None
         The object's VersionId, where versions are pinned.
     md5, sha256 : str or None
@@ -113,7 +115,7 @@ class Entry(
 class Header(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
-    """A plan's first line: what it was made from, and what it holds.
+    """A plan's first line: what it was compiled from, and what it contains.
 
     Parameters
     ----------
@@ -122,13 +124,13 @@ class Header(
     manifest_sha256 : str
         Digest of the manifest's canonical form.
     study : str
-        The study's name.
+        The study's id.
     roots : tuple of Root
         The datasets that entries come from.
     random_seed : int or None
-        The seed of the draw, where subjects were drawn.
+        The seed of the sample, where subjects were sampled.
     sampling : str or None
-        The method of the draw: rank or shuffle.
+        The method of sampling: rank or shuffle.
     subjects : tuple of str
         The selected subjects' labels, sorted; ``site/label`` where the manifest lists sites.
     files, bytes : int
@@ -150,13 +152,13 @@ class Header(
 
     @classmethod
     def parse(cls, line: builtins.bytes) -> Header:
-        """Read a plan's first line; raises as `Plan.parse` does."""
+        """Parse a plan's first line; raises as `Plan.parse` does."""
         # Counted first, since each of millions of short words takes more memory than its text.
         if line.count(b",") > _MOST_COMMAS:
             raise PlanError("line 1: it names more subjects or roots than a plan may have")
         try:
             version = msgspec.json.decode(line, type=_Version).plan_version
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except DECODE_ERRORS as error:
             raise PlanError(
                 f"line 1: this is not a bidsplan plan: no header with plan_version ({error})"
             ) from error
@@ -172,7 +174,7 @@ class Header(
             )
         try:
             return HEADER_DECODER.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except DECODE_ERRORS as error:
             raise PlanError(f"line 1: not a valid header: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""A whole plan: built, written and read."""
+"""A whole plan: built, written and parsed."""
 
 from __future__ import annotations
 
@@ -10,18 +10,8 @@ import msgspec
 
 from bidsplan.errors import PlanError
 from bidsplan.paths import collision_form, printable
-from bidsplan.plan.model import (
-    ENCODER,
-    ENTRY_DECODER,
-    HEADER_DECODER,
-    LARGEST_SIZE,
-    LONGEST_LINE,
-    MOST_SUBJECTS,
-    PLAN_VERSION,
-    Entry,
-    Header,
-    Root,
-)
+from bidsplan.plan import model
+from bidsplan.plan.model import ENCODER, Entry, Header, Root
 from bidsplan.plan.parse import PathCheck, read_entries
 
 if TYPE_CHECKING:
@@ -36,13 +26,7 @@ _LONG = 1000
 
 
 class Planned(Protocol):
-    """A plan, in memory or on disk.
-
-    Attributes
-    ----------
-    entries : iterable of Entry
-        Sorted by path; they can be walked more than once.
-    """
+    """A plan, in memory or on disk; its entries are sorted and can be iterated repeatedly."""
 
     @property
     def header(self) -> Header: ...  # noqa: D102 - see the class
@@ -79,7 +63,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         random_seed: int | None = None,
         sampling: Literal["rank", "shuffle"] | None = None,
     ) -> Plan:
-        """Sort, check and count entries, and put a header over them.
+        """Sort, check and count entries, and make their header.
 
         Parameters
         ----------
@@ -88,28 +72,23 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         manifest_sha256, study, roots, subjects, random_seed, sampling
             As in `Header`.
 
-        Returns
-        -------
-        Plan
-
         Raises
         ------
         PlanError
-            Where two entries want one path, a file is also a directory, a path is unsafe, or the
-            header or an entry says more than a reader accepts.
+            Where two entries have the same path, a file is also a directory, a path is unsafe, or
+            a reader would refuse the header or an entry.
         """
         ordered = tuple(sorted(entries, key=attrgetter("path")))
         places = tuple(roots)
-        check = PathCheck(len(places))
-        check(ordered)
+        PathCheck(len(places))(ordered)
         size = sum(entry.size for entry in ordered)
-        if size > LARGEST_SIZE:
+        if size > model.LARGEST_SIZE:
             raise PlanError(
                 f"the files have {size:,} bytes in all, more than a plan can say "
-                f"({LARGEST_SIZE:,}); the storage gives sizes that can't be true"
+                f"({model.LARGEST_SIZE:,}); the storage gives sizes that can't be true"
             )
         header = Header(
-            plan_version=PLAN_VERSION,
+            plan_version=model.PLAN_VERSION,
             manifest_sha256=manifest_sha256,
             study=study,
             roots=places,
@@ -123,30 +102,26 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         _check_header(header)
         return cls(header=header, entries=ordered)
 
-    def lines(self) -> Iterator[bytes]:
-        """Write the plan, a line at a time, each with its line feed.
+    @classmethod
+    def rebuild(cls, header: Header, entries: Iterable[Entry]) -> Plan:
+        """Build a plan of other entries for the manifest, roots and subjects of a header."""
+        names = ("manifest_sha256", "study", "roots", "subjects", "random_seed", "sampling")
+        return cls.build(entries, **{name: getattr(header, name) for name in names})
 
-        Yields
-        ------
-        bytes
-            The header, then an entry a line: compact JSON, UTF-8.
-        """
+    def lines(self) -> Iterator[bytes]:
+        """Yield the header, then each entry: a line of compact JSON with its line feed."""
         yield ENCODER.encode(self.header) + b"\n"
         for entry in self.entries:
             yield ENCODER.encode(entry) + b"\n"
 
     @classmethod
     def parse(cls, lines: Iterable[bytes]) -> Plan:
-        """Read a plan, trusting nothing in it.
+        """Parse a plan and check all that can be checked.
 
         Parameters
         ----------
         lines : iterable of bytes
             With or without their line feeds; the header's first, then any number at a time.
-
-        Returns
-        -------
-        Plan
 
         Raises
         ------
@@ -163,13 +138,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def clashes(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:
-    """Find entries whose paths are one where case or Unicode form is folded.
-
-    Yields
-    ------
-    first, other : Entry
-        The first of each such path, and each further one.
-    """
+    """Yield pairs of entries whose paths differ only in case or Unicode form, the first first."""
     seen: dict[str, Entry] = {}
     for entry in entries:
         first = seen.setdefault(collision_form(entry.path), entry)
@@ -180,14 +149,14 @@ def clashes(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:
 def _check_header(header: Header) -> None:
     """Refuse a header that a reader would refuse."""
     line = ENCODER.encode(header)
-    if len(header.subjects) > MOST_SUBJECTS or len(line) >= LONGEST_LINE:
+    if len(header.subjects) > model.MOST_SUBJECTS or len(line) >= model.LONGEST_LINE:
         raise PlanError(
             f"the plan would name {len(header.subjects):,} subjects in {len(line):,} bytes; the "
-            f"most are {MOST_SUBJECTS:,} in {LONGEST_LINE:,}; select fewer, or split the manifest "
-            "by site"
+            f"most are {model.MOST_SUBJECTS:,} in {model.LONGEST_LINE:,}; select fewer, or split "
+            "the manifest by site"
         )
     try:
-        HEADER_DECODER.decode(line)
+        model.HEADER_DECODER.decode(line)
     except msgspec.ValidationError as error:
         raise PlanError(f"the plan's header can't be written: {error}") from error
 
@@ -207,7 +176,7 @@ def _check_long(entries: Iterable[Entry]) -> None:
     """Refuse entries with names or tags that a reader would refuse as too long."""
     for entry in entries:
         try:
-            ENTRY_DECODER.decode(ENCODER.encode(entry))
+            model.ENTRY_DECODER.decode(ENCODER.encode(entry))
         except msgspec.ValidationError as error:
             raise PlanError(
                 f"the file {printable(entry.path[:80])!r} can't be in a plan: {error}; exclude it"

@@ -119,18 +119,12 @@ def _deliver(
 
 def _without_generated(plan: Plan, directory: str) -> Plan:
     """Leave out generated files that would replace another."""
-    header = plan.header
-    return Plan.build(
-        (
-            entry
-            for entry in plan.entries
-            if entry.content is None or not os.path.lexists(Path(directory, entry.path))
-        ),
-        manifest_sha256=header.manifest_sha256,
-        study=header.study,
-        roots=header.roots,
-        subjects=header.subjects,
-    )
+    kept = [
+        entry
+        for entry in plan.entries
+        if entry.content is None or not os.path.lexists(Path(directory, entry.path))
+    ]
+    return Plan.rebuild(plan.header, kept)
 
 
 def _failure(failed: list[BidsplanError], skipped: int, files: int) -> BidsplanError:

@@ -105,16 +105,8 @@ def _unproved(entry: Entry) -> UnprovedError:
 
 
 def _with_digests(plan: Planned, digests: Mapping[str, str]) -> Plan:
-    header = plan.header
-    return Plan.build(
-        (
-            msgspec.structs.replace(entry, sha256=digests.get(entry.path, entry.sha256))
-            for entry in plan.entries
-        ),
-        manifest_sha256=header.manifest_sha256,
-        study=header.study,
-        roots=header.roots,
-        subjects=header.subjects,
-        random_seed=header.random_seed,
-        sampling=header.sampling,
+    entries = (
+        msgspec.structs.replace(entry, sha256=digests.get(entry.path, entry.sha256))
+        for entry in plan.entries
     )
+    return Plan.rebuild(plan.header, entries)

@@ -14,7 +14,7 @@ from bidsplan.compile.survey.datasets import RootListing
 from bidsplan.compile.survey.listing_ranges import directory_id, listing_ranges
 from bidsplan.compile.survey.thread_pool import ThreadPool
 from bidsplan.errors import Problem, SelectionError, StorageError
-from bidsplan.events import Listed, Warned
+from bidsplan.events import Warned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -168,7 +168,6 @@ class Lister(ThreadPool):
         ]
         self._warn(refused)
         self._siblings[dataset.root, dataset.prefix] = sorted(reasons, key="{}/".format)
-        self._notify(Listed(prefix=dataset.where, objects=len(files) + len(reasons)))
         subjects = sorted(filter(None, map(subject_label, safe)))
         return RootListing(files=files, directories=tuple(safe), subjects=tuple(subjects))
 
@@ -219,7 +218,6 @@ class Lister(ThreadPool):
             )
             files, refused = clean(objects, dataset.prefix, dataset.where)
             self._warn(refused)
-            self._notify(Listed(prefix=f"{dataset.where}/{name}", objects=len(objects)))
             self._listed[directory_id(dataset, name)] = files
 
     def _count(self, number: int, dataset: Dataset) -> None:
