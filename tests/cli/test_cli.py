@@ -76,7 +76,7 @@ def test_a_dry_run_shows_files_and_bytes_and_writes_nothing(study, ask):
 def test_locked_and_frozen(study, ask):
     code, _, err = ask("fetch", "--locked", "demo.yaml", "d")
     assert code == 2
-    assert "the plan is not there; bring it up to date by 'bidsplan compile'" in err
+    assert "the plan does not exist; update it with 'bidsplan compile'" in err
     assert ask("fetch", "--frozen", "demo.yaml", "d")[0] == 2
     ask("compile", "demo.yaml")
     assert ask("fetch", "--locked", "demo.yaml", "d")[0] == 0
@@ -137,7 +137,7 @@ def test_limits_keep_a_plan_from_being_written(study, ask):
     assert not Path("demo.plan.jsonl").exists()
     code, _, err = ask("compile", "--max-bytes", "lots", "demo.yaml")
     assert code == 2
-    assert "'lots' is no size; write it as 500GB or 1.5TiB" in err
+    assert "'lots' is not a size; write it as 500GB or 1.5TiB" in err
 
 
 def test_a_plan_within_a_limit_is_the_manifests_own(study, ask):
@@ -172,7 +172,7 @@ def test_an_untrusted_manifest_may_not_read_local_files(study, ask, monkeypatch)
         (["fetch", "none.txt", "d"], "none.txt: a plan's name ends in .jsonl"),
         (
             ["verify", "demo.yaml", "d"],
-            "there is no plan; write it by 'bidsplan compile",
+            "there is no plan; write it with 'bidsplan compile",
         ),
         (["compile", "demo.yaml", "--transport", "obstore"], "obstore can't reach 'file'"),
         (["compile", "demo.yaml", "--jobs", "0"], "Invalid value for '-j'"),
@@ -215,7 +215,7 @@ def test_a_signal_stops_the_run_and_the_next_goes_on(bucket, proxy, tmp_path, nu
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     _, err = process.communicate(timeout=20)
     assert process.returncode == code
-    assert "stopped; what was finished stays" in err
+    assert "stopped; finished files are kept" in err
     assert "Traceback" not in err
     proxy.rules.clear()
     assert subprocess.run(command, check=False, timeout=30).returncode == 0

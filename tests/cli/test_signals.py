@@ -81,7 +81,7 @@ def test_a_server_that_hangs_holds_nothing_up(command, hanging, proxy, tmp_path,
     assert time.monotonic() - began < 10
     assert (process.returncode, err) == (
         code,
-        "stopped; what was finished stays, run the same command to go on\n",
+        "stopped; finished files are kept; run the same command to continue\n",
     )
     *rows, summary = map(json.loads, out.splitlines())
     assert all(REPORT.is_valid(row) for row in [*rows, summary])

@@ -85,7 +85,7 @@ def test_a_finished_fetch_loads_nothing_heavy(tmp_path):
     assert run(["compile", str(tmp_path / "m.yaml")]) == 0
     assert run(fetch) == 0
     code = (
-        "import sys; from bidsplan.cli import run; code = run(sys.argv[1:]); "
+        "import sys; from bidsplan.cli.main import run; code = run(sys.argv[1:]); "
         "print([m for m in ('fsspec', 'botocore', 'obstore', 'pydantic') if m in sys.modules])"
     )
     done = subprocess.run(

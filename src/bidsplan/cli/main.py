@@ -1,4 +1,4 @@
-"""The group of commands, and how every one of them ends."""
+"""The group of commands, and how each of them ends."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bidsplan.cli import signals
-from bidsplan.cli.console import Console
-from bidsplan.cli.secrets import find_redactor
+from bidsplan.cli.console import Console, find_redactor
 from bidsplan.errors import BidsplanError, DestinationError
 from bidsplan.paths import printable
 
@@ -24,46 +23,30 @@ _COMMANDS = {
     "inspect": "Show what a study holds.",
     "validate": "Check manifests without any network.",
     "compile": "Resolve a manifest into a plan.",
-    "explain": "Say why subjects and files are in a plan or not.",
-    "fetch": "Bring what a plan lists to a destination.",
+    "explain": "Show why subjects and files are in a plan or not.",
+    "fetch": "Fetch what a plan lists to a destination.",
     "verify": "Check a destination against its plan.",
-    "pin": "Add the digests of what was fetched to a plan.",
+    "pin": "Add the digests of fetched files to a plan.",
     "prune": "Remove what is no longer in a plan.",
     "schema": "Print the JSON Schema of manifests, plans or reports.",
 }
 
-
-_FAILURES_OF_THE_MACHINE = frozenset(
-    {
-        errno.EDQUOT,
-        errno.EFBIG,
-        errno.EIO,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ENODEV,
-        errno.ENOMEM,
-        errno.ENOSPC,
-        errno.ENXIO,
-        errno.EROFS,
-        errno.ESTALE,
-    }
-)
-"""Errors that any system call may give, and that no program can foresee."""
+_MACHINE_ERRORS = "EDQUOT EFBIG EIO EMFILE ENFILE ENODEV ENOMEM ENOSPC ENXIO EROFS ESTALE"
+"""Errors that any system call may return, and that no program can foresee."""
 
 
 class _Commands(click.Group):
-    """Imports a command's module only when it is asked for."""
+    """Imports a command's module only when the command is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _COMMANDS:
-            return None
         from importlib import import_module
 
-        command = import_module(f"bidsplan.cli.commands.{name}").command
-        assert isinstance(command, click.Command)  # noqa: S101 - for the type checker
+        if name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"bidsplan.cli.commands.{name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -108,12 +91,12 @@ def run(arguments: Sequence[str]) -> int:
     redact = find_redactor(arguments)
     console = Console(debug="--debug" in arguments, json="--json" in arguments, redact=redact)
     try:
-        with signals.raised() as note:
+        with signals.raised() as received:
             code = bidsplan.main(
                 list(arguments), prog_name="bidsplan", standalone_mode=False, obj=redact
             )
-        if note.exit_code is not None:
-            return console.stopped(note.exit_code)
+        if received.exit_code is not None:
+            return console.stopped(received.exit_code)
     except click.ClickException as error:
         return console.misused(error)
     except BidsplanError as error:
@@ -132,8 +115,10 @@ def run(arguments: Sequence[str]) -> int:
 def _failed_call(error: OSError, console: Console) -> int:
     """Report a system call that failed where no code expects it."""
     if error.errno == errno.EPIPE:
-        return _broken_pipe()
-    if error.errno not in _FAILURES_OF_THE_MACHINE:
+        # Whatever reads our output has gone, as `head` does: exit quietly.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if errno.errorcode.get(error.errno or 0) not in _MACHINE_ERRORS.split():
         return console.crash(error)
     where = f"{printable(str(error.filename))}: " if error.filename else ""
     return console.fail(
@@ -142,9 +127,3 @@ def _failed_call(error: OSError, console: Console) -> int:
             "it again"
         )
     )
-
-
-def _broken_pipe() -> int:
-    """End quietly when the reader of our output has gone, as `head` does."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
