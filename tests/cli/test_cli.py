@@ -321,6 +321,8 @@ def test_inspect_counts_what_is_there(study, ask):
     data = json.loads(ask("inspect", "--json", "demo")[1])
     assert data["subjects"]["10"] == {"anat": 4, "dwi": 4, "fmap": 12, "func": 6, "other": 3}
     assert data["pipelines"] == ["afq", "afq2"]
+    counts = {"files", "bytes", "subjects", "sessions", "datatypes", "suffixes"}
+    assert data.keys() == counts | {"url", "sites", "pipelines", "columns"}
     code, _, err = ask("inspect", "nowhere")
     assert code == 1
     assert "there is nothing here" in err

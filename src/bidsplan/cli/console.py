@@ -17,7 +17,7 @@ from bidsplan.messages import Redactor, clipped, secrets_in
 from bidsplan.paths import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from bidsplan.errors import BidsplanError, Problem
 
@@ -47,39 +47,27 @@ def find_redactor(arguments: Sequence[str] = ()) -> Redactor:
     typed = {f"url {number}": argument for number, argument in enumerate(arguments)}
     secrets = [*secrets_in(os.environ), *secrets_in(typed)]
     for variable, default in _AWS_FILES.items():
-        # A file may have one name in several sections, so a mapping can't hold them all.
-        for name, value in _assignments(os.environ.get(variable, default)):
-            secrets += secrets_in({name: value})
+        for line in _lines(os.environ.get(variable, default)):
+            name, _, value = line.partition("=")
+            secrets += secrets_in({name.strip(): value.strip()})
     return Redactor(secrets)
 
 
-def _assignments(place: str) -> Iterator[tuple[str, str]]:
-    """Yield the names and values of a configuration file, if it can be read."""
+def _lines(place: str) -> list[str]:
+    """Read a configuration file; one that can't be read provides no credentials either."""
     try:
         path = Path(place).expanduser()
         if not stat.S_ISREG(path.stat().st_mode):
-            return
+            return []
         with path.open(encoding="utf-8", errors="replace") as file:
-            text = file.read(_LARGEST_AWS_FILE)
+            return file.read(_LARGEST_AWS_FILE).splitlines()
     except (OSError, ValueError, RuntimeError):
-        # A file that can't be read here provides no credentials either.
-        return
-    for line in text.splitlines():
-        name, _, value = line.partition("=")
-        yield name.strip(), value.strip()
+        return []
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Console:
-    """Writes results to standard output and all else to standard error, without secrets.
-
-    Parameters
-    ----------
-    debug : bool
-        Show tracebacks.
-    json : bool
-        Write results as JSON, an object a line.
-    """
+    """Writes results to standard output and all else to standard error, without secrets."""
 
     debug: bool = False
     json: bool = False
@@ -112,11 +100,14 @@ class Console:
     def warn(self, problems: Iterable[Problem], label: str = "warning") -> None:
         """Write problems to standard error, a line each."""
         for problem in problems:
-            self._labelled(label, str(problem))
+            self.error(str(problem), label)
 
-    def error(self, text: str) -> None:
+    def error(self, text: str, label: str = "error") -> None:
         """Write an error to standard error."""
-        self._labelled("error", text)
+        # click leaves colours out where there is no terminal; for NO_COLOR see no-color.org.
+        if not os.environ.get("NO_COLOR"):
+            label = click.style(label, fg="red" if label == "error" else "yellow", bold=True)
+        click.echo(f"{label}: {self._shown(text)}", err=True)
 
     def fail(self, error: BidsplanError) -> int:
         """Report an error that ends the command, and return its exit code."""
@@ -130,8 +121,7 @@ class Console:
 
     def misused(self, error: click.ClickException) -> int:
         """Report wrong usage as click does, and return its exit code."""
-        text = io.StringIO()
-        error.show(file=text)
+        error.show(file=(text := io.StringIO()))
         self.say(text.getvalue().rstrip("\n"))
         return error.exit_code
 
@@ -153,12 +143,6 @@ class Console:
         lines = (printable(line) for line in self.redact(text).split("\n"))
         # A line that starts with "::" would be a command to a CI system that reads the log.
         return "\n".join(" " + line if line.startswith("::") else line for line in lines)
-
-    def _labelled(self, label: str, text: str) -> None:
-        # click leaves colours out where there is no terminal; NO_COLOR: see no-color.org.
-        if not os.environ.get("NO_COLOR"):
-            label = click.style(label, fg="red" if label == "error" else "yellow", bold=True)
-        click.echo(f"{label}: {self._shown(text)}", err=True)
 
     def _trace(self, error: Exception) -> None:
         if self.debug:

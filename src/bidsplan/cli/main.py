@@ -36,32 +36,26 @@ _MACHINE_ERRORS = "EDQUOT EFBIG EIO EMFILE ENFILE ENODEV ENOMEM ENOSPC ENXIO ERO
 
 
 class _Commands(click.Group):
-    """Imports a command's module only when the command is asked for."""
+    """Imports the module of a command only when the command is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, name: str) -> click.Command:
         from importlib import import_module
 
         if name not in _COMMANDS:
-            return None
+            from bidsplan.messages import suggestion  # only for a mistake
+
+            raise click.UsageError(
+                f"there is no command {name!r}; {suggestion(name, _COMMANDS)}", ctx
+            )
         command: click.Command = import_module(f"bidsplan.cli.commands.{name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        from bidsplan.messages import suggestion  # only for a mistake
-
-        if args and args[0] not in _COMMANDS:
-            hint = suggestion(args[0], _COMMANDS)
-            raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
-        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -75,28 +69,21 @@ def bidsplan() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line.
+    """Run the command line, and return its exit code.
 
-    Parameters
-    ----------
-    arguments : sequence of str
-        Without the program's name.
-
-    Returns
-    -------
-    int
-        The exit code: 0 done, 1 something failed or differs, 2 wrong usage, manifest or plan,
-        130 and 143 stopped by a signal.
+    It is 0 if all is done, 1 if something failed or differs, 2 for wrong usage or a wrong manifest
+    or plan, 130 and 143 if a signal stopped the command.
     """
     redact = find_redactor(arguments)
     console = Console(debug="--debug" in arguments, json="--json" in arguments, redact=redact)
     try:
-        with signals.raised() as received:
+        with signals.first_signal(interrupt=True) as received:
+            received.clear()
             code = bidsplan.main(
                 list(arguments), prog_name="bidsplan", standalone_mode=False, obj=redact
             )
-        if received.exit_code is not None:
-            return console.stopped(received.exit_code)
+        if received:
+            return console.stopped(received[-1])
     except click.ClickException as error:
         return console.misused(error)
     except BidsplanError as error:
@@ -104,7 +91,7 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return console.stopped(130)
     except signals.Signalled as signalled:
-        return console.stopped(signalled.exit_code)
+        return console.stopped(signalled.code)
     except OSError as error:
         return _failed_call(error, console)
     except Exception as error:  # noqa: BLE001 - the last resort: no traceback without --debug

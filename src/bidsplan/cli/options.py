@@ -16,22 +16,21 @@ from bidsplan.storage.access import Access, Transport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from click import Context, Parameter
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """How a command writes, reaches storage, and treats warnings.
-
-    Parameters
-    ----------
-    strict : bool
-        Treat warnings as errors.
-    """
+    """How a command writes, reaches storage, and treats warnings."""
 
     console: Console
     access: Access = field(default_factory=Access)
     strict: bool = False
+
+
+def _jobs_option(name: str, default: int, most: int, text: str) -> Callable[..., Any]:
+    number = click.IntRange(1, most)
+    return click.option(
+        "-j", "--jobs", name, type=number, default=default, show_default=True, help=text
+    )
 
 
 STRICT = (click.option("--strict", is_flag=True, help="Treat warnings as errors."),)
@@ -86,14 +85,7 @@ SOURCES = (
         show_default=True,
         help="Which library moves the bytes.",
     ),
-    click.option(
-        "-j",
-        "--jobs",
-        type=click.IntRange(1, 1024),
-        default=256,
-        show_default=True,
-        help="The most connections at a time.",
-    ),
+    _jobs_option("jobs", 256, 1024, "The most connections at a time."),
     *STORAGE,
 )
 """How the storage that a study lies in is reached, and how fast."""
@@ -112,15 +104,7 @@ DESTINATION = (
 
 plan_argument = click.argument("source", metavar="PLAN|MANIFEST", type=click.Path(path_type=Path))
 destination_argument = click.argument("destination", metavar="DEST")
-readers_option = click.option(
-    "-j",
-    "--jobs",
-    "readers",
-    type=click.IntRange(1, 256),
-    default=4,
-    show_default=True,
-    help="The most files read at a time.",
-)
+readers_option = _jobs_option("readers", 4, 256, "The most files read at a time.")
 wait_option = click.option(
     "--wait", is_flag=True, help="Wait for another run that is working in DEST."
 )
@@ -140,30 +124,11 @@ def settings_of(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], 
             names = {field.name for field in fields(Access)} & kwargs.keys()
             access = Access(**{name: kwargs.pop(name) for name in names})
             console = Console(json=json, debug=debug, redact=redact)
-            return function(
-                settings=Settings(console=console, access=access, strict=strict), **kwargs
-            )
+            kwargs["settings"] = Settings(console=console, access=access, strict=strict)
+            return function(**kwargs)
 
         for option in reversed((*options, *console)):
             wrapper = option(wrapper)
         return wrapper
 
     return decorate
-
-
-class _Bytes(click.ParamType[int]):
-    """A number of bytes, such as 500GB or 1.5TiB."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: Parameter | None, ctx: Context | None) -> int:
-        from pydantic import ByteSize, TypeAdapter, ValidationError  # slow to import
-
-        try:
-            return int(TypeAdapter(ByteSize).validate_python(value))
-        except ValidationError:
-            self.fail(f"{value!r} is not a size; write it as 500GB or 1.5TiB", param, ctx)
-
-
-BYTES = _Bytes()
-"""The type of options that take a size."""

@@ -77,21 +77,14 @@ def written(compiled: Compiled, path: Path) -> str:
 
 
 class PlanPolicy(Enum):
-    """How far the plan beside a manifest is trusted.
-
-    Attributes
-    ----------
-    CURRENT
-        Use it if it was compiled from this manifest, or else compile.
-    LOCKED
-        Use it, and fail if it was not compiled from this manifest.
-    FROZEN
-        Use it, whatever the manifest.
-    """
+    """How far the plan beside a manifest is trusted."""
 
     CURRENT = auto()
+    """Use it if it was compiled from this manifest, or else compile."""
     LOCKED = auto()
+    """Use it, and fail if it was not compiled from this manifest."""
     FROZEN = auto()
+    """Use it, whatever the manifest."""
 
 
 def plan_for(
@@ -101,24 +94,10 @@ def plan_for(
     *,
     write: bool = False,
 ) -> tuple[Path, Planned]:
-    """Read a plan, or read or compile a manifest's.
+    """Return the path and the plan that a source names: a plan's, or a manifest's.
 
-    Parameters
-    ----------
-    source : Path
-        A manifest (``.yaml``, ``.yml``) or a plan.
-    write : bool
-        Whether to write a plan that had to be compiled.
-
-    Returns
-    -------
-    path : Path
-        The plan's path, also where it was not written.
-
-    Raises
-    ------
-    StalePlanError
-        Where the policy needs a plan that does not exist or is another manifest's.
+    Where `write` is set, a plan that had to be compiled is written. Raises StalePlanError where the
+    policy needs a plan that does not exist or is another manifest's.
     """
     from bidsplan.plan.file import StoredPlan, default_plan_path  # on demand
 

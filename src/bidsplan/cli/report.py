@@ -24,29 +24,15 @@ if TYPE_CHECKING:
 
 
 class Counts(msgspec.Struct):
-    """Totals over a run's events; the fields are those of the summary in JSON.
-
-    Parameters
-    ----------
-    failures : Counter of str
-        By the errors' codes.
-    bytes : int
-        Received in this run.
-    resumed : int
-        Bytes received in earlier runs.
-    endpoints : set of str
-        Hosts that were read from.
-    destination : str or None
-        The host that was written to.
-    """
+    """Totals over a run's events; the fields are those of the summary in JSON."""
 
     decided: Counter[Action] = msgspec.field(default_factory=Counter)
     done: Counter[Action] = msgspec.field(default_factory=Counter)
     proofs: Counter[CheckMethod] = msgspec.field(default_factory=Counter)
-    failures: Counter[str] = msgspec.field(default_factory=Counter)
+    failures: Counter[str] = msgspec.field(default_factory=Counter)  # by error code
     skipped: int = 0
     bytes: int = 0
-    resumed: int = 0
+    resumed: int = 0  # bytes of earlier runs
     endpoints: set[str] = msgspec.field(default_factory=set)
     destination: str | None = None
     slow: events.Slowed | None = None
@@ -78,12 +64,8 @@ class Counts(msgspec.Struct):
 
 _CHECKS = {
     CheckMethod.CONTENT: "generated",
-    CheckMethod.SHA256: "sha256",
-    CheckMethod.MD5: "md5",
-    CheckMethod.CHECKSUM: "checksum",
     CheckMethod.ETAG_MD5: "md5 by etag",
     CheckMethod.MULTIPART: "multipart etag",
-    CheckMethod.RECEIPT: "receipt",
     CheckMethod.SIZE: "size only",
 }
 _DONE = {Action.FETCH: "fetched", Action.REPLACE: "replaced", Action.KEEP: "kept"}
@@ -94,25 +76,12 @@ def _listed(pairs: Iterable[tuple[str, int]]) -> list[str]:
 
 
 class Outcome:
-    """Shows a run's events as they come, and its summary.
-
-    Parameters
-    ----------
-    dry_run : bool
-        Whether to show decisions only.
-    verb : str, optional
-        One word for every success, whatever the action.
-
-    Attributes
-    ----------
-    pinned : Plan or None
-        The plan of a `Pinned` event.
-    """
+    """Shows a run's events as they come, and its summary; `verb` says any success in one word."""
 
     def __init__(
         self, plan: Planned, console: Console, *, dry_run: bool = False, verb: str | None = None
     ) -> None:
-        self.pinned: Plan | None = None
+        self.pinned: Plan | None = None  # of a Pinned event
         self._plan = plan
         self._console = console
         self._dry_run = dry_run
@@ -137,8 +106,7 @@ class Outcome:
                 console.record({"path": entry.path, "action": action.value, "size": entry.size})
                 self._rows.append((action.value, size(entry.size), entry.reason, entry.path))
             case events.Finished(entry=entry, action=action, proof=proof):
-                row = {"path": entry.path, "action": action.value, "proof": proof.value}
-                console.record(row)
+                console.record({"path": entry.path, "action": action, "proof": proof})
             case events.Skipped(entry=entry):
                 console.record({"path": entry.path, "action": "skip"})
             case events.Failed(entry=entry, error=error):
@@ -179,7 +147,9 @@ class Outcome:
     def _done(self) -> list[str]:
         """Say what was done, how it was checked, and what failed."""
         counts = self._counts
-        checks = ", ".join(_listed((word, counts.proofs[way]) for way, word in _CHECKS.items()))
+        checks = ", ".join(
+            _listed((_CHECKS.get(way, way.value), counts.proofs[way]) for way in CheckMethod)
+        )
         if self._verb:
             parts = [f"{counts.done.total():,} {self._verb}", checks]
         else:

@@ -13,34 +13,13 @@ if TYPE_CHECKING:
 
 
 class Signalled(SystemExit):
-    """A signal, as an exception so that everything is closed on the way out.
+    """A signal; an event loop re-raises a SystemExit, and would swallow another exception."""
 
-    An event loop re-raises a SystemExit, and would swallow another exception.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.exit_code = 128 + number
-        super().__init__(self.exit_code)
+    code: int
 
 
-class Received:
-    """The last signal that the process received.
-
-    Attributes
-    ----------
-    exit_code : int or None
-        The exit code for it; None before any signal.
-    """
-
-    exit_code: int | None = None
-
-    def is_set(self) -> bool:
-        """Return whether there was a signal."""
-        return self.exit_code is not None
-
-
-_received = Received()
-"""Signals go to the process, so there is one record of them."""
+_received: list[int] = []
+"""Exit codes of the signals that the process received."""
 
 
 def exit_at_once() -> None:
@@ -50,46 +29,30 @@ def exit_at_once() -> None:
 
 
 @contextmanager
-def raised() -> Iterator[Received]:
-    """Raise `Signalled` in the main thread at the first signal.
+def first_signal(*, interrupt: bool) -> Iterator[list[int]]:
+    """Record the first signal, and let the next one end the process.
+
+    Parameters
+    ----------
+    interrupt : bool
+        Raise `Signalled` in the main thread, rather than let the work check whether to stop.
 
     Yields
     ------
-    Received
-        The signal, also where its exception is lost in a destructor or a handler of all
-        exceptions.
+    list of int
+        The exit codes of all signals so far, also of one whose exception was lost in a destructor
+        or in a handler of all exceptions.
     """
-    _received.exit_code = None
-    with _first_signal(interrupt=True):
-        yield _received
-
-
-@contextmanager
-def recorded() -> Iterator[Received]:
-    """Only record the first signal, for work that checks whether to stop.
-
-    Yields
-    ------
-    Received
-        The signal, also one that came earlier and whose exception was lost.
-    """
-    with _first_signal(interrupt=False):
-        yield _received
-
-
-@contextmanager
-def _first_signal(*, interrupt: bool) -> Iterator[None]:
-    """Record the first signal, and let the next one end the process."""
 
     def handler(number: int, _: FrameType | None) -> None:
         exit_at_once()
-        _received.exit_code = 128 + number
+        _received.append(128 + number)
         if interrupt:
-            raise Signalled(number)
+            raise Signalled(128 + number)
 
     before = {number: signal.signal(number, handler) for number in _handled()}
     try:
-        yield
+        yield _received
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)

@@ -22,6 +22,17 @@ _MOST_NAMED = 20
 """The most differences that --check names."""
 
 
+def _bytes(value: str) -> int:
+    """Parse a size such as 500GB or 1.5TiB."""
+    from pydantic import ByteSize, TypeAdapter, ValidationError  # slow to import
+
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(value))
+    except ValidationError as error:
+        message = f"{value!r} is not a size; write it as 500GB or 1.5TiB"
+        raise click.BadParameter(message) from error
+
+
 @click.command("compile")
 @click.argument("manifest", type=click.Path(path_type=Path))
 @click.option(
@@ -31,7 +42,7 @@ _MOST_NAMED = 20
     help="The plan's file: .jsonl, .jsonl.gz or .jsonl.zst. [default: beside the manifest]",
 )
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if the plan would change.")
-@click.option("--max-bytes", type=options.BYTES, help="Refuse a larger plan, such as 500GB.")
+@click.option("--max-bytes", type=_bytes, metavar="SIZE", help="Refuse a larger plan, e.g. 500GB.")
 @click.option(
     "--digest",
     is_flag=True,

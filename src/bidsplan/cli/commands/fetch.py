@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +13,6 @@ from bidsplan.errors import UsageError
 from bidsplan.plan.integrity import VerifyMode
 from bidsplan.transfer.decide import Existing
 from bidsplan.transfer.fetch import materialise
-
-if TYPE_CHECKING:
-    from bidsplan.cli.options import Settings
 
 
 @click.command("fetch")
@@ -53,7 +49,7 @@ def command(
     existing: str,
     checking: str,
     wait: bool,
-    settings: Settings,
+    settings: options.Settings,
 ) -> int:
     """Fetch what a MANIFEST or PLAN lists to DEST, verify it, and resume interrupted runs.
 
@@ -64,7 +60,7 @@ def command(
     policy = PlanPolicy.LOCKED if locked else PlanPolicy.FROZEN if frozen else PlanPolicy.CURRENT
     path, plan = plan_for(source, settings, policy, write=not dry_run)
     outcome = Outcome(plan, settings.console, dry_run=dry_run)
-    with signals.recorded() as received:
+    with signals.first_signal(interrupt=False) as received:
         events = materialise(
             plan,
             destination,
@@ -74,7 +70,7 @@ def command(
             checking=VerifyMode(checking),
             dry_run=dry_run,
             wait=wait,
-            stopping=received.is_set,
+            stopping=lambda: bool(received),
         )
         outcome.follow(events)
     return outcome.finish()

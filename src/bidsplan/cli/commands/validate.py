@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -11,14 +10,11 @@ from bidsplan.cli import options
 from bidsplan.cli.console import problem_data
 from bidsplan.errors import ManifestError
 
-if TYPE_CHECKING:
-    from bidsplan.cli.options import Settings
-
 
 @click.command("validate")
 @click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path))
 @options.settings_of(*options.ALLOWED, *options.STRICT)
-def command(manifests: tuple[Path, ...], settings: Settings) -> int:
+def command(manifests: tuple[Path, ...], settings: options.Settings) -> int:
     """Check MANIFESTS without any network or credentials.
 
     Shows all problems of each, and exits with 2 if there are any.
@@ -27,7 +23,7 @@ def command(manifests: tuple[Path, ...], settings: Settings) -> int:
     return 0 if all(valid) else ManifestError.exit_code
 
 
-def _is_valid(path: Path, settings: Settings) -> bool:
+def _is_valid(path: Path, settings: options.Settings) -> bool:
     """Check a manifest, and show the outcome."""
     from bidsplan.manifest.load import load_manifest  # imports pydantic and YAML
 

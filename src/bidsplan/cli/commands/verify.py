@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--deep",
     is_flag=True,
-    help="Also check that NIfTI files hold the data that their headers say, and gzip is complete.",
+    help="Also check that NIfTI files hold the data that their headers say, and whole gzip.",
 )
 @options.settings_of(*options.STORAGE, *options.DESTINATION)
 def command(source: Path, destination: str, readers: int, deep: bool, settings: Settings) -> int:
