@@ -88,11 +88,7 @@ class PlanPolicy(Enum):
 
 
 def plan_for(
-    source: Path,
-    settings: Settings,
-    policy: PlanPolicy = PlanPolicy.FROZEN,
-    *,
-    write: bool = False,
+    source: Path, settings: Settings, policy: PlanPolicy = PlanPolicy.FROZEN, *, write: bool = False
 ) -> tuple[Path, Planned]:
     """Return the path and the plan that a source names: a plan's, or a manifest's.
 

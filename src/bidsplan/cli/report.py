@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from contextlib import closing
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,43 +24,44 @@ if TYPE_CHECKING:
     from bidsplan.plan import Plan, Planned
 
 
-class Counts(msgspec.Struct):
+@dataclass(kw_only=True, slots=True)
+class Counts:
     """Totals over a run's events; the fields are those of the summary in JSON."""
 
-    decided: Counter[Action] = msgspec.field(default_factory=Counter)
-    done: Counter[Action] = msgspec.field(default_factory=Counter)
-    proofs: Counter[CheckMethod] = msgspec.field(default_factory=Counter)
-    failures: Counter[str] = msgspec.field(default_factory=Counter)  # by error code
+    decided: Counter[Action] = field(default_factory=Counter)
+    done: Counter[Action] = field(default_factory=Counter)
+    proofs: Counter[CheckMethod] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)  # by error code
     skipped: int = 0
     bytes: int = 0
     resumed: int = 0  # bytes of earlier runs
-    endpoints: set[str] = msgspec.field(default_factory=set)
+    endpoints: set[str] = field(default_factory=set)
     destination: str | None = None
     slow: events.Slowed | None = None
 
     def add(self, event: Event) -> None:
         """Count an event."""
-        match event:
-            case events.Finished(action=action, proof=proof, bytes=number):
-                self.done[action] += 1
-                self.proofs[proof] += 1
-                self.bytes += number
-            case events.Decided(action=action):
-                self.decided[action] += 1
-            case events.Progressed(bytes=number):
-                self.bytes += number
-            case events.Resumed(bytes=number):
-                self.resumed += number
-            case events.Failed(error=error):
-                self.failures[error.code] += 1
-            case events.Skipped():
-                self.skipped += 1
-            case events.Slowed():
-                self.slow = event
-            case events.Opened(endpoint=endpoint, written=True):
-                self.destination = endpoint
-            case events.Opened(endpoint=str(endpoint)):
-                self.endpoints.add(endpoint)
+        # Two or more a file: slots and isinstance take half the time of a Struct and patterns.
+        if isinstance(event, events.Finished):
+            self.done[event.action] += 1
+            self.proofs[event.proof] += 1
+            self.bytes += event.bytes
+        elif isinstance(event, events.Decided):
+            self.decided[event.action] += 1
+        elif isinstance(event, events.Progressed):
+            self.bytes += event.bytes
+        elif isinstance(event, events.Resumed):
+            self.resumed += event.bytes
+        elif isinstance(event, events.Failed):
+            self.failures[event.error.code] += 1
+        elif isinstance(event, events.Skipped):
+            self.skipped += 1
+        elif isinstance(event, events.Slowed):
+            self.slow = event
+        elif isinstance(event, events.Opened) and event.written:
+            self.destination = event.endpoint
+        elif isinstance(event, events.Opened) and event.endpoint is not None:
+            self.endpoints.add(event.endpoint)
 
 
 _CHECKS = {
@@ -122,7 +124,8 @@ class Outcome:
     def finish(self) -> int:
         """Show the summary, and return the exit code."""
         text = "; ".join(self._intended() if self._dry_run else self._done()) or "nothing to do"
-        shown = f"{self._table()}\n{text}" if self._dry_run else text
+        table = self._dry_run and not self._console.json
+        shown = f"{self._table()}\n{text}" if table else text
         counts = msgspec.to_builtins(self._counts, order="deterministic")
         self._console.result(shown, {"summary": text, **counts})
         return 1 if self._counts.failures or self._counts.skipped else 0

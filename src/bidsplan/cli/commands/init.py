@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from bidsplan.cli import options
 from bidsplan.cli.console import counted, size
@@ -58,13 +58,9 @@ def command(url: str, output: Path | None, settings: Settings) -> None:
     console.result(f"wrote {output}", {"manifest": str(output)})
 
 
-def _quoted(text: str) -> str:
-    """Write text as a YAML string; every JSON string is one."""
-    return msgspec.json.encode(text).decode()
-
-
-def _list(words: Iterable[str]) -> str:
-    return "[" + ", ".join(map(_quoted, words)) + "]"
+def _yaml(value: str | list[str]) -> str:
+    """Write text or a list as YAML, which includes JSON."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _comment(title: str, words: Iterable[str]) -> str:
@@ -82,10 +78,10 @@ def _manifest(inventory: Inventory, url: str) -> Iterator[str]:
         "editors."
     )
     yield "manifest_version: 1"
-    yield f"study: {{id: {_quoted(study)}, url: {_quoted(url)}}}"
+    yield f"study: {{id: {_yaml(study)}, url: {_yaml(url)}}}"
     if inventory.sites:
         yield "\n# Each site is a dataset of its own."
-        yield f"site: {_list(inventory.sites)}"
+        yield f"site: {_yaml(inventory.sites)}"
     subjects, files = counted(len(inventory.subjects), "subject"), counted(inventory.files, "file")
     yield f"\n# There are {subjects}, {files}, {size(inventory.bytes)}; all by default."
     yield f"# subjects: {{sample: {{count: {min(5, len(inventory.subjects))}}}}}"
@@ -93,11 +89,11 @@ def _manifest(inventory: Inventory, url: str) -> Iterator[str]:
     if inventory.columns:
         yield _comment("# Columns of participants.tsv, for subjects.where", inventory.columns)
     if inventory.sessions:
-        yield f"\n# sessions: {_list(sorted(inventory.sessions))}"
+        yield f"\n# sessions: {_yaml(sorted(inventory.sessions))}"
     yield ""
     yield _comment("# Suffixes", sorted(inventory.suffixes))
     datatypes = [name for name in sorted(inventory.datatypes) if name != "other"]
     if datatypes:
-        yield f"files: {{datatypes: {_list(datatypes)}}}"
+        yield f"files: {{datatypes: {_yaml(datatypes)}}}"
     if inventory.pipelines:
-        yield f"\n# derivatives: {_list(inventory.pipelines)}"
+        yield f"\n# derivatives: {_yaml(inventory.pipelines)}"

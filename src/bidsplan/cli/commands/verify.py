@@ -36,13 +36,6 @@ def command(source: Path, destination: str, readers: int, deep: bool, settings: 
     path, plan = plan_for(source, settings)
     outcome = Outcome(plan, settings.console, verb="verified")
     outcome.follow(
-        verify(
-            plan,
-            destination,
-            jobs=readers,
-            deep=deep,
-            access=settings.access,
-            base=path.parent,
-        )
+        verify(plan, destination, jobs=readers, deep=deep, access=settings.access, base=path.parent)
     )
     return outcome.finish()
