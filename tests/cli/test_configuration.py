@@ -61,9 +61,7 @@ def test_an_invalid_endpoint_is_not_repeated(ask, monkeypatch, endpoint):
         json.dumps({"Version": 7, "SecretAccessKey": CANARY}),
     ],
 )
-def test_invalid_credentials_are_not_shown(
-    ask, monkeypatch, tmp_path, printed, transport
-):
+def test_invalid_credentials_are_not_shown(ask, monkeypatch, tmp_path, printed, transport):
     (tmp_path / "printed").write_text(printed)
     config = tmp_path / "config"
     config.write_text(f"[default]\ncredential_process = cat {tmp_path / 'printed'}\n")
