@@ -33,6 +33,11 @@ def _jobs_option(name: str, default: int, most: int, text: str) -> Callable[...,
     )
 
 
+def output_option(text: str) -> Callable[..., Any]:
+    """Make the option ``--output`` with a text of help."""
+    return click.option("-o", "--output", type=click.Path(path_type=Path), help=text)
+
+
 STRICT = (click.option("--strict", is_flag=True, help="Treat warnings as errors."),)
 
 ALLOWED = (

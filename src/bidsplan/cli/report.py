@@ -91,8 +91,8 @@ class Outcome:
         self._counts = Counts()
         self._rows: list[tuple[str, str, str, str]] = []
 
-    def follow(self, run: Generator[Event, None, None]) -> None:
-        """Draw and show all events of a run."""
+    def follow(self, run: Generator[Event, None, None]) -> int:
+        """Draw and show all events of a run and a summary, and return the exit code."""
         json = self._console.json
         bar = sys.stderr.isatty() and not self._dry_run and not json
         with closing(run), closing(draw(run, self._plan, enabled=bar)) as drawn:
@@ -100,6 +100,11 @@ class Outcome:
                 self._counts.add(event)
                 if json or not isinstance(event, events.Finished):
                     self._show(event)
+        text = "; ".join(self._intended() if self._dry_run else self._done()) or "nothing to do"
+        shown = f"{self._table()}\n{text}" if self._dry_run and not json else text
+        counts = msgspec.to_builtins(self._counts, order="deterministic")
+        self._console.result(shown, {"summary": text, **counts})
+        return 1 if self._counts.failures or self._counts.skipped else 0
 
     def _show(self, event: Event) -> None:
         console = self._console
@@ -120,15 +125,6 @@ class Outcome:
                 console.warn([problem])
             case events.Pinned(plan=plan):
                 self.pinned = plan
-
-    def finish(self) -> int:
-        """Show the summary, and return the exit code."""
-        text = "; ".join(self._intended() if self._dry_run else self._done()) or "nothing to do"
-        table = self._dry_run and not self._console.json
-        shown = f"{self._table()}\n{text}" if table else text
-        counts = msgspec.to_builtins(self._counts, order="deterministic")
-        self._console.result(shown, {"summary": text, **counts})
-        return 1 if self._counts.failures or self._counts.skipped else 0
 
     def _table(self) -> str:
         from tabulate import tabulate  # only for a dry run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -12,11 +11,6 @@ from bidsplan.cli.console import problem_data
 from bidsplan.cli.plans import compile_file, load, written
 from bidsplan.errors import PlanError, Problem
 from bidsplan.plan import Plan
-
-if TYPE_CHECKING:
-    from bidsplan.cli.console import Console
-    from bidsplan.cli.options import Settings
-
 
 _MOST_NAMED = 20
 """The most differences that --check names."""
@@ -35,11 +29,8 @@ def _bytes(value: str) -> int:
 
 @click.command("compile")
 @click.argument("manifest", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="The plan's file: .jsonl, .jsonl.gz or .jsonl.zst. [default: beside the manifest]",
+@options.output_option(
+    "The plan's file: .jsonl, .jsonl.gz or .jsonl.zst. [default: beside the manifest]"
 )
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if the plan would change.")
 @click.option("--max-bytes", type=_bytes, metavar="SIZE", help="Refuse a larger plan, e.g. 500GB.")
@@ -55,7 +46,7 @@ def command(
     check: bool,
     max_bytes: int | None,
     digest: bool,
-    settings: Settings,
+    settings: options.Settings,
 ) -> int:
     """Resolve MANIFEST over storage as it is now, and write its plan.
 
@@ -64,12 +55,11 @@ def command(
     """
     from bidsplan.plan.file import default_plan_path, write_plan  # imports YAML
 
-    console = settings.console
     loaded = load(manifest, settings)
     path = output or default_plan_path(manifest)
     old = _read(path)
     if isinstance(old, PlanError) and path.exists() and not check:
-        console.warn([Problem(message=f"no digests are carried over: {old}")])
+        settings.console.warn([Problem(message=f"no digests are carried over: {old}")])
     known_path = path if path.exists() else default_plan_path(manifest)
     known = old if known_path == path else _read(known_path)
     compiled = compile_file(
@@ -82,7 +72,7 @@ def command(
         max_bytes=max_bytes,
     )
     if check:
-        return _check(path, old, compiled.plan, console)
+        return _check(path, old, compiled.plan, settings)
     write_plan(compiled.plan, path)
     header = compiled.plan.header
     data = {
@@ -93,7 +83,7 @@ def command(
         "endpoints": list(compiled.endpoints),
         "warnings": [problem_data(problem) for problem in compiled.warnings],
     }
-    console.result(written(compiled, path), data)
+    settings.console.result(written(compiled, path), data)
     return 0
 
 
@@ -107,7 +97,7 @@ def _read(path: Path) -> Plan | PlanError:
         return error
 
 
-def _check(path: Path, old: Plan | PlanError, plan: Plan, console: Console) -> int:
+def _check(path: Path, old: Plan | PlanError, plan: Plan, settings: options.Settings) -> int:
     """Show how a plan differs from the one at a path, and return the exit code."""
     differences: list[str] = []
     if isinstance(old, PlanError):
@@ -117,7 +107,7 @@ def _check(path: Path, old: Plan | PlanError, plan: Plan, console: Console) -> i
         differences = [f"{path} is out of date: {len(names)} entries differ", *names[:_MOST_NAMED]]
         if len(names) > _MOST_NAMED:
             differences.append(f"… and {len(names) - _MOST_NAMED} more")
-    console.result(
+    settings.console.result(
         "\n".join(differences) or f"{path} is current",
         {"plan": str(path), "current": not differences, "differences": differences},
     )

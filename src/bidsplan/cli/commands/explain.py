@@ -12,7 +12,6 @@ from bidsplan.cli.plans import load
 from bidsplan.errors import BidsplanError, SelectionError
 
 if TYPE_CHECKING:
-    from bidsplan.cli.options import Settings
     from bidsplan.compile import Answer, Explanation
 
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("manifest", type=click.Path(path_type=Path))
 @click.argument("what", metavar="[SUBJECT|PATH]", required=False)
 @options.settings_of(*options.SOURCES)
-def command(manifest: Path, what: str | None, settings: Settings) -> int:
+def command(manifest: Path, what: str | None, settings: options.Settings) -> int:
     """Show why subjects of the study, or a file, are in the plan of MANIFEST or not.
 
     Shows every subject where none is named. A PATH is one of the plan, or a key of the study.

@@ -72,5 +72,4 @@ def command(
             wait=wait,
             stopping=lambda: bool(received),
         )
-        outcome.follow(events)
-    return outcome.finish()
+        return outcome.follow(events)

@@ -19,20 +19,14 @@ from bidsplan.urls import parse_url
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from bidsplan.cli.options import Settings
     from bidsplan.compile.survey.inventory import Inventory
 
 
 @click.command("init")
 @click.argument("url")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="The manifest's file, which must not exist. [default: standard output]",
-)
+@options.output_option("The manifest's file, which must not exist. [default: standard output]")
 @options.settings_of(*options.SOURCES)
-def command(url: str, output: Path | None, settings: Settings) -> None:
+def command(url: str, output: Path | None, settings: options.Settings) -> None:
     """Write a commented manifest of what the study at URL holds."""
     from bidsplan.compile.survey.inventory import take_inventory  # imports storage
 

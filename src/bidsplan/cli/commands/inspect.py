@@ -15,7 +15,6 @@ from bidsplan.cli.plans import load
 if TYPE_CHECKING:
     from collections import Counter
 
-    from bidsplan.cli.options import Settings
     from bidsplan.compile.survey.inventory import Inventory
 
 
@@ -26,7 +25,7 @@ _MOST_WORDS = 12
 @click.command("inspect")
 @click.argument("what", metavar="URL|MANIFEST")
 @options.settings_of(*options.SOURCES)
-def command(what: str, settings: Settings) -> None:
+def command(what: str, settings: options.Settings) -> None:
     """Show what a study holds: counts, bytes, and which subject has files of which datatype.
 
     Of a MANIFEST the whole study is shown, whatever the manifest selects of it.

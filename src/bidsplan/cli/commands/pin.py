@@ -16,23 +16,17 @@ from bidsplan.transfer.pins import pin
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
-    from bidsplan.cli.options import Settings
     from bidsplan.plan import Planned
 
 
 @click.command("pin")
 @options.plan_argument
 @options.destination_argument
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="The file of the pinned plan. [default: PLAN, which is replaced]",
-)
+@options.output_option("The file of the pinned plan. [default: PLAN, which is replaced]")
 @options.readers_option
 @options.settings_of(*options.STORAGE, *options.DESTINATION)
 def command(
-    source: Path, destination: str, output: Path | None, readers: int, settings: Settings
+    source: Path, destination: str, output: Path | None, readers: int, settings: options.Settings
 ) -> int:
     """Add the SHA-256 of each file below DEST to PLAN, so that only these bytes will do.
 
@@ -48,8 +42,8 @@ def command(
     plan_suffix(output)
     _refuse_move(plan, path, output)
     outcome = Outcome(plan, console, verb="verified")
-    outcome.follow(pin(plan, destination, jobs=readers, access=settings.access, base=path.parent))
-    code = outcome.finish()
+    events = pin(plan, destination, jobs=readers, access=settings.access, base=path.parent)
+    code = outcome.follow(events)
     if outcome.pinned is None:
         console.error(f"{output}: not written, since not all of its files are there and verify")
         return code

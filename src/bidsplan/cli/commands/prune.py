@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bidsplan.cli.console import Console
-    from bidsplan.cli.options import Settings
 
 
 _MOST_NAMED = 20
@@ -54,7 +53,7 @@ def command(
     everything: bool,
     dry_run: bool,
     wait: bool,
-    settings: Settings,
+    settings: options.Settings,
 ) -> int:
     """Remove files below DEST that are not in PLAN, and directories that this leaves empty.
 

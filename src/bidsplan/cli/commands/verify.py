@@ -14,8 +14,6 @@ from bidsplan.transfer.verification import verify
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bidsplan.cli.options import Settings
-
 
 @click.command("verify")
 @options.plan_argument
@@ -27,7 +25,9 @@ if TYPE_CHECKING:
     help="Also check that NIfTI files hold the data that their headers say, and whole gzip.",
 )
 @options.settings_of(*options.STORAGE, *options.DESTINATION)
-def command(source: Path, destination: str, readers: int, deep: bool, settings: Settings) -> int:
+def command(
+    source: Path, destination: str, readers: int, deep: bool, settings: options.Settings
+) -> int:
     """Read every file of PLAN below DEST and check that it is the planned one.
 
     Makes no request where DEST is a directory. Exits with 1 and names the files that differ or are
@@ -35,7 +35,6 @@ def command(source: Path, destination: str, readers: int, deep: bool, settings: 
     """
     path, plan = plan_for(source, settings)
     outcome = Outcome(plan, settings.console, verb="verified")
-    outcome.follow(
+    return outcome.follow(
         verify(plan, destination, jobs=readers, deep=deep, access=settings.access, base=path.parent)
     )
-    return outcome.finish()
