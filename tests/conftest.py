@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
-from bidsplan.cli import run
+from bidsplan.cli.main import run
 from servers import Bucket, Proxy, moto_server, rclone_server
 
 _numbers = itertools.count()

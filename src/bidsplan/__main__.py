@@ -9,24 +9,24 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run the command line and leave with its exit code."""
-    from bidsplan.cli import signals  # importing this module must stay free
+    """Run the command line and exit with its exit code."""
+    from bidsplan.cli import signals  # imports little, so that a signal during start-up is handled
 
-    # Whatever comes before the command or after it has nothing to put in order.
-    signals.leave_at_once()
-    # Of a million small records none is in a cycle; looking for some takes a tenth of a run.
+    # Before and after the command itself there is nothing to clean up.
+    signals.exit_at_once()
+    # A million small records form no cycles, and looking for some takes a tenth of a run.
     gc.set_threshold(100_000)
-    # Half the cores move the bytes: Python's part, and the rest of the machine, needs the others.
+    # Half of the cores move bytes; Python and the rest of the machine need the others.
     os.environ.setdefault("TOKIO_WORKER_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
-    # Of pydantic's plugins none has a say in what a manifest is, and looking for some takes time.
+    # No pydantic plugin may change what a manifest is, and looking for plugins takes time.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    from bidsplan.cli import run
+    from bidsplan.cli.main import run
 
     code = run(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
-    # All is done. While the interpreter shuts down, obstore's threads may abort, signals would kill
-    # it, and it would wait for threads that a server keeps waiting.
+    # Skip the interpreter's shutdown: obstore's threads may abort in it, a signal would kill it,
+    # and it waits for threads that wait for a server.
     os._exit(code)
 
 

@@ -1,4 +1,4 @@
-"""The command line: what it prints where, and what it exits with."""
+"""The command line: what it prints, where, and its exit codes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    """Give the demo study in a folder of its own, with the working directory there."""
+    """Copy the demo study to a folder, and make it the working directory."""
     shutil.copytree(ROOT / "manifests" / "demo", tmp_path / "demo")
     shutil.copy(ROOT / "manifests" / "demo.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -46,7 +46,7 @@ def test_the_readmes_first_command(study, ask):
     assert ask("verify", "demo.yaml", "demo-dataset")[:2] == (0, "23 verified; 23 receipt\n")
 
 
-def test_check_tells_what_would_change(study, ask):
+def test_check_shows_what_would_change(study, ask):
     code, out, _ = ask("compile", "--check", "demo.yaml")
     assert code == 1
     assert "can't be read: No such file" in out
@@ -76,7 +76,7 @@ def test_a_dry_run_shows_files_and_bytes_and_writes_nothing(study, ask):
 def test_locked_and_frozen(study, ask):
     code, _, err = ask("fetch", "--locked", "demo.yaml", "d")
     assert code == 2
-    assert "the plan is not there; bring it up to date by 'bidsplan compile'" in err
+    assert "the plan does not exist; update it with 'bidsplan compile'" in err
     assert ask("fetch", "--frozen", "demo.yaml", "d")[0] == 2
     ask("compile", "demo.yaml")
     assert ask("fetch", "--locked", "demo.yaml", "d")[0] == 0
@@ -97,7 +97,7 @@ def test_a_plan_elsewhere_still_finds_its_local_source(study, ask):
     assert ask("fetch", "x.jsonl.gz", "d")[0] == 0
 
 
-def test_a_refused_file_is_told_and_left_alone(study, ask):
+def test_a_refused_file_is_reported_and_kept(study, ask):
     Path("d").mkdir()
     Path("d/README.md").write_text("mine")
     code, out, err = ask("fetch", "demo.yaml", "d")
@@ -116,7 +116,7 @@ def test_json_has_a_row_a_file(study, ask):
     assert rows[-1]["done"] == {"fetch": 23}
 
 
-def test_strict_takes_warnings_for_errors(study, ask):
+def test_strict_treats_warnings_as_errors(study, ask):
     text = Path("demo.yaml").read_text(encoding="utf-8")
     Path("demo.yaml").write_text(text.replace("suffixes: [T1w]", "suffixes: [T1w, T2w, T1W]"))
     code, _, err = ask("validate", "demo.yaml")
@@ -137,7 +137,7 @@ def test_limits_keep_a_plan_from_being_written(study, ask):
     assert not Path("demo.plan.jsonl").exists()
     code, _, err = ask("compile", "--max-bytes", "lots", "demo.yaml")
     assert code == 2
-    assert "'lots' is no size; write it as 500GB or 1.5TiB" in err
+    assert "'lots' is not a size; write it as 500GB or 1.5TiB" in err
 
 
 def test_a_plan_within_a_limit_is_the_manifests_own(study, ask):
@@ -146,7 +146,7 @@ def test_a_plan_within_a_limit_is_the_manifests_own(study, ask):
     assert ask("fetch", "--locked", "-n", "demo.yaml", "d")[0] == 0
 
 
-def test_what_storage_alone_can_tell_has_line_and_place(study, ask):
+def test_problems_found_in_storage_have_line_and_place(study, ask):
     text = Path("demo.yaml").read_text(encoding="utf-8")
     Path("demo.yaml").write_text(text.replace("datatypes: [dwi]", "datatypes: [dwii]"))
     code, _, err = ask("compile", "demo.yaml")
@@ -172,20 +172,20 @@ def test_an_untrusted_manifest_may_not_read_local_files(study, ask, monkeypatch)
         (["fetch", "none.txt", "d"], "none.txt: a plan's name ends in .jsonl"),
         (
             ["verify", "demo.yaml", "d"],
-            "there is no plan; write it by 'bidsplan compile",
+            "there is no plan; write it with 'bidsplan compile",
         ),
         (["compile", "demo.yaml", "--transport", "obstore"], "obstore can't reach 'file'"),
         (["compile", "demo.yaml", "--jobs", "0"], "Invalid value for '-j'"),
         (["compile", "x.plan.jsonl"], "x.plan.jsonl: this is a plan, by its name; expected a man"),
     ],
 )
-def test_wrong_usage_is_told(study, ask, arguments, message):
+def test_wrong_usage_is_reported(study, ask, arguments, message):
     code, _, err = ask(*arguments)
     assert code == 2
     assert message in err
 
 
-def test_a_listing_that_is_in_the_way_is_no_terminal_command(study, ask):
+def test_names_from_a_listing_are_escaped_for_the_terminal(study, ask):
     (Path("demo") / "sub-1" / "ses-baseline" / "\x1b[31mred").write_text("x")
     code, _, err = ask("compile", "demo.yaml")
     assert code == 0
@@ -194,7 +194,7 @@ def test_a_listing_that_is_in_the_way_is_no_terminal_command(study, ask):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_stops_the_run_and_the_next_goes_on(bucket, proxy, tmp_path, number, code):
+def test_a_signal_stops_the_run_and_the_next_run_resumes(bucket, proxy, tmp_path, number, code):
     files = {f"sub-1/anat/sub-1_run-{n}_T1w.json": b"{}" for n in range(40)}
     bucket.fill(files)
     manifest = tmp_path / "m.yaml"
@@ -215,7 +215,7 @@ def test_a_signal_stops_the_run_and_the_next_goes_on(bucket, proxy, tmp_path, nu
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     _, err = process.communicate(timeout=20)
     assert process.returncode == code
-    assert "stopped; what was finished stays" in err
+    assert "stopped; finished files are kept" in err
     assert "Traceback" not in err
     proxy.rules.clear()
     assert subprocess.run(command, check=False, timeout=30).returncode == 0
@@ -252,7 +252,7 @@ def test_explain_names_the_rule_that_took_or_dropped(study, ask):
     assert "the study has neither a subject nor a file 'sub-9'" in err
 
 
-def test_explain_tells_of_what_no_filter_looks_at(study, ask):
+def test_explain_covers_files_that_no_filter_sees(study, ask):
     image = "sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.nii.gz"
     head = "manifest_version: 1\nstudy: {id: x, url: demo}\n"
     Path("m.yaml").write_text(head + "files: none\ndirectories: [sourcedata]\n", encoding="utf-8")
@@ -280,7 +280,7 @@ def test_init_needs_subjects(study, ask):
     assert "there are no subject directories" in err
 
 
-def test_explain_tells_what_a_table_says(study, ask):
+def test_explain_shows_what_a_table_says(study, ask):
     text = Path("demo.yaml").read_text(encoding="utf-8")
     sample = "  sample: {count: 2}"
     assert sample in text
@@ -321,6 +321,8 @@ def test_inspect_counts_what_is_there(study, ask):
     data = json.loads(ask("inspect", "--json", "demo")[1])
     assert data["subjects"]["10"] == {"anat": 4, "dwi": 4, "fmap": 12, "func": 6, "other": 3}
     assert data["pipelines"] == ["afq", "afq2"]
+    counts = {"files", "bytes", "subjects", "sessions", "datatypes", "suffixes"}
+    assert data.keys() == counts | {"url", "sites", "pipelines", "columns"}
     code, _, err = ask("inspect", "nowhere")
     assert code == 1
     assert "there is nothing here" in err

@@ -1,4 +1,4 @@
-"""A configuration that can't be used is told, without a word of what it holds."""
+"""An unusable configuration is reported, without its content."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CANARY = "canary-0123456789"
         f"socks5h://me:{CANARY}@127.0.0.1:9",
     ],
 )
-def test_a_proxy_that_can_not_be_is_not_repeated(ask, monkeypatch, command, proxy):
+def test_an_invalid_proxy_is_not_repeated(ask, monkeypatch, command, proxy):
     monkeypatch.setenv("HTTP_PROXY", proxy)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     code, out, err = ask(*command, "s3://bucket/x", "--debug")
@@ -37,7 +37,7 @@ def test_a_proxy_that_can_not_be_is_not_repeated(ask, monkeypatch, command, prox
         f"http://{CANARY} h",
     ],
 )
-def test_an_endpoint_that_can_not_be_is_not_repeated(ask, monkeypatch, endpoint):
+def test_an_invalid_endpoint_is_not_repeated(ask, monkeypatch, endpoint):
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     code, out, err = ask("inspect", "s3://bucket/x", "--debug")
     assert code == 2
@@ -61,9 +61,7 @@ def test_an_endpoint_that_can_not_be_is_not_repeated(ask, monkeypatch, endpoint)
         json.dumps({"Version": 7, "SecretAccessKey": CANARY}),
     ],
 )
-def test_credentials_that_can_not_be_sent_are_not_shown(
-    ask, monkeypatch, tmp_path, printed, transport
-):
+def test_invalid_credentials_are_not_shown(ask, monkeypatch, tmp_path, printed, transport):
     (tmp_path / "printed").write_text(printed)
     config = tmp_path / "config"
     config.write_text(f"[default]\ncredential_process = cat {tmp_path / 'printed'}\n")

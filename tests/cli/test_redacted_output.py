@@ -1,4 +1,4 @@
-"""No secret is in anything that the command line tells or that is written."""
+"""No secret is in anything that the command line prints or writes."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ def test_results_in_json_stay_json(tmp_path, secret, capsys):
     manifest.write_text("manifest_version: 1\nstudy: {id: x, url: s}\nfiles: {suffixes: [T2w]}\n")
     run(["compile", str(tmp_path / secret / "m.yaml"), "--json", "--debug"])
     run(["explain", str(manifest), f"sub-1/{secret}", "--json"])
-    told = capsys.readouterr()
-    assert [json.loads(line)["error"] for line in told.out.splitlines()] == [
+    shown = capsys.readouterr()
+    assert [json.loads(line)["error"] for line in shown.out.splitlines()] == [
         "manifest",
         "selection",
     ]
-    assert HIDDEN in told.out
-    assert secret not in told.out + told.err
+    assert HIDDEN in shown.out
+    assert secret not in shown.out + shown.err
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_results_in_json_stay_json(tmp_path, secret, capsys):
 def test_what_was_mistyped_is_not_repeated(arguments, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(arguments) in {1, 2}
-    told = capsys.readouterr()
-    assert "cAnArY" not in told.out + told.err
-    assert told.err
+    shown = capsys.readouterr()
+    assert "cAnArY" not in shown.out + shown.err
+    assert shown.err
 
 
 def test_credentials_of_the_aws_files_are_known(tmp_path, monkeypatch, capsys):
@@ -103,7 +103,7 @@ def test_credentials_of_the_aws_files_are_known(tmp_path, monkeypatch, capsys):
         monkeypatch.setenv(variable, str(tmp_path / name))
     run(["explain", "first-0123", "AWS_CONFIG_FILE-xyz"])
     run(["validate", "AWS_SHARED_CREDENTIALS_FILE-xyz"])
-    told = capsys.readouterr()
-    assert "first-0123" not in told.err
-    assert "-xyz" not in told.err
-    assert HIDDEN in told.err
+    shown = capsys.readouterr()
+    assert "first-0123" not in shown.err
+    assert "-xyz" not in shown.err
+    assert HIDDEN in shown.err

@@ -1,4 +1,4 @@
-"""What an editor accepts by the schema, bidsplan accepts, and what one refuses the other does."""
+"""An editor with the schema accepts a manifest exactly where bidsplan does."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ companions = st.sampled_from(["full", "none"]) | st.fixed_dictionaries(
 
 
 def filled_in(document):
-    """Leave {site} out of urls where the manifest has no site: no schema can tell that."""
+    """Leave {site} out of URLs if the manifest has no site; no schema can express that."""
     found = document.get("derivatives")
     if "site" not in document and isinstance(found, dict):
         for derivative in found.values():
@@ -152,7 +152,7 @@ documents = st.fixed_dictionaries(
 
 
 def mappings(value, place=()):
-    """Find the mappings of a document whose keys are fields."""
+    """Yield the mappings of a document whose keys are fields."""
     if isinstance(value, dict):
         if not place or place[-1] not in {"derivatives", "where", "entities"}:
             yield value
@@ -180,14 +180,14 @@ def folder(tmp_path_factory):
 
 @quick
 @given(documents)
-def test_what_is_written_right_is_accepted_by_both(folder, document):
+def test_a_valid_manifest_is_accepted_by_both(folder, document):
     load(document, folder)
     assert [error.message for error in VALIDATOR.iter_errors(document)] == []
 
 
 @quick
 @given(documents, st.data())
-def test_an_unknown_field_is_refused_by_both_wherever_it_stands(folder, document, data):
+def test_an_unknown_field_is_refused_by_both_anywhere(folder, document, data):
     broken = copy.deepcopy(document)
     data.draw(st.sampled_from(list(mappings(broken))))["unheard_of"] = "x"
     assert not VALIDATOR.is_valid(broken)
@@ -233,7 +233,7 @@ def test_nothing_where_a_value_belongs_is_refused_by_both(folder, fields):
 
 
 def described(schema, place=()):
-    """Give what help an editor shows for each field."""
+    """Yield the help that an editor shows for each field."""
     for name, field in schema.get("properties", {}).items():
         yield (*place, name), field.get("description")
 

@@ -1,4 +1,4 @@
-"""A signal ends a run in good order, whatever it waits for, and the next one ends it at once."""
+"""The first signal ends a run in good order, whatever it waits for, and the next at once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BIDSPLAN = [sys.executable, "-m", "bidsplan"]
 
 @pytest.fixture(params=["obstore", "fsspec"])
 def command(request, bucket, proxy, tmp_path):
-    """Give the command line of a fetch by way of the proxy."""
+    """Return the command line of a fetch through the proxy."""
     bucket.fill(FILES)
     write_plan(plan_over(f"s3://{bucket.name}", FILES), tmp_path / "p.plan.jsonl")
     fetch = [*BIDSPLAN, "fetch", str(tmp_path / "p.plan.jsonl"), str(tmp_path / "d"), "--json"]
@@ -37,7 +37,7 @@ def command(request, bucket, proxy, tmp_path):
 
 
 class Hanging:
-    """Lets some requests wait until the test is over."""
+    """Blocks some requests until the test is over."""
 
     def __init__(self, proxy, number):
         self.waiting, self._number = threading.Event(), number
@@ -57,7 +57,7 @@ class Hanging:
 
 @pytest.fixture
 def hanging(proxy):
-    # All ten small ones that start so, and the large one.
+    # Ten small files start so, and the large one.
     server = Hanging(proxy, 11)
     yield server
     server.release()
@@ -81,7 +81,7 @@ def test_a_server_that_hangs_holds_nothing_up(command, hanging, proxy, tmp_path,
     assert time.monotonic() - began < 10
     assert (process.returncode, err) == (
         code,
-        "stopped; what was finished stays, run the same command to go on\n",
+        "stopped; finished files are kept; run the same command to continue\n",
     )
     *rows, summary = map(json.loads, out.splitlines())
     assert all(REPORT.is_valid(row) for row in [*rows, summary])
@@ -89,7 +89,7 @@ def test_a_server_that_hangs_holds_nothing_up(command, hanging, proxy, tmp_path,
     assert tree(tmp_path / "d") == {path: FILES[path] for path in done}
     assert sorted(row["path"] for row in rows) == sorted(FILES)
     assert summary["skipped"] == len(FILES) - len(done) >= 11
-    # What was finished is known by its receipts: nobody asks for it again.
+    # Finished files have receipts, so they are not requested again.
     hanging.release()
     proxy.rules.clear()
     proxy.requests.clear()
@@ -106,7 +106,7 @@ def test_the_second_signal_ends_it_at_once(command, hanging, tmp_path, number, c
     assert hanging.waiting.wait(30)
     began = time.monotonic()
     while process.poll() is None:
-        # Two that come together are one to the process.
+        # Two signals that come together are delivered as one.
         process.send_signal(number)
         time.sleep(0.1)
     assert process.returncode == code
@@ -132,7 +132,7 @@ def test_it_never_ends_in_a_signal_or_a_traceback(command, hanging, proxy, step)
     process = start(command)
     while not has_begun(process):
         time.sleep(0.001)
-    # From where it imports the first module to where requests are under way.
+    # From the first import to running requests.
     time.sleep(0.08 * step)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
@@ -169,7 +169,7 @@ def test_a_signal_that_is_to_be_ignored_is_ignored(command, proxy, tmp_path):
         process.send_signal(signal.SIGINT)
 
     proxy.rules.append(Rule("call", "/sub-00", times=1, hook=interrupt))
-    # As shells start what is to run behind, and nohup does with another signal.
+    # As shells start background jobs, and nohup does with another signal.
     quiet = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *command]
     process = start(quiet)
     process.communicate(timeout=30)
@@ -179,7 +179,7 @@ def test_a_signal_that_is_to_be_ignored_is_ignored(command, proxy, tmp_path):
 
 
 def test_a_dry_run_is_stopped_as_well(tmp_path):
-    """Stop it where it reads a file that somebody put there."""
+    """Stop it while it reads an existing file."""
     plan = plan_over("s3://bucket", {"x.bin": bytes(1 << 20)})
     write_plan(plan, tmp_path / "p.plan.jsonl")
     code = (

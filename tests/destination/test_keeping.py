@@ -124,7 +124,7 @@ def test_the_next_process_asks_for_the_rest(site, number, capsys):
     if number == signal.SIGTERM:
         # In time, although the connection is silent.
         assert (code, partial.parent.name) == (143, "kept")
-        assert "stopped; what was finished stays, run the same command to go on" in said
+        assert "stopped; finished files are kept; run the same command to continue" in said
     summary, asked = site.fetch(capsys)
     assert asked == [(f"bytes={there}-", f'"{md5(BODY)}"')] or (
         # Some clients say where a range ends.

@@ -129,7 +129,7 @@ def test_waiting_ends_by_a_signal(tmp_path, folder, plan, other, number, code):
     process.send_signal(number)
     _, said = process.communicate(timeout=20)
     assert process.returncode == code
-    assert said.strip() == "stopped; what was finished stays, run the same command to go on"
+    assert said.strip() == "stopped; finished files are kept; run the same command to continue"
 
 
 def test_the_lock_of_a_killed_process_keeps_nobody_out(folder, plan, holder):

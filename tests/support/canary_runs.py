@@ -184,7 +184,7 @@ class Ground:
             code, told = _run_apart(arguments) if apart else _run_here(arguments)
         self.proxy.rules = []
         self.codes[code] += 1
-        if b"defect of bidsplan" in told["stderr"]:
+        if b"bug in bidsplan" in told["stderr"]:
             self.defects.append(f"{case.name} [{way}]")
         written = {name: data for name, data in _files(place).items() if before.get(name) != data}
         shutil.rmtree(place)

@@ -37,7 +37,7 @@ from bidsplan.plan.file import StoredPlan
 from mutations import MANIFESTS, STUDY, URLS, Mutator, encoded
 
 CRASH = re.compile(
-    r"error: unexpected|defect of bidsplan|Traceback|panicked|RUST_BACKTRACE|core dumped"
+    r"error: unexpected|bug in bidsplan|Traceback|panicked|RUST_BACKTRACE|core dumped"
 )
 OFFLINE = ("s3:", "memory:", "file:", "local:")
 LARGEST = 300 << 20

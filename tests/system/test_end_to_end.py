@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bidsplan.cli import bidsplan
-from bidsplan.cli.main import run
+from bidsplan.cli.main import bidsplan, run
 from bidsplan.compile import compile_manifest
 from bidsplan.manifest.load import load_manifest
 from bidsplan.paths import printable

@@ -1,4 +1,4 @@
-"""What the project promises of itself: schemas are current, imports are inert, names are public."""
+"""Promises of the project: schemas are current, imports are inert, names are public."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_finished_fetch_loads_nothing_heavy(tmp_path):
     assert run(["compile", str(tmp_path / "m.yaml")]) == 0
     assert run(fetch) == 0
     code = (
-        "import sys; from bidsplan.cli import run; code = run(sys.argv[1:]); "
+        "import sys; from bidsplan.cli.main import run; code = run(sys.argv[1:]); "
         "print([m for m in ('fsspec', 'botocore', 'obstore', 'pydantic') if m in sys.modules])"
     )
     done = subprocess.run(
@@ -110,7 +110,7 @@ def test_validating_needs_no_network(monkeypatch):
 
 
 def test_a_report_is_as_its_schema_says(tmp_path, capsys):
-    """What is told of each file, whatever becomes of it; other tests break runs, and look too."""
+    """Check the rows of each outcome; other tests that break runs check theirs too."""
     (tmp_path / "s" / "sub-1").mkdir(parents=True)
     (tmp_path / "s" / "sub-1" / "x.txt").write_text("x")
     (tmp_path / "m.yaml").write_text("manifest_version: 1\nstudy: {id: x, url: s}\n")

@@ -294,7 +294,7 @@ def test_a_full_disk_is_named_and_nothing_half_is_left(tmp_path):
         "import resource, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
-        "from bidsplan.cli import run\n"
+        "from bidsplan.cli.main import run\n"
         "sys.exit(run(sys.argv[1:]))\n"
     )
     arguments = ["fetch", str(tmp_path / "p.jsonl"), str(folder)]

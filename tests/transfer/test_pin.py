@@ -320,7 +320,7 @@ def test_a_plan_that_can_not_be_read_carries_nothing_and_says_so(local, ask_here
     lines = Path("m.plan.jsonl").read_text().splitlines(keepends=True)
     Path("m.plan.jsonl").write_text("".join(lines[:-1]))
     code, out, _ = ask_here("compile", "--check", "m.yaml")
-    assert (code, "would be written anew" in out) == (1, True)
+    assert (code, "would be rewritten" in out) == (1, True)
     code, _, err = ask_here("compile", "m.yaml")
     assert code == 0
     assert "warning: no digests are carried over: m.plan.jsonl: the plan is truncated" in err

@@ -438,7 +438,7 @@ def test_the_command_does_not_remove_what_nobody_was_asked_about(command, folder
     assert run(command) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert "standard input is no terminal; give --yes" in err
+    assert "standard input is not a terminal; give --yes" in err
     assert tree(folder) == before
 
 
@@ -449,11 +449,11 @@ def test_the_command_removes_and_sums_up(command, folder, capsys):
     assert capsys.readouterr().out == (
         "sub-2/anat/sub-2_T1w.json  2 Bytes\n"
         "sub-2/rec.zarr/.zattrs  2 Bytes\n"
-        "2 to remove, 4 Bytes; 1 left alone that bidsplan did not bring; "
-        "1 left alone that changed since bidsplan brought it\n"
+        "2 to remove, 4 Bytes; 1 kept, not fetched by bidsplan; "
+        "1 kept, changed since bidsplan fetched it\n"
     )
     assert run([*command, "--yes"]) == 0
-    assert capsys.readouterr().out.startswith("2 removed, 4 Bytes; 1 left alone")
+    assert capsys.readouterr().out.startswith("2 removed, 4 Bytes; 1 kept")
     assert run([*command, "--yes", "--all"]) == 0
     assert capsys.readouterr().out == "2 removed, 10 Bytes\n"
     assert run([*command, "--yes", "--all"]) == 0

@@ -1,10 +1,4 @@
-"""The command line: parse, one call, print, exit code.
+"""The command line: parse, make one call, print, exit.
 
 Results go to standard output; warnings, progress and errors go to standard error.
 """
-
-from __future__ import annotations
-
-from bidsplan.cli.main import bidsplan, run
-
-__all__ = ["bidsplan", "run"]

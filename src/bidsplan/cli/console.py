@@ -1,136 +1,148 @@
-"""What the command line writes, and where to."""
+"""What the command line writes, and where, without secrets."""
 
 from __future__ import annotations
 
 import io
 import os
+import stat
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from bidsplan.cli.secrets import find_redactor
 from bidsplan.errors import dotted
-from bidsplan.messages import clipped
+from bidsplan.messages import Redactor, clipped, secrets_in
 from bidsplan.paths import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from bidsplan.errors import BidsplanError, Problem
-    from bidsplan.messages import Redactor
+
+
+_AWS_FILES = {
+    "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials",
+    "AWS_CONFIG_FILE": "~/.aws/config",
+}
+_LARGEST_AWS_FILE = 1 << 20
 
 
 def size(number: int) -> str:
-    """Write a number of bytes for people."""
+    """Format a number of bytes."""
     from humanize import naturalsize  # a no-op fetch should not wait for it
 
     return naturalsize(number, format="%.1f")
 
 
 def counted(number: int, noun: str) -> str:
-    """Write a number of things for people."""
+    """Format a number of things."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
-def _safe(text: str) -> str:
-    """Escape what could drive the terminal, line by line; names come from storage."""
-    lines = (printable(line) for line in text.split("\n"))
-    # A line that starts so would be a command to a CI system that reads the log.
-    return "\n".join(" " + line if line.startswith("::") else line for line in lines)
+def find_redactor(arguments: Sequence[str] = ()) -> Redactor:
+    """Redact the secrets of the environment, the AWS files and the command's arguments."""
+    # Any argument may be a URL, even a mistyped one.
+    typed = {f"url {number}": argument for number, argument in enumerate(arguments)}
+    secrets = [*secrets_in(os.environ), *secrets_in(typed)]
+    for variable, default in _AWS_FILES.items():
+        for line in _lines(os.environ.get(variable, default)):
+            name, _, value = line.partition("=")
+            secrets += secrets_in({name.strip(): value.strip()})
+    return Redactor(secrets)
+
+
+def _lines(place: str) -> list[str]:
+    """Read a configuration file; one that can't be read provides no credentials either."""
+    try:
+        path = Path(place).expanduser()
+        if not stat.S_ISREG(path.stat().st_mode):
+            return []
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(_LARGEST_AWS_FILE).splitlines()
+    except (OSError, ValueError, RuntimeError):
+        return []
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Console:
-    """Standard output for results, standard error for all else; both without secrets.
-
-    Parameters
-    ----------
-    debug : bool
-        Show tracebacks.
-    json : bool
-        Results are JSON, an object a line.
-    redact : Redactor
-        Hides secrets in all that is written.
-    """
+    """Writes results to standard output and all else to standard error, without secrets."""
 
     debug: bool = False
     json: bool = False
     redact: Redactor = field(default_factory=find_redactor)
 
-    def result(self, text: str, data: dict[str, Any] | None = None) -> None:
-        """Write a result: the text, or the data where JSON is asked for."""
-        if not self.json:
+    def result(self, text: str, data: dict[str, Any]) -> None:
+        """Write a result: the data with ``--json``, or else the text."""
+        if self.json:
+            self.record(data)
+        else:
             click.echo(self._shown(text))
-        elif data is not None:
-            click.echo(self._encoded(data))
+
+    def record(self, data: dict[str, Any]) -> None:
+        """Write a result that only ``--json`` shows."""
+        if self.json:
+            text = msgspec.json.encode(data).decode()
+            if self.redact(text) != text:
+                plain = _redacted(msgspec.to_builtins(data), self.redact)
+                text = msgspec.json.encode(plain).decode()
+            click.echo(text)
 
     def say(self, text: str) -> None:
-        """Tell something on standard error."""
+        """Write a text to standard error."""
         click.echo(self._shown(text), err=True)
 
     def confirm(self, question: str) -> bool:
         """Ask a question on standard error."""
         return click.confirm(self._shown(question), err=True)
 
-    def _shown(self, text: str) -> str:
-        return _safe(self.redact(text))
-
-    def _encoded(self, data: dict[str, Any]) -> str:
-        """Encode data as JSON; only what holds a secret is looked at value by value."""
-        text = msgspec.json.encode(data).decode()
-        if self.redact(text) == text:
-            return text
-        plain = _mapped(msgspec.to_builtins(data), self.redact)
-        return msgspec.json.encode(plain).decode()
-
     def warn(self, problems: Iterable[Problem], label: str = "warning") -> None:
-        """Tell problems on standard error, a line each."""
-        colour = "red" if label == "error" else "yellow"
+        """Write problems to standard error, a line each."""
         for problem in problems:
-            self._labelled(label, colour, str(problem))
+            self.error(str(problem), label)
 
-    def error(self, text: str) -> None:
-        """Tell an error on standard error."""
-        self._labelled("error", "red", text)
-
-    def _labelled(self, label: str, colour: str, text: str) -> None:
-        # Colours are for terminals, and only where nobody declines them (no-color.org).
-        plain = bool(os.environ.get("NO_COLOR"))
-        shown = label if plain else click.style(label, fg=colour, bold=True)
-        click.echo(f"{shown}: {self._shown(text)}", err=True)
+    def error(self, text: str, label: str = "error") -> None:
+        """Write an error to standard error."""
+        # click leaves colours out where there is no terminal; for NO_COLOR see no-color.org.
+        if not os.environ.get("NO_COLOR"):
+            label = click.style(label, fg="red" if label == "error" else "yellow", bold=True)
+        click.echo(f"{label}: {self._shown(text)}", err=True)
 
     def fail(self, error: BidsplanError) -> int:
-        """Tell an error, and give its exit code."""
+        """Report an error that ends the command, and return its exit code."""
         self._trace(error)
         if error.problems:
             self.warn(error.problems, "error")
         else:
             self.error(str(error))
-        if self.json:
-            self.result("", {"error": error.code, **error_data(error)})
+        self.record(error_data(error))
         return error.exit_code
 
     def misused(self, error: click.ClickException) -> int:
-        """Tell wrong usage as click does, and give its exit code."""
-        text = io.StringIO()
-        error.show(file=text)
+        """Report wrong usage as click does, and return its exit code."""
+        error.show(file=(text := io.StringIO()))
         self.say(text.getvalue().rstrip("\n"))
         return error.exit_code
 
     def crash(self, error: Exception) -> int:
-        """Tell an error that nobody foresaw."""
+        """Report an unexpected error."""
         self._trace(error)
         self.error(clipped(f"unexpected {type(error).__name__}: {error}"))
         if not self.debug:
-            self.say("this is a defect of bidsplan; run it again with --debug to see where")
+            self.say("this is a bug in bidsplan; run it again with --debug to see where")
         return 1
 
     def stopped(self, code: int) -> int:
-        """Tell that a signal stopped the work."""
-        self.say("stopped; what was finished stays, run the same command to go on")
+        """Report that a signal stopped the command."""
+        self.say("stopped; finished files are kept; run the same command to continue")
         return code
+
+    def _shown(self, text: str) -> str:
+        """Redact a text, and escape what could drive the terminal; names come from storage."""
+        lines = (printable(line) for line in self.redact(text).split("\n"))
+        # A line that starts with "::" would be a command to a CI system that reads the log.
+        return "\n".join(" " + line if line.startswith("::") else line for line in lines)
 
     def _trace(self, error: Exception) -> None:
         if self.debug:
@@ -139,31 +151,22 @@ class Console:
             self.say("".join(traceback.format_exception(error)).rstrip("\n"))
 
 
-def _mapped(value: Any, redact: Redactor) -> Any:
+def _redacted(value: Any, redact: Redactor) -> Any:
     """Redact every text in a structure, names included."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, dict):
-        return {redact(name): _mapped(found, redact) for name, found in value.items()}
-    return [_mapped(found, redact) for found in value] if isinstance(value, list) else value
+        return {redact(name): _redacted(found, redact) for name, found in value.items()}
+    return [_redacted(found, redact) for found in value] if isinstance(value, list) else value
 
 
 def problem_data(problem: Problem) -> dict[str, Any]:
-    """Give a problem as JSON has it."""
-    data = {
-        "message": problem.message,
-        "file": problem.file,
-        "line": problem.line,
-        "at": dotted(problem.at) or None,
-        "expected": problem.expected,
-        "hint": problem.hint,
-    }
+    """Return a problem as ``--json`` writes it."""
+    data = {**msgspec.to_builtins(problem), "at": dotted(problem.at) or None}
     return {key: value for key, value in data.items() if value is not None}
 
 
 def error_data(error: BidsplanError) -> dict[str, Any]:
-    """Give an error's message and problems as JSON has them."""
-    return {
-        "message": str(error),
-        "problems": [problem_data(problem) for problem in error.problems],
-    }
+    """Return an error's code, message and problems as ``--json`` writes them."""
+    problems = [problem_data(problem) for problem in error.problems]
+    return {"error": error.code, "message": str(error), "problems": problems}

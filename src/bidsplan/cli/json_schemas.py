@@ -1,4 +1,4 @@
-"""The JSON Schemas of manifests, plans and reports, made from the models."""
+"""JSON Schemas of manifests, plans and reports, made from the models."""
 
 from __future__ import annotations
 
@@ -21,14 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def manifest_schema() -> dict[str, Any]:
-    """Give the JSON Schema of manifests as people write them.
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-    Returns
-    -------
-    dict
-        JSON Schema 2020-12.
-    """
+
+def manifest_schema() -> dict[str, Any]:
+    """Return the JSON Schema of manifests as people write them."""
     schema = Manifest.model_json_schema(by_alias=True)
     definitions = schema["$defs"]
     _describe(schema, Manifest)
@@ -38,7 +35,7 @@ def manifest_schema() -> dict[str, Any]:
     _refuse_nothing(schema)
     _write_shorthands(definitions, schema["properties"])
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": _DIALECT,
         **schema,
         "title": "bidsplan study manifest",
         "description": "Which data of a neuroimaging study, exactly.",
@@ -54,8 +51,7 @@ def _models(model: type[Model]) -> Iterator[type[Model]]:
 def _describe(definition: dict[str, Any], model: type[Model]) -> None:
     """Describe fields by the docstrings below them.
 
-    pydantic can do so as well, but only while it makes the models, which every command would wait
-    for.
+    pydantic can do so too, but only while it makes the models, which would delay every command.
     """
     fields = definition["properties"]
     names = {name: field.alias or name for name, field in model.model_fields.items()}
@@ -67,7 +63,7 @@ def _describe(definition: dict[str, Any], model: type[Model]) -> None:
 
 
 def _docstrings(model: type[Model]) -> Iterator[tuple[str, str]]:
-    """Find a model's own fields that have a text below them."""
+    """Yield a model's own fields that have a docstring below them."""
     [tree] = ast.parse(inspect.getsource(model)).body
     assert isinstance(tree, ast.ClassDef)  # noqa: S101 - for the type checker
     for field, text in pairwise(tree.body):
@@ -80,7 +76,7 @@ def _docstrings(model: type[Model]) -> Iterator[tuple[str, str]]:
 
 
 def _refuse_nothing(schema: Any) -> None:
-    """Refuse null and empty lists: who wants a field's default leaves the field out."""
+    """Refuse null and empty lists: a field is left out to get its default."""
     if isinstance(schema, dict):
         if schema.get("type") == "array":
             schema["minItems"] = 1
@@ -99,11 +95,11 @@ def _refuse_nothing(schema: Any) -> None:
 
 
 def _write_shorthands(definitions: dict[str, Any], fields_of_all: dict[str, Any]) -> None:
-    """Allow the shorter forms that models take before they look at their fields."""
+    """Allow the shorter forms that models accept."""
     text = {"type": ["string", "number"]}
     texts = [text, {"type": "array", "items": text, "minItems": 1}]
     for definition in definitions.values():
-        # An editor shows it beside the field, where the lines about parameters only get in the way.
+        # An editor shows the first line beside the field; the rest is about parameters.
         definition["description"] = definition["description"].partition("\n")[0]
     definitions["Predicate"]["properties"].pop("any_of")
     definitions["Sample"]["oneOf"] = [{"required": ["count"]}, {"required": ["fraction"]}]
@@ -124,18 +120,12 @@ def _write_shorthands(definitions: dict[str, Any], fields_of_all: dict[str, Any]
 
 
 def plan_schema() -> dict[str, object]:
-    """Give the JSON Schema of a plan's lines.
-
-    Returns
-    -------
-    dict
-        JSON Schema 2020-12: a line is a header or an entry.
-    """
+    """Return the JSON Schema of a plan's lines."""
     (header, entry), definitions = msgspec.json.schema_components(
         [Header, Entry], ref_template="#/$defs/{name}"
     )
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": _DIALECT,
         "title": "bidsplan plan",
         "description": "One line of a plan (JSON Lines): the header first, then the entries.",
         "anyOf": [header, entry],
@@ -143,51 +133,36 @@ def plan_schema() -> dict[str, object]:
     }
 
 
-def report_schema() -> dict[str, Any]:
-    """Give the JSON Schema of what ``--json`` tells of a plan's files.
+_TEXT = {"type": "string"}
+_COUNT = {"type": "integer", "minimum": 0}
+_SECONDS = {"type": "number", "minimum": 0}
 
-    Returns
-    -------
-    dict
-        JSON Schema 2020-12: a line is a file's row, or the sum that comes last.
-    """
-    whole = {"type": "integer", "minimum": 0}
-    path, actions = {"type": "string"}, [action.value for action in Action]
-    done = {"enum": [Action.FETCH.value, Action.REPLACE.value, Action.KEEP.value]}
-    proof = {"enum": [proof.value for proof in CheckMethod]}
+
+def report_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the lines that ``fetch --json`` and ``verify --json`` write."""
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     codes = {kind.code for kind in kinds if issubclass(kind, errors.BidsplanError)}
     failed = {
         "error": {"enum": sorted(codes)},
-        "message": {"type": "string"},
+        "message": _TEXT,
         "problems": {"type": "array", "items": _problem()},
     }
-    counts = {"type": "object", "additionalProperties": whole}
-    total = dict.fromkeys(("decided", "done", "proofs", "failures"), counts)
-    endpoints = {"type": "array", "items": {"type": "string"}}
-    ends = {
-        "summary": {"type": "string"},
-        "skipped": whole,
-        "bytes": whole,
-        "resumed": whole,
-        "endpoints": endpoints,
-        "destination": {"type": ["string", "null"]},
-        "slow": {"anyOf": [_slow(), {"type": "null"}]},
-    }
+    done = {"enum": [Action.FETCH.value, Action.REPLACE.value, Action.KEEP.value]}
+    decided = {"enum": [action.value for action in Action]}
+    proof = {"enum": [proof.value for proof in CheckMethod]}
+    skip = {"const": "skip"}
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": _DIALECT,
         "title": "bidsplan report",
-        "description": "One line of what fetch and verify tell with --json (JSON Lines): a row for "
-        "each planned file, in the order in which they ended, and a sum at last.",
+        "description": "One line that fetch and verify write with --json (JSON Lines): a row for "
+        "each planned file, in the order in which they ended, and the summary last.",
         "anyOf": [
-            _row("The file is there, and it was checked.", path=path, action=done, proof=proof),
-            _row("The run stopped before it.", path=path, action={"const": "skip"}),
-            _row("It could not be brought; its path is as it was.", path=path, **failed),
-            _row(
-                "In a dry run: what would be done.", path=path, action={"enum": actions}, size=whole
-            ),
+            _row("The file is there, and it was checked.", path=_TEXT, action=done, proof=proof),
+            _row("The run stopped before it.", path=_TEXT, action=skip),
+            _row("It could not be fetched; its path is unchanged.", path=_TEXT, **failed),
+            _row("In a dry run: what would be done.", path=_TEXT, action=decided, size=_COUNT),
             _row("The command failed as a whole.", **failed),
-            _row("The sum.", **total, **ends),
+            _summary(),
         ],
     }
 
@@ -202,25 +177,36 @@ def _row(description: str, **properties: object) -> dict[str, Any]:
     }
 
 
-def _slow() -> dict[str, Any]:
-    whole, seconds = {"type": "integer", "minimum": 0}, {"type": "number", "minimum": 0}
-    return _row(
+def _summary() -> dict[str, Any]:
+    counts = {"type": "object", "additionalProperties": _COUNT}
+    slow = _row(
         "The storage asked to slow down, or entries came too slowly; times are in seconds.",
-        throttled=whole,
+        throttled=_COUNT,
         asked={"type": ["number", "null"], "minimum": 0},
-        waited=seconds,
-        late=whole,
+        waited=_SECONDS,
+        late=_COUNT,
         path={"type": ["string", "null"]},
-        seconds=seconds,
+        seconds=_SECONDS,
+    )
+    return _row(
+        "The summary.",
+        decided=counts,
+        done=counts,
+        proofs=counts,
+        failures=counts,
+        summary=_TEXT,
+        skipped=_COUNT,
+        bytes=_COUNT,
+        resumed=_COUNT,
+        endpoints={"type": "array", "items": _TEXT},
+        destination={"type": ["string", "null"]},
+        slow={"anyOf": [slow, {"type": "null"}]},
     )
 
 
 def _problem() -> dict[str, Any]:
-    text = {"type": "string"}
-    row = _row(
-        "One thing that is wrong.", message=text, file=text, at=text, expected=text, hint=text
-    )
-    row["properties"]["line"] = {"type": "integer", "minimum": 1}
+    texts = dict.fromkeys(("message", "file", "at", "expected", "hint"), _TEXT)
+    row = _row("One thing that is wrong.", **texts, line={"type": "integer", "minimum": 1})
     return {**row, "required": ["message"]}
 
 
@@ -231,11 +217,5 @@ SCHEMAS = tuple(_MAKERS)
 
 
 def schema_text(what: str) -> str:
-    """Write a schema as it stands in ``schemas/``.
-
-    Parameters
-    ----------
-    what : str
-        One of `SCHEMAS`.
-    """
+    """Return the text of a file in ``schemas/``; `what` is one of `SCHEMAS`."""
     return json.dumps(_MAKERS[what](), indent=2, ensure_ascii=False) + "\n"

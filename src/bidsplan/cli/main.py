@@ -1,4 +1,4 @@
-"""The group of commands, and how every one of them ends."""
+"""The group of commands, and how each of them ends."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bidsplan.cli import signals
-from bidsplan.cli.console import Console
-from bidsplan.cli.secrets import find_redactor
+from bidsplan.cli.console import Console, find_redactor
 from bidsplan.errors import BidsplanError, DestinationError
 from bidsplan.paths import printable
 
@@ -24,61 +23,39 @@ _COMMANDS = {
     "inspect": "Show what a study holds.",
     "validate": "Check manifests without any network.",
     "compile": "Resolve a manifest into a plan.",
-    "explain": "Say why subjects and files are in a plan or not.",
-    "fetch": "Bring what a plan lists to a destination.",
+    "explain": "Show why subjects and files are in a plan or not.",
+    "fetch": "Fetch what a plan lists to a destination.",
     "verify": "Check a destination against its plan.",
-    "pin": "Add the digests of what was fetched to a plan.",
+    "pin": "Add the digests of fetched files to a plan.",
     "prune": "Remove what is no longer in a plan.",
     "schema": "Print the JSON Schema of manifests, plans or reports.",
 }
 
-
-_FAILURES_OF_THE_MACHINE = frozenset(
-    {
-        errno.EDQUOT,
-        errno.EFBIG,
-        errno.EIO,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ENODEV,
-        errno.ENOMEM,
-        errno.ENOSPC,
-        errno.ENXIO,
-        errno.EROFS,
-        errno.ESTALE,
-    }
-)
-"""Errors that any system call may give, and that no program can foresee."""
+_MACHINE_ERRORS = "EDQUOT EFBIG EIO EMFILE ENFILE ENODEV ENOMEM ENOSPC ENXIO EROFS ESTALE"
+"""Errors that any system call may return, and that no program can foresee."""
 
 
 class _Commands(click.Group):
-    """Imports a command's module only when it is asked for."""
+    """Imports the module of a command only when the command is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _COMMANDS:
-            return None
+    def get_command(self, ctx: click.Context, name: str) -> click.Command:
         from importlib import import_module
 
-        command = import_module(f"bidsplan.cli.commands.{name}").command
-        assert isinstance(command, click.Command)  # noqa: S101 - for the type checker
+        if name not in _COMMANDS:
+            from bidsplan.messages import suggestion  # only for a mistake
+
+            raise click.UsageError(
+                f"there is no command {name!r}; {suggestion(name, _COMMANDS)}", ctx
+            )
+        command: click.Command = import_module(f"bidsplan.cli.commands.{name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        from bidsplan.messages import suggestion  # only for a mistake
-
-        if args and args[0] not in _COMMANDS:
-            hint = suggestion(args[0], _COMMANDS)
-            raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
-        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -92,28 +69,21 @@ def bidsplan() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line.
+    """Run the command line, and return its exit code.
 
-    Parameters
-    ----------
-    arguments : sequence of str
-        Without the program's name.
-
-    Returns
-    -------
-    int
-        The exit code: 0 done, 1 something failed or differs, 2 wrong usage, manifest or plan,
-        130 and 143 stopped by a signal.
+    It is 0 if all is done, 1 if something failed or differs, 2 for wrong usage or a wrong manifest
+    or plan, 130 and 143 if a signal stopped the command.
     """
     redact = find_redactor(arguments)
     console = Console(debug="--debug" in arguments, json="--json" in arguments, redact=redact)
     try:
-        with signals.raised() as note:
+        with signals.first_signal(interrupt=True) as received:
+            received.clear()
             code = bidsplan.main(
                 list(arguments), prog_name="bidsplan", standalone_mode=False, obj=redact
             )
-        if note.exit_code is not None:
-            return console.stopped(note.exit_code)
+        if received:
+            return console.stopped(received[-1])
     except click.ClickException as error:
         return console.misused(error)
     except BidsplanError as error:
@@ -121,7 +91,7 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return console.stopped(130)
     except signals.Signalled as signalled:
-        return console.stopped(signalled.exit_code)
+        return console.stopped(signalled.code)
     except OSError as error:
         return _failed_call(error, console)
     except Exception as error:  # noqa: BLE001 - the last resort: no traceback without --debug
@@ -132,8 +102,10 @@ def run(arguments: Sequence[str]) -> int:
 def _failed_call(error: OSError, console: Console) -> int:
     """Report a system call that failed where no code expects it."""
     if error.errno == errno.EPIPE:
-        return _broken_pipe()
-    if error.errno not in _FAILURES_OF_THE_MACHINE:
+        # Whatever reads our output has gone, as `head` does: exit quietly.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if errno.errorcode.get(error.errno or 0) not in _MACHINE_ERRORS.split():
         return console.crash(error)
     where = f"{printable(str(error.filename))}: " if error.filename else ""
     return console.fail(
@@ -142,9 +114,3 @@ def _failed_call(error: OSError, console: Console) -> int:
             "it again"
         )
     )
-
-
-def _broken_pipe() -> int:
-    """End quietly when the reader of our output has gone, as `head` does."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1

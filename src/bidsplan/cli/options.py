@@ -1,62 +1,64 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the settings made of them."""
 
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bidsplan.cli.console import Console
-from bidsplan.cli.secrets import find_redactor
+from bidsplan.cli.console import Console, find_redactor
 from bidsplan.messages import Redactor
 from bidsplan.storage.access import Access, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from click import Context, Parameter
+    from collections.abc import Callable
 
 
-def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--json`` and ``--debug``; the command gets a ``console``."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """How a command writes, reaches storage, and treats warnings."""
 
-    @click.option(
-        "--json", "as_json", is_flag=True, help="Write results as JSON, an object a line."
+    console: Console
+    access: Access = field(default_factory=Access)
+    strict: bool = False
+
+
+def _jobs_option(name: str, default: int, most: int, text: str) -> Callable[..., Any]:
+    number = click.IntRange(1, most)
+    return click.option(
+        "-j", "--jobs", name, type=number, default=default, show_default=True, help=text
     )
-    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-    @functools.wraps(function)
-    def wrapper(*args: Any, as_json: bool, debug: bool, **kwargs: Any) -> Any:
-        redact = click.get_current_context().find_object(Redactor) or find_redactor()
-        console = Console(json=as_json, debug=debug, redact=redact)
-        return function(*args, console=console, **kwargs)
-
-    return wrapper
 
 
-strict_option = click.option("--strict", is_flag=True, help="Take warnings for errors.")
+def output_option(text: str) -> Callable[..., Any]:
+    """Make the option ``--output`` with a text of help."""
+    return click.option("-o", "--output", type=click.Path(path_type=Path), help=text)
 
-wait_option = click.option(
-    "--wait", is_flag=True, help="Wait for another run that is at work in DEST."
+
+STRICT = (click.option("--strict", is_flag=True, help="Treat warnings as errors."),)
+
+ALLOWED = (
+    click.option(
+        "--allow-protocol",
+        "allow_protocols",
+        multiple=True,
+        callback=lambda _ctx, _param, value: frozenset(value),
+        metavar="NAME",
+        help="Allow URLs of this fsspec protocol as well. May be repeated.",
+    ),
+    click.option(
+        "--untrusted",
+        is_flag=True,
+        envvar="BIDSPLAN_UNTRUSTED",
+        help="Refuse what a stranger's manifest could abuse. Also set by BIDSPLAN_UNTRUSTED=1.",
+    ),
 )
+"""What a manifest or a plan may name."""
 
-protocol_option = click.option(
-    "--allow-protocol",
-    "allow_protocols",
-    multiple=True,
-    metavar="NAME",
-    help="Allow URLs of this fsspec protocol as well. May be repeated.",
-)
-
-untrusted_option = click.option(
-    "--untrusted",
-    is_flag=True,
-    envvar="BIDSPLAN_UNTRUSTED",
-    help="Refuse what a stranger's manifest could abuse. Also by BIDSPLAN_UNTRUSTED=1.",
-)
-
-_REACH = (
+STORAGE = (
     click.option("--endpoint-url", metavar="URL", help="S3 endpoint. [default: as AWS tools do]"),
     click.option("--region", metavar="NAME", help="AWS region. [default: as AWS tools do]"),
     click.option("--profile", metavar="NAME", help="AWS profile. [default: as AWS tools do]"),
@@ -67,8 +69,7 @@ _REACH = (
         help="Sign requests or not, whatever the manifest says.",
     ),
     click.option("--requester-pays", is_flag=True, help="Agree to pay for requests."),
-    protocol_option,
-    untrusted_option,
+    *ALLOWED,
     click.option(
         "--timeout",
         type=click.FloatRange(0.1, 3600),
@@ -78,58 +79,23 @@ _REACH = (
         help="How long a connection may be silent.",
     ),
 )
+"""How storage is reached."""
 
-_MOVE = (
+SOURCES = (
     click.option(
         "--transport",
         type=click.Choice([transport.value for transport in Transport]),
         default=Transport.AUTO.value,
+        callback=lambda _ctx, _param, value: Transport(value),
         show_default=True,
-        help="What moves the bytes.",
+        help="Which library moves the bytes.",
     ),
-    click.option(
-        "-j",
-        "--jobs",
-        type=click.IntRange(1, 1024),
-        default=256,
-        show_default=True,
-        help="The most connections at a time.",
-    ),
+    _jobs_option("jobs", 256, 1024, "The most connections at a time."),
+    *STORAGE,
 )
+"""How the storage that a study lies in is reached, and how fast."""
 
-
-def reach_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say how storage is reached; the command gets an ``access``."""
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        access = Access(
-            endpoint_url=kwargs.pop("endpoint_url"),
-            region=kwargs.pop("region"),
-            profile=kwargs.pop("profile"),
-            anonymous=kwargs.pop("anonymous"),
-            requester_pays=kwargs.pop("requester_pays"),
-            allow_protocols=frozenset(kwargs.pop("allow_protocols")),
-            untrusted=kwargs.pop("untrusted"),
-            timeout=kwargs.pop("timeout"),
-        )
-        return function(*args, access=access, **kwargs)
-
-    return _with(_REACH, wrapper)
-
-
-def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add those of `reach_options`, and how many bytes are moved by what."""
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, access: Access, transport: str, jobs: int, **kwargs: Any) -> Any:
-        access = replace(access, transport=Transport(transport), jobs=jobs)
-        return function(*args, access=access, **kwargs)
-
-    return _with(_MOVE, reach_options(wrapper))
-
-
-_DESTINATION = (
+DESTINATION = (
     click.option(
         "--dest-endpoint-url",
         metavar="URL",
@@ -139,46 +105,35 @@ _DESTINATION = (
         "--dest-profile", metavar="NAME", help="AWS profile for DEST. [default: the sources']"
     ),
 )
+"""What differs for a destination in storage."""
+
+plan_argument = click.argument("source", metavar="PLAN|MANIFEST", type=click.Path(path_type=Path))
+destination_argument = click.argument("destination", metavar="DEST")
+readers_option = _jobs_option("readers", 4, 256, "The most files read at a time.")
+wait_option = click.option(
+    "--wait", is_flag=True, help="Wait for another run that is working in DEST."
+)
 
 
-def destination_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of a destination in storage, which become part of the ``access``."""
+def settings_of(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add options, ``--json`` and ``--debug``; the command gets `Settings` made of them."""
+    console = (
+        click.option("--json", is_flag=True, help="Write results as JSON, an object a line."),
+        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+    )
 
-    @functools.wraps(function)
-    def wrapper(
-        *args: Any,
-        access: Access,
-        dest_endpoint_url: str | None,
-        dest_profile: str | None,
-        **kwargs: Any,
-    ) -> Any:
-        access = replace(access, dest_endpoint_url=dest_endpoint_url, dest_profile=dest_profile)
-        return function(*args, access=access, **kwargs)
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapper(*, json: bool, debug: bool, strict: bool = False, **kwargs: Any) -> Any:
+            redact = click.get_current_context().find_object(Redactor) or find_redactor()
+            names = {field.name for field in fields(Access)} & kwargs.keys()
+            access = Access(**{name: kwargs.pop(name) for name in names})
+            console = Console(json=json, debug=debug, redact=redact)
+            kwargs["settings"] = Settings(console=console, access=access, strict=strict)
+            return function(**kwargs)
 
-    return _with(_DESTINATION, wrapper)
+        for option in reversed((*options, *console)):
+            wrapper = option(wrapper)
+        return wrapper
 
-
-def _with(
-    options: Sequence[Callable[..., Any]], function: Callable[..., Any]
-) -> Callable[..., Any]:
-    for option in reversed(options):
-        function = option(function)
-    return function
-
-
-class _Bytes(click.ParamType[int]):
-    """A number of bytes, such as 500GB or 1.5TiB."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: Parameter | None, ctx: Context | None) -> int:
-        from pydantic import ByteSize, TypeAdapter, ValidationError  # slow to import
-
-        try:
-            return int(TypeAdapter(ByteSize).validate_python(value))
-        except ValidationError:
-            self.fail(f"{value!r} is no size; write it as 500GB or 1.5TiB", param, ctx)
-
-
-BYTES = _Bytes()
-"""The type of options that take a size."""
+    return decorate

@@ -1,4 +1,4 @@
-"""The plan that a command works with: a given one, or the one of a manifest."""
+"""The plan that a command works with: the given one, or a manifest's."""
 
 from __future__ import annotations
 
@@ -13,48 +13,46 @@ from bidsplan.errors import BidsplanError, ManifestError, SelectionError, StaleP
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bidsplan.cli.console import Console
+    from bidsplan.cli.options import Settings
     from bidsplan.compile import Compiled
     from bidsplan.manifest.load import ManifestFile
-    from bidsplan.plan import Plan, Planned
-    from bidsplan.storage.access import Access
+    from bidsplan.plan import Planned
 
 
-def load(path: Path, access: Access, console: Console, *, strict: bool = False) -> ManifestFile:
-    """Load a manifest and tell its warnings."""
+def load(path: Path, settings: Settings) -> ManifestFile:
+    """Load a manifest and show its warnings, which are errors where `settings` is strict."""
     from bidsplan.manifest.load import load_manifest  # imports pydantic and YAML
 
+    access = settings.access
     loaded = load_manifest(path, allow_protocols=access.allow_protocols, untrusted=access.untrusted)
-    if strict and loaded.warnings:
+    if settings.strict and loaded.warnings:
         raise ManifestError(problems=loaded.warnings)
-    console.warn(loaded.warnings)
+    settings.console.warn(loaded.warnings)
     return loaded
 
 
 def compile_file(
     loaded: ManifestFile,
     plan_path: Path,
-    access: Access,
-    console: Console,
+    settings: Settings,
     *,
-    strict: bool = False,
-    max_bytes: int | None = None,
     previous: Planned | None = None,
     previous_directory: Path | None = None,
     digest: bool = False,
+    max_bytes: int | None = None,
 ) -> Compiled:
-    """Compile a loaded manifest over the plan that it had, and tell what is odd with its line."""
+    """Compile a loaded manifest, and show its warnings with their lines."""
     from bidsplan.compile import compile_manifest  # imports storage
     from bidsplan.progress import drawn_digests
 
-    bar = digest and sys.stderr.isatty() and not console.json
+    bar = digest and sys.stderr.isatty() and not settings.console.json
     try:
         with drawn_digests(enabled=bar) as notify:
             compiled = compile_manifest(
                 loaded.manifest,
                 base=loaded.path.parent,
                 plan_directory=plan_path.parent,
-                access=access,
+                access=settings.access,
                 notify=notify,
                 previous=previous,
                 previous_directory=previous_directory,
@@ -64,106 +62,74 @@ def compile_file(
     except BidsplanError as error:
         raise error.located(loaded.locate) from error
     warnings = [loaded.locate(problem) for problem in compiled.warnings]
-    if strict and warnings:
+    if settings.strict and warnings:
         raise SelectionError(problems=warnings)
-    console.warn(warnings)
+    settings.console.warn(warnings)
     return replace(compiled, warnings=tuple(warnings))
 
 
-def summary(plan: Plan, endpoints: tuple[str, ...] = ()) -> str:
-    """Say in a few words what a plan holds, and where it comes from."""
-    header = plan.header
-    subjects = counted(len(header.subjects), "subject")
-    files = counted(header.files, "file")
-    source = f", from {', '.join(endpoints)}" if endpoints else ""
-    return f"{subjects}, {files}, {size(header.bytes)}{source}"
+def written(compiled: Compiled, path: Path) -> str:
+    """Describe a plan that was written: how much it holds, and from where."""
+    header = compiled.plan.header
+    subjects, files = counted(len(header.subjects), "subject"), counted(header.files, "file")
+    source = f", from {', '.join(compiled.endpoints)}" if compiled.endpoints else ""
+    return f"wrote {path}: {subjects}, {files}, {size(header.bytes)}{source}"
 
 
 class PlanPolicy(Enum):
-    """How far the plan beside a manifest is trusted.
-
-    Attributes
-    ----------
-    CURRENT
-        Use it where it was compiled from this manifest; else compile.
-    LOCKED
-        Use it, and fail where it was not compiled from this manifest.
-    FROZEN
-        Use it as it stands.
-    """
+    """How far the plan beside a manifest is trusted."""
 
     CURRENT = auto()
+    """Use it if it was compiled from this manifest, or else compile."""
     LOCKED = auto()
+    """Use it, and fail if it was not compiled from this manifest."""
     FROZEN = auto()
+    """Use it, whatever the manifest."""
 
 
 def plan_for(
-    source: Path, use: PlanPolicy, *, access: Access, console: Console, strict: bool, write: bool
+    source: Path, settings: Settings, policy: PlanPolicy = PlanPolicy.FROZEN, *, write: bool = False
 ) -> tuple[Path, Planned]:
-    """Read or compile the plan that a source stands for.
+    """Return the path and the plan that a source names: a plan's, or a manifest's.
 
-    Parameters
-    ----------
-    source : Path
-        A manifest (``.yaml``, ``.yml``) or a plan.
-    strict : bool
-        Whether warnings are errors.
-    write : bool
-        Whether a plan that had to be compiled is written.
-
-    Returns
-    -------
-    path : Path
-        Where the plan stands, or would.
-
-    Raises
-    ------
-    StalePlanError
-        Where `use` asks for a plan that is not there or is another manifest's.
+    Where `write` is set, a plan that had to be compiled is written. Raises StalePlanError where the
+    policy needs a plan that does not exist or is another manifest's.
     """
     from bidsplan.plan.file import StoredPlan, default_plan_path  # on demand
 
     if source.suffix not in {".yaml", ".yml"}:
-        if use is PlanPolicy.LOCKED:
+        if policy is PlanPolicy.LOCKED:
             raise UsageError(f"--locked compares a manifest with its plan; {source} is a plan")
         return source, StoredPlan(source)
     path = default_plan_path(source)
-    if use is PlanPolicy.FROZEN:
-        if not path.exists():
-            raise StalePlanError(
-                f"{path}: there is no plan; write it by 'bidsplan compile {source}'"
-            )
-        return path, StoredPlan(path)
-    return path, _plan_of_manifest(source, path, use, access, console, strict=strict, write=write)
+    if policy is not PlanPolicy.FROZEN:
+        return path, _current_plan(source, path, settings, policy, write=write)
+    if not path.exists():
+        raise StalePlanError(f"{path}: there is no plan; write it with 'bidsplan compile {source}'")
+    return path, StoredPlan(path)
 
 
-def _plan_of_manifest(
-    source: Path,
-    path: Path,
-    use: PlanPolicy,
-    access: Access,
-    console: Console,
-    *,
-    strict: bool,
-    write: bool,
+def _current_plan(
+    source: Path, path: Path, settings: Settings, policy: PlanPolicy, *, write: bool
 ) -> Planned:
-    from bidsplan.cli.plans import compile_file, load, summary  # on demand
+    """Return the plan of the manifest as it is now, compiled where the policy allows it."""
     from bidsplan.compile.survey.participants import manifest_digest  # on demand
     from bidsplan.plan.file import StoredPlan, write_plan  # on demand
 
-    loaded = load(source, access, console, strict=strict)
+    loaded = load(source, settings)
     plan = StoredPlan(path) if path.exists() else None
+    untrusted = settings.access.untrusted
     try:
-        digest = manifest_digest(loaded.manifest, loaded.path.parent, untrusted=access.untrusted)
+        digest = manifest_digest(loaded.manifest, loaded.path.parent, untrusted=untrusted)
     except SelectionError as error:
         raise error.located(loaded.locate) from error
     if plan is not None and plan.header.manifest_sha256 == digest:
         return plan
-    if use is PlanPolicy.LOCKED:
-        state = "was compiled from another manifest" if plan else "is not there"
-        raise StalePlanError(f"{path}: the plan {state}; bring it up to date by 'bidsplan compile'")
-    compiled = compile_file(loaded, path, access, console, strict=strict, previous=plan)
+    if policy is PlanPolicy.LOCKED:
+        state = "was compiled from another manifest" if plan else "does not exist"
+        raise StalePlanError(f"{path}: the plan {state}; update it with 'bidsplan compile'")
+    compiled = compile_file(loaded, path, settings, previous=plan)
     if write:
         write_plan(compiled.plan, path)
-        console.say(f"wrote {path}: {summary(compiled.plan, compiled.endpoints)}")
+        settings.console.say(written(compiled, path))
     return compiled.plan

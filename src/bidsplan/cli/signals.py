@@ -1,119 +1,64 @@
-"""How SIGINT and SIGTERM end a command: the first in good order, the second at once."""
+"""SIGINT and SIGTERM: the first ends a command in good order, the second at once."""
 
 from __future__ import annotations
 
 import os
 import signal
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from types import FrameType
 
 
-_NUMBERS = (signal.SIGINT, signal.SIGTERM)
-
-
 class Signalled(SystemExit):
-    """A signal, as an exception so that everything is closed on the way out.
+    """A signal; an event loop re-raises a SystemExit, and would swallow another exception."""
 
-    An event loop passes on a SystemExit, and would keep another exception to itself.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.exit_code = 128 + number
-        super().__init__(self.exit_code)
+    code: int
 
 
-class Note:
-    """Tells whether there was a signal.
+_received: list[int] = []
+"""Exit codes of the signals that the process received."""
 
-    Attributes
+
+def exit_at_once() -> None:
+    """Make any signal end the process silently, with the signal's exit code."""
+    for number in _handled():
+        signal.signal(number, lambda number, _: os._exit(128 + number))
+
+
+@contextmanager
+def first_signal(*, interrupt: bool) -> Iterator[list[int]]:
+    """Record the first signal, and let the next one end the process.
+
+    Parameters
     ----------
-    exit_code : int or None
-        What to exit with for it, where there was one.
-    """
-
-    def __init__(self) -> None:
-        self.exit_code: int | None = None
-
-    def is_set(self) -> bool:
-        """Tell whether there was one."""
-        return self.exit_code is not None
-
-    def set(self, number: int) -> None:
-        """Note one."""
-        self.exit_code = 128 + number
-
-    def clear(self) -> None:
-        """Forget it."""
-        self.exit_code = None
-
-
-_note = Note()
-"""A process has its signals to itself, and so one note of them."""
-
-
-def leave_at_once() -> None:
-    """Have any signal end the process, with its exit code and without a word."""
-    for number in _heeded():
-        signal.signal(number, _leave)
-
-
-@contextmanager
-def raised() -> Iterator[Note]:
-    """Have the first signal raise `Signalled` in the main thread.
+    interrupt : bool
+        Raise `Signalled` in the main thread, rather than let the work check whether to stop.
 
     Yields
     ------
-    Note
-        Of it as well, and of those that `noted` heard: where it strikes in a destructor, or in
-        what catches everything, the exception goes no further.
+    list of int
+        The exit codes of all signals so far, also of one whose exception was lost in a destructor
+        or in a handler of all exceptions.
     """
-
-    def raise_it(number: int) -> NoReturn:
-        raise Signalled(number)
-
-    _note.clear()
-    with _first(raise_it):
-        yield _note
-
-
-@contextmanager
-def noted() -> Iterator[Note]:
-    """Have the first signal noted only, for work that looks whether it should stop.
-
-    Yields
-    ------
-    Note
-        Also of one that came before, and whose exception was lost.
-    """
-    with _first(lambda _: None):
-        yield _note
-
-
-@contextmanager
-def _first(handle: Callable[[int], None]) -> Iterator[None]:
-    """Call a function at the first signal; the next one ends the process."""
 
     def handler(number: int, _: FrameType | None) -> None:
-        leave_at_once()
-        _note.set(number)
-        handle(number)
+        exit_at_once()
+        _received.append(128 + number)
+        if interrupt:
+            raise Signalled(128 + number)
 
-    before = {number: signal.signal(number, handler) for number in _heeded()}
+    before = {number: signal.signal(number, handler) for number in _handled()}
     try:
-        yield
+        yield _received
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
 
 
-def _heeded() -> list[int]:
-    """Name the signals that whoever started the process has not said to ignore."""
-    return [number for number in _NUMBERS if signal.getsignal(number) is not signal.SIG_IGN]
-
-
-def _leave(number: int, _: FrameType | None) -> NoReturn:
-    os._exit(128 + number)
+def _handled() -> list[signal.Signals]:
+    """Return the signals that the parent process did not set to be ignored."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
+from bidsplan.cli import options
 from bidsplan.cli.console import counted, size
-from bidsplan.cli.options import access_options, console_options
 from bidsplan.cli.plans import load
 
 if TYPE_CHECKING:
     from collections import Counter
 
-    from bidsplan.cli.console import Console
     from bidsplan.compile.survey.inventory import Inventory
-    from bidsplan.storage import Access
 
 
-_COMMON = 12
-"""Words that one line lists."""
+_MOST_WORDS = 12
+"""The most words that a line lists."""
 
 
 @click.command("inspect")
 @click.argument("what", metavar="URL|MANIFEST")
-@access_options
-@console_options
-def command(what: str, access: Access, console: Console) -> None:
+@options.settings_of(*options.SOURCES)
+def command(what: str, settings: options.Settings) -> None:
     """Show what a study holds: counts, bytes, and which subject has files of which datatype.
 
     Of a MANIFEST the whole study is shown, whatever the manifest selects of it.
@@ -35,60 +33,46 @@ def command(what: str, access: Access, console: Console) -> None:
     from bidsplan.compile.survey.inventory import take_inventory  # imports storage
 
     if what.endswith((".yaml", ".yml")):
-        loaded = load(Path(what), access, console)
+        loaded = load(Path(what), settings)
         manifest = loaded.manifest
-        sites = (manifest.site,) if isinstance(manifest.site, str) else manifest.site or ()
         inventory = take_inventory(
             manifest.study.url,
-            sites=sites,
+            sites=(manifest.site,) if isinstance(manifest.site, str) else manifest.site or (),
             anonymous=manifest.study.anonymous,
             base=loaded.path.parent,
-            access=access,
+            access=settings.access,
         )
     else:
-        inventory = take_inventory(what, access=access)
-    console.result("\n".join(_lines(inventory)), _data(inventory))
+        inventory = take_inventory(what, access=settings.access)
+    data = msgspec.to_builtins(inventory, order="deterministic")
+    settings.console.result("\n".join(_lines(inventory)), data)
 
 
 def _lines(inventory: Inventory) -> list[str]:
     from tabulate import tabulate  # on demand
 
-    lines = [
-        f"{inventory.url}: {counted(len(inventory.subjects), 'subject')}, "
-        f"{counted(inventory.files, 'file')}, {size(inventory.bytes)}"
-    ]
-    listed = [
-        ("sites", inventory.sites),
-        ("sessions", _words(inventory.sessions)),
-        ("suffixes", _words(inventory.suffixes)),
-        ("pipelines", inventory.pipelines),
-        ("columns of participants.tsv", inventory.columns),
-    ]
-    lines += [f"{title}: {', '.join(words)}" for title, words in listed if words]
+    subjects, files = counted(len(inventory.subjects), "subject"), counted(inventory.files, "file")
+    lists = {
+        "sites": inventory.sites,
+        "sessions": _words(inventory.sessions),
+        "suffixes": _words(inventory.suffixes),
+        "pipelines": inventory.pipelines,
+        "columns of participants.tsv": inventory.columns,
+    }
     datatypes = sorted(inventory.datatypes)
     rows = [
         [unit, *(held[datatype] or "" for datatype in datatypes)]
         for unit, held in sorted(inventory.subjects.items())
     ]
-    return [*lines, "", tabulate(rows, ["subject", *datatypes], "plain", disable_numparse=True)]
+    return [
+        f"{inventory.url}: {subjects}, {files}, {size(inventory.bytes)}",
+        *(f"{title}: {', '.join(words)}" for title, words in lists.items() if words),
+        "",
+        tabulate(rows, ["subject", *datatypes], "plain", disable_numparse=True),
+    ]
 
 
 def _words(counter: Counter[str]) -> list[str]:
-    common = [f"{word} ({number:,})" for word, number in counter.most_common(_COMMON)]
-    more = len(counter) - _COMMON
+    common = [f"{word} ({number:,})" for word, number in counter.most_common(_MOST_WORDS)]
+    more = len(counter) - _MOST_WORDS
     return common + ([f"{more} more"] if more > 0 else [])
-
-
-def _data(inventory: Inventory) -> dict[str, Any]:
-    return {
-        "url": inventory.url,
-        "sites": inventory.sites,
-        "files": inventory.files,
-        "bytes": inventory.bytes,
-        "subjects": {unit: dict(held) for unit, held in sorted(inventory.subjects.items())},
-        "sessions": dict(inventory.sessions),
-        "datatypes": dict(inventory.datatypes),
-        "suffixes": dict(inventory.suffixes),
-        "pipelines": inventory.pipelines,
-        "columns": inventory.columns,
-    }

@@ -2,57 +2,31 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from bidsplan.cli import options
 from bidsplan.cli.console import counted
-from bidsplan.cli.options import console_options, destination_options, reach_options
-from bidsplan.cli.plans import PlanPolicy, plan_for
+from bidsplan.cli.plans import plan_for
 from bidsplan.cli.report import Outcome
 from bidsplan.errors import UsageError
-from bidsplan.events import Pinned
 from bidsplan.transfer.pins import pin
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from bidsplan.cli.console import Console
-    from bidsplan.events import Event
-    from bidsplan.plan import Plan, Planned
-    from bidsplan.storage import Access
+    from bidsplan.plan import Planned
 
 
 @click.command("pin")
-@click.argument("source", metavar="PLAN|MANIFEST", type=click.Path(path_type=Path))
-@click.argument("destination", metavar="DEST")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Where the pinned plan goes. [default: in place of PLAN]",
-)
-@click.option(
-    "-j",
-    "--jobs",
-    type=click.IntRange(1, 256),
-    default=4,
-    show_default=True,
-    help="The most files read at a time.",
-)
-@reach_options
-@destination_options
-@console_options
+@options.plan_argument
+@options.destination_argument
+@options.output_option("The file of the pinned plan. [default: PLAN, which is replaced]")
+@options.readers_option
+@options.settings_of(*options.STORAGE, *options.DESTINATION)
 def command(
-    source: Path,
-    destination: str,
-    output: Path | None,
-    jobs: int,
-    access: Access,
-    console: Console,
+    source: Path, destination: str, output: Path | None, readers: int, settings: options.Settings
 ) -> int:
     """Add the SHA-256 of each file below DEST to PLAN, so that only these bytes will do.
 
@@ -61,40 +35,25 @@ def command(
     """
     from bidsplan.plan.file import plan_suffix, write_plan  # on demand
 
-    path, plan = plan_for(
-        source, PlanPolicy.FROZEN, access=access, console=console, strict=False, write=False
-    )
+    console = settings.console
+    path, plan = plan_for(source, settings)
     output = output or path
-    # Told before a terabyte is read.
+    # A terabyte may be read below: refuse a wrong output first.
     plan_suffix(output)
     _refuse_move(plan, path, output)
-    pinned: list[Plan] = []
-    events = pin(plan, destination, jobs=jobs, access=access, base=path.parent)
     outcome = Outcome(plan, console, verb="verified")
-    outcome.follow(_without_plan(events, pinned))
-    code = outcome.finish()
-    if not pinned:
+    events = pin(plan, destination, jobs=readers, access=settings.access, base=path.parent)
+    code = outcome.follow(events)
+    if outcome.pinned is None:
         console.error(f"{output}: not written, since not all of its files are there and verify")
         return code
-    write_plan(pinned[0], output)
-    files = sum(entry.sha256 is not None for entry in pinned[0].entries)
+    write_plan(outcome.pinned, output)
+    files = sum(entry.sha256 is not None for entry in outcome.pinned.entries)
     console.result(
         f"wrote {output}: with the sha256 of {counted(files, 'file')}",
         {"plan": str(output), "pinned": files},
     )
     return code
-
-
-def _without_plan(
-    events: Generator[Event, None, None], pinned: list[Plan]
-) -> Generator[Event, None, None]:
-    """Pass events on, and keep the plan that comes at last."""
-    with closing(events):
-        for event in events:
-            if isinstance(event, Pinned):
-                pinned.append(event.plan)
-            else:
-                yield event
 
 
 def _refuse_move(plan: Planned, path: Path, output: Path) -> None:

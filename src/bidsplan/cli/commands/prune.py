@@ -5,48 +5,47 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from bidsplan.cli import options
 from bidsplan.cli.console import counted, error_data, size
-from bidsplan.cli.options import console_options, wait_option
-from bidsplan.cli.plans import PlanPolicy, plan_for
+from bidsplan.cli.plans import plan_for
 from bidsplan.errors import UsageError
 from bidsplan.events import Kept, KeptReason, Pruned, PruneFailed, Waiting, Warned
-from bidsplan.storage.access import Access
 from bidsplan.transfer.removal import prune
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from bidsplan.cli.console import Console
 
 
-_SHOWN = 20
-"""Files that are named before it is asked whether to remove them."""
+_MOST_NAMED = 20
+"""The most files that are named in the question whether to remove them."""
 
-_WHY = {
-    KeptReason.FOREIGN: "left alone that bidsplan did not bring",
-    KeptReason.CHANGED: "left alone that changed since bidsplan brought it",
+_KEPT = {
+    KeptReason.FOREIGN: "kept, not fetched by bidsplan",
+    KeptReason.CHANGED: "kept, changed since bidsplan fetched it",
 }
 
 
 @click.command("prune")
-@click.argument("source", metavar="PLAN|MANIFEST", type=click.Path(path_type=Path))
-@click.argument("destination", metavar="DEST")
+@options.plan_argument
+@options.destination_argument
 @click.option("-y", "--yes", is_flag=True, help="Remove without asking.")
 @click.option(
     "--all",
     "everything",
     is_flag=True,
-    help="Also what bidsplan did not bring, or what was changed since; hidden files and "
-    "directories are left alone.",
+    help="Also files that bidsplan did not fetch or that changed since; hidden files and "
+    "directories are kept.",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be removed; remove nothing.")
-@wait_option
-@console_options
+@options.wait_option
+@options.settings_of()
 def command(
     source: Path,
     destination: str,
@@ -54,21 +53,19 @@ def command(
     everything: bool,
     dry_run: bool,
     wait: bool,
-    console: Console,
+    settings: options.Settings,
 ) -> int:
     """Remove files below DEST that are not in PLAN, and directories that this leaves empty.
 
-    Asks before. Only what bidsplan brought, and nobody changed, is removed; no link is followed.
+    Asks first. Removes only files that bidsplan fetched and that are unchanged; follows no link.
     """
     if not (yes or dry_run or sys.stdin.isatty()):
         raise UsageError(
-            "prune asks before it removes, and standard input is no terminal; give --yes, or "
-            "--dry-run to see what would go"
+            "prune asks before it removes files, and standard input is not a terminal; give --yes, "
+            "or --dry-run to see what it would remove"
         )
-    path, plan = plan_for(
-        source, PlanPolicy.FROZEN, access=Access(), console=console, strict=False, write=False
-    )
-    outcome = _Outcome(console, dry_run=dry_run)
+    path, plan = plan_for(source, settings)
+    outcome = _Outcome(settings.console, dry_run=dry_run)
     events = prune(
         plan,
         destination,
@@ -81,19 +78,19 @@ def command(
     )
     with closing(events):
         for event in events:
-            outcome.add_event(event)
+            outcome.show(event)
     return outcome.finish()
 
 
 def _documents(source: Path, plan: Path) -> Iterator[Path]:
-    """Give the plan and its manifest, which may stand in the destination."""
+    """Yield the plan and its manifest, which may be in the destination."""
     yield from (source, plan)
     stem = plan.name.partition(".plan.jsonl")[0]
     yield from (plan.with_name(f"{stem}{suffix}") for suffix in (".yaml", ".yml"))
 
 
 class _Outcome:
-    """Tells what became of each file."""
+    """Shows what happened to each file, and a summary."""
 
     def __init__(self, console: Console, *, dry_run: bool) -> None:
         self._console = console
@@ -104,49 +101,44 @@ class _Outcome:
 
     def ask(self, found: Sequence[Pruned], destination: str) -> bool:
         """Name what would be removed, and ask whether to."""
-        for event in found[:_SHOWN]:
+        for event in found[:_MOST_NAMED]:
             self._console.say(f"{event.path}  {size(event.bytes)}")
-        if len(found) > _SHOWN:
-            self._console.say(f"… and {len(found) - _SHOWN:,} more")
+        if len(found) > _MOST_NAMED:
+            self._console.say(f"… and {len(found) - _MOST_NAMED:,} more")
         total = size(sum(event.bytes for event in found))
-        # click prints what it is given as it stands, and a folder's name may hold anything.
         question = f"Remove {counted(len(found), 'file')}, {total}, from {destination!r}?"
         self._declined = not self._console.confirm(question)
         return not self._declined
 
-    def add_event(self, event: Pruned | Kept | PruneFailed | Waiting | Warned) -> None:
-        """Tell of one file, or of what holds the work up."""
-        if isinstance(event, Waiting):
-            self._console.say(f"waiting: {event.holder}")
-            return
-        if isinstance(event, Warned):
-            self._console.warn([event.problem])
-            return
-        # A name of no known encoding has no form in JSON.
-        path = event.path.encode(errors="backslashreplace").decode()
+    def show(self, event: Pruned | Kept | PruneFailed | Waiting | Warned) -> None:
+        """Show what happened to a file, or what delays the work."""
+        console = self._console
         match event:
+            case Waiting(holder=holder):
+                console.say(f"waiting: {holder}")
+            case Warned(problem=problem):
+                console.warn([problem])
             case Pruned(bytes=number):
                 self._counts["removed"] += 1
                 self._bytes += number
-                self._row({"path": path, "action": "remove", "size": number})
-                if self._dry_run and not self._console.json:
-                    self._console.result(f"{path}  {size(number)}")
-            case Kept(why=why):
+                path = _encodable(event.path)
+                row = {"path": path, "action": "remove", "size": number}
+                if self._dry_run:
+                    console.result(f"{path}  {size(number)}", row)
+                else:
+                    console.record(row)
+            case Kept(path=path, why=why):
                 self._counts[why.value] += 1
-                self._row({"path": path, "action": "keep", "why": why.value})
-            case PruneFailed(error=error):
+                console.record({"path": _encodable(path), "action": "keep", "why": why.value})
+            case PruneFailed(path=path, error=error):
                 self._counts["failed"] += 1
-                self._row({"path": path, "error": error.code, **error_data(error)})
-                self._console.error(str(error))
-
-    def _row(self, data: dict[str, object]) -> None:
-        if self._console.json:
-            self._console.result("", data)
+                console.record({"path": _encodable(path), **error_data(error)})
+                console.error(str(error))
 
     def finish(self) -> int:
-        """Tell the summary, and give the exit code."""
+        """Show the summary, and return the exit code."""
         text = "; ".join(self._parts()) or "nothing to remove"
-        counts = {kind: self._counts[kind] for kind in (*_WHY, "failed")}
+        counts = {kind: self._counts[kind] for kind in (*_KEPT, "failed")}
         removed = {"to_remove" if self._dry_run else "removed": self._counts["removed"]}
         self._console.result(text, {"summary": text, **removed, **counts, "bytes": self._bytes})
         return 1 if self._declined or self._counts["failed"] else 0
@@ -156,10 +148,12 @@ class _Outcome:
         if self._declined:
             yield "nothing was removed"
         elif removed:
-            said = "to remove" if self._dry_run else "removed"
-            yield f"{removed:,} {said}, {size(self._bytes)}"
-        for why, words in _WHY.items():
-            if self._counts[why]:
-                yield f"{self._counts[why]:,} {words}"
-        if self._counts["failed"]:
-            yield f"{self._counts['failed']:,} failed"
+            yield f"{removed:,} {'to remove' if self._dry_run else 'removed'}, {size(self._bytes)}"
+        for kind, words in [*_KEPT.items(), ("failed", "failed")]:
+            if self._counts[kind]:
+                yield f"{self._counts[kind]:,} {words}"
+
+
+def _encodable(path: str) -> str:
+    """Escape bytes of a name that no encoding reads, which JSON can't hold."""
+    return path.encode(errors="backslashreplace").decode()

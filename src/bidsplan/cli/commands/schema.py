@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import click
 
-from bidsplan.cli.options import console_options
+from bidsplan.cli.options import settings_of
 
 
 @click.command("schema")
 @click.argument("what", type=click.Choice(["manifest", "plan", "report"]))
-@console_options
+@settings_of()
 def command(what: str, **_: object) -> None:
     """Print the JSON Schema of a manifest, of a plan's lines, or of those of fetch --json.
 
-    Editors that know YAML's language server check manifests with it.
+    Editors that support YAML's language server check manifests with it.
     """
     from bidsplan.cli.json_schemas import schema_text  # imports pydantic
 
