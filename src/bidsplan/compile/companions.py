@@ -19,12 +19,12 @@ from bidsplan.storage.retry import retrying
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from bidsplan.bids.names import Name
     from bidsplan.bids.recordings import Item
     from bidsplan.compile.select.choice import FileSelection
     from bidsplan.storage import Object, Store
 
     Each = Callable[[Callable[[str], Any], Iterable[str]], list[Any]]
+    Warn = Callable[[Problem], None]
 
 
 LARGEST_SIDECAR = 1 << 20
@@ -33,45 +33,60 @@ LARGEST_SIDECAR = 1 << 20
 LARGEST_EVENTS = 16 << 20
 """Bytes of an events table that are read at the most."""
 
-_STIMULATED = frozenset({"events", "beh"})
-_FIELD_MAPS = frozenset({"fmap", "perf"})
+
+def read_small(store: Store, found: Object, limit: int) -> bytes:
+    """Read a small object whole, trying again where that may help.
+
+    Parameters
+    ----------
+    found : Object
+        As it was listed; one that has changed since is a StorageError.
+    limit : int
+        The most bytes to accept; more are a StorageError.
+    """
+    return retrying()(store.read, found.key, limit=limit, etag=found.etag, size=found.size)
+
+
+def parse_json(data: bytes, where: str, warn: Warn) -> object:
+    """Parse the content of a JSON file; warn and return None where it is not valid."""
+    try:
+        return msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        warn(Problem(message=f"{where} is not valid JSON: {error}"))
+        return None
 
 
 class Contents:
-    """Reads small files of one dataset, each of them once.
+    """Reads small files of one dataset, each sidecar once.
 
     Parameters
     ----------
     files : mapping of str to Object
-        By path below the dataset's root; may grow while it is used.
+        By path below the dataset's root; may grow.
     each : callable
-        Does the same for many paths at once.
+        Calls a function for many paths at once.
     warn : callable
-        Takes the problems of files that can't be read.
+        Takes the problem of a file that can't be read.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        files: Mapping[str, Object],
-        each: Each,
-        warn: Callable[[Iterable[Problem]], None],
-    ) -> None:
+    def __init__(self, store: Store, files: Mapping[str, Object], each: Each, warn: Warn) -> None:
         self._store = store
         self._files = files
         self._each = each
         self._warn = warn
         self._sidecars: dict[str, object] = {}
 
-    def fields(self, name_of: Mapping[str, Iterable[Item]]) -> dict[str, dict[str, Any]]:
-        """Merge the fields of sidecars.
-
-        Parameters
-        ----------
-        name_of : mapping of str to iterable of Item
-            The sidecars that apply to each path, those of deeper levels first.
-        """
-        paths = {path: [item.name.path for item in items] for path, items in name_of.items()}
+    def fields(self, choice: FileSelection, items: Iterable[Item]) -> dict[str, dict[str, Any]]:
+        """Merge the fields of the JSON sidecars that apply to each item, by the item's path."""
+        # Those of deeper levels come first.
+        paths = {
+            item.name.path: [
+                other.name.path
+                for other in choice.metadata.inherited(item.name)
+                if other.name.extension == ".json"
+            ]
+            for item in items
+        }
         new = sorted({one for some in paths.values() for one in some} - self._sidecars.keys())
         self._sidecars.update(zip(new, self._each(self._sidecar, new), strict=True))
         return {
@@ -83,65 +98,45 @@ class Contents:
         """Read events tables as text."""
         return self._each(self._table, paths)
 
-    def _sidecar(self, path: str) -> object:
-        data = self._read(path, LARGEST_SIDECAR)
-        try:
-            return msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf")) if data else None
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            self._tell(path, f"is not valid JSON: {error}")
-            return None
-
     def _table(self, path: str) -> str:
         return self._read(path, LARGEST_EVENTS).decode("utf-8", errors="replace")
+
+    def _sidecar(self, path: str) -> object:
+        data = self._read(path, LARGEST_SIDECAR)
+        return parse_json(data, self._where(path), self._warn) if data else None
 
     def _read(self, path: str, limit: int) -> bytes:
         found = self._files[path]
         if found.size > limit:
-            self._tell(path, f"has {found.size:,} bytes and is not read to see what it refers to")
+            message = f"has {found.size:,} bytes and is not read to see what it refers to"
+            self._warn(Problem(message=f"{self._where(path)} {message}"))
             return b""
         return read_small(self._store, found, limit)
 
-    def _tell(self, path: str, what: str) -> None:
-        where = printable(f"{self._store.url.rstrip('/')}/{self._files[path].key}")
-        self._warn([Problem(message=f"{where} {what}")])
-
-
-def read_small(store: Store, found: Object, limit: int) -> bytes:
-    """Read a small object whole, trying again where that may help.
-
-    Parameters
-    ----------
-    found : Object
-        As it was listed; one that has changed since is an error.
-    limit : int
-        The most bytes to accept.
-
-    Raises
-    ------
-    StorageError
-    """
-    return retrying()(store.read, found.key, limit=limit, etag=found.etag, size=found.size)
+    def _where(self, path: str) -> str:
+        return printable(f"{self._store.url.rstrip('/')}/{self._files[path].key}")
 
 
 def follow_fieldmaps(choice: FileSelection, contents: Contents) -> None:
-    """Take the field maps that are meant for what is taken.
+    """Add the field maps that are meant for what is selected.
 
-    Parameters
-    ----------
-    choice : FileSelection
-        A field map comes where its ``IntendedFor`` names a file that is taken, or where its
-        ``B0FieldIdentifier`` is the ``B0FieldSource`` of one.
+    A field map comes where its ``IntendedFor`` names a selected file, or where its
+    ``B0FieldIdentifier`` is the ``B0FieldSource`` of one.
     """
     maps = [
         item
         for item in choice.others
-        if item.name.datatype in _FIELD_MAPS and item.name.extension in NIFTI
+        if item.name.datatype in {"fmap", "perf"} and item.name.extension in NIFTI
     ]
     if not maps:
         return
-    fields = contents.fields(_sidecars(choice, maps))
+    fields = contents.fields(choice, maps)
     targets = Targets(item.name for item in choice.taken)
-    sources = _field_sources(choice, contents) if _have(fields, "B0FieldIdentifier") else set()
+    sources: set[str] = set()
+    if any("B0FieldIdentifier" in some for some in fields.values()):
+        images = [item for item in choice.taken if item.name.extension in NIFTI]
+        for some in contents.fields(choice, images).values():
+            sources.update(texts(some.get("B0FieldSource")))
     chosen = [
         item
         for item in maps
@@ -151,89 +146,59 @@ def follow_fieldmaps(choice: FileSelection, contents: Contents) -> None:
     choice.add(chosen, "fieldmap")
 
 
-def _sidecars(choice: FileSelection, items: Iterable[Item]) -> dict[str, list[Item]]:
-    """Find the JSON sidecars of items, the deepest first."""
-    return {
-        item.name.path: [
-            other
-            for other in choice.metadata.inherited(item.name)
-            if other.name.extension == ".json"
-        ]
-        for item in items
-    }
-
-
-def _have(fields: Mapping[str, Mapping[str, Any]], field: str) -> bool:
-    return any(field in some for some in fields.values())
-
-
-def _field_sources(choice: FileSelection, contents: Contents) -> set[str]:
-    images = [item for item in choice.taken if item.name.extension in NIFTI]
-    fields = contents.fields(_sidecars(choice, images))
-    return {text for some in fields.values() for text in texts(some.get("B0FieldSource"))}
-
-
 def follow_references(
     choice: FileSelection,
     contents: Contents,
-    learn: Callable[[str], Iterable[str]],
+    list_directory: Callable[[str], Iterable[str]],
     directories: Iterable[str],
 ) -> None:
-    """Take the empty-room recordings and stimuli that are named by what is taken.
+    """Add the empty-room recordings and stimuli that selected files name.
 
     Parameters
     ----------
-    learn : callable
-        Lists a directory below the dataset's root and gives the paths in it.
+    list_directory : callable
+        Lists the paths in a directory below the dataset's root.
     directories : iterable of str
         The directories at the dataset's root.
     """
-    _follow_empty_rooms(choice, contents, learn)
-    if "stimuli" in directories:
-        _follow_stimuli(choice, contents, learn)
+    _follow_empty_rooms(choice, contents, list_directory)
+    if "stimuli" not in directories:
+        return
+    events = [
+        item.name.path
+        for item in choice.taken
+        if item.name.suffix in {"events", "beh"} and item.name.extension == ".tsv"
+    ]
+    tables = contents.tables(events)
+    wanted = {f"stimuli/{path}" for table in tables for path in stimulus_files(table)}
+    if wanted:
+        items = choice.learn(list_directory("stimuli"))
+        choice.add([item for item in items if item.name.path in wanted], "reference")
 
 
 def _follow_empty_rooms(
-    choice: FileSelection, contents: Contents, learn: Callable[[str], Iterable[str]]
+    choice: FileSelection, contents: Contents, list_directory: Callable[[str], Iterable[str]]
 ) -> None:
     recordings = [
         item
         for item in choice.taken
         if item.name.suffix == "meg" and item.name.extension != ".json"
     ]
-    fields = contents.fields(_sidecars(choice, recordings))
+    fields = contents.fields(choice, recordings)
+    # Only whole paths: a directory is listed for each, and it must not be a guess.
+    # They come from a file's content, so they may be anything.
     wanted = {
         path.rstrip("/")
         for item in recordings
         for text in texts(fields[item.name.path].get("AssociatedEmptyRoom"))
-        for path in _rooms(text, item.name)
+        for path in uri_path(text, item.name)
+        if path.startswith("sub-") and "/" in path and unsafe_key(path.rstrip("/")) is None
     }
     known = {item.name.path: item for item in choice.others}
     taken = {item.name.path for item in choice.taken}
-    # All of the subject, since sidecars of the recording may stand above it.
+    # All of the subject, since sidecars of the recording may be in the directories above it.
     new = {path.partition("/")[0] for path in wanted - known.keys() - taken}
     for directory in sorted(new):
-        known.update({item.name.path: item for item in choice.learn(learn(directory))})
+        items = choice.learn(list_directory(directory))
+        known.update({item.name.path: item for item in items})
     choice.add([known[path] for path in sorted(wanted & known.keys())], "reference")
-
-
-def _rooms(text: str, name: Name) -> list[str]:
-    # Only whole paths: a directory is listed for each, and it must not be a guess.
-    # They come from a file's content, so they may be anything.
-    paths = [path for path in uri_path(text, name) if path.startswith("sub-") and "/" in path]
-    return [path for path in paths if unsafe_key(path.rstrip("/")) is None]
-
-
-def _follow_stimuli(
-    choice: FileSelection, contents: Contents, learn: Callable[[str], Iterable[str]]
-) -> None:
-    events = [
-        item.name.path
-        for item in choice.taken
-        if item.name.suffix in _STIMULATED and item.name.extension == ".tsv"
-    ]
-    tables = contents.tables(events)
-    wanted = {f"stimuli/{path}" for table in tables for path in stimulus_files(table)}
-    if wanted:
-        items = choice.learn(learn("stimuli"))
-        choice.add([item for item in items if item.name.path in wanted], "reference")
