@@ -156,7 +156,9 @@ def explain_manifest(
             _choose(context)
         except SelectionError as error:
             problems = error.problems
-        return Explanation(record=context.record, study=context.study, problems=problems)
+        # Without subjects, no rule has been applied to the study's files.
+        study = context.study if context.record.units else []
+        return Explanation(record=context.record, study=study, problems=problems)
 
 
 @contextmanager
