@@ -29,12 +29,6 @@ _MOST_VALUES = 20_000
 _DOUBT = "it does not look like a table of participants, so its content is not shown"
 
 
-def needs_table(manifest: Manifest) -> bool:
-    """Return whether a manifest's choice of subjects needs a table at all."""
-    subjects = manifest.subjects
-    return bool(subjects.from_ != "tree" or subjects.where or strata_columns(manifest))
-
-
 def strata_columns(manifest: Manifest) -> tuple[str, ...]:
     """List the columns that the sample is stratified by, except ``site``."""
     sample = manifest.subjects.sample
@@ -129,8 +123,9 @@ class Cohort:
         """Report columns that no table has, and predicates that no row fulfils."""
         for column, condition in where.items():
             place = ("subjects", "where", column)
-            if not self.has_column(column):
-                yield self.no_column(column, place)
+            missing = self.missing_columns([column], place)
+            if missing:
+                yield from missing
             elif not any(map(condition.holds, self._values(column))):
                 predicate = condition.predicate
                 wanted = (predicate.any_of or predicate.not_ or ("",))[0]
@@ -155,16 +150,18 @@ class Cohort:
                     hint=hint(value),
                 )
 
-    def has_column(self, column: str) -> bool:
-        """Return whether any table has a column."""
-        return any(column in table.columns for table in self.tables.values())
-
-    def no_column(self, column: str, place: Place) -> Problem:
-        """Report that no table has a column."""
-        plausible = (table for table in self.tables.values() if table.plausible)
-        known = messages.quotable(name for table in plausible for name in table.columns)
-        hint = messages.suggestion(column, known) or _DOUBT
-        return Problem(message=f"the table has no column {column!r}", at=place, hint=hint)
+    def missing_columns(self, columns: Iterable[str], place: Place) -> list[Problem]:
+        """Report the columns that no table has."""
+        tables = self.tables.values()
+        problems = []
+        for column in columns:
+            if not any(column in table.columns for table in tables):
+                plausible = (table for table in tables if table.plausible)
+                known = messages.quotable(name for table in plausible for name in table.columns)
+                hint = messages.suggestion(column, known) or _DOUBT
+                message = f"the table has no column {column!r}"
+                problems.append(Problem(message=message, at=place, hint=hint))
+        return problems
 
     def shown(self, units: Iterable[str]) -> list[str]:
         """Keep the units that messages may name, of those that only tables name."""
@@ -201,7 +198,7 @@ def read_tables(context: Context) -> Cohort | None:
     """Read the tables that a manifest chooses by; None where the report says why not."""
     wanted = context.manifest.subjects.table
     if not isinstance(wanted, str):
-        data = read_cohort(wanted.file, context.base, untrusted=context.untrusted)
+        data = read_cohort(wanted.file, context.base, untrusted=context.roots.access.untrusted)
         table = _parse(context, data, wanted.file, wanted.id_column)
         return Cohort(tables={"": _doubted(table, context)}, shared=True) if table else None
     tables: dict[str, Table] = {}

@@ -122,8 +122,8 @@ def compile_manifest(
             directory = Path(previous_directory or context.roots.plan_directory)
             entries = carry_digests(context, entries, previous, directory)
         plan = _plan(context, entries)
-        warnings, endpoints = context.report.warnings, context.roots.endpoints
-        return Compiled(plan=plan, warnings=warnings, endpoints=endpoints)
+        warnings = tuple(sorted(context.report.warnings, key=str))
+        return Compiled(plan=plan, warnings=warnings, endpoints=context.roots.endpoints)
 
 
 def explain_manifest(
@@ -189,7 +189,6 @@ def _open(
             lister=lister,
             report=report,
             record=Record(detailed=detailed),
-            untrusted=access.untrusted,
         )
 
 
@@ -274,10 +273,10 @@ def _check_limits(entries: Sequence[Entry], manifest: Manifest, max_bytes: int |
 def _plan(context: Context, entries: Iterable[Entry]) -> Plan:
     """Build the plan, and warn of paths that some file systems can't tell apart."""
     manifest = context.manifest
-    sample = manifest.subjects.sample
+    sample, untrusted = manifest.subjects.sample, context.roots.access.untrusted
     plan = Plan.build(
         entries,
-        manifest_sha256=manifest_digest(manifest, context.base, untrusted=context.untrusted),
+        manifest_sha256=manifest_digest(manifest, context.base, untrusted=untrusted),
         study=manifest.study.id,
         roots=context.roots.listed,
         subjects=context.record.units,

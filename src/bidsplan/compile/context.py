@@ -26,32 +26,26 @@ if TYPE_CHECKING:
 
 
 class Report:
-    """Collects errors and warnings, so that all of them are reported at once and sorted.
-
-    Parameters
-    ----------
-    notify : callable
-        Takes each event that is not a warning, one at a time.
-    """
+    """Collects errors and warnings; other events go to `notify`, one at a time."""
 
     def __init__(self, notify: Callable[[Event], None]) -> None:
         self._notify = notify
         self._lock = Lock()
-        self._warnings: set[Problem] = set()
+        self.warnings: set[Problem] = set()
         self._errors: list[Problem] = []
 
     def add_event(self, event: Event) -> None:
         """Keep a warning, and pass any other event on; from any thread."""
         with self._lock:
             if isinstance(event, Warned):
-                self._warnings.add(event.problem)
+                self.warnings.add(event.problem)
             else:
                 self._notify(event)
 
     def warn(self, *problems: Problem) -> None:
         """Add warnings."""
         with self._lock:
-            self._warnings.update(problems)
+            self.warnings.update(problems)
 
     def add_errors(self, *problems: Problem) -> None:
         """Add errors, which `raise_errors` raises."""
@@ -60,34 +54,17 @@ class Report:
     def check_known(
         self, names: Iterable[str], known: Collection[str], message: str, at: Place
     ) -> None:
-        """Add an error for each name of a list at a place that is not known.
-
-        Parameters
-        ----------
-        message : str
-            With ``{!r}`` for the name.
-        """
-        self.add_errors(
-            *(
-                Problem(
-                    message=message.format(name),
-                    at=(*at, number),
-                    hint=suggestion(name, known),
-                )
-                for number, name in enumerate(names)
-                if name not in known
-            )
-        )
+        """Add an error for each unknown name of a list at a place; ``{!r}`` is the name."""
+        for number, name in enumerate(names):
+            if name not in known:
+                hint = suggestion(name, known)
+                text = message.format(name)
+                self.add_errors(Problem(message=text, at=(*at, number), hint=hint))
 
     def raise_errors(self) -> None:
         """Raise all errors so far as one SelectionError, where there are any."""
         if self._errors:
             raise SelectionError(problems=self._errors)
-
-    @property
-    def warnings(self) -> tuple[Problem, ...]:
-        """All warnings so far, sorted."""
-        return tuple(sorted(self._warnings, key=str))
 
 
 class Choice(NamedTuple):
@@ -123,18 +100,9 @@ class Record:
     def drop(
         self, before: Iterable[str], after: Iterable[str], why: str | Callable[[str], str]
     ) -> None:
-        """Note why a step dropped units.
-
-        Parameters
-        ----------
-        before, after : iterable of str
-            The units that the step was given, and those that it kept.
-        why : str or callable
-            The reason, or what gives it for a unit.
-        """
-        self.dropped.update(
-            {unit: why if isinstance(why, str) else why(unit) for unit in set(before) - set(after)}
-        )
+        """Note why a step dropped units: the reason, or a function that returns it for a unit."""
+        for unit in set(before) - set(after):
+            self.dropped[unit] = why if isinstance(why, str) else why(unit)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -145,8 +113,6 @@ class Context:
     ----------
     base : Path
         The manifest's directory.
-    untrusted : bool
-        Whether to refuse what a stranger's manifest could abuse.
     study : list of (Dataset, RootListing)
         The study's own datasets, once they are surveyed.
     """
@@ -157,5 +123,4 @@ class Context:
     lister: Lister
     report: Report
     record: Record
-    untrusted: bool
     study: Located = field(default_factory=list)

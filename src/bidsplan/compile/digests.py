@@ -7,6 +7,7 @@ import os
 import re
 import time
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from bidsplan.compile.context import Context
+    from bidsplan.events import Event
     from bidsplan.plan import Entry, Planned, Root
     from bidsplan.storage import Access, Store
     from bidsplan.storage.file_state import FileVersion
@@ -98,58 +100,48 @@ def add_digests(context: Context, entries: Sequence[Entry]) -> list[Entry]:
     size = sum(entry.size for entry in wanted)
     context.report.add_event(Digesting(files=len(wanted), bytes=size))
     with closing(DigestCache()) as cache:
-        reader = _Reader(context, cache)
-        digested = iter(context.lister.each(reader.digest, wanted))
+        digested = iter(context.lister.each(partial(_digest, context, cache), wanted))
     return [next(digested) if best_check(entry) is CheckMethod.SIZE else entry for entry in entries]
 
 
-class _Reader:
-    """Reads sources to digest them."""
-
-    def __init__(self, context: Context, cache: DigestCache) -> None:
-        self._roots = context.roots
-        self._add_event = context.report.add_event
-        self._cache = cache
-
-    def digest(self, entry: Entry) -> Entry:
-        """Return an entry with its source's SHA-256."""
-        store = self._roots.store(entry.root)
-        version = store.file_version(entry.key)
-        if version is not None and version.size != entry.size:
-            raise _changed(entry, f"{entry.size} bytes were listed, and it has {version.size}")
-        known = self._cache.find(version)
-        if known is not None:
-            self._add_event(Progressed(entry=entry, bytes=entry.size))
-        done = msgspec.structs.replace(entry, sha256=known or self._read(entry, store, version))
-        self._add_event(Digested(entry=done, cached=known is not None))
-        return done
-
-    def _read(self, entry: Entry, store: Store, version: FileVersion | None) -> str:
+def _digest(context: Context, cache: DigestCache, entry: Entry) -> Entry:
+    store, notify = context.roots.store(entry.root), context.report.add_event
+    version = store.file_version(entry.key)
+    if version is not None and version.size != entry.size:
+        raise _changed(entry, f"{entry.size} bytes were listed, and it has {version.size}")
+    known = sha256 = cache.find(version)
+    if sha256 is not None:
+        notify(Progressed(entry=entry, bytes=entry.size))
+    else:
         began = time.time_ns()
-        sha256: str = retrying()(self._read_once, entry, store)
+        sha256 = retrying()(_read, entry, store, notify)
         if store.file_version(entry.key) != version:
             raise _changed(entry, "it was written to while it was read")
-        self._cache.add(version, sha256, began)
-        return sha256
+        cache.add(version, sha256, began)
+    done = msgspec.structs.replace(entry, sha256=sha256)
+    notify(Digested(entry=done, cached=known is not None))
+    return done
 
-    def _read_once(self, entry: Entry, store: Store) -> str:
-        digest, arrived = hashlib.sha256(), 0
-        try:
-            with closing(store.stream(entry.key, etag=entry.etag, version=entry.version)) as stream:
-                for chunk in stream:
-                    digest.update(chunk)
-                    length = memoryview(chunk).nbytes
-                    arrived += length
-                    self._add_event(Progressed(entry=entry, bytes=length))
-                    if arrived > entry.size:
-                        break
-            if arrived != entry.size:
-                got = f"more than {entry.size}" if arrived > entry.size else f"{arrived}"
-                raise _changed(entry, f"{entry.size} bytes were listed, and {got} came")
-        except BaseException:
-            self._add_event(Progressed(entry=entry, bytes=-arrived))
-            raise
-        return digest.hexdigest()
+
+def _read(entry: Entry, store: Store, notify: Callable[[Event], None]) -> str:
+    """Read a source once, and return its SHA-256."""
+    digest, arrived = hashlib.sha256(), 0
+    try:
+        with closing(store.stream(entry.key, etag=entry.etag, version=entry.version)) as stream:
+            for chunk in stream:
+                digest.update(chunk)
+                length = memoryview(chunk).nbytes
+                arrived += length
+                notify(Progressed(entry=entry, bytes=length))
+                if arrived > entry.size:
+                    break
+        if arrived != entry.size:
+            got = f"more than {entry.size}" if arrived > entry.size else f"{arrived}"
+            raise _changed(entry, f"{entry.size} bytes were listed, and {got} came")
+    except BaseException:
+        notify(Progressed(entry=entry, bytes=-arrived))
+        raise
+    return digest.hexdigest()
 
 
 def _changed(entry: Entry, how: str) -> SourceChangedError:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from bidsplan.compile.cohort import needs_table, read_tables, strata_columns
+from bidsplan.compile.cohort import read_tables, strata_columns
 from bidsplan.compile.derivatives import Pipeline
 from bidsplan.compile.layouts import labels_in, list_subjects
 from bidsplan.compile.select.choice import FileSelection, Request
@@ -40,7 +41,8 @@ def choose_subjects(context: Context) -> list[str]:
     """
     subjects, report = context.manifest.subjects, context.report
     tree = {dataset.unit(label) for dataset, at_root in context.study for label in at_root.subjects}
-    cohort = read_tables(context) if needs_table(context.manifest) else None
+    needed = subjects.from_ != "tree" or subjects.where or strata_columns(context.manifest)
+    cohort = read_tables(context) if needed else None
     report.raise_errors()
     units, absent = _from_and_where(context, cohort, tree)
     if subjects.include is not None or subjects.exclude:
@@ -166,15 +168,9 @@ def _sample(context: Context, cohort: Cohort | None, units: list[str]) -> list[s
         return units
     if cohort is not None:
         place = ("subjects", "sample", "stratify_by")
-        columns = strata_columns(manifest)
-        report.add_errors(
-            *(cohort.no_column(name, place) for name in columns if not cohort.has_column(name))
-        )
+        report.add_errors(*cohort.missing_columns(strata_columns(manifest), place))
         report.raise_errors()
-
-    def stratum(unit: str) -> str:
-        return cohort.stratum(unit, sample.stratify_by) if cohort else site_of(unit)
-
+    stratum = partial(cohort.stratum, columns=sample.stratify_by) if cohort else site_of
     drawn, short = draw(units, sample, manifest.random_seed or 0, stratum)
     report.add_errors(*short)
     report.raise_errors()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
+from operator import call
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -66,10 +68,6 @@ class _Source:
     listed: dict[str, Object] = field(default_factory=dict)
     found: dict[str, Object] = field(default_factory=dict)
     refused: list[StorageError] = field(default_factory=list)
-
-    def directories(self) -> list[str]:
-        """List the directories of the selected objects, each with its slash."""
-        return sorted({"".join(key.rpartition("/")[:2]) for key in self.listed})
 
     def list_versions(self, directory: str) -> None:
         """Find the versions of one directory's objects, where they may be listed."""
@@ -142,19 +140,18 @@ def pin_versions(context: Context, selected: Sequence[DatasetEntries]) -> list[D
         Where an object is no longer the one that was listed.
     """
     sources: dict[int, _Source] = {}
-    for some in selected:
-        source = sources.setdefault(some.dataset.root, _Source(store=some.dataset.store))
-        items = (some.files[path] for path in some.reasons)
+    for each in selected:
+        source = sources.setdefault(each.dataset.root, _Source(store=each.dataset.store))
+        items = (each.files[path] for path in each.reasons)
         source.listed.update({item.key: item for item in items if item.version is None})
-    each = context.lister.each
-    each(
-        lambda pair: pair[0].list_versions(pair[1]),
-        [(source, name) for source in sources.values() for name in source.directories()],
-    )
-    each(
-        lambda pair: pair[0].look_up(pair[1]),
-        [(source, key) for source in sources.values() for key in source.unsure()],
-    )
+    listings = [
+        partial(source.list_versions, directory)
+        for source in sources.values()
+        for directory in sorted({"".join(key.rpartition("/")[:2]) for key in source.listed})
+    ]
+    context.lister.each(call, listings)
+    others = [partial(some.look_up, key) for some in sources.values() for key in some.unsure()]
+    context.lister.each(call, others)
     for source in sources.values():
         context.report.add_errors(*source.problems())
     context.report.raise_errors()
