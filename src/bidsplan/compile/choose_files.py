@@ -85,17 +85,26 @@ def _select(
     """Choose files in one dataset, and those that their contents name."""
     dataset, at_root, below = listing
     choice = FileSelection(below, at_root.files, request)
-    contents = companions.Contents(dataset.store, files, context.lister.each, context.report.warn)
 
     def list_directory(directory: str) -> list[str]:
         [found] = context.lister.directories([(dataset, directory)])
         files.update(found)
         return list(found)
 
+    more = companions.Companions(
+        choice=choice,
+        store=dataset.store,
+        files=files,
+        each=context.lister.each,
+        list_directory=list_directory,
+        warn=context.report.warn,
+    )
     if request.companions.fieldmaps:
-        companions.follow_fieldmaps(choice, contents)
+        more.add_fieldmaps()
     if request.companions.references:
-        companions.follow_references(choice, contents, list_directory, at_root.directories)
+        more.add_empty_rooms()
+        if "stimuli" in at_root.directories:
+            more.add_stimuli()
     if context.record.detailed:
         context.record.choices.append(Choice(dataset, choice, place))
     return choice.selection
