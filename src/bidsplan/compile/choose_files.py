@@ -42,13 +42,6 @@ def choose_files(
         The derivative pipeline's name; None for the study itself.
     whole : bool
         Whether to choose among all files that were listed, not only among subjects'.
-
-    Returns
-    -------
-    entries : list of DatasetEntries
-        One for each dataset.
-    findings : Findings
-        What the filters matched in all of them.
     """
     manifest = context.manifest
     place = ("files",) if pipeline is None else ("derivatives", pipeline, "filters")
@@ -68,14 +61,14 @@ def choose_files(
         files = {**at_root.files, **below}
         selection = _select(context, listing, files, request, place)
         findings.merge(selection.findings)
-        generated = None
+        text = None
         if dataset_files != "none" and DESCRIPTION not in at_root.files:
             name = pipeline or manifest.study.id
-            generated = description(name, derivative=request.derivative)
-        reasons = selection.reasons
-        chosen.append(
-            DatasetEntries(dataset=dataset, files=files, reasons=reasons, generated=generated)
+            text = description(name, derivative=request.derivative)
+        entries = DatasetEntries(
+            dataset=dataset, files=files, reasons=selection.reasons, generated=text
         )
+        chosen.append(entries)
     return chosen, findings
 
 

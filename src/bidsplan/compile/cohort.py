@@ -50,13 +50,11 @@ class Cohort:
     tables: Mapping[str, Table]
     shared: bool
 
-    def table(self, unit: str) -> Table | None:
-        """Return the table that has a unit's rows."""
+    def _table(self, unit: str) -> Table | None:
         return self.tables.get("" if self.shared else site_of(unit))
 
-    def rows(self, unit: str) -> tuple[Mapping[str, str], ...]:
-        """Return a unit's rows."""
-        table = self.table(unit)
+    def _rows(self, unit: str) -> tuple[Mapping[str, str], ...]:
+        table = self._table(unit)
         return table.rows.get(label_of(unit), ()) if table else ()
 
     def conditions(self, where: Mapping[str, Predicate]) -> dict[str, Condition]:
@@ -72,11 +70,11 @@ class Cohort:
 
     def matches(self, unit: str, where: Mapping[str, Condition]) -> bool:
         """Return whether any of a unit's rows fulfils all conditions."""
-        return any(predicates.row_matches(row, where) for row in self.rows(unit))
+        return any(predicates.row_matches(row, where) for row in self._rows(unit))
 
     def mismatch(self, unit: str, where: Mapping[str, Condition]) -> str:
         """Explain by a unit's first row why none of its rows fulfils all conditions."""
-        row = next(iter(self.rows(unit)), None)
+        row = next(iter(self._rows(unit)), None)
         if row is None:
             return "it has no row in the table"
         for column, condition in where.items():
@@ -89,25 +87,17 @@ class Cohort:
 
     def stratum(self, unit: str, columns: tuple[str, ...]) -> str:
         """Name a unit's stratum by columns, of which ``site`` is the unit's site."""
-        table = self.table(unit)
+        table = self._table(unit)
         parts = [
             site_of(unit)
             if column == "site"
-            else (table.stratum(label_of(unit), [column]) if table else "n/a")
+            else (table.stratum(label_of(unit), [column]) if table else predicates.MISSING)
             for column in columns
         ]
         return "/".join(parts)
 
     def listed(self, tree: set[str]) -> tuple[set[str], set[str]]:
-        """Compare the tables' participants with the units that have a directory.
-
-        Returns
-        -------
-        listed : set of str
-            Units that have a row.
-        absent : set of str
-            Those, by unit or by label, that have no directory.
-        """
+        """Return the units that have a row, and those, or labels, that have no directory."""
         if self.shared:
             labels = set(self.tables[""].rows)
             listed = {unit for unit in tree if label_of(unit) in labels}

@@ -83,10 +83,8 @@ class Record:
     ----------
     detailed : bool
         Whether `choices` are kept, which take twice the memory of all else.
-    units : sequence of str
-        The selected units, sorted.
-    dropped : dict of str to str
-        Why each unit that is not selected is not.
+    units, dropped
+        The selected units, and why each other one is not selected.
     directories : list of DatasetEntries
         The directories that are taken whole.
     """

@@ -39,11 +39,7 @@ def carry_digests(
 
     Place, size, entity tag and version must be equal; local files have no tag. An entry that has a
     SHA-256 keeps its own. Warns of digests that are lost because files come from another place.
-
-    Parameters
-    ----------
-    directory : Path
-        The directory that the earlier plan's relative URLs are relative to.
+    The earlier plan's relative URLs are relative to the directory.
     """
     roots = context.roots
     known: dict[tuple[object, ...], tuple[str | None, str | None]] = {}
@@ -89,12 +85,9 @@ def _state(entry: Entry) -> tuple[object, ...]:
 
 
 def add_digests(context: Context, entries: Sequence[Entry]) -> list[Entry]:
-    """Give entries the SHA-256 of their sources where only their size would prove them.
+    """Add the SHA-256 of sources to the entries that only their size would prove.
 
-    Raises
-    ------
-    SourceChangedError
-        Where a source is not the one that was listed.
+    Raises SourceChangedError where a source is not the one that was listed.
     """
     wanted = [entry for entry in entries if best_check(entry) is CheckMethod.SIZE]
     size = sum(entry.size for entry in wanted)
@@ -207,13 +200,7 @@ class DigestCache:
         return None
 
     def add(self, version: FileVersion | None, sha256: str, began_ns: int) -> None:
-        """Keep a digest, unless the file was modified just before reading it began.
-
-        Parameters
-        ----------
-        version : FileVersion or None
-            That of the file before and after it was read.
-        """
+        """Keep a file's digest, unless it was modified just before reading it began."""
         if version is None or max(version.mtime_ns, version.ctime_ns) > began_ns - _YOUNG_NS:
             return
         with self._used():

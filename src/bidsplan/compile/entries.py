@@ -85,17 +85,8 @@ def drop_repeats(
 ) -> tuple[list[DatasetEntries], list[Problem]]:
     """Keep what is selected twice only once, for its first reason.
 
-    Whole directories and pipelines may hold what was selected in its own right.
-
-    Parameters
-    ----------
-    groups : iterable of (Place, iterable of DatasetEntries)
-        Each with its place in the manifest.
-
-    Returns
-    -------
-    problems : list of Problem
-        Different objects for one path, the first of each dataset.
+    Whole directories and pipelines may hold what was selected in its own right. The problems are
+    different objects for one path, the first of each dataset, at their group's place.
     """
     kept: list[DatasetEntries] = []
     problems: list[Problem] = []

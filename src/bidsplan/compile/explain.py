@@ -47,13 +47,7 @@ class Explanation:
         return sorted(answers)
 
     def subject(self, name: str) -> list[Answer]:
-        """Explain a subject at each site that has it; empty where there is none.
-
-        Parameters
-        ----------
-        name : str
-            A label or a unit, with or without ``sub-``.
-        """
+        """Explain a label or a unit, with or without ``sub-``, at each site that has it."""
         site, slash, label = name.rpartition("/")
         wanted = f"{site}{slash}{bare_label(label)}"
         return [
@@ -63,13 +57,7 @@ class Explanation:
         ]
 
     def path(self, path: str) -> Answer | None:
-        """Explain a file; None where no listed dataset has it.
-
-        Parameters
-        ----------
-        path : str
-            Below the destination, or a key below the study's root.
-        """
+        """Explain a path below the destination or a key of the study, if a dataset has it."""
         answers = [*self._by_choices(path), *self._by_directories(path)]
         # What one rule drops, another may select.
         first = min(answers, key=lambda answer: not answer.taken, default=None)

@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 
 
 class Listing(NamedTuple):
-    """A dataset, and what was listed of it.
-
-    Parameters
-    ----------
-    below : dict of str to Object
-        The files in listed directories, by path below the dataset's root.
-    """
+    """A dataset, and its listed files at its root and, by path, below it."""
 
     dataset: Dataset
     at_root: RootListing
@@ -102,11 +96,6 @@ def list_subject_first(
     Its files get the paths that they would have in ``derivatives/<pipeline>/sub-<label>``, so that
     the same rules hold in both layouts; they are also written there, unless the layout is kept. A
     pipeline that is called like a BIDS datatype is that datatype's directory.
-
-    Parameters
-    ----------
-    kept : bool
-        Whether files are written to ``derivatives/sub-<label>/<pipeline>``, as in the source.
     """
     from bidsplan.bids.schema import datatypes  # reads the BIDS schema
 

@@ -27,17 +27,10 @@ _MOST_REPORTED = 100
 
 
 def choose_subjects(context: Context) -> list[str]:
-    """Choose the study's subjects.
+    """Choose the study's subjects: sorted labels, or ``site/label`` where there are sites.
 
-    Returns
-    -------
-    list of str
-        Labels, or ``site/label`` where the manifest lists sites; sorted.
-
-    Raises
-    ------
-    SelectionError
-        Where a named subject or column is not there, too many are to be drawn, or none is left.
+    Raises SelectionError where a named subject or column does not exist, where too many are to be
+    drawn, or where none is left.
     """
     subjects, report = context.manifest.subjects, context.report
     tree = {dataset.unit(label) for dataset, at_root in context.study for label in at_root.subjects}

@@ -54,20 +54,13 @@ def only_versioned(opener: Opener) -> Opener:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Source:
-    """The selected objects of one root.
-
-    Parameters
-    ----------
-    listed, found : dict of str to Object
-        By key: as the listing had them, and with their versions.
-    refused : list of StorageError
-        Why versions can't be listed, after which it is not tried again.
-    """
+    """The selected objects of one root by key: as they were listed, and with their versions."""
 
     store: Store
     listed: dict[str, Object] = field(default_factory=dict)
     found: dict[str, Object] = field(default_factory=dict)
     refused: list[StorageError] = field(default_factory=list)
+    """Why versions can't be listed, after which it is not tried again."""
 
     def list_versions(self, directory: str) -> None:
         """Find the versions of one directory's objects, where they may be listed."""
@@ -132,12 +125,8 @@ class _Source:
 def pin_versions(context: Context, selected: Sequence[DatasetEntries]) -> list[DatasetEntries]:
     """Find the version of each selected object, and return the files with versions.
 
-    Raises
-    ------
-    SelectionError
-        Where a bucket keeps no versions.
-    SourceChangedError
-        Where an object is no longer the one that was listed.
+    Raises SelectionError where a bucket keeps no versions, and SourceChangedError where an object
+    is no longer the one that was listed.
     """
     sources: dict[int, _Source] = {}
     for each in selected:
