@@ -16,11 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bidsplan.compile.context import Context
-    from bidsplan.compile.layouts import Listing
+    from bidsplan.compile.layouts import Listing, Pipeline
     from bidsplan.compile.select.choice import Selection
     from bidsplan.compile.survey.datasets import Dataset, RootListing
     from bidsplan.errors import Place
-    from bidsplan.manifest import Filter
     from bidsplan.storage import Object
 
 
@@ -28,23 +27,17 @@ def choose_files(
     context: Context,
     listings: Iterable[Listing],
     units: Sequence[str],
-    filters: tuple[Filter, ...],
-    *,
-    pipeline: str | None,
-    dataset_files: str | tuple[str, ...],
-    whole: bool = False,
+    pipeline: Pipeline | None = None,
 ) -> tuple[list[DatasetEntries], Findings]:
-    """Choose files in datasets that share their filters.
-
-    Parameters
-    ----------
-    pipeline : str or None
-        The derivative pipeline's name; None for the study itself.
-    whole : bool
-        Whether to choose among all files that were listed, not only among subjects'.
-    """
+    """Choose files in the datasets of a pipeline, or of the study itself."""
     manifest = context.manifest
-    place = ("files",) if pipeline is None else ("derivatives", pipeline, "filters")
+    name, filters, whole = manifest.study.id, manifest.files, False
+    place: Place = ("files",)
+    dataset_files: str | tuple[str, ...] = manifest.dataset_files
+    if pipeline is not None:
+        name, place = pipeline.name, ("derivatives", pipeline.name, "filters")
+        filters, whole = pipeline.derivative.filters, pipeline.derivative.scope == "whole"
+        dataset_files = pipeline.dataset_files
     findings = Findings(filters)
     chosen: list[DatasetEntries] = []
     for listing in listings:
@@ -63,7 +56,6 @@ def choose_files(
         findings.merge(selection.findings)
         text = None
         if dataset_files != "none" and DESCRIPTION not in at_root.files:
-            name = pipeline or manifest.study.id
             text = description(name, derivative=request.derivative)
         entries = DatasetEntries(
             dataset=dataset, files=files, reasons=selection.reasons, generated=text

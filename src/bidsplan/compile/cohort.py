@@ -190,24 +190,20 @@ def read_tables(context: Context) -> Cohort | None:
     if not isinstance(wanted, str):
         data = read_cohort(wanted.file, context.base, untrusted=context.roots.access.untrusted)
         table = _parse(context, data, wanted.file, wanted.id_column)
-        return Cohort(tables={"": _doubted(table, context)}, shared=True) if table else None
+        if table is None:
+            return None
+        labels = (label for _, at_root in context.study for label in at_root.subjects)
+        known = table.id_column in predicates.ID_COLUMNS
+        if not known and not any(label in table.rows for label in labels):
+            # Its column of ids is what the manifest says, so it may be the first line of any file.
+            table = replace(table, plausible=False)
+        return Cohort(tables={"": table}, shared=True)
     tables: dict[str, Table] = {}
     for dataset, at_root in context.study:
         table = _read_table(context, dataset, at_root, wanted)
         if table:
             tables[dataset.site or ""] = table
     return Cohort(tables=tables, shared=False) if tables else None
-
-
-def _doubted(table: Table, context: Context) -> Table:
-    """Mark a table as implausible unless anything shows that it is one of participants.
-
-    Its column of ids is what the manifest says, so it may be the first line of any file.
-    """
-    known = table.id_column in predicates.ID_COLUMNS or any(
-        label in table.rows for _, at_root in context.study for label in at_root.subjects
-    )
-    return table if known else replace(table, plausible=False)
 
 
 def _read_table(
@@ -219,9 +215,8 @@ def _read_table(
         [below] = context.lister.directories([(dataset, directory)])
         files.update(below)
     if path not in files:
-        hint = messages.suggestion(
-            path, [name for name in files if name.endswith((".tsv", ".csv"))]
-        )
+        tables = [name for name in files if name.endswith((".tsv", ".csv"))]
+        hint = messages.suggestion(path, tables)
         message = f"{dataset.where} has no table {path!r}"
         context.report.add_errors(Problem(message=message, at=("subjects", "table"), hint=hint))
         return None

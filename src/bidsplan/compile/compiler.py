@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compiled:
-    """What compiling gives.
+    """The result of compiling a manifest.
 
     Parameters
     ----------
     plan : Plan
     warnings : tuple of Problem
-        What is odd about the manifest or the study, sorted.
+        Problems of the manifest or the study that do not keep it from compiling, sorted.
     endpoints : tuple of str
         Where requests went, for object stores.
     """
@@ -76,20 +76,20 @@ def compile_manifest(
     base : path
         The directory that the manifest's relative URLs are relative to: its own.
     plan_directory : path, optional
-        The directory that the plan will stand in; `base` where it is not given.
+        The directory of the plan; `base` where it is not given.
     access : Access, optional
         How storage may be reached.
     notify : callable
-        Takes each event; called from several threads, one at a time.
+        Takes each event of digesting; called from several threads, one at a time.
     opener : callable
         Opens a root, for stores of one's own.
     previous : Plan or StoredPlan, optional
-        What the new plan replaces: digests that it has of unchanged objects are carried over.
+        The plan to replace: digests that it has of unchanged objects are carried over.
     previous_directory : path, optional
         The directory that its relative URLs are relative to; `plan_directory` where not given.
     digest : bool
         Whether to read the files that nothing but their size would prove, such as local ones, and
-        plan their SHA-256. What is read of local files is cached for the user.
+        plan their SHA-256. Digests of local files are cached for the user.
     max_bytes : int, optional
         Refuse a larger plan, besides what the manifest's own limits say.
 
@@ -102,7 +102,7 @@ def compile_manifest(
     Raises
     ------
     SelectionError
-        Where the study does not hold what the manifest asks for; lists all that is missing.
+        Where the study does not have what the manifest asks for; lists all that is missing.
     StorageError
         Where the study can't be listed or read.
     UrlError
@@ -119,8 +119,9 @@ def compile_manifest(
         if digest:
             entries = add_digests(context, planned)
         if previous is not None:
-            directory = Path(previous_directory or context.roots.plan_directory)
-            entries = carry_digests(context, entries, previous, directory)
+            before = previous_directory
+            before = context.roots.plan_directory if before is None else Path(before)
+            entries = carry_digests(context, entries, previous, before)
         plan = _plan(context, entries)
         warnings = tuple(sorted(context.report.warnings, key=str))
         return Compiled(plan=plan, warnings=warnings, endpoints=context.roots.endpoints)
@@ -197,14 +198,8 @@ def _choose(context: Context) -> list[DatasetEntries]:
     manifest, report, record = context.manifest, context.report, context.record
     context.study = survey_study(manifest, context.roots, context.lister)
     units = record.units = choose_subjects(context)
-    selected, findings = choose_files(
-        context,
-        list_subjects(context, context.study, units if manifest.files else ()),
-        units,
-        manifest.files,
-        pipeline=None,
-        dataset_files=manifest.dataset_files,
-    )
+    listings = list_subjects(context, context.study, units if manifest.files else ())
+    selected, findings = choose_files(context, listings, units)
     if isinstance(manifest.dataset_files, tuple):
         names = {name for _, at_root in context.study for name in at_root.files}
         message = "there is no file {!r} at the dataset's root"

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from bidsplan.compile.context import Record
     from bidsplan.compile.survey.study import Located
-    from bidsplan.errors import Place
 
 
 class Answer(NamedTuple):
@@ -69,8 +68,14 @@ class Explanation:
             for start in (dataset.destination, dataset.prefix):
                 below = path.removeprefix(start).replace(f"/{dataset.within}", "/", 1)
                 found = choice.why(below) if path.startswith(start) else None
-                if found is not None:
-                    yield Answer(path, found[0], _located(found[1], place))
+                if found is None:
+                    continue
+                taken, why = found
+                if why.startswith(("[", "selected by [")):
+                    # Filters are named by their number; this writes their place in the manifest.
+                    where = dotted(part for part in place if part != "filters")
+                    why = why.replace("[", f"{where}[")
+                yield Answer(path, taken, why)
 
     def _by_directories(self, path: str) -> Iterator[Answer]:
         """Explain a file in a directory that is taken whole."""
@@ -106,9 +111,3 @@ class Explanation:
             if ("files",) not in places:
                 return Answer(path, False, "files are not selected at all")
         return None
-
-
-def _located(why: str, place: Place) -> str:
-    """Write the filters that a reason names as places in the manifest."""
-    written = dotted(part for part in place if part != "filters")
-    return why.replace("[", f"{written}[") if why.startswith(("[", "selected by [")) else why

@@ -1,4 +1,4 @@
-"""Listing datasets before files are chosen: subjects, whole datasets, either layout."""
+"""Listing datasets before files are chosen: subjects, and pipelines in either layout."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.compile.select.subjects import label_of, site_of
 from bidsplan.compile.survey.datasets import Dataset, RootListing
+from bidsplan.compile.survey.study import locate_derivative, pipelines
+from bidsplan.errors import Problem
+from bidsplan.messages import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bidsplan.compile.context import Context
     from bidsplan.compile.survey.study import Located
+    from bidsplan.errors import Place
+    from bidsplan.manifest import Derivative
     from bidsplan.storage import Object
 
 
@@ -43,14 +48,6 @@ def list_subjects(context: Context, located: Located, units: Sequence[str]) -> l
         for dataset, at_root in located
     ]
     return _list(context, located, [[f"sub-{label}" for label in some] for some in labels])
-
-
-def list_whole(context: Context, located: Located) -> list[Listing]:
-    """List all directories of several datasets, except hidden ones."""
-    directories = [
-        [name for name in at_root.directories if not name.startswith(".")] for _, at_root in located
-    ]
-    return _list(context, located, directories)
 
 
 def _list(context: Context, located: Located, directories: list[list[str]]) -> list[Listing]:
@@ -117,3 +114,67 @@ def list_subject_first(
         at_root = RootListing(files={}, directories=(), subjects=tuple(found))
         listings.append(Listing(dataset, at_root, below))
     return listings
+
+
+class Pipeline(NamedTuple):
+    """A derivative pipeline that a manifest names, and the units to look for in it."""
+
+    context: Context
+    name: str
+    derivative: Derivative
+    units: Sequence[str]
+
+    @property
+    def layout(self) -> str:
+        """Where its files are; a pipeline with a URL of its own has no directories by subject."""
+        if self.derivative.url is not None:
+            return "pipeline-first"
+        return self.derivative.layout or self.context.manifest.study.layout
+
+    @property
+    def dataset_files(self) -> str | tuple[str, ...]:
+        """Which files at its root come along; only its own rule may leave the description out."""
+        if self.layout == "subject-first-kept":
+            # What is written by subject has no directory of its own to describe.
+            return "none"
+        if self.derivative.dataset_files is not None:
+            return self.derivative.dataset_files
+        rule = self.context.manifest.dataset_files
+        return "description" if rule == "none" else rule
+
+    def listings(self) -> list[Listing]:
+        """List what it has of the units; empty where there is no such pipeline."""
+        context, units = self.context, self.units
+        if self.layout != "pipeline-first":
+            kept = self.layout == "subject-first-kept"
+            listings = list_subject_first(context, units, self.name, kept=kept)
+            return listings if any(listing.below for listing in listings) else []
+        datasets = locate_derivative(
+            self.name, self.derivative, context.manifest, context.study, context.roots
+        )
+        surveys = context.lister.surveys(datasets)
+        located = [pair for pair in zip(datasets, surveys, strict=True) if not pair[1].empty]
+        if self.derivative.scope == "whole":
+            directories = [
+                [name for name in at_root.directories if not name.startswith(".")]
+                for _, at_root in located
+            ]
+            return _list(context, located, directories)
+        return list_subjects(context, located, units)
+
+    def missing(self, at: Place) -> Problem:
+        """Report that it does not exist, and which pipelines do."""
+        if self.derivative.url is not None:
+            return Problem(
+                message=f"there is nothing at the url of the derivative {self.name!r}",
+                at=("derivatives", self.name, "url"),
+                hint="check its spelling, upper and lower case included",
+            )
+        if self.layout == "pipeline-first":
+            found, others = pipelines(self.context.study, self.context.lister)
+            known, whose = [*found, *others], ""
+        else:
+            known = subject_pipelines(self.context, self.units)
+            whose = " of the selected subjects"
+        message = f"there is no derivative pipeline {self.name!r}{whose}"
+        return Problem(message=message, at=at, hint=suggestion(self.name, known))

@@ -6,8 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bidsplan.compile.cohort import read_tables, strata_columns
-from bidsplan.compile.derivatives import Pipeline
-from bidsplan.compile.layouts import labels_in, list_subjects
+from bidsplan.compile.layouts import Pipeline, labels_in, list_subjects
 from bidsplan.compile.select.choice import FileSelection, Request
 from bidsplan.compile.select.findings import Findings
 from bidsplan.compile.select.subjects import draw, excluded, included, site_of

@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bidsplan.errors import (
-    Problem,
-    SelectionError,
-    SourceChangedError,
-    SourceMissingError,
-    StorageError,
-    ThrottledError,
-    UnreachableError,
-)
+from bidsplan import errors
 from bidsplan.paths import printable
 
 if TYPE_CHECKING:
@@ -33,9 +25,9 @@ _BEFORE_VERSIONING = "null"
 """What S3 calls the version of an object from before its bucket had versions, or that has none."""
 
 
-def _unversioned(message: str) -> Problem:
+def _unversioned(message: str) -> errors.Problem:
     hint = "leave it out; requests are bound to entity tags all the same, where there are any"
-    return Problem(message=message, at=("study", "versions"), hint=hint)
+    return errors.Problem(message=message, at=("study", "versions"), hint=hint)
 
 
 def only_versioned(opener: Opener) -> Opener:
@@ -46,7 +38,7 @@ def only_versioned(opener: Opener) -> Opener:
         if not store.versioned:
             store.close()
             message = f"{printable(store.url)}: this storage has no versions to pin; only S3 has"
-            raise SelectionError(problems=[_unversioned(message)])
+            raise errors.SelectionError(problems=[_unversioned(message)])
         return store
 
     return opened
@@ -59,7 +51,7 @@ class _Source:
     store: Store
     listed: dict[str, Object] = field(default_factory=dict)
     found: dict[str, Object] = field(default_factory=dict)
-    refused: list[StorageError] = field(default_factory=list)
+    refused: list[errors.StorageError] = field(default_factory=list)
     """Why versions can't be listed, after which it is not tried again."""
 
     def list_versions(self, directory: str) -> None:
@@ -70,9 +62,9 @@ class _Source:
             for item in self.store.versions(directory):
                 if item.key in self.listed:
                     self.found[item.key] = item
-        except (ThrottledError, UnreachableError):
+        except (errors.ThrottledError, errors.UnreachableError):
             raise
-        except StorageError as error:
+        except errors.StorageError as error:
             self.refused.append(error)
 
     def unsure(self) -> list[str]:
@@ -90,19 +82,16 @@ class _Source:
         """Find one object's version."""
         try:
             self.found[key] = self.store.version_of(key)
-        except SourceMissingError as error:
+        except errors.SourceMissingError as error:
             raise self._changed([key], "it is no longer there") from error
 
-    def problems(self) -> list[Problem]:
+    def problems(self) -> list[errors.Problem]:
         """Report an object without a version; raise where one is not the listed object."""
         others = []
         for key, item in sorted(self.found.items()):
             if item.version is None:
-                message = (
-                    f"{printable(self.store.url)} keeps no versions: {printable(key)!r} has none "
-                    "to pin"
-                )
-                return [_unversioned(message)]
+                url, name = printable(self.store.url), printable(key)
+                return [_unversioned(f"{url} keeps no versions: {name!r} has none to pin")]
             if msgspec.structs.replace(item, version=None) != self.listed[key]:
                 others.append(key)
         if not others:
@@ -114,10 +103,10 @@ class _Source:
             f"and now has {printable(str(now.etag))} and {now.size}",
         )
 
-    def _changed(self, keys: Sequence[str], how: str) -> SourceChangedError:
+    def _changed(self, keys: Sequence[str], how: str) -> errors.SourceChangedError:
         more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
         where = printable(f"{self.store.url}/{keys[0]}")
-        return SourceChangedError(
+        return errors.SourceChangedError(
             f"{where}{more}: the source changed while it was compiled: {how}; compile again"
         )
 
