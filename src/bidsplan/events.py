@@ -53,21 +53,6 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     holder: str
 
 
-class Listed(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of the storage has been listed.
-
-    Parameters
-    ----------
-    prefix : str
-        What was listed, below its root.
-    objects : int
-        How many objects it holds.
-    """
-
-    prefix: str
-    objects: int
-
-
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """A root was opened, to fetch from it, or a destination in storage.
 
@@ -247,7 +232,6 @@ class Pinned(msgspec.Struct, frozen=True, kw_only=True):
 Event = (
     Warned
     | Waiting
-    | Listed
     | Opened
     | Decided
     | Digesting

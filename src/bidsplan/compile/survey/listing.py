@@ -12,7 +12,7 @@ from bidsplan.compile.survey.datasets import RootListing, subject_directories
 from bidsplan.compile.survey.listing_ranges import directory_id, in_listings, listing_ranges
 from bidsplan.compile.survey.thread_pool import ThreadPool
 from bidsplan.errors import Problem, SelectionError, StorageError
-from bidsplan.events import Listed, Warned
+from bidsplan.events import Warned
 from bidsplan.paths import (
     LONGEST_SEGMENT,
     is_plain,
@@ -211,7 +211,6 @@ class Lister:
         ]
         self._warn(refused)
         self._names[dataset.root, dataset.prefix] = sorted(reasons, key=in_listings)
-        self._notify(Listed(prefix=dataset.where, objects=len(files) + len(reasons)))
         return RootListing(
             files=files, directories=tuple(sorted(safe)), subjects=subject_directories(safe)
         )
@@ -266,7 +265,6 @@ class Lister:
             )
             files, refused = clean(objects, dataset.prefix, dataset.where)
             self._warn(refused)
-            self._notify(Listed(prefix=f"{dataset.where}/{name}", objects=len(objects)))
             self._listed[directory_id(dataset, name)] = files
 
     def _counting(self, dataset: Dataset) -> Callable[[Iterable[Object]], Iterator[Object]]:
