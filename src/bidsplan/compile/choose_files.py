@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from bidsplan.compile.context import Context
     from bidsplan.compile.layouts import Listing, Pipeline
-    from bidsplan.compile.select.choice import Selection
     from bidsplan.compile.survey.datasets import Dataset, RootListing
     from bidsplan.errors import Place
+    from bidsplan.plan import Reason
     from bidsplan.storage import Object
 
 
@@ -52,21 +52,18 @@ def choose_files(
             whole=whole,
         )
         files = {**at_root.files, **below}
-        selection = _select(context, listing, files, request, place)
-        findings.merge(selection.findings)
+        reasons, found = _select(context, listing, files, request, place)
+        findings.merge(found)
         text = None
         if dataset_files != "none" and DESCRIPTION not in at_root.files:
             text = description(name, derivative=request.derivative)
-        entries = DatasetEntries(
-            dataset=dataset, files=files, reasons=selection.reasons, generated=text
-        )
-        chosen.append(entries)
+        chosen.append(DatasetEntries(dataset=dataset, files=files, reasons=reasons, generated=text))
     return chosen, findings
 
 
 def _select(
     context: Context, listing: Listing, files: dict[str, Object], request: Request, place: Place
-) -> Selection:
+) -> tuple[dict[str, Reason], Findings]:
     """Choose files in one dataset, and those that their contents name."""
     dataset, at_root, below = listing
     choice = FileSelection(below, at_root.files, request)
@@ -92,7 +89,7 @@ def _select(
             more.add_stimuli()
     if context.record.detailed:
         context.record.choices.append(Choice(dataset, choice, place))
-    return choice.selection
+    return choice.selection.reasons, choice.selection.findings
 
 
 def _is_derivative(context: Context, dataset: Dataset, at_root: RootListing) -> bool:
