@@ -79,14 +79,8 @@ class Choice(NamedTuple):
 class Record:
     """The decisions of a compilation, for explaining them.
 
-    Parameters
-    ----------
-    detailed : bool
-        Whether `choices` are kept, which take twice the memory of all else.
-    units, dropped
-        The selected units, and why each other one is not selected.
-    directories : list of DatasetEntries
-        The directories that are taken whole.
+    Choices are kept only where it is detailed, since they take twice the memory of all else.
+    `dropped` says why other units are not selected; `directories` are those taken whole.
     """
 
     detailed: bool = False
