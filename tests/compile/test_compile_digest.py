@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bidsplan.compile import compile_manifest
-from bidsplan.compile import digest_cache as module
+from bidsplan.compile import digests as module
 from bidsplan.errors import SourceChangedError
 from bidsplan.events import Digested, Digesting, Progressed
 from bidsplan.manifest.load import load_manifest
@@ -70,7 +70,7 @@ def read(events):
     return sum(not event.cached for event in events if isinstance(event, Digested))
 
 
-def test_local_files_have_their_digests_and_it_is_told(study, tmp_path):
+def test_local_files_get_digests_and_events(study, tmp_path):
     plan, events = compiled(tmp_path, "study")
     assert digests(plan) == sha256s(STUDY)
     total = sum(map(len, STUDY.values()))
@@ -215,9 +215,9 @@ def test_what_the_limits_refuse_is_not_read(study, ask_here, cache):
 @pytest.mark.parametrize("enabled", [True, False])
 def test_progress_is_drawn_where_somebody_looks(study, tmp_path, capsys, enabled):
     _, events = compiled(tmp_path, "study")
-    with drawn_digests(enabled=enabled) as hear:
+    with drawn_digests(enabled=enabled) as notify:
         for event in events:
-            hear(event)
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert ("digests: 100%" in told.err) is enabled
+            notify(event)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert ("digests: 100%" in printed.err) is enabled

@@ -1,139 +1,102 @@
-"""Taking files of datasets that share their filters."""
+"""Choosing the files of datasets that share their filters."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from bidsplan.bids.dataset_files import DESCRIPTION
-from bidsplan.compile.companions import (
-    LARGEST_SIDECAR,
-    Contents,
-    follow_fieldmaps,
-    follow_references,
-    read_small,
-)
-from bidsplan.compile.context import Chosen
+from bidsplan.compile import companions
+from bidsplan.compile.context import Choice
 from bidsplan.compile.entries import DatasetEntries, description
+from bidsplan.compile.layouts import labels_in
 from bidsplan.compile.select.choice import FileSelection, Request
 from bidsplan.compile.select.findings import Findings
-from bidsplan.compile.subjects import labels_in
-from bidsplan.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bidsplan.compile.context import Context
-    from bidsplan.compile.layouts import Listing
+    from bidsplan.compile.layouts import Listing, Pipeline
     from bidsplan.compile.survey.datasets import Dataset, RootListing
     from bidsplan.errors import Place
-    from bidsplan.manifest import Filter
+    from bidsplan.plan import Reason
     from bidsplan.storage import Object
 
 
-def take(
+def choose_files(
     context: Context,
     listings: Iterable[Listing],
     units: Sequence[str],
-    filters: tuple[Filter, ...],
-    *,
-    pipeline: str | None,
-    dataset_files: str | tuple[str, ...],
-    whole: bool = False,
+    pipeline: Pipeline | None = None,
 ) -> tuple[list[DatasetEntries], Findings]:
-    """Choose in datasets that share their filters.
-
-    Parameters
-    ----------
-    units : sequence of str
-        The selected subjects.
-    pipeline : str or None
-        The derivative pipeline's name; None for the study itself.
-    whole : bool
-        Whether to choose among all files that were listed, not only among subjects'.
-
-    Returns
-    -------
-    taken : list of DatasetEntries
-        One for each dataset.
-    findings : Findings
-        What the filters met in all of them.
-
-    Raises
-    ------
-    StorageError
-        Where something can't be listed or read.
-    """
+    """Choose files in the datasets of a pipeline, or of the study itself."""
+    manifest = context.manifest
+    name, filters, whole = manifest.study.id, manifest.files, False
+    place: Place = ("files",)
+    dataset_files: str | tuple[str, ...] = manifest.dataset_files
+    if pipeline is not None:
+        name, place = pipeline.name, ("derivatives", pipeline.name, "filters")
+        filters, whole = pipeline.derivative.filters, pipeline.derivative.scope == "whole"
+        dataset_files = pipeline.dataset_files
     findings = Findings(filters)
-    taken: list[DatasetEntries] = []
+    chosen: list[DatasetEntries] = []
     for listing in listings:
-        dataset, survey, _ = listing
+        dataset, at_root, below = listing
         request = Request(
             filters=filters,
             subjects=frozenset(labels_in(dataset, units)),
-            sessions=context.manifest.sessions,
-            derivative=pipeline is not None or _is_derivative(context, dataset, survey),
-            companions=context.manifest.companions,
+            sessions=manifest.sessions,
+            derivative=pipeline is not None or _is_derivative(context, dataset, at_root),
+            companions=manifest.companions,
             dataset_files=dataset_files,
             whole=whole,
         )
-        name = pipeline or context.manifest.study.id
-        place = ("files",) if pipeline is None else ("derivatives", pipeline, "filters")
-        some, met = _take_one(context, listing, request, name, place)
-        findings.merge(met)
-        taken.append(some)
-    return taken, findings
+        files = {**at_root.files, **below}
+        reasons, found = _select(context, listing, files, request, place)
+        findings.merge(found)
+        text = None
+        if dataset_files != "none" and DESCRIPTION not in at_root.files:
+            text = description(name, derivative=request.derivative)
+        chosen.append(DatasetEntries(dataset=dataset, files=files, reasons=reasons, generated=text))
+    return chosen, findings
 
 
-def _take_one(
-    context: Context, listing: Listing, request: Request, name: str, place: Place
-) -> tuple[DatasetEntries, Findings]:
-    dataset, survey, below = listing
-    files = {**survey.files, **below}
-    choice = FileSelection(below, survey.files, request)
-    _follow_contents(context, dataset, survey, files, choice)
-    context.record.choose(Chosen(dataset, choice, place))
-    generated = None
-    if request.dataset_files != "none" and DESCRIPTION not in survey.files:
-        generated = description(name, derivative=request.derivative)
-    reasons = choice.reasons
-    taken = DatasetEntries(dataset=dataset, files=files, reasons=reasons, generated=generated)
-    return taken, choice.findings
+def _select(
+    context: Context, listing: Listing, files: dict[str, Object], request: Request, place: Place
+) -> tuple[dict[str, Reason], Findings]:
+    """Choose files in one dataset, and those that their contents name."""
+    dataset, at_root, below = listing
+    choice = FileSelection(below, at_root.files, request)
 
-
-def _follow_contents(
-    context: Context,
-    dataset: Dataset,
-    survey: RootListing,
-    files: dict[str, Object],
-    choice: FileSelection,
-) -> None:
-    """Take the companions that only the contents of files name."""
-    wanted = context.manifest.companions
-    contents = Contents(dataset.store, files, context.lister.each, context.report.warn)
-
-    def learn(directory: str) -> list[str]:
+    def list_directory(directory: str) -> list[str]:
         [found] = context.lister.directories([(dataset, directory)])
         files.update(found)
         return list(found)
 
-    if wanted.fieldmaps:
-        follow_fieldmaps(choice, contents)
-    if wanted.references:
-        follow_references(choice, contents, learn, survey.directories)
+    more = companions.Companions(
+        choice=choice,
+        store=dataset.store,
+        files=files,
+        each=context.lister.each,
+        list_directory=list_directory,
+        warn=context.report.warn,
+    )
+    if request.companions.fieldmaps:
+        more.add_fieldmaps()
+    if request.companions.references:
+        more.add_empty_rooms()
+        if "stimuli" in at_root.directories:
+            more.add_stimuli()
+    if context.record.detailed:
+        context.record.choices.append(Choice(dataset, choice, place))
+    return choice.reasons, choice.findings
 
 
-def _is_derivative(context: Context, dataset: Dataset, survey: RootListing) -> bool:
-    """Read off its description whether a study is itself a derivative dataset."""
-    found = survey.files.get(DESCRIPTION)
+def _is_derivative(context: Context, dataset: Dataset, at_root: RootListing) -> bool:
+    """Read from its description whether a study is itself a derivative dataset."""
+    found = at_root.files.get(DESCRIPTION)
     if found is None:
         return False
-    try:
-        data = read_small(dataset.store, found, LARGEST_SIDECAR)
-        text: object = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        problem = f"{dataset.where}/{DESCRIPTION} is not valid JSON: {error}"
-        context.report.warn([Problem(message=problem)])
-        return False
+    data = companions.read_small(dataset.store, found, companions.LARGEST_SIDECAR)
+    text = companions.parse_json(data, f"{dataset.where}/{DESCRIPTION}", context.report.warn)
     return isinstance(text, dict) and text.get("DatasetType") == "derivative"

@@ -1,4 +1,4 @@
-"""What every step of a compilation needs, and where each step says what it found odd."""
+"""What every step of a compilation needs, and where it reports problems and decisions."""
 
 from __future__ import annotations
 
@@ -8,133 +8,111 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.errors import Problem, SelectionError
 from bidsplan.events import Warned
+from bidsplan.messages import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
+    from pathlib import Path
 
     from bidsplan.compile.entries import DatasetEntries
     from bidsplan.compile.select.choice import FileSelection
     from bidsplan.compile.survey.datasets import Dataset
     from bidsplan.compile.survey.listing import Lister
     from bidsplan.compile.survey.sources import Roots
+    from bidsplan.compile.survey.study import Located
     from bidsplan.errors import Place
     from bidsplan.events import Event
     from bidsplan.manifest import Manifest
 
 
 class Report:
-    """Collects what is wrong and what is odd, so that all of it is told at once, and sorted.
-
-    Parameters
-    ----------
-    notify : callable
-        Takes each event that is no warning, one at a time.
-    """
+    """Collects errors and warnings; other events go to `notify`, one at a time."""
 
     def __init__(self, notify: Callable[[Event], None]) -> None:
         self._notify = notify
         self._lock = Lock()
-        self._warnings: set[Problem] = set()
+        self.warnings: set[Problem] = set()
         self._errors: list[Problem] = []
 
     def add_event(self, event: Event) -> None:
-        """Keep a warning back, and pass any other event on; from any thread."""
+        """Keep a warning, and pass any other event on; from any thread."""
         with self._lock:
             if isinstance(event, Warned):
-                self._warnings.add(event.problem)
+                self.warnings.add(event.problem)
             else:
                 self._notify(event)
 
-    def warn(self, problems: Iterable[Problem]) -> None:
+    def warn(self, *problems: Problem) -> None:
         """Add warnings."""
         with self._lock:
-            self._warnings.update(problems)
+            self.warnings.update(problems)
 
-    def add_errors(self, problems: Iterable[Problem]) -> None:
+    def add_errors(self, *problems: Problem) -> None:
         """Add errors, which `raise_errors` raises."""
         self._errors.extend(problems)
 
-    def raise_errors(self) -> None:
-        """Raise all errors so far as one.
+    def check_known(
+        self, names: Iterable[str], known: Collection[str], message: str, at: Place
+    ) -> None:
+        """Add an error for each unknown name of a list at a place; ``{!r}`` is the name."""
+        for number, name in enumerate(names):
+            if name not in known:
+                hint = suggestion(name, known)
+                text = message.format(name)
+                self.add_errors(Problem(message=text, at=(*at, number), hint=hint))
 
-        Raises
-        ------
-        SelectionError
-            Where there are any.
-        """
+    def raise_errors(self) -> None:
+        """Raise all errors so far as one SelectionError, where there are any."""
         if self._errors:
             raise SelectionError(problems=self._errors)
 
-    @property
-    def warnings(self) -> tuple[Problem, ...]:
-        """All warnings so far, sorted."""
-        return tuple(sorted(self._warnings, key=str))
 
-
-class Chosen(NamedTuple):
-    """One dataset's choice, and where the manifest asks for it.
-
-    Parameters
-    ----------
-    place : tuple of str or int
-        Of the filters in the manifest.
-    """
+class Choice(NamedTuple):
+    """The files chosen in one dataset, and the place of the filters in the manifest."""
 
     dataset: Dataset
-    choice: FileSelection
+    files: FileSelection
     place: Place
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Record:
-    """What was decided, for those who ask why.
+    """The decisions of a compilation, for explaining them.
 
-    Parameters
-    ----------
-    detailed : bool
-        Whether `choices` are kept, which take twice the memory of all else.
-    dropped : dict of str to str
-        Why each unit that is not selected is not.
-    directories : list of DatasetEntries
-        What is taken whole.
+    Choices are kept only where it is detailed, since they take twice the memory of all else.
+    `dropped` says why other units are not selected; `directories` are those taken whole.
     """
 
     detailed: bool = False
+    units: list[str] = field(default_factory=list)
     dropped: dict[str, str] = field(default_factory=dict)
-    choices: list[Chosen] = field(default_factory=list)
+    choices: list[Choice] = field(default_factory=list)
     directories: list[DatasetEntries] = field(default_factory=list)
 
-    def choose(self, chosen: Chosen) -> None:
-        """Note one dataset's choice."""
-        if self.detailed:
-            self.choices.append(chosen)
-
-    def drop(self, before: Iterable[str], after: Iterable[str], why: Callable[[str], str]) -> None:
-        """Note why units were dropped by one step.
-
-        Parameters
-        ----------
-        before, after : iterable of str
-            The units that the step met, and those that it kept.
-        why : callable
-            Says it of a unit.
-        """
-        self.dropped.update({unit: why(unit) for unit in set(before) - set(after)})
+    def drop(
+        self, before: Iterable[str], after: Iterable[str], why: str | Callable[[str], str]
+    ) -> None:
+        """Note why a step dropped units: the reason, or a function that returns it for a unit."""
+        for unit in set(before) - set(after):
+            self.dropped[unit] = why if isinstance(why, str) else why(unit)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Context:
     """What every step of a compilation needs.
 
     Parameters
     ----------
-    untrusted : bool
-        Whether to refuse what a stranger's manifest could abuse.
+    base : Path
+        The manifest's directory.
+    study : list of (Dataset, RootListing)
+        The study's own datasets, once they are surveyed.
     """
 
     manifest: Manifest
+    base: Path
     roots: Roots
     lister: Lister
     report: Report
-    untrusted: bool = False
-    record: Record = field(default_factory=Record)
+    record: Record
+    study: Located = field(default_factory=list)

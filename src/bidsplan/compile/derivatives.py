@@ -1,20 +1,13 @@
-"""Taking files of the derivative pipelines that a manifest names."""
+"""Choosing the files of the derivative pipelines that a manifest names."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bidsplan.compile.choose_files import take
-from bidsplan.compile.layouts import (
-    list_subject_first,
-    list_subjects,
-    list_whole,
-    subject_pipelines,
-)
-from bidsplan.compile.subjects import labels_in
-from bidsplan.compile.survey.study import locate_derivative, pipelines
+from bidsplan.compile.choose_files import choose_files
+from bidsplan.compile.layouts import Pipeline, labels_in, subject_pipelines
+from bidsplan.compile.survey.study import pipelines
 from bidsplan.errors import Problem
-from bidsplan.messages import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +16,6 @@ if TYPE_CHECKING:
     from bidsplan.compile.entries import DatasetEntries
     from bidsplan.compile.layouts import Listing
     from bidsplan.compile.select.findings import Findings
-    from bidsplan.compile.survey.study import Located
-    from bidsplan.errors import Place
     from bidsplan.manifest import Derivative
 
 
@@ -32,175 +23,75 @@ _NAMED_AT_MOST = 10
 """Subjects that one warning names."""
 
 
-def take_derivatives(
-    context: Context, raw: Located, units: Sequence[str]
+def choose_in_derivatives(
+    context: Context, units: Sequence[str]
 ) -> tuple[list[DatasetEntries], set[str]]:
-    """List and choose in every derivative pipeline of the manifest.
-
-    Parameters
-    ----------
-    raw : list of (Dataset, Survey)
-        The study's own datasets.
-    units : sequence of str
-        The selected subjects.
-
-    Returns
-    -------
-    sessions : set of str
-        The sessions met.
-    """
-    taken: list[DatasetEntries] = []
+    """Choose files in every derivative pipeline of the manifest; also return their sessions."""
+    chosen: list[DatasetEntries] = []
     sessions: set[str] = set()
-    for name, derivative in _wanted(context, raw, units):
-        listings = list_pipeline(context, raw, units, name, derivative)
+    for name, derivative in _wanted(context, units):
+        pipeline = Pipeline(context, name, derivative, units)
+        listings = pipeline.listings()
         if not listings:
-            place = ("derivatives", name)
-            context.report.add_errors([no_pipeline(context, raw, units, name, derivative, place)])
+            context.report.add_errors(pipeline.missing(("derivatives", name)))
             continue
-        whole = derivative.scope == "whole"
-        some, findings = take(
-            context,
-            listings,
-            units,
-            derivative.filters,
-            pipeline=name,
-            dataset_files=_dataset_files(context, derivative),
-            whole=whole,
-        )
-        taken += some
+        some, findings = choose_files(context, listings, units, pipeline)
+        chosen += some
         sessions |= findings.sessions
-        _diagnose(context, name, derivative, findings)
-        if not whole:
-            _warn_lacking(context, name, listings, units)
-    return taken, sessions
+        _check_findings(context, name, derivative, findings)
+        if derivative.scope != "whole":
+            _warn_of_lacking(context, name, listings, units)
+    return chosen, sessions
 
 
-def _dataset_files(context: Context, derivative: Derivative) -> str | tuple[str, ...]:
-    """Give a pipeline's rule; only its own may leave its description out."""
-    if _kept(context, derivative):
-        # What lands by subject has no directory of its own to describe.
-        return "none"
-    if derivative.dataset_files is not None:
-        return derivative.dataset_files
-    rule = context.manifest.dataset_files
-    return "description" if rule == "none" else rule
-
-
-def _subject_first(context: Context, derivative: Derivative) -> bool:
-    return _layout(context, derivative) != "pipeline-first" and derivative.url is None
-
-
-def _kept(context: Context, derivative: Derivative) -> bool:
-    return _layout(context, derivative) == "subject-first-kept" and derivative.url is None
-
-
-def _layout(context: Context, derivative: Derivative) -> str:
-    return derivative.layout or context.manifest.study.layout
-
-
-def _wanted(context: Context, raw: Located, units: Sequence[str]) -> list[tuple[str, Derivative]]:
+def _wanted(context: Context, units: Sequence[str]) -> list[tuple[str, Derivative]]:
     from bidsplan.manifest import Derivative  # keeps pydantic out of the imports
 
     wanted = context.manifest.derivatives
     if wanted != "all":
         return sorted(wanted.items())
-    if _subject_first(context, Derivative()):
-        return [(name, Derivative()) for name in subject_pipelines(context, raw, units)]
-    found, others = pipelines(raw, context.lister)
-    context.report.warn(
-        Problem(
+    if context.manifest.study.layout != "pipeline-first":
+        return [(name, Derivative()) for name in subject_pipelines(context, units)]
+    found, others = pipelines(context.study, context.lister)
+    for name in others:
+        problem = Problem(
             message=f"derivatives/{name} has no subject directories and is left out",
             at=("derivatives",),
             hint="name it with 'scope: whole' to take it as it is",
         )
-        for name in others
-    )
+        context.report.warn(problem)
     return [(name, Derivative()) for name in found]
 
 
-def list_pipeline(
-    context: Context, raw: Located, units: Sequence[str], name: str, derivative: Derivative
-) -> list[Listing]:
-    """List what a pipeline has of units, wherever and in whichever layout it is.
-
-    Parameters
-    ----------
-    raw : list of (Dataset, Survey)
-        The study's own datasets.
-
-    Returns
-    -------
-    list of Listing
-        None where there is no such pipeline.
-    """
-    if _subject_first(context, derivative):
-        kept = _kept(context, derivative)
-        listings = list_subject_first(context, raw, units, name, kept=kept)
-        return listings if any(listing.below for listing in listings) else []
-    datasets = locate_derivative(name, derivative, context.manifest, raw, context.roots)
-    surveys = context.lister.surveys(datasets)
-    located = [pair for pair in zip(datasets, surveys, strict=True) if not pair[1].empty]
-    if derivative.scope == "whole":
-        return list_whole(context, located)
-    return list_subjects(context, located, units)
-
-
-def no_pipeline(
-    context: Context,
-    raw: Located,
-    units: Sequence[str],
-    name: str,
-    derivative: Derivative,
-    at: Place,
-) -> Problem:
-    """Say that a pipeline which is named somewhere is not there, and which ones are."""
-    if derivative.url is not None:
-        return Problem(
-            message=f"there is nothing at the url of the derivative {name!r}",
-            at=("derivatives", name, "url"),
-            hint="check its spelling, upper and lower case included",
-        )
-    if _subject_first(context, derivative):
-        known = subject_pipelines(context, raw, units)
-        whose = " of the selected subjects"
-    else:
-        found, others = pipelines(raw, context.lister)
-        known, whose = [*found, *others], ""
-    return Problem(
-        message=f"there is no derivative pipeline {name!r}{whose}",
-        at=at,
-        hint=suggestion(name, known),
-    )
-
-
-def _diagnose(context: Context, name: str, derivative: Derivative, findings: Findings) -> None:
+def _check_findings(
+    context: Context, name: str, derivative: Derivative, findings: Findings
+) -> None:
     place = ("derivatives", name, "filters")
-    if any(filter_.restricts for filter_ in derivative.filters):
-        context.report.add_errors(findings.errors(place))
-    elif any(findings.errors(place)):
+    errors = [*findings.errors(place)]
+    if errors and not any(filter_.restricts for filter_ in derivative.filters):
         problem = Problem(
             message=f"the pipeline {name!r} has no file of the selected subjects",
             at=("derivatives", name),
             hint="say 'scope: whole' to take the pipeline's directory as it is",
         )
-        context.report.add_errors([problem])
-    context.report.warn(findings.warnings(place))
+        errors = [problem]
+    context.report.add_errors(*errors)
+    context.report.warn(*findings.warnings(place))
 
 
-def _warn_lacking(
+def _warn_of_lacking(
     context: Context, name: str, listings: Sequence[Listing], units: Sequence[str]
 ) -> None:
-    there: set[str] = set()
-    for dataset, survey, _ in listings:
+    """Warn of selected subjects that a pipeline does not have, unless it has none at all."""
+    found: set[str] = set()
+    for dataset, at_root, _ in listings:
         labels = labels_in(dataset, units)
-        there.update(labels[label] for label in labels.keys() & set(survey.subjects))
-    lacking = sorted(set(units) - there)
-    if lacking and there:
+        found.update(labels[label] for label in labels.keys() & set(at_root.subjects))
+    lacking = sorted(set(units) - found)
+    if lacking and found:
         listed = ", ".join(lacking[:_NAMED_AT_MOST])
         more = ", …" if len(lacking) > _NAMED_AT_MOST else ""
-        problem = Problem(
-            message=f"{len(lacking)} of {len(units)} selected subjects have no {name!r}: "
-            f"{listed}{more}",
-            at=("derivatives", name),
+        message = (
+            f"{len(lacking)} of {len(units)} selected subjects have no {name!r}: {listed}{more}"
         )
-        context.report.warn([problem])
+        context.report.warn(Problem(message=message, at=("derivatives", name)))

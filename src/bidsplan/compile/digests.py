@@ -1,105 +1,241 @@
-"""Reading sources for the digests that nothing else tells."""
+"""SHA-256 of sources: carried over from an earlier plan, or read and cached for the user."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from bidsplan.compile.digest_cache import DigestCache
-from bidsplan.errors import SourceChangedError
+from bidsplan.errors import Problem, SourceChangedError
 from bidsplan.events import Digested, Digesting, Progressed
 from bidsplan.paths import printable
 from bidsplan.plan.integrity import CheckMethod, best_check
+from bidsplan.storage.places import place_of
 from bidsplan.storage.retry import retrying
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import sqlite3
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from bidsplan.compile.context import Context
-    from bidsplan.plan import Entry
-    from bidsplan.storage import Store
+    from bidsplan.events import Event
+    from bidsplan.plan import Entry, Planned, Root
+    from bidsplan.storage import Access, Store
     from bidsplan.storage.file_state import FileVersion
 
 
+def carry_digests(
+    context: Context, entries: Iterable[Entry], previous: Planned, directory: Path
+) -> Iterator[Entry]:
+    """Yield entries with the digests that an earlier plan has of the same objects.
+
+    Place, size, entity tag and version must be equal; local files have no tag. An entry that has a
+    SHA-256 keeps its own. Warns of digests that are lost because files come from another place.
+    The earlier plan's relative URLs are relative to the directory.
+    """
+    roots = context.roots
+    known: dict[tuple[object, ...], tuple[str | None, str | None]] = {}
+    by_path: dict[str, tuple[object, ...]] = {}
+    identity = _identities(previous.header.roots, roots.access, directory)
+    for entry in previous.entries:
+        if entry.content is None and (entry.md5 or entry.sha256):
+            known[identity(entry)] = (entry.md5, entry.sha256)
+            by_path[entry.path] = _state(entry)
+    if not known:
+        yield from entries
+        return
+    lost = 0
+    identity = _identities(roots.listed, roots.access, roots.plan_directory)
+    for entry in entries:
+        if entry.content is not None or entry.sha256 is not None:
+            yield entry
+        elif found := known.get(identity(entry)):
+            yield msgspec.structs.replace(entry, md5=found[0], sha256=found[1])
+        else:
+            lost += by_path.get(entry.path) == _state(entry)
+            yield entry
+    if lost:
+        problem = Problem(
+            message=f"{lost} digests of the plan before are not carried over: its files "
+            "come from another place than those of this plan",
+            hint="where they are the same files, fetch and pin the plan again, or compile it "
+            "with --digest",
+        )
+        context.report.warn(problem)
+
+
+def _identities(
+    roots: Sequence[Root], access: Access, directory: Path
+) -> Callable[[Entry], tuple[object, ...]]:
+    """Return a function that identifies an entry's object whatever the spelling of its root."""
+    prefixes = [place_of(root.url, access, directory).prefix for root in roots]
+    return lambda entry: (prefixes[entry.root] + entry.key, *_state(entry))
+
+
+def _state(entry: Entry) -> tuple[object, ...]:
+    return entry.size, entry.etag, entry.version
+
+
 def add_digests(context: Context, entries: Sequence[Entry]) -> list[Entry]:
-    """Give entries the SHA-256 of their sources where only their size would prove them.
+    """Add the SHA-256 of sources to the entries that only their size would prove.
 
-    Returns
-    -------
-    list of Entry
-        In the same order.
-
-    Raises
-    ------
-    SourceChangedError
-        Where a source is another one than was listed.
-    StorageError
-        Where one can't be read.
+    Raises SourceChangedError where a source is not the one that was listed.
     """
     wanted = [entry for entry in entries if best_check(entry) is CheckMethod.SIZE]
     size = sum(entry.size for entry in wanted)
     context.report.add_event(Digesting(files=len(wanted), bytes=size))
     with closing(DigestCache()) as cache:
-        reader = _Reader(context, cache)
-        digests = iter(context.lister.each(reader.digest, wanted))
-    return [next(digests) if best_check(entry) is CheckMethod.SIZE else entry for entry in entries]
+        digested = iter(context.lister.each(partial(_digest, context, cache), wanted))
+    return [next(digested) if best_check(entry) is CheckMethod.SIZE else entry for entry in entries]
 
 
-class _Reader:
-    """Reads sources, each once."""
-
-    def __init__(self, context: Context, cache: DigestCache) -> None:
-        self._roots = context.roots
-        self._tell = context.report.add_event
-        self._cache = cache
-
-    def digest(self, entry: Entry) -> Entry:
-        """Give an entry its source's SHA-256."""
-        store = self._roots.store(entry.root)
-        version = store.file_version(entry.key)
-        if version is not None and version.size != entry.size:
-            raise _changed(entry, f"{entry.size} bytes were listed, and it has {version.size}")
-        known = self._cache.find(version)
-        if known is not None:
-            self._tell(Progressed(entry=entry, bytes=entry.size))
-        sha256 = known or self._digested(entry, store, version)
-        done = msgspec.structs.replace(entry, sha256=sha256)
-        self._tell(Digested(entry=done, cached=known is not None))
-        return done
-
-    def _digested(self, entry: Entry, store: Store, version: FileVersion | None) -> str:
+def _digest(context: Context, cache: DigestCache, entry: Entry) -> Entry:
+    store, notify = context.roots.store(entry.root), context.report.add_event
+    version = store.file_version(entry.key)
+    if version is not None and version.size != entry.size:
+        raise _changed(entry, f"{entry.size} bytes were listed, and it has {version.size}")
+    known = sha256 = cache.find(version)
+    if sha256 is not None:
+        notify(Progressed(entry=entry, bytes=entry.size))
+    else:
         began = time.time_ns()
-        sha256: str = retrying()(self._read, entry, store)
+        sha256 = retrying()(_read, entry, store, notify)
         if store.file_version(entry.key) != version:
             raise _changed(entry, "it was written to while it was read")
-        self._cache.add(version, sha256, began)
-        return sha256
+        cache.add(version, sha256, began)
+    done = msgspec.structs.replace(entry, sha256=sha256)
+    notify(Digested(entry=done, cached=known is not None))
+    return done
 
-    def _read(self, entry: Entry, store: Store) -> str:
-        digest, arrived = hashlib.sha256(), 0
-        try:
-            with closing(store.stream(entry.key, etag=entry.etag, version=entry.version)) as stream:
-                for chunk in stream:
-                    digest.update(chunk)
-                    length = memoryview(chunk).nbytes
-                    arrived += length
-                    self._tell(Progressed(entry=entry, bytes=length))
-                    if arrived > entry.size:
-                        break
-            if arrived != entry.size:
-                got = f"more than {entry.size}" if arrived > entry.size else f"{arrived}"
-                raise _changed(entry, f"{entry.size} bytes were listed, and {got} came")
-        except BaseException:
-            self._tell(Progressed(entry=entry, bytes=-arrived))
-            raise
-        return digest.hexdigest()
+
+def _read(entry: Entry, store: Store, notify: Callable[[Event], None]) -> str:
+    """Read a source once, and return its SHA-256."""
+    digest, arrived = hashlib.sha256(), 0
+    try:
+        with closing(store.stream(entry.key, etag=entry.etag, version=entry.version)) as stream:
+            for chunk in stream:
+                digest.update(chunk)
+                length = memoryview(chunk).nbytes
+                arrived += length
+                notify(Progressed(entry=entry, bytes=length))
+                if arrived > entry.size:
+                    break
+        if arrived != entry.size:
+            got = f"more than {entry.size}" if arrived > entry.size else f"{arrived}"
+            raise _changed(entry, f"{entry.size} bytes were listed, and {got} came")
+    except BaseException:
+        notify(Progressed(entry=entry, bytes=-arrived))
+        raise
+    return digest.hexdigest()
 
 
 def _changed(entry: Entry, how: str) -> SourceChangedError:
     return SourceChangedError(
         f"{printable(entry.path)}: its source has changed since it was listed: {how}; compile again"
     )
+
+
+_NAME = "digests-1.sqlite"
+_TABLE = """CREATE TABLE IF NOT EXISTS digests (
+    device TEXT, inode TEXT, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, sha256 TEXT,
+    PRIMARY KEY (device, inode)) WITHOUT ROWID"""
+_FIND = """SELECT sha256 FROM digests
+    WHERE device = ? AND inode = ? AND size = ? AND mtime_ns = ? AND ctime_ns = ?"""
+_ADD = "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?)"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+_YOUNG_NS = 2_000_000_000
+"""Nanoseconds within which a file may change again and keep its times, on coarse file systems."""
+
+_PATIENCE = 2.0
+"""Seconds to wait for another process that writes."""
+
+_INTERVAL = 1.0
+"""Seconds after which digests are written, so that a run that is stopped keeps most of them."""
+
+
+class DigestCache:
+    """SHA-256 of local files by their version, in the user's cache folder.
+
+    It may be used from several threads. What goes wrong with it is ignored, and costs reading
+    again.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._waiting: list[tuple[str | int, ...]] = []
+        self._written = time.monotonic()
+        self._database: sqlite3.Connection | None = None
+        with self._used():
+            self._database = _open_database()
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        """Stop using the cache when it fails."""
+        import sqlite3  # only --digest needs it
+
+        with self._lock:
+            try:
+                yield
+            except (sqlite3.Error, OSError, RuntimeError, OverflowError):
+                self._database = None
+
+    def find(self, version: FileVersion | None) -> str | None:
+        """Return the digest of a file that has not changed since it was read."""
+        if version is None:
+            return None
+        with self._used():
+            if self._database is not None:
+                found = self._database.execute(_FIND, _columns(version)).fetchone()
+                if found and _SHA256.fullmatch(str(found[0])):
+                    return str(found[0])
+        return None
+
+    def add(self, version: FileVersion | None, sha256: str, began_ns: int) -> None:
+        """Keep a file's digest, unless it was modified just before reading it began."""
+        if version is None or max(version.mtime_ns, version.ctime_ns) > began_ns - _YOUNG_NS:
+            return
+        with self._used():
+            self._waiting.append((*_columns(version), sha256))
+            if time.monotonic() - self._written > _INTERVAL:
+                self._write()
+
+    def _write(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if self._database is not None and waiting:
+            with self._database:
+                self._database.executemany(_ADD, waiting)
+        self._written = time.monotonic()
+
+    def close(self) -> None:
+        """Write what is left."""
+        with self._used():
+            self._write()
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+
+def _columns(version: FileVersion) -> tuple[str | int, ...]:
+    # Device and inode may be larger than the integers of a database.
+    return (str(version.device), str(version.inode), *version[2:])
+
+
+def _open_database() -> sqlite3.Connection:
+    import sqlite3
+
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    above = Path(home) if Path(home).is_absolute() else Path("~/.cache").expanduser()
+    folder = above / "bidsplan"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = sqlite3.connect(folder / _NAME, timeout=_PATIENCE, check_same_thread=False)
+    database.execute(_TABLE)
+    return database

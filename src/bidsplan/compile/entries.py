@@ -1,9 +1,8 @@
-"""What is taken of each dataset, and the plan's entries that it makes."""
+"""The files selected in each dataset, and the plan's entries made from them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,7 +10,7 @@ import msgspec
 from bidsplan.bids.dataset_files import DESCRIPTION
 from bidsplan.errors import Problem
 from bidsplan.paths import printable
-from bidsplan.plan import Entry, clashes
+from bidsplan.plan import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -23,18 +22,7 @@ if TYPE_CHECKING:
 
 
 def description(name: str, *, derivative: bool) -> str:
-    """Write a dataset_description.json for a dataset that has none.
-
-    Parameters
-    ----------
-    name : str
-        Of the study or pipeline.
-
-    Returns
-    -------
-    str
-        JSON that says by ``GeneratedBy`` that bidsplan wrote it.
-    """
+    """Write a dataset_description.json for a study or pipeline that has none."""
     text: dict[str, object] = {
         "Name": name,
         "BIDSVersion": "1.10.0",
@@ -52,14 +40,14 @@ def description(name: str, *, derivative: bool) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetEntries:
-    """What is taken of one dataset.
+    """The files selected in one dataset.
 
     Parameters
     ----------
     files : mapping of str to Object
         All that was listed, by path below the dataset's root.
     reasons : mapping of str to str
-        Why each path is taken.
+        Why each path is selected.
     generated : str or None
         The text of a dataset_description.json, where the source has none and one is wanted.
     """
@@ -69,18 +57,8 @@ class DatasetEntries:
     reasons: Mapping[str, Reason]
     generated: str | None = None
 
-    def objects(self) -> Iterator[Object]:
-        """Give the objects that are taken."""
-        return (self.files[path] for path in self.reasons)
-
-    def same(self, path: str, other: DatasetEntries) -> bool:
-        """Tell whether a path is the same object in another dataset, which lands at one place."""
-        place = (self.dataset.destination + path).removeprefix(other.dataset.destination)
-        mine, theirs = self.files[path], other.files[place]
-        return (self.dataset.root, mine.key) == (other.dataset.root, theirs.key)
-
     def entries(self) -> Iterator[Entry]:
-        """Make the plan's entries."""
+        """Yield the plan's entries."""
         dataset = self.dataset
         for path, reason in self.reasons.items():
             item = self.files[path]
@@ -105,65 +83,57 @@ class DatasetEntries:
 def drop_repeats(
     groups: Iterable[tuple[Place, Iterable[DatasetEntries]]],
 ) -> tuple[list[DatasetEntries], list[Problem]]:
-    """Keep what is taken twice only once, for its first reason.
+    """Keep what is selected twice only once, for its first reason.
 
-    Whole directories and pipelines may hold what was selected in its own right.
-
-    Parameters
-    ----------
-    groups : iterable of (Place, iterable of DatasetEntries)
-        Each with its place in the manifest.
-
-    Returns
-    -------
-    problems : list of Problem
-        Where different objects are to land at one path.
+    Whole directories and pipelines may hold what was selected in its own right. The problems are
+    different objects for one path, the first of each dataset, at their group's place.
     """
     kept: list[DatasetEntries] = []
     problems: list[Problem] = []
-    for at, some in groups:
-        for taken in some:
-            doubled = _doubled(taken, kept)
-            others = (pair for pair in doubled.items() if not taken.same(*pair))
-            problems += [_two_sources(taken, path, other, at) for path, other in islice(others, 1)]
-            reasons = {path: why for path, why in taken.reasons.items() if path not in doubled}
-            kept.append(replace(taken, reasons=reasons) if doubled else taken)
+    for at, group in groups:
+        for selected in group:
+            repeated = _repeated(selected, kept)
+            if not repeated:
+                kept.append(selected)
+                continue
+            problem = next(_conflicts(selected, repeated, at), None)
+            problems += [problem] if problem else []
+            reasons = {path: why for path, why in selected.reasons.items() if path not in repeated}
+            kept.append(replace(selected, reasons=reasons))
     return kept, problems
 
 
-def _two_sources(taken: DatasetEntries, path: str, other: DatasetEntries, at: Place) -> Problem:
-    place = printable(taken.dataset.destination + path)
-    first, second = other.dataset.where, taken.dataset.where
-    return Problem(message=f"{place!r} would come both from {first} and from {second}", at=at)
-
-
-def _doubled(taken: DatasetEntries, before: Iterable[DatasetEntries]) -> dict[str, DatasetEntries]:
-    """Find the paths of a dataset that land where an earlier one's do."""
-    here = taken.dataset.destination
-    doubled: dict[str, DatasetEntries] = {}
+def _repeated(
+    selected: DatasetEntries, before: Iterable[DatasetEntries]
+) -> dict[str, DatasetEntries]:
+    """Map a dataset's paths to the earlier dataset that is written to the same path."""
+    here = selected.dataset.destination
+    repeated: dict[str, DatasetEntries] = {}
     for other in before:
         there = other.dataset.destination
         if here.startswith(there):
             below = here[len(there) :]
-            doubled.update({p: other for p in taken.reasons if below + p in other.reasons})
+            repeated.update({p: other for p in selected.reasons if below + p in other.reasons})
         elif there.startswith(here):
             below = there[len(here) :]
-            doubled.update({below + p: other for p in other.reasons if below + p in taken.reasons})
-    return doubled
+            repeated.update(
+                {below + p: other for p in other.reasons if below + p in selected.reasons}
+            )
+    return repeated
 
 
-def collisions(entries: Iterable[Entry]) -> list[Problem]:
-    """Tell the paths that are one file where case or Unicode form is folded.
-
-    Parameters
-    ----------
-    entries : iterable of Entry
-        Sorted by path.
-    """
-    return [
-        Problem(
-            message=f"{printable(first.path)!r} and {printable(other.path)!r} are one file "
-            "where case or Unicode form does not count"
-        )
-        for first, other in clashes(entries)
-    ]
+def _conflicts(
+    selected: DatasetEntries, repeated: Mapping[str, DatasetEntries], at: Place
+) -> Iterator[Problem]:
+    """Report the repeated paths at which the datasets have different objects."""
+    dataset = selected.dataset
+    for path, other in repeated.items():
+        target = dataset.destination + path
+        mine = selected.files[path]
+        theirs = other.files[target.removeprefix(other.dataset.destination)]
+        if (dataset.root, mine.key) != (other.dataset.root, theirs.key):
+            yield Problem(
+                message=f"{printable(target)!r} would come both from {other.dataset.where} and "
+                f"from {dataset.where}",
+                at=at,
+            )

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.bids.names import bare_label, subject_label
-from bidsplan.errors import Place, Problem, dotted
+from bidsplan.errors import Problem, dotted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
 
-    from bidsplan.compile.context import Chosen
-    from bidsplan.compile.entries import DatasetEntries
+    from bidsplan.compile.context import Record
     from bidsplan.compile.survey.study import Located
 
 
 class Answer(NamedTuple):
-    """Whether something is in the plan, and why.
-
-    Parameters
-    ----------
-    name : str
-        A unit or a path.
-    """
+    """Whether a unit or a path is in the plan, and why."""
 
     name: str
     taken: bool
@@ -36,44 +29,24 @@ class Explanation:
 
     Parameters
     ----------
-    units : tuple of str
-        The selected units.
-    dropped : mapping of str to str
-        Why each other unit is not.
-    directories : sequence of DatasetEntries
-        What is taken whole.
-    study : list of (Dataset, Survey)
+    study : list of (Dataset, RootListing)
         The study's own datasets.
     problems : tuple of Problem
         What would keep the manifest from compiling.
     """
 
-    units: tuple[str, ...]
-    dropped: Mapping[str, str]
-    choices: Sequence[Chosen]
-    directories: Sequence[DatasetEntries] = ()
-    study: Located = field(default_factory=list)
-    problems: tuple[Problem, ...] = ()
+    record: Record
+    study: Located
+    problems: tuple[Problem, ...]
 
     def subjects(self) -> list[Answer]:
-        """Tell of every subject of the study, sorted."""
-        answers = [Answer(unit, True, "selected") for unit in self.units]
-        answers += [Answer(unit, False, why) for unit, why in self.dropped.items()]
+        """Explain every subject of the study, sorted."""
+        answers = [Answer(unit, True, "selected") for unit in self.record.units]
+        answers += [Answer(unit, False, why) for unit, why in self.record.dropped.items()]
         return sorted(answers)
 
     def subject(self, name: str) -> list[Answer]:
-        """Tell of a subject, at each site that has it.
-
-        Parameters
-        ----------
-        name : str
-            A label or a unit, with or without ``sub-``.
-
-        Returns
-        -------
-        list of Answer
-            Empty where there is no such subject.
-        """
+        """Explain a label or a unit, with or without ``sub-``, at each site that has it."""
         site, slash, label = name.rpartition("/")
         wanted = f"{site}{slash}{bare_label(label)}"
         return [
@@ -83,44 +56,39 @@ class Explanation:
         ]
 
     def path(self, path: str) -> Answer | None:
-        """Tell of a file.
-
-        Parameters
-        ----------
-        path : str
-            Below the destination, or a key below the study's root.
-
-        Returns
-        -------
-        Answer or None
-            None where no listed dataset has it.
-        """
-        answers = [*self._by_choices(path), *self._by_directory(path)]
-        # What one rule drops, another may take.
+        """Explain a path below the destination or a key of the study, if a dataset has it."""
+        answers = [*self._by_choices(path), *self._by_directories(path)]
+        # What one rule drops, another may select.
         first = min(answers, key=lambda answer: not answer.taken, default=None)
-        return first or self._by_subject(path) or self._not_listed(path)
+        return first or self._by_subject(path) or self._by_place(path)
 
     def _by_choices(self, path: str) -> Iterator[Answer]:
-        """Tell what filters and companions say of a file."""
-        for dataset, choice, place in self.choices:
+        """Explain a file by filters and companions."""
+        for dataset, choice, place in self.record.choices:
             for start in (dataset.destination, dataset.prefix):
                 below = path.removeprefix(start).replace(f"/{dataset.within}", "/", 1)
                 found = choice.why(below) if path.startswith(start) else None
-                if found is not None:
-                    yield Answer(path, found[0], _worded(found[1], place))
+                if found is None:
+                    continue
+                taken, why = found
+                if why.startswith(("[", "selected by [")):
+                    # Filters are named by their number; this writes their place in the manifest.
+                    where = dotted(part for part in place if part != "filters")
+                    why = why.replace("[", f"{where}[")
+                yield Answer(path, taken, why)
 
-    def _by_directory(self, path: str) -> Iterator[Answer]:
-        """Tell of a file in a directory that is taken whole."""
-        for taken in self.directories:
-            start = taken.dataset.destination
+    def _by_directories(self, path: str) -> Iterator[Answer]:
+        """Explain a file in a directory that is taken whole."""
+        for selected in self.record.directories:
+            start = selected.dataset.destination
             below = path.removeprefix(start)
-            if path.startswith(start) and below in taken.reasons:
+            if path.startswith(start) and below in selected.reasons:
                 yield Answer(path, True, "dataset: directories names its directory")
-            elif path.startswith(start) and below in taken.files:
+            elif path.startswith(start) and below in selected.files:
                 yield Answer(path, False, "it is hidden, or an exclude takes it away")
 
     def _by_subject(self, path: str) -> Answer | None:
-        """Files of subjects that are not selected were never listed."""
+        """Explain a file of a subject that is not selected, which was never listed."""
         labels = [subject_label(part) for part in path.split("/")[:-1]]
         for label in labels:
             for answer in self.subject(label) if label else ():
@@ -128,26 +96,18 @@ class Explanation:
                     return Answer(path, False, f"its subject is not selected: {answer.why}")
         return None
 
-    def _not_listed(self, path: str) -> Answer | None:
-        """Tell of a place that no rule of the manifest looks into; what it holds is not known."""
-        for dataset, survey in self.study:
-            below = path.removeprefix(dataset.destination)
-            top, slash, _ = below.partition("/")
-            if not slash or not path.startswith(dataset.destination):
+    def _by_place(self, path: str) -> Answer | None:
+        """Explain a place that no rule of the manifest looks into; it was never listed."""
+        for dataset, at_root in self.study:
+            top, slash, _ = path.removeprefix(dataset.destination).partition("/")
+            below = slash and path.startswith(dataset.destination)
+            if not below or top not in at_root.directories:
                 continue
-            if top == "derivatives" and top in survey.directories:
+            if top == "derivatives":
                 return Answer(path, False, "no pipeline that derivatives names would hold it")
-            if top in survey.directories and subject_label(top) is None:
+            if subject_label(top) is None:
                 return Answer(path, False, f"directories does not name {top!r}")
-            if top in survey.directories and not self._files_are_asked_for():
+            places = [choice.place for choice in self.record.choices if choice.files.asks]
+            if ("files",) not in places:
                 return Answer(path, False, "files are not selected at all")
         return None
-
-    def _files_are_asked_for(self) -> bool:
-        return any(chosen.choice.asks for chosen in self.choices if chosen.place == ("files",))
-
-
-def _worded(why: str, place: Place) -> str:
-    """Write the filters that an answer names as the manifest does."""
-    written = dotted(part for part in place if part != "filters")
-    return why.replace("[", f"{written}[") if why.startswith(("[", "selected by [")) else why

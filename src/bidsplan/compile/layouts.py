@@ -1,67 +1,53 @@
-"""What is listed of datasets before files are chosen: subjects, whole pipelines, either layout."""
+"""Listing datasets before files are chosen: subjects, and pipelines in either layout."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from bidsplan.compile.subjects import labels_in
+from bidsplan.compile.select.subjects import label_of, site_of
 from bidsplan.compile.survey.datasets import Dataset, RootListing
+from bidsplan.compile.survey.study import locate_derivative, pipelines
+from bidsplan.errors import Problem
+from bidsplan.messages import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from bidsplan.compile.context import Context
     from bidsplan.compile.survey.study import Located
+    from bidsplan.errors import Place
+    from bidsplan.manifest import Derivative
     from bidsplan.storage import Object
 
 
 class Listing(NamedTuple):
-    """A dataset, and what was listed of it.
-
-    Parameters
-    ----------
-    survey : RootListing
-        What stands directly at its root.
-    below : dict of str to Object
-        What else was listed, by path below its root.
-    """
+    """A dataset, and its listed files at its root and, by path, below it."""
 
     dataset: Dataset
-    survey: RootListing
+    at_root: RootListing
     below: dict[str, Object]
 
 
+def labels_in(dataset: Dataset, units: Iterable[str]) -> dict[str, str]:
+    """Map labels to the units that a dataset may hold.
+
+    A dataset of no site may hold the units of every site; of equal labels, the last unit is kept.
+    """
+    return {
+        label_of(unit): unit
+        for unit in units
+        if dataset.site is None or site_of(unit) == dataset.site
+    }
+
+
 def list_subjects(context: Context, located: Located, units: Sequence[str]) -> list[Listing]:
-    """List subjects of several datasets, all of them in parallel.
-
-    Returns
-    -------
-    list of Listing
-        In the same order.
-    """
-    directories = [
-        [
-            f"sub-{label}"
-            for label in sorted(labels_in(dataset, units).keys() & set(survey.subjects))
-        ]
-        for dataset, survey in located
+    """List the units' directories in several datasets, all of them in parallel."""
+    labels = [
+        sorted(labels_in(dataset, units).keys() & set(at_root.subjects))
+        for dataset, at_root in located
     ]
-    return _list(context, located, directories)
-
-
-def list_whole(context: Context, located: Located) -> list[Listing]:
-    """List all directories of several datasets, but for hidden ones.
-
-    Returns
-    -------
-    list of Listing
-        In the same order.
-    """
-    directories = [
-        [name for name in survey.directories if not name.startswith(".")] for _, survey in located
-    ]
-    return _list(context, located, directories)
+    return _list(context, located, [[f"sub-{label}" for label in some] for some in labels])
 
 
 def _list(context: Context, located: Located, directories: list[list[str]]) -> list[Listing]:
@@ -72,92 +58,123 @@ def _list(context: Context, located: Located, directories: list[list[str]]) -> l
     ]
     listed = iter(context.lister.directories(wanted))
     return [
-        Listing(dataset, survey, {path: item for _ in names for path, item in next(listed).items()})
-        for (dataset, survey), names in zip(located, directories, strict=True)
+        Listing(*pair, {path: item for _ in names for path, item in next(listed).items()})
+        for pair, names in zip(located, directories, strict=True)
     ]
 
 
-def _homes(raw: Located, units: Sequence[str]) -> list[tuple[Dataset, str, str]]:
-    """List each unit's directory among subject-first derivatives, with its label."""
+def _subject_first_homes(context: Context, units: Sequence[str]) -> list[tuple[Dataset, list[str]]]:
+    """Pair each dataset's ``derivatives/`` with the labels that may have a directory there."""
     return [
-        (replace(dataset, prefix="derivatives/"), f"sub-{label}", label)
-        for dataset, survey in raw
-        if "derivatives" in survey.directories
-        for label in sorted(labels_in(dataset, units))
+        (
+            replace(dataset, prefix="derivatives/"),
+            sorted(labels_in(dataset, units)) if "derivatives" in at_root.directories else [],
+        )
+        for dataset, at_root in context.study
     ]
 
 
-def subject_pipelines(context: Context, raw: Located, units: Sequence[str]) -> list[str]:
-    """Name the pipelines that units have in ``derivatives/sub-<label>/``.
-
-    Parameters
-    ----------
-    raw : list of (Dataset, Survey)
-        The study's own datasets.
-
-    Returns
-    -------
-    list of str
-        Sorted.
-    """
-    homes = [
-        replace(dataset, prefix=f"{dataset.prefix}{name}/")
-        for dataset, name, _ in _homes(raw, units)
+def subject_pipelines(context: Context, units: Sequence[str]) -> list[str]:
+    """List the names of pipelines that units have in ``derivatives/sub-<label>/``, sorted."""
+    subjects = [
+        replace(home, prefix=f"{home.prefix}sub-{label}/")
+        for home, labels in _subject_first_homes(context, units)
+        for label in labels
     ]
-    return sorted(
-        {
-            name
-            for survey in context.lister.surveys(homes)
-            for name in survey.directories
-            if not name.startswith(".")
-        }
-    )
+    names = {name for found in context.lister.surveys(subjects) for name in found.directories}
+    return sorted(name for name in names if not name.startswith("."))
 
 
 def list_subject_first(
-    context: Context, raw: Located, units: Sequence[str], pipeline: str, *, kept: bool
+    context: Context, units: Sequence[str], pipeline: str, *, kept: bool
 ) -> list[Listing]:
-    """List a pipeline that stands in ``derivatives/sub-<label>/<pipeline>``.
+    """List a pipeline whose files are in ``derivatives/sub-<label>/<pipeline>``.
 
     Its files get the paths that they would have in ``derivatives/<pipeline>/sub-<label>``, so that
-    the same rules hold in both layouts; that is also where they land, unless the layout is kept. A
+    the same rules hold in both layouts; they are also written there, unless the layout is kept. A
     pipeline that is called like a BIDS datatype is that datatype's directory.
-
-    Parameters
-    ----------
-    raw : list of (Dataset, Survey)
-        The study's own datasets.
-    kept : bool
-        Whether files land in ``derivatives/sub-<label>/<pipeline>``, as they stand.
-
-    Returns
-    -------
-    list of Listing
-        One for each of `raw`.
     """
     from bidsplan.bids.schema import datatypes  # reads the BIDS schema
 
     inner = f"{pipeline}/" if pipeline in datatypes() else ""
-    by_pipeline = "" if kept else f"{pipeline}/"
-    homes = _homes(raw, units)
-    listed = context.lister.directories(
-        [(dataset, f"{name}/{pipeline}") for dataset, name, _ in homes]
-    )
+    folder = "derivatives/" if kept else f"derivatives/{pipeline}/"
+    within = f"{pipeline}/" if kept and not inner else ""
+    homes = _subject_first_homes(context, units)
+    wanted = [(home, f"sub-{label}/{pipeline}") for home, labels in homes for label in labels]
+    listed = iter(context.lister.directories(wanted))
     listings = []
-    for dataset, _ in raw:
-        below: dict[str, Object] = {}
-        subjects = []
-        for (home, name, label), files in zip(homes, listed, strict=True):
-            if home.root == dataset.root and files:
-                subjects.append(label)
-                skip = len(f"{name}/{pipeline}/")
-                below.update({f"{name}/{inner}{p[skip:]}": item for p, item in files.items()})
-        place = replace(
-            dataset,
-            prefix="derivatives/",
-            destination=f"{dataset.destination}derivatives/{by_pipeline}",
-            within=f"{pipeline}/" if kept and not inner else "",
-        )
-        survey = RootListing(files={}, directories=(), subjects=tuple(sorted(subjects)))
-        listings.append(Listing(place, survey, below))
+    for home, labels in homes:
+        found = {label: files for label in labels if (files := next(listed))}
+        below = {
+            f"sub-{label}/{inner}{path[len(f'sub-{label}/{pipeline}/') :]}": item
+            for label, files in found.items()
+            for path, item in files.items()
+        }
+        dataset = replace(home, destination=f"{home.destination}{folder}", within=within)
+        at_root = RootListing(files={}, directories=(), subjects=tuple(found))
+        listings.append(Listing(dataset, at_root, below))
     return listings
+
+
+class Pipeline(NamedTuple):
+    """A derivative pipeline that a manifest names, and the units to look for in it."""
+
+    context: Context
+    name: str
+    derivative: Derivative
+    units: Sequence[str]
+
+    @property
+    def layout(self) -> str:
+        """Where its files are; a pipeline with a URL of its own has no directories by subject."""
+        if self.derivative.url is not None:
+            return "pipeline-first"
+        return self.derivative.layout or self.context.manifest.study.layout
+
+    @property
+    def dataset_files(self) -> str | tuple[str, ...]:
+        """Which files at its root come along; only its own rule may leave the description out."""
+        if self.layout == "subject-first-kept":
+            # What is written by subject has no directory of its own to describe.
+            return "none"
+        if self.derivative.dataset_files is not None:
+            return self.derivative.dataset_files
+        rule = self.context.manifest.dataset_files
+        return "description" if rule == "none" else rule
+
+    def listings(self) -> list[Listing]:
+        """List what it has of the units; empty where there is no such pipeline."""
+        context, units = self.context, self.units
+        if self.layout != "pipeline-first":
+            kept = self.layout == "subject-first-kept"
+            listings = list_subject_first(context, units, self.name, kept=kept)
+            return listings if any(listing.below for listing in listings) else []
+        datasets = locate_derivative(
+            self.name, self.derivative, context.manifest, context.study, context.roots
+        )
+        surveys = context.lister.surveys(datasets)
+        located = [pair for pair in zip(datasets, surveys, strict=True) if not pair[1].empty]
+        if self.derivative.scope == "whole":
+            directories = [
+                [name for name in at_root.directories if not name.startswith(".")]
+                for _, at_root in located
+            ]
+            return _list(context, located, directories)
+        return list_subjects(context, located, units)
+
+    def missing(self, at: Place) -> Problem:
+        """Report that it does not exist, and which pipelines do."""
+        if self.derivative.url is not None:
+            return Problem(
+                message=f"there is nothing at the url of the derivative {self.name!r}",
+                at=("derivatives", self.name, "url"),
+                hint="check its spelling, upper and lower case included",
+            )
+        if self.layout == "pipeline-first":
+            found, others = pipelines(self.context.study, self.context.lister)
+            known, whose = [*found, *others], ""
+        else:
+            known = subject_pipelines(self.context, self.units)
+            whose = " of the selected subjects"
+        message = f"there is no derivative pipeline {self.name!r}{whose}"
+        return Problem(message=message, at=at, hint=suggestion(self.name, known))

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
+from operator import call
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from bidsplan.errors import (
-    Problem,
-    SelectionError,
-    SourceChangedError,
-    SourceMissingError,
-    StorageError,
-    ThrottledError,
-    UnreachableError,
-)
+from bidsplan import errors
 from bidsplan.paths import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from bidsplan.compile.context import Context
     from bidsplan.compile.entries import DatasetEntries
@@ -27,30 +21,24 @@ if TYPE_CHECKING:
     from bidsplan.storage import Access, Object, Store
 
 
-_PLACE = ("study", "versions")
-"""Where a manifest asks for them."""
-
-_HINT = "leave it out; requests are bound to entity tags all the same, where there are any"
-
 _BEFORE_VERSIONING = "null"
 """What S3 calls the version of an object from before its bucket had versions, or that has none."""
 
 
-def only_versioned(opener: Opener) -> Opener:
-    """Make an opener that refuses storage without versions, before anything is listed.
+def _unversioned(message: str) -> errors.Problem:
+    hint = "leave it out; requests are bound to entity tags all the same, where there are any"
+    return errors.Problem(message=message, at=("study", "versions"), hint=hint)
 
-    Returns
-    -------
-    Opener
-        Raises a SelectionError where a root's storage has none.
-    """
+
+def only_versioned(opener: Opener) -> Opener:
+    """Make an opener that refuses storage without versions, before anything is listed."""
 
     def opened(url: str, *, access: Access, anonymous: bool | None, base: str | None) -> Store:
         store = opener(url, access=access, anonymous=anonymous, base=base)
         if not store.versioned:
             store.close()
             message = f"{printable(store.url)}: this storage has no versions to pin; only S3 has"
-            raise SelectionError(problems=[Problem(message=message, at=_PLACE, hint=_HINT)])
+            raise errors.SelectionError(problems=[_unversioned(message)])
         return store
 
     return opened
@@ -58,125 +46,94 @@ def only_versioned(opener: Opener) -> Opener:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Source:
-    """The selected objects of one root.
-
-    Parameters
-    ----------
-    listed, found : dict of str to Object
-        By key: as the listing had them, and with their versions.
-    refused : list of StorageError
-        Why versions can't be listed; not asked for again then.
-    """
+    """The selected objects of one root by key: as they were listed, and with their versions."""
 
     store: Store
     listed: dict[str, Object] = field(default_factory=dict)
     found: dict[str, Object] = field(default_factory=dict)
-    refused: list[StorageError] = field(default_factory=list)
+    refused: list[errors.StorageError] = field(default_factory=list)
+    """Why versions can't be listed, after which it is not tried again."""
 
-    def directories(self) -> set[str]:
-        """Name the directories that selected objects stand in, each with its slash."""
-        return {"".join(key.rpartition("/")[:2]) for key in self.listed}
-
-    def look_through(self, directory: str) -> None:
-        """Take the versions of one directory's objects, where they may be listed."""
+    def list_versions(self, directory: str) -> None:
+        """Find the versions of one directory's objects, where they may be listed."""
         if self.refused:
             return
         try:
             for item in self.store.versions(directory):
                 if item.key in self.listed:
                     self.found[item.key] = item
-        except (ThrottledError, UnreachableError):
+        except (errors.ThrottledError, errors.UnreachableError):
             raise
-        except StorageError as error:
+        except errors.StorageError as error:
             self.refused.append(error)
 
     def unsure(self) -> list[str]:
-        """Name the keys that must be looked at one by one.
+        """List the keys that must be looked up one by one.
 
-        A listing calls every version "null" where the bucket keeps none; then the object itself
-        tells, since it has no version at all.
+        A listing calls every version "null" where the bucket keeps none; then looking up one object
+        shows it, since the object has no version at all.
         """
         unsure = self.listed.keys() - self.found
         if self.found and all(item.version == _BEFORE_VERSIONING for item in self.found.values()):
             unsure.add(min(self.found))
         return sorted(unsure)
 
-    def ask(self, key: str) -> None:
-        """Take one object's version."""
+    def look_up(self, key: str) -> None:
+        """Find one object's version."""
         try:
             self.found[key] = self.store.version_of(key)
-        except SourceMissingError as error:
-            raise _changed(self.store, [key], "it is no longer there") from error
+        except errors.SourceMissingError as error:
+            raise self._changed([key], "it is no longer there") from error
 
-    def check(self) -> Iterator[Problem]:
-        """Tell where there is no version, and raise where it is another object's."""
+    def problems(self) -> list[errors.Problem]:
+        """Report an object without a version; raise where one is not the listed object."""
+        others = []
         for key, item in sorted(self.found.items()):
             if item.version is None:
-                yield Problem(
-                    message=f"{printable(self.store.url)} keeps no versions: "
-                    f"{printable(key)!r} has none to pin",
-                    at=_PLACE,
-                    hint=_HINT,
-                )
-                return
-        others = [
-            key
-            for key, item in sorted(self.found.items())
-            if msgspec.structs.replace(item, version=None) != self.listed[key]
-        ]
-        if others:
-            was, now = self.listed[others[0]], self.found[others[0]]
-            raise _changed(
-                self.store,
-                others,
-                f"it was listed with entity tag {printable(str(was.etag))} and {was.size} bytes, "
-                f"and now has {printable(str(now.etag))} and {now.size}",
-            )
+                url, name = printable(self.store.url), printable(key)
+                return [_unversioned(f"{url} keeps no versions: {name!r} has none to pin")]
+            if msgspec.structs.replace(item, version=None) != self.listed[key]:
+                others.append(key)
+        if not others:
+            return []
+        was, now = self.listed[others[0]], self.found[others[0]]
+        raise self._changed(
+            others,
+            f"it was listed with entity tag {printable(str(was.etag))} and {was.size} bytes, "
+            f"and now has {printable(str(now.etag))} and {now.size}",
+        )
+
+    def _changed(self, keys: Sequence[str], how: str) -> errors.SourceChangedError:
+        more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
+        where = printable(f"{self.store.url}/{keys[0]}")
+        return errors.SourceChangedError(
+            f"{where}{more}: the source changed while it was compiled: {how}; compile again"
+        )
 
 
-def _changed(store: Store, keys: Sequence[str], how: str) -> SourceChangedError:
-    more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
-    return SourceChangedError(
-        f"{printable(f'{store.url}/{keys[0]}')}{more}: the source changed while it was compiled: "
-        f"{how}; compile again"
-    )
+def pin_versions(context: Context, selected: Sequence[DatasetEntries]) -> list[DatasetEntries]:
+    """Find the version of each selected object, and return the files with versions.
 
-
-def pin_versions(context: Context, taken: Iterable[DatasetEntries]) -> list[DatasetEntries]:
-    """Find the version of each object that is taken.
-
-    Returns
-    -------
-    list of DatasetEntries
-        Their files with versions.
-
-    Raises
-    ------
-    SelectionError
-        Where a bucket keeps no versions.
-    SourceChangedError
-        Where an object is no longer the one that was listed.
-    StorageError
-        Where versions can't be had.
+    Raises SelectionError where a bucket keeps no versions, and SourceChangedError where an object
+    is no longer the one that was listed.
     """
-    taken = list(taken)
     sources: dict[int, _Source] = {}
-    for some in taken:
-        source = sources.setdefault(some.dataset.root, _Source(store=some.dataset.store))
-        source.listed.update({item.key: item for item in some.objects() if item.version is None})
-    each = context.lister.each
-    each(
-        lambda pair: pair[0].look_through(pair[1]),
-        [(source, name) for source in sources.values() for name in sorted(source.directories())],
-    )
-    each(
-        lambda pair: pair[0].ask(pair[1]),
-        [(source, key) for source in sources.values() for key in source.unsure()],
-    )
+    for each in selected:
+        source = sources.setdefault(each.dataset.root, _Source(store=each.dataset.store))
+        items = (each.files[path] for path in each.reasons)
+        source.listed.update({item.key: item for item in items if item.version is None})
+    listings = [
+        partial(source.list_versions, directory)
+        for source in sources.values()
+        for directory in sorted({"".join(key.rpartition("/")[:2]) for key in source.listed})
+    ]
+    context.lister.each(call, listings)
+    others = [partial(some.look_up, key) for some in sources.values() for key in some.unsure()]
+    context.lister.each(call, others)
     for source in sources.values():
-        context.report.add_errors(source.check())
+        context.report.add_errors(*source.problems())
     context.report.raise_errors()
-    return [_pinned(some, sources[some.dataset.root].found) for some in taken]
+    return [_pinned(some, sources[some.dataset.root].found) for some in selected]
 
 
 def _pinned(some: DatasetEntries, found: dict[str, Object]) -> DatasetEntries:
