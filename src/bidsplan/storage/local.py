@@ -65,12 +65,12 @@ class LocalStore(FsspecStore):
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             file = os.fdopen(os.open(self._path(key), flags), "rb", buffering=0)
-            state = version_of(os.fstat(file.fileno()))
+            before = version_of(os.fstat(file.fileno()))
             file.seek(start)
         except OSError as error:
             raise fsspec_error(error, what) from error
         return FileStream(
-            file, what, start, state.size, state, lambda: version_of(os.fstat(file.fileno()))
+            file, what, start, before.size, before, lambda: version_of(os.fstat(file.fileno()))
         )
 
     def file_version(self, key: str) -> FileVersion | None:
