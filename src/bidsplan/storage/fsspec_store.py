@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
     from bidsplan.storage.objects import Identity, Stream
 
-    # Inside the class, its own `list` hides the type.
-    Listed = list[Mapping[str, Any]]
-    Names = list[str]
-
 
 _CHUNK = 1 << 20
 
@@ -80,31 +76,28 @@ class FsspecStore(Store):
 
     def children(self, prefix: str = "") -> Children:
         """See `Store.children`."""
-        files, directories = self._listed(prefix)
-        return Children(tuple(sorted(self._objects(files))), tuple(sorted(directories)))
+        path = self._path(prefix).rstrip("/")
+        try:
+            found = self._fs.ls(path, detail=True)
+        except FileNotFoundError:
+            return Children((), ())
+        except Exception as error:
+            raise fsspec_error(error, self._what(prefix)) from error
+        # A file that has the listed directory's own name is not below it.
+        below = [info for info in found if info["name"].rstrip("/") != path]
+        files = [info for info in below if info["type"] != "directory"]
+        names = [info["name"] for info in below if info["type"] == "directory"]
+        directories = sorted(f"{self._key(name)}/" for name in names)
+        return Children(tuple(sorted(self._objects(files))), tuple(directories))
 
     def list(self, prefix: str = "") -> Iterator[Object]:
         """See `Store.list`."""
         # A directory at a time, since fsspec's own walk skips what can't be listed.
         waiting = [prefix]
         while waiting:
-            files, directories = self._listed(waiting.pop())
-            yield from self._objects(files)
+            objects, directories = self.children(waiting.pop())
+            yield from objects
             waiting += directories
-
-    def _listed(self, prefix: str) -> tuple[Listed, Names]:
-        path = self._path(prefix).rstrip("/")
-        try:
-            found = self._fs.ls(path, detail=True)
-        except FileNotFoundError:
-            return [], []
-        except Exception as error:
-            raise fsspec_error(error, self._what(prefix)) from error
-        # A file that has the listed directory's own name is not below it.
-        below = [info for info in found if info["name"].rstrip("/") != path]
-        files = [info for info in below if info["type"] != "directory"]
-        directories = [info["name"] for info in below if info["type"] == "directory"]
-        return files, [f"{self._key(name)}/" for name in directories]
 
     def _key(self, name: str) -> str:
         plain = name.rstrip("/") if name.endswith("/") else name

@@ -165,7 +165,7 @@ def send(
     connections
         From `pool`.
     what : str
-        The object or listing, as messages name it.
+        The object or listing, for messages.
     within : float, optional
         Seconds to wait for an answer, instead of the pool's timeouts.
 
@@ -192,8 +192,6 @@ class Body:
 
     Parameters
     ----------
-    what : str
-        The object, as messages name it.
     start : int
         The first byte that was asked for.
     identity : Identity or None
@@ -258,16 +256,9 @@ def body_chunks(
 
 
 def read_bounded(answer: Any, what: str, *, limit: int) -> bytes:
-    """Read a short answer whole, and release its connection.
+    """Read a short answer, and release its connection; raises UnreachableError.
 
-    Parameters
-    ----------
-    limit : int
-        The most bytes to accept; a longer answer is cut after one byte more.
-
-    Raises
-    ------
-    UnreachableError
+    An answer of more than `limit` bytes is cut after one byte more.
     """
     data = bytearray()
     try:

@@ -171,10 +171,11 @@ def _by_url(url: str) -> File:
     from fsspec.core import url_to_fs  # a tenth of a second
 
     try:
-        return _file_of(*url_to_fs(url))
+        fs, path = url_to_fs(url)
     except (ImportError, ValueError) as error:
         protocol = printable(url.partition("://")[0])
         raise UsageError(f"fsspec has no file system {protocol!r} here: {error}") from error
+    return _file_of(fs, path)
 
 
 def _on_s3(path: str, name: str, *, anonymous: bool) -> File:
@@ -222,9 +223,8 @@ class RangedFile(io.RawIOBase):
             lambda: open_ranges(file.filesystem, file.path, file.what, file.url)
         )
         self.size: int = self._ranges.size
-        self._at = 0
+        self._at = self._start = 0
         self._held = memoryview(b"")
-        self._start = 0
         self._ahead = FIRST
 
     def readable(self) -> bool:
@@ -234,10 +234,6 @@ class RangedFile(io.RawIOBase):
     def seekable(self) -> bool:
         """Return True."""
         return True
-
-    def tell(self) -> int:
-        """Return the position of the next byte."""
-        return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Go to a position, without a request."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ class HttpClient:
     def __init__(self, access: Access) -> None:
         self._access = access
         # By server, since looking for proxies goes through the whole environment.
-        self._proxies: dict[str, str | None] = {}
+        self._proxy_for = functools.cache(proxy_for)
         self._protocols = {"https"} | ({"http"} & access.allow_protocols)
 
     def send(
@@ -89,7 +90,7 @@ class HttpClient:
         return answer, url
 
     def _send_once(self, method: str, url: str, what: str, headers: Mapping[str, str]) -> Any:
-        access, proxy = self._access, self._proxy(url)
+        access, proxy = self._access, self._proxy_for("/".join(url.split("/", 3)[:3]))
         try:
             self._check(parse_host(urlsplit(url).netloc), through_proxy=proxy is not None)
         except (ValueError, RefusedHostError) as error:
@@ -97,12 +98,6 @@ class HttpClient:
         pool = network.pool(access.jobs, access.timeout, proxy, public_only=access.untrusted)
         sent = {"Accept-Encoding": "identity", "User-Agent": "bidsplan", **headers}
         return network.send(pool, method, url, what, headers=sent)
-
-    def _proxy(self, url: str) -> str | None:
-        server = "/".join(url.split("/", 3)[:3])
-        if server not in self._proxies:
-            self._proxies[server] = proxy_for(url)
-        return self._proxies[server]
 
     def _check(self, host: Host, *, through_proxy: bool) -> None:
         """Refuse a host that can be refused by its name; connections check their addresses."""
