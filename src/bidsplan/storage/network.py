@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 CONNECT_SECONDS = 2.5
+OBSTORE_CONNECT_SECONDS = 5.0
 LONGEST_REQUEST = 600.0
 """Seconds after which a body that trickles counts as broken off; what came by then is kept."""
 
@@ -137,7 +138,7 @@ def obstore_options(
         The environment's.
     """
     client = {
-        "connect_timeout": "5s",
+        "connect_timeout": f"{OBSTORE_CONNECT_SECONDS:g}s",
         "timeout": f"{seconds:g}s",
         "read_timeout": f"{timeout:g}s",
         "pool_max_idle_per_host": str(jobs),
@@ -188,21 +189,19 @@ def send(
 
 
 class Body:
-    """An answer's body as a `Stream`: counted, and of the bytes that were asked for.
+    """An answer's body as a `Stream`: counted, and of the requested bytes.
 
     Parameters
     ----------
     start : int
-        The first byte that was asked for.
-    identity : Identity or None
-        What the answer says it is of.
+        The first byte that was requested.
     seconds : float, optional
         The most that the body may take; `LONGEST_REQUEST` by default.
 
     Raises
     ------
     StorageError
-        Where the answer is of other bytes than were asked for.
+        Where the answer has other bytes than were requested.
     """
 
     def __init__(
@@ -262,10 +261,10 @@ def read_bounded(answer: Any, what: str, *, limit: int) -> bytes:
     """
     data = bytearray()
     try:
-        packed = answer.headers.get("Content-Encoding", "identity")
-        if packed != "identity":
-            # None was asked for, and what unpacks to any size can't be bounded by its length.
-            raise UnreachableError(f"{what}: the answer is packed ({printable(packed[:24])})")
+        coding = answer.headers.get("Content-Encoding", "identity")
+        if coding != "identity":
+            # No coding was requested, and what unpacks to any size can't be bounded by its length.
+            raise UnreachableError(f"{what}: the answer is encoded ({printable(coding[:24])})")
         for chunk in body_chunks(answer, what, LONGEST_PAGE):
             data += chunk
             if len(data) > limit:

@@ -127,9 +127,9 @@ def find_file(fname: str | os.PathLike[str], fs: Any = None, *, anonymous: bool 
     fname : str or path
         An S3 path, with or without ``s3://``, or any URL that fsspec knows.
     fs : fsspec.AbstractFileSystem, optional
-        Where the file is; made from the name by default.
+        Made from the name by default.
     anonymous : bool
-        Whether requests to S3 go unsigned, where `fs` is not given.
+        Send unsigned requests to S3, where `fs` is not given.
 
     Raises
     ------
@@ -204,17 +204,7 @@ class RangedFile(io.RawIOBase):
 
     What is read from its start, or goes on where the last read ended, is requested in growing
     pieces; after a jump, only what is read. A read returns all that it asks for, up to the file's
-    end. No connection is held.
-
-    Attributes
-    ----------
-    size : int
-        Bytes.
-
-    Raises
-    ------
-    StorageError
-        Where the file can't be opened.
+    end. No connection is held. Raises StorageError where the file can't be opened.
     """
 
     def __init__(self, file: File) -> None:

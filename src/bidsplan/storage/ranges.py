@@ -207,12 +207,12 @@ class _WebRanges(Ranges):
         found = answers.identity(answer.headers, url)
         total = (answer.headers.get("Content-Range") or "").rpartition("/")[2]
         size = content_length({"Content-Length": total})
-        if found is None or not size:
+        if found and size:
+            self._identity, self.size, self._is_bound = found, size, True
+            self._first = self._body(answer, 0, min(FIRST, size))
+        else:
             network.drop(answer)
             self._keep(self._all())
-            return
-        self._identity, self.size, self._is_bound = found, size, True
-        self._first = self._body(answer, 0, min(FIRST, size))
 
     def _send(self, headers: dict[str, str]) -> tuple[Any, str]:
         return self._client.send("GET", self._url, self._what, headers)

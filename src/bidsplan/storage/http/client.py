@@ -54,12 +54,7 @@ class HttpClient:
     ) -> tuple[Any, str]:
         """Send a request, follow redirects, and return the answer before its body is read.
 
-        Parameters
-        ----------
-        url : str
-            Quoted.
-        what : str
-            The file or listing, as messages name it.
+        The URL must be quoted; `what` names the file or listing in messages.
 
         Returns
         -------
@@ -83,7 +78,7 @@ class HttpClient:
             network.drop(answer)
             url = self._follow(url, target, what)
         else:
-            raise StorageError(f"{what}: the server redirects more than {_MOST_REDIRECTS} times")
+            raise StorageError(f"{what}: the server redirects too often ({_MOST_REDIRECTS} times)")
         if answer.status >= 300:
             network.drop(answer)
             raise status_error(answer.status, what, headers=answer.headers)

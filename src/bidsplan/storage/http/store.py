@@ -55,12 +55,9 @@ class HttpStore(Store):
         with ThreadPoolExecutor(_SIZE_REQUESTS, thread_name_prefix="bidsplan-sizes") as pool:
             found = list(pool.map(lambda name: self._describe(prefix + name), files))
         directories = {prefix + name for name in names if name.endswith("/")}
-        directories |= {
-            f"{prefix}{name}/" for name, each in zip(files, found, strict=True) if each is None
-        }
-        return Children(
-            tuple(each for each in found if each is not None), tuple(sorted(directories))
-        )
+        directories.update(each for each in found if isinstance(each, str))
+        objects = tuple(each for each in found if isinstance(each, Object))
+        return Children(objects, tuple(sorted(directories)))
 
     def list(self, prefix: str = "") -> Iterator[Object]:
         """See `Store.list`."""
@@ -83,13 +80,13 @@ class HttpStore(Store):
             )
         return set(_links(data, url))
 
-    def _describe(self, key: str) -> Object | None:
-        """Request a file's size and tag; None for what turns out to be a directory."""
+    def _describe(self, key: str) -> Object | str:
+        """Request a file's size and tag; its key with a slash if it is a directory."""
         answer, url = retrying()(self._client.send, "HEAD", self._url(key), self._what(key))
         answer.drain_conn()
         headers = answer.headers
         if urlsplit(url).path.endswith("/"):
-            return None
+            return f"{key}/"
         size = None if answers.is_encoded(headers) else content_length(headers)
         if size is None:
             raise StorageError(
