@@ -264,7 +264,7 @@ def read_bounded(answer: Any, what: str, *, limit: int) -> bytes:
         coding = answer.headers.get("Content-Encoding", "identity")
         if coding != "identity":
             # No coding was requested, and what unpacks to any size can't be bounded by its length.
-            raise UnreachableError(f"{what}: the answer is encoded ({printable(coding[:24])})")
+            raise UnreachableError(f"{what}: the answer is packed ({printable(coding[:24])})")
         for chunk in body_chunks(answer, what, LONGEST_PAGE):
             data += chunk
             if len(data) > limit:

@@ -12,7 +12,7 @@ from bidsplan.storage import network
 from bidsplan.storage.addresses import proxy_for
 from bidsplan.storage.headers import bare_etag
 from bidsplan.storage.objects import Children, Object
-from bidsplan.storage.obstore_reads import WholeReader, open_stream, translated_errors
+from bidsplan.storage.obstore_reads import TranslatedErrors, WholeReader, open_stream
 from bidsplan.storage.retry import retrying
 from bidsplan.storage.store import Store
 
@@ -140,7 +140,7 @@ class ObjectStore(Store):
 
     def _listed(self, prefix: str, call: Any) -> Any:
         def once() -> Any:
-            with translated_errors(f"listing {self.url}/{prefix}"):
+            with TranslatedErrors(f"listing {self.url}/{prefix}"):
                 return call(self._lister, prefix=(self._prefix + prefix) or None)
 
         return retrying()(once)
