@@ -138,4 +138,4 @@ def test_a_panic_of_obstore_is_an_error_of_the_storage(store):
     assert not isinstance(caught.value, Exception)
     found = storage_error(caught.value, "s3://bucket/key")
     assert type(found) is StorageError
-    assert "s3://bucket/key: obstore can't ask for it" in str(found)
+    assert "s3://bucket/key: obstore can't request it" in str(found)

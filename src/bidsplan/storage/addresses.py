@@ -17,19 +17,12 @@ if TYPE_CHECKING:
 
 
 def resolve(name: str, port: int, *, public_only: bool) -> list[str]:
-    """Resolve a host's name, and check each of its addresses.
+    """Resolve a name or address, and return its addresses once each is checked.
 
     Parameters
     ----------
-    name : str
-        A name or an address.
     public_only : bool
         Refuse addresses that are not of the public internet. Link-local ones are always refused.
-
-    Returns
-    -------
-    list of str
-        Addresses to connect to, in the resolver's order.
 
     Raises
     ------
@@ -46,18 +39,9 @@ def resolve(name: str, port: int, *, public_only: bool) -> list[str]:
 
 
 def check_address(address: Address | None, *, public_only: bool) -> None:
-    """Refuse an address that may not be connected to.
+    """Raise RefusedHostError for an address that may not be connected to.
 
-    Parameters
-    ----------
-    address : IPv4Address, IPv6Address or None
-        None passes: it is not known yet.
-    public_only : bool
-        As in `resolve`.
-
-    Raises
-    ------
-    RefusedHostError
+    None passes: the address is not known yet.
     """
     if address is None:
         return
@@ -70,32 +54,22 @@ def check_address(address: Address | None, *, public_only: bool) -> None:
 
 
 def check_endpoint(url: str) -> None:
-    """Refuse an endpoint with a link-local address, for clients that connect by themselves.
+    """Raise RefusedHostError for a link-local endpoint, for clients that connect by themselves.
 
-    Parameters
-    ----------
-    url : str
-        What the person's own configuration names, so that its name server is trusted.
-
-    Raises
-    ------
-    RefusedHostError
+    The person's own configuration names the URL, so its name server is trusted.
     """
     parts = urlsplit(url)
     if proxy_for(url) or not parts.hostname:
         return
-    # A name that can't be resolved is told by the first request.
+    # The first request reports a name that can't be resolved.
     with suppress(socket.gaierror, UnicodeError):
         resolve(parts.hostname, parts.port or 443, public_only=False)
 
 
 def proxy_for(url: str) -> str | None:
-    """Give the proxy that the environment names for a URL; None where there is none.
+    """Return the proxy that the environment sets for a URL, or None.
 
-    Raises
-    ------
-    UsageError
-        Where it names one that is spoken to in another way than by HTTP.
+    Raises UsageError for a proxy that is not reached by HTTP.
     """
     parts, proxies = urlsplit(url), getproxies()
     found = proxies.get(parts.scheme) or proxies.get("all")

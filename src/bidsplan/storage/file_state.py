@@ -1,4 +1,4 @@
-"""What tells a state of a local file from its other states."""
+"""The states of a local file, by which a change of its content shows."""
 
 from __future__ import annotations
 
@@ -7,17 +7,7 @@ from typing import NamedTuple
 
 
 class SourceState(NamedTuple):
-    """What shows that a local file has not changed.
-
-    Parameters
-    ----------
-    device, inode : int
-        Which file it is.
-    size : int
-        Bytes.
-    mtime_ns : int
-        When it was last modified, in nanoseconds.
-    """
+    """What shows that a local file has not changed; sizes in bytes, times in nanoseconds."""
 
     device: int
     inode: int
@@ -26,14 +16,9 @@ class SourceState(NamedTuple):
 
 
 class FileVersion(NamedTuple):
-    """What tells a state of a local file from all others, its last change of any kind included.
+    """A `SourceState` with the time of the last change of data or metadata.
 
-    Parameters
-    ----------
-    device, inode, size, mtime_ns
-        As in `SourceState`.
-    ctime_ns : int
-        When its data or metadata last changed, which no program can set back.
+    No program can set `ctime_ns` back.
     """
 
     device: int
@@ -44,7 +29,7 @@ class FileVersion(NamedTuple):
 
 
 def file_version(path: str) -> FileVersion | None:
-    """Look at a local file as `local_state` does."""
+    """Return a local file's version, links followed; None where it can't be read."""
     try:
         found = os.stat(path)  # noqa: PTH116 - as below
     except (OSError, ValueError):
@@ -53,14 +38,14 @@ def file_version(path: str) -> FileVersion | None:
 
 
 def version_of(found: os.stat_result) -> FileVersion:
-    """Take a file's version from what the system says of it."""
+    """Return the version of a file from its status."""
     return FileVersion(
         found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
     )
 
 
 def local_state(path: str) -> SourceState | None:
-    """Look at a local file, links followed; None where it is gone or can't be looked at."""
+    """Return a local file's state, links followed; None where it can't be read."""
     try:
         found = os.stat(path)  # noqa: PTH116 - a path object for each of a million takes long
     except (OSError, ValueError):

@@ -1,8 +1,7 @@
-"""Any URL that fsspec reads: memory, and what a flag allows."""
+"""Any URL that fsspec reads: memory, and protocols that a flag allows."""
 
 from __future__ import annotations
 
-import functools
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -23,32 +22,18 @@ if TYPE_CHECKING:
 
     from bidsplan.storage.objects import Identity, Stream
 
-    # Inside the class, its own `list` hides the type.
-    Listed = list[Mapping[str, Any]]
-    Names = list[str]
-
 
 _CHUNK = 1 << 20
 
-_TELLING = (
-    *(
-        "ETag",
-        "Last-Modified",
-        "etag",
-        "md5Hash",
-        "generation",
-        "ino",
-        "mtime",
-        "LastModified",
-        "last_modified",
-    ),
-    *("updated", "modified", "modify", "created"),
+_VALIDATORS = (
+    *("ETag", "Last-Modified", "etag", "md5Hash", "generation", "ino", "mtime"),
+    *("LastModified", "last_modified", "updated", "modified", "modify", "created"),
 )
-"""What file systems call what changes with a file's content."""
+"""File systems' names for what changes with a file's content."""
 
 
 def fsspec_error(error: Exception, what: str) -> StorageError:
-    """Make our error of one that a file system raised."""
+    """Return the `StorageError` for an error of a file system's."""
     if isinstance(error, StorageError):
         return error
     if isinstance(error, FileNotFoundError):
@@ -70,17 +55,17 @@ class FsspecStore(Store):
     root : str
         The directory, as the file system names it.
     url : str
-        The directory's URL, free of credentials.
+        Free of credentials.
     filesystem : AbstractFileSystem, optional
-        Made from the protocol where it is not given.
+        Made from the protocol by default.
     """
 
     def __init__(self, protocol: str, root: str, url: str, filesystem: Any = None) -> None:
         self.url = url
         self._protocol = protocol
-        # Listings must be those of now, and instances are shared by whoever asks alike.
+        # A new instance: fsspec would share one, whose listings may be old.
         self._fs = filesystem or filesystem_of(protocol, root)
-        # As its listings will name it.
+        # As its listings name it.
         self._root: str = self._fs._strip_protocol(root).rstrip("/")  # noqa: SLF001 - fsspec's own way
 
     def _path(self, key: str) -> str:
@@ -91,31 +76,28 @@ class FsspecStore(Store):
 
     def children(self, prefix: str = "") -> Children:
         """See `Store.children`."""
-        files, directories = self._listed(prefix)
-        return Children(tuple(sorted(self._objects(files))), tuple(sorted(directories)))
-
-    def list(self, prefix: str = "") -> Iterator[Object]:
-        """See `Store.list`."""
-        # A directory at a time, since fsspec's own walk passes over what can't be listed.
-        waiting = [prefix]
-        while waiting:
-            files, directories = self._listed(waiting.pop())
-            yield from self._objects(files)
-            waiting += directories
-
-    def _listed(self, prefix: str) -> tuple[Listed, Names]:
         path = self._path(prefix).rstrip("/")
         try:
             found = self._fs.ls(path, detail=True)
         except FileNotFoundError:
-            return [], []
+            return Children((), ())
         except Exception as error:
             raise fsspec_error(error, self._what(prefix)) from error
-        # A file whose name is that of the directory that was asked for is not below it.
+        # A file that has the listed directory's own name is not below it.
         below = [info for info in found if info["name"].rstrip("/") != path]
         files = [info for info in below if info["type"] != "directory"]
-        directories = [info["name"] for info in below if info["type"] == "directory"]
-        return files, [f"{self._key(name)}/" for name in directories]
+        names = [info["name"] for info in below if info["type"] == "directory"]
+        directories = sorted(f"{self._key(name)}/" for name in names)
+        return Children(tuple(sorted(self._objects(files))), tuple(directories))
+
+    def list(self, prefix: str = "") -> Iterator[Object]:
+        """See `Store.list`."""
+        # A directory at a time, since fsspec's own walk skips what can't be listed.
+        waiting = [prefix]
+        while waiting:
+            objects, directories = self.children(waiting.pop())
+            yield from objects
+            waiting += directories
 
     def _key(self, name: str) -> str:
         plain = name.rstrip("/") if name.endswith("/") else name
@@ -124,16 +106,17 @@ class FsspecStore(Store):
     def _objects(self, found: Iterable[Mapping[str, Any]]) -> Iterator[Object]:
         for info in found:
             name, size = info["name"], info.get("size")
-            yield Object(self._key(name), self._asked_size(name) if size is None else int(size))
+            key = self._key(name)
+            yield Object(key, self._size(name, key) if size is None else int(size))
 
-    def _asked_size(self, name: str) -> int:
-        """Ask for a size that the listing does not tell, as those of web servers do not."""
+    def _size(self, name: str, key: str) -> int:
+        """Request a size that the listing does not give, for example a web server's."""
         try:
             size = self._fs.size(name)
         except Exception as error:
-            raise fsspec_error(error, self._what(self._key(name))) from error
+            raise fsspec_error(error, self._what(key)) from error
         if size is None:
-            raise StorageError(f"{self._what(self._key(name))}: its size is not to be had")
+            raise StorageError(f"{self._what(key)}: its size is unknown")
         return int(size)
 
     def stream(
@@ -142,52 +125,34 @@ class FsspecStore(Store):
         """See `Store.stream`."""
         what = self._what(key)
         if etag is not None or version is not None:
-            raise UsageError(f"{what}: {self._protocol!r} knows neither entity tags nor versions")
+            raise UsageError(f"{what}: {self._protocol!r} has neither entity tags nor versions")
         path = self._path(key)
+
+        def state() -> tuple[Any, ...]:
+            return file_state(self._fs.info(path))
+
         try:
-            state = self._state(path)
+            before = state()
             file = self._fs.open(path, "rb")
             file.seek(start)
         except Exception as error:
             raise fsspec_error(error, what) from error
-        look = functools.partial(self._state, path)
-        return FileStream(file, what, start, state[0], state, look)
-
-    def _state(self, path: str) -> tuple[Any, ...]:
-        return file_state(self._fs.info(path))
+        return FileStream(file, what, start, before[0], before, state)
 
 
 def file_state(info: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Take from what a file system tells of a file what tells one content from the next.
-
-    Parameters
-    ----------
-    info : mapping
-        As the file system's `info` gives.
-
-    Returns
-    -------
-    tuple
-        The size first.
-    """
-    return (info.get("size"), *(str(info.get(name)) for name in _TELLING))
+    """Return what identifies a file's content, from a file system's ``info``; the size first."""
+    return (info.get("size"), *(str(info.get(name)) for name in _VALIDATORS))
 
 
 def tells_content(info: Mapping[str, Any]) -> bool:
-    """Tell whether anything that a file system tells of a file changes with its content."""
-    found = (info.get(name) for name in _TELLING)
+    """Return whether anything in a file system's ``info`` changes with the content."""
+    found = (info.get(name) for name in _VALIDATORS)
     return any(each is not None and not str(each).startswith("W/") for each in found)
 
 
 def filesystem_of(protocol: str, url: str, **more: Any) -> Any:
-    """Make a file system that caches no listing.
-
-    Parameters
-    ----------
-    url : str
-        That it is for; some are of one host only, which it names.
-    **more
-        Options of the file system.
+    """Make the file system for a protocol and URL, with options; it caches no listing.
 
     Raises
     ------
@@ -198,29 +163,27 @@ def filesystem_of(protocol: str, url: str, **more: Any) -> Any:
 
     options = more if protocol == "file" else {"use_listings_cache": False, **more}
     try:
-        named = fsspec.get_filesystem_class(protocol)._get_kwargs_from_urls(url)  # noqa: SLF001 - as above
+        named = fsspec.get_filesystem_class(protocol)._get_kwargs_from_urls(url)  # noqa: SLF001 - fsspec's own way
         return fsspec.filesystem(protocol, skip_instance_cache=True, **named, **options)
     except (ImportError, ValueError, TypeError) as error:
         raise UsageError(f"fsspec has no file system {protocol!r} here: {error}") from error
 
 
 class FileStream:
-    """A file's bytes, counted, and compared with what was told of the file before and after.
+    """A file's bytes as a `Stream`, counted, whose file must not change while it is read.
 
     File systems read files in ranges, and bind none of them to the file that was opened.
 
     Parameters
     ----------
-    what : str
-        As messages name it.
     start : int
         The first byte that is read.
     size : int or None
         Bytes of the whole file, where that is known.
-    state : tuple
-        What was told of the file before it was read.
-    look : callable
-        Asks for that again.
+    before : object
+        What `state` returned before the file was opened.
+    state : callable
+        Returns the file's state now.
     """
 
     def __init__(
@@ -229,15 +192,13 @@ class FileStream:
         what: str,
         start: int,
         size: int | None,
-        state: tuple[Any, ...],
-        look: Callable[[], Any],
+        before: Any,
+        state: Callable[[], Any],
     ) -> None:
-        self._file = file
-        self._what = what
-        self._state = state
-        self._look = look
+        self._file, self._what = file, what
+        self._before, self._state = before, state
         self.size = size
-        self._left = None if self.size is None else self.size - start
+        self._left = None if size is None else size - start
         self.etag: str | None = None
         self.identity: Identity | None = None
 
@@ -246,7 +207,7 @@ class FileStream:
             while chunk := self._file.read(_CHUNK):
                 self._left = None if self._left is None else self._left - len(chunk)
                 yield chunk
-            same = self._look() == self._state
+            same = self._state() == self._before
         except Exception as error:
             raise fsspec_error(error, self._what) from error
         if not same or (self._left or 0) < 0:

@@ -1,4 +1,4 @@
-"""Local directories, links followed as DataLad's datasets need it."""
+"""Local directories; links are followed, since DataLad's datasets consist of them."""
 
 from __future__ import annotations
 
@@ -21,17 +21,10 @@ if TYPE_CHECKING:
 
 
 class LocalStore(FsspecStore):
-    """A local directory.
+    """A local directory, by its absolute path and the URL that a manifest or plan names.
 
-    Listed by plain system calls: fsspec's walk passes over what it may not read, and takes a link
-    to a directory for neither.
-
-    Parameters
-    ----------
-    root : str
-        Absolute.
-    url : str
-        As a manifest or plan names it.
+    Listed by system calls: fsspec's walk skips what it may not read, and takes a link to a
+    directory for neither a file nor a directory.
     """
 
     def __init__(self, root: str, url: str) -> None:
@@ -50,7 +43,7 @@ class LocalStore(FsspecStore):
 
     def list(self, prefix: str = "") -> Iterator[Object]:
         """See `Store.list`."""
-        # Each directory, with those above it, so that a link to one of them is no endless way.
+        # Each directory with those above it, since a link to one of them would have no end.
         waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(prefix, frozenset())]
         while waiting:
             directory, above = waiting.pop()
@@ -72,12 +65,12 @@ class LocalStore(FsspecStore):
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             file = os.fdopen(os.open(self._path(key), flags), "rb", buffering=0)
-            state = version_of(os.fstat(file.fileno()))
+            before = version_of(os.fstat(file.fileno()))
             file.seek(start)
         except OSError as error:
             raise fsspec_error(error, what) from error
         return FileStream(
-            file, what, start, state.size, state, lambda: version_of(os.fstat(file.fileno()))
+            file, what, start, before.size, before, lambda: version_of(os.fstat(file.fileno()))
         )
 
     def file_version(self, key: str) -> FileVersion | None:

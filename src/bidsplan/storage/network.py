@@ -1,8 +1,8 @@
-"""HTTP requests that reach only the hosts that they may reach.
+"""HTTP requests that connect only to checked addresses, and the options that confine obstore.
 
 A name is resolved once, its addresses are checked, and those very addresses are connected to: a
-name server that gives another address a moment later changes nothing. Redirects are never followed
-here; whoever may follow one makes a new request, which is checked as the first one was.
+name server that answers differently a moment later changes nothing. Redirects are not followed
+here; a caller that follows one sends a new request, which is checked like the first.
 """
 
 from __future__ import annotations
@@ -19,14 +19,18 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from bidsplan.errors import RefusedHostError, StorageError, UnreachableError
 from bidsplan.paths import printable
 from bidsplan.storage.addresses import resolve
+from bidsplan.storage.headers import compared_etag, content_length, whole_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from typing_extensions import Buffer
 
+    from bidsplan.storage.objects import Identity
+
 
 CONNECT_SECONDS = 2.5
+OBSTORE_CONNECT_SECONDS = 5.0
 LONGEST_REQUEST = 600.0
 """Seconds after which a body that trickles counts as broken off; what came by then is kept."""
 
@@ -37,7 +41,7 @@ CHUNK = 1 << 18
 
 
 class _Checked:
-    """Connects to addresses that were checked, and resolves nothing anew."""
+    """Connects to addresses that were checked, and resolves no name again."""
 
     public_only = False
 
@@ -53,12 +57,12 @@ class _Checked:
             raise kinds.NameResolutionError(name, connection, gone) from error
         for address in addresses[:-1]:
             try:
-                return self._connected(address, name)
+                return self._connect_to(address, name)
             except (kinds.NewConnectionError, kinds.ConnectTimeoutError):
                 continue
-        return self._connected(addresses[-1], name)
+        return self._connect_to(addresses[-1], name)
 
-    def _connected(self, address: str, name: str) -> socket.socket:
+    def _connect_to(self, address: str, name: str) -> socket.socket:
         connection: Any = self
         connection._dns_host = address  # noqa: SLF001 - as above
         try:
@@ -68,41 +72,22 @@ class _Checked:
         return opened
 
 
-class _Plain(_Checked, HTTPConnection):
-    pass
-
-
-class _Secure(_Checked, HTTPSConnection):
-    pass
-
-
-class _PublicPlain(_Plain):
-    public_only = True
-
-
-class _PublicSecure(_Secure):
-    public_only = True
-
-
-def _pool_class(kind: type[Any], connection: type[Any]) -> type[Any]:
-    return type(kind.__name__, (kind,), {"ConnectionCls": connection})
-
-
-_CLASSES = {
-    public_only: {
-        "http": _pool_class(urllib3.HTTPConnectionPool, plain),
-        "https": _pool_class(urllib3.HTTPSConnectionPool, secure),
+def _pool_classes(public_only: bool) -> dict[str, type[Any]]:
+    """Return urllib3's pool classes by protocol, with connections that check their addresses."""
+    bases: dict[str, tuple[type[Any], type[Any]]] = {
+        "http": (urllib3.HTTPConnectionPool, HTTPConnection),
+        "https": (urllib3.HTTPSConnectionPool, HTTPSConnection),
     }
-    for public_only, plain, secure in (
-        (False, _Plain, _Secure),
-        (True, _PublicPlain, _PublicSecure),
-    )
-}
+    classes = {}
+    for protocol, (pool_class, kind) in bases.items():
+        checked = type(kind.__name__, (_Checked, kind), {"public_only": public_only})
+        classes[protocol] = type(pool_class.__name__, (pool_class,), {"ConnectionCls": checked})
+    return classes
 
 
 @functools.cache
 def pool(jobs: int, timeout: float, proxy: str | None, *, public_only: bool = False) -> Any:
-    """Make a pool of connections.
+    """Return the pool of connections for these settings.
 
     Parameters
     ----------
@@ -112,8 +97,6 @@ def pool(jobs: int, timeout: float, proxy: str | None, *, public_only: bool = Fa
         Seconds without a byte after which a connection is given up.
     proxy : str or None
         The proxy's URL. It resolves names and connects, so addresses are not checked here.
-    public_only : bool
-        As in `resolve`.
     """
     from botocore.httpsession import get_cert_path  # a tenth of a second
 
@@ -129,12 +112,14 @@ def pool(jobs: int, timeout: float, proxy: str | None, *, public_only: bool = Fa
         headers = urllib3.make_headers(proxy_basic_auth=auth) if auth else None
         return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
     manager = urllib3.PoolManager(**options)
-    manager.pool_classes_by_scheme = _CLASSES[public_only]
+    manager.pool_classes_by_scheme = _pool_classes(public_only)
     return manager
 
 
-def confined(hosts: Iterable[str], proxy: str | None = None) -> dict[str, str]:
-    """Give options of obstore's client that keep it from all hosts but some.
+def obstore_options(
+    *, jobs: int, timeout: float, seconds: float, hosts: Iterable[str], proxy: str | None = None
+) -> dict[str, Any]:
+    """Return the options of an obstore store that reaches only some hosts, and never retries.
 
     obstore follows redirects, and has no option that says otherwise. So all other hosts are asked
     through a proxy: the environment's, or one that nothing can listen on. What it still follows is
@@ -143,12 +128,25 @@ def confined(hosts: Iterable[str], proxy: str | None = None) -> dict[str, str]:
 
     Parameters
     ----------
+    timeout : float
+        Seconds without a byte after which a connection is given up.
+    seconds : float
+        The most that a request may take.
     hosts : iterable of str
         Names and addresses that are asked directly; names include those below them.
     proxy : str, optional
         The environment's.
     """
-    return {"proxy_url": proxy or "http://127.0.0.1:0", "proxy_excludes": ",".join(hosts)}
+    client = {
+        "connect_timeout": f"{OBSTORE_CONNECT_SECONDS:g}s",
+        "timeout": f"{seconds:g}s",
+        "read_timeout": f"{timeout:g}s",
+        "pool_max_idle_per_host": str(jobs),
+        "proxy_url": proxy or "http://127.0.0.1:0",
+        "proxy_excludes": ",".join(hosts),
+    }
+    # One owner of retries: the caller, who can then slow down when asked to.
+    return {"client_options": client, "retry_config": {"max_retries": 0}}
 
 
 def send(
@@ -161,21 +159,20 @@ def send(
     body: Buffer | None = None,
     within: float | None = None,
 ) -> Any:
-    """Send a request, follow no redirect, and give the answer before its body is read.
+    """Send a request, follow no redirect, and return the answer before its body is read.
 
     Parameters
     ----------
     connections
-        As `pool` gives.
+        From `pool`.
     what : str
-        What is asked for, as messages name it.
+        The object or listing, for messages.
     within : float, optional
-        Seconds to wait for an answer, where it is not as long as for others.
+        Seconds to wait for an answer, instead of the pool's timeouts.
 
     Raises
     ------
-    UnreachableError
-    RefusedHostError
+    UnreachableError, RefusedHostError
     """
     options: dict[str, Any] = {"headers": headers, "body": body}
     if within is not None:
@@ -187,80 +184,109 @@ def send(
         refused = next((each for each in error.args if isinstance(each, RefusedHostError)), None)
         if refused:
             raise RefusedHostError(f"{what}: {refused}") from error
-        raise UnreachableError(f"{what}: {_origin(url)} {_reason(error)}") from error
+        origin = "/".join(url.split("/")[:3])
+        raise UnreachableError(f"{what}: {origin} {_reason(error)}") from error
 
 
-def _origin(url: str) -> str:
-    return "/".join(url.split("/")[:3])
-
-
-def body_chunks(answer: Any, seconds: float) -> Iterator[bytes]:
-    """Read an answer's body as it comes, for a limited time.
-
-    Raises
-    ------
-    UnreachableError
-        Where it breaks off, or takes longer.
-    """
-    end = time.monotonic() + seconds
-    try:
-        while chunk := answer.read1(CHUNK, decode_content=False):
-            yield chunk
-            if time.monotonic() > end:
-                raise UnreachableError(f"its bytes did not all come within {seconds:g} seconds")
-    except (kinds.HTTPError, OSError) as error:
-        if isinstance(error, UnreachableError):
-            raise
-        raise UnreachableError("the connection broke off") from error
-
-
-def read_bounded(
-    answer: Any,
-    what: str,
-    *,
-    limit: int,
-) -> bytes:
-    """Read a short answer, and give its connection back.
+class Body:
+    """An answer's body as a `Stream`: counted, and of the requested bytes.
 
     Parameters
     ----------
-    what : str
-        What was asked for, as messages name it.
-    limit : int
-        The most bytes to read; one that has more is cut behind the next of them.
+    start : int
+        The first byte that was requested.
+    seconds : float, optional
+        The most that the body may take; `LONGEST_REQUEST` by default.
+
+    Raises
+    ------
+    StorageError
+        Where the answer has other bytes than were requested.
+    """
+
+    def __init__(
+        self,
+        answer: Any,
+        what: str,
+        start: int,
+        identity: Identity | None,
+        seconds: float | None = None,
+    ) -> None:
+        self._answer, self._what = answer, what
+        self._seconds = LONGEST_REQUEST if seconds is None else seconds
+        self._length, said = content_length(answer.headers), answer.headers.get("Content-Range")
+        self.size = whole_size(answer.status, said, self._length, start, what)
+        self.etag = compared_etag(answer.headers.get("ETag"))
+        self.identity = identity
+
+    def __iter__(self) -> Iterator[bytes]:
+        return body_chunks(self._answer, self._what, self._seconds, self._length)
+
+    def close(self) -> None:
+        """Close the answer."""
+        drop(self._answer)
+
+
+def body_chunks(
+    answer: Any, what: str, seconds: float, length: int | None = None
+) -> Iterator[bytes]:
+    """Yield an answer's body as it comes.
 
     Raises
     ------
     UnreachableError
+        Where it breaks off, takes longer than `seconds`, or has fewer bytes than `length`.
+    """
+    end, left = time.monotonic() + seconds, length
+    try:
+        while chunk := answer.read1(CHUNK, decode_content=False):
+            left = None if left is None else left - len(chunk)
+            yield chunk
+            if time.monotonic() > end:
+                raise UnreachableError(
+                    f"{what}: its bytes did not all come within {seconds:g} seconds"
+                )
+    except (kinds.HTTPError, OSError) as error:
+        if isinstance(error, UnreachableError):
+            raise
+        raise UnreachableError(f"{what}: the connection broke off") from error
+    if left:
+        raise UnreachableError(f"{what}: the answer ended {left} bytes early")
+
+
+def read_bounded(answer: Any, what: str, *, limit: int) -> bytes:
+    """Read a short answer, and release its connection; raises UnreachableError.
+
+    An answer of more than `limit` bytes is cut after one byte more.
     """
     data = bytearray()
     try:
-        packed = answer.headers.get("Content-Encoding", "identity")
-        if packed != "identity":
-            # None was asked for, and what unpacks to any size can't be bounded by its length.
-            raise UnreachableError(f"the answer is packed ({printable(packed[:24])})")
-        for chunk in body_chunks(answer, LONGEST_PAGE):
+        coding = answer.headers.get("Content-Encoding", "identity")
+        if coding != "identity":
+            # No coding was requested, and what unpacks to any size can't be bounded by its length.
+            raise UnreachableError(f"{what}: the answer is packed ({printable(coding[:24])})")
+        for chunk in body_chunks(answer, what, LONGEST_PAGE):
             data += chunk
             if len(data) > limit:
                 answer.close()
                 break
-    except UnreachableError as error:
+    except UnreachableError:
         drop(answer)
-        raise UnreachableError(f"{what}: {error}") from error
+        raise
     finally:
         answer.release_conn()
     return bytes(data[: limit + 1])
 
 
 def drop(answer: Any) -> None:
-    """Give up an answer; its connection's place in the pool is free for another one."""
+    """Close an answer, and free its connection's place in the pool."""
     answer.close()
-    # Closing leaves the place taken, and who waits for one would wait for ever.
+    # Closing alone leaves the place taken, and a request that waits for one would wait for ever.
     answer.release_conn()
 
 
 def _reason(error: Exception) -> str:
-    """Say in a few words why there was no answer; urllib3's own words name pools and objects."""
+    """Say why there was no answer; urllib3's own messages name pools and objects."""
     if isinstance(error, kinds.NameResolutionError):
         return "has a name that can't be resolved; check the endpoint"
     if isinstance(error, kinds.NewConnectionError):

@@ -1,4 +1,4 @@
-"""Reading objects through obstore, its errors told apart."""
+"""Reading objects through obstore, and its errors as bidsplan's."""
 
 from __future__ import annotations
 
@@ -25,32 +25,42 @@ _STATUS = re.compile(r"\b(?:status|status code|HTTP status [a-z ]*\()\D{0,20}([3
 
 
 class NoRangesError(StorageError):
-    """A server gave the whole object where a range was asked for."""
+    """A server sent the whole object where a range was requested."""
 
 
 class _NoSuchRangeError(StorageError):
-    """An object has no byte where a range was to begin."""
+    """An object ends before the start of the requested range."""
+
+
+class TranslatedErrors:
+    """Raises obstore's errors as `StorageError`, with what was requested in the message."""
+
+    # A fifth of what contextlib's costs, for each of a million objects.
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        found = None if error is None else storage_error(error, printable(self._what))
+        if found is not None:
+            raise found from error
 
 
 def storage_error(error: BaseException, what: str) -> StorageError | None:
-    """Make our error of one of obstore's.
+    """Return the `StorageError` for one of obstore's errors; None for any other error.
 
     Parameters
     ----------
     error : BaseException
         Also a panic of Rust's, which Python takes for no `Exception`.
-    what : str
-        What was asked for, as messages name it.
-
-    Returns
-    -------
-    StorageError or None
-        None where the error is not obstore's.
     """
     from obstore import exceptions  # loaded already
 
     if type(error).__module__ == "pyo3_runtime":
-        return StorageError(f"{what}: obstore can't ask for it ({printable(str(error)[:200])})")
+        return StorageError(f"{what}: obstore can't request it ({printable(str(error)[:200])})")
     if isinstance(error, StorageError) or not isinstance(
         error, exceptions.BaseError | OSError | ValueError
     ):
@@ -65,7 +75,7 @@ def storage_error(error: BaseException, what: str) -> StorageError | None:
     ]
     text = str(error)
     if _NOT_PARTIAL in text:
-        return NoRangesError(f"{what}: a range was asked for, and the whole object came")
+        return NoRangesError(f"{what}: a range was requested, and the whole object came")
     code = _CODE.search(text)
     word = code[1] if code else ""
     for kind, status in named:
@@ -73,29 +83,16 @@ def storage_error(error: BaseException, what: str) -> StorageError | None:
             return status_error(status, what, word)
     match = _STATUS.search(text)
     if match and match[1] == "416":
-        return _NoSuchRangeError(f"{what}: it ends before the byte that was asked for")
+        return _NoSuchRangeError(f"{what}: it ends before the byte that was requested")
     if match:
         return status_error(int(match[1]), what, word)
     return UnreachableError(f"{what}: it can't be reached, or the connection broke off")
 
 
 def open_stream(
-    store: Any,
-    path: str,
-    what: str,
-    *,
-    etag: str | None,
-    version: str | None,
-    start: int,
+    store: Any, path: str, what: str, *, etag: str | None, version: str | None, start: int
 ) -> ObstoreStream:
-    """Open an object for reading.
-
-    Parameters
-    ----------
-    what : str
-        The object, as messages name it.
-    etag, version, start
-        As `Store.stream`.
+    """Open an object for reading; see `Store.stream`.
 
     Raises
     ------
@@ -103,32 +100,24 @@ def open_stream(
         Where the server knows no ranges.
     StorageError
     """
+    import obstore  # loaded with the store
+
     options = _options(etag, version)
-    # Also from the start on: only of a range does obstore check which bytes the answer says it has.
+    # Also from the first byte on: only for a range does obstore check which bytes the answer has.
     options["range"] = {"offset": start}
     try:
-        result = _get(store, path, printable(what), options)
+        with TranslatedErrors(what):
+            result = obstore.get(store, path, options=options)
     except _NoSuchRangeError:
         if start:
             raise
         # No range begins in an empty object.
         del options["range"]
-        result = _get(store, path, printable(what), options)
+        with TranslatedErrors(what):
+            result = obstore.get(store, path, options=options)
         if result.meta["size"]:
             raise
     return ObstoreStream(result, printable(what), start)
-
-
-def _get(store: Any, path: str, what: str, options: GetOptions) -> Any:
-    import obstore  # loaded with the store
-
-    try:
-        return obstore.get(store, path, options=options)
-    except BaseException as error:
-        found = storage_error(error, what)
-        if found is None:
-            raise
-        raise found from error
 
 
 def _options(etag: str | None, version: str | None) -> GetOptions:
@@ -141,68 +130,47 @@ def _options(etag: str | None, version: str | None) -> GetOptions:
 
 
 class WholeReader:
-    """Reads small objects whole, on an event loop, each in one try.
+    """Reads small objects whole, on an event loop, each in one attempt.
 
     Notes
     -----
     A range is one step of the loop, where an answer with headers and a body is two: a quarter of
     what a small object costs. But it comes without headers, and some servers ignore ranges. Objects
-    without a digest are asked for by a range too, since obstore checks which bytes came of it only;
-    where the server ignores it, they are left to `Store.stream`.
+    without a digest are also requested by a range, since only then does obstore check which bytes
+    came; where the server ignores it, they are left to `Store.stream`.
     """
 
     def __init__(self) -> None:
         self._ranged = True
 
-    async def read(
-        self,
-        store: Any,
-        path: str,
-        what: str,
-        wanted: FetchRequest,
-    ) -> FetchedObject:
-        """Read an object.
-
-        Parameters
-        ----------
-        what : str
-            The object, as messages name it.
-
-        Raises
-        ------
-        StorageError
-        """
+    async def read(self, store: Any, path: str, what: str, wanted: FetchRequest) -> FetchedObject:
+        """Read an object; see `Store.whole`."""
         import obstore  # loaded with the store
 
         try:
-            if self._ranged and wanted.digested and wanted.size and wanted.version is None:
-                range_ = await self._range(store, path, wanted.size)
-                if range_ is not None:
-                    return FetchedObject(range_, None)
-            options = _options(wanted.etag, wanted.version)
-            if wanted.size and not wanted.digested:
-                options["range"] = self._all_of(wanted, what)
-            result = await obstore.get_async(store, path, options=options)
-            # Made anew each time that it is asked for.
-            meta = result.meta
-            fits = meta["size"] == wanted.size
-            data = await result.bytes_async() if fits else b""
-        except BaseException as error:
-            found = storage_error(error, printable(what))
-            if found is None:
-                raise
-            self._ranged = self._ranged and not isinstance(found, NoRangesError)
-            raise found from error
+            with TranslatedErrors(what):
+                if self._ranged and wanted.digested and wanted.size and wanted.version is None:
+                    range_ = await self._range(store, path, wanted.size)
+                    if range_ is not None:
+                        return FetchedObject(range_, None)
+                options = _options(wanted.etag, wanted.version)
+                if wanted.size and not wanted.digested:
+                    if not self._ranged:
+                        raise NoRangesError(f"{printable(what)}: the server knows no ranges")
+                    options["range"] = 0, wanted.size
+                result = await obstore.get_async(store, path, options=options)
+                # obstore makes it again for each access.
+                meta = result.meta
+                fits = meta["size"] == wanted.size
+                data = await result.bytes_async() if fits else b""
+        except NoRangesError:
+            self._ranged = False
+            raise
         if not fits:
             raise StorageError(f"{printable(what)}: it has another size now")
         if wanted.version is not None and meta["version"] not in {None, wanted.version}:
             raise StorageError(f"{printable(what)}: another version came")
         return FetchedObject(data, compared_etag(meta["e_tag"]))
-
-    def _all_of(self, wanted: FetchRequest, what: str) -> tuple[int, int]:
-        if not self._ranged:
-            raise NoRangesError(f"{printable(what)}: the server knows no ranges")
-        return 0, wanted.size
 
     async def _range(self, store: Any, path: str, size: int) -> Buffer | None:
         """Read an object's first bytes; None where the server knows no ranges."""
@@ -218,13 +186,7 @@ class WholeReader:
 
 
 class ObstoreStream:
-    """An object's bytes, counted: obstore passes a short body on without a word.
-
-    Parameters
-    ----------
-    start : int
-        The first byte that was asked for.
-    """
+    """An object's bytes as a `Stream`, counted: obstore passes on a short body without an error."""
 
     def __init__(self, result: Any, what: str, start: int) -> None:
         self._result = result
@@ -232,24 +194,19 @@ class ObstoreStream:
         first, last = result.range
         self._left = last - first
         if first != start:
-            raise StorageError(f"{what}: byte {start} was asked for, and byte {first} came")
+            raise StorageError(f"{what}: byte {start} was requested, and byte {first} came")
         meta = result.meta
         self.size: int | None = meta["size"]
         if last != self.size:
-            raise StorageError(f"{what}: all from byte {start} on was asked for, and less came")
+            raise StorageError(f"{what}: all from byte {start} on was requested, and less came")
         self.etag = compared_etag(meta["e_tag"])
         self.identity = identity_of(meta["e_tag"], meta["version"])
 
     def __iter__(self) -> Iterator[Buffer]:
-        try:
+        with TranslatedErrors(self._what):
             for chunk in self._result.stream(min_chunk_size=_CHUNK):
                 self._left -= len(chunk)
                 yield chunk
-        except BaseException as error:
-            found = storage_error(error, self._what)
-            if found is None:
-                raise
-            raise found from error
         if self._left:
             raise UnreachableError(f"{self._what}: the answer ended {self._left} bytes early")
 

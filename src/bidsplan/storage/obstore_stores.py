@@ -12,7 +12,7 @@ from bidsplan.storage import network
 from bidsplan.storage.addresses import proxy_for
 from bidsplan.storage.headers import bare_etag
 from bidsplan.storage.objects import Children, Object
-from bidsplan.storage.obstore_reads import WholeReader, open_stream, storage_error
+from bidsplan.storage.obstore_reads import TranslatedErrors, WholeReader, open_stream
 from bidsplan.storage.retry import retrying
 from bidsplan.storage.store import Store
 
@@ -31,10 +31,10 @@ _HOSTS = {
         *("blob.core.chinacloudapi.cn", "blob.core.usgovcloudapi.net"),
     ),
 }
-"""The hosts that are asked for objects."""
+"""The hosts that serve objects."""
 
 _METADATA = "169.254.169.254"
-"""Where machines in a cloud ask for their own credentials, as the libraries know by themselves."""
+"""The cloud's metadata service, from which machines get credentials; libraries know it."""
 
 _SIGNING = {
     "gs": ("googleapis.com", "google.internal", _METADATA),
@@ -43,7 +43,7 @@ _SIGNING = {
         _METADATA,
     ),
 }
-"""The hosts that are asked for credentials."""
+"""The hosts that issue credentials."""
 
 _HINTS = {
     "gs": "check GOOGLE_APPLICATION_CREDENTIALS and the like",
@@ -60,16 +60,13 @@ _NAMED = (
     "MSI_ENDPOINT",
     "GOOGLE_BASE_URL",
 )
-"""Variables that name further ones, as emulators and sovereign clouds do."""
+"""Variables that name further hosts, as emulators and sovereign clouds do."""
 
 
 def open_objects(location: Location, access: Access, *, anonymous: bool) -> Store:
     """Open a root on Google's or Azure's object store.
 
-    Raises
-    ------
-    UsageError
-        Where the URL or the environment's configuration can't be used.
+    Raises UsageError where the URL or the environment's configuration can't be used.
     """
     url = f"{location.protocol}://{location.host}/{location.path}".rstrip("/")
     reader, lister = (
@@ -88,15 +85,11 @@ def _open(location: Location, access: Access, anonymous: bool, seconds: float) -
     if proxy:
         hosts = ()
     if not anonymous:
-        hosts = (*hosts, *_SIGNING[location.protocol], *_named_hosts())
-    client: Any = {
-        "connect_timeout": "5s",
-        "timeout": f"{seconds:g}s",
-        "read_timeout": f"{access.timeout:g}s",
-        "pool_max_idle_per_host": str(access.jobs),
-        **network.confined(hosts, proxy),
-    }
-    options: Any = {"client_options": client, "retry_config": {"max_retries": 0}}
+        named = (urlsplit(os.environ.get(name, "")).hostname for name in _NAMED)
+        hosts = (*hosts, *_SIGNING[location.protocol], *(host for host in named if host))
+    options = network.obstore_options(
+        jobs=access.jobs, timeout=access.timeout, seconds=seconds, hosts=hosts, proxy=proxy
+    )
     kind: Any = stores.GCSStore if location.protocol == "gs" else stores.AzureStore
     try:
         return kind(location.host, skip_signature=anonymous, **options)
@@ -104,12 +97,6 @@ def _open(location: Location, access: Access, anonymous: bool, seconds: float) -
         # What it says may hold parts of the credentials.
         where = printable(f"{location.protocol}://{location.host}")
         raise UsageError(f"{where}: it can't be opened; {_HINTS[location.protocol]}") from None
-
-
-def _named_hosts() -> list[str]:
-    """List the hosts that the environment names as services of these clouds."""
-    found = (urlsplit(os.environ.get(name, "")).hostname for name in _NAMED)
-    return [host for host in found if host]
 
 
 class ObjectStore(Store):
@@ -120,7 +107,7 @@ class ObjectStore(Store):
     path : str
         Without slashes at its ends.
     lister : obstore store
-        The same place, for listings, whose requests are shorter.
+        The same place, for listings, whose requests have a shorter timeout.
     """
 
     asynchronous = True
@@ -136,7 +123,7 @@ class ObjectStore(Store):
         """See `Store.children`."""
         import obstore  # loaded with the store
 
-        found = self._asked(prefix, obstore.list_with_delimiter)
+        found = self._listed(prefix, obstore.list_with_delimiter)
         directories = [f"{name.rstrip('/')}/" for name in found["common_prefixes"]]
         skip = len(self._prefix)
         objects = sorted(self._objects(found["objects"]))
@@ -149,21 +136,14 @@ class ObjectStore(Store):
         def collect(store: Any, prefix: str | None) -> list[Any]:
             return [item for page in obstore.list(store, prefix=prefix) for item in page]
 
-        yield from self._objects(self._asked(prefix, collect))
+        yield from self._objects(self._listed(prefix, collect))
 
-    def _asked(self, prefix: str, call: Any) -> Any:
-        what = f"listing {printable(f'{self.url}/{prefix}')}"
-
-        def ask() -> Any:
-            try:
+    def _listed(self, prefix: str, call: Any) -> Any:
+        def once() -> Any:
+            with TranslatedErrors(f"listing {self.url}/{prefix}"):
                 return call(self._lister, prefix=(self._prefix + prefix) or None)
-            except BaseException as error:
-                found = storage_error(error, what)
-                if found is None:
-                    raise
-                raise found from error
 
-        return retrying()(ask)
+        return retrying()(once)
 
     def _objects(self, found: Iterable[Mapping[str, Any]]) -> Iterator[Object]:
         for item in found:

@@ -23,22 +23,21 @@ _ENVIRONMENT = {
         "AZURE_STORAGE_USE_EMULATOR",
     ),
 }
-"""Variables that say which service, or whose account, the bucket is in."""
-
+"""Variables that set which service, or whose account, a bucket is in."""
 
 _ACCOUNT = r"(?:AccountName|BlobEndpoint|EndpointSuffix)=([^;]*)"
-"""What of a connection string to Azure is no secret."""
+"""The parts of a connection string to Azure that are not secret."""
 
 
 class Place(NamedTuple):
-    """A root's location: equal for all spellings of one, and for no two.
+    """A root's location: equal for all spellings of its URL, different for any other root.
 
     Parameters
     ----------
     service : tuple of str
         Protocol, and host, endpoint and bucket, or account and container.
     path : str
-        Below it; for local roots the resolved real path.
+        The path in it; for local roots the real path.
     """
 
     service: tuple[str, ...]
@@ -46,20 +45,23 @@ class Place(NamedTuple):
 
     @property
     def prefix(self) -> str:
-        """What the place of each object below it starts with; its key follows."""
+        """The start of the place of each object below the root; the key follows."""
         # Short and free of what JSON escapes, as one is made for each of a million entries.
         service = hashlib.sha256("\0".join(self.service).encode()).hexdigest()[:24]
-        path = _encodable(self.path.rstrip("/"))
+        path = self.path.rstrip("/")
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            # Written like no other path, so that it can be encoded.
+            path = "//" + path.encode(errors="surrogatepass").hex()
         return f"{service}:{path}/" if path or self.service == ("file",) else f"{service}:"
 
 
 def place_of(url: str, access: Access, base: str | os.PathLike[str]) -> Place:
-    """Find where a root is, without opening it and without any request.
+    """Return where a root is, without opening it and without any request.
 
     Parameters
     ----------
-    url : str
-        As a manifest or plan names it.
     access : Access
         How storage is reached: an endpoint is part of a place in S3.
     base : path
@@ -72,7 +74,11 @@ def place_of(url: str, access: Access, base: str | os.PathLike[str]) -> Place:
     """
     protocol, host, path = parse_url(canonical_url(url))
     if protocol == "file":
-        return Place(("file",), _real_path(path, base))
+        real = os.path.join(base, path)  # noqa: PTH118 - compared as text
+        # A plan may name anything: what can't be a path is refused when it is opened.
+        with suppress(ValueError):
+            real = os.path.realpath(real)
+        return Place(("file",), real)
     if protocol == "s3":
         from bidsplan.storage.s3.credentials import find_endpoint  # for S3 only
 
@@ -83,25 +89,8 @@ def place_of(url: str, access: Access, base: str | os.PathLike[str]) -> Place:
     return Place((protocol, *named, host.rpartition("@")[2]), path)
 
 
-def _real_path(path: str, base: str | os.PathLike[str]) -> str:
-    found = os.path.join(base, path)  # noqa: PTH118 - compared as text
-    # A plan may say anything: what can't be a path is refused when it is opened.
-    with suppress(ValueError):
-        found = os.path.realpath(found)
-    return found
-
-
-def _encodable(path: str) -> str:
-    """Write a local path whose bytes are no UTF-8 so that it can be, unlike any other."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return "//" + path.encode(errors="surrogatepass").hex()
-    return path
-
-
 def _service(endpoint: str | None) -> str:
-    """Name an endpoint without its user info; Amazon's own by their partition."""
+    """Return an endpoint without its user info; Amazon's own by their partition."""
     if endpoint is None:
         return "aws"
     protocol, host, path = parse_url(canonical_url(endpoint))

@@ -1,4 +1,4 @@
-"""One file of any file system: read by ranges, or written so that there is all of it or nothing."""
+"""One file of any file system: read by ranges, or written whole or not at all."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from bidsplan.errors import (
 from bidsplan.paths import printable, replacing
 from bidsplan.storage.access import Access
 from bidsplan.storage.fsspec_store import fsspec_error
-from bidsplan.storage.ranges import FIRST, open_ranges, open_web_ranges
+from bidsplan.storage.ranges import FIRST, open_ranges
 from bidsplan.storage.retry import retrying
 from bidsplan.storage.s3.credentials import Connection, connect
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+    from collections.abc import Callable
 
-    from bidsplan.storage.ranges import Ranges
+    from _typeshed import WriteableBuffer
 
 
 SMALL = 32 << 20
@@ -40,10 +40,10 @@ SMALL = 32 << 20
 
 _LARGEST_AHEAD = 4 << 20
 _MANY = 256 << 10
-"""Bytes from which on a read is worth a request of its own, and nothing is read ahead for it."""
+"""Bytes of a read that has a request of its own, without reading ahead."""
 
 _LARGEST = 32 << 20
-"""Bytes of one request, which are held twice for a moment."""
+"""The most bytes of one request, which are briefly held twice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,12 +52,10 @@ class File:
 
     Parameters
     ----------
-    path : str
-        As the file system names it.
     what : str
-        As messages name it, free of credentials.
+        Its name in messages, free of credentials.
     url : str or None
-        Where bidsplan's own client reads it, and not the file system.
+        The URL that bidsplan's own client reads, instead of the file system.
     """
 
     filesystem: Any
@@ -66,24 +64,11 @@ class File:
     url: str | None = None
 
     def read(self) -> bytes:
-        """Read all of it.
-
-        Raises
-        ------
-        StorageError
-            Where it can't be read, or ends early.
-        """
+        """Read all of it; raises StorageError where it can't be read, or ends early."""
         return RangedFile(self).read()
 
     def write(self, source: IO[bytes], size: int) -> None:
-        """Write all of it, or leave what is there as it is.
-
-        Parameters
-        ----------
-        source : binary file
-            Its bytes, from where it stands.
-        size : int
-            How many there are.
+        """Write all of `source`, which has so many bytes, or leave the file as it was.
 
         Raises
         ------
@@ -104,7 +89,7 @@ class File:
             raise self._not_written(error) from error
 
     def _upload(self, source: IO[bytes]) -> None:
-        """Send a piece at a time what takes its place only when all of it has come."""
+        """Send a piece at a time; the file is replaced once all of it has come."""
         file = self.filesystem.open(self.path, "wb", block_size=SMALL, autocommit=False)
         try:
             shutil.copyfileobj(source, file, 1 << 20)
@@ -113,13 +98,13 @@ class File:
         except BaseException:
             with suppress(Exception):
                 file.discard()
-            # Else it would try to send the rest when it is collected.
+            # Otherwise it would send the rest when it is garbage-collected.
             with suppress(AttributeError):
                 file.closed = True
             raise
 
     def error(self, error: Exception) -> StorageError:
-        """Make our error of one that the file system raised while reading."""
+        """Return the `StorageError` for an error of the file system's while reading."""
         if "s3" in self.filesystem.protocol:
             from bidsplan.storage.s3.s3fs_store import s3_error  # half a second
 
@@ -135,26 +120,21 @@ class File:
 
 
 def find_file(fname: str | os.PathLike[str], fs: Any = None, *, anonymous: bool = False) -> File:
-    """Tell which file of which file system a name means.
+    """Return the file that a name means; it need not exist.
 
     Parameters
     ----------
     fname : str or path
         An S3 path, with or without ``s3://``, or any URL that fsspec knows.
     fs : fsspec.AbstractFileSystem, optional
-        Where the file is; made from the name where it is not given.
+        Made from the name by default.
     anonymous : bool
-        Whether requests to S3 go unsigned, where `fs` is not given.
-
-    Returns
-    -------
-    File
-        It need not be there.
+        Send unsigned requests to S3, where `fs` is not given.
 
     Raises
     ------
     UrlError
-        Where the name is none of S3, and no URL either.
+        Where the name is neither an S3 path nor a URL.
     UsageError
         Where fsspec has no such file system here, or the AWS configuration can't be used.
     DeniedError
@@ -162,38 +142,32 @@ def find_file(fname: str | os.PathLike[str], fs: Any = None, *, anonymous: bool 
     """
     name = os.fspath(fname)
     if fs is not None:
-        return _file(fs, name)
+        return _file_of(fs, name)
     protocol, separator, rest = name.partition("://")
     if separator and (protocol not in {"s3", "s3a"} or "::" in rest):
-        file = _file(*_by_url(name))
+        file = _by_url(name)
         return replace(file, url=name) if protocol in {"https", "http"} else file
     return _on_s3(rest if separator else name, name, anonymous=anonymous)
 
 
 def local_file(path: str | os.PathLike[str]) -> File:
-    """Tell which file a local path means.
-
-    Returns
-    -------
-    File
-        It need not be there.
-    """
+    """Return the file of a local path; it need not exist."""
     from fsspec.implementations.local import LocalFileSystem  # on demand
 
     name = os.fspath(path)
     return File(filesystem=LocalFileSystem(), path=name, what=printable(name))
 
 
-def _file(fs: Any, name: str) -> File:
+def _file_of(fs: Any, name: str) -> File:
     path = fs._strip_protocol(name)  # noqa: SLF001 - fsspec's own way
     what = fs.unstrip_protocol(path)
     if what.startswith("http"):
-        # What stands there may be a password, or a signature.
+        # User info may hold a password, and the query a signature.
         what = re.sub("//[^/]*@", "//", what.partition("?")[0])
     return File(filesystem=fs, path=path, what=printable(what))
 
 
-def _by_url(url: str) -> tuple[Any, str]:
+def _by_url(url: str) -> File:
     from fsspec.core import url_to_fs  # a tenth of a second
 
     try:
@@ -201,7 +175,7 @@ def _by_url(url: str) -> tuple[Any, str]:
     except (ImportError, ValueError) as error:
         protocol = printable(url.partition("://")[0])
         raise UsageError(f"fsspec has no file system {protocol!r} here: {error}") from error
-    return fs, path
+    return _file_of(fs, path)
 
 
 def _on_s3(path: str, name: str, *, anonymous: bool) -> File:
@@ -229,64 +203,36 @@ class RangedFile(io.RawIOBase):
     """A file's bytes, requested where and when they are read.
 
     What is read from its start, or goes on where the last read ended, is requested in growing
-    pieces; after a jump, just what is asked for. A read gives all that it is asked for, up to the
-    file's end. It holds no connection.
-
-    Attributes
-    ----------
-    size : int
-        Bytes.
-
-    Raises
-    ------
-    StorageError
-        Where it can't be opened.
+    pieces; after a jump, only what is read. A read returns all that it asks for, up to the file's
+    end. No connection is held. Raises StorageError where the file can't be opened.
     """
 
     def __init__(self, file: File) -> None:
         self._file = file
-        self._ranges = retrying()(self._opened)
-        self.size = self._ranges.size
-        self._at = 0
+        self._ranges = self._retried(
+            lambda: open_ranges(file.filesystem, file.path, file.what, file.url)
+        )
+        self.size: int = self._ranges.size
+        self._at = self._start = 0
         self._held = memoryview(b"")
-        self._start = 0
         self._ahead = FIRST
 
-    def _opened(self) -> Ranges:
-        file = self._file
-        try:
-            if file.url is not None:
-                return open_web_ranges(file.url, file.what)
-            return open_ranges(file.filesystem, file.path, file.what)
-        except Exception as error:
-            raise file.error(error) from error
-
     def readable(self) -> bool:
-        """Whether it can be read: yes."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Whether any place can be read: yes."""
+        """Return True."""
         return True
 
-    def tell(self) -> int:
-        """Give the place of the next byte."""
-        return self._at
-
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go to a place, without any request."""
+        """Go to a position, without a request."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
         self._at = max(base + offset, 0)
         return self._at
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read so many bytes, or all that are left.
-
-        Raises
-        ------
-        StorageError
-            Where they can't be read, or end early.
-        """
+        """Read so many bytes, or all that are left; raises StorageError where they can't be."""
         left = max(self.size - self._at, 0)
         wanted = left if size is None or size < 0 else min(size, left)
         data = bytearray(wanted)
@@ -305,36 +251,30 @@ class RangedFile(io.RawIOBase):
         return done
 
     def _some(self, wanted: int) -> memoryview:
-        """Give bytes at the present place, and at most so many."""
+        """Return at most so many bytes at the current position."""
         offset = self._at - self._start
         if 0 <= offset < len(self._held):
             return self._held[offset : offset + wanted]
         follows = offset == len(self._held)
         large = wanted >= _MANY
-        asked = max(wanted, 0 if large or not follows else self._ahead)
-        found = memoryview(self._fetched(self._at, min(self._at + min(asked, _LARGEST), self.size)))
+        asked = min(max(wanted, 0 if large or not follows else self._ahead), _LARGEST)
+        stop = min(self._at + asked, self.size)
+        found = memoryview(self._retried(lambda: self._ranges.read(self._at, stop)))
         self._ahead = min(2 * self._ahead, _LARGEST_AHEAD) if follows else FIRST
         # A large piece is used up at once; to hold it would cost every open image as much.
         self._held = found[:0] if large else found
         self._start = self._at + len(found) if large else self._at
         return found[:wanted]
 
-    def _fetched(self, start: int, stop: int) -> bytes:
-        def once() -> bytes:
+    def _retried(self, call: Callable[[], Any]) -> Any:
+        def once() -> Any:
             try:
-                data = self._ranges.read(start, stop)
+                return call()
             except Exception as error:
-                raise self._error(error) from error
-            if len(data) != stop - start:
-                raise UnreachableError(
-                    f"{self._file.what}: expected {stop - start} bytes at {start}, got {len(data)}"
-                )
-            return data
+                found = self._file.error(error)
+                if isinstance(found, SourceChangedError):
+                    what = self._file.what
+                    found = SourceChangedError(f"{what}: it was changed while it was read")
+                raise found from error
 
         return retrying()(once)
-
-    def _error(self, error: Exception) -> StorageError:
-        found = self._file.error(error)
-        if isinstance(found, SourceChangedError):
-            return SourceChangedError(f"{self._file.what}: it was changed while it was read")
-        return found

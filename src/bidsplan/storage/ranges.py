@@ -1,11 +1,11 @@
-"""Ranges of one file, all of the same content: bound to it by what each answer itself says."""
+"""Ranges of one file, all of one content: each answer must itself say which content it is of."""
 
 from __future__ import annotations
 
 import math
 import tempfile
 from abc import ABC, abstractmethod
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from bidsplan.errors import SourceChangedError, StorageError, UnreachableError
@@ -13,7 +13,7 @@ from bidsplan.storage import network
 from bidsplan.storage.access import Access
 from bidsplan.storage.fsspec_store import file_state, tells_content
 from bidsplan.storage.headers import content_length, strong_etag, whole_size
-from bidsplan.storage.http.answers import conditions, file_chunks, identity, quotable
+from bidsplan.storage.http import answers
 from bidsplan.storage.http.client import HttpClient
 
 if TYPE_CHECKING:
@@ -26,11 +26,15 @@ FIRST = 64 << 10
 """Bytes of the first request: a header, and no more than a request's own time is worth."""
 
 _IN_MEMORY = 64 << 20
-"""Bytes of a file without a validator that wait in memory, and not in a file."""
+"""Bytes of a file without a validator that are kept in memory, and not in a temporary file."""
 
 
-class Ranges(Protocol):
-    """One file's bytes, by their places.
+class _UnboundError(StorageError):
+    """An answer does not say which content its range is of."""
+
+
+class Ranges(ABC):
+    """One file's bytes by position; without a validator, the whole file by one request.
 
     Attributes
     ----------
@@ -39,50 +43,47 @@ class Ranges(Protocol):
     """
 
     size: int
-
-    def read(self, start: int, stop: int) -> bytes:
-        """Read the bytes from one place to another."""
-
-
-class _UnboundError(StorageError):
-    """An answer does not say which content its range is of."""
-
-
-class _BoundRanges(ABC):
-    """Ranges whose answers name one object; without a name, the whole file by one request."""
-
-    size: int
-    _begun = False
+    _is_bound = False
     _whole: IO[bytes] | None = None
 
     def __init__(self, what: str) -> None:
         self._what = what
 
     def read(self, start: int, stop: int) -> bytes:
-        if self._whole is None:
-            try:
-                data = self._range(start, stop)
-            except _UnboundError:
-                if self._begun:
-                    raise
-                self._keep(self._all())
-            else:
-                self._begun = True
-                return data
-        assert self._whole is not None  # noqa: S101 - for the type checker
-        self._whole.seek(start)
-        return self._whole.read(stop - start)
+        """Return the bytes from one position up to another."""
+        data = self._read(start, stop)
+        if len(data) != stop - start:
+            raise UnreachableError(
+                f"{self._what}: expected {stop - start} bytes at {start}, got {len(data)}"
+            )
+        self._is_bound = True
+        return data
 
-    def _keep(self, chunks: Iterator[bytes]) -> None:
-        """Keep all of the file; its ranges are taken from there."""
+    def _read(self, start: int, stop: int) -> bytes:
+        whole = self._whole
+        if whole is None:
+            try:
+                return self._range(start, stop)
+            except _UnboundError:
+                if self._is_bound:
+                    raise
+            whole = self._keep(self._all(), self.size)
+        whole.seek(start)
+        return whole.read(stop - start)
+
+    def _keep(self, chunks: Iterator[bytes], size: int | None = None) -> IO[bytes]:
+        """Keep the whole file, from which all ranges are then read."""
         whole = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - kept open
         try:
             for chunk in chunks:
                 whole.write(chunk)
+            if size not in {None, whole.tell()}:
+                raise UnreachableError(f"{self._what}: expected {size} bytes, got {whole.tell()}")
         except BaseException:
             whole.close()
             raise
         self.size, self._whole = whole.tell(), whole
+        return whole
 
     @abstractmethod
     def _range(self, start: int, stop: int) -> bytes:
@@ -102,24 +103,21 @@ class _BoundRanges(ABC):
         return SourceChangedError(f"{self._what}: it was changed while it was read")
 
 
-def open_ranges(fs: Any, path: str, what: str) -> Ranges:
-    """Open a file of a file system.
+def open_ranges(fs: Any, path: str, what: str, url: str | None = None) -> Ranges:
+    """Open a file of a file system, or of a web server where its URL is given.
 
-    Parameters
-    ----------
-    what : str
-        As messages name it.
-
-    Raises
-    ------
-    Exception
-        What the file system raises.
+    Raises whatever the file system raises.
     """
+    if url is not None:
+        return _WebRanges(url, what)
     from fsspec.spec import AbstractBufferedFile  # a tenth of a second
 
     opened = fs.open(path, "rb", block_size=FIRST, cache_type="none")
-    if _is_of_s3(opened):
-        return _S3Ranges(opened, what)
+    if type(opened).__module__.startswith("s3fs"):
+        from s3fs.core import S3File  # half a second
+
+        if isinstance(opened, S3File):
+            return _S3Ranges(opened, what)
     if isinstance(opened, AbstractBufferedFile) and opened.size is not None:
         # Of object stores: it holds no connection.
         return _FileRanges(fs, path, what, opened)
@@ -127,15 +125,7 @@ def open_ranges(fs: Any, path: str, what: str) -> Ranges:
     return _FileRanges(fs, path, what)
 
 
-def _is_of_s3(opened: Any) -> bool:
-    if not type(opened).__module__.startswith("s3fs"):
-        return False
-    from s3fs.core import S3File  # half a second
-
-    return isinstance(opened, S3File)
-
-
-class _S3Ranges(_BoundRanges):
+class _S3Ranges(Ranges):
     """Ranges of an object that s3fs opened; s3fs itself compares none of the answers."""
 
     def __init__(self, opened: Any, what: str) -> None:
@@ -147,79 +137,54 @@ class _S3Ranges(_BoundRanges):
     def _range(self, start: int, stop: int) -> bytes:
         if self._tag is None:
             raise _UnboundError(f"{self._what}: it has no strong entity tag")
-        answer = self._asked(self._opened.read_kw, Range=f"bytes={start}-{stop - 1}")
-        chunks = self._chunks(answer, start, stop)
+        answer = self._get_object(self._opened.read_kw, Range=f"bytes={start}-{stop - 1}")
         try:
-            tag = strong_etag(answer.get("ETag"))
+            tag, version = strong_etag(answer.get("ETag")), answer.get("VersionId")
+            same_version = self._opened.version_id in {None, version} or version is None
             if tag is None:
                 raise _UnboundError(f"{self._what}: an answer does not say what it is of")
-            if tag != self._tag or not self._is_version(answer.get("VersionId")):
+            if tag != self._tag or not same_version:
                 raise self._changed()
             status = answer["ResponseMetadata"]["HTTPStatusCode"]
             self._check_range(status, answer.get("ContentRange"), start, stop)
-            return b"".join(chunks)
+            return b"".join(self._chunks(answer, stop - start))
         finally:
             answer["Body"].close()
 
-    def _is_version(self, found: str | None) -> bool:
-        wanted = self._opened.version_id
-        return wanted is None or found in {None, wanted}
-
     def _all(self) -> Iterator[bytes]:
-        answer = self._asked(self._opened._request_payer_kw)  # noqa: SLF001 - for s3fs's own calls
+        answer = self._get_object(self._opened._request_payer_kw)  # noqa: SLF001 - for s3fs's own calls
         status = answer["ResponseMetadata"]["HTTPStatusCode"]
         try:
             size = whole_size(status, None, answer.get("ContentLength"), 0, self._what)
             if size not in {None, self.size}:
                 raise self._changed()
-            yield from self._chunks(answer, 0, self.size)
+            yield from self._chunks(answer, self.size)
         finally:
             answer["Body"].close()
 
-    def _asked(self, *more: Any, **asked: str) -> Any:
+    def _get_object(self, *more: Any, **options: str) -> Any:
         opened = self._opened
         if opened.version_id is not None:
-            asked["VersionId"] = opened.version_id
-        return opened._call_s3("get_object", *more, Bucket=opened.bucket, Key=opened.key, **asked)  # noqa: SLF001 - as above
+            options["VersionId"] = opened.version_id
+        return opened._call_s3("get_object", *more, Bucket=opened.bucket, Key=opened.key, **options)  # noqa: SLF001 - as above
 
-    def _chunks(self, answer: Any, start: int, stop: int) -> Iterator[bytes]:
+    def _chunks(self, answer: Any, most: int) -> Iterator[bytes]:
+        """Yield an answer's body, and stop once it has more bytes than it may have."""
         from fsspec.asyn import sync  # loaded with s3fs
 
-        left = size = stop - start
-        while chunk := sync(self._opened.fs.loop, answer["Body"].read, network.CHUNK):
-            left -= len(chunk)
+        while most >= 0 and (
+            chunk := sync(self._opened.fs.loop, answer["Body"].read, network.CHUNK)
+        ):
+            most -= len(chunk)
             yield chunk
-            if left < 0:
-                break
-        if left:
-            raise UnreachableError(
-                f"{self._what}: expected {size} bytes at {start}, got {size - left}"
-            )
 
 
-def open_web_ranges(url: str, what: str) -> Ranges:
-    """Open a file of a web server.
-
-    Parameters
-    ----------
-    url : str
-        Of the protocol https or http.
-    what : str
-        As messages name it.
-
-    Raises
-    ------
-    StorageError
-    """
-    return _WebRanges(url, what)
-
-
-class _WebRanges(_BoundRanges):
+class _WebRanges(Ranges):
     """Ranges of a file of a web server, whose redirects are followed as `HttpClient` does."""
 
     def __init__(self, url: str, what: str) -> None:
         super().__init__(what)
-        self._url = quote(url.partition("#")[0], safe=quotable)
+        self._url = quote(url.partition("#")[0], safe=answers.quotable)
         allowed = frozenset({"http"} & {url.partition("://")[0].lower()})
         self._client = HttpClient(Access(allow_protocols=allowed))
         self._identity: Identity | None = None
@@ -227,100 +192,94 @@ class _WebRanges(_BoundRanges):
         self._open()
 
     def _open(self) -> None:
-        """Take the first bytes, or all of it where the server has nothing to bind ranges by."""
+        """Read the first bytes, or the whole file where nothing binds ranges of it."""
         try:
-            answer, url = self._sent({"Range": f"bytes=0-{FIRST - 1}"})
+            answer, url = self._send({"Range": f"bytes=0-{FIRST - 1}"})
         except StorageError as error:
             if type(error) is not StorageError:
                 raise
-            # It has something against the range, such as that the file is empty.
+            # The server refuses the range, for example because the file is empty.
             self._keep(self._all())
             return
         if answer.status == 200:
-            self._keep(self._whole_of(answer))
+            self._keep(self._whole_body(answer))
             return
-        found = identity(answer.headers, url)
+        found = answers.identity(answer.headers, url)
         total = (answer.headers.get("Content-Range") or "").rpartition("/")[2]
         size = content_length({"Content-Length": total})
-        if found is None or not size:
+        if found and size:
+            self._identity, self.size, self._is_bound = found, size, True
+            self._first = self._body(answer, 0, min(FIRST, size))
+        else:
             network.drop(answer)
             self._keep(self._all())
-            return
-        self._identity, self.size, self._begun = found, size, True
-        self._first = self._taken(answer, 0, min(FIRST, size))
 
-    def _sent(self, headers: dict[str, str]) -> tuple[Any, str]:
+    def _send(self, headers: dict[str, str]) -> tuple[Any, str]:
         return self._client.send("GET", self._url, self._what, headers)
 
     def _range(self, start: int, stop: int) -> bytes:
         if stop <= len(self._first):
             return self._first[start:stop]
         tag = self._identity.tag if self._identity else None
-        answer, url = self._sent(conditions(tag) | {"Range": f"bytes={start}-{stop - 1}"})
-        found = identity(answer.headers, url)
+        answer, url = self._send(answers.conditions(tag) | {"Range": f"bytes={start}-{stop - 1}"})
+        found = answers.identity(answer.headers, url)
         if found == self._identity:
-            return self._taken(answer, start, stop)
+            return self._body(answer, start, stop)
         network.drop(answer)
         if found is not None and self._identity and found.url == self._identity.url:
             raise self._changed()
         raise UnreachableError(f"{self._what}: a piece of it would come from another place")
 
-    def _taken(self, answer: Any, start: int, stop: int) -> bytes:
+    def _body(self, answer: Any, start: int, stop: int) -> bytes:
+        headers = answer.headers
         try:
-            said = answer.headers.get("Content-Range")
-            self._check_range(answer.status, said, start, stop)
-            return b"".join(file_chunks(answer, self._what, network.LONGEST_REQUEST))
+            self._check_range(answer.status, headers.get("Content-Range"), start, stop)
+            answers.check_not_encoded(headers, self._what)
+            length, seconds = content_length(headers), network.LONGEST_REQUEST
+            return b"".join(network.body_chunks(answer, self._what, seconds, length))
         finally:
             network.drop(answer)
 
     def _all(self) -> Iterator[bytes]:
-        return self._whole_of(self._sent({})[0])
+        return self._whole_body(self._send({})[0])
 
-    def _whole_of(self, answer: Any) -> Iterator[bytes]:
+    def _whole_body(self, answer: Any) -> Iterator[bytes]:
         try:
-            whole_size(answer.status, None, None, 0, self._what)
-            yield from file_chunks(answer, self._what, math.inf)
+            answers.check_not_encoded(answer.headers, self._what)
+            yield from network.Body(answer, self._what, 0, None, math.inf)
         finally:
             network.drop(answer)
 
 
-class _FileRanges:
+class _FileRanges(Ranges):
     """Ranges of a file of any other file system, whose answers can't be looked at.
 
-    The file system is asked before and after whether the file is the same; where it tells nothing
-    that would change with the content, the whole file is read by one call.
+    The file system is asked before and after whether the file is the same; where it gives nothing
+    that changes with the content, the whole file is read by one call.
     """
 
-    def __init__(
-        self,
-        fs: Any,
-        path: str,
-        what: str,
-        opened: Any = None,
-    ) -> None:
-        self._fs = fs
-        self._path = path
-        self._what = what
-        self._opened = opened
+    def __init__(self, fs: Any, path: str, what: str, opened: Any = None) -> None:
+        super().__init__(what)
+        self._fs, self._path, self._opened = fs, path, opened
         info = fs.info(path)
         self._state = file_state(info)
-        self._whole: bytes | None = None
         if not tells_content(info):
-            self._whole = fs.cat_file(path)
+            self._keep(self._all())
+            return
         size = info.get("size") if opened is None else opened.size
-        size = len(self._whole) if self._whole is not None else size
         if size is None:
-            raise StorageError(f"{what}: its size is not to be had, so no piece of it either")
+            raise StorageError(f"{what}: its size is unknown, so no range of it can be read")
         self.size = int(size)
 
-    def read(self, start: int, stop: int) -> bytes:
-        if self._whole is not None:
-            return self._whole[start:stop]
+    def _range(self, start: int, stop: int) -> bytes:
         if self._opened is None:
             data: bytes = self._fs.cat_file(self._path, start, stop)
         else:
             self._opened.seek(start)
             data = self._opened.read(stop - start)
         if file_state(self._fs.info(self._path)) != self._state:
-            raise SourceChangedError(f"{self._what}: it was changed while it was read")
+            raise self._changed()
         return data
+
+    def _all(self) -> Iterator[bytes]:
+        yield self._fs.cat_file(self._path)

@@ -1,7 +1,8 @@
-"""Requests to web servers, whose redirects are followed as far as the URL itself might lead."""
+"""Requests to web servers; redirects may lead only where the URL itself may."""
 
 from __future__ import annotations
 
+import functools
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -27,12 +28,9 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
-    """Give a URL's protocol, host and port, equal where they are the same server.
+    """Return a URL's protocol, host and port, by which servers are compared.
 
-    Raises
-    ------
-    ValueError
-        Where the host is spelt in a way that not everybody reads alike.
+    Raises ValueError where the host has a spelling that libraries read differently.
     """
     parts = urlsplit(url)
     host = parse_host(parts.netloc)
@@ -40,95 +38,82 @@ def origin(url: str) -> tuple[str, str, int | None]:
 
 
 class HttpClient:
-    """Requests to web servers, without credentials.
+    """Sends requests to web servers, without credentials.
 
-    Parameters
-    ----------
-    access : Access
-        Its untrusted ones may only lead to public addresses; ``http`` must be allowed by name.
+    Untrusted requests may only lead to public addresses; redirects to ``http`` must be allowed.
     """
 
     def __init__(self, access: Access) -> None:
         self._access = access
         # By server, since looking for proxies goes through the whole environment.
-        self._proxies: dict[str, str | None] = {}
+        self._proxy_for = functools.cache(proxy_for)
         self._protocols = {"https"} | ({"http"} & access.allow_protocols)
 
     def send(
         self, method: str, url: str, what: str, headers: Mapping[str, str] | None = None
     ) -> tuple[Any, str]:
-        """Send a request, follow redirects, and give the answer before its body is read.
+        """Send a request, follow redirects, and return the answer before its body is read.
 
-        Parameters
-        ----------
-        url : str
-            With all that needs it quoted.
-        what : str
-            What is asked for, as messages name it.
+        The URL must be quoted; `what` names the file or listing in messages.
 
         Returns
         -------
         answer : urllib3.BaseHTTPResponse
             Its status is below 300.
         url : str
-            Where it came from.
+            The URL that answered.
 
         Raises
         ------
         RefusedHostError
-            Where a redirect leads to a host, or by a protocol, that the URL may not name either.
+            Where a redirect leads to a host or a protocol that the URL may not name either.
         StorageError
-            As the status says.
+            For any other status.
         """
         for _ in range(_MOST_REDIRECTS):
-            answer = self._once(method, url, what, headers or {})
+            answer = self._send_once(method, url, what, headers or {})
             target = answer.headers.get("Location")
             if answer.status not in _REDIRECTS or not target:
                 break
             network.drop(answer)
-            url = self._redirected(url, target, what)
+            url = self._follow(url, target, what)
         else:
-            raise StorageError(f"{what}: the server redirects again and again")
+            raise StorageError(f"{what}: the server redirects too often ({_MOST_REDIRECTS} times)")
         if answer.status >= 300:
             network.drop(answer)
             raise status_error(answer.status, what, headers=answer.headers)
         return answer, url
 
-    def _once(self, method: str, url: str, what: str, headers: Mapping[str, str]) -> Any:
-        access, proxy = self._access, self._proxy(url)
+    def _send_once(self, method: str, url: str, what: str, headers: Mapping[str, str]) -> Any:
+        access, proxy = self._access, self._proxy_for("/".join(url.split("/", 3)[:3]))
         try:
             self._check(parse_host(urlsplit(url).netloc), through_proxy=proxy is not None)
         except (ValueError, RefusedHostError) as error:
             raise RefusedHostError(f"{what}: the server's URL is refused: {error}") from error
         pool = network.pool(access.jobs, access.timeout, proxy, public_only=access.untrusted)
-        asked = {"Accept-Encoding": "identity", "User-Agent": "bidsplan", **headers}
-        return network.send(pool, method, url, what, headers=asked)
-
-    def _proxy(self, url: str) -> str | None:
-        place = "/".join(url.split("/", 3)[:3])
-        if place not in self._proxies:
-            self._proxies[place] = proxy_for(url)
-        return self._proxies[place]
+        sent = {"Accept-Encoding": "identity", "User-Agent": "bidsplan", **headers}
+        return network.send(pool, method, url, what, headers=sent)
 
     def _check(self, host: Host, *, through_proxy: bool) -> None:
-        """Refuse what is known without asking; connections check the addresses they use."""
+        """Refuse a host that can be refused by its name; connections check their addresses."""
         check_address(host.address, public_only=self._access.untrusted)
         if through_proxy and self._access.untrusted:
-            # The proxy resolves the name once more: it has to guard its own network.
+            # The proxy resolves the name again: it has to guard its own network.
             with suppress(socket.gaierror):
                 resolve(host.name, host.port or 443, public_only=True)
 
-    def _redirected(self, url: str, target: str, what: str) -> str:
+    def _follow(self, url: str, target: str, what: str) -> str:
+        """Return the URL that a redirect leads to, unless it is refused."""
         try:
             joined = urlsplit(urljoin(url, target))
-            found = urlunsplit(joined._replace(fragment=""))
+            followed = urlunsplit(joined._replace(fragment=""))
         except ValueError as error:
             raise RefusedHostError(
-                f"{what}: the server redirects to what is no URL ({printable(str(error)[:80])})"
+                f"{what}: the server redirects to an invalid URL ({printable(str(error)[:80])})"
             ) from error
         if joined.scheme not in self._protocols:
             raise RefusedHostError(
                 f"{what}: the server redirects to the protocol {joined.scheme[:24]!r}, which is "
                 "not allowed"
             )
-        return found
+        return followed

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from bidsplan.errors import SourceMissingError, StorageError, UsageError
 from bidsplan.paths import printable
 from bidsplan.storage import network
-from bidsplan.storage.headers import compared_etag, content_length, strong_etag, whole_size
-from bidsplan.storage.http.answers import (
-    check_plain,
-    check_tag,
-    conditions,
-    file_chunks,
-    identity,
-    is_plain,
-    quotable,
-)
+from bidsplan.storage.headers import content_length, strong_etag
+from bidsplan.storage.http import answers
 from bidsplan.storage.http.client import HttpClient, origin
 from bidsplan.storage.objects import Children, Object, ObjectMetadata
 from bidsplan.storage.retry import retrying
@@ -35,8 +27,8 @@ if TYPE_CHECKING:
 _LARGEST_INDEX = 1 << 26
 """Bytes of one index page that are accepted."""
 
-_ASKED_AT_A_TIME = 8
-"""Files of one directory that are asked for their sizes at a time."""
+_SIZE_REQUESTS = 8
+"""Requests at a time for the sizes of one directory's files."""
 
 
 class HttpStore(Store):
@@ -44,7 +36,7 @@ class HttpStore(Store):
 
     def __init__(self, url: str, access: Access) -> None:
         self.url = url.rstrip("/")
-        self._root = f"{quote(self.url, safe=quotable)}/"
+        self._root = f"{quote(self.url, safe=answers.quotable)}/"
         self._client = HttpClient(access)
 
     def _what(self, key: str) -> str:
@@ -60,15 +52,12 @@ class HttpStore(Store):
         except SourceMissingError:
             return Children((), ())
         files = sorted(name for name in names if not name.endswith("/"))
-        with ThreadPoolExecutor(_ASKED_AT_A_TIME, thread_name_prefix="bidsplan-sizes") as pool:
-            found = list(pool.map(lambda name: self._asked(prefix + name), files))
+        with ThreadPoolExecutor(_SIZE_REQUESTS, thread_name_prefix="bidsplan-sizes") as pool:
+            found = list(pool.map(lambda name: self._describe(prefix + name), files))
         directories = {prefix + name for name in names if name.endswith("/")}
-        directories |= {
-            f"{prefix}{name}/" for name, each in zip(files, found, strict=True) if each is None
-        }
-        return Children(
-            tuple(each for each in found if each is not None), tuple(sorted(directories))
-        )
+        directories.update(each for each in found if isinstance(each, str))
+        objects = tuple(each for each in found if isinstance(each, Object))
+        return Children(objects, tuple(sorted(directories)))
 
     def list(self, prefix: str = "") -> Iterator[Object]:
         """See `Store.list`."""
@@ -79,7 +68,7 @@ class HttpStore(Store):
             waiting += directories
 
     def _names(self, prefix: str) -> set[str]:
-        """Read the names on an index page; those of directories end in a slash."""
+        """Return the names on an index page; those of directories end in a slash."""
         what = f"listing {self._what(prefix)}"
         answer, url = self._client.send("GET", self._url(prefix), what)
         kind = answer.headers.get("Content-Type", "")
@@ -91,21 +80,17 @@ class HttpStore(Store):
             )
         return set(_links(data, url))
 
-    def _asked(self, key: str) -> Object | None:
-        """Ask for a file's size and tag; None where it turns out to be a directory."""
-
-        def ask() -> tuple[Any, str]:
-            answer, url = self._client.send("HEAD", self._url(key), self._what(key))
-            answer.drain_conn()
-            return answer.headers, url
-
-        headers, url = retrying()(ask)
+    def _describe(self, key: str) -> Object | str:
+        """Request a file's size and tag; its key with a slash if it is a directory."""
+        answer, url = retrying()(self._client.send, "HEAD", self._url(key), self._what(key))
+        answer.drain_conn()
+        headers = answer.headers
         if urlsplit(url).path.endswith("/"):
-            return None
-        size = content_length(headers) if is_plain(headers) else None
+            return f"{key}/"
+        size = None if answers.is_encoded(headers) else content_length(headers)
         if size is None:
             raise StorageError(
-                f"{self._what(key)}: the server does not tell its size; only files whose answers "
+                f"{self._what(key)}: the server does not state its size; only files whose answers "
                 "have a Content-Length can be planned"
             )
         return Object(key, size, strong_etag(headers.get("ETag")))
@@ -116,26 +101,26 @@ class HttpStore(Store):
         """See `Store.stream`."""
         what = self._what(key)
         if version is not None:
-            raise UsageError(f"{what}: web servers know no versions")
+            raise UsageError(f"{what}: web servers keep no versions")
         if start and etag is None:
             raise StorageError(f"{what}: nothing binds a range of it to the file it is from")
-        headers = conditions(etag) | ({"Range": f"bytes={start}-"} if start else {})
+        headers = answers.conditions(etag) | ({"Range": f"bytes={start}-"} if start else {})
         answer, url = self._client.send("GET", self._url(key), what, headers)
         try:
-            check_tag(answer.headers, etag, what)
-            return _Body(answer, url, what, start)
+            answers.check_tag(answer.headers, etag, what)
+            answers.check_not_encoded(answer.headers, what)
+            found = answers.identity(answer.headers, url)
+            # Where nothing binds a range, a body that breaks off is read again from its start.
+            seconds = math.inf if found is None else None
+            return network.Body(answer, what, start, found, seconds)
         except StorageError:
             network.drop(answer)
             raise
 
     def about(
-        self,
-        key: str,
-        *,
-        etag: str | None = None,
-        version: str | None = None,
+        self, key: str, *, etag: str | None = None, version: str | None = None
     ) -> ObjectMetadata:
-        """See `Store.about`: a web server's tag may look like a digest, and be none."""
+        """See `Store.about`: a web server's tag may look like a digest, and is none."""
         return ObjectMetadata(etag_is_md5=False)
 
     def etag_is_md5(self, key: str, *, version: str | None = None) -> bool:
@@ -144,7 +129,7 @@ class HttpStore(Store):
 
 
 def _links(data: bytes, url: str) -> Iterator[str]:
-    """Give the names directly below an index page that it links to."""
+    """Yield the names directly below an index page that it links to."""
     from lxml import etree, html  # only where a web directory is listed
 
     try:
@@ -154,7 +139,7 @@ def _links(data: bytes, url: str) -> Iterator[str]:
     try:
         base = urljoin(url, page.xpath("string(//base/@href)"))
     except ValueError:
-        # No URL: as browsers do, links are taken for those of the page itself.
+        # Like browsers, resolve links against the page itself.
         base = url
     server, above = origin(url), _segments(url)[:-1]
     for link in page.xpath("//a/@href"):
@@ -163,7 +148,7 @@ def _links(data: bytes, url: str) -> Iterator[str]:
             if origin(target) != server:
                 continue
         except ValueError:
-            # No URL, or one of somebody else.
+            # No URL, or one that names no server.
             continue
         name = _below(_segments(target), above)
         if name:
@@ -175,31 +160,10 @@ def _segments(url: str) -> list[str]:
 
 
 def _below(segments: list[str], above: list[str]) -> str | None:
-    """Give the name of a child, with a slash behind a directory's."""
+    """Return the name of a direct child, a directory's with a slash; None for anything else."""
     rest = segments[len(above) :]
     if segments[: len(above)] != above or not rest or rest[0] in {"", ".", ".."}:
         return None
     if "/" in rest[0] or rest[1:] not in ([], [""]):
         return None
     return rest[0] + "/" * (len(rest) - 1)
-
-
-class _Body:
-    """A file's bytes, counted, and the whole of one content or an error."""
-
-    def __init__(self, answer: Any, url: str, what: str, start: int) -> None:
-        self._answer = answer
-        self._what = what
-        headers = answer.headers
-        length, said = check_plain(answer, what), headers.get("Content-Range")
-        self.size = whole_size(answer.status, said, length, start, what)
-        self.etag = compared_etag(headers.get("ETag"))
-        self.identity = identity(headers, url)
-
-    def __iter__(self) -> Iterator[bytes]:
-        # Where nothing binds a range, breaking off means to begin anew.
-        seconds = math.inf if self.identity is None else network.LONGEST_REQUEST
-        yield from file_chunks(self._answer, self._what, seconds)
-
-    def close(self) -> None:
-        network.drop(self._answer)

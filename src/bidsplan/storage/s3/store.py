@@ -16,13 +16,10 @@ from bidsplan.storage.addresses import check_endpoint, proxy_for
 from bidsplan.storage.headers import (
     CHECKSUM_MODE,
     about_of,
-    compared_etag,
-    content_length,
     identity_of,
     listed_version,
     object_of,
     quoted_etag,
-    whole_size,
 )
 from bidsplan.storage.objects import Children, Object
 from bidsplan.storage.obstore_reads import NoRangesError, WholeReader, open_stream
@@ -172,8 +169,10 @@ class S3Store(Store):
         if start:
             headers["Range"] = f"bytes={start}-"
         answer = self._client.get(name, headers, version)
+        found = identity_of(answer.headers.get("ETag"), answer.headers.get("x-amz-version-id"))
         try:
-            return _PlainStream(answer, f"s3://{self._client.bucket}/{printable(name)}", start)
+            what = f"s3://{self._client.bucket}/{printable(name)}"
+            return network.Body(answer, what, start, found)
         except StorageError:
             network.drop(answer)
             raise
@@ -195,16 +194,14 @@ class S3Store(Store):
         }
         if not connection.anonymous:
             options["credential_provider"] = functools.partial(_obstore_credentials, connection)
-        client: Any = {
-            "allow_http": connection.endpoint.startswith("http://"),
-            "connect_timeout": "5s",
-            "timeout": f"{network.LONGEST_REQUEST:g}s",
-            "read_timeout": f"{connection.timeout:g}s",
-            "pool_max_idle_per_host": str(connection.jobs),
-            **network.confined([connection.host]),
-        }
-        # One owner of retries: the caller, who can then slow down when asked to.
-        return Obstore(**options, client_options=client, retry_config={"max_retries": 0})
+        confined = network.obstore_options(
+            jobs=connection.jobs,
+            timeout=connection.timeout,
+            seconds=network.LONGEST_REQUEST,
+            hosts=[connection.host],
+        )
+        confined["client_options"]["allow_http"] = connection.endpoint.startswith("http://")
+        return Obstore(**options, **confined)
 
 
 def _obstore_credentials(connection: Connection) -> dict[str, Any]:
@@ -228,31 +225,3 @@ def _is_expressible(name: str) -> bool:
     return (plain and name[:1] not in {"", ".", "/"} and name[-1] != "/") or (
         _INEXPRESSIBLE.search(name) is None
     )
-
-
-class _PlainStream:
-    """The body of a plain request."""
-
-    def __init__(self, answer: Any, what: str, start: int) -> None:
-        self._answer = answer
-        self._what = what
-        headers = answer.headers
-        self._left = content_length(headers)
-        said = headers.get("Content-Range")
-        self.size = whole_size(answer.status, said, self._left, start, what)
-        self.etag = compared_etag(headers.get("ETag"))
-        self.identity = identity_of(headers.get("ETag"), headers.get("x-amz-version-id"))
-
-    def __iter__(self) -> Iterator[bytes]:
-        left = self._left
-        try:
-            for chunk in network.body_chunks(self._answer, network.LONGEST_REQUEST):
-                left = None if left is None else left - len(chunk)
-                yield chunk
-        except UnreachableError as error:
-            raise UnreachableError(f"{self._what}: {error}") from error
-        if left:
-            raise UnreachableError(f"{self._what}: the answer ended {left} bytes early")
-
-    def close(self) -> None:
-        network.drop(self._answer)
