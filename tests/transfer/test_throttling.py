@@ -111,7 +111,7 @@ def test_an_object_that_trickles_is_given_up_and_the_others_come(
     monkeypatch.setattr(quick, "_OBJECT_SECONDS", 0.5, raising=False)
     monkeypatch.setattr(quick, "_LOWEST_RATE", 1 << 30, raising=False)
     if transport == "obstore":
-        monkeypatch.setattr("bidsplan.storage.network.LONGEST_REQUEST", 0.3)
+        monkeypatch.setattr("bidsplan.storage.retry.BODY_SECONDS", 0.3)
     proxy.rules.append(Rule("trickle", KEY))
     began = time.monotonic()
     code, rows, total, said = fetch(files)

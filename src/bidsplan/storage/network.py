@@ -18,6 +18,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from bidsplan.errors import RefusedHostError, StorageError, UnreachableError
 from bidsplan.paths import printable
+from bidsplan.storage import retry
 from bidsplan.storage.addresses import resolve
 
 if TYPE_CHECKING:
@@ -25,13 +26,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-
-CONNECT_SECONDS = 2.5
-LONGEST_REQUEST = 600.0
-"""Seconds after which a body that trickles counts as broken off; what came by then is kept."""
-
-LONGEST_PAGE = 120.0
-"""Seconds after which a page of a listing that trickles counts as broken off."""
 
 CHUNK = 1 << 18
 
@@ -121,7 +115,7 @@ def pool(jobs: int, timeout: float, proxy: str | None, *, public_only: bool = Fa
         "maxsize": jobs,
         "block": True,
         "retries": False,
-        "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=timeout),
+        "timeout": urllib3.Timeout(connect=retry.CONNECT_SECONDS, read=timeout),
         "ca_certs": get_cert_path(True),
     }
     if proxy:
@@ -239,7 +233,7 @@ def read_bounded(
         if packed != "identity":
             # None was asked for, and what unpacks to any size can't be bounded by its length.
             raise UnreachableError(f"the answer is packed ({printable(packed[:24])})")
-        for chunk in body_chunks(answer, LONGEST_PAGE):
+        for chunk in body_chunks(answer, retry.PAGE_SECONDS):
             data += chunk
             if len(data) > limit:
                 answer.close()
@@ -266,7 +260,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, kinds.NewConnectionError):
         return "refused the connection; check the endpoint"
     if isinstance(error, kinds.ConnectTimeoutError):
-        return f"did not answer within {CONNECT_SECONDS:g} seconds; check the endpoint"
+        return f"did not answer within {retry.CONNECT_SECONDS:g} seconds; check the endpoint"
     if isinstance(error, kinds.SSLError):
         return "has a certificate that can't be trusted"
     return "broke the connection off"

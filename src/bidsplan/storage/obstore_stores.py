@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 from bidsplan.errors import UsageError
 from bidsplan.paths import printable
-from bidsplan.storage import network
+from bidsplan.storage import network, retry
 from bidsplan.storage.addresses import proxy_for
 from bidsplan.storage.headers import bare_etag
 from bidsplan.storage.objects import Children, Object
 from bidsplan.storage.obstore_reads import WholeReader, open_stream, storage_error
 from bidsplan.storage.retry import retrying
-from bidsplan.storage.store import Store
+from bidsplan.storage.store import Abilities, Store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Iterator, Mapping
@@ -74,7 +74,7 @@ def open_objects(location: Location, access: Access, *, anonymous: bool) -> Stor
     url = f"{location.protocol}://{location.host}/{location.path}".rstrip("/")
     reader, lister = (
         _open(location, access, anonymous, seconds)
-        for seconds in (network.LONGEST_REQUEST, network.LONGEST_PAGE)
+        for seconds in (retry.BODY_SECONDS, retry.PAGE_SECONDS)
     )
     return ObjectStore(url, location.path, reader, lister)
 
@@ -90,9 +90,7 @@ def _open(location: Location, access: Access, anonymous: bool, seconds: float) -
     if not anonymous:
         hosts = (*hosts, *_SIGNING[location.protocol], *_named_hosts())
     client: Any = {
-        "connect_timeout": "5s",
-        "timeout": f"{seconds:g}s",
-        "read_timeout": f"{access.timeout:g}s",
+        **retry.obstore_options(access.timeout, seconds),
         "pool_max_idle_per_host": str(access.jobs),
         **network.confined(hosts, proxy),
     }
@@ -123,7 +121,7 @@ class ObjectStore(Store):
         The same place, for listings, whose requests are shorter.
     """
 
-    asynchronous = True
+    abilities = Abilities(async_reads=True)
 
     def __init__(self, url: str, path: str, store: Any, lister: Any) -> None:
         self.url = url

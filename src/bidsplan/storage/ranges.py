@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from bidsplan.errors import SourceChangedError, StorageError, UnreachableError
-from bidsplan.storage import network
+from bidsplan.storage import network, retry
 from bidsplan.storage.access import Access
 from bidsplan.storage.fsspec_store import file_state, tells_content
 from bidsplan.storage.headers import content_length, strong_etag, whole_size
@@ -269,7 +269,7 @@ class _WebRanges(_BoundRanges):
         try:
             said = answer.headers.get("Content-Range")
             self._check_range(answer.status, said, start, stop)
-            return b"".join(file_chunks(answer, self._what, network.LONGEST_REQUEST))
+            return b"".join(file_chunks(answer, self._what, retry.BODY_SECONDS))
         finally:
             network.drop(answer)
 

@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from bidsplan.errors import SourceMissingError, StorageError, UsageError
 from bidsplan.paths import printable
-from bidsplan.storage import network
+from bidsplan.storage import network, retry
 from bidsplan.storage.headers import compared_etag, content_length, strong_etag, whole_size
 from bidsplan.storage.http.answers import (
     check_plain,
@@ -198,7 +198,7 @@ class _Body:
 
     def __iter__(self) -> Iterator[bytes]:
         # Where nothing binds a range, breaking off means to begin anew.
-        seconds = math.inf if self.identity is None else network.LONGEST_REQUEST
+        seconds = math.inf if self.identity is None else retry.BODY_SECONDS
         yield from file_chunks(self._answer, self._what, seconds)
 
     def close(self) -> None:
