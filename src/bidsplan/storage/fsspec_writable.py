@@ -11,15 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bidsplan.errors import (
-    BidsplanError,
-    DeniedError,
-    DestinationError,
-    DiskFullError,
-    ExistingFileError,
-    UnreachableError,
-    UnsupportedError,
-)
+from bidsplan import errors
 from bidsplan.paths import STATE_DIRECTORY, printable
 from bidsplan.storage.fsspec_store import FsspecStore, filesystem_of, fsspec_error
 from bidsplan.storage.objects import Object
@@ -157,13 +149,15 @@ class _FsspecUpload(Upload):
         found = self._sink.state(key)
         if found is None or found.size != self._size:
             stored = "nothing is" if found is None else f"{found.size} bytes are"
-            raise DestinationError(
+            raise errors.DestinationError(
                 f"{self._what}: {self._size} bytes were written, and {stored} stored"
             )
         return found
 
-    def _existing(self) -> ExistingFileError:
-        return ExistingFileError(f"{self._what}: a file exists there by now; it was left alone")
+    def _existing(self) -> errors.ExistingFileError:
+        return errors.ExistingFileError(
+            f"{self._what}: a file exists there by now; it was left alone"
+        )
 
     def _move(self) -> None:
         try:
@@ -232,20 +226,24 @@ def _opened(directory: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _write_error(error: Exception, what: str) -> BidsplanError:
+def _write_error(error: Exception, what: str) -> errors.BidsplanError:
     """Return our error for one that a file system raised while writing."""
-    if isinstance(error, BidsplanError):
+    if isinstance(error, errors.BidsplanError):
         return error
     if isinstance(error, OSError) and error.errno in _FULL:
-        return DiskFullError(f"{what}: the destination is full ({error.strerror})")
+        return errors.DiskFullError(f"{what}: the destination is full ({error.strerror})")
     if isinstance(error, NotImplementedError):
-        return UnsupportedError(f"{what}: fsspec can't write there; name another destination")
+        return errors.UnsupportedError(
+            f"{what}: fsspec can't write there; name another destination"
+        )
     if isinstance(error, PermissionError):
-        return DeniedError(f"{what}: writing is denied; give credentials that may write there")
+        return errors.DeniedError(
+            f"{what}: writing is denied; give credentials that may write there"
+        )
     if isinstance(error, IsADirectoryError | FileExistsError | NotADirectoryError):
-        return ExistingFileError(f"{what}: something else exists there, or on the way to it")
+        return errors.ExistingFileError(f"{what}: something else exists there, or on the way to it")
     found = fsspec_error(error, what)
-    if isinstance(found, UnreachableError):
+    if isinstance(found, errors.UnreachableError):
         return found
     said = printable(f"{type(error).__name__}: {error}")
-    return DestinationError(f"{what}: can't be written ({said})")
+    return errors.DestinationError(f"{what}: can't be written ({said})")

@@ -6,21 +6,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from bidsplan.errors import (
-    BidsplanError,
-    CredentialsError,
-    DeniedError,
-    DestinationError,
-    DiskFullError,
-    ExistingFileError,
-    MissingFileError,
-    RefusedHostError,
-    SourceChangedError,
-    SourceMissingError,
-    StorageError,
-    ThrottledError,
-    UnreachableError,
-)
+from bidsplan import errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +55,9 @@ class RedirectedError(Exception):
         self.headers = headers
 
 
-def status_error(status: int, what: str, code: str = "", headers: Any = None) -> StorageError:
+def status_error(
+    status: int, what: str, code: str = "", headers: Any = None
+) -> errors.StorageError:
     """Return the error for an HTTP status.
 
     Parameters
@@ -83,57 +71,61 @@ def status_error(status: int, what: str, code: str = "", headers: Any = None) ->
     """
     said = f"{status} {code}".strip()
     if status in _THROTTLED or code in {"SlowDown", "RequestLimitExceeded"}:
-        error = ThrottledError(f"{what}: the storage asks to slow down ({said})")
+        error = errors.ThrottledError(f"{what}: the storage asks to slow down ({said})")
         error.retry_after = _retry_after(headers or {})
         return error
     if code in _CREDENTIALS:
-        return CredentialsError(
+        return errors.CredentialsError(
             f"{what}: the credentials are refused ({said}); renew them (or set the clock), and run "
             "it again: it goes on where it stopped"
         )
     if 300 <= status < 400:
-        return RefusedHostError(
+        return errors.RefusedHostError(
             f"{what}: the storage sends the request elsewhere ({said}), and it was not followed: "
             "what is signed for one host is sent to no other; check --region and --endpoint-url"
         )
     if status in {401, 403}:
-        return DeniedError(
+        return errors.DeniedError(
             f"{what}: access is denied ({said}); check whether the bucket is public, or give "
             "credentials and say 'anonymous: false'"
         )
     if status == 404:
-        return SourceMissingError(f"{what}: there is no such object or bucket ({said})")
+        return errors.SourceMissingError(f"{what}: there is no such object or bucket ({said})")
     if status == 412:
-        return SourceChangedError(f"{what}: it is no longer the object that was listed ({said})")
+        return errors.SourceChangedError(
+            f"{what}: it is no longer the object that was listed ({said})"
+        )
     if status >= 500 and status != 501:
-        return UnreachableError(f"{what}: the storage failed ({said})")
-    return StorageError(f"{what}: the storage refused ({said})")
+        return errors.UnreachableError(f"{what}: the storage failed ({said})")
+    return errors.StorageError(f"{what}: the storage refused ({said})")
 
 
-def write_error(status: int, what: str, code: str, headers: Any = None) -> BidsplanError:
+def write_error(status: int, what: str, code: str, headers: Any = None) -> errors.BidsplanError:
     """Return the error for an HTTP status of a request that writes; see `status_error`."""
     said = f"{status} {code}".strip()
     if status == 507 or code in _FULL:
-        return DiskFullError(f"{what}: the destination is full ({said})")
+        return errors.DiskFullError(f"{what}: the destination is full ({said})")
     if code in _RESEND or status == 409:
-        return UnreachableError(f"{what}: what was sent did not arrive whole or alone ({said})")
+        return errors.UnreachableError(
+            f"{what}: what was sent did not arrive whole or alone ({said})"
+        )
     if status == 412:
-        return ExistingFileError(f"{what}: an object exists there by now; it was left alone")
+        return errors.ExistingFileError(f"{what}: an object exists there by now; it was left alone")
     if code == "NoSuchUpload":
-        return MissingFileError(f"{what}: its upload was ended by someone else ({said})")
+        return errors.MissingFileError(f"{what}: its upload was ended by someone else ({said})")
     if status == 404:
-        return DestinationError(f"{what}: there is no such bucket ({said})")
+        return errors.DestinationError(f"{what}: there is no such bucket ({said})")
     found = status_error(status, what, code, headers)
-    if type(found) is DeniedError:
-        return DeniedError(
+    if type(found) is errors.DeniedError:
+        return errors.DeniedError(
             f"{what}: writing is denied ({said}); give credentials that may write there"
         )
-    if type(found) is StorageError:
-        return DestinationError(f"{what}: the destination refused ({said})")
+    if type(found) is errors.StorageError:
+        return errors.DestinationError(f"{what}: the destination refused ({said})")
     return found
 
 
-def client_error(error: Exception, what: str, endpoint: str) -> StorageError:
+def client_error(error: Exception, what: str, endpoint: str) -> errors.StorageError:
     """Return our error for one of botocore's, which s3fs may have wrapped.
 
     Parameters
@@ -152,14 +144,16 @@ def client_error(error: Exception, what: str, endpoint: str) -> StorageError:
         headers = {key.title(): text for key, text in found.items()}
         return status_error(status, what, code, headers)
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
-        return DeniedError(f"{what}: there are no AWS credentials to sign requests with")
+        return errors.DeniedError(f"{what}: there are no AWS credentials to sign requests with")
     refused = getattr(error, "kwargs", {}).get("error")
-    if isinstance(refused, RefusedHostError):
-        return RefusedHostError(f"{what}: {refused}")
+    if isinstance(refused, errors.RefusedHostError):
+        return errors.RefusedHostError(f"{what}: {refused}")
     if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
-        return UnreachableError(f"{what}: {endpoint} can't be reached; check the endpoint")
+        return errors.UnreachableError(f"{what}: {endpoint} can't be reached; check the endpoint")
     if type(error).__name__ == "FileExpired":
-        return SourceChangedError(f"{what}: another object has taken its place since it was opened")
+        return errors.SourceChangedError(
+            f"{what}: another object has taken its place since it was opened"
+        )
     return fsspec_error(error, what)
 
 

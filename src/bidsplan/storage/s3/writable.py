@@ -17,15 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import xxhash
 
-from bidsplan.errors import (
-    CredentialsError,
-    DestinationError,
-    ExistingFileError,
-    IntegrityError,
-    MissingFileError,
-    SourceMissingError,
-    StorageError,
-)
+from bidsplan import errors
 from bidsplan.paths import STATE_DIRECTORY, printable
 from bidsplan.storage.headers import bare_etag, is_encrypted, object_of
 from bidsplan.storage.http_errors import error_code, write_error
@@ -104,7 +96,7 @@ class S3Writable(WritableStore):
             # Caught here, since an error that retries have seen keeps what it passed in memory.
             try:
                 return self._client.head(self._prefix + key)
-            except SourceMissingError:
+            except errors.SourceMissingError:
                 return None
 
         return self._patiently(head)
@@ -121,9 +113,9 @@ class S3Writable(WritableStore):
         for _ in range(2):
             try:
                 self.put(key, _README, replace=False)
-            except ExistingFileError:
+            except errors.ExistingFileError:
                 return True
-            except DestinationError:
+            except errors.DestinationError:
                 # Some refuse a condition that they don't know.
                 self.put(key, _README, replace=True)
         return False
@@ -135,7 +127,7 @@ class S3Writable(WritableStore):
     def refuse_other(self, key: str, condition: Mapping[str, str]) -> None:
         """Look before a request whose condition the storage does not heed."""
         if condition and not self._conditional and self.state(key) is not None:
-            raise ExistingFileError(f"{self.what(key)}: an object exists there by now")
+            raise errors.ExistingFileError(f"{self.what(key)}: an object exists there by now")
 
     def put(self, key: str, data: Buffer, *, replace: bool) -> None:
         """Write an object by one request."""
@@ -171,7 +163,7 @@ class S3Writable(WritableStore):
         seen = self._renewals
         try:
             return self._retried(call)
-        except CredentialsError:
+        except errors.CredentialsError:
             with self._lock:
                 # Unless another thread has done so meanwhile.
                 if self._renewals == seen and self._client.connection.renew():
@@ -188,7 +180,7 @@ class S3Writable(WritableStore):
         _, body = self.send("POST", key, query={"uploads": ""})
         match = re.search(rb"<UploadId>([^<]{1,2048})</UploadId>", body)
         if not match:
-            raise DestinationError(f"{self.what(key)}: the answer names no upload")
+            raise errors.DestinationError(f"{self.what(key)}: the answer names no upload")
         number = match[1].decode()
         with self._lock:
             self._uploads.add((key, number))
@@ -202,7 +194,7 @@ class S3Writable(WritableStore):
     def abort_upload(self, key: str, number: str) -> None:
         """Abort a multipart upload, and remove what was sent of it."""
         # One that is gone already has nothing left.
-        with suppress(MissingFileError):
+        with suppress(errors.MissingFileError):
             self.send("DELETE", key, query={"uploadId": number})
         self.end_upload(key, number)
 
@@ -261,7 +253,7 @@ class _S3Upload(Upload):
                 self._parts.append((headers.get("ETag", ""), digest.digest()))
                 return
         # Not every server compares what comes with the MD5 that comes along.
-        raise IntegrityError(f"{self._what}: what arrived is not what was sent")
+        raise errors.IntegrityError(f"{self._what}: what arrived is not what was sent")
 
     def restart(self) -> None:
         self.abort()
@@ -281,13 +273,13 @@ class _S3Upload(Upload):
             tag = f"{whole}-{len(self._parts)}"
         try:
             return self._publish(tag, content)
-        except IntegrityError:
+        except errors.IntegrityError:
             if self._parts:
                 raise
             return self._publish(tag, content)
 
-    def _wrong_size(self) -> DestinationError:
-        return DestinationError(
+    def _wrong_size(self) -> errors.DestinationError:
+        return errors.DestinationError(
             f"{self._what}: {self._size} bytes were to come, and {self._taken} came"
         )
 
@@ -295,17 +287,19 @@ class _S3Upload(Upload):
         """Write the object, and compare what is stored with what was sent."""
         try:
             self._complete()
-        except DestinationError:
+        except errors.DestinationError:
             # Perhaps it was an earlier try that did it, whose answer was lost.
             found = self._sink.state(self._key)
             if found is None or (found.size, found.etag) != (self._size, tag):
                 raise
         headers = self._sink.headers(self._key)
         if headers is None:
-            raise DestinationError(f"{self._what}: it was written, and is not there; run it again")
+            raise errors.DestinationError(
+                f"{self._what}: it was written, and is not there; run it again"
+            )
         found = object_of(self._key, headers)
         if found.size != self._size:
-            raise DestinationError(
+            raise errors.DestinationError(
                 f"{self._what}: {self._size} bytes were written, and {found.size} are stored; "
                 "another object took its place, or the storage can't be relied on"
             )
@@ -337,7 +331,7 @@ class _S3Upload(Upload):
             self._sink.tags_are_digests = False
             return
         self._sink.send("DELETE", self._key, headers={"If-Match": f'"{found.etag}"'})
-        raise IntegrityError(
+        raise errors.IntegrityError(
             f"{self._what}: what arrived there is not what was sent; it was removed again, so try "
             "again later"
         )
@@ -347,7 +341,7 @@ class _S3Upload(Upload):
         number, self._number = self._number, None
         if number is not None:
             # Closing the store tries it once more, and reports what is left.
-            with suppress(StorageError, DestinationError):
+            with suppress(errors.StorageError, errors.DestinationError):
                 self._sink.abort_upload(self._key, number)
 
 
