@@ -106,11 +106,6 @@ class S3Client:
         answer.release_conn()
         return answer.headers
 
-    def get(self, key: str, headers: Mapping[str, str], version: str | None) -> Any:
-        """Request an object, and return the answer whose body is to be read."""
-        query = {"versionId": version} if version else {}
-        return self.request("GET", key, query=query, headers=headers)
-
     def request(
         self,
         method: str,

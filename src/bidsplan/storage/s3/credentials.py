@@ -29,8 +29,8 @@ _PARTITIONS = {
 }
 
 _ENDPOINT = re.compile(
-    r"https?://([A-Za-z0-9._~%!$&'()*+,;=:-]*@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?"
-    r"(/[A-Za-z0-9._~/-]*)?"
+    r"(?P<scheme>https?://)([A-Za-z0-9._~%!$&'()*+,;=:-]*@)?"
+    r"(?P<rest>([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[A-Za-z0-9._~/-]*)?)"
 )
 _LARGEST_PORT = 65_535
 
@@ -173,7 +173,8 @@ def _service(
     try:
         session = _session(profile, environment)
         region = region or session.get_config_variable("region") or "us-east-1"
-        named = endpoint or _named_endpoint(session)
+        ignored = session.get_config_variable("ignore_configured_endpoint_urls")
+        named = endpoint or (None if ignored else os.environ.get("AWS_ENDPOINT_URL_S3"))
         if named and urlsplit(named).scheme in {"http", "https"} and urlsplit(named).hostname:
             # Nothing overrides it, and a client takes a tenth of a second to say the same.
             return named, region
@@ -197,27 +198,18 @@ def _service(
     return client.meta.endpoint_url, client.meta.region_name
 
 
-def _named_endpoint(session: Any) -> str | None:
-    if session.get_config_variable("ignore_configured_endpoint_urls"):
-        return None
-    return os.environ.get("AWS_ENDPOINT_URL_S3")
+def _checked_endpoint(endpoint: str) -> str:
+    """Return an endpoint without user information, which S3 has no use for.
 
-
-def _bare(endpoint: str) -> str:
-    """Remove user information, which S3 has no use for, and which would be shown."""
-    scheme, separator, rest = endpoint.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}".rstrip("/")
-
-
-def _check_endpoint(endpoint: str) -> None:
-    """Refuse a URL that the transports would crash on, without showing it."""
+    Raises UsageError, which does not show it, for one that the transports would crash on.
+    """
     match = _ENDPOINT.fullmatch(endpoint)
     if match is None or int(match["port"] or 0) > _LARGEST_PORT:
         raise UsageError(
             "the S3 endpoint can't be used: expected http:// or https://, a host, and maybe a port "
             "and a path; check --endpoint-url and AWS_ENDPOINT_URL"
         )
+    return f"{match['scheme']}{match['rest']}".rstrip("/")
 
 
 def connect(access: Access, *, anonymous: bool) -> Connection:
@@ -227,9 +219,8 @@ def connect(access: Access, *, anonymous: bool) -> Connection:
     """
     environment = _environment()
     endpoint, region = _service(access.profile, access.region, access.endpoint_url, environment)
-    _check_endpoint(endpoint)
     return Connection(
-        endpoint=_bare(endpoint),
+        endpoint=_checked_endpoint(endpoint),
         region=region,
         anonymous=anonymous,
         requester_pays=access.requester_pays,

@@ -154,7 +154,8 @@ class S3Store(S3Lister):
         asked = {"If-Match": headers.quoted_etag(etag)} if etag else {}
         if start:
             asked["Range"] = f"bytes={start}-"
-        answer = self.client.get(name, asked, version)
+        query = {"versionId": version} if version else {}
+        answer = self.client.request("GET", name, query=query, headers=asked)
         what = f"s3://{self.client.bucket}/{printable(name)}"
         chunks = network.body_chunks(answer, retry.BODY_SECONDS)
         close = functools.partial(network.drop, answer)
