@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bidsplan.compile.survey.datasets import Dataset
 from bidsplan.compile.survey.listing import Lister
-from bidsplan.storage import Access, open_store
+from bidsplan.storage import Abilities, Access, open_store
 from servers import Bucket
 from stores import ListingStore
 
@@ -37,7 +37,7 @@ FILES = {
 class Ordered(ListingStore):
     """Lists from behind a key on, as S3 does."""
 
-    ordered = True
+    abilities = Abilities(ordered_listings=True)
 
     def list_after(self, prefix, after):
         return (item for item in self.list(prefix) if item.key > after)
@@ -46,7 +46,7 @@ class Ordered(ListingStore):
 class Forgetful(ListingStore):
     """Claims to list from behind a key on, and begins at the start."""
 
-    ordered = True
+    abilities = Abilities(ordered_listings=True)
 
     def list_after(self, prefix, after):
         return self.list(prefix)

@@ -15,7 +15,7 @@ from bidsplan.compile.survey.datasets import Dataset
 from bidsplan.compile.survey.listing import Lister, clean
 from bidsplan.errors import PlanError, StorageError
 from bidsplan.manifest import Manifest
-from bidsplan.storage import Access, Children, Object, Transport, open_store
+from bidsplan.storage import Abilities, Access, Children, Object, Transport, open_store
 from stores import Listings, ListingStore
 
 URL = "s3://bucket/study"
@@ -24,7 +24,7 @@ URL = "s3://bucket/study"
 class Wide(ListingStore):
     """A root of very many directories, each with objects without end."""
 
-    ordered = True
+    abilities = Abilities(ordered_listings=True)
 
     def __init__(self, directories):
         super().__init__(URL, {})

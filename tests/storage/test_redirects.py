@@ -186,7 +186,7 @@ def test_user_information_of_an_endpoint_is_left_out():
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_listing_that_trickles_has_a_limit(bucket, proxy, monkeypatch, transport):
-    monkeypatch.setattr("bidsplan.storage.network.LONGEST_PAGE", 0.25)
+    monkeypatch.setattr("bidsplan.storage.retry.PAGE_SECONDS", 0.25)
     bucket.fill({f"x/{number}": b"" for number in range(50)})
     proxy.rules.append(Rule("trickle", "list-type=2"))
     with (
@@ -207,7 +207,7 @@ def test_no_bucket_name_leads_to_another_host(tokened, storage):
         open_store(f"s3://{OUTPOST}/x", access=reach) as store,
         pytest.raises(BidsplanError, match="leads to another host than the endpoint"),
     ):
-        store.children()
+        store.stream("a.txt")
     assert storage.requests == []
 
 
@@ -217,14 +217,14 @@ def test_credentials_that_get_a_token_later_keep_it(signed, storage, other, tmp_
         "s3://bucket/x", access=access(storage, Transport.AUTO, anonymous=False)
     ) as store:
         credentials = tmp_path / "credentials"
-        assert store.asynchronous
+        assert store.abilities.async_reads
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
         lines = ("[default]", "aws_access_key_id = A", f"aws_secret_access_key = {SECRET}")
         credentials.write_text("\n".join([*lines, f"aws_session_token = {TOKEN}"]))
         monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
         store.renew()
-        assert not store.asynchronous
+        assert not store.abilities.async_reads
         with pytest.raises(BidsplanError, match="sends the request elsewhere"):
             store.stream("a.txt")
     assert other.requests == []

@@ -8,7 +8,6 @@ import os
 import pytest
 
 from bidsplan.storage import rename as renaming
-from bidsplan.storage.rename import rename_new
 
 
 @pytest.fixture(params=["one call", "a kernel that can't", "no such call", "no links either"])
@@ -39,7 +38,7 @@ def unlinkable(*_, **__):
 def rename(folder, name="caf\u00e9.txt", source="new"):
     above, below = (os.open(folder / each, os.O_RDONLY) for each in ("above", "below"))
     try:
-        return rename_new(source, name, above=above, directory=below)
+        return renaming.rename(source, name, above=above, directory=below, replace=False)
     finally:
         os.close(above)
         os.close(below)

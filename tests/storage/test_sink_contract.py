@@ -194,9 +194,9 @@ def test_a_sink_may_be_used_by_many_threads(place):
 @pytest.mark.parametrize("place", [Local], indirect=True)
 def test_a_directory_in_the_way_is_no_place_for_a_file(place):
     write(place, "x/y", b"y")
-    with pytest.raises(ExistingFileError, match="something else stands there"):
+    with pytest.raises(ExistingFileError, match="something else exists there"):
         write(place, "x", b"x", replace=True)
-    with pytest.raises(ExistingFileError, match="something else stands there"):
+    with pytest.raises(ExistingFileError, match="something else exists there"):
         write(place, "x/y/z", b"z")
     assert place.files() == {"x/y": b"y"}
 

@@ -265,3 +265,15 @@ def test_what_fsspec_would_pass_over_is_an_error():
     assert store.children().directories == ("sub-1/",)
     with pytest.raises(DeniedError, match="access is denied"):
         list(store.list())
+
+
+def test_a_store_with_ordered_listings_lists_from_behind_a_key(store):
+    after = "sub-1/anat/sub-1_T1w.nii.gz"
+    if not store.abilities.ordered_listings:
+        with pytest.raises(StorageError, match="can't be listed from"):
+            list(store.list_after("sub-1", after))
+        return
+    # A server may ignore the key, but never the order.
+    keys = [item.key for item in store.list_after("sub-1", after)]
+    assert keys == sorted(keys)
+    assert keys[-2:] == ["sub-1/empty", "sub-10/anat/sub-10_T1w.nii.gz"]

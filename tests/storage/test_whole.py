@@ -132,7 +132,7 @@ def test_what_is_refused_is_told_as_that(store, proxy, digested):
 
 
 def test_a_panic_of_obstore_is_an_error_of_the_storage(store):
-    inner = store._obstore
+    inner = store._reader
     with pytest.raises(BaseException, match="request must be valid") as caught:
         obstore.get(inner, f"pre/{KEY}", options={"if_match": "a\nb"})
     assert not isinstance(caught.value, Exception)

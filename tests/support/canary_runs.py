@@ -279,7 +279,7 @@ _ENCODED = [base64.b64encode(b"x" * before + CANARY.encode())[4:-4] for before i
 def quick_tries():
     """Wait a hundredth of a second between tries."""
     module = importlib.import_module("bidsplan.storage.retry")
-    names = ("_LONGEST_WAIT", "_LONGEST_HEEDED")
+    names = ("_LONGEST_WAIT", "_LONGEST_ASKED_WAIT")
     before = {name: getattr(module, name) for name in names if hasattr(module, name)}
     for name in before:
         setattr(module, name, 0.01)

@@ -154,7 +154,7 @@ def test_a_stall_that_lasts_is_named(site, capsys):
 
 
 def test_a_body_that_never_ends_is_broken_off(site, transport, monkeypatch, capsys):
-    monkeypatch.setattr("bidsplan.storage.network.LONGEST_REQUEST", 0.5)
+    monkeypatch.setattr("bidsplan.storage.retry.BODY_SECONDS", 0.5)
     site.proxy.rules.append(Rule("trickle", KEY))
     code, rows, _ = site.fetch(capsys)
     assert (code, rows[KEY]["error"]) == (1, "unreachable")

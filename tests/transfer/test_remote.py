@@ -352,7 +352,7 @@ def test_what_comes_to_stand_there_meanwhile_is_kept_if_it_is_the_same(counted, 
     counted.rules.append(hook)
     events = fetch(plan, f"s3://{target.name}/pre", access=Access())
     assert [str(error) for error in failures(events).values()] == [
-        f"s3://{target.name}/pre/a.txt: an object stands there by now; it was left alone"
+        f"s3://{target.name}/pre/a.txt: an object exists there by now; it was left alone"
     ]
     assert list(finished(events)) == ["sub-1/x.json"]
     assert target.files() == others

@@ -30,7 +30,7 @@ def quick(monkeypatch):
     """Heed a fifth of a second, and wait a hundredth between tries."""
     module = importlib.import_module("bidsplan.storage.retry")
     monkeypatch.setattr(module, "_LONGEST_WAIT", 0.01)
-    monkeypatch.setattr(module, "_LONGEST_HEEDED", 0.2, raising=False)
+    monkeypatch.setattr(module, "_LONGEST_ASKED_WAIT", 0.2)
     return module
 
 
@@ -82,7 +82,7 @@ def test_one_request_to_wait_for_a_day_costs_a_moment(files, proxy, fetch, tmp_p
 
 
 def test_a_storage_that_only_asks_to_wait_ends_the_run(bucket, proxy, fetch, monkeypatch, quick):
-    monkeypatch.setattr(quick, "_LONGEST_HEEDED", 0.02, raising=False)
+    monkeypatch.setattr(quick, "_LONGEST_ASKED_WAIT", 0.02, raising=False)
     files = {f"sub-{number:03}/x.json": b"{}" for number in range(200)}
     proxy.rules.append(Rule("status", "/sub-", headers={"Retry-After": LONG}))
     began = time.monotonic()
@@ -111,7 +111,7 @@ def test_an_object_that_trickles_is_given_up_and_the_others_come(
     monkeypatch.setattr(quick, "_OBJECT_SECONDS", 0.5, raising=False)
     monkeypatch.setattr(quick, "_LOWEST_RATE", 1 << 30, raising=False)
     if transport == "obstore":
-        monkeypatch.setattr("bidsplan.storage.network.LONGEST_REQUEST", 0.3)
+        monkeypatch.setattr("bidsplan.storage.retry.BODY_SECONDS", 0.3)
     proxy.rules.append(Rule("trickle", KEY))
     began = time.monotonic()
     code, rows, total, said = fetch(files)

@@ -35,7 +35,7 @@ def only_versioned(opener: Opener) -> Opener:
 
     def opened(url: str, *, access: Access, anonymous: bool | None, base: str | None) -> Store:
         store = opener(url, access=access, anonymous=anonymous, base=base)
-        if not store.versioned:
+        if not store.abilities.versions:
             store.close()
             message = f"{printable(store.url)}: this storage has no versions to pin; only S3 has"
             raise errors.SelectionError(problems=[_unversioned(message)])

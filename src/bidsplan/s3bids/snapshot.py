@@ -16,7 +16,7 @@ from bidsplan.compile.survey.listing import Lister
 from bidsplan.errors import BidsplanError
 from bidsplan.events import Warned
 from bidsplan.s3bids.arguments import warn
-from bidsplan.storage import Access, Store, open_store
+from bidsplan.storage import Abilities, Access, Store, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -158,7 +158,7 @@ class _CachingStore(Store):
     def __init__(self, store: Store) -> None:
         self._store = store
         self.url, self.endpoint = store.url, store.endpoint
-        self.versioned = store.versioned
+        self.abilities = Abilities(versions=store.abilities.versions)
         self._children: dict[str, Children] = {}
         self._below: dict[str, list[Object]] = {}
 

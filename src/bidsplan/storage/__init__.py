@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from bidsplan.storage.objects import Children, Object, Stream
     from bidsplan.storage.open import open_store, open_writable
     from bidsplan.storage.random_access import File, RangedFile, find_file, local_file
-    from bidsplan.storage.store import Store
+    from bidsplan.storage.store import Abilities, Store
     from bidsplan.storage.writable import Upload, WritableStore
 
 # A finished plan is found to be so without any of them.
 _HOMES = {
+    "Abilities": "store",
     "Access": "access",
     "Children": "objects",
     "File": "random_access",
@@ -35,6 +36,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Abilities",
     "Access",
     "Children",
     "File",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from bidsplan.storage.retry import READ_SECONDS
+
 
 class Transport(StrEnum):
     """Which library moves the bytes.
@@ -63,10 +65,10 @@ class Access:
     dest_endpoint_url: str | None = None
     dest_profile: str | None = None
     jobs: int = 256
-    timeout: float = 60.0
+    timeout: float = READ_SECONDS
 
     def at_destination(self) -> Access:
-        """Give how a destination in storage may be reached.
+        """Return how a destination in storage may be reached.
 
         Returns
         -------

@@ -11,102 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bidsplan.errors import (
-    BidsplanError,
-    DeniedError,
-    DestinationError,
-    DiskFullError,
-    ExistingFileError,
-    UnreachableError,
-    UnsupportedError,
-)
+from bidsplan import errors
 from bidsplan.paths import STATE_DIRECTORY, printable
 from bidsplan.storage.fsspec_store import FsspecStore, filesystem_of, fsspec_error
 from bidsplan.storage.objects import Object
-from bidsplan.storage.rename import rename_new
+from bidsplan.storage.rename import rename
 from bidsplan.storage.writable import Upload, WritableStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from typing_extensions import Buffer
 
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _TAGS = "ETag etag md5Hash generation mtime LastModified last_modified updated modified created"
-
-
-def _write_error(error: Exception, what: str) -> BidsplanError:
-    """Make our error of one that a file system raised where something was to be written."""
-    if isinstance(error, BidsplanError):
-        return error
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return DiskFullError(f"{what}: the destination is full ({error.strerror})")
-    if isinstance(error, NotImplementedError):
-        return UnsupportedError(f"{what}: fsspec can't write there; name another destination")
-    if isinstance(error, PermissionError):
-        return DeniedError(f"{what}: writing is denied; give credentials that may write there")
-    if isinstance(error, IsADirectoryError | FileExistsError | NotADirectoryError):
-        return ExistingFileError(f"{what}: something else stands there, or on the way to it")
-    found = fsspec_error(error, what)
-    if isinstance(found, UnreachableError):
-        return found
-    said = printable(f"{type(error).__name__}: {error}")
-    return DestinationError(f"{what}: can't be written ({said})")
-
-
-class _Store(FsspecStore):
-    """What stands in a sink, with whatever tells one file from the next as its tag."""
-
-    def _objects(self, found: Iterable[Mapping[str, Any]]) -> Iterator[Object]:
-        for info, item in zip(found, super()._objects(found), strict=True):
-            yield msgspec.structs.replace(item, etag=_tag(info))
-
-
-def _tag(info: Mapping[str, Any]) -> str | None:
-    for name in _TAGS.split():
-        if value := info.get(name):
-            # Some give a time when they list, and another form of it when they are asked.
-            return f"{name} {value.timestamp() if hasattr(value, 'timestamp') else value}"
-    return None
-
-
-def _existing(what: str) -> ExistingFileError:
-    return ExistingFileError(f"{what}: a file stands there by now; it was left alone")
-
-
-def _exclusive_move(fs: Any) -> Callable[[Any, str, str], bool] | None:
-    """Give what moves a file where nothing stands yet, in one step; None where nothing can."""
-    from fsspec.implementations.local import LocalFileSystem  # loaded already
-    from fsspec.implementations.memory import MemoryFileSystem  # loaded already
-
-    if isinstance(fs, LocalFileSystem):
-        return _move_local
-    return _move_in_memory if isinstance(fs, MemoryFileSystem) else None
-
-
-def _move_local(_: Any, partial: str, path: str) -> bool:
-    (above, name), (parent, base) = os.path.split(partial), os.path.split(path)
-    with _opened(above) as source, _opened(parent) as target:
-        return rename_new(name, base, above=source, directory=target)
-
-
-@contextmanager
-def _opened(directory: str) -> Iterator[int]:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _move_in_memory(fs: Any, partial: str, path: str) -> bool:
-    file = fs.store[partial]
-    if fs.store.setdefault(path, file) is not file:
-        return False
-    file.path = path
-    del fs.store[partial]
-    return True
 
 
 class FsspecWritable(WritableStore):
@@ -123,13 +42,13 @@ class FsspecWritable(WritableStore):
     def __init__(self, protocol: str, url: str, options: Mapping[str, Any]) -> None:
         self.url = url
         self.fs = filesystem_of(protocol, url, **options)
-        self.store = _Store(protocol, url, url, self.fs)
+        self.store = _TaggedStore(protocol, url, url, self.fs)
         self._root = self.fs._strip_protocol(url).rstrip("/")  # noqa: SLF001 - fsspec's own way
         self._partials = f"{STATE_DIRECTORY}/partial/{secrets.token_hex(8)}"
         self._numbers = itertools.count()
 
     def path(self, key: str) -> str:
-        """Name a file as the file system does."""
+        """Return a file's path as the file system names it."""
         return f"{self._root}/{key}" if self._root else key
 
     def what(self, key: str) -> str:
@@ -156,10 +75,24 @@ class FsspecWritable(WritableStore):
 
     def upload(self, key: str, size: int, *, replace: bool) -> Upload:
         """See `WritableStore.upload`."""
-        return _FsspecUpload(self, key, size, self._next_partial(), replace=replace)
+        partial = f"{self._partials}-{next(self._numbers)}"
+        return _FsspecUpload(self, key, size, partial, replace=replace)
 
-    def _next_partial(self) -> str:
-        return f"{self._partials}-{next(self._numbers)}"
+
+class _TaggedStore(FsspecStore):
+    """A store whose tags are whatever tells one file from the next."""
+
+    def _objects(self, found: Iterable[Mapping[str, Any]]) -> Iterator[Object]:
+        for info, item in zip(found, super()._objects(found), strict=True):
+            yield msgspec.structs.replace(item, etag=_tag(info))
+
+
+def _tag(info: Mapping[str, Any]) -> str | None:
+    for name in _TAGS.split():
+        if value := info.get(name):
+            # Some give a time when they list, and another form of it when they are asked.
+            return f"{name} {value.timestamp() if hasattr(value, 'timestamp') else value}"
+    return None
 
 
 class _FsspecUpload(Upload):
@@ -171,6 +104,8 @@ class _FsspecUpload(Upload):
         self._sink = sink
         self._fs = sink.fs
         self._key = key
+        self._path = sink.path(key)
+        self._what = sink.what(key)
         self._size = size
         self._partial = partial
         self._replace = replace
@@ -186,73 +121,129 @@ class _FsspecUpload(Upload):
                 self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
                 self._file = self._fs.open(path, "wb")
         except Exception as error:
-            raise _write_error(error, self._sink.what(self._key)) from error
+            raise _write_error(error, self._what) from error
 
     def write(self, data: Buffer) -> None:
         try:
             self._file.write(data)
         except Exception as error:
-            raise _write_error(error, self._sink.what(self._key)) from error
+            raise _write_error(error, self._what) from error
 
     def restart(self) -> None:
         self.abort()
         self._open()
 
     def commit(self, content: str) -> Object:
-        what = self._sink.what(self._key)
         try:
             self._file.close()
             self._check_size(self._partial)
             if not self._replace and self._sink.state(self._key) is not None:
-                raise _existing(what)
+                raise self._existing()
             self._move()
         except Exception as error:
-            raise _write_error(error, what) from error
+            raise _write_error(error, self._what) from error
         self._file = None
         return self._check_size(self._key)
 
     def _check_size(self, key: str) -> Object:
         found = self._sink.state(key)
         if found is None or found.size != self._size:
-            there = "nothing stands" if found is None else f"{found.size} bytes stand"
-            raise DestinationError(
-                f"{self._sink.what(self._key)}: {self._size} bytes were written, and {there} there"
+            stored = "nothing is" if found is None else f"{found.size} bytes are"
+            raise errors.DestinationError(
+                f"{self._what}: {self._size} bytes were written, and {stored} stored"
             )
         return found
 
-    def _move(self) -> None:
-        path = self._sink.path(self._key)
-        try:
-            self._rename(path)
-        except FileNotFoundError:
-            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-            self._rename(path)
+    def _existing(self) -> errors.ExistingFileError:
+        return errors.ExistingFileError(
+            f"{self._what}: a file exists there by now; it was left alone"
+        )
 
-    def _rename(self, path: str) -> None:
+    def _move(self) -> None:
+        try:
+            self._rename()
+        except FileNotFoundError:
+            self._fs.makedirs(self._path.rpartition("/")[0], exist_ok=True)
+            self._rename()
+
+    def _rename(self) -> None:
         from fsspec import AbstractFileSystem  # loaded already
 
         partial = self._sink.path(self._partial)
-        if not self._replace and (move := _exclusive_move(self._fs)):
-            if not move(self._fs, partial, path):
-                raise _existing(self._sink.what(self._key))
-            return
+        if not self._replace:
+            moved = _move_exclusively(self._fs, partial, self._path)
+            if moved is False:
+                raise self._existing()
+            if moved:
+                return
         # Between the look before and this, others can write there: fsspec has no other way.
         if type(self._fs).mv is not AbstractFileSystem.mv:
-            if self._fs.isdir(path):
+            if self._fs.isdir(self._path):
                 # It would be moved into it.
                 raise IsADirectoryError
-            self._fs.mv(partial, path)
+            self._fs.mv(partial, self._path)
             return
         # Its general way would take brackets in a name for a pattern.
-        self._fs.cp_file(partial, path)
+        self._fs.cp_file(partial, self._path)
         self._fs.rm_file(partial)
 
     def abort(self) -> None:
         file, self._file = self._file, None
         if file is None:
             return
-        # It is being given up, for a reason that is told; what closing says is not.
+        # The reason to give it up is reported; an error of closing is not.
         with suppress(Exception):
             file.close()
         with suppress(Exception):
             self._fs.rm_file(self._sink.path(self._partial))
+
+
+def _move_exclusively(fs: Any, partial: str, path: str) -> bool | None:
+    """Move a file in one step unless something has its path; None where `fs` can't."""
+    from fsspec.implementations.local import LocalFileSystem  # loaded already
+    from fsspec.implementations.memory import MemoryFileSystem  # loaded already
+
+    if isinstance(fs, LocalFileSystem):
+        (above, name), (parent, base) = os.path.split(partial), os.path.split(path)
+        with _opened(above) as source, _opened(parent) as target:
+            return rename(name, base, above=source, directory=target, replace=False)
+    if not isinstance(fs, MemoryFileSystem):
+        return None
+    file = fs.store[partial]
+    if fs.store.setdefault(path, file) is not file:
+        return False
+    file.path = path
+    del fs.store[partial]
+    return True
+
+
+@contextmanager
+def _opened(directory: str) -> Iterator[int]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _write_error(error: Exception, what: str) -> errors.BidsplanError:
+    """Return our error for one that a file system raised while writing."""
+    if isinstance(error, errors.BidsplanError):
+        return error
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return errors.DiskFullError(f"{what}: the destination is full ({error.strerror})")
+    if isinstance(error, NotImplementedError):
+        return errors.UnsupportedError(
+            f"{what}: fsspec can't write there; name another destination"
+        )
+    if isinstance(error, PermissionError):
+        return errors.DeniedError(
+            f"{what}: writing is denied; give credentials that may write there"
+        )
+    if isinstance(error, IsADirectoryError | FileExistsError | NotADirectoryError):
+        return errors.ExistingFileError(f"{what}: something else exists there, or on the way to it")
+    found = fsspec_error(error, what)
+    if isinstance(found, errors.UnreachableError):
+        return found
+    said = printable(f"{type(error).__name__}: {error}")
+    return errors.DestinationError(f"{what}: can't be written ({said})")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bidsplan.errors import (
-    StorageError,
-)
+from bidsplan.errors import StorageError
 from bidsplan.paths import printable
 from bidsplan.plan.integrity import Checksum
 from bidsplan.storage.objects import Identity, Object, ObjectMetadata
@@ -26,31 +24,28 @@ _LONGEST_TAG = 1024
 
 
 def bare_etag(text: str | None) -> str | None:
-    """Give the strong entity tag that a listing has, with or without quotes."""
+    """Return the strong entity tag of a listing, with or without quotes."""
     if not text or text.startswith("W/"):
         return None
     return _clean(text[1:-1] if text[0] == '"' == text[-1] else text.strip('"'))
 
 
 def strong_etag(text: str | None) -> str | None:
-    """Give an answer's entity tag, where it is written as a strong one is (RFC 9110, 8.8.3)."""
+    """Return an answer's entity tag if it is written as a strong one (RFC 9110, 8.8.3)."""
     if not text or len(text) < 3 or not text[0] == '"' == text[-1]:
         return None
     return _clean(text[1:-1])
 
 
 def compared_etag(text: str | None) -> str | None:
-    """Give an answer's entity tag in whatever form; one that differs is of another object."""
+    """Return an answer's entity tag, weak or strong; one that differs is of another object."""
     return (text or "").removeprefix("W/").strip('"') or None
 
 
 def quoted_etag(tag: str) -> str:
-    """Write an entity tag as a request's condition has it.
+    """Write an entity tag for a request's condition.
 
-    Raises
-    ------
-    StorageError
-        Where no header could hold it.
+    Raises StorageError where no header could hold it.
     """
     if _clean(tag) is None:
         raise StorageError(
@@ -67,18 +62,18 @@ def _clean(tag: str) -> str | None:
 
 
 def identity_of(etag: str | None, version: str | None) -> Identity | None:
-    """Tell by an answer's ``ETag`` and VersionId which object it is of."""
+    """Identify an answer's object by its ``ETag`` and VersionId."""
     tag = strong_etag(etag)
     return None if tag is None else Identity(tag, version)
 
 
 def listed_version(text: str | None) -> str | None:
-    """Give a listing's VersionId; None where it is none that a request could name."""
+    """Return a listing's VersionId; None where no request could name it."""
     return text if text and text.isprintable() and len(text) <= _LONGEST_TAG else None
 
 
 def content_length(headers: Mapping[str, str]) -> int | None:
-    """Give the length that an answer says it has; None where that is no number of bytes."""
+    """Return an answer's length; None where it is no number of bytes."""
     text = headers.get("Content-Length") or ""
     is_size = len(text) <= _LONGEST_SIZE and text.isascii() and text.isdecimal()
     return int(text) if is_size else None
@@ -90,20 +85,20 @@ def object_of(key: str, headers: Mapping[str, str]) -> Object:
 
 
 def is_encrypted(headers: Mapping[str, str]) -> bool:
-    """Tell whether an answer is of an object that is encrypted so that its tag is no digest."""
+    """Report whether an object is encrypted such that its tag is no digest."""
     kind = headers.get("x-amz-server-side-encryption", "AES256")
     return kind != "AES256" or "x-amz-server-side-encryption-customer-algorithm" in headers
 
 
 def about_of(headers: Mapping[str, str], etag: str | None) -> ObjectMetadata:
-    """Take what a storage tells of an object from its answer's headers.
+    """Return an object's metadata from its answer's headers.
 
     Parameters
     ----------
     headers : mapping
         By names in lower case, or whatever their case.
     etag : str or None
-        The planned tag, if there is one; a checksum of an object with another is not given.
+        The planned tag, if there is one; the checksum of an object with another is left out.
     """
     plain = not is_encrypted(headers)
     same = etag is None or bare_etag(headers.get("etag")) == etag
@@ -119,29 +114,20 @@ def about_of(headers: Mapping[str, str], etag: str | None) -> ObjectMetadata:
 def whole_size(
     status: int, said: str | None, length: int | None, start: int, what: str
 ) -> int | None:
-    """Tell how long the whole object is; refuse an answer of other bytes than were asked for.
+    """Return the size of the whole object; None where an answer of all of it has no length.
+
+    Raises StorageError where the answer is of other bytes than were asked for.
 
     Parameters
     ----------
-    status : int
-        Of the answer.
     said : str or None
-        Its ``Content-Range``.
+        The answer's ``Content-Range``.
     length : int or None
         Its ``Content-Length``.
     start : int
         The first byte that was asked for; all from there on were.
     what : str
         The object, as messages name it.
-
-    Returns
-    -------
-    int or None
-        None where an answer of the whole object does not say it.
-
-    Raises
-    ------
-    StorageError
     """
     if not start:
         if status != 200:

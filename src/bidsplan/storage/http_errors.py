@@ -1,4 +1,4 @@
-"""HTTP status codes and S3 error codes, as errors."""
+"""HTTP status codes, S3 error codes and botocore's exceptions, as errors."""
 
 from __future__ import annotations
 
@@ -6,16 +6,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from bidsplan.errors import (
-    CredentialsError,
-    DeniedError,
-    RefusedHostError,
-    SourceChangedError,
-    SourceMissingError,
-    StorageError,
-    ThrottledError,
-    UnreachableError,
-)
+from bidsplan import errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,70 +24,169 @@ _CREDENTIALS = frozenset(
     }
 )
 _THROTTLED = frozenset({429, 503})
+_FULL = frozenset({"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"})
+_RESEND = frozenset(
+    {
+        "BadDigest",
+        "ConditionalRequestConflict",
+        "IncompleteBody",
+        "OperationAborted",
+        "RequestTimeout",
+        "XAmzContentSHA256Mismatch",
+    }
+)
 
 _LONGEST_ASKED = 1e9
-"""Seconds, thirty years, beyond which a number that a header holds says no more."""
+"""Seconds, thirty years, that bound what a header asks for."""
 
 
-def status_error(status: int, what: str, code: str = "", headers: Any = None) -> StorageError:
-    """Make the error that an HTTP status stands for.
+class RedirectedError(Exception):
+    """The storage redirects a request of s3fs's.
+
+    Parameters
+    ----------
+    headers : dict of str to str
+        Of the answer, by names in lower case.
+    """
+
+    def __init__(self, status: int, headers: dict[str, str]) -> None:
+        super().__init__(f"redirected ({status})")
+        self.status = status
+        self.headers = headers
+
+
+def status_error(
+    status: int, what: str, code: str = "", headers: Any = None
+) -> errors.StorageError:
+    """Return the error for an HTTP status.
 
     Parameters
     ----------
     what : str
-        What was asked for, as messages name it.
+        The object or listing, as messages name it.
     code : str
-        The storage's own word for the error.
+        The storage's own error code.
     headers : mapping, optional
         Of the answer.
     """
     said = f"{status} {code}".strip()
     if status in _THROTTLED or code in {"SlowDown", "RequestLimitExceeded"}:
-        error = ThrottledError(f"{what}: the storage asks to slow down ({said})")
+        error = errors.ThrottledError(f"{what}: the storage asks to slow down ({said})")
         error.retry_after = _retry_after(headers or {})
         return error
     if code in _CREDENTIALS:
-        return CredentialsError(
+        return errors.CredentialsError(
             f"{what}: the credentials are refused ({said}); renew them (or set the clock), and run "
             "it again: it goes on where it stopped"
         )
     if 300 <= status < 400:
-        return RefusedHostError(
+        return errors.RefusedHostError(
             f"{what}: the storage sends the request elsewhere ({said}), and it was not followed: "
             "what is signed for one host is sent to no other; check --region and --endpoint-url"
         )
     if status in {401, 403}:
-        return DeniedError(
+        return errors.DeniedError(
             f"{what}: access is denied ({said}); check whether the bucket is public, or give "
             "credentials and say 'anonymous: false'"
         )
     if status == 404:
-        return SourceMissingError(f"{what}: there is no such object or bucket ({said})")
+        return errors.SourceMissingError(f"{what}: there is no such object or bucket ({said})")
     if status == 412:
-        return SourceChangedError(f"{what}: it is no longer the object that was listed ({said})")
+        return errors.SourceChangedError(
+            f"{what}: it is no longer the object that was listed ({said})"
+        )
     if status >= 500 and status != 501:
-        return UnreachableError(f"{what}: the storage failed ({said})")
-    return StorageError(f"{what}: the storage refused ({said})")
+        return errors.UnreachableError(f"{what}: the storage failed ({said})")
+    return errors.StorageError(f"{what}: the storage refused ({said})")
+
+
+def write_error(status: int, what: str, code: str, headers: Any = None) -> errors.BidsplanError:
+    """Return the error for an HTTP status of a request that writes; see `status_error`."""
+    said = f"{status} {code}".strip()
+    if status == 507 or code in _FULL:
+        return errors.DiskFullError(f"{what}: the destination is full ({said})")
+    if code in _RESEND or status == 409:
+        return errors.UnreachableError(
+            f"{what}: what was sent did not arrive whole or alone ({said})"
+        )
+    if status == 412:
+        return errors.ExistingFileError(f"{what}: an object exists there by now; it was left alone")
+    if code == "NoSuchUpload":
+        return errors.MissingFileError(f"{what}: its upload was ended by someone else ({said})")
+    if status == 404:
+        return errors.DestinationError(f"{what}: there is no such bucket ({said})")
+    found = status_error(status, what, code, headers)
+    if type(found) is errors.DeniedError:
+        return errors.DeniedError(
+            f"{what}: writing is denied ({said}); give credentials that may write there"
+        )
+    if type(found) is errors.StorageError:
+        return errors.DestinationError(f"{what}: the destination refused ({said})")
+    return found
+
+
+def client_error(error: Exception, what: str, endpoint: str) -> errors.StorageError:
+    """Return our error for one of botocore's, which s3fs may have wrapped.
+
+    Parameters
+    ----------
+    what : str
+        The object or listing, as messages name it.
+    endpoint : str
+        Where requests go, as messages name it.
+    """
+    from botocore import exceptions  # loaded with s3fs
+
+    from bidsplan.storage.fsspec_store import fsspec_error  # only for s3fs
+
+    status, code, found = client_answer(error)
+    if status:
+        headers = {key.title(): text for key, text in found.items()}
+        return status_error(status, what, code, headers)
+    if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
+        return errors.DeniedError(f"{what}: there are no AWS credentials to sign requests with")
+    refused = getattr(error, "kwargs", {}).get("error")
+    if isinstance(refused, errors.RefusedHostError):
+        return errors.RefusedHostError(f"{what}: {refused}")
+    if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
+        return errors.UnreachableError(f"{what}: {endpoint} can't be reached; check the endpoint")
+    if type(error).__name__ == "FileExpired":
+        return errors.SourceChangedError(
+            f"{what}: another object has taken its place since it was opened"
+        )
+    return fsspec_error(error, what)
+
+
+def client_answer(error: Exception) -> tuple[int, str, Mapping[str, str]]:
+    """Return status, S3 error code and headers of the answer that botocore's error is about."""
+    redirected = getattr(error, "kwargs", {}).get("error")
+    if isinstance(redirected, RedirectedError):
+        return redirected.status, "", redirected.headers
+    found = error if hasattr(error, "response") else error.__cause__
+    answer = getattr(found, "response", None)
+    if not isinstance(answer, dict):
+        return 0, "", {}
+    meta = answer.get("ResponseMetadata", {})
+    code = str(answer.get("Error", {}).get("Code", ""))
+    return int(meta.get("HTTPStatusCode") or 0), code, meta.get("HTTPHeaders", {})
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read how many seconds an answer asks to wait; None where it says nothing of sense.
-
-    The header has a number of seconds or a date, which is one of the server's clock.
-    """
+    """Return the seconds that an answer asks to wait, as a number or until a date."""
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdecimal():
         return min(float(text), _LONGEST_ASKED)
-    until = _moment(text)
+    until = _http_date(text)
     if until is None:
         return None
-    now = _moment(headers.get("Date", ""))
+    # Both dates are of the server's clock.
+    now = _http_date(headers.get("Date", ""))
     return min(max(0.0, until - (time.time() if now is None else now)), _LONGEST_ASKED)
 
 
-def _moment(text: str) -> float | None:
-    """Read a date of HTTP's as seconds since the epoch."""
-    from email.utils import parsedate_to_datetime  # only for what is throttled
+def _http_date(text: str) -> float | None:
+    """Return the seconds since the epoch of an HTTP date; None where it is none."""
+    from email.utils import parsedate_to_datetime  # only for throttled requests
 
     try:
         return parsedate_to_datetime(text).timestamp()
@@ -105,6 +195,6 @@ def _moment(text: str) -> float | None:
 
 
 def error_code(data: bytes) -> str:
-    """Find the storage's word for an error in an answer's body; empty where there is none."""
+    """Return the S3 error code in an answer's body; empty where there is none."""
     match = re.search(rb"<Code>([A-Za-z0-9]{1,64})</Code>", data)
     return match[1].decode() if match else ""

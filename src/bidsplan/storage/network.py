@@ -18,6 +18,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from bidsplan.errors import RefusedHostError, StorageError, UnreachableError
 from bidsplan.paths import printable
+from bidsplan.storage import retry
 from bidsplan.storage.addresses import resolve
 from bidsplan.storage.headers import compared_etag, content_length, whole_size
 
@@ -28,14 +29,6 @@ if TYPE_CHECKING:
 
     from bidsplan.storage.objects import Identity
 
-
-CONNECT_SECONDS = 2.5
-OBSTORE_CONNECT_SECONDS = 5.0
-LONGEST_REQUEST = 600.0
-"""Seconds after which a body that trickles counts as broken off; what came by then is kept."""
-
-LONGEST_PAGE = 120.0
-"""Seconds after which a page of a listing that trickles counts as broken off."""
 
 CHUNK = 1 << 18
 
@@ -104,7 +97,7 @@ def pool(jobs: int, timeout: float, proxy: str | None, *, public_only: bool = Fa
         "maxsize": jobs,
         "block": True,
         "retries": False,
-        "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=timeout),
+        "timeout": urllib3.Timeout(connect=retry.CONNECT_SECONDS, read=timeout),
         "ca_certs": get_cert_path(True),
     }
     if proxy:
@@ -138,9 +131,7 @@ def obstore_options(
         The environment's.
     """
     client = {
-        "connect_timeout": f"{OBSTORE_CONNECT_SECONDS:g}s",
-        "timeout": f"{seconds:g}s",
-        "read_timeout": f"{timeout:g}s",
+        **retry.obstore_options(timeout, seconds),
         "pool_max_idle_per_host": str(jobs),
         "proxy_url": proxy or "http://127.0.0.1:0",
         "proxy_excludes": ",".join(hosts),
@@ -196,7 +187,7 @@ class Body:
     start : int
         The first byte that was requested.
     seconds : float, optional
-        The most that the body may take; `LONGEST_REQUEST` by default.
+        The most that the body may take; `retry.BODY_SECONDS` by default.
 
     Raises
     ------
@@ -213,7 +204,7 @@ class Body:
         seconds: float | None = None,
     ) -> None:
         self._answer, self._what = answer, what
-        self._seconds = LONGEST_REQUEST if seconds is None else seconds
+        self._seconds = retry.BODY_SECONDS if seconds is None else seconds
         self._length, said = content_length(answer.headers), answer.headers.get("Content-Range")
         self.size = whole_size(answer.status, said, self._length, start, what)
         self.etag = compared_etag(answer.headers.get("ETag"))
@@ -265,7 +256,7 @@ def read_bounded(answer: Any, what: str, *, limit: int) -> bytes:
         if coding != "identity":
             # No coding was requested, and what unpacks to any size can't be bounded by its length.
             raise UnreachableError(f"{what}: the answer is packed ({printable(coding[:24])})")
-        for chunk in body_chunks(answer, what, LONGEST_PAGE):
+        for chunk in body_chunks(answer, what, retry.PAGE_SECONDS):
             data += chunk
             if len(data) > limit:
                 answer.close()
@@ -292,7 +283,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, kinds.NewConnectionError):
         return "refused the connection; check the endpoint"
     if isinstance(error, kinds.ConnectTimeoutError):
-        return f"did not answer within {CONNECT_SECONDS:g} seconds; check the endpoint"
+        return f"did not answer within {retry.CONNECT_SECONDS:g} seconds; check the endpoint"
     if isinstance(error, kinds.SSLError):
         return "has a certificate that can't be trusted"
     return "broke the connection off"

@@ -1,4 +1,4 @@
-"""What stores are asked for, and what they give."""
+"""What stores are asked for, and what they return."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Object(msgspec.Struct, frozen=True, order=True, gc=False):
     etag : str or None
         Its entity tag without quotes; None where the storage has none that holds across machines.
     version : str or None
-        Its VersionId, where the listing tells it.
+        Its VersionId, where the listing has it.
     """
 
     key: str
@@ -36,7 +36,7 @@ class Object(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class Children(NamedTuple):
-    """What stands directly below a prefix.
+    """The objects and directories directly below a prefix.
 
     Parameters
     ----------
@@ -51,16 +51,14 @@ class Children(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """What an answer itself says about which object its bytes are of.
-
-    Answers that have equal ones are of the same bytes.
+    """The object that an answer is of; answers with equal identities are of the same bytes.
 
     Parameters
     ----------
     tag : str
         A strong entity tag without quotes, or whatever else the store's `stream` takes as one.
     version : str or None
-        The VersionId, where the answer shows one.
+        The VersionId, where the answer has one.
     url : str or None
         Where the answer came from after redirects, without its query: tags are of one URL.
     """
@@ -71,15 +69,15 @@ class Identity(NamedTuple):
 
 
 class Stream(Protocol):
-    """An object's bytes on their way, to be closed after use.
+    """An object's bytes as they arrive, to be closed after use.
 
     Attributes
     ----------
     size : int or None
-        What the answer says the whole object has, in bytes.
+        Bytes of the whole object, by the answer.
     etag : str or None
-        The entity tag that the answer carries, weak or strong, without quotes. Another one than the
-        planned tag shows that the object has changed; the same one shows little.
+        The answer's entity tag, weak or strong, without quotes. Another one than the planned tag
+        shows that the object has changed; the same one shows little.
     identity : Identity or None
         None where the answer names nothing that binds another range to it.
     """
@@ -91,11 +89,11 @@ class Stream(Protocol):
     def __iter__(self) -> Iterator[Buffer]: ...
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Release the connection."""
 
 
 class FetchRequest(NamedTuple):
-    """A small object that is to be read whole, and what it should be.
+    """A small object to be read whole, and what it should be.
 
     Parameters
     ----------
@@ -104,8 +102,8 @@ class FetchRequest(NamedTuple):
     etag, version : str or None
         As in `Store.stream`.
     digested : bool
-        Whether the caller tells by a digest whether the bytes are the right ones. They may then be
-        asked for without the tag, where that is quicker.
+        Whether the caller checks the bytes by a digest. They may then be requested without the tag,
+        where that is quicker.
     """
 
     key: str
@@ -116,22 +114,14 @@ class FetchRequest(NamedTuple):
 
 
 class FetchedObject(NamedTuple):
-    """An object's bytes.
-
-    Parameters
-    ----------
-    data : Buffer
-        Of one dimension.
-    etag : str or None
-        The entity tag that the answer carries, without quotes.
-    """
+    """An object's bytes, of one dimension, and the answer's entity tag without quotes."""
 
     data: Buffer
     etag: str | None
 
 
 class ObjectMetadata(NamedTuple):
-    """What a storage tells of an object beside its bytes.
+    """An object's metadata.
 
     Parameters
     ----------

@@ -8,13 +8,12 @@ from urllib.parse import urlsplit
 
 from bidsplan.errors import UsageError
 from bidsplan.paths import printable
-from bidsplan.storage import network
+from bidsplan.storage import network, retry
 from bidsplan.storage.addresses import proxy_for
 from bidsplan.storage.headers import bare_etag
 from bidsplan.storage.objects import Children, Object
 from bidsplan.storage.obstore_reads import TranslatedErrors, WholeReader, open_stream
-from bidsplan.storage.retry import retrying
-from bidsplan.storage.store import Store
+from bidsplan.storage.store import Abilities, Store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Iterator, Mapping
@@ -71,7 +70,7 @@ def open_objects(location: Location, access: Access, *, anonymous: bool) -> Stor
     url = f"{location.protocol}://{location.host}/{location.path}".rstrip("/")
     reader, lister = (
         _open(location, access, anonymous, seconds)
-        for seconds in (network.LONGEST_REQUEST, network.LONGEST_PAGE)
+        for seconds in (retry.BODY_SECONDS, retry.PAGE_SECONDS)
     )
     return ObjectStore(url, location.path, reader, lister)
 
@@ -110,7 +109,7 @@ class ObjectStore(Store):
         The same place, for listings, whose requests have a shorter timeout.
     """
 
-    asynchronous = True
+    abilities = Abilities(async_reads=True)
 
     def __init__(self, url: str, path: str, store: Any, lister: Any) -> None:
         self.url = url
@@ -143,7 +142,7 @@ class ObjectStore(Store):
             with TranslatedErrors(f"listing {self.url}/{prefix}"):
                 return call(self._lister, prefix=(self._prefix + prefix) or None)
 
-        return retrying()(once)
+        return retry.retrying()(once)
 
     def _objects(self, found: Iterable[Mapping[str, Any]]) -> Iterator[Object]:
         for item in found:

@@ -1,4 +1,4 @@
-"""From a URL to a store, past the rules for what a URL may name."""
+"""Opening a URL as a store, after checking what it may name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _WEB = frozenset({"http", "https"})
 _LOCAL = frozenset({"file", "memory"})
 _ANONYMOUS: dict[str, dict[str, Any]] = {"gs": {"token": "anon"}, "az": {"anon": True}}
-"""What fsspec's file systems are told for requests that go unsigned."""
+"""Options of fsspec's file systems for unsigned requests."""
 
 
 def open_store(
@@ -37,7 +37,7 @@ def open_store(
     url : str
         As a manifest or a plan names it.
     access : Access
-        What the person who runs the command allows and asks for.
+        What the user allows and asks for.
     anonymous : bool, optional
         What the manifest or plan says; `access` beats it, and unsigned is the default.
     base : str, optional
@@ -59,29 +59,23 @@ def open_store(
         anonymous = access.anonymous
     unsigned = access.untrusted or anonymous is not False
     if location.protocol == "s3":
-        return _open_s3(location, access, anonymous=unsigned)
+        connection = connect(access, anonymous=unsigned)
+        if access.transport is Transport.FSSPEC:
+            from bidsplan.storage.s3.s3fs_store import S3fsStore  # half a second
+
+            return S3fsStore(location.host, location.path, connection)
+        from bidsplan.storage.s3.store import S3Store  # on demand
+
+        return S3Store(location.host, location.path, connection)
     return _open_other(location, access, anonymous=unsigned, base=base)
 
 
 def open_writable(url: str, *, access: Access, stop: Event) -> WritableStore:
-    """Open a place to write to.
+    """Open a URL that is no local path for writing.
 
-    Parameters
-    ----------
-    url : str
-        As the command line names it; no local path.
-    access : Access
-        What the person who runs the command allows and asks for. Requests are signed unless it
-        says otherwise.
-    stop : threading.Event
-        Set to end waits between tries.
-
-    Raises
-    ------
-    UrlError
-        Where the URL, or its host, is refused.
-    UsageError
-        Where it can't be written to.
+    Requests are signed unless `access` says otherwise. Setting `stop` ends waits between tries.
+    Raises UrlError where the URL or its host is refused, and UsageError where it can't be written
+    to.
     """
     location = _allowed(url, access, "destination's URL")
     anonymous = access.untrusted or access.anonymous is True
@@ -101,29 +95,18 @@ def open_writable(url: str, *, access: Access, stop: Event) -> WritableStore:
 
 
 def _allowed(url: str, access: Access, what: str) -> Location:
-    """Take a URL apart that is not refused."""
+    """Parse a URL that is not refused."""
     reason = refused_url(url, allow=access.allow_protocols)
     if reason:
         raise UrlError(f"the {what} is refused: {reason}")
     location = parse_url(url)
     if access.untrusted:
         _check_untrusted(location)
-    # What web servers are connected to is checked then; other libraries connect by themselves.
+    # Our own client checks what it connects to; other libraries connect by themselves.
     named = location.protocol not in OBJECT_STORES | NO_MACHINES | _LOCAL
     if named and (access.untrusted or location.protocol not in _WEB):
         _check_host(location, access)
     return location
-
-
-def _open_s3(location: Location, access: Access, *, anonymous: bool) -> Store:
-    connection = connect(access, anonymous=anonymous)
-    if access.transport is Transport.FSSPEC:
-        from bidsplan.storage.s3.s3fs_store import S3fsStore  # half a second
-
-        return S3fsStore(location.host, location.path, connection)
-    from bidsplan.storage.s3.store import S3Store  # on demand
-
-    return S3Store(location.host, location.path, connection)
 
 
 def _open_other(location: Location, access: Access, *, anonymous: bool, base: str | None) -> Store:

@@ -106,9 +106,9 @@ class File:
     def error(self, error: Exception) -> StorageError:
         """Return the `StorageError` for an error of the file system's while reading."""
         if "s3" in self.filesystem.protocol:
-            from bidsplan.storage.s3.s3fs_store import s3_error  # half a second
+            from bidsplan.storage.http_errors import client_error  # for S3 only
 
-            return s3_error(error, self.what, self.filesystem.endpoint_url or "S3")
+            return client_error(error, self.what, self.filesystem.endpoint_url or "S3")
         return fsspec_error(error, self.what)
 
     def _not_written(self, error: Exception) -> StorageError | DestinationError:

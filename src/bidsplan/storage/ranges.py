@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from bidsplan.errors import SourceChangedError, StorageError, UnreachableError
-from bidsplan.storage import network
+from bidsplan.storage import network, retry
 from bidsplan.storage.access import Access
 from bidsplan.storage.fsspec_store import file_state, tells_content
 from bidsplan.storage.headers import content_length, strong_etag, whole_size
@@ -235,7 +235,7 @@ class _WebRanges(Ranges):
         try:
             self._check_range(answer.status, headers.get("Content-Range"), start, stop)
             answers.check_not_encoded(headers, self._what)
-            length, seconds = content_length(headers), network.LONGEST_REQUEST
+            length, seconds = content_length(headers), retry.BODY_SECONDS
             return b"".join(network.body_chunks(answer, self._what, seconds, length))
         finally:
             network.drop(answer)

@@ -25,57 +25,32 @@ def rename(name: str, new: str, *, above: int, directory: int, replace: bool) ->
 
     Parameters
     ----------
-    name, new, above, directory
-        As in `rename_new`.
-    replace : bool
-        Whether to replace a file that has the name.
-
-    Returns
-    -------
-    bool
-        False where something has the name and is not to be replaced.
-
-    Raises
-    ------
-    OSError
-    """
-    if not replace:
-        return rename_new(name, new, above=above, directory=directory)
-    os.replace(name, new, src_dir_fd=above, dst_dir_fd=directory)
-    return True
-
-
-def rename_new(name: str, new: str, *, above: int, directory: int) -> bool:
-    """Rename a file unless something has the new name.
-
-    Parameters
-    ----------
     above : int
-        Descriptor of the directory that the file stands in.
+        Descriptor of the directory that the file is in.
     directory : int
         Descriptor of the directory that it goes to.
+    replace : bool
+        Whether to replace a file that has the new name.
 
     Returns
     -------
     bool
-        False where something has the name; the file stays where it is.
-
-    Raises
-    ------
-    OSError
+        False where something has the name and is not to be replaced; the file stays where it is.
 
     Notes
     -----
-    Linux and macOS do it in one step. Where the file system can't, as old NFS, a second link is
-    made, which never replaces anything, and the first name is removed. Only where there are no
-    links either, as on FAT, it is a look and a rename, between which another process may come.
+    Linux and macOS rename without replacing in one step. Where the file system can't, as old NFS, a
+    second link is made, which never replaces anything, and the first name is removed. Only where
+    there are no links either, as on FAT, it is a look and a rename, between which another process
+    may come.
     """
-    for attempt in (_rename_in_one_step, _link_and_unlink):
-        done = attempt(name, new, above, directory)
-        if done is not None:
-            return done
-    if _stands(new, directory):
-        return False
+    if not replace:
+        for attempt in (_rename_in_one_step, _link_and_unlink):
+            done = attempt(name, new, above, directory)
+            if done is not None:
+                return done
+        if _stat(new, directory) is not None:
+            return False
     os.replace(name, new, src_dir_fd=above, dst_dir_fd=directory)
     return True
 
@@ -112,7 +87,8 @@ def _link_and_unlink(name: str, new: str, above: int, directory: int) -> bool | 
         os.link(name, new, src_dir_fd=above, dst_dir_fd=directory, follow_symlinks=False)
     except FileExistsError:
         # NFS may repeat a request that has succeeded, and answer the second one.
-        if not _is_same(name, new, above, directory):
+        first, second = os.stat(name, dir_fd=above, follow_symlinks=False), _stat(new, directory)
+        if second is None or not os.path.samestat(first, second):
             return False
     except OSError as error:
         if error.errno in _NO_LINKS:
@@ -124,18 +100,8 @@ def _link_and_unlink(name: str, new: str, above: int, directory: int) -> bool | 
     return True
 
 
-def _is_same(name: str, new: str, above: int, directory: int) -> bool:
-    first = os.stat(name, dir_fd=above, follow_symlinks=False)
+def _stat(name: str, directory: int) -> os.stat_result | None:
     try:
-        second = os.stat(new, dir_fd=directory, follow_symlinks=False)
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
-        return False
-    return os.path.samestat(first, second)
-
-
-def _stands(name: str, directory: int) -> bool:
-    try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
+        return None

@@ -1,4 +1,4 @@
-"""One way to try again: with jitter, as long as the storage asks for, and not for ever."""
+"""When to try again, and how long to wait: every timeout, deadline and retry of this package."""
 
 from __future__ import annotations
 
@@ -13,14 +13,32 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState, Retrying
 
 
+CONNECT_SECONDS = 2.5
+"""Seconds that opening a connection may take."""
+
+READ_SECONDS = 60.0
+"""Seconds without a byte after which a connection is given up, unless the user says otherwise."""
+
+BODY_SECONDS = 600.0
+"""Seconds after which a body that trickles counts as broken off; what came by then is kept."""
+
+PAGE_SECONDS = 120.0
+"""Seconds after which a page of a listing that trickles counts as broken off."""
+
+STOPPING_SECONDS = 2.0
+"""Seconds that a request may take once the run is being stopped."""
+
+PLAIN_SECONDS = 30.0
+"""Seconds after a refusal during which S3 objects are read by plain requests."""
+
 _UNREACHABLE_TRIES = 3
 _THROTTLED_TRIES = 8
 _DEADLINE = 120.0
 _LONGEST_WAIT = 30.0
 """Seconds that jitter may add to what the storage asks for."""
 
-_LONGEST_HEEDED = 30.0
-"""Seconds that are waited for one request of the storage's to wait, whatever it asks for."""
+_LONGEST_ASKED_WAIT = 30.0
+"""Seconds to wait at most on the storage's request, so that one answer can't hold up a run."""
 
 _OBJECT_SECONDS = 600.0
 """Seconds that any object may take, however small."""
@@ -29,22 +47,21 @@ _LOWEST_RATE = 16 << 10
 """Bytes a second by which a larger object may take longer."""
 
 
-def heeded(asked: float | None) -> float:
-    """Give how many seconds are waited where the storage asks for some.
+def obstore_options(read: float, total: float) -> dict[str, Any]:
+    """Return the timeouts for obstore's client, whose connect timeout also covers DNS and TLS."""
+    return {"connect_timeout": "5s", "read_timeout": f"{read:g}s", "timeout": f"{total:g}s"}
 
-    Returns
-    -------
-    float
-        At most half a minute, since one answer must not hold up a run for longer.
-    """
-    return min(max(asked or 0.0, 0.0), _LONGEST_HEEDED)
+
+def capped_wait(asked: float | None) -> float:
+    """Return how many seconds to wait where the storage asks for some: half a minute at most."""
+    return min(max(asked or 0.0, 0.0), _LONGEST_ASKED_WAIT)
 
 
 class Deadline:
     """The time that one object has for all of its tries, from its first request on.
 
-    Ten minutes, and a second more for every 16 KiB that have come: an object that makes progress is
-    never given up for its size, and one whose bytes trickle is.
+    Ten minutes, and a second more for every 16 KiB received: an object that makes progress is never
+    given up for its size, and one whose bytes trickle is.
 
     Parameters
     ----------
@@ -57,66 +74,62 @@ class Deadline:
         self._arrived = 0
 
     def seconds(self) -> float:
-        """Give the seconds since the first request."""
+        """Return the seconds since the first request."""
         return time.monotonic() - self._began
 
     def reached(self, arrived: int) -> None:
-        """Note how many bytes have come, which count once however often they come."""
+        """Record how many bytes have come, which count once however often they come."""
         self._arrived = max(self._arrived, arrived)
 
     def allowed(self) -> float:
-        """Give the seconds that the object may take, by what has come."""
+        """Return the seconds that the object may take, by the bytes received."""
         return _OBJECT_SECONDS + self._arrived / _LOWEST_RATE
 
     def left(self) -> float:
-        """Give the seconds that are left; none or less after the deadline."""
+        """Return the seconds that are left; none or less after the deadline."""
         return self.allowed() - self.seconds()
 
 
 def retrying(
     noticed: Callable[[StorageError], None] | None = None, *, within: float | None = None
 ) -> Retrying:
-    """Give a policy to call a function with.
+    """Return the retry policy, to be called with a function and its arguments.
+
+    What is unreachable is tried three times and what is throttled eight times, with exponential
+    waits and jitter, or as long as the storage asks for; then the last error is raised.
 
     Parameters
     ----------
     noticed : callable, optional
-        Told of every error that is tried again.
+        Called with every error that is tried again.
     within : float, optional
         Seconds after which nothing is tried again; two minutes by default.
-
-    Returns
-    -------
-    tenacity.Retrying
-        Tries again what was unreachable, twice, and what was throttled, seven times, with
-        exponential waits and jitter, or as long as the storage asks for, up to half a minute; then
-        raises the last error.
     """
     import tenacity  # brings asyncio along
 
     longest = _DEADLINE if within is None else within
+    jitter = tenacity.wait_random_exponential(multiplier=0.2, max=_LONGEST_WAIT)
+
+    def error_of(state: RetryCallState) -> BaseException | None:
+        return state.outcome.exception() if state.outcome else None
 
     def wait(state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, ThrottledError) else None
-        jittered = tenacity.wait_random_exponential(multiplier=0.2, max=_LONGEST_WAIT)(state)
-        return heeded(asked) + jittered
+        return capped_wait(getattr(error_of(state), "retry_after", None)) + jitter(state)
 
     def stop(state: RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
-        tries = _THROTTLED_TRIES if isinstance(error, ThrottledError) else _UNREACHABLE_TRIES
+        throttled = isinstance(error_of(state), ThrottledError)
+        tries = _THROTTLED_TRIES if throttled else _UNREACHABLE_TRIES
         return state.attempt_number >= tries or (state.seconds_since_start or 0) > longest
 
-    def tell(state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
+    def notify(state: RetryCallState) -> None:
+        error = error_of(state)
         if noticed and isinstance(error, StorageError):
             noticed(error)
 
-    kinds: Any = (UnreachableError, ThrottledError)
     return tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(kinds),
+        retry=tenacity.retry_if_exception_type((UnreachableError, ThrottledError)),
         wait=wait,
         stop=stop,
-        before_sleep=tell,
+        before_sleep=notify,
         reraise=True,
     )

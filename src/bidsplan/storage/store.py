@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from bidsplan.errors import SourceChangedError, StorageError, UnreachableError
 from bidsplan.storage.objects import ObjectMetadata
@@ -11,10 +11,31 @@ from bidsplan.storage.retry import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
-    from types import TracebackType
 
     from bidsplan.storage.file_state import FileVersion
     from bidsplan.storage.objects import Children, FetchedObject, FetchRequest, Object, Stream
+
+
+class Abilities(NamedTuple):
+    """What a store can do beyond listing and reading.
+
+    Parameters
+    ----------
+    async_reads : bool
+        `Store.whole` can be called: on an event loop, hundreds at a time.
+    versions : bool
+        The storage may keep versions of objects.
+    ordered_listings : bool
+        `Store.list_after` can be called: listings come in the order of keys, and may begin
+        anywhere.
+    checksums : bool
+        The storage may keep checksums of whole objects.
+    """
+
+    async_reads: bool = False
+    versions: bool = False
+    ordered_listings: bool = False
+    checksums: bool = False
 
 
 class Store(ABC):
@@ -26,15 +47,8 @@ class Store(ABC):
         The root's URL, free of credentials.
     endpoint : str or None
         Where requests go, for object stores.
-    asynchronous : bool
-        Whether `whole` can be called: on an event loop, hundreds at a time.
-    versioned : bool
-        Whether the storage may know versions of objects.
-    ordered : bool
-        Whether `list_after` can be called: listings come in the order of keys, and may begin
-        anywhere.
-    checksummed : bool
-        Whether the storage may keep checksums of whole objects.
+    abilities : Abilities
+        What it can do beyond that.
     etag_is_not_digest : bool
         Whether an object was met whose plain entity tag is no digest, so that others may be alike.
 
@@ -46,15 +60,12 @@ class Store(ABC):
 
     url: str
     endpoint: str | None = None
-    asynchronous: bool = False
-    versioned: bool = False
-    ordered: bool = False
-    checksummed: bool = False
+    abilities: Abilities = Abilities()
     etag_is_not_digest: bool = False
 
     @abstractmethod
     def children(self, prefix: str = "") -> Children:
-        """List what stands directly below a prefix.
+        """List the objects and directories directly below a prefix.
 
         Parameters
         ----------
@@ -93,19 +104,19 @@ class Store(ABC):
         """
 
     def list_after(self, prefix: str, after: str) -> Iterator[Object]:
-        """List objects whose keys have a prefix, from behind a key on; for stores that can.
+        """List objects with a prefix behind a key; for stores with `Abilities.ordered_listings`.
 
         Parameters
         ----------
         prefix : str
             May end anywhere.
         after : str
-            The last key to leave out; no key need be called so.
+            The last key to leave out; it need not exist.
 
         Yields
         ------
         Object
-            As the storage gives them, which may not heed `after`.
+            As the storage lists them, which may not heed `after`.
         """
         raise StorageError(f"{self.url}/{prefix}: it can't be listed from {after!r} on")
 
@@ -118,7 +129,7 @@ class Store(ABC):
         Parameters
         ----------
         key : str
-            As a listing gave it.
+            As a listing has it.
         etag : str, optional
             Read only the object that has this tag.
         version : str, optional
@@ -185,7 +196,7 @@ class Store(ABC):
         return data
 
     def whole(self, wanted: FetchRequest) -> Awaitable[FetchedObject]:
-        """Read a small object whole, in one try.
+        """Read a small object whole, in one try; for stores with `Abilities.async_reads`.
 
         Parameters
         ----------
@@ -193,7 +204,7 @@ class Store(ABC):
 
         Returns
         -------
-        awaitable of Whole
+        awaitable of FetchedObject
 
         Raises
         ------
@@ -203,17 +214,17 @@ class Store(ABC):
         raise NotImplementedError
 
     def renew(self) -> bool:
-        """Ask for credentials anew, after those that it has were refused.
+        """Request credentials anew, after those that it has were refused.
 
         Returns
         -------
         bool
-            Whether there are others now, so that another try is worth it.
+            Whether they are others now, so that another try is worth it.
         """
         return False
 
     def versions(self, directory: str) -> Iterator[Object]:
-        """List what stands directly below a directory now, each object with its version.
+        """List the latest versions of the objects directly below a directory.
 
         Parameters
         ----------
@@ -223,17 +234,17 @@ class Store(ABC):
         Yields
         ------
         Object
-            Of each key the latest version; none of a key that was deleted.
+            With its version; none for a key that was deleted.
 
         Raises
         ------
         StorageError
-            Where versions can't be listed; `version_of` may still tell them.
+            Where versions can't be listed; `version_of` may still return them.
         """
         raise StorageError(f"{self.url}: this storage has no versions")
 
     def version_of(self, key: str) -> Object:
-        """Look at one object as it is now, with its version.
+        """Return one object as it is now, with its version.
 
         Parameters
         ----------
@@ -253,7 +264,7 @@ class Store(ABC):
         raise StorageError(f"{self.url}: this storage has no versions")
 
     def etag_is_md5(self, key: str, *, version: str | None = None) -> bool:
-        """Tell whether an object's plain entity tag is the MD5 of its bytes.
+        """Report whether an object's plain entity tag is the MD5 of its bytes.
 
         Asked when the two differ: encrypted objects have other tags, and are not corrupt.
 
@@ -261,7 +272,7 @@ class Store(ABC):
         ----------
         key : str
         version : str, optional
-            Ask of this version.
+            Ask about this version.
 
         Returns
         -------
@@ -270,21 +281,17 @@ class Store(ABC):
         return True
 
     def about(
-        self,
-        key: str,
-        *,
-        etag: str | None = None,
-        version: str | None = None,
+        self, key: str, *, etag: str | None = None, version: str | None = None
     ) -> ObjectMetadata:
-        """Ask what the storage tells of an object, by one request at most.
+        """Return an object's metadata, by one request at most.
 
         Parameters
         ----------
         key : str
         etag : str, optional
-            The planned one; of an object that has another, no checksum is given.
+            The planned one; an object that has another comes without a checksum.
         version : str, optional
-            Ask of this version.
+            Ask about this version.
 
         Returns
         -------
@@ -297,7 +304,7 @@ class Store(ABC):
         return ObjectMetadata(self.etag_is_md5(key, version=version))
 
     def file_version(self, key: str) -> FileVersion | None:
-        """Look at a local file, to tell later whether it has changed; no request is made.
+        """Return a local file's state, which shows later whether it has changed.
 
         Parameters
         ----------
@@ -311,17 +318,12 @@ class Store(ABC):
         return None
 
     def close(self) -> None:  # noqa: B027 - most stores hold nothing open
-        """Give connections back; the store is not used afterwards."""
+        """Release connections; the store is not used afterwards."""
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

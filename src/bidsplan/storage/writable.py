@@ -1,4 +1,4 @@
-"""Where files are written to that is no directory: one interface, and a kind of sink for each URL.
+"""Where files are written to that is no directory: one interface for all kinds of storage.
 
 A key has its object only once all of it was written and checked; until then it holds what it held.
 """
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
     from typing_extensions import Buffer
 
@@ -18,66 +17,51 @@ if TYPE_CHECKING:
     from bidsplan.storage.store import Store
 
 
-HURRIED = 2.0
-"""Seconds that a request may take once the work is being stopped."""
-
-
 class Upload(ABC):
-    """One object on its way to its key, which has it only once it is committed.
+    """One object being written to its key, which has it only once it is committed.
 
-    A context manager: what is not committed when it is left is taken back, and leaves nothing.
+    A context manager: on exit, what is not committed is discarded, and leaves nothing. Its methods
+    raise DestinationError or StorageError where the object can't be written.
     """
 
     @abstractmethod
     def write(self, data: Buffer) -> None:
-        """Take the next bytes.
-
-        Raises
-        ------
-        DestinationError, StorageError
-        """
+        """Append bytes."""
 
     @abstractmethod
     def restart(self) -> None:
-        """Forget what was written."""
+        """Discard what was written, and begin again."""
 
     @abstractmethod
     def commit(self, content: str) -> Object:
-        """Give what was written its key, and look whether it is there.
+        """Publish what was written under its key, and check that it arrived.
 
         Parameters
         ----------
         content : str
-            The bytes' xxh3-128, in hexadecimal, to compare with where nothing else tells.
+            The bytes' xxh3-128, in hexadecimal, to compare with where no tag or checksum shows it.
 
         Returns
         -------
         Object
-            As it stands there now, with its tag.
+            As it is stored now, with its tag.
 
         Raises
         ------
         ExistingFileError
-            Where something came to stand there that must not be replaced.
+            Where the key has an object by now that must not be replaced.
         IntegrityError
             Where what arrived is not what was written; it was removed again.
-        DestinationError, StorageError
-            Where it can't be written.
         """
 
     @abstractmethod
     def abort(self) -> None:
-        """Take back what was not committed; does nothing after `commit`."""
+        """Discard what was not committed; does nothing after `commit`."""
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.abort()
 
 
@@ -91,12 +75,13 @@ class WritableStore(ABC):
     endpoint : str or None
         Where requests go, for object stores.
     store : Store
-        The same place, to be listed and read. The entity tags that it gives are whatever the
-        storage tells objects apart by, and need not hold anywhere else.
+        The same place, to be listed and read. Its entity tags are whatever the storage tells
+        objects apart by, and need not hold anywhere else.
 
     Notes
     -----
-    A sink may be used from several threads at once.
+    It may be used from several threads at once. Its methods raise StorageError, and those that
+    write DestinationError too.
     """
 
     url: str
@@ -105,56 +90,29 @@ class WritableStore(ABC):
 
     @abstractmethod
     def standing(self) -> Iterator[Object]:
-        """List what stands there, sorted by key as far as the storage does so.
-
-        Raises
-        ------
-        StorageError
-        """
+        """List all objects, sorted by key as far as the storage does so."""
 
     @abstractmethod
     def state(self, key: str) -> Object | None:
-        """Look at one object.
-
-        Raises
-        ------
-        StorageError
-        """
+        """Return the object of a key."""
 
     @abstractmethod
     def prepare(self) -> None:
-        """Find out whether it can be written, and how; does so once, however often it is called.
-
-        Raises
-        ------
-        DestinationError, StorageError
-        """
+        """Find out once whether it can be written, and how."""
 
     @abstractmethod
     def upload(self, key: str, size: int, *, replace: bool) -> Upload:
-        """Begin to write an object.
+        """Begin to write an object of so many bytes, which may take another one's place or not."""
 
-        Parameters
-        ----------
-        size : int
-            Bytes that it will have.
-        replace : bool
-            Whether it may take another object's place.
-
-        Raises
-        ------
-        DestinationError, StorageError
-        """
-
-    def shorten_timeouts(self) -> None:  # noqa: B027 - most sinks have nothing to wait for
-        """Wait for nothing any more, since the work is being stopped."""
+    def shorten_timeouts(self) -> None:  # noqa: B027 - most have nothing to wait for
+        """Stop waiting and retrying, since the run is being stopped."""
 
     def close(self) -> list[str]:
-        """Take back what is still on its way; the sink is not used afterwards.
+        """Discard pending uploads; the store is not used afterwards.
 
         Returns
         -------
         list of str
-            Keys of which something is left that could not be taken back.
+            Keys of which something is left that could not be removed.
         """
         return []

@@ -7,7 +7,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from bidsplan.errors import ThrottledError
-from bidsplan.storage.retry import heeded
+from bidsplan.storage.retry import capped_wait
 from bidsplan.transfer.slowdowns import Slowdowns
 
 if TYPE_CHECKING:
@@ -93,13 +93,13 @@ class ConcurrencyLimit:
         Parameters
         ----------
         wait : float, optional
-            Seconds that the storage asks to wait; what is heeded of them is in `retrying`.
+            Seconds that the storage asks to wait; `capped_wait` limits them.
         """
         now = self._clocks[0]()
         with self._lock:
             self._good = 0
             self._refused = True
-            self._until = max(self._until, now + heeded(wait))
+            self._until = max(self._until, now + capped_wait(wait))
             if now - self._lowered >= _ROUND:
                 self.limit = max(1, self.limit // 2)
                 self._lowered = now

@@ -150,7 +150,7 @@ def asks_first(entry: Entry, store: Store, checking: VerifyMode) -> bool:
     bool
         Not for an object whose plan has a digest, or whose entity tag is taken for one.
     """
-    if not store.checksummed or entry.etag is None or checking is not VerifyMode.FULL:
+    if not store.abilities.checksums or entry.etag is None or checking is not VerifyMode.FULL:
         return False
     proof = best_check(entry)
     return proof in {CheckMethod.MULTIPART, CheckMethod.SIZE} or (

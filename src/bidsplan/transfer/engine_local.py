@@ -130,7 +130,9 @@ class Executor(Execution[_Job]):
         if entry.size > _SMALL:
             return _Job(entry, decision, store, Lane.STREAM)
         fresh = decision.final and decision.action in {Action.FETCH, Action.REPLACE}
-        quick = fresh and store.asynchronous and not asks_first(entry, store, self._checking)
+        quick = (
+            fresh and store.abilities.async_reads and not asks_first(entry, store, self._checking)
+        )
         return _Job(entry, decision, store, Lane.ASYNC if quick else Lane.THREAD)
 
     async def run_async(self, job: _Job) -> bool:

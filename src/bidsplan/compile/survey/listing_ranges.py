@@ -76,7 +76,7 @@ def listing_ranges(
         if (
             last is not None
             and last.dataset == dataset
-            and dataset.store.ordered
+            and dataset.store.abilities.ordered_listings
             and len(last.names) < most
             and following.get((dataset.root, dataset.prefix, last.names[-1])) == name
         ):

@@ -9,12 +9,11 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from bidsplan.errors import SourceMissingError, StorageError, UsageError
 from bidsplan.paths import printable
-from bidsplan.storage import network
+from bidsplan.storage import network, retry
 from bidsplan.storage.headers import content_length, strong_etag
 from bidsplan.storage.http import answers
 from bidsplan.storage.http.client import HttpClient, origin
 from bidsplan.storage.objects import Children, Object, ObjectMetadata
-from bidsplan.storage.retry import retrying
 from bidsplan.storage.store import Store
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class HttpStore(Store):
     def children(self, prefix: str = "") -> Children:
         """See `Store.children`."""
         try:
-            names = retrying()(self._names, prefix)
+            names = retry.retrying()(self._names, prefix)
         except SourceMissingError:
             return Children((), ())
         files = sorted(name for name in names if not name.endswith("/"))
@@ -82,7 +81,7 @@ class HttpStore(Store):
 
     def _describe(self, key: str) -> Object | str:
         """Request a file's size and tag; its key with a slash if it is a directory."""
-        answer, url = retrying()(self._client.send, "HEAD", self._url(key), self._what(key))
+        answer, url = retry.retrying()(self._client.send, "HEAD", self._url(key), self._what(key))
         answer.drain_conn()
         headers = answer.headers
         if urlsplit(url).path.endswith("/"):

@@ -29,8 +29,8 @@ _PARTITIONS = {
 }
 
 _ENDPOINT = re.compile(
-    r"https?://([A-Za-z0-9._~%!$&'()*+,;=:-]*@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?"
-    r"(/[A-Za-z0-9._~/-]*)?"
+    r"(?P<scheme>https?://)([A-Za-z0-9._~%!$&'()*+,;=:-]*@)?"
+    r"(?P<rest>([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[A-Za-z0-9._~/-]*)?)"
 )
 _LARGEST_PORT = 65_535
 
@@ -45,16 +45,12 @@ class Connection:
     ----------
     endpoint : str
         URL of the service; buckets are addressed by path, as names with dots need.
-    anonymous : bool
-        Whether requests go unsigned.
-    profile : str or None
-        Where credentials come from.
     jobs : int
         The most connections to hold open.
     timeout : float
         Seconds without a byte after which one is given up.
     environment : frozenset of (str, str)
-        What botocore looked at.
+        The variables that botocore reads.
     """
 
     endpoint: str
@@ -78,17 +74,11 @@ class Connection:
 
     @property
     def has_token(self) -> bool:
-        """Whether requests carry a session token, which is a secret of its own.
-
-        Raises
-        ------
-        DeniedError
-            Where they are to be signed, and there are no credentials.
-        """
+        """Whether requests carry a session token, which is a secret of its own."""
         return not self.anonymous and bool(self.credentials().token)
 
     def in_region(self, region: str) -> Connection | None:
-        """Give the connection to the same service in another region.
+        """Return the connection to the same service in another region.
 
         Parameters
         ----------
@@ -98,7 +88,7 @@ class Connection:
         Returns
         -------
         Connection or None
-            None where it is the same region, none at all, or one of another partition, whose
+            None where it is the same region, no region at all, or one of another partition, whose
             service is somebody else's and is not sent what is signed for this one.
         """
         if region == self.region or not _WORD.fullmatch(region):
@@ -116,12 +106,9 @@ class Connection:
         return replace(self, region=region, endpoint=f"{self.endpoint.partition(':')[0]}://{host}")
 
     def credentials(self) -> Any:
-        """Give the credentials as they are now; temporary ones are refreshed.
+        """Return the credentials as they are now; temporary ones are refreshed.
 
-        Raises
-        ------
-        DeniedError
-            Where there are none, or none that can be read or sent.
+        Raises DeniedError where there are none, or none that can be read or sent.
         """
         from botocore.exceptions import BotoCoreError  # loaded with the session
 
@@ -147,13 +134,7 @@ class Connection:
         return frozen
 
     def renew(self) -> bool:
-        """Read credentials anew, which may have been renewed in the meantime.
-
-        Returns
-        -------
-        bool
-            Whether they are others now.
-        """
+        """Read credentials anew; report whether they are others now."""
         if self.anonymous:
             return False
         before = self.credentials()
@@ -162,19 +143,16 @@ class Connection:
 
 
 def partition_of(region: str) -> str:
-    """Name the partition of AWS that a region is in, by the region's name.
+    """Return a region's partition of AWS, in which buckets' names are unique.
 
-    Returns
-    -------
-    str
-        Buckets' names are unique in each, and credentials hold in one alone.
+    Credentials hold in one partition alone.
     """
     found = (name for start, name in _PARTITIONS.items() if region.startswith(start))
     return next(found, "aws")
 
 
 def _environment() -> Environment:
-    """Give what of the environment botocore looks at, so that a change of it is noticed."""
+    """Return the variables that botocore reads, so that a change is noticed."""
     return frozenset(pair for pair in os.environ.items() if pair[0].startswith("AWS_"))
 
 
@@ -195,7 +173,8 @@ def _service(
     try:
         session = _session(profile, environment)
         region = region or session.get_config_variable("region") or "us-east-1"
-        named = endpoint or _named_endpoint(session)
+        ignored = session.get_config_variable("ignore_configured_endpoint_urls")
+        named = endpoint or (None if ignored else os.environ.get("AWS_ENDPOINT_URL_S3"))
         if named and urlsplit(named).scheme in {"http", "https"} and urlsplit(named).hostname:
             # Nothing overrides it, and a client takes a tenth of a second to say the same.
             return named, region
@@ -219,49 +198,29 @@ def _service(
     return client.meta.endpoint_url, client.meta.region_name
 
 
-def _named_endpoint(session: Any) -> str | None:
-    if session.get_config_variable("ignore_configured_endpoint_urls"):
-        return None
-    return os.environ.get("AWS_ENDPOINT_URL_S3")
+def _checked_endpoint(endpoint: str) -> str:
+    """Return an endpoint without user information, which S3 has no use for.
 
-
-def _bare(endpoint: str) -> str:
-    """Leave out user information, which S3 has no use for, and which would be shown."""
-    scheme, separator, rest = endpoint.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}".rstrip("/")
-
-
-def _check_endpoint(endpoint: str) -> None:
-    """Refuse a URL that the transports would crash on, without repeating it."""
+    Raises UsageError, which does not show it, for one that the transports would crash on.
+    """
     match = _ENDPOINT.fullmatch(endpoint)
     if match is None or int(match["port"] or 0) > _LARGEST_PORT:
         raise UsageError(
             "the S3 endpoint can't be used: expected http:// or https://, a host, and maybe a port "
             "and a path; check --endpoint-url and AWS_ENDPOINT_URL"
         )
+    return f"{match['scheme']}{match['rest']}".rstrip("/")
 
 
 def connect(access: Access, *, anonymous: bool) -> Connection:
-    """Resolve how S3 is reached.
+    """Resolve how S3 is reached, by flags, the environment and the AWS configuration.
 
-    Parameters
-    ----------
-    access : Access
-        What flags say; the environment and the AWS configuration say the rest.
-    anonymous : bool
-        Whether requests go unsigned.
-
-    Raises
-    ------
-    UsageError
-        Where the configuration can't be used, as when a profile is not there.
+    Raises UsageError where the configuration can't be used, as when a profile is missing.
     """
     environment = _environment()
     endpoint, region = _service(access.profile, access.region, access.endpoint_url, environment)
-    _check_endpoint(endpoint)
     return Connection(
-        endpoint=_bare(endpoint),
+        endpoint=_checked_endpoint(endpoint),
         region=region,
         anonymous=anonymous,
         requester_pays=access.requester_pays,
@@ -272,58 +231,44 @@ def connect(access: Access, *, anonymous: bool) -> Connection:
     )
 
 
-def resolved_endpoint(access: Access) -> str:
-    """Resolve the endpoint of S3 by botocore; it may hold user information.
-
-    Raises
-    ------
-    UsageError
-        Where the configuration can't be used.
-    """
-    return _service(access.profile, access.region, access.endpoint_url, _environment())[0]
-
-
 _CONFIG_FILES = {
     "AWS_CONFIG_FILE": "~/.aws/config",
     "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials",
 }
 _CONFIG_LIMIT = 1 << 20
 _OTHER_PARTITION = r"(?:cn|us-gov|us-iso|eu-iso|eusc)[a-z0-9]*-"
-_TELLING = rf"endpoint_url|region\s*=\s*{_OTHER_PARTITION}"
-"""What in the AWS configuration may send requests elsewhere than to the usual partition."""
+_ELSEWHERE = rf"endpoint_url|region\s*=\s*{_OTHER_PARTITION}"
+"""Settings that may send requests elsewhere than to the usual partition."""
 
 
 def find_endpoint(access: Access) -> str | None:
     """Find the endpoint that `connect` would resolve, without botocore where it is not needed.
 
+    Raises UsageError where the configuration can't be used.
+
     Returns
     -------
     str or None
-        None for Amazon's own endpoints in its usual partition. It may hold user info: it must
-        not be written anywhere.
-
-    Raises
-    ------
-    UsageError
-        Where the configuration can't be used.
+        None for Amazon's own endpoints in its usual partition. It may hold user information: it
+        must not be written anywhere.
     """
     if access.endpoint_url:
         return access.endpoint_url
     region = access.region or os.environ.get("AWS_DEFAULT_REGION") or ""
     if re.match(_OTHER_PARTITION, region) or _is_configured():
-        return resolved_endpoint(access)
+        return _service(access.profile, access.region, None, _environment())[0]
     if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
         return None
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
 def _is_configured() -> bool:
-    """Tell whether an AWS configuration file may say something of the endpoint."""
+    """Report whether an AWS configuration file may name an endpoint."""
     for name, usual in _CONFIG_FILES.items():
         with suppress(OSError, RuntimeError):
             path = Path(os.environ.get(name) or usual).expanduser()
             with path.open(encoding="utf-8", errors="replace") as file:
                 text = file.read(_CONFIG_LIMIT + 1)
-            if len(text) > _CONFIG_LIMIT or re.search(_TELLING, text.lower()):
+            if len(text) > _CONFIG_LIMIT or re.search(_ELSEWHERE, text.lower()):
                 return True
     return False

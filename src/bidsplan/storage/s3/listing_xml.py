@@ -1,4 +1,4 @@
-"""Pages of S3's listings, parsed and distrusted."""
+"""Pages of S3's listings, parsed without trusting the server."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 _NAMESPACE = re.compile(rb"\A(\s*(?:<\?[^>]*\?>\s*)?<\w+)\s+xmlns=\"[^\"]*\"")
 _LARGEST = 2**63 - 1
 _LONGEST_SIZE = len(str(_LARGEST))
-MOST_ITEMS = 10_000_000
+_MOST_ITEMS = 10_000_000
 """Objects and directories that one listing may have."""
 
-MOST_EMPTY = 1000
+_MOST_EMPTY = 1000
 """Pages in a row that may be empty; a server that hides many objects sends some."""
 
 _ITEMS = "count(Contents | CommonPrefixes | Version | DeleteMarker)"
@@ -37,19 +37,18 @@ class Page:
 
     Parameters
     ----------
-    data : bytes
-        As it came.
     what : str
-        What was asked for, as messages name it.
+        What is listed, as messages name it.
 
     Attributes
     ----------
     kind : str
-        What it says it is, such as ``ListBucketResult``.
+        The name of its root element, such as ``ListBucketResult``.
 
     Raises
     ------
     NoListingError
+        Where it can't be parsed.
 
     Notes
     -----
@@ -86,11 +85,11 @@ class Page:
         return bool(self._root.findtext("IsTruncated") == "true")
 
     def text(self, name: str) -> str:
-        """Give what the page says under a name, or nothing."""
+        """Return the text of an element, or nothing."""
         return self._root.findtext(name) or ""
 
     def key(self, name: str) -> str:
-        """Give a key that the page says under a name, as it is stored."""
+        """Return the key in an element, as it is stored."""
         return self._unquoted(self.text(name))
 
     def _unquoted(self, text: str) -> str:
@@ -102,17 +101,9 @@ class Page:
             yield self._unquoted(each.findtext("Prefix") or "")
 
     def objects(self, skip: int) -> list[Object]:
-        """List the page's objects.
+        """List the page's objects without the first characters of their keys.
 
-        Parameters
-        ----------
-        skip : int
-            How many characters of each key to leave out; a key that has no more is left out.
-
-        Raises
-        ------
-        StorageError
-            Where one has no size that a file could have.
+        A key that has no more is left out. Raises StorageError for a size that no file could have.
         """
         columns = [self._column(f"Contents/{name}/text()") for name in ("Key", "Size", "ETag")]
         rows: Iterable[tuple[str, str, str | None]] = zip(*columns, strict=False)
@@ -145,74 +136,26 @@ class Page:
                 yield Object(key[skip:], size, etag, listed_version(version))
 
     def _size(self, text: str) -> int:
-        return listed_size(text, self._what)
-
-
-class Bound:
-    """Ends a listing that leads to no end.
-
-    Parameters
-    ----------
-    what : str
-        What is listed, as messages name it.
-    """
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._items = self._empty = 0
-        self._token = ""
-
-    def add(self, items: int, token: str) -> None:
-        """Count one page.
-
-        Parameters
-        ----------
-        items : int
-            How many objects and directories it has.
-        token : str
-            By which the next page is asked for; empty where there is none.
-
-        Raises
-        ------
-        StorageError
-            Where the listing is too long, or the server does not go on with it.
-        """
-        self._items += items
-        self._empty = 0 if items else self._empty + 1
-        last, self._token = self._token, token
-        if self._items > MOST_ITEMS:
-            raise StorageError(
-                f"{self._what}: it has more than {MOST_ITEMS:,} objects and directories"
-            )
-        if self._empty > MOST_EMPTY:
-            raise StorageError(f"{self._what}: the server sends empty pages without end")
-        if token and token == last:
-            raise StorageError(f"{self._what}: the server sends the same page again and again")
+        decimal = len(text) <= _LONGEST_SIZE and text.isascii() and text.isdecimal()
+        if not decimal or int(text) > _LARGEST:
+            shown = printable(text[:_LONGEST_SIZE])
+            raise StorageError(f"{self._what}: an object is said to have {shown!r} bytes")
+        return int(text)
 
 
 def bounded(pages: Iterable[Page], what: str) -> Iterator[Page]:
-    """Pass a listing's pages on while they lead to an end, as `Bound` says."""
-    bound = Bound(what)
+    """Pass pages on; raise StorageError where a listing is too long, or leads to no end."""
+    items = empty = 0
+    last = ""
     for page in pages:
-        bound.add(len(page), page.text("NextContinuationToken"))
+        found, token = len(page), page.text("NextContinuationToken")
+        items += found
+        empty = 0 if found else empty + 1
+        if items > _MOST_ITEMS:
+            raise StorageError(f"{what}: it has more than {_MOST_ITEMS:,} objects and directories")
+        if empty > _MOST_EMPTY:
+            raise StorageError(f"{what}: the server sends empty pages without end")
+        if token and token == last:
+            raise StorageError(f"{what}: the server sends the same page again and again")
+        last = token
         yield page
-
-
-def listed_size(text: str, what: str) -> int:
-    """Read an object's size, as a listing says it.
-
-    Parameters
-    ----------
-    what : str
-        What is listed, as messages name it.
-
-    Raises
-    ------
-    StorageError
-        Where no file could have it.
-    """
-    decimal = len(text) <= _LONGEST_SIZE and text.isascii() and text.isdecimal()
-    if not decimal or int(text) > _LARGEST:
-        shown = printable(text[:_LONGEST_SIZE])
-        raise StorageError(f"{what}: an object is said to have {shown!r} bytes")
-    return int(text)

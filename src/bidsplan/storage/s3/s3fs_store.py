@@ -1,272 +1,108 @@
-"""S3 through s3fs, with the guarantees that its own transfers do not give."""
+"""S3 read through s3fs, with the guarantees that its own transfers do not give."""
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 
-from bidsplan.errors import (
-    DeniedError,
-    RefusedHostError,
-    SourceChangedError,
-    StorageError,
-    UnreachableError,
-)
+import s3fs
+from aiobotocore.httpsession import AIOHTTPSession
+from fsspec.asyn import sync
+from urllib3 import HTTPHeaderDict
+from yarl import URL
+
+from bidsplan.errors import RefusedHostError, StorageError, UnreachableError
 from bidsplan.paths import printable
-from bidsplan.storage import network
+from bidsplan.storage import headers, retry
 from bidsplan.storage.addresses import check_endpoint
-from bidsplan.storage.fsspec_store import fsspec_error
-from bidsplan.storage.headers import (
-    about_of,
-    bare_etag,
-    compared_etag,
-    identity_of,
-    listed_version,
-    quoted_etag,
-    whole_size,
-)
-from bidsplan.storage.http_errors import status_error
-from bidsplan.storage.network import CHUNK, CONNECT_SECONDS
-from bidsplan.storage.objects import Children, Object
-from bidsplan.storage.retry import retrying
-from bidsplan.storage.s3.client import REDIRECTS, S3Client
-from bidsplan.storage.s3.listing_xml import Bound, listed_size
-from bidsplan.storage.store import Store
+from bidsplan.storage.http_errors import RedirectedError, client_answer, client_error
+from bidsplan.storage.network import CHUNK
+from bidsplan.storage.s3.client import REDIRECTS
+from bidsplan.storage.s3.store import S3Lister
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from bidsplan.storage.objects import ObjectMetadata, Stream
+    from bidsplan.storage.objects import Stream
     from bidsplan.storage.s3.credentials import Connection
 
 
-class S3fsStore(Store):
-    """A prefix of an S3 bucket, listed and read on s3fs's own client.
+class S3fsStore(S3Lister):
+    """A prefix of an S3 bucket, read on s3fs's own client.
 
-    Objects are read by ranged, conditional requests whose bytes are counted; s3fs's ``get`` and
-    ``cat`` may splice two versions of an object, or stop short, without a word.
-
-    Parameters
-    ----------
-    path : str
-        Without slashes at its ends.
+    Objects are read by conditional requests whose bytes are counted; s3fs's ``get`` and ``cat`` may
+    splice two versions of an object, or stop short, without a word.
     """
-
-    versioned = True
-    checksummed = True
-
-    def __init__(self, bucket: str, path: str, connection: Connection) -> None:
-        connection = S3Client(connection, bucket).locate()
-        self.url = f"s3://{bucket}/{path}".rstrip("/")
-        self.endpoint = connection.endpoint
-        self._bucket = bucket
-        self._prefix = f"{path}/" if path else ""
-        self._connection = connection
-        self._has_moved = False
-        self._fs = s3_filesystem(connection)
-
-    def children(self, prefix: str = "") -> Children:
-        """See `Store.children`."""
-        objects: list[Object] = []
-        directories: list[str] = []
-        for page in self._pages(prefix, Delimiter="/"):
-            objects += self._objects(page)
-            skip = len(self._prefix)
-            directories += [
-                found.get("Prefix", "")[skip:] for found in page.get("CommonPrefixes", ())
-            ]
-        return Children(tuple(sorted(objects)), tuple(sorted(directories)))
-
-    def list(self, prefix: str = "") -> Iterator[Object]:
-        """See `Store.list`."""
-        for page in self._pages(prefix):
-            yield from self._objects(page)
-
-    def _pages(self, prefix: str, **more: str) -> Iterator[Mapping[str, Any]]:
-        what = f"listing s3://{self._bucket}/{printable(self._prefix + prefix)}"
-        asked = {"Bucket": self._bucket, "Prefix": self._prefix + prefix, **more}
-        bound = Bound(what)
-        while True:
-            page = retrying()(self._call, what, "list_objects_v2", **asked)
-            bound.add(_items(page), page.get("NextContinuationToken", ""))
-            yield page
-            if not page.get("IsTruncated") or not page.get("NextContinuationToken"):
-                return
-            asked["ContinuationToken"] = page["NextContinuationToken"]
-
-    def _objects(self, page: Mapping[str, Any], kind: str = "Contents") -> Iterator[Object]:
-        skip = len(self._prefix)
-        for item in page.get(kind, ()):
-            key = item.get("Key", "")
-            if len(key) > skip and item.get("IsLatest", True):
-                version = listed_version(item.get("VersionId")) if kind == "Versions" else None
-                size = listed_size(str(item.get("Size", 0)), f"listing {self.url}")
-                yield Object(key[skip:], size, bare_etag(item.get("ETag")), version)
-
-    def versions(self, directory: str) -> Iterator[Object]:
-        """See `Store.versions`."""
-        prefix = self._prefix + directory
-        what = f"listing versions of s3://{self._bucket}/{printable(prefix)}"
-        asked = {"Bucket": self._bucket, "Prefix": prefix, "Delimiter": "/"}
-        marker: dict[str, str] = {}
-        bound = Bound(what)
-        while True:
-            page = retrying()(self._call, what, "list_object_versions", **asked, **marker)
-            bound.add(_items(page), "")
-            yield from self._objects(page, "Versions")
-            names = {"KeyMarker": "NextKeyMarker", "VersionIdMarker": "NextVersionIdMarker"}
-            last = marker
-            marker = {name: page[found] for name, found in names.items() if page.get(found)}
-            # As in `S3Client.version_pages`.
-            if not page.get("IsTruncated") or "KeyMarker" not in marker or marker == last:
-                return
-
-    def version_of(self, key: str) -> Object:
-        """See `Store.version_of`."""
-        found = retrying()(self._head, key)
-        size, etag = int(found.get("ContentLength", 0)), bare_etag(found.get("ETag"))
-        return Object(key, size, etag, listed_version(found.get("VersionId")))
-
-    def _head(self, key: str, **more: str) -> Mapping[str, Any]:
-        name = self._prefix + key
-        what = f"s3://{self._bucket}/{printable(name)}"
-        asked = {"Bucket": self._bucket, "Key": name, **more}
-        found: Mapping[str, Any] = self._call(what, "head_object", **asked)
-        return found
 
     def stream(
         self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
     ) -> Stream:
         """See `Store.stream`."""
         name = self._prefix + key
-        what = f"s3://{self._bucket}/{printable(name)}"
-        asked: dict[str, Any] = {"Bucket": self._bucket, "Key": name}
+        what = f"s3://{self.client.bucket}/{printable(name)}"
+        asked: dict[str, Any] = {"Bucket": self.client.bucket, "Key": name}
         if etag is not None:
-            asked["IfMatch"] = quoted_etag(etag)
+            asked["IfMatch"] = headers.quoted_etag(etag)
         if version is not None:
             asked["VersionId"] = version
         if start:
             asked["Range"] = f"bytes={start}-"
-        return _Body(self._fs, self._call(what, "get_object", **asked), what, start)
-
-    def renew(self) -> bool:
-        """See `Store.renew`."""
-        renewed = self._connection.renew()
-        if renewed:
-            self._fs = s3_filesystem(self._connection)
-        return renewed
-
-    def etag_is_md5(self, key: str, *, version: str | None = None) -> bool:
-        """See `Store.etag_is_md5`."""
-        return self.about(key, version=version).etag_is_md5
-
-    def about(
-        self, key: str, *, etag: str | None = None, version: str | None = None
-    ) -> ObjectMetadata:
-        """See `Store.about`."""
-        more = {"VersionId": version} if version else {}
-        found = self._head(key, ChecksumMode="ENABLED", **more)
-        # As they came, in lower case; what botocore makes of them has other names.
-        about = about_of(found["ResponseMetadata"]["HTTPHeaders"], etag)
-        self.etag_is_not_digest = self.etag_is_not_digest or not about.etag_is_md5
-        return about
-
-    def _call(self, what: str, method: str, **asked: Any) -> Any:
-        from fsspec.asyn import sync  # loaded with s3fs
-
-        if self._connection.requester_pays:
+        if self.client.connection.requester_pays:
             asked["RequestPayer"] = "requester"
+        loop, answer = self._get(what, asked, may_move=True)
+        body, meta = answer["Body"], answer["ResponseMetadata"]
+        # aiohttp closes a response on its own loop.
+        close = functools.partial(loop.call_soon_threadsafe, body.close)
+        found = HTTPHeaderDict(meta["HTTPHeaders"])
+        return S3Stream(meta["HTTPStatusCode"], found, start, what, _chunks(loop, body), close)
 
-        async def call() -> Any:
-            client = await self._fs.set_session()
-            return await getattr(client, method)(**asked)
+    def _get(self, what: str, asked: dict[str, Any], *, may_move: bool) -> Any:
+        """Request an object; go to the bucket's region once, if an error names it."""
+        fs = self._reader
+
+        async def get() -> Any:
+            client = await fs.set_session()
+            return await client.get_object(**asked)
 
         try:
-            return sync(self._fs.loop, call, timeout=network.LONGEST_PAGE)
+            return fs.loop, sync(fs.loop, get, timeout=retry.PAGE_SECONDS)
         except Exception as error:
-            if self._moved(error):
-                return self._call(what, method, **asked)
-            raise s3_error(error, what, self._connection.endpoint) from error
+            status, _, found = client_answer(error)
+            region = found.get("x-amz-bucket-region", "")
+            if not (may_move and status in REDIRECTS and self.client.move(region)):
+                raise client_error(error, what, self.client.connection.endpoint) from error
+        self.__dict__.pop("_reader", None)
+        return self._get(what, asked, may_move=False)
 
-    def _moved(self, error: Exception) -> bool:
-        """Go where the bucket is, if an error says where, and that is of the same service."""
-        status, _, headers = _answer(error)
-        region = headers.get("x-amz-bucket-region") if status in REDIRECTS else None
-        moved = self._connection.in_region(region) if region and not self._has_moved else None
-        if moved is None:
-            return False
-        self._has_moved, self._connection = True, moved
-        self._fs = s3_filesystem(moved)
-        return True
+    def _open_reader(self, connection: Connection) -> Any:
+        return s3_filesystem(connection)
 
 
-def _answer(error: Exception) -> tuple[int, str, Mapping[str, str]]:
-    """Give the status, S3's word and the headers of the answer that an error is about."""
-    from bidsplan.storage.s3.s3fs_session import RedirectedError  # loaded with s3fs
-
-    redirected = getattr(error, "kwargs", {}).get("error")
-    if isinstance(redirected, RedirectedError):
-        return redirected.status, "", redirected.headers
-    found = error if hasattr(error, "response") else error.__cause__
-    answer = getattr(found, "response", None)
-    if not isinstance(answer, dict):
-        return 0, "", {}
-    meta = answer.get("ResponseMetadata", {})
-    code = str(answer.get("Error", {}).get("Code", ""))
-    return int(meta.get("HTTPStatusCode") or 0), code, meta.get("HTTPHeaders", {})
-
-
-def s3_error(error: Exception, what: str, endpoint: str) -> StorageError:
-    """Make our error of one of botocore's, which s3fs may have wrapped.
-
-    Parameters
-    ----------
-    what : str
-        What was asked for, as messages name it.
-    endpoint : str
-        Where requests go.
-    """
-    from botocore import exceptions  # loaded with s3fs
-
-    status, code, found = _answer(error)
-    if status:
-        headers = {key.title(): text for key, text in found.items()}
-        return status_error(status, what, code, headers)
-    if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
-        return DeniedError(f"{what}: there are no AWS credentials to sign requests with")
-    refused = getattr(error, "kwargs", {}).get("error")
-    if isinstance(refused, RefusedHostError):
-        return RefusedHostError(f"{what}: {refused}")
-    if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
-        return UnreachableError(f"{what}: {endpoint} can't be reached; check the endpoint")
-    if type(error).__name__ == "FileExpired":
-        return SourceChangedError(f"{what}: another object has taken its place since it was opened")
-    return fsspec_error(error, what)
-
-
-def _items(page: Mapping[str, Any]) -> int:
-    """Count what a page of a listing holds."""
-    kinds = ("Contents", "CommonPrefixes", "Versions", "DeleteMarkers")
-    return sum(len(page.get(kind, ())) for kind in kinds)
+def _chunks(loop: Any, body: Any) -> Iterator[bytes]:
+    end = time.monotonic() + retry.BODY_SECONDS
+    while True:
+        try:
+            chunk = sync(loop, body.read, CHUNK)
+        except Exception as error:
+            raise UnreachableError("the connection broke off") from error
+        if not chunk:
+            return
+        yield chunk
+        if time.monotonic() > end:
+            raise UnreachableError("its bytes come too slowly")
 
 
 def s3_filesystem(connection: Connection, *, shared: bool = False) -> Any:
-    """Make s3fs's file system, told all that was resolved.
+    """Make s3fs's file system for a connection.
+
+    Raises DeniedError where requests are to be signed, and there are no credentials.
 
     Parameters
     ----------
     shared : bool
-        Whether to give the one that was made for the same connection and credentials before.
-
-    Raises
-    ------
-    DeniedError
-        Where requests are to be signed, and there are no credentials.
+        Whether to return the one that was made for the same connection and credentials before.
     """
-    import s3fs  # half a second
-
-    from bidsplan.storage.s3.s3fs_session import session_class
-
     check_endpoint(connection.endpoint)
     secrets: dict[str, Any] = {"anon": True}
     if not connection.anonymous:
@@ -278,53 +114,102 @@ def s3_filesystem(connection: Connection, *, shared: bool = False) -> Any:
         client_kwargs={"region_name": connection.region},
         config_kwargs={
             "max_pool_connections": connection.jobs,
-            "connect_timeout": CONNECT_SECONDS,
+            "connect_timeout": retry.CONNECT_SECONDS,
             "read_timeout": connection.timeout,
             "retries": {"max_attempts": 0},
             "s3": {"addressing_style": "path"},
-            "http_session_cls": session_class(connection.endpoint),
+            "http_session_cls": _session_class(connection.endpoint),
         },
         use_listings_cache=False,
         skip_instance_cache=not shared,
     )
 
 
-class _Body:
-    """The body of a ``get_object``, counted."""
+@functools.cache
+def _session_class(endpoint: str) -> type[Any]:
+    """Make the class of aiobotocore sessions that reach one endpoint, and follow no redirect."""
+    origin = URL(endpoint).origin()
 
-    def __init__(self, fs: Any, answer: Any, what: str, start: int) -> None:
-        self._fs = fs
-        self._body = answer["Body"]
+    class _ConfinedSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore is untyped
+        async def send(self, request: Any) -> Any:
+            answer = await super().send(request)
+            # Its headers have one of each name; of two tags neither may pass for the object's.
+            tags = answer.raw.headers.getall("ETag", ())
+            if len(tags) > 1:
+                answer.headers["ETag"] = ", ".join(tags)
+            return answer
+
+        async def _get_session(self, proxy_url: str | None) -> _Session:
+            return _Session(await super()._get_session(proxy_url), origin)
+
+    return _ConfinedSession
+
+
+class _Session:
+    """Passes requests to one host on to aiohttp, and raises where an answer is a redirect.
+
+    aiohttp would follow it, and send the session token along; botocore would ask for the bucket's
+    region, be redirected again, and so on. And botocore makes hosts of some buckets' names,
+    whatever endpoint it was told.
+    """
+
+    def __init__(self, session: Any, origin: URL) -> None:
+        self._session = session
+        self._origin = origin
+
+    async def request(self, method: str, url: URL, **options: Any) -> Any:
+        if url.origin() != self._origin:
+            raise RefusedHostError("the bucket's name leads to another host than the endpoint")
+        answer = await self._session.request(method, url=url, **options, allow_redirects=False)
+        if 300 <= answer.status < 400 and answer.status != 304:
+            given = {name.lower(): text for name, text in answer.headers.items()}
+            answer.close()
+            raise RedirectedError(answer.status, given)
+        return answer
+
+
+class S3Stream:
+    """The body of an answer to a plain request, counted.
+
+    Parameters
+    ----------
+    found : mapping of str to str
+        The answer's headers, whatever their case.
+    start : int
+        The first byte that was asked for.
+    what : str
+        The object, as messages name it.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        found: Mapping[str, str],
+        start: int,
+        what: str,
+        chunks: Iterator[bytes],
+        close: Callable[[], None],
+    ) -> None:
+        self._left = headers.content_length(found)
         self._what = what
-        self._left: int | None = answer.get("ContentLength")
-        status, said = answer["ResponseMetadata"]["HTTPStatusCode"], answer.get("ContentRange")
+        self._chunks = chunks
+        self.close = close
         try:
-            self.size = whole_size(status, said, self._left, start, what)
+            said = found.get("Content-Range")
+            self.size = headers.whole_size(status, said, self._left, start, what)
         except StorageError:
-            self.close()
+            close()
             raise
-        self.etag = compared_etag(answer.get("ETag"))
-        self.identity = identity_of(answer.get("ETag"), answer.get("VersionId"))
+        self.etag = headers.compared_etag(found.get("ETag"))
+        self.identity = headers.identity_of(found.get("ETag"), found.get("x-amz-version-id"))
 
     def __iter__(self) -> Iterator[bytes]:
-        from fsspec.asyn import sync  # loaded with s3fs
-
-        end = time.monotonic() + network.LONGEST_REQUEST
-        while True:
-            if time.monotonic() > end:
-                raise UnreachableError(f"{self._what}: its bytes come too slowly")
-            try:
-                chunk = sync(self._fs.loop, self._body.read, CHUNK)
-            except Exception as error:
-                raise UnreachableError(f"{self._what}: the connection broke off") from error
-            if not chunk:
-                break
-            if self._left is not None:
-                self._left -= len(chunk)
-            yield chunk
-        if self._left:
-            raise UnreachableError(f"{self._what}: the answer ended {self._left} bytes early")
-
-    def close(self) -> None:
-        # aiohttp closes a response on its own loop.
-        self._fs.loop.call_soon_threadsafe(self._body.close)
+        left = self._left
+        try:
+            for chunk in self._chunks:
+                left = None if left is None else left - len(chunk)
+                yield chunk
+        except UnreachableError as error:
+            raise UnreachableError(f"{self._what}: {error}") from error
+        if left:
+            raise UnreachableError(f"{self._what}: the answer ended {left} bytes early")

@@ -1,7 +1,7 @@
-"""Writing to S3: one conditional request for what is small, an upload in parts for what is large.
+"""Writing to S3: one conditional request for a small object, a multipart upload for a large one.
 
 Every request carries the MD5 of its bytes, so that the storage refuses what was damaged on its way.
-An upload in parts is completed only after all of it was checked, and taken back otherwise.
+A multipart upload is completed only after all of it was checked, and aborted otherwise.
 """
 
 from __future__ import annotations
@@ -17,26 +17,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import xxhash
 
-from bidsplan.errors import (
-    BidsplanError,
-    CredentialsError,
-    DeniedError,
-    DestinationError,
-    DiskFullError,
-    ExistingFileError,
-    IntegrityError,
-    MissingFileError,
-    SourceMissingError,
-    StorageError,
-    UnreachableError,
-)
+from bidsplan import errors
 from bidsplan.paths import STATE_DIRECTORY, printable
 from bidsplan.storage.headers import bare_etag, is_encrypted, object_of
-from bidsplan.storage.http_errors import error_code, status_error
-from bidsplan.storage.retry import retrying
-from bidsplan.storage.s3.client import S3Client
+from bidsplan.storage.http_errors import error_code, write_error
+from bidsplan.storage.retry import STOPPING_SECONDS, retrying
+from bidsplan.storage.s3.client import read_answer
 from bidsplan.storage.s3.store import S3Store
-from bidsplan.storage.writable import HURRIED, Upload, WritableStore
+from bidsplan.storage.writable import Upload, WritableStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -55,42 +43,8 @@ PIECE = 8 << 20
 
 _MOST_PARTS = 10_000
 _MIB = 1 << 20
-_FULL = frozenset({"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"})
-_AGAIN = frozenset(
-    {
-        "BadDigest",
-        "ConditionalRequestConflict",
-        "IncompleteBody",
-        "OperationAborted",
-        "RequestTimeout",
-        "XAmzContentSHA256Mismatch",
-    }
-)
 _DIGEST = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
-_ABOUT = b"bidsplan notes here what it brought. Without it, files are compared again.\n"
-
-
-def _write_error(status: int, what: str, code: str, headers: Any = None) -> BidsplanError:
-    """Make the error that a status stands for where something was to be written."""
-    said = f"{status} {code}".strip()
-    if status == 507 or code in _FULL:
-        return DiskFullError(f"{what}: the destination is full ({said})")
-    if code in _AGAIN or status == 409:
-        return UnreachableError(f"{what}: what was sent did not arrive whole or alone ({said})")
-    if status == 412:
-        return ExistingFileError(f"{what}: an object stands there by now; it was left alone")
-    if code == "NoSuchUpload":
-        return MissingFileError(f"{what}: its upload was ended by someone else ({said})")
-    if status == 404:
-        return DestinationError(f"{what}: there is no such bucket ({said})")
-    found = status_error(status, what, code, headers)
-    if type(found) is DeniedError:
-        return DeniedError(
-            f"{what}: writing is denied ({said}); give credentials that may write there"
-        )
-    if type(found) is StorageError:
-        return DestinationError(f"{what}: the destination refused ({said})")
-    return found
+_README = b"bidsplan notes here what it brought. Without it, files are compared again.\n"
 
 
 class S3Writable(WritableStore):
@@ -113,12 +67,12 @@ class S3Writable(WritableStore):
         self.store = S3Store(bucket, path, connection)
         self.tags_are_digests = True
         self._prefix = f"{path}/" if path else ""
-        self._client = S3Client(connection, bucket)
+        self._client = self.store.client
         self._stop = stop
         self._within: float | None = None
         self._conditional: bool | None = None
         self._renewals = 0
-        # Renewed credentials are asked for also while it is found out how to write.
+        # Renewed credentials are requested also while `prepare` holds it.
         self._lock = RLock()
         self._uploads: set[tuple[str, str]] = set()
 
@@ -136,34 +90,34 @@ class S3Writable(WritableStore):
         return None if found is None else object_of(key, found)
 
     def headers(self, key: str) -> Any:
-        """Give the headers of an object's answer, or None where there is no object."""
+        """Return the headers of an object's answer; None where there is no object."""
 
-        def ask() -> Any:
-            # Told here, since an error that retries have seen keeps what it passed in memory.
+        def head() -> Any:
+            # Caught here, since an error that retries have seen keeps what it passed in memory.
             try:
                 return self._client.head(self._prefix + key)
-            except SourceMissingError:
+            except errors.SourceMissingError:
                 return None
 
-        return self._patiently(ask)
+        return self._patiently(head)
 
     def prepare(self) -> None:
         """See `WritableStore.prepare`."""
         with self._lock:
             if self._conditional is None:
-                self._conditional = self._find_out()
+                self._conditional = self._heeds_conditions()
 
-    def _find_out(self) -> bool:
-        """Write a note twice, to see whether the second is refused, as it must be."""
+    def _heeds_conditions(self) -> bool:
+        """Write an object twice, to see whether the second is refused, as it must be."""
         key = f"{STATE_DIRECTORY}/README"
         for _ in range(2):
             try:
-                self.put(key, _ABOUT, replace=False)
-            except ExistingFileError:
+                self.put(key, _README, replace=False)
+            except errors.ExistingFileError:
                 return True
-            except DestinationError:
+            except errors.DestinationError:
                 # Some refuse a condition that they don't know.
-                self.put(key, _ABOUT, replace=True)
+                self.put(key, _README, replace=True)
         return False
 
     def upload(self, key: str, size: int, *, replace: bool) -> Upload:
@@ -173,7 +127,7 @@ class S3Writable(WritableStore):
     def refuse_other(self, key: str, condition: Mapping[str, str]) -> None:
         """Look before a request whose condition the storage does not heed."""
         if condition and not self._conditional and self.state(key) is not None:
-            raise ExistingFileError(f"{self.what(key)}: an object stands there by now")
+            raise errors.ExistingFileError(f"{self.what(key)}: an object exists there by now")
 
     def put(self, key: str, data: Buffer, *, replace: bool) -> None:
         """Write an object by one request."""
@@ -187,82 +141,85 @@ class S3Writable(WritableStore):
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[Any, bytes]:
-        """Send bytes with their MD5, patiently; give the answer's headers and body."""
+        """Send bytes with their MD5 and retries; return the answer's headers and body."""
         digest = hashlib.md5(body, usedforsecurity=False).digest()
         sent = {"Content-MD5": base64.b64encode(digest).decode(), **(headers or {})}
+        asked: dict[str, Any] = {"query": query, "headers": sent, "refused": write_error}
+        what = self.what(key)
 
         def ask() -> tuple[Any, bytes]:
             name, within = self._prefix + key, self._within
-            options: dict[str, Any] = {"refused": _write_error, "within": within}
-            answer = self._client.write(method, name, query or {}, sent, body, **options)
-            # The answer to completing an upload may begin well, and tell of an error at its end.
-            if b"<Error>" in answer[1]:
-                raise _write_error(500, self.what(key), error_code(answer[1]))
-            return answer
+            answer = self._client.request(method, name, body=body, within=within, **asked)
+            data = read_answer(answer, what)
+            # The answer to completing an upload may begin well, and have an error at its end.
+            if b"<Error>" in data:
+                raise write_error(500, what, error_code(data))
+            return answer.headers, data
 
         return self._patiently(ask)
 
     def _patiently(self, call: Callable[[], T]) -> T:
+        """Call with retries, and once more after renewing refused credentials."""
         seen = self._renewals
         try:
             return self._retried(call)
-        except CredentialsError:
-            if not self._renewed(seen):
-                raise
+        except errors.CredentialsError:
+            with self._lock:
+                # Unless another thread has done so meanwhile.
+                if self._renewals == seen and self._client.connection.renew():
+                    self._renewals += 1
+                if self._renewals == seen:
+                    raise
             return self._retried(call)
 
     def _retried(self, call: Callable[[], T]) -> T:
         return call() if self._within else retrying().copy(sleep=self._stop.wait)(call)
 
-    def _renewed(self, seen: int) -> bool:
-        with self._lock:
-            if self._renewals == seen and self._client.connection.renew():
-                self._renewals += 1
-            return self._renewals > seen
-
-    def begin(self, key: str) -> str:
-        """Begin an upload in parts, and give its id."""
+    def begin_upload(self, key: str) -> str:
+        """Begin a multipart upload, and return its id."""
         _, body = self.send("POST", key, query={"uploads": ""})
         match = re.search(rb"<UploadId>([^<]{1,2048})</UploadId>", body)
         if not match:
-            raise DestinationError(f"{self.what(key)}: the answer names no upload")
+            raise errors.DestinationError(f"{self.what(key)}: the answer names no upload")
         number = match[1].decode()
         with self._lock:
             self._uploads.add((key, number))
         return number
 
-    def ended(self, key: str, number: str) -> None:
-        """Hear that an upload in parts was completed."""
+    def end_upload(self, key: str, number: str) -> None:
+        """Forget a multipart upload that was completed or aborted."""
         with self._lock:
             self._uploads.discard((key, number))
 
-    def take_back(self, key: str, number: str) -> None:
-        """End an upload in parts, and remove what was sent of it."""
+    def abort_upload(self, key: str, number: str) -> None:
+        """Abort a multipart upload, and remove what was sent of it."""
         # One that is gone already has nothing left.
-        with suppress(MissingFileError):
+        with suppress(errors.MissingFileError):
             self.send("DELETE", key, query={"uploadId": number})
-        self.ended(key, number)
+        self.end_upload(key, number)
 
     def shorten_timeouts(self) -> None:
         """See `WritableStore.shorten_timeouts`."""
-        self._within = HURRIED
+        self._within = STOPPING_SECONDS
 
     def close(self) -> list[str]:
         """See `WritableStore.close`."""
         self.shorten_timeouts()
         if self._uploads:
             pool = ThreadPoolExecutor(len(self._uploads), thread_name_prefix="bidsplan-abort")
-            wait([pool.submit(self.take_back, *each) for each in list(self._uploads)], HURRIED * 2)
+            aborted = [pool.submit(self.abort_upload, *each) for each in list(self._uploads)]
+            wait(aborted, STOPPING_SECONDS * 2)
             pool.shutdown(wait=False, cancel_futures=True)
         return sorted(key for key, _ in self._uploads)
 
 
 class _S3Upload(Upload):
-    """An object on its way, a part in memory at a time."""
+    """An object being written, with one part in memory at a time."""
 
     def __init__(self, sink: S3Writable, key: str, size: int, *, replace: bool) -> None:
         self._sink = sink
         self._key = key
+        self._what = sink.what(key)
         self._size = size
         self._condition = {} if replace else {"If-None-Match": "*"}
         self._piece = max(PIECE, -(-size // (_MOST_PARTS * _MIB)) * _MIB)
@@ -285,7 +242,7 @@ class _S3Upload(Upload):
 
     def _send_part(self) -> None:
         if self._number is None:
-            self._number = self._sink.begin(self._key)
+            self._number = self._sink.begin_upload(self._key)
         query = {"partNumber": str(len(self._parts) + 1), "uploadId": self._number}
         body, self._waiting = self._waiting, bytearray()
         digest = hashlib.md5(body, usedforsecurity=False)
@@ -296,7 +253,7 @@ class _S3Upload(Upload):
                 self._parts.append((headers.get("ETag", ""), digest.digest()))
                 return
         # Not every server compares what comes with the MD5 that comes along.
-        raise IntegrityError(f"{self._sink.what(self._key)}: what arrived is not what was sent")
+        raise errors.IntegrityError(f"{self._what}: what arrived is not what was sent")
 
     def restart(self) -> None:
         self.abort()
@@ -315,27 +272,42 @@ class _S3Upload(Upload):
             whole = hashlib.md5(digests, usedforsecurity=False).hexdigest()
             tag = f"{whole}-{len(self._parts)}"
         try:
-            return self._landed(tag, content)
-        except IntegrityError:
+            return self._publish(tag, content)
+        except errors.IntegrityError:
             if self._parts:
                 raise
-            return self._landed(tag, content)
+            return self._publish(tag, content)
 
-    def _wrong_size(self) -> DestinationError:
-        what = self._sink.what(self._key)
-        return DestinationError(f"{what}: {self._size} bytes were to come, and {self._taken} came")
+    def _wrong_size(self) -> errors.DestinationError:
+        return errors.DestinationError(
+            f"{self._what}: {self._size} bytes were to come, and {self._taken} came"
+        )
 
-    def _landed(self, tag: str, content: str) -> Object:
+    def _publish(self, tag: str, content: str) -> Object:
+        """Write the object, and compare what is stored with what was sent."""
         try:
-            self._finish()
-        except DestinationError:
+            self._complete()
+        except errors.DestinationError:
             # Perhaps it was an earlier try that did it, whose answer was lost.
             found = self._sink.state(self._key)
             if found is None or (found.size, found.etag) != (self._size, tag):
                 raise
-        return self._looked_at(tag, content)
+        headers = self._sink.headers(self._key)
+        if headers is None:
+            raise errors.DestinationError(
+                f"{self._what}: it was written, and is not there; run it again"
+            )
+        found = object_of(self._key, headers)
+        if found.size != self._size:
+            raise errors.DestinationError(
+                f"{self._what}: {self._size} bytes were written, and {found.size} are stored; "
+                "another object took its place, or the storage can't be relied on"
+            )
+        if found.etag != tag and self._sink.tags_are_digests and _is_digest(headers):
+            self._read_back(found, content)
+        return found
 
-    def _finish(self) -> None:
+    def _complete(self) -> None:
         self._sink.refuse_other(self._key, self._condition)
         if self._number is None:
             self._sink.send("PUT", self._key, self._waiting, headers=self._condition)
@@ -346,26 +318,11 @@ class _S3Upload(Upload):
         )
         body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
         self._sink.send("POST", self._key, body, {"uploadId": self._number}, self._condition)
-        self._sink.ended(self._key, self._number)
+        self._sink.end_upload(self._key, self._number)
         self._number = None
 
-    def _looked_at(self, tag: str, content: str) -> Object:
-        """Compare what stands there with what was sent."""
-        what, headers = self._sink.what(self._key), self._sink.headers(self._key)
-        if headers is None:
-            raise DestinationError(f"{what}: it was written, and is not there; run it again")
-        found = object_of(self._key, headers)
-        if found.size != self._size:
-            raise DestinationError(
-                f"{what}: {self._size} bytes were written, and {found.size} stand there; another "
-                "object took its place, or the storage can't be relied on"
-            )
-        if found.etag != tag and self._sink.tags_are_digests and _is_digest(headers):
-            self._read_back(found, content)
-        return found
-
     def _read_back(self, found: Object, content: str) -> None:
-        """Read what has another tag than it should: it is damaged, or its tag is no digest."""
+        """Read an object with an unexpected tag: it is damaged, or its tag is no digest."""
         digest = xxhash.xxh3_128()
         with closing(self._sink.store.stream(self._key, etag=found.etag)) as stream:
             for chunk in stream:
@@ -374,21 +331,21 @@ class _S3Upload(Upload):
             self._sink.tags_are_digests = False
             return
         self._sink.send("DELETE", self._key, headers={"If-Match": f'"{found.etag}"'})
-        raise IntegrityError(
-            f"{self._sink.what(self._key)}: what arrived there is not what was sent; it was "
-            "removed again, so try again later"
+        raise errors.IntegrityError(
+            f"{self._what}: what arrived there is not what was sent; it was removed again, so try "
+            "again later"
         )
 
     def abort(self) -> None:
         self._waiting = bytearray()
         number, self._number = self._number, None
         if number is not None:
-            # Closing the sink tries it once more, and tells of it.
-            with suppress(StorageError, DestinationError):
-                self._sink.take_back(self._key, number)
+            # Closing the store tries it once more, and reports what is left.
+            with suppress(errors.StorageError, errors.DestinationError):
+                self._sink.abort_upload(self._key, number)
 
 
 def _is_digest(headers: Mapping[str, str]) -> bool:
-    """Tell whether an answer's tag looks like a digest, and not like an encrypted object's."""
+    """Report whether an answer's tag looks like a digest, and not like an encrypted object's."""
     tag = bare_etag(headers.get("ETag")) or ""
     return not is_encrypted(headers) and _DIGEST.fullmatch(tag) is not None
