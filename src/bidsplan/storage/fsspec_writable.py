@@ -158,6 +158,16 @@ class FsspecWritable(WritableStore):
         """See `WritableStore.upload`."""
         return _FsspecUpload(self, key, size, self._next_partial(), replace=replace)
 
+    def remove(self, found: Object) -> bool:
+        """See `WritableStore.remove`; fsspec can't look and remove in one step."""
+        try:
+            if self.state(found.key) != found:
+                return False
+            self.fs.rm_file(self.path(found.key))
+        except Exception as error:
+            raise _write_error(error, self.what(found.key)) from error
+        return True
+
     def _next_partial(self) -> str:
         return f"{self._partials}-{next(self._numbers)}"
 

@@ -146,6 +146,15 @@ class WritableStore(ABC):
         DestinationError, StorageError
         """
 
+    @abstractmethod
+    def remove(self, found: Object) -> bool:
+        """Remove an object; False where another one has its key by now.
+
+        Raises
+        ------
+        DestinationError, StorageError
+        """
+
     def shorten_timeouts(self) -> None:  # noqa: B027 - most sinks have nothing to wait for
         """Wait for nothing any more, since the work is being stopped."""
 

@@ -6,9 +6,9 @@ import asyncio
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from bidsplan.transfer.jobs import J, JobSource, Lane, Pulled
+from bidsplan.transfer.jobs import Job, JobSource, Lane, Pulled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -33,7 +33,7 @@ _PATIENCE = 5.0
 """Seconds that a stopped run waits for what is under way."""
 
 
-class Scheduler(Generic[J]):
+class Scheduler:
     """Does jobs, as many at a time as the pace allows.
 
     Parameters
@@ -42,9 +42,9 @@ class Scheduler(Generic[J]):
         The most jobs in threads.
     """
 
-    def __init__(self, work: JobSource[J], limit: ConcurrencyLimit, jobs: int) -> None:
+    def __init__(self, work: JobSource, limit: ConcurrencyLimit, jobs: int) -> None:
         self._work = work
-        self._pace = limit
+        self._limit = limit
         self._loop = _new_loop()
         self._threads = ThreadPoolExecutor(min(jobs, _THREADS), thread_name_prefix="bidsplan")
         self._slots = {
@@ -104,7 +104,7 @@ class Scheduler(Generic[J]):
 
     def _fill(self) -> None:
         """Bring the members to the number that the pace allows."""
-        while not self._pulled_all and len(self._members) < self._pace.limit:
+        while not self._pulled_all and len(self._members) < self._limit.limit:
             member = self._loop.create_task(self._member())
             self._members.add(member)
             member.add_done_callback(self._left)
@@ -127,16 +127,16 @@ class Scheduler(Generic[J]):
         self._pulled_all = True
 
     async def _member(self) -> None:
-        while not self._pulled_all and len(self._members) <= self._pace.limit:
-            if delay := self._pace.delay():
+        while not self._pulled_all and len(self._members) <= self._limit.limit:
+            if delay := self._limit.delay():
                 await asyncio.sleep(delay)
             job = self._work.pull()
             if isinstance(job, Pulled):
                 self._pulled_all = job is Pulled.EXHAUSTED
                 self._look()
                 await asyncio.sleep(0)
-            elif job.way is not Lane.ASYNC:
-                await self._hand_over(job, job.way)
+            elif job.lane is not Lane.ASYNC:
+                await self._hand_over(job, job.lane)
             elif not await self._do(job):
                 await self._hand_over(job, Lane.THREAD)
             else:
@@ -144,8 +144,8 @@ class Scheduler(Generic[J]):
                 if self._work.full():
                     self._end_slice()
 
-    async def _do(self, job: J) -> bool:
-        size = job.size
+    async def _do(self, job: Job) -> bool:
+        size = job.entry.size
         while self._held and self._held + size > _HELD:
             turn = self._loop.create_future()
             self._waiting.append(turn)
@@ -156,11 +156,11 @@ class Scheduler(Generic[J]):
         finally:
             self._release(size)
 
-    async def _hand_over(self, job: J, way: Lane) -> None:
-        await self._slots[way].acquire()
+    async def _hand_over(self, job: Job, lane: Lane) -> None:
+        await self._slots[lane].acquire()
         future = self._threads.submit(self._work.run_in_thread, job)
         self._busy.add(future)
-        future.add_done_callback(lambda done: self._later(done, self._slots[way]))
+        future.add_done_callback(lambda done: self._later(done, self._slots[lane]))
 
     async def aside(self, call: Callable[[], T]) -> T:
         """Call a function in a thread, for a job on the loop."""

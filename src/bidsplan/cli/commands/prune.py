@@ -11,17 +11,22 @@ from typing import TYPE_CHECKING
 import click
 
 from bidsplan.cli.console import counted, error_data, size
-from bidsplan.cli.options import console_options, wait_option
+from bidsplan.cli.options import (
+    console_options,
+    destination_options,
+    reach_options,
+    wait_option,
+)
 from bidsplan.cli.plans import PlanPolicy, plan_for
 from bidsplan.errors import UsageError
 from bidsplan.events import Kept, KeptReason, Pruned, PruneFailed, Waiting, Warned
-from bidsplan.storage.access import Access
 from bidsplan.transfer.removal import prune
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bidsplan.cli.console import Console
+    from bidsplan.storage.access import Access
 
 
 _SHOWN = 20
@@ -46,6 +51,8 @@ _WHY = {
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be removed; remove nothing.")
 @wait_option
+@reach_options
+@destination_options
 @console_options
 def command(
     source: Path,
@@ -54,6 +61,7 @@ def command(
     everything: bool,
     dry_run: bool,
     wait: bool,
+    access: Access,
     console: Console,
 ) -> int:
     """Remove files below DEST that are not in PLAN, and directories that this leaves empty.
@@ -66,12 +74,13 @@ def command(
             "--dry-run to see what would go"
         )
     path, plan = plan_for(
-        source, PlanPolicy.FROZEN, access=Access(), console=console, strict=False, write=False
+        source, PlanPolicy.FROZEN, access=access, console=console, strict=False, write=False
     )
     outcome = _Outcome(console, dry_run=dry_run)
     events = prune(
         plan,
         destination,
+        access=access,
         base=path.parent,
         everything=everything,
         keep=_documents(source, path),
