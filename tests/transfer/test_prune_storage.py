@@ -48,18 +48,15 @@ class MemoryPlace:
     def put(self, path, data):
         self._fs.pipe_file(f"/d/{path}", data)
 
-    def _paths(self):
-        return [path for path in self._fs.find("/d")]
-
     def files(self):
         return {
             path.removeprefix("/d/"): self._fs.cat_file(path)
-            for path in self._paths()
+            for path in self._fs.find("/d")
             if "/.bidsplan/" not in path
         }
 
     def receipts(self):
-        return sum("/d/.bidsplan/receipts/" in path for path in self._paths())
+        return sum("/d/.bidsplan/receipts/" in path for path in self._fs.find("/d"))
 
 
 @pytest.fixture(params=["s3", "memory"])

@@ -98,6 +98,19 @@ class Writer(ABC):
         """
 
 
+class Discard(Writer):
+    """Takes bytes that are only compared."""
+
+    def write(self, data: Buffer) -> None:
+        """See `Writer.write`."""
+
+    def restart(self) -> None:
+        """See `Writer.restart`."""
+
+    def commit(self, content: str, *, replace: bool) -> None:
+        """See `Writer.commit`."""
+
+
 class Destination(ABC):
     """A place that files are fetched to, verified in and pruned from.
 

@@ -175,8 +175,10 @@ class LocalDestination(Directory, Destination):
         """See `Destination.close`."""
         self._looked_into.close()
         self._written_to.close()
-        super().close(busy=busy)
-        self._run_lock.release()
+        try:
+            super().close(busy=busy)
+        finally:
+            self._run_lock.release()
 
 
 class LocalWriter(Writer):

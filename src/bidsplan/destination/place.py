@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,4 +33,6 @@ class OpenDirectories:
     def close(self) -> None:
         """Close them all."""
         while self._open:
-            os.close(self._open.popitem()[1])
+            # Of a directory nothing is lost by an error that a broken disk reports this late.
+            with suppress(OSError):
+                os.close(self._open.popitem()[1])

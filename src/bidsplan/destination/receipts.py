@@ -19,6 +19,8 @@ from bidsplan.storage.file_state import SourceState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from bidsplan.plan.integrity import Verdict
+
 _MANY = 4096
 _LONGEST_WAIT = 30.0
 """Seconds after which a kill would cost too much work again."""
@@ -67,6 +69,31 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     def identity(self) -> int | str:
         """What changes whenever the file is written."""
         return self.tag or self.mtime_ns
+
+
+def make_receipt(
+    path: str,
+    size: int,
+    identity: int | str,
+    source: str,
+    verdict: Verdict,
+    source_state: SourceState | None,
+    *,
+    kept: bool,
+) -> Receipt:
+    """Make the receipt of a file that was checked; parameters as of `Receipt`."""
+    return Receipt(
+        path=path,
+        size=size,
+        mtime_ns=identity if isinstance(identity, int) else 0,
+        tag=identity if isinstance(identity, str) else "",
+        source=source,
+        content=verdict.content,
+        proof=verdict.proof,
+        etag_is_not_digest=verdict.etag_is_not_digest,
+        source_state=source_state,
+        kept=kept,
+    )
 
 
 encode_lines = msgspec.json.Encoder().encode_lines

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.destination.receipts import ReceiptIndex
-from bidsplan.errors import ExistingFileError, MissingFileError
+from bidsplan.errors import DestinationError, ExistingFileError, MissingFileError
 from bidsplan.events import Action
 from bidsplan.paths import printable
+from bidsplan.plan import clashes
 from bidsplan.plan.integrity import CheckMethod, best_check
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from bidsplan.destination.base import Destination, FileState
     from bidsplan.destination.sources import Sources
-    from bidsplan.plan import Entry
+    from bidsplan.plan import Entry, Planned
     from bidsplan.plan.integrity import Verdict
 
 
@@ -73,7 +75,10 @@ _KEPT = {proof: Decision(Action.KEEP, proof) for proof in CheckMethod}
 class Decider:
     """Decides what entries need, as far as the destination shows it."""
 
-    def __init__(self, sources: Sources, destination: Destination, existing: Existing) -> None:
+    def __init__(
+        self, plan: Planned, sources: Sources, destination: Destination, existing: Existing
+    ) -> None:
+        self._plan = plan
         self._sources = sources
         self._destination = destination
         self._inspect = destination.inspect
@@ -139,6 +144,40 @@ class Decider:
         if verdict.proof is CheckMethod.SIZE:
             return Decision(Action.COMPARE, state=state)
         return Decision(Action.KEEP, verdict.proof, verdict=verdict, state=state)
+
+    def is_same(
+        self, entry: Entry, state: FileState, verdict: Verdict, stopping: Callable[[], bool]
+    ) -> bool:
+        """Compare a file with what came; raises ExistingFileError where it must stay as it is."""
+        if not state.regular:
+            error = self.judge(entry, state).error
+        elif state.size != entry.size:
+            means = f"expected {entry.size} bytes, got {state.size}"
+            error = self.differing(entry, means).error
+        else:
+            found = self._destination.check(entry, stopping)
+            if found.content == verdict.content:
+                return True
+            means = f"expected content {verdict.content} (xxh3-128), got {found.content}"
+            error = self.differing(entry, means).error
+        if error is not None:
+            raise error
+        return False
+
+    def refuse_clash(self, entry: Entry) -> None:
+        """Refuse an entry whose path the destination takes for another's; DestinationError."""
+        if (first := self._same_paths.get(entry.path)) is not None:
+            raise DestinationError(
+                f"{printable(entry.path)}: this file system takes it for {printable(first)!r}; "
+                "fetch to one where case and Unicode form count"
+            )
+
+    @functools.cached_property
+    def _same_paths(self) -> dict[str, str]:
+        """Paths that the destination takes for another's; looked for only where work is to do."""
+        if not self._destination.folds_names():
+            return {}
+        return {other.path: first.path for first, other in clashes(self._plan.entries)}
 
     def differing(self, entry: Entry, means: str) -> Decision:
         """Decide on a file that is not the planned one, which `means` shows."""

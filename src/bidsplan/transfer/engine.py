@@ -6,14 +6,13 @@ import functools
 import time
 from collections import deque
 from threading import Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from bidsplan.destination.base import Stopped, Writer
-from bidsplan.destination.receipts import Receipt, ReceiptWriter
+from bidsplan.destination.base import Discard, Stopped
+from bidsplan.destination.receipts import ReceiptWriter, make_receipt
 from bidsplan.destination.sources import Sources
 from bidsplan.errors import (
     BidsplanError,
-    CredentialsError,
     DeniedError,
     DestinationError,
     ExistingFileError,
@@ -25,7 +24,6 @@ from bidsplan.errors import (
 )
 from bidsplan.events import Action, Decided, Failed, Finished, Progressed, Resumed, Skipped, Warned
 from bidsplan.paths import printable
-from bidsplan.plan import clashes
 from bidsplan.plan.integrity import CheckMethod, VerifyMode, best_check, check_whole
 from bidsplan.storage.objects import FetchRequest
 from bidsplan.transfer.circuit_breaker import CircuitBreaker
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from bidsplan.destination.base import Destination, FileState
+    from bidsplan.destination.base import Destination, FileState, Writer
     from bidsplan.events import Event
     from bidsplan.plan import Entry, Planned
     from bidsplan.plan.integrity import Verdict
@@ -49,8 +47,6 @@ if TYPE_CHECKING:
     from bidsplan.storage.file_state import SourceState
     from bidsplan.transfer.decide import Existing
     from bidsplan.transfer.scheduler import Scheduler
-
-T = TypeVar("T")
 
 _GLANCES = 256
 """Entries that are looked at in one go, if there is nothing to do for them."""
@@ -93,7 +89,6 @@ class Engine:
         base: str,
         stopping: Callable[[], bool],
     ) -> None:
-        self._plan = plan
         self._entries = iter(plan.entries)
         self._destination = destination
         self._jobs = access.jobs
@@ -109,7 +104,7 @@ class Engine:
         self._emit = self._events.append
         self._roots = Roots(plan.header.roots, access, base, self._emit)
         self._sources = Sources(plan.header.roots, access, base)
-        self._decider = Decider(self._sources, destination, existing)
+        self._decider = Decider(plan, self._sources, destination, existing)
         self._receipts = ReceiptWriter(destination.write_receipts)
         self._ahead: list[Job] = []
         self._prepared = False
@@ -198,27 +193,13 @@ class Engine:
         try:
             if decision.error is not None:
                 raise decision.error
-            self._refuse_clash(entry)
+            self._decider.refuse_clash(entry)
             return self._job(entry, decision)
         except UsageError:
             raise
         except BidsplanError as error:
             self._failed(entry, error)
             return None
-
-    def _refuse_clash(self, entry: Entry) -> None:
-        if (first := self._same_paths.get(entry.path)) is not None:
-            raise DestinationError(
-                f"{printable(entry.path)}: this file system takes it for {printable(first)!r}; "
-                "fetch to one where case and Unicode form count"
-            )
-
-    @functools.cached_property
-    def _same_paths(self) -> dict[str, str]:
-        """Paths that the destination takes for another's; looked for only where work is to do."""
-        if not self._destination.folds_names():
-            return {}
-        return {other.path: first.path for first, other in clashes(self._plan.entries)}
 
     def _job(self, entry: Entry, decision: Decision) -> Job:
         if entry.content is not None:
@@ -301,13 +282,15 @@ class Engine:
             source_state = self._sources.unchanged(entry, before)
             self._done(entry, Action.KEEP, decision.verdict, decision.state, source_state)
             return
-        self._renewing(entry, lambda: self._obtain(job, decision))
+        self._roots.renewing(entry, lambda: self._obtain(job, decision))
 
     def _read(self, job: Job) -> Decision:
         """Decide by the content of the file that is there."""
         entry, state = job.entry, job.decision.state
         decision = self._decider.check_content(entry, state, self._stop.is_set)
-        if decision.etag_may_not_be_md5 and not self._renewing(entry, lambda: _tag_is_digest(job)):
+        if decision.etag_may_not_be_md5 and not self._roots.renewing(
+            entry, lambda: _tag_is_digest(job)
+        ):
             decision = Decision(Action.COMPARE, state=state)
         self._emit(Decided(entry=entry, action=decision.action))
         return decision
@@ -317,8 +300,8 @@ class Engine:
         entry, action, state = job.entry, decision.action, decision.state
         if action is Action.COMPARE and self._destination.compares_first and state is not None:
             before = self._sources.state(entry)
-            verdict = self._receive(job, _Discard())
-            if self._is_same(entry, state, verdict):
+            verdict = self._receive(job, Discard())
+            if self._decider.is_same(entry, state, verdict, self._stop.is_set):
                 source_state = self._sources.unchanged(entry, before)
                 self._done(entry, Action.KEEP, verdict, state, source_state)
                 return
@@ -374,38 +357,11 @@ class Engine:
             if state is None:
                 # It is gone again.
                 continue
-            if self._is_same(entry, state, verdict):
+            if self._decider.is_same(entry, state, verdict, self._stop.is_set):
                 return Action.KEEP, state
             action = Action.REPLACE
         why = "another file appears there and vanishes again; it was left alone; run it again"
         raise ExistingFileError(f"{printable(entry.path)}: {why}")
-
-    def _is_same(self, entry: Entry, state: FileState, verdict: Verdict) -> bool:
-        """Compare a file with what came; raises where it must not be replaced."""
-        if not state.regular:
-            error = self._decider.judge(entry, state).error
-        elif state.size != entry.size:
-            means = f"expected {entry.size} bytes, got {state.size}"
-            error = self._decider.differing(entry, means).error
-        else:
-            found = self._destination.check(entry, self._stop.is_set)
-            if found.content == verdict.content:
-                return True
-            means = f"expected content {verdict.content} (xxh3-128), got {found.content}"
-            error = self._decider.differing(entry, means).error
-        if error is not None:
-            raise error
-        return False
-
-    def _renewing(self, entry: Entry, call: Callable[[], T]) -> T:
-        """Call a function, and once more where credentials were refused and there are new ones."""
-        seen = self._roots.renewals(entry.root)
-        try:
-            return call()
-        except CredentialsError:
-            if entry.content is not None or not self._roots.renew(entry.root, seen):
-                raise
-            return call()
 
     def _moved(self, entry: Entry, number: int, *, resumed: bool = False) -> None:
         """Report that bytes have come."""
@@ -426,17 +382,9 @@ class Engine:
         self._breaker.succeeded()
         due, identity = False, state.identity
         if identity is not None:
-            receipt = Receipt(
-                path=entry.path,
-                size=state.size,
-                mtime_ns=identity if isinstance(identity, int) else 0,
-                tag=identity if isinstance(identity, str) else "",
-                source=self._sources.fingerprint(entry),
-                content=verdict.content,
-                proof=verdict.proof,
-                etag_is_not_digest=verdict.etag_is_not_digest,
-                source_state=source_state,
-                kept=action is Action.KEEP,
+            source, kept = self._sources.fingerprint(entry), action is Action.KEEP
+            receipt = make_receipt(
+                entry.path, state.size, identity, source, verdict, source_state, kept=kept
             )
             due = self._receipts.add(receipt)
         self._ended(Finished(entry=entry, action=action, proof=verdict.proof, bytes=arrived))
@@ -472,16 +420,3 @@ class Engine:
 
 def _tag_is_digest(job: Job) -> bool:
     return job.store is None or tag_is_digest(job.entry, job.store)
-
-
-class _Discard(Writer):
-    """Takes bytes that are only compared."""
-
-    def write(self, data: Buffer) -> None:
-        """See `Writer.write`."""
-
-    def restart(self) -> None:
-        """See `Writer.restart`."""
-
-    def commit(self, content: str, *, replace: bool) -> None:
-        """See `Writer.commit`."""

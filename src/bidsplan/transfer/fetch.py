@@ -89,7 +89,7 @@ def materialise(
         leaving.callback(place.close)
         if dry_run:
             sources = Sources(plan.header.roots, access, base)
-            yield from _decide(plan, Decider(sources, place, existing), stopping)
+            yield from _decide(plan, Decider(plan, sources, place, existing), stopping)
             return
         # Receipts are read only then: those of the run that was waited for count.
         yield from place.lock(wait=wait, stopping=stopping)
