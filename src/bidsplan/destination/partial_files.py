@@ -23,7 +23,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Partial:
-    """A file that is being written, and that has no place in the dataset yet.
+    """A file that is being written, and has no path in the dataset yet.
 
     Parameters
     ----------

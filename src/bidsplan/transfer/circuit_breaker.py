@@ -19,13 +19,7 @@ _IN_A_ROW = 20
 
 
 class CircuitBreaker:
-    """Hears of what failed and what went well.
-
-    Attributes
-    ----------
-    why : str or None
-        Why the run must stop, where it must.
-    """
+    """Counts failures; `why` says why the run must stop, where it must."""
 
     def __init__(self) -> None:
         self.why: str | None = None
@@ -33,16 +27,16 @@ class CircuitBreaker:
         self._lock = Lock()
 
     def problem(self) -> Problem:
-        """Say that the run stopped, why, and what to do."""
+        """Describe that the run stopped, why, and what to do."""
         message = f"the run stopped, as others would fail alike: {self.why}"
         return Problem(message=message, hint="run it again: it goes on from here")
 
     def succeeded(self) -> None:
-        """Hear that a file was brought."""
+        """Note that a file was fetched."""
         self._in_a_row = 0
 
     def failed(self, error: BidsplanError) -> bool:
-        """Hear that a file failed; tells whether the run must stop."""
+        """Note that a file failed; returns whether the run must stop."""
         with self._lock:
             # The classes below DestinationError are of one file; it itself is the file system's.
             general = (

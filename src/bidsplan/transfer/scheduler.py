@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SLICE = 0.05
-"""Seconds after which events are told, however few."""
+"""Seconds after which events are emitted, however few."""
 
 _HELD = 48 << 20
 """Bytes of small objects that are in memory at a time."""
@@ -34,13 +34,7 @@ _PATIENCE = 5.0
 
 
 class Scheduler:
-    """Does jobs, as many at a time as the pace allows.
-
-    Parameters
-    ----------
-    jobs : int
-        The most jobs in threads.
-    """
+    """Runs as many jobs at a time as the limit allows, at most `jobs` of them in threads."""
 
     def __init__(self, work: JobSource, limit: ConcurrencyLimit, jobs: int) -> None:
         self._work = work
@@ -61,17 +55,9 @@ class Scheduler:
         self._trouble: BaseException | None = None
 
     def slices(self) -> Iterator[None]:
-        """Work, and stop now and then.
+        """Run jobs, and yield whenever there may be events to emit.
 
-        Yields
-        ------
-        None
-            Whenever there may be something to tell.
-
-        Raises
-        ------
-        Exception
-            What a job raises is a defect, or wrong usage; it ends the work.
+        What a job raises is a defect, or wrong usage; it ends the work.
         """
         while True:
             self._run(self._slice())
@@ -103,7 +89,7 @@ class Scheduler:
             self._over.set_result(None)
 
     def _fill(self) -> None:
-        """Bring the members to the number that the pace allows."""
+        """Bring the members to the number that the limit allows."""
         while not self._pulled_all and len(self._members) < self._limit.limit:
             member = self._loop.create_task(self._member())
             self._members.add(member)
@@ -180,7 +166,7 @@ class Scheduler:
                 turn.set_result(None)
 
     def _later(self, future: Future[None], slot: asyncio.Semaphore) -> None:
-        """Hear in a thread that a job is done; the loop may be closed by then."""
+        """Note in a thread that a job is done; the loop may be closed by then."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._returned, future, slot)
 
@@ -192,13 +178,7 @@ class Scheduler:
         self._look()
 
     def close(self) -> bool:
-        """Let what is under way end, for a while, and take no more.
-
-        Returns
-        -------
-        bool
-            Whether threads are still busy.
-        """
+        """Let what is under way end, for a while; returns whether threads are still busy."""
         self._pulled_all = True
         if not self._loop.is_closed():
             self._threads.shutdown(wait=False, cancel_futures=True)

@@ -22,13 +22,7 @@ class Slowdowns:
         self._path: str | None = None
 
     def throttled(self, asked: float | None) -> None:
-        """Note that the storage asked to slow down.
-
-        Parameters
-        ----------
-        asked : float or None
-            Seconds that it asked to wait.
-        """
+        """Note that the storage asked to slow down, and perhaps to wait so many seconds."""
         with self._lock:
             self._throttled += 1
             if asked is not None:
@@ -53,13 +47,7 @@ class Slowdowns:
                     self._slowest, self._path = seconds, path
 
     def event(self) -> Slowed | None:
-        """Give what is to be told at the end of a run.
-
-        Returns
-        -------
-        Slowed or None
-            None where nothing was throttled and no object reached its deadline.
-        """
+        """Return the event for a run in which something was throttled, or reached its deadline."""
         if not self._throttled and not self._late:
             return None
         return Slowed(
@@ -73,7 +61,7 @@ class Slowdowns:
 
 
 def problem_of(slowed: Slowed) -> Problem:
-    """Say what was slow, and what to do about it."""
+    """Describe what was slow, and what to do about it."""
     parts = []
     if slowed.throttled:
         parts.append(f"the storage asked {_times(slowed.throttled)} to slow down")
