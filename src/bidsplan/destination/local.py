@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 from contextlib import contextmanager, suppress
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from bidsplan.events import Waiting, Warned
 
 _CHUNK = 1 << 20
+# Half of what the constructor takes, for each of a million entries.
+_new_state = functools.partial(tuple.__new__, FileState)
 
 _SMALL = 4 << 20
 """Bytes up to which an object is read whole, with hundreds of others at a time.
@@ -56,7 +59,8 @@ class LocalDestination(Directory, Destination):
         self._looked_into = OpenDirectories(self)
         self._written_to = OpenDirectories(self)
         self._absent: str | None = None
-        self._latest: tuple[str, int] | None = None
+        self._parent: str | None = None
+        self._descriptor = -1
 
     def inspect(self, path: str) -> FileState | None:
         """See `Destination.inspect`."""
@@ -65,18 +69,18 @@ class LocalDestination(Directory, Destination):
         if parent == self._absent:
             return None
         try:
-            if self._latest is None or self._latest[0] != parent:
+            if parent != self._parent:
                 # What else is planned for a directory that is missing comes next, and is too.
-                self._absent = parent
-                self._latest = parent, self._looked_into.descriptor(parent)
-                self._absent = None
-            found = os.stat(name, dir_fd=self._latest[1], follow_symlinks=False)
+                self._parent, self._absent = None, parent
+                self._descriptor = self._looked_into.descriptor(parent)
+                self._parent, self._absent = parent, None
+            found = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
         except FileNotFoundError:
             return None
         except OSError as error:
             self._absent = None
             raise destination_error(error, printable(f"{self.root}/{path}")) from error
-        return FileState(found.st_size, found.st_mtime_ns, stat.S_ISREG(found.st_mode))
+        return _new_state((found.st_size, found.st_mtime_ns, stat.S_ISREG(found.st_mode)))
 
     @contextmanager
     def read(self, path: str, stopping: Callable[[], bool]) -> Iterator[Iterator[bytes]]:

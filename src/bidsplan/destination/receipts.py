@@ -17,7 +17,7 @@ from bidsplan.plan.integrity import CheckMethod
 from bidsplan.storage.file_state import SourceState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from bidsplan.plan.integrity import Verdict
 
@@ -102,14 +102,16 @@ _DECODER = msgspec.json.Decoder(Receipt)
 _INVALID = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
-def decode_lines(text: bytes) -> Iterator[Receipt]:
+def decode_lines(text: bytes) -> list[Receipt]:
     """Read lines of JSON, passing over invalid ones."""
     try:
-        yield from _DECODER.decode_lines(text)
+        return _DECODER.decode_lines(text)
     except _INVALID:
+        found = []
         for line in text.splitlines():
             with suppress(*_INVALID):
-                yield _DECODER.decode(line)
+                found.append(_DECODER.decode(line))
+        return found
 
 
 class ReceiptIndex:
@@ -119,7 +121,8 @@ class ReceiptIndex:
         proofs = {proof: proof for proof in CheckMethod}
         self._known: dict[int, CheckMethod] = {}
         for each in receipts:
-            proof, identity = proofs[each.proof], each.tag or each.mtime_ns
+            proof = proofs[each.proof]
+            identity = each.tag or each.mtime_ns
             # Marks have about 64 bits, and none outlives the process: a large plan has millions.
             self._known[hash((each.path, each.size, identity, each.source, None))] = proof
             # Found by the state of its local source too; without one where the source is gone.

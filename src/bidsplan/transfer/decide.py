@@ -79,10 +79,11 @@ class Decider:
         self, plan: Planned, sources: Sources, destination: Destination, existing: Existing
     ) -> None:
         self._plan = plan
-        self._sources = sources
         self._destination = destination
         self._inspect = destination.inspect
-        self._index = ReceiptIndex(destination.read_receipts())
+        self._find = ReceiptIndex(destination.read_receipts()).find
+        self._fingerprint = sources.fingerprint
+        self._source_state = sources.state
         self._existing = existing
 
     def check_metadata(self, entry: Entry) -> Decision:
@@ -95,8 +96,18 @@ class Decider:
         StorageError
             Where the destination can't be listed.
         """
-        state = self._inspect(entry.path)
-        return _FETCH if state is None else self.judge(entry, state)
+        # Once for each of a million entries, so without a call more than there must be.
+        path = entry.path
+        state = self._inspect(path)
+        if state is None:
+            return _FETCH
+        size, identity, regular = state
+        if regular:
+            source, source_state = self._fingerprint(entry), self._source_state(entry)
+            proof = self._find(path, size, identity, source, source_state)
+            if proof is not None:
+                return _KEPT[proof]
+        return self.judge(entry, state)
 
     def judge(self, entry: Entry, state: FileState) -> Decision:
         """Decide on the file at an entry's path, by what its destination says of it."""
@@ -104,8 +115,8 @@ class Decider:
         if not regular:
             why = "a link or a directory is there, and only plain files are ever replaced"
             return _refusal(entry, f"{why}; move it away")
-        source, find = self._sources.fingerprint(entry), self._index.find
-        proof = find(entry.path, size, identity, source, self._sources.state(entry))
+        source, find = self._fingerprint(entry), self._find
+        proof = find(entry.path, size, identity, source, self._source_state(entry))
         if proof is not None:
             return _KEPT[proof]
         # What bidsplan brought is compared where its local source has changed since.
