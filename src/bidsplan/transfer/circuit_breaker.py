@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from bidsplan.errors import (
     BidsplanError,
     CredentialsError,
+    DeniedError,
     DestinationError,
     DiskFullError,
     Problem,
     ThrottledError,
     UnreachableError,
 )
+
+if TYPE_CHECKING:
+    from bidsplan.destination.base import Destination
 
 _IN_A_ROW = 20
 """Files that can't be reached, each tried several times, or can't be written, and none between."""
@@ -25,6 +30,20 @@ class CircuitBreaker:
         self.why: str | None = None
         self._in_a_row = 0
         self._lock = Lock()
+        self._prepared = False
+
+    def prepare(self, destination: Destination) -> None:
+        """Find out, once, whether anything can be written, before much is read in vain."""
+        with self._lock:
+            if self._prepared or destination.stop.is_set():
+                return
+            try:
+                destination.prepare()
+            except (DeniedError, DestinationError):
+                self.why = self.why or "the destination can't be written"
+                destination.stop.set()
+                raise
+            self._prepared = True
 
     def problem(self) -> Problem:
         """Describe that the run stopped, why, and what to do."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import time
 from collections import deque
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from bidsplan.destination.base import Discard, Stopped
@@ -13,7 +12,6 @@ from bidsplan.destination.receipts import ReceiptWriter, make_receipt
 from bidsplan.destination.sources import Sources
 from bidsplan.errors import (
     BidsplanError,
-    DeniedError,
     DestinationError,
     ExistingFileError,
     RootMissingError,
@@ -32,7 +30,6 @@ from bidsplan.transfer.decide import Decider, Decision
 from bidsplan.transfer.download import Session, asks_first, partial_key, receive, tag_is_digest
 from bidsplan.transfer.jobs import Job, Lane, Pulled
 from bidsplan.transfer.roots import Roots
-from bidsplan.transfer.slowdowns import problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,16 +64,14 @@ _DIGESTS = frozenset({CheckMethod.SHA256, CheckMethod.MD5, CheckMethod.ETAG_MD5}
 class Engine:
     """One run of a plan's entries into a destination, as the `JobSource` of a scheduler.
 
+    Each entry ends in one event: it is finished, failed or skipped.
+
     Parameters
     ----------
     base : str
         The directory that the plan's relative URLs are relative to.
     stopping : callable
         Asked often whether to stop.
-
-    Notes
-    -----
-    Each entry ends in one event: it is finished, failed or skipped.
     """
 
     def __init__(
@@ -107,8 +102,6 @@ class Engine:
         self._decider = Decider(plan, self._sources, destination, existing)
         self._receipts = ReceiptWriter(destination.write_receipts)
         self._ahead: list[Job] = []
-        self._prepared = False
-        self._preparing = Lock()
         self._scheduler: Scheduler | None = None
 
     def run(self) -> Iterator[Event]:
@@ -123,10 +116,7 @@ class Engine:
         yield from self._drained()
         if self._breaker.why:
             yield Warned(problem=self._breaker.problem())
-        slowed = self._limit.slowdowns.event()
-        if slowed:
-            yield slowed
-            yield Warned(problem=problem_of(slowed))
+        yield from self._limit.slowdowns.events()
         if self._stop.is_set():
             yield from (Skipped(entry=entry) for entry in list(self._under_way.values()))
             yield from (Skipped(entry=entry) for entry in self._entries)
@@ -273,7 +263,8 @@ class Engine:
 
     def _settle(self, job: Job) -> None:
         """Find out what is left to decide, and do it."""
-        entry, decision, before = job.entry, job.decision, self._sources.state(job.entry)
+        entry, decision = job.entry, job.decision
+        before = None if decision.final else self._sources.state(entry)
         if not decision.final:
             decision = self._read(job)
         if decision.error is not None:
@@ -310,7 +301,7 @@ class Engine:
 
     def _write(self, job: Job, action: Action) -> None:
         entry, key = job.entry, None
-        self._prepare()
+        self._breaker.prepare(self._destination)
         before = self._sources.state(entry)
         if job.lane is Lane.STREAM:
             key = partial_key(entry, self._sources.place(entry))
@@ -320,19 +311,6 @@ class Engine:
             source_state = self._sources.unchanged(entry, before)
             action, state = self._commit(entry, writer, verdict, action)
         self._done(entry, action, verdict, state, source_state)
-
-    def _prepare(self) -> None:
-        """Find out whether anything can be written, before much is read in vain."""
-        with self._preparing:
-            if self._prepared or self._stop.is_set():
-                return
-            try:
-                self._destination.prepare()
-            except (DeniedError, DestinationError):
-                self._breaker.why = self._breaker.why or "the destination can't be written"
-                self._stop.set()
-                raise
-            self._prepared = True
 
     def _receive(self, job: Job, writer: Writer) -> Verdict:
         entry, progress = job.entry, functools.partial(self._moved, job.entry)

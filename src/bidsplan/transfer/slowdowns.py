@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from bidsplan.errors import Problem
-from bidsplan.events import Slowed
+from bidsplan.events import Slowed, Warned
 from bidsplan.paths import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Slowdowns:
@@ -46,11 +50,11 @@ class Slowdowns:
                 if seconds > self._slowest:
                     self._slowest, self._path = seconds, path
 
-    def event(self) -> Slowed | None:
-        """Return the event for a run in which something was throttled, or reached its deadline."""
+    def events(self) -> Iterator[Slowed | Warned]:
+        """Report whether anything was throttled or reached its deadline, and what to do."""
         if not self._throttled and not self._late:
-            return None
-        return Slowed(
+            return
+        slowed = Slowed(
             throttled=self._throttled,
             asked=self._asked,
             waited=round(self._waited, 3),
@@ -58,6 +62,8 @@ class Slowdowns:
             path=self._path,
             seconds=round(self._slowest, 3),
         )
+        yield slowed
+        yield Warned(problem=problem_of(slowed))
 
 
 def problem_of(slowed: Slowed) -> Problem:
