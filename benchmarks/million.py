@@ -18,7 +18,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bidsplan.destination.directory import Destination
+from bidsplan.destination.local import LocalDestination
 from bidsplan.destination.receipts import Receipt, ReceiptWriter
 from bidsplan.destination.sources import Sources
 from bidsplan.plan import Entry, Plan, Root
@@ -74,9 +74,9 @@ def finish(plan: Path, destination: Path) -> None:
     """Make what a finished fetch of the plan leaves."""
     planned = read_plan(plan)
     made = ""
-    folder = Destination(str(destination), create=True)
+    folder = LocalDestination(str(destination), create=True)
     with closing(folder):
-        writer = ReceiptWriter(folder)
+        writer = ReceiptWriter(folder.write_receipts)
         sources = Sources(planned.header.roots, Access())
         for entry in planned.entries:
             path = f"{destination}/{entry.path}"

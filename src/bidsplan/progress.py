@@ -17,21 +17,9 @@ if TYPE_CHECKING:
 def draw(
     events: Iterable[Event], plan: Planned, *, enabled: bool, position: int | None = None
 ) -> Generator[Event, None, None]:
-    """Draw a bar on standard error while events pass.
+    """Draw a bar on standard error, with a plan's total, while events pass unchanged.
 
-    Parameters
-    ----------
-    plan : Plan
-        Whose total is the bar's.
-    enabled : bool
-        Whether to draw at all.
-    position : int, optional
-        The line to draw on, where there are several bars; counted from 0.
-
-    Yields
-    ------
-    Event
-        Each of them, unchanged.
+    Of several bars each has a line, its `position`, counted from 0.
     """
     if not enabled:
         yield from events
@@ -65,15 +53,7 @@ def draw(
 def drawn_digests(*, enabled: bool) -> Iterator[Callable[[Event], None]]:
     """Draw a bar on standard error while a compilation reads sources for their digests.
 
-    Parameters
-    ----------
-    enabled : bool
-        Whether to draw at all.
-
-    Yields
-    ------
-    callable
-        Takes the compilation's events, one at a time.
+    Yields what takes the compilation's events, one at a time.
     """
     with ExitStack() as stack:
         bar: Any = None

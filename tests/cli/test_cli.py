@@ -102,7 +102,7 @@ def test_a_refused_file_is_reported_and_kept(study, ask):
     Path("d/README.md").write_text("mine")
     code, out, err = ask("fetch", "demo.yaml", "d")
     assert code == 1
-    assert "README.md: a file stands there that is not the planned one; it was left alone" in err
+    assert "README.md: the file that is there is not the planned one; it was left alone" in err
     assert out == "22 fetched; 7.4 kB; checked by 22 size only; 1 failed (existing)\n"
     assert Path("d/README.md").read_text() == "mine"
 

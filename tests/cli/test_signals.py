@@ -185,12 +185,12 @@ def test_a_dry_run_is_stopped_as_well(tmp_path):
     code = (
         "import os, signal, sys\n"
         "from bidsplan.cli.main import run\n"
-        "from bidsplan.destination import reading\n"
+        "from bidsplan.destination import local\n"
         "usual = os.read\n"
         "def read(*arguments):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    return usual(*arguments)\n"
-        "reading.os.read = read\n"
+        "local.os.read = read\n"
         "sys.exit(run(sys.argv[1:]))\n"
     )
     (tmp_path / "d").mkdir()

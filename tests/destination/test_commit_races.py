@@ -11,7 +11,7 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
-from bidsplan.destination.directory import Destination
+from bidsplan.destination.local import LocalDestination
 from bidsplan.errors import ExistingFileError
 from bidsplan.events import Action
 from bidsplan.storage import Access, Transport
@@ -32,7 +32,7 @@ WAYS = [
 ]
 
 
-class Racing(Destination):
+class Racing(LocalDestination):
     """A directory in which another process makes a file as the last step begins."""
 
     foreign: bytes
@@ -64,7 +64,9 @@ def test_what_appears_just_before_the_commit_is_not_replaced(
     plan, access, data = made
     folder = tmp_path / "d"
     monkeypatch.setattr(Racing, "foreign", data if same else b"mine", raising=False)
-    monkeypatch.setattr(importlib.import_module("bidsplan.transfer.fetch"), "Destination", Racing)
+    monkeypatch.setattr(
+        importlib.import_module("bidsplan.destination.local"), "LocalDestination", Racing
+    )
     events = fetch(plan, folder, access=access, existing=existing)
     if same:
         assert finished(events)[PATH][0] is Action.KEEP
@@ -124,7 +126,7 @@ def test_what_appears_after_the_last_look_is_left_by_fsspec(memory, tmp_path, ki
 
 
 def test_many_threads_that_commit_one_path_leave_one_file(tmp_path):
-    folder = Destination(str(tmp_path), create=False)
+    folder = LocalDestination(str(tmp_path), create=False)
     landed, ready = [], threading.Barrier(8)
 
     def commit(number):

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from bidsplan.destination.directory import Destination
+from bidsplan.destination.local import LocalDestination
 from bidsplan.errors import DestinationError, ExistingFileError, UnsafePathError
 from plans import failures, fetch, leftovers, local_plan
 
@@ -24,7 +24,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def destination(folder):
-    opened = Destination(str(folder), create=False)
+    opened = LocalDestination(str(folder), create=False)
     yield opened
     opened.close()
 
@@ -38,7 +38,7 @@ def put(destination, path, data=b"new"):
 def test_a_file_lands_whole_and_leaves_nothing_behind(folder, destination):
     state = put(destination, "a/b/c.txt")
     found = (folder / "a" / "b" / "c.txt").stat()
-    assert (state.size, state.mtime_ns) == (found.st_size, found.st_mtime_ns)
+    assert (state.size, state.identity) == (found.st_size, found.st_mtime_ns)
     assert destination.state("a/b/c.txt") == state
     assert leftovers(folder) == []
 
@@ -56,7 +56,7 @@ def test_what_does_not_land_is_removed(folder, destination):
 
 def test_the_root_itself_may_be_a_link(tmp_path, folder):
     (tmp_path / "link").symlink_to(folder)
-    opened = Destination(str(tmp_path / "link"), create=True)
+    opened = LocalDestination(str(tmp_path / "link"), create=True)
     put(opened, "a.txt")
     opened.close()
     assert (folder / "a.txt").read_bytes() == b"new"
@@ -68,11 +68,11 @@ def test_no_link_is_followed_on_the_way(tmp_path, folder, destination, place):
     (outside / "b").mkdir(parents=True)
     (folder / place).parent.mkdir(parents=True, exist_ok=True)
     (folder / place).symlink_to(outside)
-    for act in (put, Destination.state):
+    for act in (put, LocalDestination.state):
         with pytest.raises(UnsafePathError) as caught:
             act(destination, "a/b/c.txt")
         assert str(caught.value) == (
-            f"{folder}/a/b/c.txt: a link, or a file, stands where a directory should be; nothing "
+            f"{folder}/a/b/c.txt: a link or a file is where a directory should be; nothing "
             "was written through it"
         )
     with pytest.raises(UnsafePathError), destination.reading("a/b/c.txt"):
@@ -116,7 +116,7 @@ def partials(folder):
 
 def test_partials_of_a_live_run_are_left_alone(folder, destination):
     with destination.partial() as partial:
-        other = Destination(str(folder), create=False)
+        other = LocalDestination(str(folder), create=False)
         put(other, "b.txt")
         other.close()
         assert len(leftovers(folder)) == 1
@@ -138,7 +138,7 @@ def test_partials_of_this_machines_dead_runs_are_removed(folder, destination):
     put(destination, "a.txt")
     [run] = partials(folder).iterdir()
     path = left_behind(folder, f"{run.name.split('-')[0]}-0123456789abcdef")
-    other = Destination(str(folder), create=False)
+    other = LocalDestination(str(folder), create=False)
     put(other, "b.txt")
     other.close()
     assert not path.parent.exists()
@@ -165,7 +165,7 @@ def test_without_locks_dead_runs_are_known_by_their_age(folder, destination, mon
     monkeypatch.setattr(fcntl, "flock", refuse)
     young = left_behind(folder, f"{machine}-young", age=3600)
     old = left_behind(folder, f"{machine}-old", age=2 * 24 * 3600)
-    other = Destination(str(folder), create=False)
+    other = LocalDestination(str(folder), create=False)
     put(other, "b.txt")
     other.close()
     assert young.exists()
@@ -178,7 +178,7 @@ def test_runs_that_start_together_do_not_sweep_each_other_away(folder):
     def work(barrier, number):
         barrier.wait()
         try:
-            opened = Destination(str(folder), create=False)
+            opened = LocalDestination(str(folder), create=False)
             put(opened, f"{number}.txt")
             opened.close()
         except DestinationError as error:
@@ -211,7 +211,7 @@ def test_a_run_that_is_swept_before_it_is_locked_begins_again(folder, destinatio
 
 
 def test_nothing_lands_after_closing(folder):
-    opened = Destination(str(folder), create=False)
+    opened = LocalDestination(str(folder), create=False)
     with opened.partial() as partial:
         os.write(partial.descriptor, b"late")
         opened.close(busy=True)
@@ -227,3 +227,35 @@ def test_a_place_that_can_not_be_written_is_named(tmp_path):
         fetch(plan, "/proc/nowhere")
     codes = {error.code for error in failures(fetch(plan, "/proc/self/fdinfo")).values()}
     assert codes == {"destination"}
+
+
+def test_a_run_that_was_swept_and_made_anew_is_not_swept_by_who_looked_before(
+    folder, destination, monkeypatch
+):
+    """The directory that another run locks may be one that has lost its name to a new one."""
+    put(destination, "a.txt")
+    [mine] = partials(folder).iterdir()
+    machine = mine.name.split("-")[0]
+    left = left_behind(folder, f"{machine}-0123456789abcdef")
+    lock, held = fcntl.flock, []
+
+    def replace_first(descriptor, how):
+        if (
+            how & fcntl.LOCK_EX
+            and not held
+            and os.path.samestat(os.fstat(descriptor), left.parent.stat())
+        ):
+            # A third run sweeps it, and its own run makes it anew and locks it.
+            left.unlink()
+            left.parent.rmdir()
+            left.parent.mkdir()
+            held.append(os.open(left.parent, os.O_RDONLY))
+            lock(held[0], fcntl.LOCK_SH)
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", replace_first)
+    other = LocalDestination(str(folder), create=False)
+    put(other, "b.txt")
+    other.close()
+    assert left.parent.is_dir()
+    os.close(held[0])

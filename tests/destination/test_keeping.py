@@ -16,7 +16,7 @@ import time
 import pytest
 
 from bidsplan.cli.main import run
-from bidsplan.destination.directory import Destination
+from bidsplan.destination.local import LocalDestination
 from bidsplan.destination.resume import resume_key
 from bidsplan.plan import Entry
 from bidsplan.plan.file import write_plan
@@ -258,7 +258,7 @@ def test_two_runs_that_see_no_lock_do_not_share_a_partial(site, capsys):
 
 @pytest.fixture
 def destination(tmp_path):
-    opened = Destination(str(tmp_path / "d"), create=True)
+    opened = LocalDestination(str(tmp_path / "d"), create=True)
     yield opened
     opened.close()
 
@@ -281,7 +281,7 @@ def test_what_holds_nothing_or_failed_is_not_kept(tmp_path, destination):
 
 def test_of_two_runs_one_takes_up_a_partial(tmp_path, destination):
     leave(destination)
-    other = Destination(str(tmp_path / "d"), create=False)
+    other = LocalDestination(str(tmp_path / "d"), create=False)
     with destination.resumable_partial(NAME) as mine, other.resumable_partial(NAME) as copy:
         assert mine.prefix == mine.descriptor
         assert copy.prefix not in {-1, copy.descriptor}
@@ -292,7 +292,7 @@ def test_of_two_runs_one_takes_up_a_partial(tmp_path, destination):
 
 
 def test_a_thread_that_is_stuck_can_not_reach_what_is_kept(tmp_path):
-    opened = Destination(str(tmp_path / "d"), create=True)
+    opened = LocalDestination(str(tmp_path / "d"), create=True)
     with opened.resumable_partial(NAME) as partial:
         os.write(partial.descriptor, b"half")
         opened.close(busy=True)
@@ -308,7 +308,7 @@ def test_partials_that_nobody_comes_back_for_go_after_a_week(tmp_path, destinati
     [first, second] = leftovers(tmp_path / "d")
     then = time.time() - 8 * 24 * 3600
     os.utime(first, (then, then))
-    other = Destination(str(tmp_path / "d"), create=False)
+    other = LocalDestination(str(tmp_path / "d"), create=False)
     other.partials()
     other.close()
     assert leftovers(tmp_path / "d") == [second]
@@ -316,7 +316,7 @@ def test_partials_that_nobody_comes_back_for_go_after_a_week(tmp_path, destinati
 
 def test_what_may_still_be_written_to_is_never_moved(tmp_path, destination, monkeypatch):
     monkeypatch.setattr("bidsplan.destination.partial_files.boot_id", lambda: "00000000")
-    with Destination(str(tmp_path / "d"), create=False).resumable_partial(NAME) as elsewhere:
+    with LocalDestination(str(tmp_path / "d"), create=False).resumable_partial(NAME) as elsewhere:
         os.write(elsewhere.descriptor, b"half")
         [left] = leftovers(tmp_path / "d")
 
@@ -327,7 +327,7 @@ def test_what_may_still_be_written_to_is_never_moved(tmp_path, destination, monk
             with monkeypatch.context() as patch:
                 # Where locks hold on one machine only, another's can be got.
                 patch.setattr(fcntl, "flock", lambda *_: None)
-                Destination(str(tmp_path / "d"), create=False).partials()
+                LocalDestination(str(tmp_path / "d"), create=False).partials()
             return leftovers(tmp_path / "d")
 
         assert swept(2) == [left]

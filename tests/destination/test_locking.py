@@ -14,7 +14,7 @@ import sys
 import pytest
 
 from bidsplan.cli.main import run
-from bidsplan.destination.directory import Destination
+from bidsplan.destination.local import LocalDestination
 from bidsplan.destination.lock import RunLock
 from bidsplan.errors import LockedError
 from bidsplan.events import Failed, Pruned, Waiting, Warned
@@ -26,9 +26,9 @@ from plans import FILES, failures, fetch, local_plan, plan_of, tree
 
 HOLD = (
     "import sys\n"
-    "from bidsplan.destination.directory import Destination\n"
+    "from bidsplan.destination.local import LocalDestination\n"
     "from bidsplan.destination.lock import RunLock\n"
-    "lock = RunLock(Destination(sys.argv[1], create=True))\n"
+    "lock = RunLock(LocalDestination(sys.argv[1], create=True))\n"
     "print(list(lock.acquire(wait=False)), lock.held, flush=True)\n"
     "sys.stdin.read()\n"
 )
@@ -49,7 +49,7 @@ def plan(tmp_path):
 @pytest.fixture
 def other(folder):
     """Give a run that is at work in the destination."""
-    destination = Destination(str(folder), create=True)
+    destination = LocalDestination(str(folder), create=True)
     lock = RunLock(destination)
     assert list(lock.acquire(wait=False)) == []
     yield lock
@@ -104,7 +104,7 @@ def test_a_run_that_is_waited_for_is_gone_on_from(folder, plan, other):
 
 def test_waiting_can_be_given_up(folder, other):
     asked = iter([False, True])
-    lock = RunLock(Destination(str(folder), create=False))
+    lock = RunLock(LocalDestination(str(folder), create=False))
     [waiting] = lock.acquire(wait=True, stopping=lambda: next(asked))
     assert isinstance(waiting, Waiting)
     assert not lock.held
@@ -112,7 +112,7 @@ def test_waiting_can_be_given_up(folder, other):
 
 def test_pruning_waits_too(tmp_path, folder, plan):
     fetch(plan, folder)
-    lock = RunLock(Destination(str(folder), create=False))
+    lock = RunLock(LocalDestination(str(folder), create=False))
     assert list(lock.acquire(wait=False)) == []
     events = prune(plan_of([], str(tmp_path / "source")), folder, wait=True)
     assert isinstance(next(events), Waiting)

@@ -12,15 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bidsplan.destination import batch as module
-from bidsplan.destination.compaction import compact
-from bidsplan.destination.directory import Destination, FileState
+from bidsplan.destination import receipts as module
+from bidsplan.destination.local import LocalDestination
+from bidsplan.destination.receipt_files import compact
 from bidsplan.destination.receipts import (
+    LatestReceipts,
     Receipt,
     ReceiptIndex,
-    Receipts,
     ReceiptWriter,
-    read_receipts,
 )
 from bidsplan.destination.sources import Sources
 from bidsplan.events import Action, Warned
@@ -47,7 +46,7 @@ def receipt(path="a.txt", **fields):
 
 def opened(folder):
     folder.mkdir(exist_ok=True)
-    return Destination(str(folder), create=False)
+    return LocalDestination(str(folder), create=False)
 
 
 def place(folder):
@@ -66,14 +65,14 @@ def encode(item):
 def known(folder, path="a.txt"):
     destination = opened(folder)
     try:
-        return Receipts(destination).of(path, "s")
+        return LatestReceipts(destination.read_receipts()).find(path, "s")
     finally:
         destination.close()
 
 
 def test_what_was_noted_is_found_by_the_next_run(tmp_path):
     destination = opened(tmp_path / "d")
-    notes = ReceiptWriter(destination)
+    notes = ReceiptWriter(destination.write_receipts)
     notes.add(receipt())
     notes.flush()
     destination.close()
@@ -84,22 +83,21 @@ def test_what_was_noted_is_found_by_the_next_run(tmp_path):
 @pytest.mark.parametrize(
     ("state", "source", "kept"),
     [
-        (FileState(5, 1, regular=True), "s", True),
-        (FileState(6, 1, regular=True), "s", False),
-        (FileState(5, 2, regular=True), "s", False),
-        (FileState(5, 1, regular=False), "s", False),
-        (FileState(5, 1, regular=True), "other", False),
+        ((5, 1), "s", True),
+        ((6, 1), "s", False),
+        ((5, 2), "s", False),
+        ((5, "1"), "s", False),
+        ((5, None), "s", False),
+        ((5, 1), "other", False),
     ],
 )
 def test_a_receipt_holds_for_the_same_file_of_the_same_source(tmp_path, state, source, kept):
     destination = opened(tmp_path / "d")
-    notes = ReceiptWriter(destination)
+    notes = ReceiptWriter(destination.write_receipts)
     notes.add(receipt())
     notes.flush()
-    assert (Receipts(destination).find("a.txt", state, source) is not None) is kept
-    if state.regular:
-        proof = ReceiptIndex(destination).find("a.txt", state.size, state.mtime_ns, source)
-        assert proof == (CheckMethod.SIZE if kept else None)
+    proof = ReceiptIndex(destination.read_receipts()).find("a.txt", *state, source)
+    assert proof == (CheckMethod.SIZE if kept else None)
 
 
 def test_the_latest_file_counts_whatever_its_writers_name(tmp_path):
@@ -168,7 +166,7 @@ def test_links_are_not_read_as_receipts(tmp_path):
 
 
 def test_receipts_are_written_while_the_work_goes_on(tmp_path, monkeypatch):
-    notes = ReceiptWriter(opened(tmp_path / "d"))
+    notes = ReceiptWriter(opened(tmp_path / "d").write_receipts)
     assert not notes.add(receipt("a.txt"))
     assert known(tmp_path / "d") is None
     monkeypatch.setattr(module, "_LONGEST_WAIT", 0.0)
@@ -176,6 +174,30 @@ def test_receipts_are_written_while_the_work_goes_on(tmp_path, monkeypatch):
     notes.flush()
     assert known(tmp_path / "d") == receipt("a.txt")
     assert known(tmp_path / "d", "b.txt") == receipt("b.txt")
+
+
+def test_many_receipts_are_due_once_until_they_are_written(monkeypatch):
+    monkeypatch.setattr(module, "_MANY", 3)
+    written = []
+    notes = ReceiptWriter(written.append)
+    receipts = [receipt(f"{number}.txt") for number in range(5)]
+    assert [notes.add(each) for each in receipts] == [False, False, True, False, False]
+    notes.flush()
+    assert written == [receipts]
+    assert [notes.add(each) for each in receipts[:3]] == [False, False, True]
+
+
+def test_few_receipts_are_due_after_a_while(monkeypatch):
+    written = []
+    notes = ReceiptWriter(written.append)
+    assert not notes.add(receipt("1.txt"))
+    monkeypatch.setattr(module, "_LONGEST_WAIT", 0.0)
+    assert notes.add(receipt("2.txt"))
+    assert not notes.add(receipt("3.txt"))
+    notes.flush()
+    assert [len(each) for each in written] == [3]
+    notes.flush()
+    assert len(written) == 1
 
 
 def test_receipts_that_can_not_be_written_are_a_warning(tmp_path):
@@ -202,7 +224,8 @@ def test_what_was_verified_by_reading_is_noted_too(bucket, tmp_path):
     sources = Sources(plan.header.roots, Access(endpoint_url=bucket.endpoint))
     for entry in plan.entries:
         state = destination.state(entry.path)
-        assert Receipts(destination).find(entry.path, state, sources.fingerprint(entry))
+        index = ReceiptIndex(destination.read_receipts())
+        assert index.find(entry.path, *state[:2], sources.fingerprint(entry))
     destination.close()
 
 
@@ -242,31 +265,31 @@ def test_a_finished_plan_opens_no_storage_and_imports_none(tmp_path):
     assert done.stdout.splitlines() == [str(["keep"] * 3), "[]"]
 
 
-class Failing(Destination):
+class Failing(LocalDestination):
     """A disk that can't take what was written to it."""
 
     def sync(self):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-class Watching(Destination):
+class Watching(LocalDestination):
     """Tells what receipts there were whenever files were brought to the disk."""
 
     def sync(self):
-        self.seen = [*getattr(self, "seen", []), len(list(read_receipts(self)))]
+        self.seen = [*getattr(self, "seen", []), len(list(self.read_receipts()))]
         super().sync()
 
 
 def test_a_receipt_is_written_only_when_its_file_is_on_the_disk(tmp_path):
     (tmp_path / "d").mkdir()
     destination = Watching(str(tmp_path / "d"), create=False)
-    notes = ReceiptWriter(destination)
+    notes = ReceiptWriter(destination.write_receipts)
     for path in ("a.txt", "b.txt"):
         notes.add(receipt(path))
         notes.flush()
     notes.flush()
     assert destination.seen == [0, 1]
-    notes = ReceiptWriter(Failing(str(tmp_path / "d"), create=False))
+    notes = ReceiptWriter(Failing(str(tmp_path / "d"), create=False).write_receipts)
     notes.add(receipt("c.txt"))
     notes.flush()
     assert (notes.trouble.errno, notes.written) == (errno.EIO, False)
@@ -293,7 +316,7 @@ def test_the_receipts_of_many_runs_are_merged(tmp_path):
     write_lines(folder, "f" * 16 + ".jsonl", encode(receipt("live.txt")) + b"\n")
     write_lines(folder, "notes.txt", b"mine")
     (place(folder) / ("e" * 16 + ".jsonl")).symlink_to(tmp_path / "nowhere")
-    before = dict(Receipts(opened(folder))._known)
+    before = LatestReceipts(opened(folder).read_receipts())._known
     # Before the run that has something to do, one that has nothing, and that leaves all alone.
     names = set(os.listdir(place(folder)))
     fetch(plan_of([], str(tmp_path)), folder)
@@ -303,11 +326,11 @@ def test_the_receipts_of_many_runs_are_merged(tmp_path):
     assert {"f" * 16 + ".jsonl", "e" * 16 + ".jsonl", "notes.txt"} < left
     # Beside those the run's own, and the merged one.
     assert len(left) == 5
-    after = Receipts(opened(folder))._known
+    after = LatestReceipts(opened(folder).read_receipts())._known
     assert {path: after[path] for path in before} == before
-    sources = {each.source for each in read_receipts(opened(folder)) if each.path == "0.txt"}
+    sources = {each.source for each in opened(folder).read_receipts() if each.path == "0.txt"}
     assert sources == {"s", "t"}
-    assert sum(each.path == "all.txt" for each in read_receipts(opened(folder))) == 1
+    assert sum(each.path == "all.txt" for each in opened(folder).read_receipts()) == 1
 
 
 def test_receipts_are_left_as_they_are_where_nothing_is_locked(tmp_path):
@@ -335,7 +358,7 @@ def test_a_merge_that_fails_loses_nothing(tmp_path, monkeypatch):
 def test_who_reads_while_receipts_are_merged_misses_none(tmp_path):
     folder = tmp_path / "d"
     pile_up(folder)
-    reading = read_receipts(opened(folder))
+    reading = opened(folder).read_receipts()
     seen = {next(reading).path}
     compact(opened(folder))
     assert len(os.listdir(place(folder))) == 1

@@ -13,7 +13,7 @@ from bidsplan.plan import Entry, Root
 from bidsplan.storage import Access
 from bidsplan.storage.places import place_of
 from bidsplan.storage.s3.credentials import connect, find_endpoint
-from bidsplan.transfer.download import partial_name
+from bidsplan.transfer.download import partial_key
 from bidsplan.urls import canonical_url
 
 SAME = [
@@ -171,7 +171,7 @@ def test_what_is_kept_of_a_download_is_that_of_one_place():
     shorter = Entry(path="x", key="x", size=5, reason="selected", etag="0" * 32)
     longer = Entry(path="x", key="p/x", size=5, reason="selected", etag="0" * 32)
     names = [
-        partial_name(entry, Sources([Root(url=url)], Access(endpoint_url=endpoint)).place(entry))
+        partial_key(entry, Sources([Root(url=url)], Access(endpoint_url=endpoint)).place(entry))
         for entry, url, endpoint in (
             (longer, "s3://b", "http://one"),
             (shorter, "s3://b/p/", "http://one/"),

@@ -134,8 +134,8 @@ def test_a_planted_link_leads_nowhere(bucket, tmp_path, place):
         assert done.returncode == 0
         assert "receipts could not be written" in done.stderr
     else:
-        said = {"x.json": "a link or a directory stands there"}.get(
-            place.rpartition("/")[2], "a link, or a file, stands where a directory should be"
+        said = {"x.json": "a link or a directory is there"}.get(
+            place.rpartition("/")[2], "a link or a file is where a directory should be"
         )
         assert (done.returncode, said in done.stderr) == (1, True)
     link.unlink()

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bidsplan.cli.main import run
-from bidsplan.destination.compaction import compact
-from bidsplan.destination.directory import Destination
+from bidsplan.destination.local import LocalDestination
+from bidsplan.destination.receipt_files import compact
 from bidsplan.errors import DestinationError, UsageError
 from bidsplan.events import Kept, KeptReason, Pruned, PruneFailed
 from bidsplan.plan import Plan, Root
@@ -271,7 +271,7 @@ def test_what_was_brought_and_later_kept_is_still_ours(plan, folder, tmp_path, m
             (receipts / f"{number:016x}.jsonl").write_text("")
         for path in receipts.iterdir():
             os.utime(path, ns=(1, 1))
-        destination = Destination(str(folder), create=False)
+        destination = LocalDestination(str(folder), create=False)
         compact(destination)
         destination.close()
         assert len(list(receipts.iterdir())) == 1

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bidsplan.destination.base import Stopped
+from bidsplan.destination.local import LocalWriter
 from bidsplan.destination.partial_files import Partial
-from bidsplan.destination.reading import Stopped
 from bidsplan.errors import (
     CredentialsError,
     IntegrityError,
@@ -26,7 +27,6 @@ from bidsplan.storage import Children, Store
 from bidsplan.storage.objects import Identity
 from bidsplan.transfer import download
 from bidsplan.transfer.concurrency import ConcurrencyLimit
-from bidsplan.transfer.targets import PartialFile
 from plans import md5
 
 DATA = bytes(range(256)) * 4
@@ -115,11 +115,11 @@ def receive(folder, store, entry=None, stop=None, *, prefix=None, copied=False, 
             verdict = download.receive(
                 entry or entry_of(),
                 store,
-                PartialFile(partial),
-                checking=checking or VerifyMode.FULL,
-                limit=ConcurrencyLimit(4),
-                progress=progress,
-                stop=stop or Impatient(),
+                LocalWriter(None, "x.bin", partial),
+                download.Session(
+                    checking or VerifyMode.FULL, ConcurrencyLimit(4), stop or Impatient()
+                ),
+                progress,
             )
         except BaseException as error:
             error.moved, error.unfinished = sum(told), partial.unfinished

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bidsplan.destination.directory import Destination
+from bidsplan.destination.local import LocalDestination
 from bidsplan.destination.receipts import Receipt, ReceiptWriter
 from bidsplan.destination.sources import Sources
 from bidsplan.errors import DestinationError, IntegrityError, MissingFileError
@@ -107,8 +107,8 @@ def test_an_encrypted_objects_tag_is_known_to_be_none_from_its_receipt(tmp_path)
     plan = plan_of([one("a", b"hello", etag="a" * 32)], "s3://b")
     write_files(folder, {"a": b"hello"})
     assert {error.code for error in failures(verify(plan, folder)).values()} == {"corrupt"}
-    destination = Destination(str(folder), create=False)
-    notes = ReceiptWriter(destination)
+    destination = LocalDestination(str(folder), create=False)
+    notes = ReceiptWriter(destination.write_receipts)
     notes.add(
         Receipt(
             path="a",

@@ -1,4 +1,4 @@
-"""The directory that a plan is materialised into, opened so that no link leads out of it.
+"""A directory that files are fetched to, opened so that no link leads out of it.
 
 Every directory below the root is opened relative to its parent and without following links, for
 reading as for writing. A file gets its name only by renaming a partial that was checked.
@@ -14,8 +14,9 @@ import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from bidsplan.destination.base import FileState, missing
 from bidsplan.destination.partial_files import (
     NEW_FILE,
     Partial,
@@ -23,7 +24,7 @@ from bidsplan.destination.partial_files import (
     open_directory,
     run_name,
 )
-from bidsplan.destination.resume import forget, keep, sweep, take_up
+from bidsplan.destination.resume import adopt_partial, forget, keep, sweep
 from bidsplan.errors import (
     BidsplanError,
     DestinationError,
@@ -46,62 +47,38 @@ _UNSAFE = frozenset({errno.ELOOP, errno.ENOTDIR})
 _PARTIALS = f"{STATE_DIRECTORY}/partial"
 
 
-class FileState(NamedTuple):
-    """What stands under a name.
-
-    Parameters
-    ----------
-    size : int
-        Bytes.
-    mtime_ns : int
-        When it was last modified, in nanoseconds.
-    regular : bool
-        Whether it is a plain file, and neither a link nor a directory.
-    """
-
-    size: int
-    mtime_ns: int
-    regular: bool
-
-
 def state_of(found: os.stat_result) -> FileState:
-    """Take from the operating system's answer what counts here."""
+    """Return the state that a `stat` result describes."""
     return FileState(found.st_size, found.st_mtime_ns, stat.S_ISREG(found.st_mode))
 
 
 def destination_error(error: OSError, what: str) -> DestinationError:
-    """Make our error of one of the operating system's.
-
-    Parameters
-    ----------
-    what : str
-        The path, as messages name it.
-    """
+    """Make the error that one of the operating system's stands for; `what` names the path."""
     said = error.strerror or str(error)
     if error.errno in _FULL:
         return DiskFullError(f"{what}: can't be written: {said}; free some space, and run it again")
     if error.errno in _UNSAFE:
         return UnsafePathError(
-            f"{what}: a link, or a file, stands where a directory should be; nothing was written "
+            f"{what}: a link or a file is where a directory should be; nothing was written "
             "through it"
         )
     if error.errno in _MANY_OPEN:
         return DestinationError(f"{what}: {said}; raise the limit ('ulimit -n'), or lower --jobs")
     if error.errno == errno.EISDIR:
-        return ExistingFileError(f"{what}: a directory of this name stands there")
+        return ExistingFileError(f"{what}: a directory has this name")
     return DestinationError(f"{what}: can't be written: {said}")
 
 
 def write_all(descriptor: int, data: Buffer) -> None:
-    """Write bytes to a file, all of them."""
+    """Write all bytes to a file."""
     written = os.write(descriptor, data)
     view = memoryview(data)
     while written < view.nbytes:
         written += os.write(descriptor, view[written:])
 
 
-class Destination:
-    """A local directory.
+class Directory:
+    """A directory to write to, with partial files of this run's own.
 
     Parameters
     ----------
@@ -142,19 +119,9 @@ class Destination:
 
     @contextmanager
     def directory(self, path: str, *, create: bool = False) -> Iterator[int]:
-        """Open a directory below the root.
+        """Open a directory below the root, the root itself for an empty path.
 
-        Parameters
-        ----------
-        path : str
-            Empty for the root itself.
-        create : bool
-            Whether to make what is not there.
-
-        Yields
-        ------
-        int
-            A file descriptor, closed afterwards.
+        Yields a file descriptor, which is closed afterwards.
         """
         descriptor = os.dup(self._fd)
         try:
@@ -167,17 +134,9 @@ class Destination:
             os.close(descriptor)
 
     def state(self, path: str) -> FileState | None:
-        """Look at what stands under a path.
+        """Look at a path; None where nothing is there.
 
-        Returns
-        -------
-        FileState or None
-            None where there is nothing.
-
-        Raises
-        ------
-        UnsafePathError
-            Where a link stands for one of its directories.
+        Raises UnsafePathError where one of its directories is a link.
         """
         parent, _, name = path.rpartition("/")
         try:
@@ -191,17 +150,18 @@ class Destination:
 
     @contextmanager
     def reading(self, path: str) -> Iterator[int]:
-        """Open a file for reading.
+        """Open a file for reading; yields a file descriptor, which is closed afterwards.
 
-        Yields
-        ------
-        int
-            A file descriptor, closed afterwards.
+        Raises MissingFileError where there is none.
         """
         parent, _, name = path.rpartition("/")
-        with self._errors(path), self.directory(parent) as directory:
+        with self._errors(path):
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-            descriptor = os.open(name, flags, dir_fd=directory)
+            try:
+                with self.directory(parent) as directory:
+                    descriptor = os.open(name, flags, dir_fd=directory)
+            except FileNotFoundError as error:
+                raise missing(path) from error
             try:
                 yield descriptor
             finally:
@@ -209,13 +169,7 @@ class Destination:
 
     @contextmanager
     def partial(self) -> Iterator[Partial]:
-        """Make a file to write to, which is removed unless it has landed.
-
-        Yields
-        ------
-        Partial
-            For `rename_into_place`.
-        """
+        """Make a file to write to, which is removed unless `rename_into_place` moves it."""
         name = self.new_name()
         with self._errors(f"{_PARTIALS}/{self._run}/{name}"):
             directory = self.partials()
@@ -223,7 +177,7 @@ class Destination:
             try:
                 yield partial
             finally:
-                # What can't be written is told by `rename_into_place`; it is thrown away anyhow.
+                # What can't be written is an error of `rename_into_place`; here it is discarded.
                 with suppress(OSError):
                     partial.close()
                 with suppress(FileNotFoundError):
@@ -236,24 +190,19 @@ class Destination:
         Parameters
         ----------
         name : str
-            As `keeping.resume_key` gives it.
-
-        Yields
-        ------
-        Partial
-            For `rename_into_place`; it may have a prefix.
+            A `resume.resume_key`.
         """
         with self._errors(f"{_PARTIALS}/{self._run}/{name}"):
             directory = self.partials()
             with self.directory(_PARTIALS) as above:
-                partial = self._taken[name] = take_up(name, above, directory)
+                partial = self._taken[name] = adopt_partial(name, above, directory)
             try:
                 yield partial
             finally:
                 with suppress(OSError):
                     partial.close()
                 with suppress(FileNotFoundError), self.directory(_PARTIALS) as above:
-                    if partial.landed:
+                    if partial.committed:
                         forget(name, above)
                     elif partial.unfinished:
                         keep(name, above, directory)
@@ -262,24 +211,9 @@ class Destination:
                 self._taken.pop(name, None)
 
     def rename_into_place(self, partial: Partial, path: str, *, replace: bool) -> FileState | None:
-        """Give a partial its path.
+        """Close a partial and give it its path; None where a file is there that is to stay.
 
-        Parameters
-        ----------
-        partial : Partial
-            All of it must have been written; it is closed.
-        replace : bool
-            Whether to replace what stands there.
-
-        Returns
-        -------
-        FileState or None
-            Of the file as it stands now; None where something stands there that is to stay.
-
-        Raises
-        ------
-        DestinationError
-            The path holds what it held before.
+        Raises DestinationError; the path holds what it held before.
         """
         parent, _, base = path.rpartition("/")
         with self._errors(path):
@@ -287,24 +221,21 @@ class Destination:
             partial.close()
             found = os.stat(partial.name, dir_fd=partials, follow_symlinks=False)
             with self.directory(parent, create=True) as directory:
-                partial.landed = rename(
+                partial.committed = rename(
                     partial.name, base, above=partials, directory=directory, replace=replace
                 )
-        if not partial.landed:
+        if not partial.committed:
             return None
-        return FileState(found.st_size, found.st_mtime_ns, regular=True)
+        return FileState(found.st_size, found.st_mtime_ns)
 
     def new_name(self) -> str:
-        """Give a partial's name, which no other of this run has."""
+        """Return a name for a partial, which no other of this run has."""
         return f"{next(self._numbers):x}"
 
     def partials(self) -> int:
-        """Open this run's directory of partials, and hold a lock that tells that it is in use.
+        """Open this run's directory of partials, locked as long as it is in use.
 
-        Returns
-        -------
-        int
-            A descriptor that stays open.
+        Returns a descriptor that stays open.
         """
         with self._lock:
             if self._partials is None:
@@ -317,7 +248,7 @@ class Destination:
             return claim(self._run, above)
 
     def folds_names(self) -> bool:
-        """Tell whether names that differ in case or Unicode form only are one file here."""
+        """Report whether names that differ in case or Unicode form only are one file."""
         with self._errors(STATE_DIRECTORY):
             return self._probe(self.partials())
 
@@ -334,13 +265,7 @@ class Destination:
         return False
 
     def sync(self) -> None:
-        """Bring all that was written to this file system to the disk.
-
-        Raises
-        ------
-        OSError
-            Where some of it could not be written.
-        """
+        """Bring all that was written to this file system to the disk; raises OSError."""
         try:
             # One call for any number of files; Python has no name for it.
             call = ctypes.CDLL(None, use_errno=True).syncfs
@@ -356,11 +281,8 @@ class Destination:
     def close(self, *, busy: bool = False) -> None:
         """Remove what this run leaves behind, and close.
 
-        Parameters
-        ----------
-        busy : bool
-            Whether threads still use it. Nothing of theirs can land any more, and descriptors stay
-            open, lest their numbers come to mean other directories.
+        Where threads are still `busy`, nothing of theirs is committed any more, and descriptors
+        stay open, lest their numbers come to mean other directories.
         """
         if self._partials is not None:
             with suppress(OSError), self.directory(_PARTIALS) as above:

@@ -28,7 +28,7 @@ from bidsplan.paths import STATE_DIRECTORY, printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from bidsplan.destination.directory import Destination
+    from bidsplan.destination.directory import Directory
 
 
 _NAME = "lock"
@@ -41,7 +41,7 @@ _LONGEST_PAUSE = 1.0
 
 
 class _Holder(msgspec.Struct, frozen=True, kw_only=True):
-    """What the holder of a lock notes of itself."""
+    """What a lock file says of its holder."""
 
     pid: int
     host: str
@@ -57,7 +57,7 @@ class RunLock:
         Whether this run has it.
     """
 
-    def __init__(self, folder: Destination) -> None:
+    def __init__(self, folder: Directory) -> None:
         self._folder = folder
         self._descriptor = -1
         self._trouble: OSError | None = None
@@ -73,22 +73,7 @@ class RunLock:
         create: bool = True,
         stopping: Callable[[], bool] = lambda: False,
     ) -> Generator[Waiting | Warned, None, None]:
-        """Take the lock, or go on without where the file system has none.
-
-        Parameters
-        ----------
-        wait : bool
-            Whether to wait for another run that has it.
-        create : bool
-            Whether to make it where no run ever was.
-        stopping : callable
-            Asked while it waits whether to give up, without the lock.
-
-        Raises
-        ------
-        LockedError
-            Where another run has it, and it is not waited for.
-        """
+        """Take the lock, or go on without where there is none; see `Destination.lock`."""
         pause = _FIRST_PAUSE
         while not self._is_settled(create=create):
             holder = self._holder()
@@ -107,7 +92,7 @@ class RunLock:
             yield _unlocked(self._trouble)
 
     def _is_settled(self, *, create: bool) -> bool:
-        """Try once; tells whether the lock was got, or can't be had here at all."""
+        """Try once; returns whether the lock was got, or can't be had here at all."""
         try:
             with self._folder.directory(STATE_DIRECTORY, create=create) as directory:
                 return self._try(directory) or self._is_settled(create=create)
@@ -120,12 +105,12 @@ class RunLock:
             return True
 
     def _try(self, directory: int) -> bool:
-        """Lock what stands for the lock; tells whether it still stands there."""
+        """Lock the lock file; returns whether it still has its name then."""
         descriptor = os.open(_NAME, _FLAGS, 0o666, dir_fd=directory)
         try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
-                raise OSError(errno.EINVAL, "a link, or no plain file, stands for the lock")
+                raise OSError(errno.EINVAL, "the lock is a link, or no plain file")
             # Runs that share a destination by design would take LOCK_SH here.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not is_at(descriptor, _NAME, directory):
@@ -146,7 +131,7 @@ class RunLock:
             write_all(self._descriptor, msgspec.json.encode(holder))
 
     def _holder(self) -> str:
-        """Say who has it, as far as that can be told."""
+        """Describe who has it, as far as is known."""
         note = self._read_note()
         if note is None:
             # It may have been got this very moment.
@@ -164,7 +149,7 @@ class RunLock:
             return None
 
     def release(self) -> None:
-        """Give it back, if this run has it."""
+        """Release it, if this run has it."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             # What is killed leaves its name there; who ends well does not.

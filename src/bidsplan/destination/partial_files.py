@@ -1,4 +1,4 @@
-"""Files that are being written, and the directory that each run keeps its own in."""
+"""Files that are being written, in a directory of each run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Partial:
-    """A file that is being written, and that has no place in the dataset yet.
+    """A file that is being written, and has no path in the dataset yet.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ class Partial:
     ----------
     unfinished : bool
         Whether what it holds is worth going on from.
-    landed : bool
-        Whether it has got its path.
+    committed : bool
+        Whether it has its path.
     """
 
     def __init__(self, name: str, descriptor: int, *, prefix: int = -1) -> None:
@@ -46,7 +46,7 @@ class Partial:
         self.descriptor = descriptor
         self.prefix = prefix
         self.unfinished = False
-        self.landed = False
+        self.committed = False
         self._lock = Lock()
 
     def close_prefix(self) -> None:
@@ -56,7 +56,7 @@ class Partial:
             os.close(prefix)
 
     def close(self) -> None:
-        """Close it, once; network file systems tell only now what they could not write."""
+        """Close it, once; network file systems report only now what they could not write."""
         with self._lock:
             self.close_prefix()
             descriptor, self.descriptor = self.descriptor, -1
@@ -74,7 +74,7 @@ class Partial:
 
 @functools.cache
 def boot_id() -> str:
-    """Give a short mark of this machine since it was started: locks hold at least as far."""
+    """Return a short mark of this machine since it was started: locks hold at least as far."""
     boot = ""
     with suppress(OSError):
         boot = _BOOT.read_text(encoding="ascii")
@@ -82,26 +82,14 @@ def boot_id() -> str:
 
 
 def run_name() -> str:
-    """Give a name for a run's directory, which tells the machine that it runs on."""
+    """Return a name for a run's directory, which names the machine that it runs on."""
     return f"{boot_id()}-{secrets.token_hex(8)}"
 
 
 def claim(run: str, above: int) -> int:
-    """Make a run's directory, and hold a lock that tells that it is in use.
+    """Make a run's directory in an open one, and lock it.
 
-    Parameters
-    ----------
-    above : int
-        Descriptor of the directory that runs keep their partials in.
-
-    Returns
-    -------
-    int
-        A descriptor, whose closing gives the lock back.
-
-    Raises
-    ------
-    OSError
+    Returns a descriptor, whose closing releases the lock. Raises OSError.
     """
     for _ in range(_TRIES):
         # Another run may sweep it away until it is locked.
@@ -117,24 +105,7 @@ def claim(run: str, above: int) -> int:
 
 
 def open_directory(name: str, above: int, *, create: bool) -> int:
-    """Open a directory in a directory, through no link.
-
-    Parameters
-    ----------
-    above : int
-        Descriptor of the directory that it stands in.
-    create : bool
-        Whether to make it where it is not there.
-
-    Returns
-    -------
-    int
-        A descriptor.
-
-    Raises
-    ------
-    OSError
-    """
+    """Open a directory in an open one, through no link; returns a descriptor. Raises OSError."""
     try:
         return os.open(name, DIRECTORY, dir_fd=above)
     except FileNotFoundError:
@@ -146,13 +117,7 @@ def open_directory(name: str, above: int, *, create: bool) -> int:
 
 
 def is_at(descriptor: int, name: str, above: int) -> bool:
-    """Tell whether what is open still stands under its name.
-
-    Parameters
-    ----------
-    above : int
-        Descriptor of the directory that it stood in.
-    """
+    """Report whether what is open still has its name in an open directory."""
     try:
         there = os.stat(name, dir_fd=above, follow_symlinks=False)
     except FileNotFoundError:

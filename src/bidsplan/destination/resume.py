@@ -1,10 +1,10 @@
-"""What runs leave behind: partials of large files are kept to go on from, all others go.
+"""Unfinished files of large objects, kept to resume from; all other partial files are removed.
 
 A kept partial is named by its path and by all that tells its source apart, so that it is found for
-nothing else. What it holds is not trusted: whoever goes on from it digests the whole file, and
-begins anew where that is not the planned one. Each is taken up by one run at most, which has moved
-it to its own directory; what stands in another run's directory, perhaps of another machine, is
-only ever copied, unless its lock tells that the run is no more.
+nothing else. What it holds is not trusted: whoever resumes from it digests the whole file, and
+begins anew where that is not the planned one. Each is adopted by one run at most, which has moved
+it to its own directory; what is in another run's directory, perhaps of another machine, is only
+ever copied, unless its lock shows that the run has ended.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bidsplan.destination.partial_files import NEW_FILE, Partial, boot_id, open_directory
+from bidsplan.destination.partial_files import (
+    NEW_FILE,
+    Partial,
+    boot_id,
+    is_at,
+    open_directory,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,23 +37,17 @@ _NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}")
 _READ = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _ABANDONED = 24 * 3600.0
-"""Seconds without a change after which a run that no lock tells of is taken to be no more."""
+"""Seconds without a change after which a run that no lock shows is taken to have ended."""
 
 _STALE = 7 * 24 * 3600.0
-"""Seconds after which nobody is expected to go on from a partial."""
+"""Seconds after which nobody is expected to resume from a partial."""
 
 _SILENT = 600.0
 """Seconds without a change after which nobody is taken to write to a file that has its path."""
 
 
 def resume_key(path: str, *source: str | int | None) -> str:
-    """Name a partial so that no other file's, and no other source's, has the same name.
-
-    Parameters
-    ----------
-    source : str, int or None
-        All that tells the source apart from others.
-    """
+    """Name a partial by its path and all that tells its source apart from others."""
     return f"{_mark(path)}-{_mark(source)}"
 
 
@@ -64,22 +64,15 @@ def _directory(name: str, above: int, *, create: bool = False) -> Iterator[int]:
         os.close(descriptor)
 
 
-def take_up(name: str, above: int, run: int) -> Partial:
-    """Open a partial, with what earlier runs had of it.
+def adopt_partial(name: str, above: int, run: int) -> Partial:
+    """Open a partial, with what earlier runs had of it; raises OSError where none can be made.
 
     Parameters
     ----------
     name : str
-        As `resume_key` gives it.
-    above : int
-        Descriptor of the directory that runs keep their partials in.
-    run : int
-        Descriptor of the run's own one.
-
-    Raises
-    ------
-    OSError
-        Where none can be made.
+        A `resume_key`.
+    above, run : int
+        Descriptors of the directory that runs have theirs in, and of this run's own.
     """
     found = _kept(name, above, run)
     if found is not None and _is_ours(os.fstat(found)):
@@ -106,18 +99,18 @@ def _kept(name: str, above: int, run: int) -> int | None:
             os.rename(name, name, src_dir_fd=kept, dst_dir_fd=run)
         return os.open(name, os.O_RDWR | _READ, dir_fd=run)
     except OSError:
-        # What can't be had costs a beginning from the start, and no more.
+        # What can't be adopted costs a fetch from the start, and no more.
         return None
 
 
 def _is_ours(found: os.stat_result) -> bool:
-    """Tell whether a file may become one of the dataset; otherwise its bytes are copied."""
+    """Report whether a file may become one of the dataset; otherwise its bytes are copied."""
     plain = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
     return plain and found.st_uid == os.geteuid() and not found.st_mode & 0o7111
 
 
 def _left(name: str, above: int) -> int | None:
-    """Open what a run that may be no more has of a partial."""
+    """Open what a run that may have ended has of a partial."""
     for place in os.listdir(above):
         with suppress(OSError), _directory(place, above) as directory:
             descriptor = os.open(name, os.O_RDONLY | _READ, dir_fd=directory)
@@ -129,20 +122,9 @@ def _left(name: str, above: int) -> int | None:
 
 
 def keep(name: str, above: int, run: int) -> None:
-    """Move a partial to where later runs look for it; remove one that holds nothing.
+    """Move a run's partial to where later runs look for it; remove one that holds nothing.
 
-    Parameters
-    ----------
-    name : str
-        As `resume_key` gives it.
-    above : int
-        Descriptor of the directory that runs keep their partials in.
-    run : int
-        Descriptor of the directory of the run that had it.
-
-    Raises
-    ------
-    OSError
+    Parameters as for `adopt_partial`. Raises OSError.
     """
     found = os.stat(name, dir_fd=run, follow_symlinks=False)
     if stat.S_ISREG(found.st_mode) and found.st_size:
@@ -153,15 +135,7 @@ def keep(name: str, above: int, run: int) -> None:
 
 
 def forget(name: str, above: int) -> None:
-    """Remove what else there is of a file that has its path, also of sources it once had.
-
-    Parameters
-    ----------
-    name : str
-        As `resume_key` gives it.
-    above : int
-        Descriptor of the directory that runs keep their partials in.
-    """
+    """Remove other partials of a file that has its path, also of sources it once had."""
     path = name.partition("-")[0]
     for place in os.listdir(above):
         with suppress(OSError), _directory(place, above) as directory:
@@ -172,13 +146,7 @@ def forget(name: str, above: int) -> None:
 
 
 def sweep(above: int) -> None:
-    """Remove what runs that are no more have left, and keep what is worth it.
-
-    Parameters
-    ----------
-    above : int
-        Descriptor of the directory that runs keep their partials in.
-    """
+    """Remove what runs that have ended left, and keep what may be resumed from."""
     for name in os.listdir(above):
         with suppress(OSError), _directory(name, above) as left:
             if name == _KEPT:
@@ -186,12 +154,14 @@ def sweep(above: int) -> None:
             elif (dead := _is_dead(name, left)) or (dead is None and _quiet(left) > _ABANDONED):
                 for partial in os.listdir(left):
                     _put_away(partial, above, left, certain=bool(dead))
-                # It stays as long as something is in it.
-                os.rmdir(name, dir_fd=above)
+                # Another run may have swept it before it was locked here, and its own run may have
+                # made it anew since. It stays as long as something is in it.
+                if is_at(left, name, above):
+                    os.rmdir(name, dir_fd=above)
 
 
 def _put_away(name: str, above: int, left: int, *, certain: bool) -> None:
-    """Keep or remove a partial of a run that is no more, or against all odds still writes to it."""
+    """Keep or remove a partial of a run that has ended, or against all odds still writes to it."""
     if not _NAME.fullmatch(name):
         os.unlink(name, dir_fd=left)
     elif certain:
@@ -207,7 +177,7 @@ def _remove_stale(kept: int) -> None:
 
 
 def _is_dead(run: str, directory: int) -> bool | None:
-    """Tell by its lock whether a run is no more; None where the lock can't be relied on.
+    """Report by its lock whether a run has ended; None where the lock can't be relied on.
 
     Cluster file systems are often mounted so that locks hold on one machine only, or not at all.
     """
@@ -221,10 +191,10 @@ def _is_dead(run: str, directory: int) -> bool | None:
 
 
 def _quiet(directory: int) -> float:
-    """Tell for how many seconds a directory and what is in it have not changed."""
+    """Return for how many seconds a directory and what is in it have not changed."""
     return min(_silence(name, directory) for name in (".", *os.listdir(directory)))
 
 
 def _silence(name: str, directory: int) -> float:
-    """Tell for how many seconds a file or directory has not changed."""
+    """Return for how many seconds a file or directory has not changed."""
     return time.time() - os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime

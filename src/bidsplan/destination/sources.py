@@ -1,4 +1,4 @@
-"""What tells an entry's source apart: its place, what a plan says of it, and its state."""
+"""What identifies an entry's source: its place, what a plan says of it, and its state."""
 
 from __future__ import annotations
 
@@ -27,20 +27,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Sources:
-    """The sources of a plan's entries.
+    """The sources of a plan's entries; nothing is opened, and no request is made.
 
-    Parameters
-    ----------
-    roots : sequence of Root
-        As the plan's header lists them.
-    access : Access
-        How they are reached.
-    base : path
-        The directory that relative URLs are relative to: the plan's own.
-
-    Notes
-    -----
-    Nothing is opened and no request is made.
+    Relative URLs of the plan's roots are relative to the directory `base`: the plan's own.
     """
 
     def __init__(
@@ -59,12 +48,9 @@ class Sources:
         return found
 
     def place(self, entry: Entry) -> str:
-        """Give the place of an entry's object, root and key together.
+        """Return the place of an entry's object, root and key together.
 
-        Returns
-        -------
-        str
-            Equal for the same object below another root; empty for a generated file.
+        It is equal for the same object below another root, and empty for a generated file.
         """
         if entry.content is not None:
             return ""
@@ -72,13 +58,7 @@ class Sources:
         return root[0] + entry.key
 
     def fingerprint(self, entry: Entry) -> str:
-        """Give a short mark of an entry's place and all that the plan says of its source.
-
-        Returns
-        -------
-        str
-            Hexadecimal; another for any other place, tag, version, size or digest.
-        """
+        """Return a short mark of an entry's place and all that the plan says of its source."""
         # Once for each of a million entries, so without a call more than there must be.
         place = ""
         if entry.content is None:
@@ -95,13 +75,7 @@ class Sources:
         return xxhash.xxh3_64_hexdigest(_encode(parts))
 
     def state(self, entry: Entry) -> SourceState | None:
-        """Look at an entry's source, if it is a local file.
-
-        Returns
-        -------
-        SourceState or None
-            None where it is in other storage, or can't be looked at.
-        """
+        """Look at an entry's source; None unless it is a local file that can be looked at."""
         if entry.content is not None:
             return None
         if not self._any_local:
@@ -110,11 +84,5 @@ class Sources:
         return None if root[1] is None else local_state(f"{root[1]}/{entry.key}")
 
     def unchanged(self, entry: Entry, before: SourceState | None) -> SourceState | None:
-        """Give the state that a local source had, if it has it still.
-
-        Parameters
-        ----------
-        before : SourceState or None
-            What `state` gave before its bytes were read.
-        """
+        """Return the state that a local source had before it was read, if it has it still."""
         return before if before == self.state(entry) else None

@@ -78,6 +78,16 @@ class FsspecWritable(WritableStore):
         partial = f"{self._partials}-{next(self._numbers)}"
         return _FsspecUpload(self, key, size, partial, replace=replace)
 
+    def remove(self, found: Object) -> bool:
+        """See `WritableStore.remove`; fsspec can't look and remove in one step."""
+        try:
+            if self.state(found.key) != found:
+                return False
+            self.fs.rm_file(self.path(found.key))
+        except Exception as error:
+            raise _write_error(error, self.what(found.key)) from error
+        return True
+
 
 class _TaggedStore(FsspecStore):
     """A store whose tags are whatever tells one file from the next."""

@@ -104,6 +104,15 @@ class WritableStore(ABC):
     def upload(self, key: str, size: int, *, replace: bool) -> Upload:
         """Begin to write an object of so many bytes, which may take another one's place or not."""
 
+    @abstractmethod
+    def remove(self, found: Object) -> bool:
+        """Remove an object; False where another one has its key by now.
+
+        Raises
+        ------
+        DestinationError, StorageError
+        """
+
     def shorten_timeouts(self) -> None:  # noqa: B027 - most have nothing to wait for
         """Stop waiting and retrying, since the run is being stopped."""
 

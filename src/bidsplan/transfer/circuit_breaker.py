@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from bidsplan.errors import (
     BidsplanError,
     CredentialsError,
+    DeniedError,
     DestinationError,
     DiskFullError,
     Problem,
@@ -14,35 +16,46 @@ from bidsplan.errors import (
     UnreachableError,
 )
 
+if TYPE_CHECKING:
+    from bidsplan.destination.base import Destination
+
 _IN_A_ROW = 20
 """Files that can't be reached, each tried several times, or can't be written, and none between."""
 
 
 class CircuitBreaker:
-    """Hears of what failed and what went well.
-
-    Attributes
-    ----------
-    why : str or None
-        Why the run must stop, where it must.
-    """
+    """Counts failures; `why` says why the run must stop, where it must."""
 
     def __init__(self) -> None:
         self.why: str | None = None
         self._in_a_row = 0
         self._lock = Lock()
+        self._prepared = False
+
+    def prepare(self, destination: Destination) -> None:
+        """Find out, once, whether anything can be written, before much is read in vain."""
+        with self._lock:
+            if self._prepared or destination.stop.is_set():
+                return
+            try:
+                destination.prepare()
+            except (DeniedError, DestinationError):
+                self.why = self.why or "the destination can't be written"
+                destination.stop.set()
+                raise
+            self._prepared = True
 
     def problem(self) -> Problem:
-        """Say that the run stopped, why, and what to do."""
+        """Describe that the run stopped, why, and what to do."""
         message = f"the run stopped, as others would fail alike: {self.why}"
         return Problem(message=message, hint="run it again: it goes on from here")
 
     def succeeded(self) -> None:
-        """Hear that a file was brought."""
+        """Note that a file was fetched."""
         self._in_a_row = 0
 
     def failed(self, error: BidsplanError) -> bool:
-        """Hear that a file failed; tells whether the run must stop."""
+        """Note that a file failed; returns whether the run must stop."""
         with self._lock:
             # The classes below DestinationError are of one file; it itself is the file system's.
             general = (

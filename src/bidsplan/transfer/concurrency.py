@@ -29,21 +29,21 @@ _FASTER = 4
 
 
 class ConcurrencyLimit:
-    """A limit that follows what the storage bears: additive increase, multiplicative decrease.
+    """A limit that adapts to the storage: additive increase, multiplicative decrease.
 
     Parameters
     ----------
     most : int
         The most requests in flight.
     now, computed : callable
-        Give seconds: the time, and the time that this thread has computed.
+        Return seconds: the time, and the time that this thread has computed.
 
     Attributes
     ----------
     limit : int
         How many may be in flight now, at least 1.
     slowdowns : Slowdowns
-        What is told at the end of the run.
+        What is reported at the end of the run.
     """
 
     def __init__(
@@ -88,13 +88,7 @@ class ConcurrencyLimit:
         self.refused(error.retry_after)
 
     def refused(self, wait: float | None = None) -> None:
-        """Note a request that was refused, or that broke off.
-
-        Parameters
-        ----------
-        wait : float, optional
-            Seconds that the storage asks to wait; `capped_wait` limits them.
-        """
+        """Note a request that was refused, or that broke off; `wait` is in seconds."""
         now = self._clocks[0]()
         with self._lock:
             self._good = 0
@@ -105,5 +99,5 @@ class ConcurrencyLimit:
                 self._lowered = now
 
     def delay(self) -> float:
-        """Tell how many seconds no request should start."""
+        """Return for how many seconds no request should start."""
         return max(0.0, self._until - self._clocks[0]()) if self._refused else 0.0

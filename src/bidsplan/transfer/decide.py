@@ -1,32 +1,29 @@
-"""What is to be done for each entry, by what stands in the destination."""
+"""What each entry needs, by the file that its destination has."""
 
 from __future__ import annotations
 
-import os
-import stat
+import functools
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from bidsplan.destination.directory import destination_error, state_of
-from bidsplan.destination.place import OpenDirectories
-from bidsplan.destination.reading import read_checked
-from bidsplan.errors import ExistingFileError
+from bidsplan.destination.receipts import ReceiptIndex
+from bidsplan.errors import DestinationError, ExistingFileError, MissingFileError
 from bidsplan.events import Action
 from bidsplan.paths import printable
+from bidsplan.plan import clashes
 from bidsplan.plan.integrity import CheckMethod, best_check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bidsplan.destination.directory import Destination, FileState
-    from bidsplan.destination.receipts import ReceiptIndex
+    from bidsplan.destination.base import Destination, FileState
     from bidsplan.destination.sources import Sources
-    from bidsplan.plan import Entry
+    from bidsplan.plan import Entry, Planned
     from bidsplan.plan.integrity import Verdict
 
 
 class Existing(StrEnum):
-    """What to do with files that stand in the destination.
+    """What to do with files that are in the destination already.
 
     Attributes
     ----------
@@ -49,13 +46,13 @@ class Decision(NamedTuple):
     Parameters
     ----------
     proof : CheckMethod, optional
-        What the file that stands there was compared by.
+        What the file that is there was compared by.
     error : ExistingFileError, optional
         Why it is refused.
     verdict : Verdict, optional
         Of reading it, where it is kept for that.
     state : FileState, optional
-        Of the file that was read.
+        Of the file that is to be read, or was.
     etag_may_not_be_md5 : bool
         Whether it was compared by an entity tag that may be no digest.
     final : bool
@@ -76,143 +73,129 @@ _KEPT = {proof: Decision(Action.KEEP, proof) for proof in CheckMethod}
 
 
 class Decider:
-    """Decides what is to be done for entries, as far as can be told without the source."""
+    """Decides what entries need, as far as the destination shows it."""
 
     def __init__(
-        self, sources: Sources, folder: Destination, index: ReceiptIndex, existing: Existing
+        self, plan: Planned, sources: Sources, destination: Destination, existing: Existing
     ) -> None:
-        self._sources = sources
-        self._folder = folder
-        self._index = index
+        self._plan = plan
+        self._destination = destination
+        self._inspect = destination.inspect
+        self._find = ReceiptIndex(destination.read_receipts()).find
+        self._fingerprint = sources.fingerprint
+        self._source_state = sources.state
         self._existing = existing
-        self._absent: str | None = None
-        self._latest: tuple[str, int] | None = None
-        self._directories = OpenDirectories(folder)
 
     def check_metadata(self, entry: Entry) -> Decision:
-        """Decide by one look at the file; for use from one thread only.
-
-        Returns
-        -------
-        Decision
-            Not final where the file must be read.
+        """Decide by one look; for one thread only, in the plan's order.
 
         Raises
         ------
         DestinationError
-            Where it can't be looked at.
+            Where the entry's path can't be looked at.
+        StorageError
+            Where the destination can't be listed.
         """
-        found = self._look(entry.path)
-        if found is None:
+        # Once for each of a million entries, so without a call more than there must be.
+        path = entry.path
+        state = self._inspect(path)
+        if state is None:
             return _FETCH
-        if stat.S_ISREG(found.st_mode):
-            source, state = self._sources.fingerprint(entry), self._sources.state(entry)
-            proof = self._index.find(entry.path, found.st_size, found.st_mtime_ns, source, state)
+        size, identity, regular = state
+        if regular:
+            source, source_state = self._fingerprint(entry), self._source_state(entry)
+            proof = self._find(path, size, identity, source, source_state)
             if proof is not None:
                 return _KEPT[proof]
-        return self.judge(entry, state_of(found))
-
-    def _look(self, path: str) -> os.stat_result | None:
-        parent, _, name = path.rpartition("/")
-        if parent == self._absent:
-            return None
-        if self._latest is None or self._latest[0] != parent:
-            try:
-                self._latest = parent, self._directories.descriptor(parent)
-            except FileNotFoundError:
-                # What else is planned for this directory comes next, and is not there either.
-                self._absent = parent
-                return None
-            except OSError as error:
-                raise destination_error(error, printable(f"{self._folder.root}/{path}")) from error
-        directory = self._latest[1]
-        try:
-            return os.stat(name, dir_fd=directory, follow_symlinks=False)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise destination_error(error, printable(f"{self._folder.root}/{path}")) from error
+        return self.judge(entry, state)
 
     def judge(self, entry: Entry, state: FileState) -> Decision:
-        """Decide on what stands at an entry's path, by one look.
-
-        Returns
-        -------
-        Decision
-            Not final where the file must be read.
-        """
-        if not state.regular:
-            why = "a link or a directory stands there, and only plain files are ever replaced"
+        """Decide on the file at an entry's path, by what its destination says of it."""
+        size, identity, regular = state
+        if not regular:
+            why = "a link or a directory is there, and only plain files are ever replaced"
             return _refusal(entry, f"{why}; move it away")
-        source, now = self._sources.fingerprint(entry), self._sources.state(entry)
-        proof = self._index.find(entry.path, state.size, state.mtime_ns, source, now)
+        source, find = self._fingerprint(entry), self._find
+        proof = find(entry.path, size, identity, source, self._source_state(entry))
         if proof is not None:
             return _KEPT[proof]
         # What bidsplan brought is compared where its local source has changed since.
-        ours = self._index.find(entry.path, state.size, state.mtime_ns, source)
+        ours = find(entry.path, size, identity, source)
         if self._existing is Existing.REFUSE and ours is None:
-            return not_ours(entry)
-        if state.size != entry.size:
-            return self.differing(entry, f"expected {entry.size} bytes, got {state.size}")
+            why = "the file that is there was not brought by bidsplan; it was left alone"
+            return _refusal(entry, f"{why}; '--existing keep' compares it with the plan")
+        proof = self._destination.proof(entry, state)
+        if proof is not None:
+            return _KEPT[proof]
+        if size != entry.size:
+            return self.differing(entry, f"expected {entry.size} bytes, got {size}")
         final = best_check(entry) is CheckMethod.SIZE
         return Decision(Action.COMPARE, state=state, final=final)
 
-    def close(self) -> None:
-        """Close the directories that were looked into."""
-        self._directories.close()
-
-    def check_content(self, entry: Entry, stopping: Callable[[], bool] = lambda: False) -> Decision:
-        """Decide by reading the file.
-
-        Parameters
-        ----------
-        stopping : callable
-            Tells whether to stop.
+    def check_content(
+        self, entry: Entry, state: FileState | None, stopping: Callable[[], bool]
+    ) -> Decision:
+        """Decide by reading the file that had this state.
 
         Raises
         ------
-        DestinationError
+        DestinationError, StorageError
             Where it can't be read.
         Stopped
         """
-        state = self._folder.state(entry.path)
-        verdict = read_checked(entry, self._folder, stopping)
-        return after_reading(entry, verdict, self._existing)._replace(state=state)
+        try:
+            verdict = self._destination.check(entry, stopping)
+        except MissingFileError:
+            return _FETCH
+        if not verdict.holds:
+            means = f"by {verdict.proof.value}, expected {verdict.expected}, got {verdict.got}"
+            doubtful = verdict.proof is CheckMethod.ETAG_MD5
+            decision = self.differing(entry, means)
+            return decision._replace(etag_may_not_be_md5=doubtful, state=state)
+        if verdict.proof is CheckMethod.SIZE:
+            return Decision(Action.COMPARE, state=state)
+        return Decision(Action.KEEP, verdict.proof, verdict=verdict, state=state)
+
+    def is_same(
+        self, entry: Entry, state: FileState, verdict: Verdict, stopping: Callable[[], bool]
+    ) -> bool:
+        """Compare a file with what came; raises ExistingFileError where it must stay as it is."""
+        if not state.regular:
+            error = self.judge(entry, state).error
+        elif state.size != entry.size:
+            means = f"expected {entry.size} bytes, got {state.size}"
+            error = self.differing(entry, means).error
+        else:
+            found = self._destination.check(entry, stopping)
+            if found.content == verdict.content:
+                return True
+            means = f"expected content {verdict.content} (xxh3-128), got {found.content}"
+            error = self.differing(entry, means).error
+        if error is not None:
+            raise error
+        return False
+
+    def refuse_clash(self, entry: Entry) -> None:
+        """Refuse an entry whose path the destination takes for another's; DestinationError."""
+        if (first := self._same_paths.get(entry.path)) is not None:
+            raise DestinationError(
+                f"{printable(entry.path)}: this file system takes it for {printable(first)!r}; "
+                "fetch to one where case and Unicode form count"
+            )
+
+    @functools.cached_property
+    def _same_paths(self) -> dict[str, str]:
+        """Paths that the destination takes for another's; looked for only where work is to do."""
+        if not self._destination.folds_names():
+            return {}
+        return {other.path: first.path for first, other in clashes(self._plan.entries)}
 
     def differing(self, entry: Entry, means: str) -> Decision:
-        """Decide on a file that is not the planned one.
-
-        Parameters
-        ----------
-        means : str
-            How it shows, for the message.
-        """
-        return differing(entry, means, self._existing)
-
-
-def after_reading(entry: Entry, verdict: Verdict, existing: Existing) -> Decision:
-    """Decide on a file that was read."""
-    if not verdict.holds:
-        means = f"by {verdict.proof.value}, expected {verdict.expected}, got {verdict.got}"
-        etag_may_not_be_md5 = verdict.proof is CheckMethod.ETAG_MD5
-        return differing(entry, means, existing)._replace(etag_may_not_be_md5=etag_may_not_be_md5)
-    if verdict.proof is CheckMethod.SIZE:
-        return Decision(Action.COMPARE)
-    return Decision(Action.KEEP, verdict.proof, verdict=verdict)
-
-
-def differing(entry: Entry, means: str, existing: Existing) -> Decision:
-    """Decide on a file that is not the planned one, as `Decider.differing` does."""
-    if existing is Existing.REPLACE:
-        return Decision(Action.REPLACE)
-    why = "a file stands there that is not the planned one; it was left alone"
-    return _refusal(entry, f"{why}; {means}; '--existing replace' replaces it")
-
-
-def not_ours(entry: Entry) -> Decision:
-    """Refuse a file that bidsplan did not bring."""
-    why = "a file stands there that bidsplan did not bring; it was left alone"
-    return _refusal(entry, f"{why}; '--existing keep' compares it with the plan")
+        """Decide on a file that is not the planned one, which `means` shows."""
+        if self._existing is Existing.REPLACE:
+            return Decision(Action.REPLACE)
+        why = "the file that is there is not the planned one; it was left alone"
+        return _refusal(entry, f"{why}; {means}; '--existing replace' replaces it")
 
 
 def _refusal(entry: Entry, why: str) -> Decision:

@@ -1,12 +1,11 @@
-"""Streaming one entry's bytes to where they go, checked, whatever happens on the way."""
+"""Streams one entry's bytes to a writer, checked, and resumes where it breaks off."""
 
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from bidsplan.destination.directory import write_all
-from bidsplan.destination.reading import Stopped
+from bidsplan.destination.base import Stopped
 from bidsplan.destination.resume import resume_key
 from bidsplan.errors import (
     CredentialsError,
@@ -19,19 +18,19 @@ from bidsplan.errors import (
 from bidsplan.paths import printable
 from bidsplan.plan.integrity import Checker, CheckMethod, Verdict, VerifyMode, best_check
 from bidsplan.storage.retry import Deadline, retrying
-from bidsplan.transfer.answers import check_answer, wrong_size
 
 if TYPE_CHECKING:
     from threading import Event
 
+    from tenacity import Retrying
     from typing_extensions import Buffer
 
+    from bidsplan.destination.base import Writer
     from bidsplan.plan import Entry
     from bidsplan.plan.integrity import Checksum
-    from bidsplan.storage import Store
+    from bidsplan.storage import Store, Stream
     from bidsplan.storage.objects import Identity, ObjectMetadata
     from bidsplan.transfer.concurrency import ConcurrencyLimit
-    from bidsplan.transfer.targets import Target
 
 
 _ENOUGH = 8 << 20
@@ -45,23 +44,33 @@ _PASSING = (Stopped, UnreachableError, ThrottledError, CredentialsError)
 """What says nothing against the bytes that have come."""
 
 
-class _Progress(Protocol):
-    def __call__(self, number: int, *, resumed: bool = False) -> None: ...
+class Progress(Protocol):
+    """Takes numbers of bytes, negative ones where a try is reverted."""
+
+    def __call__(self, number: int, *, resumed: bool = False) -> None: ...  # noqa: D102 - see the class
 
 
-def partial_name(entry: Entry, place: str) -> str | None:
-    """Give the name that an entry's partial is kept by for later runs.
+class Session(NamedTuple):
+    """What all downloads of a run share.
 
     Parameters
     ----------
-    place : str
-        Its object's, as `Sources.place` gives it.
+    limit : ConcurrencyLimit
+        Told of what the storage refused.
+    stop : threading.Event
+        Set to end the work, also while it waits to try again.
+    """
 
-    Returns
-    -------
-    str or None
-        None where it can't be gone on from: where nothing binds requests to one object, or nothing
-        shows that the bytes are the planned ones.
+    checking: VerifyMode
+    limit: ConcurrencyLimit
+    stop: Event
+
+
+def partial_key(entry: Entry, place: str) -> str | None:
+    """Return what an entry's unfinished file is found by in later runs.
+
+    None where it can't be resumed: where nothing binds requests to one object, or nothing shows
+    that the bytes are the planned ones. The place is its object's, as `Sources.place` returns it.
     """
     if best_check(entry) is CheckMethod.SIZE or (entry.etag is None and entry.version is None):
         return None
@@ -71,27 +80,19 @@ def partial_name(entry: Entry, place: str) -> str | None:
 def receive(
     entry: Entry,
     store: Store,
-    target: Target,
-    *,
-    checking: VerifyMode,
-    limit: ConcurrencyLimit,
-    progress: _Progress,
-    stop: Event,
+    writer: Writer,
+    session: Session,
+    progress: Progress,
     began: float | None = None,
 ) -> Verdict:
     """Write an entry's bytes from its store, and show that they are the planned ones.
 
     Parameters
     ----------
-    target : Target
-        What it holds of an earlier run is gone on from, and digested, whatever `checking` says.
-    limit : ConcurrencyLimit
-        Told of what the storage refused.
+    writer : Writer
+        What it has of an earlier run is resumed from, and digested, whatever is asked for.
     progress : callable
-        Takes numbers of bytes, negative ones where a try is taken back; those that an earlier run
-        had are ``resumed``.
-    stop : threading.Event
-        Set to end the work, also while it waits to try again.
+        Bytes that an earlier run had are reported as resumed.
     began : float, optional
         When the entry's first request began, by `time.monotonic`; now by default.
 
@@ -107,18 +108,18 @@ def receive(
     SourceChangedError
         Where the object is another one now; the message has both entity tags.
     StorageError
-        Where they can't be had.
+        Where they can't be fetched.
     Stopped
     """
     deadline = Deadline(began)
 
     def ask() -> ObjectMetadata:
-        policy = retrying(limit.failed, within=deadline.left()).copy(sleep=stop.wait)
+        policy = _retrying(session, deadline).copy(sleep=session.stop.wait)
         return policy(store.about, entry.key, etag=entry.etag, version=entry.version)
 
-    about = ask() if asks_first(entry, store, checking) else None
+    about = ask() if asks_first(entry, store, session.checking) else None
     checksum = about.checksum if about else None
-    download = _Download(entry, store, target, checking, limit, progress, stop, deadline, checksum)
+    download = _Download(entry, store, writer, session, progress, deadline, checksum)
     try:
         verdict = download.resume()
         if not verdict.holds and verdict.proof is CheckMethod.ETAG_MD5:
@@ -134,21 +135,18 @@ def receive(
         if not verdict.holds:
             raise _corrupt(entry, verdict)
     except BaseException as error:
-        target.failed(passing=isinstance(error, _PASSING))
-        download.take_back()
+        writer.failed(resumable=isinstance(error, _PASSING))
+        download.revert_progress()
         raise
     finally:
-        limit.slowdowns.took(entry.path, deadline.seconds())
+        session.limit.slowdowns.took(entry.path, deadline.seconds())
     return verdict
 
 
 def asks_first(entry: Entry, store: Store, checking: VerifyMode) -> bool:
-    """Tell whether the storage is asked for a checksum before an entry's bytes.
+    """Report whether the storage is asked for a checksum before an entry's bytes.
 
-    Returns
-    -------
-    bool
-        Not for an object whose plan has a digest, or whose entity tag is taken for one.
+    It is not for an object whose plan has a digest, or whose entity tag is taken for one.
     """
     if not store.abilities.checksums or entry.etag is None or checking is not VerifyMode.FULL:
         return False
@@ -164,32 +162,28 @@ def tag_is_digest(entry: Entry, store: Store) -> bool:
 
 
 class _Download:
-    """One entry on its way, which goes on where its connection broke off."""
+    """One entry's download, which resumes where its connection broke off."""
 
     def __init__(
         self,
         entry: Entry,
         store: Store,
-        target: Target,
-        checking: VerifyMode,
-        limit: ConcurrencyLimit,
-        progress: _Progress,
-        stop: Event,
+        writer: Writer,
+        session: Session,
+        progress: Progress,
         deadline: Deadline,
-        checksum: Checksum | None = None,
+        checksum: Checksum | None,
     ) -> None:
         self.resumed = 0
         self.checksum = checksum
         self._entry = entry
         self._store = store
-        self._target = target
-        self._checking = checking
-        self._pace = limit
+        self._writer = writer
+        self._session = session
         self._progress = progress
-        self._stop = stop
         self._deadline = deadline
         self._arrived = 0
-        self._checker = Checker(entry, checking, checksum)
+        self._checker = Checker(entry, session.checking, checksum)
         self._bound = entry.etag is not None or entry.version is not None
         self._tag = entry.etag
         # Only what an answer says itself keeps the rest from being of another object: a server may
@@ -197,13 +191,13 @@ class _Download:
         self._seen: Identity | None = None
         self._ranged = True
 
-    def take_up(self) -> None:
-        """Go on from what an earlier run had, if anything."""
+    def hash_prefix(self) -> None:
+        """Digest what an earlier run had, if anything, to resume from it."""
         size = self._entry.size
         try:
-            with closing(self._target.prefix(self._stop.is_set)) as prefix:
+            with closing(self._writer.prefix(self._session.stop.is_set)) as prefix:
                 for chunk in prefix:
-                    self._take_again(chunk)
+                    self._take_prefix(chunk)
                     if self._arrived > size:
                         break
         except OSError:
@@ -213,8 +207,8 @@ class _Download:
             self.restart()
 
     def resume(self) -> Verdict:
-        """Get all bytes, from what an earlier run had on where a digest shows the whole."""
-        self.take_up()
+        """Fetch all bytes, behind what an earlier run had where a digest shows the whole."""
+        self.hash_prefix()
         verdict = self.run()
         if self.resumed and (not verdict.holds or verdict.proof is CheckMethod.SIZE):
             # Others may have written the prefix: without a digest it shows nothing.
@@ -222,7 +216,7 @@ class _Download:
             verdict = self.run()
         return verdict
 
-    def _take_again(self, chunk: Buffer) -> None:
+    def _take_prefix(self, chunk: Buffer) -> None:
         if not self._arrived:
             self._checker = Checker(self._entry, VerifyMode.FULL, self.checksum)
         length = memoryview(chunk).nbytes
@@ -231,38 +225,38 @@ class _Download:
         self._arrived += length
         self.resumed = self._arrived
 
-    def take_back(self) -> None:
-        """Tell that nothing has come after all."""
+    def revert_progress(self) -> None:
+        """Report that nothing has come after all."""
         self._progress(self.resumed - self._arrived)
         if self.resumed:
             self._progress(-self.resumed, resumed=True)
         self._arrived = self.resumed = 0
 
     def restart(self) -> None:
-        """Forget what has come."""
-        self.take_back()
+        """Discard what has come."""
+        self.revert_progress()
         self._tag, self._seen = self._entry.etag, None
-        self._checker = Checker(self._entry, self._checking, self.checksum)
-        self._target.restart()
+        self._checker = Checker(self._entry, self._session.checking, self.checksum)
+        self._writer.restart()
 
     def run(self) -> Verdict:
-        """Get all bytes; one that is large may break off often, as long as it gets on."""
+        """Fetch all bytes; a large object may break off often, as long as it makes progress."""
         while True:
             before = self._arrived
-            policy = retrying(self._pace.failed, within=self._deadline.left())
+            policy = _retrying(self._session, self._deadline)
             try:
                 policy.copy(sleep=self._wait)(self._go_on)
                 return self._checker.verdict()
             except (UnreachableError, ThrottledError) as error:
                 if self._deadline.left() <= 0:
-                    self._pace.slowdowns.late()
+                    self._session.limit.slowdowns.late()
                     raise self._late() from error
                 if self._arrived - before < _ENOUGH:
                     raise
 
     def _wait(self, seconds: float) -> None:
-        self._pace.slowdowns.waited(seconds)
-        self._stop.wait(seconds)
+        self._session.limit.slowdowns.waited(seconds)
+        self._session.stop.wait(seconds)
 
     def _late(self) -> UnreachableError:
         return UnreachableError(
@@ -272,7 +266,7 @@ class _Download:
         )
 
     def _go_on(self) -> None:
-        if self._stop.is_set():
+        if self._session.stop.is_set():
             raise Stopped
         if self._deadline.left() <= 0:
             raise self._late()
@@ -305,23 +299,23 @@ class _Download:
         with closing(
             self._store.stream(entry.key, etag=self._tag, version=entry.version, start=start)
         ) as stream:
-            check_answer(entry, stream, start, self._seen)
+            _check_answer(entry, stream, start, self._seen)
             self._seen = stream.identity
             if self._tag is None and self._seen is not None:
                 self._tag = self._seen.tag
             for chunk in stream:
                 self._take(chunk)
         if self._arrived != entry.size:
-            raise wrong_size(entry, str(self._arrived))
+            raise _wrong_size(entry, str(self._arrived))
 
     def _take(self, chunk: Buffer) -> None:
-        if self._stop.is_set():
+        if self._session.stop.is_set():
             raise Stopped
         length = memoryview(chunk).nbytes
         if self._arrived + length > self._entry.size:
             self._ranged = False
-            raise wrong_size(self._entry, f"more than {self._entry.size}")
-        self._target.write(chunk)
+            raise _wrong_size(self._entry, f"more than {self._entry.size}")
+        self._writer.write(chunk)
         self._checker.update(chunk)
         self._arrived += length
         self._progress(length)
@@ -330,7 +324,7 @@ class _Download:
             raise self._late()
 
     def _changed(self, error: SourceChangedError) -> SourceChangedError:
-        """Say of which object it was, and which one is there now."""
+        """Name the object that was planned, and the one that is there now."""
         entry = self._entry
         if not self._bound:
             return error
@@ -338,11 +332,15 @@ class _Download:
             with closing(self._store.stream(entry.key)) as stream:
                 now = f"it is {printable(stream.etag)}" if stream.etag else "there is another"
         except StorageError:
-            now = "it can't be told"
+            now = "it is not known"
         return SourceChangedError(
             f"{error}: the planned entity tag is {printable(entry.etag or 'not known')}, now "
             f"{now}; compile the plan anew"
         )
+
+
+def _retrying(session: Session, deadline: Deadline) -> Retrying:
+    return retrying(session.limit.failed, within=deadline.left())
 
 
 def _corrupt(entry: Entry, verdict: Verdict) -> IntegrityError:
@@ -353,11 +351,41 @@ def _corrupt(entry: Entry, verdict: Verdict) -> IntegrityError:
     )
 
 
-def write_content(entry: Entry, descriptor: int, *, progress: _Progress) -> Verdict:
-    """Write a generated entry, whose bytes are in the plan."""
-    data = (entry.content or "").encode()
-    write_all(descriptor, data)
-    checker = Checker(entry)
-    checker.update(data)
-    progress(len(data))
-    return checker.verdict()
+def _check_answer(entry: Entry, stream: Stream, start: int, seen: Identity | None) -> None:
+    """Refuse an answer of another object than the planned one, or than bytes came of before.
+
+    Parameters
+    ----------
+    start : int
+        The byte that it was asked for from.
+    seen : Identity or None
+        Of the answer that the bytes before `start` came by; None where they are of another run.
+    """
+    found, where = stream.identity, printable(entry.path)
+    if start and found is None:
+        raise StorageError(f"{where}: the answer does not say what it is of")
+    if start and seen is not None and found is not None and seen != found:
+        if seen.url == found.url:
+            raise SourceChangedError(f"{where}: it was replaced while it came")
+        # Two mirrors may give different files the same tag.
+        raise StorageError(f"{where}: the rest of it would come from another place")
+    # Not every server heeds the condition of a request.
+    if entry.version is None and entry.etag and stream.etag not in {None, entry.etag}:
+        raise SourceChangedError(f"{where}: it is no longer the object that was listed")
+    if entry.version and found and found.version not in {None, entry.version}:
+        raise SourceChangedError(f"{where}: another version came than was asked for")
+    if stream.size is not None and stream.size != entry.size:
+        if entry.etag is None and entry.version is None:
+            raise SourceChangedError(
+                f"{where}: the source has {stream.size} bytes now, and {entry.size} are planned; "
+                "compile the plan anew"
+            )
+        raise _wrong_size(entry, f"{stream.size}")
+
+
+def _wrong_size(entry: Entry, got: str) -> UnreachableError:
+    """Make the error for another number of bytes than is planned."""
+    return UnreachableError(
+        f"{printable(entry.path)}: {entry.size} bytes are planned, and {got} came; the source has "
+        "changed, or the answer was cut short"
+    )

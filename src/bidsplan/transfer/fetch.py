@@ -1,26 +1,21 @@
-"""Bringing what a plan lists to a destination."""
+"""Fetching what a plan lists to a destination."""
 
 from __future__ import annotations
 
-import functools
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bidsplan.destination.compaction import compact
-from bidsplan.destination.directory import Destination
-from bidsplan.destination.lock import RunLock
-from bidsplan.destination.reading import Stopped
-from bidsplan.destination.receipts import ReceiptIndex
+from bidsplan.destination import open_destination
+from bidsplan.destination.base import Stopped
 from bidsplan.destination.sources import Sources
 from bidsplan.errors import BidsplanError, DestinationError
 from bidsplan.events import Action, Decided, Failed
 from bidsplan.plan.integrity import VerifyMode
 from bidsplan.storage.access import Access
 from bidsplan.transfer.decide import Decider, Existing
-from bidsplan.transfer.engine_local import Executor
+from bidsplan.transfer.engine import Engine
 from bidsplan.transfer.roots import max_connections
-from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -42,7 +37,7 @@ def materialise(
     wait: bool = False,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Generator[Event, None, None]:
-    """Bring what a plan lists to a destination.
+    """Fetch what a plan lists to a destination.
 
     Parameters
     ----------
@@ -61,8 +56,8 @@ def materialise(
     wait : bool
         Whether to wait for another run that is at work in the destination.
     stopping : callable
-        Asked often whether to stop. What is not done by then, or some seconds later, is told as
-        `Skipped`.
+        Asked often whether to stop. What is not done by then, or some seconds later, is reported
+        as `Skipped`.
 
     Yields
     ------
@@ -77,87 +72,46 @@ def materialise(
     DestinationError
         Where the destination can't be opened.
     StorageError
-        Where what stands at the destination's URL can't be listed.
+        Where the destination's URL can't be listed.
     LockedError
         Where another run is at work there, and it is not waited for.
     """
-    place = parse_url(str(destination))
     access = access or Access()
     access = replace(access, jobs=min(access.jobs, max_connections()))
-    if place.protocol != "file":
-        from bidsplan.transfer.decide_remote import decide_only  # rarely needed
-        from bidsplan.transfer.engine_remote import RemoteExecutor  # rarely needed
-
-        url = str(destination)
-        if dry_run:
-            yield from decide_only(plan, url, existing, access, str(base))
-        else:
-            remote = RemoteExecutor(plan, url, existing, checking, access, str(base), stopping)
-            with closing(remote):
-                yield from remote.run()
-    elif dry_run:
-        with suppress(Stopped):
-            sources = Sources(plan.header.roots, access, base)
-            yield from _dry_run(plan, sources, place.path, existing, stopping)
-    else:
-        folder = Destination(place.path, create=True)
-        start = functools.partial(
-            Executor, plan, folder, existing, checking, access, str(base), stopping
-        )
-        yield from _run(folder, start, wait=wait, stopping=stopping)
-
-
-def _run(
-    folder: Destination,
-    start: Callable[[], Executor],
-    *,
-    wait: bool,
-    stopping: Callable[[], bool],
-) -> Generator[Event, None, None]:
-    """Run the plan's entries in a directory that is locked meanwhile."""
-    lock = RunLock(folder)
-    with ExitStack() as leaving:
-        leaving.callback(lock.release)
-        try:
-            # Receipts are read only then: those of the run that was waited for count.
-            yield from lock.acquire(wait=wait, stopping=stopping)
-            executor = start()
-        except BaseException:
-            folder.close()
-            raise
-        leaving.callback(executor.close)
-        yield from executor.run()
-        if lock.held and executor.noted:
-            compact(folder)
-
-
-def _dry_run(
-    plan: Planned,
-    sources: Sources,
-    destination: str,
-    existing: Existing,
-    stopping: Callable[[], bool],
-) -> Generator[Event, None, None]:
     try:
-        folder = Destination(destination, create=False)
+        place = open_destination(str(destination), access, create=not dry_run)
     except DestinationError as error:
-        if not isinstance(error.__cause__, FileNotFoundError):
+        if not dry_run or not isinstance(error.__cause__, FileNotFoundError):
             raise
-        for entry in plan.entries:
-            yield Decided(entry=entry, action=Action.FETCH)
+        yield from (Decided(entry=entry, action=Action.FETCH) for entry in plan.entries)
         return
-    decider = Decider(sources, folder, ReceiptIndex(folder), existing)
-    try:
-        for entry in plan.entries:
-            if stopping():
-                raise Stopped
-            try:
-                decision = decider.check_metadata(entry)
-                if not decision.final:
-                    decision = decider.check_content(entry, stopping)
-                yield Decided(entry=entry, action=decision.action)
-            except BidsplanError as error:
-                yield Failed(entry=entry, error=error)
-    finally:
-        decider.close()
-        folder.close()
+    with ExitStack() as leaving:
+        leaving.callback(place.close)
+        if dry_run:
+            sources = Sources(plan.header.roots, access, base)
+            yield from _decide(plan, Decider(plan, sources, place, existing), stopping)
+            return
+        # Receipts are read only then: those of the run that was waited for count.
+        yield from place.lock(wait=wait, stopping=stopping)
+        engine = Engine(plan, place, existing, checking, access, str(base), stopping)
+        leaving.pop_all()
+        leaving.callback(engine.close)
+        yield from engine.run()
+
+
+def _decide(
+    plan: Planned, decider: Decider, stopping: Callable[[], bool]
+) -> Generator[Decided | Failed, None, None]:
+    """Decide for each entry, and do nothing."""
+    for entry in plan.entries:
+        if stopping():
+            return
+        try:
+            decision = decider.check_metadata(entry)
+            if not decision.final:
+                decision = decider.check_content(entry, decision.state, stopping)
+            yield Decided(entry=entry, action=decision.action)
+        except Stopped:
+            return
+        except BidsplanError as error:
+            yield Failed(entry=entry, error=error)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from bidsplan.plan import Entry
+    from bidsplan.storage import Store
+    from bidsplan.transfer.decide import Decision
 
 
 class Lane(Enum):
-    """How a job is done.
+    """How a job is run.
 
     Attributes
     ----------
@@ -30,7 +35,7 @@ class Pulled(Enum):
     Attributes
     ----------
     IDLE
-        Nothing to do for those that were looked at; there are more.
+        Nothing to do for the entries that were looked at; there are more.
     EXHAUSTED
         All jobs were given out.
     """
@@ -39,43 +44,39 @@ class Pulled(Enum):
     EXHAUSTED = auto()
 
 
-class Job(Protocol):
+class Job(NamedTuple):
     """What one entry needs.
 
-    Attributes
+    Parameters
     ----------
-    size : int
-        Bytes that it holds in memory while it is done.
+    store : Store or None
+        Of the entry's root; None for a generated file.
     """
 
-    @property
-    def way(self) -> Lane: ...  # noqa: D102 - see the class
-
-    @property
-    def size(self) -> int: ...  # noqa: D102 - see the class
-
-
-J = TypeVar("J", bound=Job)
+    entry: Entry
+    decision: Decision
+    store: Store | None
+    lane: Lane
 
 
-class JobSource(Protocol[J]):
-    """Gives out jobs, and does them."""
+class JobSource(Protocol):
+    """Gives out jobs, and runs them."""
 
-    def pull(self) -> J | Pulled:
-        """Give the next job; never called by two threads at once."""
+    def pull(self) -> Job | Pulled:
+        """Return the next job; never called by two threads at once."""
         ...
 
-    async def run_async(self, job: J) -> bool:
-        """Do a job on the loop; tells whether it is done, or needs a thread's patience."""
+    async def run_async(self, job: Job) -> bool:
+        """Run a job on the loop; returns whether it is done, or must be run in a thread."""
         ...
 
-    def run_in_thread(self, job: J) -> None:
-        """Do a job in a thread."""
+    def run_in_thread(self, job: Job) -> None:
+        """Run a job in a thread."""
 
     def stopped(self) -> bool:
-        """Tell whether to leave what is under way."""
+        """Report whether to leave what is under way."""
         ...
 
     def full(self) -> bool:
-        """Tell whether there is much to be told by now."""
+        """Report whether many events wait to be emitted."""
         ...

@@ -62,9 +62,9 @@ def pin(
     verified = verify(plan, destination, jobs=jobs, tap=digests.of, access=access, base=base)
     with closing(verified) as events:
         for event in events:
-            told = digests.close(event)
-            failed = failed or isinstance(told, Failed)
-            yield told
+            checked = digests.close(event)
+            failed = failed or isinstance(checked, Failed)
+            yield checked
     if not failed:
         yield Pinned(plan=_with_digests(plan, digests.done))
 
@@ -77,14 +77,14 @@ class _Digests:
         self._under_way: dict[str, hashlib._Hash] = {}
 
     def of(self, entry: Entry) -> Callable[[bytes], None]:
-        """Begin with a file whose digest is not known; give what takes its bytes."""
+        """Begin with a file whose digest is not known; returns what takes its bytes."""
         if entry.content is not None or entry.sha256 is not None:
             return lambda _: None
         digest = self._under_way[entry.path] = hashlib.sha256()
         return digest.update
 
     def close(self, event: Event) -> Event:
-        """Keep the digest of a file that was verified, or say why it is not worth keeping."""
+        """Keep the digest of a verified file, or report why it is not worth keeping."""
         if not isinstance(event, Finished | Failed):
             return event
         entry = event.entry

@@ -6,9 +6,9 @@ import os
 import resource
 from collections import Counter
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from bidsplan.errors import RootMissingError, StorageError, UsageError
+from bidsplan.errors import CredentialsError, RootMissingError, StorageError, UsageError
 from bidsplan.events import Opened
 from bidsplan.paths import printable
 from bidsplan.urls import parse_url
@@ -17,21 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bidsplan.events import Event
-    from bidsplan.plan import Root
+    from bidsplan.plan import Entry, Root
     from bidsplan.storage import Access, Store
 
+
+T = TypeVar("T")
 
 _FILES = 40
 """Open files that a run needs beside its connections: directories, partials, libraries' own."""
 
 
 def max_connections() -> int:
-    """Tell how many connections may be open, beside the files that are.
+    """Return how many connections may be open, beside the files that are.
 
-    Raises
-    ------
-    UsageError
-        Where there may be none. Event loops and their libraries fail in ways of their own then.
+    Raises UsageError where there may be none, since event loops fail in ways of their own then.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
@@ -45,41 +44,27 @@ def max_connections() -> int:
 
 
 class Roots:
-    """Opens roots, and keeps them open.
+    """Opens roots, keeps them open, and emits `Opened`.
 
-    Parameters
-    ----------
-    base : str
-        The directory that relative URLs are relative to.
-    tell : callable
-        Takes `Opened`.
+    Relative URLs are relative to the directory `base`.
     """
 
     def __init__(
-        self, roots: Sequence[Root], access: Access, base: str, tell: Callable[[Event], None]
+        self, roots: Sequence[Root], access: Access, base: str, emit: Callable[[Event], None]
     ) -> None:
         self._roots = roots
         self._access = access
         self._base = base
-        self._tell = tell
+        self._emit = emit
         self._stores: dict[int, Store | StorageError] = {}
         self._renewals: Counter[int] = Counter()
         self._lock = Lock()
 
     def store(self, number: int) -> Store:
-        """Give a root's store.
+        """Return the store of a root, by its index.
 
-        Parameters
-        ----------
-        number : int
-            Index into the roots.
-
-        Raises
-        ------
-        StorageError
-            Where it can't be opened, which is tried once and not again for each entry.
-        UsageError
-            Where its URL is refused.
+        Raises StorageError where it can't be opened, which is tried once and not again for each
+        entry, and UsageError where its URL is refused.
         """
         store = self._stores.get(number)
         if store is None:
@@ -102,43 +87,35 @@ class Roots:
             _check_directory(root.url, self._base)
         except StorageError as error:
             return error
-        self._tell(Opened(url=root.url, endpoint=store.endpoint))
+        self._emit(Opened(url=root.url, endpoint=store.endpoint))
         return store
 
-    def renewals(self, number: int) -> int:
-        """Tell how often a root's credentials were renewed."""
-        return self._renewals[number]
-
-    def renew(self, number: int, seen: int) -> bool:
-        """Ask for a root's credentials anew, after they were refused.
-
-        Parameters
-        ----------
-        number : int
-            Index into the roots.
-        seen : int
-            What `renewals` gave before the request that was refused.
-
-        Returns
-        -------
-        bool
-            Whether there are others now, so that another try is worth it.
-        """
-        store = self.store(number)
-        with self._lock:
-            if self._renewals[number] == seen and store.renew():
-                self._renewals[number] += 1
-            return self._renewals[number] > seen
+    def renewing(self, entry: Entry, call: Callable[[], T]) -> T:
+        """Call a function, and once more where credentials were refused and there are new ones."""
+        number = entry.root
+        seen = self._renewals[number]
+        try:
+            return call()
+        except CredentialsError:
+            if entry.content is not None:
+                raise
+            store = self.store(number)
+            with self._lock:
+                if self._renewals[number] == seen and store.renew():
+                    self._renewals[number] += 1
+                if self._renewals[number] == seen:
+                    raise
+            return call()
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close all stores."""
         for store in self._stores.values():
             if not isinstance(store, StorageError):
                 store.close()
 
 
 def _check_directory(url: str, base: str) -> None:
-    """Raise where a local root is not there, as where its plan was moved without it."""
+    """Raise where a local root is missing, as where its plan was moved without it."""
     location = parse_url(url)
     if location.protocol != "file":
         return

@@ -6,9 +6,9 @@ import asyncio
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from bidsplan.transfer.jobs import J, JobSource, Lane, Pulled
+from bidsplan.transfer.jobs import Job, JobSource, Lane, Pulled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SLICE = 0.05
-"""Seconds after which events are told, however few."""
+"""Seconds after which events are emitted, however few."""
 
 _HELD = 48 << 20
 """Bytes of small objects that are in memory at a time."""
@@ -33,18 +33,12 @@ _PATIENCE = 5.0
 """Seconds that a stopped run waits for what is under way."""
 
 
-class Scheduler(Generic[J]):
-    """Does jobs, as many at a time as the pace allows.
+class Scheduler:
+    """Runs as many jobs at a time as the limit allows, at most `jobs` of them in threads."""
 
-    Parameters
-    ----------
-    jobs : int
-        The most jobs in threads.
-    """
-
-    def __init__(self, work: JobSource[J], limit: ConcurrencyLimit, jobs: int) -> None:
+    def __init__(self, work: JobSource, limit: ConcurrencyLimit, jobs: int) -> None:
         self._work = work
-        self._pace = limit
+        self._limit = limit
         self._loop = _new_loop()
         self._threads = ThreadPoolExecutor(min(jobs, _THREADS), thread_name_prefix="bidsplan")
         self._slots = {
@@ -61,17 +55,9 @@ class Scheduler(Generic[J]):
         self._trouble: BaseException | None = None
 
     def slices(self) -> Iterator[None]:
-        """Work, and stop now and then.
+        """Run jobs, and yield whenever there may be events to emit.
 
-        Yields
-        ------
-        None
-            Whenever there may be something to tell.
-
-        Raises
-        ------
-        Exception
-            What a job raises is a defect, or wrong usage; it ends the work.
+        What a job raises is a defect, or wrong usage; it ends the work.
         """
         while True:
             self._run(self._slice())
@@ -103,8 +89,8 @@ class Scheduler(Generic[J]):
             self._over.set_result(None)
 
     def _fill(self) -> None:
-        """Bring the members to the number that the pace allows."""
-        while not self._pulled_all and len(self._members) < self._pace.limit:
+        """Bring the members to the number that the limit allows."""
+        while not self._pulled_all and len(self._members) < self._limit.limit:
             member = self._loop.create_task(self._member())
             self._members.add(member)
             member.add_done_callback(self._left)
@@ -127,16 +113,16 @@ class Scheduler(Generic[J]):
         self._pulled_all = True
 
     async def _member(self) -> None:
-        while not self._pulled_all and len(self._members) <= self._pace.limit:
-            if delay := self._pace.delay():
+        while not self._pulled_all and len(self._members) <= self._limit.limit:
+            if delay := self._limit.delay():
                 await asyncio.sleep(delay)
             job = self._work.pull()
             if isinstance(job, Pulled):
                 self._pulled_all = job is Pulled.EXHAUSTED
                 self._look()
                 await asyncio.sleep(0)
-            elif job.way is not Lane.ASYNC:
-                await self._hand_over(job, job.way)
+            elif job.lane is not Lane.ASYNC:
+                await self._hand_over(job, job.lane)
             elif not await self._do(job):
                 await self._hand_over(job, Lane.THREAD)
             else:
@@ -144,8 +130,8 @@ class Scheduler(Generic[J]):
                 if self._work.full():
                     self._end_slice()
 
-    async def _do(self, job: J) -> bool:
-        size = job.size
+    async def _do(self, job: Job) -> bool:
+        size = job.entry.size
         while self._held and self._held + size > _HELD:
             turn = self._loop.create_future()
             self._waiting.append(turn)
@@ -156,11 +142,11 @@ class Scheduler(Generic[J]):
         finally:
             self._release(size)
 
-    async def _hand_over(self, job: J, way: Lane) -> None:
-        await self._slots[way].acquire()
+    async def _hand_over(self, job: Job, lane: Lane) -> None:
+        await self._slots[lane].acquire()
         future = self._threads.submit(self._work.run_in_thread, job)
         self._busy.add(future)
-        future.add_done_callback(lambda done: self._later(done, self._slots[way]))
+        future.add_done_callback(lambda done: self._later(done, self._slots[lane]))
 
     async def aside(self, call: Callable[[], T]) -> T:
         """Call a function in a thread, for a job on the loop."""
@@ -180,7 +166,7 @@ class Scheduler(Generic[J]):
                 turn.set_result(None)
 
     def _later(self, future: Future[None], slot: asyncio.Semaphore) -> None:
-        """Hear in a thread that a job is done; the loop may be closed by then."""
+        """Note in a thread that a job is done; the loop may be closed by then."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._returned, future, slot)
 
@@ -192,13 +178,7 @@ class Scheduler(Generic[J]):
         self._look()
 
     def close(self) -> bool:
-        """Let what is under way end, for a while, and take no more.
-
-        Returns
-        -------
-        bool
-            Whether threads are still busy.
-        """
+        """Let what is under way end, for a while; returns whether threads are still busy."""
         self._pulled_all = True
         if not self._loop.is_closed():
             self._threads.shutdown(wait=False, cancel_futures=True)

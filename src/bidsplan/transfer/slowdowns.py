@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from bidsplan.errors import Problem
-from bidsplan.events import Slowed
+from bidsplan.events import Slowed, Warned
 from bidsplan.paths import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Slowdowns:
@@ -22,13 +26,7 @@ class Slowdowns:
         self._path: str | None = None
 
     def throttled(self, asked: float | None) -> None:
-        """Note that the storage asked to slow down.
-
-        Parameters
-        ----------
-        asked : float or None
-            Seconds that it asked to wait.
-        """
+        """Note that the storage asked to slow down, and perhaps to wait so many seconds."""
         with self._lock:
             self._throttled += 1
             if asked is not None:
@@ -52,17 +50,11 @@ class Slowdowns:
                 if seconds > self._slowest:
                     self._slowest, self._path = seconds, path
 
-    def event(self) -> Slowed | None:
-        """Give what is to be told at the end of a run.
-
-        Returns
-        -------
-        Slowed or None
-            None where nothing was throttled and no object reached its deadline.
-        """
+    def events(self) -> Iterator[Slowed | Warned]:
+        """Report whether anything was throttled or reached its deadline, and what to do."""
         if not self._throttled and not self._late:
-            return None
-        return Slowed(
+            return
+        slowed = Slowed(
             throttled=self._throttled,
             asked=self._asked,
             waited=round(self._waited, 3),
@@ -70,10 +62,12 @@ class Slowdowns:
             path=self._path,
             seconds=round(self._slowest, 3),
         )
+        yield slowed
+        yield Warned(problem=problem_of(slowed))
 
 
 def problem_of(slowed: Slowed) -> Problem:
-    """Say what was slow, and what to do about it."""
+    """Describe what was slow, and what to do about it."""
     parts = []
     if slowed.throttled:
         parts.append(f"the storage asked {_times(slowed.throttled)} to slow down")

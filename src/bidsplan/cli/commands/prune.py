@@ -45,7 +45,7 @@ _KEPT = {
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be removed; remove nothing.")
 @options.wait_option
-@options.settings_of()
+@options.settings_of(*options.STORAGE, *options.DESTINATION)
 def command(
     source: Path,
     destination: str,
@@ -69,6 +69,7 @@ def command(
     events = prune(
         plan,
         destination,
+        access=settings.access,
         base=path.parent,
         everything=everything,
         keep=_documents(source, path),

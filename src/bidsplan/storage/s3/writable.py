@@ -124,6 +124,17 @@ class S3Writable(WritableStore):
         """See `WritableStore.upload`."""
         return _S3Upload(self, key, size, replace=replace)
 
+    def remove(self, found: Object) -> bool:
+        """See `WritableStore.remove`."""
+        there = self.state(found.key)
+        if there is None or (there.size, there.etag) != (found.size, found.etag):
+            return False
+        try:
+            self.send("DELETE", found.key, headers={"If-Match": f'"{found.etag}"'})
+        except errors.ExistingFileError:
+            return False
+        return True
+
     def refuse_other(self, key: str, condition: Mapping[str, str]) -> None:
         """Look before a request whose condition the storage does not heed."""
         if condition and not self._conditional and self.state(key) is not None:

@@ -1,0 +1,316 @@
+"""The interface of every place that files are fetched to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from bidsplan.errors import MissingFileError
+from bidsplan.paths import printable
+from bidsplan.plan.integrity import Checker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from threading import Event as ThreadEvent
+
+    from typing_extensions import Buffer
+
+    from bidsplan.destination.receipts import Receipt
+    from bidsplan.events import Event, Opened, Waiting, Warned
+    from bidsplan.plan import Entry
+    from bidsplan.plan.integrity import CheckMethod, Verdict
+
+    Tap = Callable[[Entry], Callable[[bytes], None]]
+
+T = TypeVar("T")
+
+
+class Stopped(Exception):  # noqa: N818 - a request that was obeyed, and no error
+    """The work was asked to stop."""
+
+
+class FileState(NamedTuple):
+    """What a destination says of the file at a path.
+
+    Parameters
+    ----------
+    identity : int, str or None
+        Changes whenever the file is written: its modification time in nanoseconds in a directory,
+        its tag in storage; None where the storage has none.
+    regular : bool
+        Whether it is a plain file, and neither a link nor a directory.
+    """
+
+    size: int
+    identity: int | str | None
+    regular: bool = True
+
+
+class Listed(NamedTuple):
+    """A file that a destination lists.
+
+    Parameters
+    ----------
+    removable : bool
+        Whether it is a plain file or a link.
+    mark : object
+        What the destination recognises the unchanged file by.
+    """
+
+    path: str
+    state: FileState
+    removable: bool = True
+    mark: object = None
+
+
+class Writer(ABC):
+    """A file that is being written, and that gets its path only by `commit`."""
+
+    def prefix(self, stopping: Callable[[], bool]) -> Generator[Buffer, None, None]:
+        """Yield the bytes that an earlier run left, from the start."""
+        yield from ()
+
+    @abstractmethod
+    def write(self, data: Buffer) -> object:
+        """Write the next bytes."""
+
+    @abstractmethod
+    def restart(self) -> None:
+        """Discard what was written."""
+
+    def failed(self, *, resumable: bool) -> None:  # noqa: B027 - most keep nothing
+        """Note that no more bytes come, and whether those that came are worth keeping."""
+
+    @abstractmethod
+    def commit(self, content: str, *, replace: bool) -> FileState | None:
+        """Give the file its path; None where a file is there that must not be replaced.
+
+        Parameters
+        ----------
+        content : str
+            The bytes' xxh3-128, in hexadecimal.
+
+        Raises
+        ------
+        DestinationError, StorageError
+            The path holds what it held before.
+        """
+
+
+class Discard(Writer):
+    """Takes bytes that are only compared."""
+
+    def write(self, data: Buffer) -> None:
+        """See `Writer.write`."""
+
+    def restart(self) -> None:
+        """See `Writer.restart`."""
+
+    def commit(self, content: str, *, replace: bool) -> None:
+        """See `Writer.commit`."""
+
+
+class Destination(ABC):
+    """A place that files are fetched to, verified in and pruned from.
+
+    Attributes
+    ----------
+    url : str
+        Its path or URL, free of credentials, for messages.
+    stop : threading.Event
+        Set to end waits between tries, once the work is being stopped.
+    whole_up_to : int
+        Bytes up to which a file is held in memory as a whole.
+    quick : bool
+        Whether `write_small` may be called on an event loop.
+    compares_first : bool
+        Whether to compare a file with its source before any of it is written.
+
+    Notes
+    -----
+    `inspect` and `write_small` are for one thread, all others for several at once.
+    """
+
+    url: str
+    stop: ThreadEvent
+    whole_up_to: int
+    quick: bool = False
+    compares_first: bool = False
+
+    @abstractmethod
+    def inspect(self, path: str) -> FileState | None:
+        """Look at a path cheaply; paths must come in the plan's order."""
+
+    @abstractmethod
+    def state(self, path: str) -> FileState | None:
+        """Look at a path as it is now."""
+
+    def proof(self, entry: Entry, state: FileState) -> CheckMethod | None:
+        """Return what a file's identity alone shows it to be the planned one by."""
+        return None
+
+    @abstractmethod
+    def read(
+        self, path: str, stopping: Callable[[], bool]
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Open a file; gives its bytes.
+
+        Raises
+        ------
+        MissingFileError
+            Where there is no such file.
+        Stopped
+            While reading.
+        """
+
+    def check(self, entry: Entry, stopping: Callable[[], bool], tap: Tap | None = None) -> Verdict:
+        """Read a file and compare it with what is planned.
+
+        Parameters
+        ----------
+        tap : callable, optional
+            Called whenever reading begins; returns what takes the bytes as well.
+
+        Raises
+        ------
+        DestinationError, StorageError, Stopped
+            As `read` does.
+        """
+
+        def read() -> Verdict:
+            checker = Checker(entry)
+            take = tap(entry) if tap else None
+            with self.read(entry.path, stopping) as chunks:
+                for chunk in chunks:
+                    checker.update(chunk)
+                    if take is not None:
+                        take(chunk)
+            return checker.verdict()
+
+        return self.retried(read)
+
+    def retried(self, call: Callable[[], T]) -> T:
+        """Call a function again where it fails by what may pass."""
+        return call()
+
+    @abstractmethod
+    def writer(
+        self, path: str, size: int, *, replace: bool, key: str | None = None
+    ) -> AbstractContextManager[Writer]:
+        """Begin to write a file; what is not committed is discarded, or kept to resume from.
+
+        Parameters
+        ----------
+        key : str, optional
+            What a later run finds the unfinished file by, where it may resume from it.
+        """
+
+    def write_small(
+        self, path: str, data: Buffer, content: str, *, replace: bool
+    ) -> FileState | None:
+        """Write a file in one go; as `Writer.commit` otherwise."""
+        with self.writer(path, memoryview(data).nbytes, replace=replace) as writer:
+            writer.write(data)
+            return writer.commit(content, replace=replace)
+
+    @abstractmethod
+    def read_receipts(self) -> Iterator[Receipt]:
+        """Read all receipts, passing over invalid ones."""
+
+    @abstractmethod
+    def write_receipts(self, receipts: list[Receipt]) -> None:
+        """Store receipts once their files are safely stored.
+
+        Raises
+        ------
+        OSError, BidsplanError
+        """
+
+    def lock(
+        self,
+        *,
+        wait: bool,
+        create: bool = True,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Waiting | Warned]:
+        """Keep other runs out, where the destination has locks.
+
+        Parameters
+        ----------
+        wait : bool
+            Whether to wait for another run.
+        create : bool
+            Whether to make the lock where no run ever was.
+        stopping : callable
+            Asked while waiting whether to give up, without the lock.
+
+        Raises
+        ------
+        LockedError
+            Where another run has the lock, and it is not waited for.
+        """
+        yield from ()
+
+    def opened(self) -> Opened | None:
+        """Return the event that names where requests go, if there are any."""
+        return None
+
+    def prepare(self) -> None:  # noqa: B027 - a directory needs nothing
+        """Find out whether anything can be written."""
+
+    def folds_names(self) -> bool:
+        """Report whether names that differ in case or Unicode form only are one file."""
+        return False
+
+    @abstractmethod
+    def spare(self, roots: Sequence[str], base: str, keep: Sequence[str]) -> None:
+        """Keep `list_files` from listing what a plan's files come from.
+
+        Parameters
+        ----------
+        roots : sequence of str
+            URLs, of which relative ones are relative to the directory `base`.
+        keep : sequence of str
+            Local files and directories to spare as well.
+
+        Raises
+        ------
+        UsageError
+            Where the destination is, or lies in, one of them.
+        """
+
+    @abstractmethod
+    def list_files(self) -> Iterator[Listed]:
+        """List files but bidsplan's own, ``.git`` and those of destinations inside this one."""
+
+    @abstractmethod
+    def remove(self, listed: Listed) -> bool:
+        """Remove a file, and directories that this leaves empty; False where it has changed.
+
+        Raises
+        ------
+        DestinationError, StorageError
+        """
+
+    def finish(self) -> Iterator[Event]:
+        """Tidy up after a run that came to its end."""
+        yield from ()
+
+    def shorten_timeouts(self) -> None:  # noqa: B027 - a directory waits for nothing
+        """Wait only briefly from now on, since the work is being stopped."""
+
+    @abstractmethod
+    def close(self, *, busy: bool = False) -> None:
+        """Discard what is unfinished, release the lock and close.
+
+        Parameters
+        ----------
+        busy : bool
+            Whether threads still use it; nothing of theirs is committed any more.
+        """
+
+
+def missing(path: str) -> MissingFileError:
+    """Make the error for a file that is not there."""
+    return MissingFileError(f"{printable(path)}: there is no such file; fetch the plan to bring it")
