@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bidsplan.compile import Compiled, compile_manifest, explain_manifest
+    from bidsplan.compile.compiler import Compiled, compile_manifest, explain_manifest
     from bidsplan.compile.survey.inventory import take_inventory
     from bidsplan.errors import BidsplanError, Problem
     from bidsplan.manifest import Manifest

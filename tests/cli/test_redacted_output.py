@@ -7,7 +7,7 @@ import json
 import pytest
 
 from bidsplan.cli.main import run
-from bidsplan.compile import compile_manifest
+from bidsplan.compile.compiler import compile_manifest
 from bidsplan.errors import BidsplanError, PlanError, Problem, UrlError
 from bidsplan.manifest.load import load_manifest
 from bidsplan.plan.file import read_plan, write_plan

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bidsplan.compile import compile_manifest
 from bidsplan.compile import digests as module
+from bidsplan.compile.compiler import compile_manifest
 from bidsplan.errors import SourceChangedError
 from bidsplan.events import Digested, Digesting, Progressed
 from bidsplan.manifest.load import load_manifest

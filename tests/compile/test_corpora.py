@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from bidsplan.compile import compile_manifest
+from bidsplan.compile.compiler import compile_manifest
 from bidsplan.errors import SelectionError
 from bidsplan.manifest import Manifest
 from corpora import FOLDER, needs_corpora

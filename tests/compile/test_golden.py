@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bidsplan.compile import compile_manifest
+from bidsplan.compile.compiler import compile_manifest
 from bidsplan.errors import BidsplanError
 from bidsplan.manifest.load import load_manifest
 from stores import Listings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bidsplan.compile import compile_manifest
+from bidsplan.compile.compiler import compile_manifest
 from bidsplan.errors import SelectionError
 from bidsplan.manifest import Manifest
 from stores import Listings

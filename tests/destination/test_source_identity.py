@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bidsplan.compile import compile_manifest
+from bidsplan.compile.compiler import compile_manifest
 from bidsplan.errors import UrlError
 from bidsplan.events import Action, Failed, Skipped
 from bidsplan.manifest.load import load_manifest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bidsplan.compile import compile_manifest, explain_manifest
+from bidsplan.compile.compiler import compile_manifest, explain_manifest
 from bidsplan.errors import SelectionError, UnsupportedError
 from bidsplan.manifest.load import load_manifest
 from bidsplan.s3bids import HBNSite, S3BIDSStudy

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from bidsplan.compile import compile_manifest
+from bidsplan.compile.compiler import compile_manifest
 from bidsplan.compile.survey.datasets import Dataset
 from bidsplan.compile.survey.listing import Lister, clean
 from bidsplan.errors import PlanError, StorageError

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from bidsplan.cli.main import bidsplan, run
-from bidsplan.compile import compile_manifest
+from bidsplan.compile.compiler import compile_manifest
 from bidsplan.manifest.load import load_manifest
 from bidsplan.paths import printable
 from bidsplan.plan.file import read_plan

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from bidsplan.cli.main import run
-from bidsplan.compile import compile_manifest
+from bidsplan.compile.compiler import compile_manifest
 from bidsplan.errors import SelectionError, SourceChangedError, StorageError, UnreachableError
 from bidsplan.manifest.load import load_manifest
 from bidsplan.plan.file import read_plan

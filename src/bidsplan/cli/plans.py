@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bidsplan.cli.options import Settings
-    from bidsplan.compile import Compiled
+    from bidsplan.compile.compiler import Compiled
     from bidsplan.manifest.load import ManifestFile
     from bidsplan.plan import Planned
 
@@ -42,7 +42,7 @@ def compile_file(
     max_bytes: int | None = None,
 ) -> Compiled:
     """Compile a loaded manifest, and show its warnings with their lines."""
-    from bidsplan.compile import compile_manifest  # imports storage
+    from bidsplan.compile.compiler import compile_manifest  # imports storage
     from bidsplan.progress import drawn_digests
 
     bar = digest and sys.stderr.isatty() and not settings.console.json

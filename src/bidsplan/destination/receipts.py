@@ -119,15 +119,15 @@ class ReceiptIndex:
 
     def __init__(self, receipts: Iterable[Receipt]) -> None:
         proofs = {proof: proof for proof in CheckMethod}
-        self._known: dict[int, CheckMethod] = {}
+        self.proofs: dict[int, CheckMethod] = {}
         for each in receipts:
             proof = proofs[each.proof]
             identity = each.tag or each.mtime_ns
             # Marks have about 64 bits, and none outlives the process: a large plan has millions.
-            self._known[hash((each.path, each.size, identity, each.source, None))] = proof
+            self.proofs[hash((each.path, each.size, identity, each.source, None))] = proof
             # Found by the state of its local source too; without one where the source is gone.
             if (state := each.source_state) is not None:
-                self._known[hash((each.path, each.size, identity, each.source, state))] = proof
+                self.proofs[hash((each.path, each.size, identity, each.source, state))] = proof
 
     def find(
         self,
@@ -148,7 +148,7 @@ class ReceiptIndex:
         source_state : SourceState, optional
             Of a local source as it is now; without it, any that it had will do.
         """
-        return self._known.get(hash((path, size, identity, source, source_state)))
+        return self.proofs.get(hash((path, size, identity, source, source_state)))
 
 
 class LatestReceipts:

@@ -39,7 +39,7 @@ class Sources:
         self._access = access
         self._base = base
         self._located: dict[int, _Located] = {}
-        self._any_local = any(parse_url(root.url).protocol == "file" for root in roots)
+        self.any_local = any(parse_url(root.url).protocol == "file" for root in roots)
 
     def _locate(self, number: int) -> _Located:
         place = place_of(self._roots[number].url, self._access, self._base)
@@ -78,7 +78,7 @@ class Sources:
         """Look at an entry's source; None unless it is a local file that can be looked at."""
         if entry.content is not None:
             return None
-        if not self._any_local:
+        if not self.any_local:
             return None
         root = self._located.get(entry.root) or self._locate(entry.root)
         return None if root[1] is None else local_state(f"{root[1]}/{entry.key}")

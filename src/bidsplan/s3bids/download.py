@@ -54,7 +54,7 @@ def fetch(
     position: int | None = None,
 ) -> Delivery:
     """Fetch files of subjects, given with their keys."""
-    from bidsplan.compile import compile_manifest  # a tenth of a second
+    from bidsplan.compile.compiler import compile_manifest  # a tenth of a second
 
     manifest = manifest_of(document_of(study, subjects, options, named=True))
     compiled = compile_manifest(manifest, opener=lambda *_, **__: study.snapshot.store)

@@ -220,7 +220,7 @@ def study_arguments(loaded: ManifestFile) -> dict[str, Any]:
 
 def _subjects(loaded: ManifestFile) -> str | list[str]:
     """Select the subjects as compiling does."""
-    from bidsplan.compile import compile_manifest  # a tenth of a second
+    from bidsplan.compile.compiler import compile_manifest  # a tenth of a second
     from bidsplan.manifest import Subjects  # loaded by now
 
     manifest = loaded.manifest

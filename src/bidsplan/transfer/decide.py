@@ -81,9 +81,11 @@ class Decider:
         self._plan = plan
         self._destination = destination
         self._inspect = destination.inspect
-        self._find = ReceiptIndex(destination.read_receipts()).find
+        self._receipts = ReceiptIndex(destination.read_receipts())
+        self._proof_of = self._receipts.proofs.get
         self._fingerprint = sources.fingerprint
         self._source_state = sources.state
+        self._local_sources = sources.any_local
         self._existing = existing
 
     def check_metadata(self, entry: Entry) -> Decision:
@@ -103,8 +105,10 @@ class Decider:
             return _FETCH
         size, identity, regular = state
         if regular:
-            source, source_state = self._fingerprint(entry), self._source_state(entry)
-            proof = self._find(path, size, identity, source, source_state)
+            source_state = self._source_state(entry) if self._local_sources else None
+            # As `ReceiptIndex.find`.
+            mark = hash((path, size, identity, self._fingerprint(entry), source_state))
+            proof = self._proof_of(mark)
             if proof is not None:
                 return _KEPT[proof]
         return self.judge(entry, state)
@@ -115,7 +119,7 @@ class Decider:
         if not regular:
             why = "a link or a directory is there, and only plain files are ever replaced"
             return _refusal(entry, f"{why}; move it away")
-        source, find = self._fingerprint(entry), self._find
+        source, find = self._fingerprint(entry), self._receipts.find
         proof = find(entry.path, size, identity, source, self._source_state(entry))
         if proof is not None:
             return _KEPT[proof]

@@ -175,8 +175,8 @@ class Engine:
         except DestinationError as error:
             self._failed(entry, error)
             return None
-        if decision.action is Action.KEEP and decision.proof is not None:
-            self._emit(Finished(entry=entry, action=Action.KEEP, proof=decision.proof))
+        if decision.proof is not None:
+            self._emit(Finished(entry=entry, action=decision.action, proof=decision.proof))
             return None
         if decision.final:
             self._emit(Decided(entry=entry, action=decision.action))

@@ -12,7 +12,7 @@ from bidsplan.cli.plans import load
 from bidsplan.errors import BidsplanError, SelectionError
 
 if TYPE_CHECKING:
-    from bidsplan.compile import Answer, Explanation
+    from bidsplan.compile.explain import Answer, Explanation
 
 
 @click.command("explain")
@@ -24,7 +24,7 @@ def command(manifest: Path, what: str | None, settings: options.Settings) -> int
 
     Shows every subject where none is named. A PATH is one of the plan, or a key of the study.
     """
-    from bidsplan.compile import explain_manifest  # imports storage
+    from bidsplan.compile.compiler import explain_manifest  # imports storage
 
     loaded = load(manifest, settings)
     try:
