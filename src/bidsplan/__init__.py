@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from bidsplan.transfer.verification import verify
 
 _NAMES = {
-    "compile": ("Compiled", "compile_manifest", "explain_manifest"),
+    "compile.compiler": ("Compiled", "compile_manifest", "explain_manifest"),
     "compile.survey.inventory": ("take_inventory",),
     "errors": ("BidsplanError", "Problem"),
     "manifest": ("Manifest",),
