@@ -92,6 +92,19 @@ def test_what_writes_nothing_needs_no_lock(folder, plan, other):
     assert list(prune(plan, folder, dry_run=True)) == []
 
 
+def test_the_lock_is_released_where_closing_is_interrupted(folder, plan, monkeypatch):
+    """As where a notebook's user interrupts twice."""
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bidsplan.transfer.scheduler.Scheduler.close", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(plan, folder)
+    assert not failures(fetch(plan, folder))
+
+
 def test_a_run_that_is_waited_for_is_gone_on_from(folder, plan, other):
     events = materialise(plan, folder, wait=True)
     waiting = next(events)

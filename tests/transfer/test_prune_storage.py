@@ -172,3 +172,21 @@ def test_the_command_takes_a_url(plan, place, tmp_path, capsys):
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["path"] for row in rows[:-1]] == OLD
     assert rows[-1]["removed"] == len(OLD)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "https://{bucket}.s3.amazonaws.com/pre/raw",
+        "https://s3.us-east-1.amazonaws.com/{bucket}/pre/raw",
+        "s3a://{bucket}/pre/raw",
+    ],
+)
+def test_a_root_is_spared_however_its_url_is_written(bucket, s3, spelling):
+    for key in ("pre/raw/a.txt", "pre/other.txt"):
+        bucket.put(key, b"data")
+    plan = plan_over(spelling.format(bucket=bucket.name), {})
+    place = S3Place(bucket)
+    access = Access(allow_protocols=frozenset({"s3a"}))
+    events = list(prune(plan, place.url, access=access, everything=True, dry_run=True))
+    assert [event.path for event in events] == ["other.txt"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 import secrets
 from contextlib import closing, contextmanager
 from threading import Event
@@ -12,13 +13,20 @@ from typing import TYPE_CHECKING, TypeVar
 from bidsplan.destination.base import Destination, FileState, Listed, Stopped, Writer, missing
 from bidsplan.destination.receipt_objects import read_receipts, write_receipts
 from bidsplan.destination.strays import inside_source, is_reserved
-from bidsplan.errors import ExistingFileError, Problem, SourceMissingError, StorageError
+from bidsplan.errors import (
+    CredentialsError,
+    ExistingFileError,
+    Problem,
+    SourceMissingError,
+    StorageError,
+)
 from bidsplan.events import Opened, Warned
 from bidsplan.paths import STATE_DIRECTORY
 from bidsplan.plan.integrity import CheckMethod, best_check
 from bidsplan.storage import Object, open_writable
 from bidsplan.storage.places import place_of
 from bidsplan.storage.retry import retrying
+from bidsplan.urls import AMAZON, canonical_url, parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +41,9 @@ T = TypeVar("T")
 
 _SMALL = 1 << 20
 """Bytes up to which a file is one of dozens in memory; of larger ones, a part of each of a few."""
+
+
+_ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
 
 
 class RemoteDestination(Destination):
@@ -95,7 +106,12 @@ class RemoteDestination(Destination):
 
     def retried(self, call: Callable[[], T]) -> T:
         """See `Destination.retried`."""
-        return retrying()(call)
+        try:
+            return retrying()(call)
+        except CredentialsError:
+            # False too where another thread has renewed them just now.
+            self._sink.store.renew()
+            return retrying()(call)
 
     @contextmanager
     def writer(
@@ -126,10 +142,11 @@ class RemoteDestination(Destination):
 
     def spare(self, roots: Sequence[str], base: str, keep: Sequence[str]) -> None:
         """See `Destination.spare`; no local file is in storage."""
-        here = place_of(self._name, self._access, base)
+        endpoint = self._access.endpoint_url
+        here = place_of(_as_stored(self._name, endpoint), self._access, base)
         below: list[str] = []
         for url in roots:
-            root = place_of(url, self._access, base)
+            root = place_of(_as_stored(url, endpoint), self._access, base)
             if root.service == here.service:
                 if here.prefix.startswith(root.prefix):
                     raise inside_source(self.url)
@@ -216,6 +233,17 @@ class RemoteWriter(Writer):
                 raise
             self._existing = error
             return None
+
+
+def _as_stored(url: str, endpoint: str | None) -> str:
+    """Return the one spelling of URLs by which a bucket can be reached, as far as they tell."""
+    protocol, host, path = parse_url(canonical_url(url))
+    if protocol in {"http", "https"}:
+        if re.fullmatch(AMAZON, host) or (endpoint and host == parse_url(endpoint).host):
+            return f"s3://{path}"
+        if found := re.fullmatch(rf"(.+?)\.{AMAZON}", host):
+            return f"s3://{found[1]}/{path}"
+    return f"{_ALIASES[protocol]}://{host}/{path}" if protocol in _ALIASES else url
 
 
 def _state(found: Object) -> FileState:

@@ -30,11 +30,13 @@ class CircuitBreaker:
         self.why: str | None = None
         self._in_a_row = 0
         self._lock = Lock()
+        # Preparing takes requests, and failures are counted on the event loop meanwhile.
+        self._preparing = Lock()
         self._prepared = False
 
     def prepare(self, destination: Destination) -> None:
         """Find out, once, whether anything can be written, before much is read in vain."""
-        with self._lock:
+        with self._preparing:
             if self._prepared or destination.stop.is_set():
                 return
             try:

@@ -236,9 +236,8 @@ class Engine:
         entry, action = job.entry, job.decision.action
         replace = action is Action.REPLACE
         try:
-            state = self._destination.write_small(
-                entry.path, data, verdict.content, replace=replace
-            )
+            write = self._destination.write_small
+            state = write(entry.path, data, verdict.content, replace=replace)
         except DestinationError as error:
             self._failed(entry, error)
             return True
@@ -256,7 +255,6 @@ class Engine:
         except Stopped:
             self._ended(Skipped(entry=job.entry))
         except UsageError:
-            # Not this entry's alone: it ends the work.
             raise
         except BidsplanError as error:
             self._failed(job.entry, error)
@@ -277,10 +275,13 @@ class Engine:
 
     def _read(self, job: Job) -> Decision:
         """Decide by the content of the file that is there."""
-        entry, state = job.entry, job.decision.state
+        entry, state, store = job.entry, job.decision.state, job.store
+        if not self._destination.compares_first:
+            # The file may have changed since it was inspected.
+            state = self._destination.state(entry.path)
         decision = self._decider.check_content(entry, state, self._stop.is_set)
         if decision.etag_may_not_be_md5 and not self._roots.renewing(
-            entry, lambda: _tag_is_digest(job)
+            entry, lambda: store is None or tag_is_digest(entry, store)
         ):
             decision = Decision(Action.COMPARE, state=state)
         self._emit(Decided(entry=entry, action=decision.action))
@@ -389,12 +390,11 @@ class Engine:
     def close(self) -> None:
         """Stop what is under way, write receipts, and leave nothing half done."""
         self._stop.set()
-        self._destination.shorten_timeouts()
-        busy = self._scheduler.close() if self._scheduler else False
-        self._receipts.flush()
-        self._roots.close()
-        self._destination.close(busy=busy)
-
-
-def _tag_is_digest(job: Job) -> bool:
-    return job.store is None or tag_is_digest(job.entry, job.store)
+        busy = self._scheduler is not None
+        try:
+            self._destination.shorten_timeouts()
+            busy = self._scheduler.close() if self._scheduler else False
+            self._receipts.flush()
+            self._roots.close()
+        finally:
+            self._destination.close(busy=busy)

@@ -108,6 +108,10 @@ def _decide(
             return
         try:
             decision = decider.check_metadata(entry)
+        except DestinationError as error:
+            yield Failed(entry=entry, error=error)
+            continue
+        try:
             if not decision.final:
                 decision = decider.check_content(entry, decision.state, stopping)
             yield Decided(entry=entry, action=decision.action)

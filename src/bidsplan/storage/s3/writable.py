@@ -127,12 +127,21 @@ class S3Writable(WritableStore):
     def remove(self, found: Object) -> bool:
         """See `WritableStore.remove`."""
         there = self.state(found.key)
-        if there is None or (there.size, there.etag) != (found.size, found.etag):
+        if (
+            there is None
+            or found.etag is None
+            or (there.size, there.etag) != (found.size, found.etag)
+        ):
             return False
         try:
             self.send("DELETE", found.key, headers={"If-Match": f'"{found.etag}"'})
-        except errors.ExistingFileError:
-            return False
+        except errors.DestinationError as error:
+            # An earlier try may have removed it, and its answer was lost.
+            if self.state(found.key) is None:
+                return True
+            if isinstance(error, errors.ExistingFileError):
+                return False
+            raise
         return True
 
     def refuse_other(self, key: str, condition: Mapping[str, str]) -> None:
@@ -184,7 +193,7 @@ class S3Writable(WritableStore):
             return self._retried(call)
 
     def _retried(self, call: Callable[[], T]) -> T:
-        return call() if self._within else retrying().copy(sleep=self._stop.wait)(call)
+        return retrying(within=self._within).copy(sleep=self._stop.wait)(call)
 
     def begin_upload(self, key: str) -> str:
         """Begin a multipart upload, and return its id."""
