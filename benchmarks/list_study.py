@@ -27,7 +27,7 @@ def main() -> None:
     lister = Lister(access.jobs, lambda _: None)
     with open_store(arguments.url, access=access) as store:
         dataset = Dataset(store=store, root=0)
-        [survey] = lister.surveys([dataset])
+        [survey] = lister.list_roots([dataset])
         subjects = [(dataset, f"sub-{label}") for label in survey.subjects]
         print(len(survey.files) + sum(map(len, lister.directories(subjects))))
     lister.close()

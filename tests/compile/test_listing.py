@@ -65,7 +65,7 @@ def found(store, jobs, wanted=None):
     """List a dataset's subjects, or some of its directories."""
     dataset = Dataset(store=store, root=0, prefix="root/")
     with closing(Lister(jobs, lambda _: None)) as lister:
-        [survey] = lister.surveys([dataset])
+        [survey] = lister.list_roots([dataset])
         names = wanted or [f"sub-{label}" for label in survey.subjects]
         listed = lister.directories([(dataset, name) for name in names])
     return {name: sorted(files) for name, files in zip(names, listed, strict=True)}

@@ -122,7 +122,7 @@ def test_what_appears_after_the_last_look_is_left_by_fsspec(memory, tmp_path, ki
             with pytest.raises(ExistingFileError, match="a file exists there by now"):
                 upload.commit("")
     assert sink.fs.cat_file(sink.path("sub-1/x.nii")) == (b"other" if replace else b"mine")
-    assert [item.key for item in sink.standing() if "/partial/" in item.key] == []
+    assert [item.key for item in sink.list_objects() if "/partial/" in item.key] == []
 
 
 def test_many_threads_that_commit_one_path_leave_one_file(tmp_path):

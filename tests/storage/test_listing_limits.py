@@ -43,7 +43,7 @@ class Wide(ListingStore):
 def survey(store, **limits):
     with closing(Lister(2, lambda _: None, **limits)) as lister:
         dataset = Dataset(store=store, root=0)
-        [found] = lister.surveys([dataset])
+        [found] = lister.list_roots([dataset])
         lister.directories([(dataset, f"sub-{label}") for label in found.subjects])
         return found
 
@@ -52,7 +52,7 @@ def survey(store, **limits):
 @pytest.mark.timeout(8)
 def test_a_hundred_thousand_directories_are_surveyed_at_once():
     with closing(Lister(2, lambda _: None)) as lister:
-        [found] = lister.surveys([Dataset(store=Wide(100_000), root=0)])
+        [found] = lister.list_roots([Dataset(store=Wide(100_000), root=0)])
     assert len(found.subjects) == 100_000
 
 
@@ -169,7 +169,7 @@ def test_a_directory_that_is_listed_again_is_there_once():
     store = Wide(0)
     store.found = Children((), ("sub-1/", "sub-1/", "sub-2/"))
     with closing(Lister(2, lambda _: None)) as lister:
-        [found] = lister.surveys([Dataset(store=store, root=0)])
+        [found] = lister.list_roots([Dataset(store=store, root=0)])
     assert found.directories == ("sub-1", "sub-2")
     assert found.subjects == ("1", "2")
 

@@ -104,7 +104,7 @@ def test_what_is_committed_is_there(place, data):
     found = write(place, "sub-1/x.nii", data)
     assert (found.key, found.size) == ("sub-1/x.nii", len(data))
     assert place.sink.state("sub-1/x.nii") == found
-    assert list(place.sink.standing()) == [found]
+    assert list(place.sink.list_objects()) == [found]
     assert place.files() == {"sub-1/x.nii": data}
 
 
@@ -181,7 +181,7 @@ def test_keys_are_exact(place):
     for key in KEYS:
         write(place, key, key.encode())
     assert place.files() == {key: key.encode() for key in KEYS}
-    assert [item.key for item in place.sink.standing()] == sorted(KEYS)
+    assert [item.key for item in place.sink.list_objects()] == sorted(KEYS)
 
 
 def test_a_sink_may_be_used_by_many_threads(place):

@@ -83,7 +83,7 @@ def test_refuse_takes_what_bidsplan_brought_for_its_own(s3_plan, access, tmp_pat
     write_files(other, {"a.txt": b"hello"})
     found = messages(fetch(s3_plan, other, access=access, existing=Existing.REFUSE))
     assert found == {
-        "a.txt": "a.txt: the file that is there was not brought by bidsplan; it was left alone; "
+        "a.txt": "a.txt: bidsplan did not fetch the file that is there; it was left alone; "
         "'--existing keep' compares it with the plan"
     }
 

@@ -307,7 +307,7 @@ def test_existing_files_are_kept_refused_or_replaced(target, tmp_path, tags):
     assert finished(events) == {"sub-1/x.json": (Action.KEEP, proof)}
     assert str(failures(events)["a.txt"]).startswith(f"a.txt: {WHY}; ")
     events = to_bucket(plan, target, existing=Existing.REFUSE)
-    assert "was not brought by bidsplan" in str(failures(events)["a.txt"])
+    assert "bidsplan did not fetch the file" in str(failures(events)["a.txt"])
     dry = to_bucket(plan, target, existing=Existing.REPLACE, dry_run=True)
     decided = {event.entry.path: event.action for event in dry if isinstance(event, Decided)}
     assert decided["a.txt"] is (Action.REPLACE if tags else Action.COMPARE)

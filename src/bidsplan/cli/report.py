@@ -134,7 +134,7 @@ class Outcome:
         return tabulate(self._rows, headers, "plain", colalign=aligned, disable_numparse=True)
 
     def _intended(self) -> list[str]:
-        """Say what would be done."""
+        """Describe what would be done."""
         counts = self._counts
         failures = sorted(counts.failures.items())
         return [
@@ -144,7 +144,7 @@ class Outcome:
         ]
 
     def _done(self) -> list[str]:
-        """Say what was done, how it was checked, and what failed."""
+        """Describe what was done, how it was checked, and what failed."""
         counts = self._counts
         checks = ", ".join(
             _listed((_CHECKS.get(way, way.value), counts.proofs[way]) for way in CheckMethod)

@@ -63,7 +63,7 @@ class DatasetEntries:
         for path, reason in self.reasons.items():
             item = self.files[path]
             yield Entry(
-                path=dataset.landing(path),
+                path=dataset.target_path(path),
                 key=item.key,
                 size=item.size,
                 reason=reason,
@@ -73,7 +73,7 @@ class DatasetEntries:
             )
         if self.generated is not None:
             yield Entry(
-                path=dataset.landing(DESCRIPTION),
+                path=dataset.target_path(DESCRIPTION),
                 size=len(self.generated.encode()),
                 reason="dataset",
                 content=self.generated,

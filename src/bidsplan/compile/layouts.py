@@ -81,7 +81,7 @@ def subject_pipelines(context: Context, units: Sequence[str]) -> list[str]:
         for home, labels in _subject_first_homes(context, units)
         for label in labels
     ]
-    names = {name for found in context.lister.surveys(subjects) for name in found.directories}
+    names = {name for found in context.lister.list_roots(subjects) for name in found.directories}
     return sorted(name for name in names if not name.startswith("."))
 
 
@@ -152,7 +152,7 @@ class Pipeline(NamedTuple):
         datasets = locate_derivative(
             self.name, self.derivative, context.manifest, context.study, context.roots
         )
-        surveys = context.lister.surveys(datasets)
+        surveys = context.lister.list_roots(datasets)
         located = [pair for pair in zip(datasets, surveys, strict=True) if not pair[1].empty]
         if self.derivative.scope == "whole":
             directories = [

@@ -84,7 +84,7 @@ class Writer(ABC):
 
     @abstractmethod
     def commit(self, content: str, *, replace: bool) -> FileState | None:
-        """Give the file its path; None where a file is there that must not be replaced.
+        """Commit the file to its path; None where a file is there that must not be replaced.
 
         Parameters
         ----------

@@ -94,7 +94,7 @@ def compact(folder: Directory) -> None:
     """Merge files of receipts that nobody writes to any more, where there are many.
 
     Of several receipts of a path and a source the latest is kept, with each state that a local
-    source had, and both of a file that was brought and later kept. Files of others that may be at
+    source had, and both of a file that was fetched and later kept. Files of others that may be at
     work are left alone, and none goes before all that counts of it is in the new one. The
     directory must be locked.
     """
@@ -135,7 +135,7 @@ def _merged(directory: int, names: list[str]) -> Iterator[Receipt]:
             latest[mark] = max(latest.get(mark, receipt.mtime_ns), receipt.mtime_ns)
     for name in names:
         for receipt in _receipts_in(directory, name):
-            # Of a file that was brought and later kept, prune needs the receipt of the first.
+            # Of a file that was fetched and later kept, prune needs the receipt of the first.
             exact = _mark(receipt, (receipt.source_state, receipt.kept))
             if latest.get(_mark(receipt)) == receipt.mtime_ns and exact not in given:
                 given.add(exact)

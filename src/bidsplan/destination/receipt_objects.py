@@ -25,27 +25,27 @@ _LARGEST = 16 << 20
 _READERS = 8
 
 
-def read_receipts(sink: WritableStore) -> Iterator[Receipt]:
+def read_receipts(storage: WritableStore) -> Iterator[Receipt]:
     """Read all receipts, passing over invalid ones.
 
     Raises StorageError where they can't be listed.
     """
-    keys = [item.key for item in sink.store.list(_DIRECTORY) if item.size <= _LARGEST]
+    keys = [item.key for item in storage.store.list(_DIRECTORY) if item.size <= _LARGEST]
     with ThreadPoolExecutor(_READERS, thread_name_prefix="bidsplan-receipts") as pool:
-        for text in pool.map(lambda key: _read(sink, key), keys):
+        for text in pool.map(lambda key: _read(storage, key), keys):
             yield from decode_lines(text)
 
 
-def _read(sink: WritableStore, key: str) -> bytes:
+def _read(storage: WritableStore, key: str) -> bytes:
     # Receipts that can't be read are none: their files are compared again.
     with suppress(StorageError):
-        return retrying()(sink.store.read, key, limit=_LARGEST)
+        return retrying()(storage.store.read, key, limit=_LARGEST)
     return b""
 
 
-def write_receipts(sink: WritableStore, name: str, receipts: list[Receipt]) -> None:
+def write_receipts(storage: WritableStore, name: str, receipts: list[Receipt]) -> None:
     """Write an object of receipts that nobody else writes."""
     data = encode_lines(receipts)
-    with sink.upload(f"{_DIRECTORY}{name}.jsonl", len(data), replace=True) as upload:
+    with storage.upload(f"{_DIRECTORY}{name}.jsonl", len(data), replace=True) as upload:
         upload.write(data)
         upload.commit(xxhash.xxh3_128_hexdigest(data))

@@ -27,7 +27,7 @@ _LONGEST_WAIT = 30.0
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One file that was brought to its path, or kept there.
+    """A file that was fetched to its path, or kept there.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
         Of a local source when it was read; None for other sources, and for one that changed
         meanwhile.
     kept : bool
-        Whether the file was there before and was compared only; someone else brought it, unless
+        Whether the file was there before and was compared only; someone else put it there, unless
         another receipt of the same file says otherwise.
     """
 

@@ -54,8 +54,8 @@ class RemoteDestination(Destination):
 
     def __init__(self, url: str, access: Access) -> None:
         self.stop = Event()
-        self._sink = open_writable(url, access=access.at_destination(), stop=self.stop)
-        self.url = self._sink.url
+        self._storage = open_writable(url, access=access.at_destination(), stop=self.stop)
+        self.url = self._storage.url
         self._access = access
         self._name = url
         # Walked beside the plan, so that neither is ever in memory. A listing that is out of order
@@ -69,7 +69,7 @@ class RemoteDestination(Destination):
     def inspect(self, path: str) -> FileState | None:
         """See `Destination.inspect`; raises StorageError where the listing fails."""
         if self._listing is None:
-            self._listing = self._sink.standing()
+            self._listing = self._storage.list_objects()
             self._next = next(self._listing, None)
         while self._next is not None and self._next.key < path:
             self._next = next(self._listing, None)
@@ -77,7 +77,7 @@ class RemoteDestination(Destination):
 
     def state(self, path: str) -> FileState | None:
         """See `Destination.state`."""
-        found = self._sink.state(path)
+        found = self._storage.state(path)
         return _state(found) if found else None
 
     def proof(self, entry: Entry, state: FileState) -> CheckMethod | None:
@@ -99,7 +99,7 @@ class RemoteDestination(Destination):
     def read(self, path: str, stopping: Callable[[], bool]) -> Iterator[Iterator[bytes]]:
         """See `Destination.read`."""
         try:
-            with closing(self._sink.store.stream(path)) as stream:
+            with closing(self._storage.store.stream(path)) as stream:
                 yield _chunks(stream, stopping)
         except SourceMissingError as error:
             raise missing(path) from error
@@ -110,7 +110,7 @@ class RemoteDestination(Destination):
             return retrying()(call)
         except CredentialsError:
             # False too where another thread has renewed them just now.
-            self._sink.store.renew()
+            self._storage.store.renew()
             return retrying()(call)
 
     @contextmanager
@@ -118,7 +118,7 @@ class RemoteDestination(Destination):
         self, path: str, size: int, *, replace: bool, key: str | None = None
     ) -> Iterator[Writer]:
         """See `Destination.writer`; uploads are not resumed."""
-        with self._sink.upload(path, size, replace=replace) as upload:
+        with self._storage.upload(path, size, replace=replace) as upload:
             try:
                 yield RemoteWriter(upload, replace=replace)
             except _UploadError as error:
@@ -126,19 +126,19 @@ class RemoteDestination(Destination):
 
     def read_receipts(self) -> Iterator[Receipt]:
         """See `Destination.read_receipts`."""
-        return read_receipts(self._sink)
+        return read_receipts(self._storage)
 
     def write_receipts(self, receipts: list[Receipt]) -> None:
         """See `Destination.write_receipts`."""
-        write_receipts(self._sink, f"{self._receipts}-{next(self._numbers):04}", receipts)
+        write_receipts(self._storage, f"{self._receipts}-{next(self._numbers):04}", receipts)
 
     def opened(self) -> Opened:
         """See `Destination.opened`."""
-        return Opened(url=self._sink.url, endpoint=self._sink.endpoint, written=True)
+        return Opened(url=self._storage.url, endpoint=self._storage.endpoint, written=True)
 
     def prepare(self) -> None:
         """See `Destination.prepare`."""
-        self._sink.prepare()
+        self._storage.prepare()
 
     def spare(self, roots: Sequence[str], base: str, keep: Sequence[str]) -> None:
         """See `Destination.spare`; no local file is in storage."""
@@ -156,7 +156,7 @@ class RemoteDestination(Destination):
 
     def list_files(self) -> Iterator[Listed]:
         """See `Destination.list_files`."""
-        found = list(self._sink.store.list())
+        found = list(self._storage.store.list())
         inner = {
             item.key[: item.key.index(f"/{STATE_DIRECTORY}/") + 1]
             for item in found
@@ -175,11 +175,13 @@ class RemoteDestination(Destination):
     def remove(self, listed: Listed) -> bool:
         """See `Destination.remove`."""
         size, tag, _ = listed.state
-        return self._sink.remove(Object(listed.path, size, tag if isinstance(tag, str) else None))
+        return self._storage.remove(
+            Object(listed.path, size, tag if isinstance(tag, str) else None)
+        )
 
     def finish(self) -> Iterator[Warned]:
         """Abort uploads that are left; see `Destination.finish`."""
-        left = self._sink.close()
+        left = self._storage.close()
         if left:
             what = f"{len(left)} uploads were given up and could not be removed"
             hint = "the storage keeps what was sent of them until they are aborted"
@@ -188,11 +190,11 @@ class RemoteDestination(Destination):
 
     def shorten_timeouts(self) -> None:
         """See `Destination.shorten_timeouts`."""
-        self._sink.shorten_timeouts()
+        self._storage.shorten_timeouts()
 
     def close(self, *, busy: bool = False) -> None:
         """See `Destination.close`."""
-        self._sink.close()
+        self._storage.close()
 
 
 class _UploadError(Exception):

@@ -95,7 +95,7 @@ class Snapshot:
         wanted = list(directories)
         new = [name for name in dict.fromkeys(wanted) if name not in self._listings]
         datasets = [Dataset(store=self.store, root=0, prefix=name) for name in new]
-        found = self._listed(lambda lister: lister.surveys(datasets)) if new else []
+        found = self._listed(lambda lister: lister.list_roots(datasets)) if new else []
         self._listings.update(zip(new, found, strict=True))
         return [self._listings[name] for name in wanted]
 

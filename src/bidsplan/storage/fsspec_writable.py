@@ -55,8 +55,8 @@ class FsspecWritable(WritableStore):
         """Name a file, for messages."""
         return printable(f"{self.url.rstrip('/')}/{key}")
 
-    def standing(self) -> Iterator[Object]:
-        """See `WritableStore.standing`."""
+    def list_objects(self) -> Iterator[Object]:
+        """See `WritableStore.list_objects`."""
         yield from sorted(self.store.list())
 
     def state(self, key: str) -> Object | None:
@@ -109,13 +109,13 @@ class _FsspecUpload(Upload):
     """A file that is written under another name."""
 
     def __init__(
-        self, sink: FsspecWritable, key: str, size: int, partial: str, *, replace: bool
+        self, store: FsspecWritable, key: str, size: int, partial: str, *, replace: bool
     ) -> None:
-        self._sink = sink
-        self._fs = sink.fs
+        self._store = store
+        self._fs = store.fs
         self._key = key
-        self._path = sink.path(key)
-        self._what = sink.what(key)
+        self._path = store.path(key)
+        self._what = store.what(key)
         self._size = size
         self._partial = partial
         self._replace = replace
@@ -123,7 +123,7 @@ class _FsspecUpload(Upload):
         self._open()
 
     def _open(self) -> None:
-        path = self._sink.path(self._partial)
+        path = self._store.path(self._partial)
         try:
             try:
                 self._file = self._fs.open(path, "wb")
@@ -147,7 +147,7 @@ class _FsspecUpload(Upload):
         try:
             self._file.close()
             self._check_size(self._partial)
-            if not self._replace and self._sink.state(self._key) is not None:
+            if not self._replace and self._store.state(self._key) is not None:
                 raise self._existing()
             self._move()
         except Exception as error:
@@ -156,7 +156,7 @@ class _FsspecUpload(Upload):
         return self._check_size(self._key)
 
     def _check_size(self, key: str) -> Object:
-        found = self._sink.state(key)
+        found = self._store.state(key)
         if found is None or found.size != self._size:
             stored = "nothing is" if found is None else f"{found.size} bytes are"
             raise errors.DestinationError(
@@ -179,7 +179,7 @@ class _FsspecUpload(Upload):
     def _rename(self) -> None:
         from fsspec import AbstractFileSystem  # loaded already
 
-        partial = self._sink.path(self._partial)
+        partial = self._store.path(self._partial)
         if not self._replace:
             moved = _move_exclusively(self._fs, partial, self._path)
             if moved is False:
@@ -205,7 +205,7 @@ class _FsspecUpload(Upload):
         with suppress(Exception):
             file.close()
         with suppress(Exception):
-            self._fs.rm_file(self._sink.path(self._partial))
+            self._fs.rm_file(self._store.path(self._partial))
 
 
 def _move_exclusively(fs: Any, partial: str, path: str) -> bool | None:

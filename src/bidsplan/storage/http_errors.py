@@ -77,7 +77,7 @@ def status_error(
     if code in _CREDENTIALS:
         return errors.CredentialsError(
             f"{what}: the credentials are refused ({said}); renew them (or set the clock), and run "
-            "it again: it goes on where it stopped"
+            "it again: it resumes where it stopped"
         )
     if 300 <= status < 400:
         return errors.RefusedHostError(

@@ -277,7 +277,7 @@ def drop(answer: Any) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Say why there was no answer; urllib3's own messages name pools and objects."""
+    """Describe why there was no answer; urllib3's own messages name pools and objects."""
     if isinstance(error, kinds.NameResolutionError):
         return "has a name that can't be resolved; check the endpoint"
     if isinstance(error, kinds.NewConnectionError):

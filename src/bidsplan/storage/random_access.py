@@ -202,7 +202,7 @@ def _located(connection: Connection, bucket: str) -> Connection:
 class RangedFile(io.RawIOBase):
     """A file's bytes, requested where and when they are read.
 
-    What is read from its start, or goes on where the last read ended, is requested in growing
+    What is read from its start, or continues where the last read ended, is requested in growing
     pieces; after a jump, only what is read. A read returns all that it asks for, up to the file's
     end. No connection is held. Raises StorageError where the file can't be opened.
     """

@@ -89,7 +89,7 @@ class WritableStore(ABC):
     store: Store
 
     @abstractmethod
-    def standing(self) -> Iterator[Object]:
+    def list_objects(self) -> Iterator[Object]:
         """List all objects, sorted by key as far as the storage does so."""
 
     @abstractmethod

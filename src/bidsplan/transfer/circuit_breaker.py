@@ -35,7 +35,7 @@ class CircuitBreaker:
         self._prepared = False
 
     def prepare(self, destination: Destination) -> None:
-        """Find out, once, whether anything can be written, before much is read in vain."""
+        """Find out, once, whether anything can be written, before much is read for nothing."""
         with self._preparing:
             if self._prepared or destination.stop.is_set():
                 return
@@ -50,7 +50,7 @@ class CircuitBreaker:
     def problem(self) -> Problem:
         """Describe that the run stopped, why, and what to do."""
         message = f"the run stopped, as others would fail alike: {self.why}"
-        return Problem(message=message, hint="run it again: it goes on from here")
+        return Problem(message=message, hint="run it again: it resumes from here")
 
     def succeeded(self) -> None:
         """Note that a file was fetched."""

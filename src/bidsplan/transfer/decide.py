@@ -32,7 +32,7 @@ class Existing(StrEnum):
     REPLACE
         Keep those that are the planned ones, and replace others.
     REFUSE
-        Refuse all that were not brought by bidsplan.
+        Refuse all that bidsplan did not fetch.
     """
 
     KEEP = "keep"
@@ -123,10 +123,10 @@ class Decider:
         proof = find(entry.path, size, identity, source, self._source_state(entry))
         if proof is not None:
             return _KEPT[proof]
-        # What bidsplan brought is compared where its local source has changed since.
+        # A file that bidsplan fetched is compared where its local source has changed since.
         ours = find(entry.path, size, identity, source)
         if self._existing is Existing.REFUSE and ours is None:
-            why = "the file that is there was not brought by bidsplan; it was left alone"
+            why = "bidsplan did not fetch the file that is there; it was left alone"
             return _refusal(entry, f"{why}; '--existing keep' compares it with the plan")
         proof = self._destination.proof(entry, state)
         if proof is not None:

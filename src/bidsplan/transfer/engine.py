@@ -326,7 +326,7 @@ class Engine:
     def _commit(
         self, entry: Entry, writer: Writer, verdict: Verdict, action: Action
     ) -> tuple[Action, FileState]:
-        """Give a file its path; another one that appeared there is compared first."""
+        """Commit a file to its path; one that appeared there is compared first."""
         for _ in range(_COMMITS):
             replace = action is Action.REPLACE
             committed = writer.commit(verdict.content, replace=replace)

@@ -73,9 +73,9 @@ def prune(
 
     Notes
     -----
-    No link is followed; a link goes as such, with `everything`. Of hidden files and directories
-    only what bidsplan brought goes, also with `everything`; of ``.bidsplan/`` and ``.git/``, of
-    another destination inside of this one, and of the plan's roots, nothing ever does.
+    No link is followed; with `everything` a link itself is removed. Of hidden files only those that
+    bidsplan fetched are removed, also with `everything`. Nothing is removed of ``.bidsplan/`` and
+    ``.git/``, of another destination inside of this one, or of the plan's roots.
     """
     place = open_destination(str(destination), access or Access(), create=False)
     try:
@@ -103,10 +103,10 @@ class _Search:
         self.kept: list[Kept] = []
         self._place = place
         self._everything = everything
-        self._brought: dict[str, set[tuple[int, int | str | None]]] = {}
+        self._fetched: dict[str, set[tuple[int, int | str | None]]] = {}
         for receipt in place.read_receipts():
             if not receipt.kept:
-                states = self._brought.setdefault(receipt.path, set())
+                states = self._fetched.setdefault(receipt.path, set())
                 states.add((receipt.size, receipt.identity))
         # Where names are folded, a planned file may be listed under another one.
         self._planned = {collision_form(entry.path) for entry in plan.entries}
@@ -118,14 +118,14 @@ class _Search:
                 yield listed
 
     def _may_go(self, listed: Listed) -> bool:
-        brought, state = self._brought.get(listed.path, ()), listed.state
-        if state.regular and (state.size, state.identity) in brought:
+        fetched, state = self._fetched.get(listed.path, ()), listed.state
+        if state.regular and (state.size, state.identity) in fetched:
             return True
         if any(segment.startswith(".") for segment in listed.path.split("/")):
             return False
         if self._everything and listed.removable:
             return True
-        why = KeptReason.CHANGED if brought else KeptReason.FOREIGN
+        why = KeptReason.CHANGED if fetched else KeptReason.FOREIGN
         self.kept.append(Kept(path=listed.path, why=why))
         return False
 

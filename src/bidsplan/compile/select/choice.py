@@ -137,7 +137,7 @@ class FileSelection:
         return True, reason
 
     def _rejection(self, item: Item) -> str:
-        """Say why an item is not selected."""
+        """Return why an item is not selected."""
         for number, rule in enumerate(self._filters):
             if rule.excludes(item.name.path):
                 return f"[{number}].exclude matches it"

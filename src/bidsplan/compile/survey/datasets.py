@@ -41,7 +41,7 @@ class Dataset:
         """The dataset's URL, as messages name it."""
         return printable(f"{self.store.url.rstrip('/')}/{self.prefix}".rstrip("/"))
 
-    def landing(self, path: str) -> str:
+    def target_path(self, path: str) -> str:
         """Return a file's path below the destination, by its path below the dataset's root."""
         subject, slash, rest = path.partition("/")
         return f"{self.destination}{subject}{slash}{self.within}{rest}"

@@ -131,7 +131,7 @@ def take_inventory(
 
 def _locate(top: Dataset, sites: Sequence[str], lister: Lister) -> tuple[Located, list[str]]:
     """Find the datasets: at the root, or one level down."""
-    [listing] = lister.surveys([top])
+    [listing] = lister.list_roots([top])
     if listing.empty:
         raise SourceMissingError(f"{top.where}: there is nothing here; check its spelling")
     if listing.subjects and not sites:
@@ -140,7 +140,7 @@ def _locate(top: Dataset, sites: Sequence[str], lister: Lister) -> tuple[Located
     below = [
         Dataset(store=top.store, root=top.root, prefix=f"{name}/", site=name) for name in names
     ]
-    pairs = zip(below, lister.surveys(below), strict=True)
+    pairs = zip(below, lister.list_roots(below), strict=True)
     located = [(dataset, listing) for dataset, listing in pairs if listing.subjects]
     return located, [dataset.site or "" for dataset, _ in located]
 

@@ -139,7 +139,7 @@ class Lister(ThreadPool):
         self._counted = 0
         self._lock = Lock()
 
-    def surveys(self, datasets: Sequence[Dataset]) -> list[RootListing]:
+    def list_roots(self, datasets: Sequence[Dataset]) -> list[RootListing]:
         """List the roots of datasets, in the same order.
 
         Raises StorageError where a root holds too much, and SelectionError where its keys name

@@ -38,7 +38,7 @@ def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
         if name != site:
             dataset = replace(dataset, destination=f"{name}/", site=name)
         datasets.append(dataset)
-    located = list(zip(datasets, lister.surveys(datasets), strict=True))
+    located = list(zip(datasets, lister.list_roots(datasets), strict=True))
     missing = [number for number, (_, listing) in enumerate(located) if listing.empty]
     if missing and site is None:
         raise SourceMissingError(
@@ -104,7 +104,7 @@ def pipelines(raw: Located, lister: Lister) -> tuple[list[str], list[str]]:
     ]
     found: set[str] = set()
     others: set[str] = set()
-    for top, listing in zip(tops, lister.surveys(tops), strict=True):
+    for top, listing in zip(tops, lister.list_roots(tops), strict=True):
         first = _list_candidates(top, "", listing, lister)
         for name, listing_below in first.items():
             if listing_below.subjects:
@@ -131,4 +131,4 @@ def _list_candidates(
         if not name.startswith(("sub-", ".")) and name not in {"code", "sourcedata"}
     ]
     datasets = [replace(top, prefix=f"{top.prefix}{name}/") for name in names]
-    return dict(zip(names, lister.surveys(datasets), strict=True))
+    return dict(zip(names, lister.list_roots(datasets), strict=True))

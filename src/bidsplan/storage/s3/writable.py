@@ -44,7 +44,7 @@ PIECE = 8 << 20
 _MOST_PARTS = 10_000
 _MIB = 1 << 20
 _DIGEST = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
-_README = b"bidsplan notes here what it brought. Without it, files are compared again.\n"
+_README = b"bidsplan keeps its receipts here. Without it, files are compared again.\n"
 
 
 class S3Writable(WritableStore):
@@ -80,8 +80,8 @@ class S3Writable(WritableStore):
         """Name an object, for messages."""
         return printable(f"{self.url}/{key}")
 
-    def standing(self) -> Iterator[Object]:
-        """See `WritableStore.standing`."""
+    def list_objects(self) -> Iterator[Object]:
+        """See `WritableStore.list_objects`."""
         return self.store.list()
 
     def state(self, key: str) -> Object | None:
@@ -236,10 +236,10 @@ class S3Writable(WritableStore):
 class _S3Upload(Upload):
     """An object being written, with one part in memory at a time."""
 
-    def __init__(self, sink: S3Writable, key: str, size: int, *, replace: bool) -> None:
-        self._sink = sink
+    def __init__(self, store: S3Writable, key: str, size: int, *, replace: bool) -> None:
+        self._store = store
         self._key = key
-        self._what = sink.what(key)
+        self._what = store.what(key)
         self._size = size
         self._condition = {} if replace else {"If-None-Match": "*"}
         self._piece = max(PIECE, -(-size // (_MOST_PARTS * _MIB)) * _MIB)
@@ -262,12 +262,12 @@ class _S3Upload(Upload):
 
     def _send_part(self) -> None:
         if self._number is None:
-            self._number = self._sink.begin_upload(self._key)
+            self._number = self._store.begin_upload(self._key)
         query = {"partNumber": str(len(self._parts) + 1), "uploadId": self._number}
         body, self._waiting = self._waiting, bytearray()
         digest = hashlib.md5(body, usedforsecurity=False)
         for _ in range(2):
-            headers, _ = self._sink.send("PUT", self._key, body, query)
+            headers, _ = self._store.send("PUT", self._key, body, query)
             same = bare_etag(headers.get("ETag")) == digest.hexdigest()
             if same or not _is_digest(headers):
                 self._parts.append((headers.get("ETag", ""), digest.digest()))
@@ -309,10 +309,10 @@ class _S3Upload(Upload):
             self._complete()
         except errors.DestinationError:
             # Perhaps it was an earlier try that did it, whose answer was lost.
-            found = self._sink.state(self._key)
+            found = self._store.state(self._key)
             if found is None or (found.size, found.etag) != (self._size, tag):
                 raise
-        headers = self._sink.headers(self._key)
+        headers = self._store.headers(self._key)
         if headers is None:
             raise errors.DestinationError(
                 f"{self._what}: it was written, and is not there; run it again"
@@ -323,34 +323,34 @@ class _S3Upload(Upload):
                 f"{self._what}: {self._size} bytes were written, and {found.size} are stored; "
                 "another object took its place, or the storage can't be relied on"
             )
-        if found.etag != tag and self._sink.tags_are_digests and _is_digest(headers):
+        if found.etag != tag and self._store.tags_are_digests and _is_digest(headers):
             self._read_back(found, content)
         return found
 
     def _complete(self) -> None:
-        self._sink.refuse_other(self._key, self._condition)
+        self._store.refuse_other(self._key, self._condition)
         if self._number is None:
-            self._sink.send("PUT", self._key, self._waiting, headers=self._condition)
+            self._store.send("PUT", self._key, self._waiting, headers=self._condition)
             return
         parts = "".join(
             f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"
             for number, (etag, _) in enumerate(self._parts, start=1)
         )
         body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
-        self._sink.send("POST", self._key, body, {"uploadId": self._number}, self._condition)
-        self._sink.end_upload(self._key, self._number)
+        self._store.send("POST", self._key, body, {"uploadId": self._number}, self._condition)
+        self._store.end_upload(self._key, self._number)
         self._number = None
 
     def _read_back(self, found: Object, content: str) -> None:
         """Read an object with an unexpected tag: it is damaged, or its tag is no digest."""
         digest = xxhash.xxh3_128()
-        with closing(self._sink.store.stream(self._key, etag=found.etag)) as stream:
+        with closing(self._store.store.stream(self._key, etag=found.etag)) as stream:
             for chunk in stream:
                 digest.update(chunk)
         if digest.hexdigest() == content:
-            self._sink.tags_are_digests = False
+            self._store.tags_are_digests = False
             return
-        self._sink.send("DELETE", self._key, headers={"If-Match": f'"{found.etag}"'})
+        self._store.send("DELETE", self._key, headers={"If-Match": f'"{found.etag}"'})
         raise errors.IntegrityError(
             f"{self._what}: what arrived there is not what was sent; it was removed again, so try "
             "again later"
@@ -362,7 +362,7 @@ class _S3Upload(Upload):
         if number is not None:
             # Closing the store tries it once more, and reports what is left.
             with suppress(errors.StorageError, errors.DestinationError):
-                self._sink.abort_upload(self._key, number)
+                self._store.abort_upload(self._key, number)
 
 
 def _is_digest(headers: Mapping[str, str]) -> bool:
