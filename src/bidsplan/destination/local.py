@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from bidsplan.destination.base import Destination, FileState, Listed, Stopped, Writer
 from bidsplan.destination.directory import Directory, destination_error, write_all
 from bidsplan.destination.lock import RunLock
+from bidsplan.destination.open_directories import OpenDirectories
 from bidsplan.destination.partial_files import NEW_FILE
-from bidsplan.destination.place import OpenDirectories
 from bidsplan.destination.receipt_files import append_receipts, compact, new_name, read_receipts
 from bidsplan.destination.strays import list_files, remove_file, spared_identities
 from bidsplan.errors import BidsplanError

@@ -21,7 +21,7 @@ _NO_LINKS = _UNSUPPORTED | {errno.EMLINK}
 
 
 def rename(name: str, new: str, *, above: int, directory: int, replace: bool) -> bool:
-    """Rename a file; the one way in which a file gets its path.
+    """Rename a file; all commits to a path of a local file system end here.
 
     Parameters
     ----------

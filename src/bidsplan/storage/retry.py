@@ -1,4 +1,4 @@
-"""When to try again, and how long to wait: every timeout, deadline and retry of this package."""
+"""When to try again, and how long to wait: all timeouts, deadlines and retries of requests."""
 
 from __future__ import annotations
 

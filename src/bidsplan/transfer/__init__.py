@@ -1,1 +1,1 @@
-"""Bringing one entry's bytes, checked: large ones streamed to a partial, small ones in one go."""
+"""Run a plan over a destination: fetch, verify, pin, prune."""
