@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 from typing import TYPE_CHECKING
@@ -262,6 +261,8 @@ def nearest(wanted: str, known: Iterable[str]) -> str | None:
     if len(words) > _COMPARED:
         words = [word for word in words if _is_similar(word.casefold(), sought)][:_COMPARED]
     folded = {word.casefold(): word for word in words}
+    import difflib  # most runs have nothing to suggest
+
     near = difflib.get_close_matches(sought, folded, n=1, cutoff=0.6)
     return folded[near[0]] if near else None
 

@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import stat
-import tempfile
 import unicodedata
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,6 +126,8 @@ def open_regular(path: Path, *, follow: bool = True) -> IO[bytes]:
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file that replaces a local file on success, and is removed on failure."""
+    import tempfile  # reading does without
+
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

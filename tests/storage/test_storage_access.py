@@ -202,3 +202,11 @@ def test_secrets_of_the_environment_stand_in_no_message(filled, proxy, monkeypat
                 call()
             shown = f"{caught.value!r}{caught.value}{store!r}{store.url}".lower()
             assert "canary" not in shown
+
+
+def test_a_broken_configuration_does_not_matter_where_all_is_given(bucket, monkeypatch):
+    bucket.put("x", b"data")
+    monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
+    access = Access(endpoint_url=bucket.endpoint, region="us-east-1")
+    with open_store(f"s3://{bucket.name}", access=access) as store:
+        assert [item.key for item in store.list()] == ["x"]

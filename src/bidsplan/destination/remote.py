@@ -26,6 +26,7 @@ from bidsplan.plan.integrity import CheckMethod, best_check
 from bidsplan.storage import Object, open_writable
 from bidsplan.storage.places import place_of
 from bidsplan.storage.retry import retrying
+from bidsplan.storage.s3.credentials import find_endpoint
 from bidsplan.urls import AMAZON, canonical_url, parse_url
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class RemoteDestination(Destination):
 
     def spare(self, roots: Sequence[str], base: str, keep: Sequence[str]) -> None:
         """See `Destination.spare`; no local file is in storage."""
-        endpoint = self._access.endpoint_url
+        endpoint = find_endpoint(self._access.at_destination())
         here = place_of(_as_stored(self._name, endpoint), self._access, base)
         below: list[str] = []
         for url in roots:
@@ -240,8 +241,9 @@ class RemoteWriter(Writer):
 def _as_stored(url: str, endpoint: str | None) -> str:
     """Return the one spelling of URLs by which a bucket can be reached, as far as they tell."""
     protocol, host, path = parse_url(canonical_url(url))
+    service = parse_url(canonical_url(endpoint)).host.rpartition("@")[2] if endpoint else None
     if protocol in {"http", "https"}:
-        if re.fullmatch(AMAZON, host) or (endpoint and host == parse_url(endpoint).host):
+        if re.fullmatch(AMAZON, host) or host == service:
             return f"s3://{path}"
         if found := re.fullmatch(rf"(.+?)\.{AMAZON}", host):
             return f"s3://{found[1]}/{path}"

@@ -173,8 +173,10 @@ def _service(
     try:
         session = _session(profile, environment)
         region = region or session.get_config_variable("region") or "us-east-1"
-        ignored = session.get_config_variable("ignore_configured_endpoint_urls")
-        named = endpoint or (None if ignored else os.environ.get("AWS_ENDPOINT_URL_S3"))
+        named = endpoint
+        # With an endpoint and a region given, a broken AWS configuration does not matter.
+        if not named and not session.get_config_variable("ignore_configured_endpoint_urls"):
+            named = os.environ.get("AWS_ENDPOINT_URL_S3")
         if named and urlsplit(named).scheme in {"http", "https"} and urlsplit(named).hostname:
             # Nothing overrides it, and a client takes a tenth of a second to say the same.
             return named, region

@@ -50,12 +50,12 @@ class S3fsStore(S3Lister):
             asked["Range"] = f"bytes={start}-"
         if self.client.connection.requester_pays:
             asked["RequestPayer"] = "requester"
-        loop, answer = self._get(what, asked, may_move=True)
+        fs, answer = self._get(what, asked, may_move=True)
         body, meta = answer["Body"], answer["ResponseMetadata"]
         # aiohttp closes a response on its own loop.
-        close = functools.partial(loop.call_soon_threadsafe, body.close)
+        close = functools.partial(fs.loop.call_soon_threadsafe, body.close)
         found = HTTPHeaderDict(meta["HTTPHeaders"])
-        return S3Stream(meta["HTTPStatusCode"], found, start, what, _chunks(loop, body), close)
+        return S3Stream(meta["HTTPStatusCode"], found, start, what, _chunks(fs, body), close)
 
     def _get(self, what: str, asked: dict[str, Any], *, may_move: bool) -> Any:
         """Request an object; go to the bucket's region once, if an error names it."""
@@ -66,24 +66,25 @@ class S3fsStore(S3Lister):
             return await client.get_object(**asked)
 
         try:
-            return fs.loop, sync(fs.loop, get, timeout=retry.PAGE_SECONDS)
+            return fs, sync(fs.loop, get, timeout=retry.PAGE_SECONDS)
         except Exception as error:
             status, _, found = client_answer(error)
             region = found.get("x-amz-bucket-region", "")
             if not (may_move and status in REDIRECTS and self.client.move(region)):
                 raise client_error(error, what, self.client.connection.endpoint) from error
-        self.__dict__.pop("_reader", None)
+        self._forget_reader()
         return self._get(what, asked, may_move=False)
 
     def _open_reader(self, connection: Connection) -> Any:
         return s3_filesystem(connection)
 
 
-def _chunks(loop: Any, body: Any) -> Iterator[bytes]:
+def _chunks(fs: Any, body: Any) -> Iterator[bytes]:
+    # s3fs closes its session when it is collected, which must not be before the last byte.
     end = time.monotonic() + retry.BODY_SECONDS
     while True:
         try:
-            chunk = sync(loop, body.read, CHUNK)
+            chunk = sync(fs.loop, body.read, CHUNK)
         except Exception as error:
             raise UnreachableError("the connection broke off") from error
         if not chunk:

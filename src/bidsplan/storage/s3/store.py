@@ -6,6 +6,7 @@ import functools
 import re
 import time
 from abc import abstractmethod
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -46,6 +47,8 @@ class S3Lister(Store):
         self.url = f"s3://{bucket}/{path}".rstrip("/")
         self.endpoint = connection.endpoint
         self.client = S3Client(connection, bucket)
+        self._opened: Any = None
+        self._opening = Lock()
         self._prefix = f"{path}/" if path else ""
 
     def children(self, prefix: str = "") -> Children:
@@ -92,11 +95,19 @@ class S3Lister(Store):
         self.etag_is_not_digest = self.etag_is_not_digest or not about.etag_is_md5
         return about
 
-    @functools.cached_property
+    @property
     def _reader(self) -> Any:
-        connection = self.client.locate()
-        check_endpoint(connection.endpoint)
-        return self._open_reader(connection)
+        # Of many threads, one opens it.
+        with self._opening:
+            if self._opened is None:
+                connection = self.client.locate()
+                check_endpoint(connection.endpoint)
+                self._opened = self._open_reader(connection)
+            return self._opened
+
+    def _forget_reader(self) -> None:
+        with self._opening:
+            self._opened = None
 
     @abstractmethod
     def _open_reader(self, connection: Connection) -> Any:
@@ -105,7 +116,7 @@ class S3Lister(Store):
     def renew(self) -> bool:
         """See `Store.renew`."""
         # The reader's own copy of the credentials is replaced with the next request.
-        self.__dict__.pop("_reader", None)
+        self._forget_reader()
         return self.client.connection.renew()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -193,7 +194,9 @@ class S3Writable(WritableStore):
             return self._retried(call)
 
     def _retried(self, call: Callable[[], T]) -> T:
-        return retrying(within=self._within).copy(sleep=self._stop.wait)(call)
+        # A run that ends waits neither for long nor not at all.
+        wait = self._stop.wait if self._within is None else lambda s: time.sleep(min(s, 0.2))
+        return retrying(within=self._within).copy(sleep=wait)(call)
 
     def begin_upload(self, key: str) -> str:
         """Begin a multipart upload, and return its id."""
