@@ -23,6 +23,8 @@ from bidsplan.storage import Children, Object, Store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bidsplan.storage.objects import Identity
+
 SUBJECTS = 2600
 SIDECAR = b'{"TaskName": "rest", "IntendedFor": []}'
 ROOT = {
@@ -69,7 +71,9 @@ class Large(Store):
                     key = f"{subject}/ses-{session}/{datatype}/{stem}_{name}{extension}"
                     yield Object(key, len(SIDECAR) if extension == ".json" else 1000, "0" * 32)
 
-    def stream(self, key: str, **_: object) -> Data:
+    def stream(
+        self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
+    ) -> Data:
         """See `Store.stream`."""
         if key not in ROOT and not key.endswith(".json"):
             raise SourceMissingError(key)
@@ -80,7 +84,10 @@ class Data:
     """Bytes as a stream."""
 
     def __init__(self, data: bytes) -> None:
-        self._data, self.size, self.etag = data, len(data), None
+        self._data = data
+        self.size: int | None = len(data)
+        self.etag: str | None = None
+        self.identity: Identity | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         yield self._data

@@ -103,7 +103,7 @@ def finish(plan: Path, destination: Path) -> None:
 
 def time_noop(folder: Path) -> None:
     """Fetch where everything is there."""
-    command = [Path(sys.executable).parent / "bidsplan", "fetch"]
+    command: list[str | Path] = [Path(sys.executable).parent / "bidsplan", "fetch"]
     command += [folder / "million.plan.jsonl", folder / "destination"]
     start = time.perf_counter()
     process = subprocess.Popen(command)

@@ -97,7 +97,7 @@ class DelayingProxy:
         server = self._loop.run_until_complete(
             asyncio.start_server(self._serve, HOST, 0, backlog=4096)
         )
-        self.port = server.max_connections[0].getsockname()[1]
+        self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()
 

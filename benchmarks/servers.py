@@ -137,8 +137,13 @@ def nginx(root: Path, folder: Path) -> Iterator[str]:
             cached=files // 2,
         )
     )
-    responder = [sys.executable, HERE / "list_responder.py", str(listing), objects]
-    server = [program, "-p", folder, "-c", configuration]
+    responder: list[str | Path] = [
+        sys.executable,
+        HERE / "list_responder.py",
+        str(listing),
+        objects,
+    ]
+    server: list[str | Path] = [program, "-p", folder, "-c", configuration]
     with (
         _serving(responder, listing, folder / "listing.log"),
         _serving(server, port, folder / "nginx-output.log") as endpoint,
@@ -162,7 +167,15 @@ def rclone(root: Path, folder: Path) -> Iterator[str]:
     """
     program = Path(sys.executable).parent / "rclone"
     port = _free_port()
-    command = [program, "serve", "s3", "--addr", f"{HOST}:{port}", "--dir-cache-time", "24h"]
+    command: list[str | Path] = [
+        program,
+        "serve",
+        "s3",
+        "--addr",
+        f"{HOST}:{port}",
+        "--dir-cache-time",
+        "24h",
+    ]
     command += ["--poll-interval", "0", "--no-checksum", "--auth-key", f"{KEY},{SECRET}", root]
     with _serving(command, port, folder / "rclone.log") as endpoint:
         yield endpoint
@@ -186,6 +199,12 @@ def delayed(endpoint: str, seconds: float, folder: Path) -> Iterator[str]:
     """
     port = _free_port()
     upstream = endpoint.rpartition(":")[2]
-    command = [sys.executable, HERE / "delay_proxy.py", str(port), upstream, str(seconds)]
+    command: list[str | Path] = [
+        sys.executable,
+        HERE / "delay_proxy.py",
+        str(port),
+        upstream,
+        str(seconds),
+    ]
     with _serving(command, port, folder / "delay.log") as url:
         yield url

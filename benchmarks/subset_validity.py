@@ -81,7 +81,7 @@ def check(dataset: Path, what: str, manifest: bidsplan.Manifest, whole: set[str]
     folder = Path(tempfile.mkdtemp(prefix="subset-"))
     try:
         plan = bidsplan.compile_manifest(manifest).plan
-        for event in bidsplan.transfer.fetch(plan, str(folder)):
+        for event in bidsplan.materialise(plan, str(folder)):
             error = getattr(event, "error", None)
             if error is not None:
                 return Result(dataset.name, what, (), str(error))

@@ -183,13 +183,10 @@ class ReceiptWriter:
     ----------
     trouble : Exception or None
         Why receipts could not be written, where they could not. The files are none the worse.
-    written : bool
-        Whether some were.
     """
 
     def __init__(self, write: Callable[[list[Receipt]], None]) -> None:
         self.trouble: Exception | None = None
-        self.written = False
         self._write = write
         self._waiting: list[Receipt] = []
         self._since = time.monotonic()
@@ -217,7 +214,6 @@ class ReceiptWriter:
                 return
             try:
                 self._write(receipts)
-                self.written = True
             except (OSError, BidsplanError) as error:
                 self.trouble = error
 

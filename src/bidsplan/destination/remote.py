@@ -14,7 +14,6 @@ from bidsplan.destination.base import Destination, FileState, Listed, Stopped, W
 from bidsplan.destination.receipt_objects import read_receipts, write_receipts
 from bidsplan.destination.strays import inside_source, is_reserved
 from bidsplan.errors import (
-    CredentialsError,
     ExistingFileError,
     Problem,
     SourceMissingError,
@@ -107,12 +106,7 @@ class RemoteDestination(Destination):
 
     def retried(self, call: Callable[[], T]) -> T:
         """See `Destination.retried`."""
-        try:
-            return retrying()(call)
-        except CredentialsError:
-            # False too where another thread has renewed them just now.
-            self._storage.store.renew()
-            return retrying()(call)
+        return self._storage.store.renewing(lambda: retrying()(call))
 
     @contextmanager
     def writer(

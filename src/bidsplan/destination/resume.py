@@ -161,7 +161,7 @@ def sweep(above: int) -> None:
 
 
 def _put_away(name: str, above: int, left: int, *, certain: bool) -> None:
-    """Keep or remove a partial of a run that has ended, or against all odds still writes to it."""
+    """Keep or remove a partial of another run, which has ended or is assumed to have."""
     if not _NAME.fullmatch(name):
         os.unlink(name, dir_fd=left)
     elif certain:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bidsplan.errors import StorageError, UnreachableError
 from bidsplan.paths import printable
 from bidsplan.storage.headers import compared_etag, identity_of, quoted_etag
-from bidsplan.storage.http_errors import status_error
+from bidsplan.storage.http_errors import error_code, status_error
 from bidsplan.storage.objects import FetchedObject, FetchRequest
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 
 _CHUNK = 1 << 18
-_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")
 _NOT_PARTIAL = "non-partial response"
 _STATUS = re.compile(r"\b(?:status|status code|HTTP status [a-z ]*\()\D{0,20}([345][0-9]{2})\b")
 
@@ -76,8 +75,7 @@ def storage_error(error: BaseException, what: str) -> StorageError | None:
     text = str(error)
     if _NOT_PARTIAL in text:
         return NoRangesError(f"{what}: a range was requested, and the whole object came")
-    code = _CODE.search(text)
-    word = code[1] if code else ""
+    word = error_code(text.encode(errors="replace"))
     for kind, status in named:
         if isinstance(error, kind):
             return status_error(status, what, word)

@@ -20,10 +20,10 @@ READ_SECONDS = 60.0
 """Seconds without a byte after which a connection is given up, unless the user says otherwise."""
 
 BODY_SECONDS = 600.0
-"""Seconds after which a body that trickles counts as broken off; what came by then is kept."""
+"""Seconds that reading a body may take; the bytes received by then are kept."""
 
 PAGE_SECONDS = 120.0
-"""Seconds after which a page of a listing that trickles counts as broken off."""
+"""Seconds that reading a page of a listing may take."""
 
 STOPPING_SECONDS = 2.0
 """Seconds that a request may take once the run is being stopped."""

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple, Self
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
-from bidsplan.errors import SourceChangedError, StorageError, UnreachableError
+from bidsplan.errors import CredentialsError, SourceChangedError, StorageError, UnreachableError
 from bidsplan.storage.objects import ObjectMetadata
 from bidsplan.storage.retry import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from bidsplan.storage.file_state import FileVersion
     from bidsplan.storage.objects import Children, FetchedObject, FetchRequest, Object, Stream
+
+
+T = TypeVar("T")
+
+# Stores share the sessions that credentials come from.
+_RENEWING = Lock()
 
 
 class Abilities(NamedTuple):
@@ -61,6 +68,7 @@ class Store(ABC):
     url: str
     endpoint: str | None = None
     abilities: Abilities = Abilities()
+    _renewals = 0
     etag_is_not_digest: bool = False
 
     @abstractmethod
@@ -222,6 +230,20 @@ class Store(ABC):
             Whether they are others now, so that another try is worth it.
         """
         return False
+
+    def renewing(self, call: Callable[[], T]) -> T:
+        """Call a function, and once more where credentials were refused and there are new ones."""
+        seen = self._renewals
+        try:
+            return call()
+        except CredentialsError:
+            with _RENEWING:
+                # Unless another thread has done so meanwhile.
+                if self._renewals == seen and self.renew():
+                    self._renewals += 1
+                if self._renewals == seen:
+                    raise
+            return call()
 
     def versions(self, directory: str) -> Iterator[Object]:
         """List the latest versions of the objects directly below a directory.

@@ -56,8 +56,8 @@ def materialise(
     wait : bool
         Whether to wait for another run that is at work in the destination.
     stopping : callable
-        Asked often whether to stop. What is not done by then, or some seconds later, is reported
-        as `Skipped`.
+        Called often; if it returns true, the run stops within seconds, and yields `Skipped` for
+        each file that it did not finish.
 
     Yields
     ------

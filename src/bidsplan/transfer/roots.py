@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
-from collections import Counter
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
-from bidsplan.errors import CredentialsError, RootMissingError, StorageError, UsageError
+from bidsplan.errors import RootMissingError, StorageError, UsageError
 from bidsplan.events import Opened
 from bidsplan.paths import printable
 from bidsplan.urls import parse_url
@@ -57,7 +56,6 @@ class Roots:
         self._base = base
         self._emit = emit
         self._stores: dict[int, Store | StorageError] = {}
-        self._renewals: Counter[int] = Counter()
         self._lock = Lock()
 
     def store(self, number: int) -> Store:
@@ -91,21 +89,9 @@ class Roots:
         return store
 
     def renewing(self, entry: Entry, call: Callable[[], T]) -> T:
-        """Call a function, and once more where credentials were refused and there are new ones."""
-        number = entry.root
-        seen = self._renewals[number]
-        try:
-            return call()
-        except CredentialsError:
-            if entry.content is not None:
-                raise
-            store = self.store(number)
-            with self._lock:
-                if self._renewals[number] == seen and store.renew():
-                    self._renewals[number] += 1
-                if self._renewals[number] == seen:
-                    raise
-            return call()
+        """Call a function as `Store.renewing` does, if the entry has an open store."""
+        store = None if entry.content is not None else self._stores.get(entry.root)
+        return call() if store is None or isinstance(store, StorageError) else store.renewing(call)
 
     def close(self) -> None:
         """Close all stores."""

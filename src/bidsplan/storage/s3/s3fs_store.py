@@ -150,8 +150,8 @@ class _Session:
     """Passes requests to one host on to aiohttp, and raises where an answer is a redirect.
 
     aiohttp would follow it, and send the session token along; botocore would ask for the bucket's
-    region, be redirected again, and so on. And botocore makes hosts of some buckets' names,
-    whatever endpoint it was told.
+    region, be redirected again, and so on. Also, botocore makes a host name of some bucket names,
+    even if an endpoint is given.
     """
 
     def __init__(self, session: Any, origin: URL) -> None:

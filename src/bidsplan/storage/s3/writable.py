@@ -72,7 +72,6 @@ class S3Writable(WritableStore):
         self._stop = stop
         self._within: float | None = None
         self._conditional: bool | None = None
-        self._renewals = 0
         # Renewed credentials are requested also while `prepare` holds it.
         self._lock = RLock()
         self._uploads: set[tuple[str, str]] = set()
@@ -181,17 +180,7 @@ class S3Writable(WritableStore):
 
     def _patiently(self, call: Callable[[], T]) -> T:
         """Call with retries, and once more after renewing refused credentials."""
-        seen = self._renewals
-        try:
-            return self._retried(call)
-        except errors.CredentialsError:
-            with self._lock:
-                # Unless another thread has done so meanwhile.
-                if self._renewals == seen and self._client.connection.renew():
-                    self._renewals += 1
-                if self._renewals == seen:
-                    raise
-            return self._retried(call)
+        return self.store.renewing(lambda: self._retried(call))
 
     def _retried(self, call: Callable[[], T]) -> T:
         # A run that ends waits neither for long nor not at all.
