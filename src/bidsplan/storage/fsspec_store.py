@@ -90,15 +90,6 @@ class FsspecStore(Store):
         directories = sorted(f"{self._key(name)}/" for name in names)
         return Children(tuple(sorted(self._objects(files))), tuple(directories))
 
-    def list(self, prefix: str = "") -> Iterator[Object]:
-        """See `Store.list`."""
-        # A directory at a time, since fsspec's own walk skips what can't be listed.
-        waiting = [prefix]
-        while waiting:
-            objects, directories = self.children(waiting.pop())
-            yield from objects
-            waiting += directories
-
     def _key(self, name: str) -> str:
         plain = name.rstrip("/") if name.endswith("/") else name
         return plain[len(self._root) :].lstrip("/") if self._root else plain.lstrip("/")

@@ -91,7 +91,6 @@ class Store(ABC):
             A listing that fails is never an empty one.
         """
 
-    @abstractmethod
     def list(self, prefix: str = "") -> Iterator[Object]:
         """List all objects below a prefix, however deep.
 
@@ -110,6 +109,13 @@ class Store(ABC):
         DeniedError, UnreachableError, ThrottledError, StorageError
             As in `children`.
         """
+        # A directory at a time: web servers list no other way, and fsspec's own walk skips what can't
+        # be listed.
+        waiting = [prefix]
+        while waiting:
+            objects, directories = self.children(waiting.pop())
+            yield from objects
+            waiting += directories
 
     def list_after(self, prefix: str, after: str) -> Iterator[Object]:
         """List objects with a prefix behind a key; for stores with `Abilities.ordered_listings`.

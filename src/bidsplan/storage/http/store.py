@@ -58,14 +58,6 @@ class HttpStore(Store):
         objects = tuple(each for each in found if isinstance(each, Object))
         return Children(objects, tuple(sorted(directories)))
 
-    def list(self, prefix: str = "") -> Iterator[Object]:
-        """See `Store.list`."""
-        waiting = [prefix]
-        while waiting:
-            objects, directories = self.children(waiting.pop())
-            yield from objects
-            waiting += directories
-
     def _names(self, prefix: str) -> set[str]:
         """Return the names on an index page; those of directories end in a slash."""
         what = f"listing {self._what(prefix)}"
