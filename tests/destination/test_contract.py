@@ -219,7 +219,7 @@ def test_receipts_survive_reopening(place, destination):
             )
         )
         writer.flush()
-    assert (writer.trouble, writer.written) == (None, True)
+    assert writer.trouble is None
     again = place.open()
     receipts = {receipt.path: receipt for receipt in again.read_receipts()}
     assert {path: each.etag_is_not_digest for path, each in receipts.items()} == {

@@ -109,8 +109,8 @@ class Store(ABC):
         DeniedError, UnreachableError, ThrottledError, StorageError
             As in `children`.
         """
-        # A directory at a time: web servers list no other way, and fsspec's own walk skips what can't
-        # be listed.
+        # A directory at a time: web servers list no other way, and fsspec's own walk skips
+        # directories that can't be listed.
         waiting = [prefix]
         while waiting:
             objects, directories = self.children(waiting.pop())
