@@ -37,6 +37,7 @@ SITES = [
 BOTH = [*((made, case) for case in DOWNLOADS), *((site, case) for case in SITES)]
 
 
+@pytest.mark.filterwarnings("default:.* selected subjects has no file:UserWarning")
 @pytest.mark.parametrize(("make", "arguments"), BOTH)
 def test_a_manifest_fetches_what_a_download_would(place, tmp_path, make, arguments):
     found = make(place)

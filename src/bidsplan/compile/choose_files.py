@@ -8,7 +8,7 @@ from bidsplan.bids.dataset_files import DESCRIPTION
 from bidsplan.compile import companions
 from bidsplan.compile.context import Choice
 from bidsplan.compile.entries import DatasetEntries, description
-from bidsplan.compile.layouts import labels_in
+from bidsplan.compile.layouts import labels_in, units_of
 from bidsplan.compile.select.choice import FileSelection, Request
 from bidsplan.compile.select.findings import Findings
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from bidsplan.compile.layouts import Listing, Pipeline
     from bidsplan.compile.survey.datasets import Dataset, RootListing
     from bidsplan.errors import Place
-    from bidsplan.plan import Reason
     from bidsplan.storage import Object
 
 
@@ -52,18 +51,21 @@ def choose_files(
             whole=whole,
         )
         files = {**at_root.files, **below}
-        reasons, found = _select(context, listing, files, request, place)
-        findings.merge(found)
+        choice = _select(context, listing, files, request, place)
+        findings.merge(choice.findings)
+        findings.units |= units_of(dataset, units, choice.subjects)
         text = None
         if dataset_files != "none" and DESCRIPTION not in at_root.files:
             text = description(name, derivative=request.derivative)
-        chosen.append(DatasetEntries(dataset=dataset, files=files, reasons=reasons, generated=text))
+        chosen.append(
+            DatasetEntries(dataset=dataset, files=files, reasons=choice.reasons, generated=text)
+        )
     return chosen, findings
 
 
 def _select(
     context: Context, listing: Listing, files: dict[str, Object], request: Request, place: Place
-) -> tuple[dict[str, Reason], Findings]:
+) -> FileSelection:
     """Choose files in one dataset, and those that their contents name."""
     dataset, at_root, below = listing
     choice = FileSelection(below, at_root.files, request)
@@ -89,7 +91,7 @@ def _select(
             more.add_stimuli()
     if context.record.detailed:
         context.record.choices.append(Choice(dataset, choice, place))
-    return choice.reasons, choice.findings
+    return choice
 
 
 def _is_derivative(context: Context, dataset: Dataset, at_root: RootListing) -> bool:
