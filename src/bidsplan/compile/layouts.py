@@ -44,9 +44,7 @@ def labels_in(dataset: Dataset, units: Iterable[str]) -> dict[str, str]:
 def units_of(dataset: Dataset, units: Iterable[str], labels: set[str]) -> set[str]:
     """Return the units that a dataset may hold and that have one of some labels."""
     return {
-        unit
-        for unit in units
-        if label_of(unit) in labels and dataset.site in {None, site_of(unit)}
+        unit for unit in units if label_of(unit) in labels and dataset.site in {None, site_of(unit)}
     }
 
 
