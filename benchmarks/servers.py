@@ -10,14 +10,14 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from stopping import tied
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["KEY", "SECRET", "delayed", "nginx", "rclone"]
+__all__ = ["KEY", "SECRET", "Link", "distant", "nginx", "rclone"]
 
 HOST = "127.0.0.1"
 HERE = Path(__file__).parent
@@ -44,7 +44,7 @@ http {{
   map_hash_max_size 1048576;
   map_hash_bucket_size 256;
   map $uri $md5 {{ include {folder}/etags.map; }}
-  map "$http_if_match:$md5" $differs {{ default 1; "~^:" 0; '~^"([0-9a-f]+)":\\1$' 0; }}
+  map "$http_if_match:$md5" $differs {{ default 1; "~^:" 0; '~^"([0-9a-f-]+)":\\1$' 0; }}
   upstream listing {{ server {host}:{listing}; keepalive 64; }}
   server {{
     listen {host}:{port};
@@ -183,15 +183,30 @@ def rclone(root: Path, folder: Path) -> Iterator[str]:
         yield endpoint
 
 
+class Link(NamedTuple):
+    """A way to a distant server.
+
+    Parameters
+    ----------
+    round_trip : int
+        Milliseconds.
+    each, whole : int
+        Bytes a second that a connection, and all of them together, may bring; 0 is no limit.
+    """
+
+    round_trip: int
+    each: int = 0
+    whole: int = 0
+
+
 @contextmanager
-def delayed(endpoint: str, seconds: float, folder: Path) -> Iterator[str]:
-    """Put a server at a distance.
+def distant(endpoint: str, link: Link, folder: Path) -> Iterator[str]:
+    """Put a server behind a link.
 
     Parameters
     ----------
     endpoint : str
-    seconds : float
-        Of a round trip.
+    link : Link
     folder : Path
 
     Yields
@@ -199,14 +214,12 @@ def delayed(endpoint: str, seconds: float, folder: Path) -> Iterator[str]:
     str
         The endpoint of the distant server.
     """
+    program = folder / "link"
+    if not program.exists():
+        compiler = shutil.which("cc") or sys.exit("no C compiler is there; install gcc")
+        subprocess.run([compiler, "-O2", "-o", program, HERE / "link.c"], check=True)
     port = _free_port()
-    upstream = endpoint.rpartition(":")[2]
-    command: list[str | Path] = [
-        sys.executable,
-        HERE / "delay_proxy.py",
-        str(port),
-        upstream,
-        str(seconds),
-    ]
-    with _serving(command, port, folder / "delay.log") as url:
+    command: list[str | Path] = [program, str(port), endpoint.rpartition(":")[2]]
+    command += map(str, link)
+    with _serving(command, port, folder / f"link-{port}.log") as url:
         yield url

@@ -27,11 +27,16 @@ from clients import CLIENTS, Job, environment, install_peers
 from stopping import exit_on_signals, tied
 from workloads import Size, read_sizes
 
-from servers import delayed, nginx, rclone
+from servers import Link, distant, nginx, rclone
 
 HERE = Path(__file__).parent
-FAR = 0.030
-"""Seconds of a round trip to a distant server."""
+LINKS = {
+    "30 ms": Link(30),
+    "30 ms, 1 Gbit/s": Link(30, 40_000_000, 125_000_000),
+    "30 ms, 10 Gbit/s": Link(30, 90_000_000, 1_250_000_000),
+    "100 ms, 1 Gbit/s": Link(100, 40_000_000, 125_000_000),
+}
+"""Ways to a distant nginx: users of us-east-1 have 30 to 100 ms and 40 to 90 MB/s a connection."""
 
 
 class Comparison(NamedTuple):
@@ -55,11 +60,12 @@ class Comparison(NamedTuple):
     again: bool = False
 
 
+PEERS = ("rclone tuned for large files", "rclone", "aws crt")
 ALL = ("bidsplan", "rclone tuned", "rclone", "s5cmd")
 COMPARISONS = {
     "w1": Comparison("w1", "nginx", ALL),
     "w1-unsigned": Comparison("w1", "nginx", ALL, signed=False),
-    "w1-far": Comparison("w1", "far nginx", ("bidsplan", "rclone tuned", "s5cmd")),
+    "w1-far": Comparison("w1", "30 ms", ("bidsplan", "rclone tuned", "s5cmd")),
     "w1-rclone": Comparison("w1", "rclone", ("bidsplan", "rclone tuned", "s5cmd")),
     "w2": Comparison("w2", "nginx", ("bidsplan", "bidsplan --verify size", "rclone", "s5cmd")),
     "w3": Comparison("w3", "nginx", ("bidsplan", "bidsplan --verify size", "rclone", "s5cmd")),
@@ -69,8 +75,16 @@ COMPARISONS = {
         ("bidsplan", "bidsplan, of the plan", "rclone tuned", "s5cmd sync"),
         again=True,
     ),
-    "l1-far": Comparison("l1", "far nginx", ("bidsplan listing", "s5cmd ls")),
+    "l1-far": Comparison("l1", "30 ms", ("bidsplan listing", "s5cmd ls")),
     "w1k": Comparison("w1k", "nginx", ("bidsplan", "aws", "s3bids", "s5cmd")),
+    **{
+        f"{workload}, {link}": Comparison(
+            workload, link, ("bidsplan", "bidsplan --verify size", *PEERS, "s5cmd")
+        )
+        for link in LINKS
+        if link != "30 ms"
+        for workload in ("big", "big-multipart", "w2", "w3", "w1")
+    },
 }
 
 
@@ -80,11 +94,14 @@ class Run(NamedTuple):
     Parameters
     ----------
     seconds : float
+    processor : float
+        Seconds of processor time, of the system as well.
     mebibytes : float
         At the peak, in memory.
     """
 
     seconds: float
+    processor: float
     mebibytes: float
 
 
@@ -107,7 +124,7 @@ def run(client: str, job: Job, wanted: Size | None, *, fresh: bool) -> Run:
         said = output.read()[-2000:].decode(errors="replace")
     if process.returncode or (wanted and count(job.destination) != wanted):
         sys.exit(f"{command} ended with {process.returncode} and {count(job.destination)}:\n{said}")
-    return Run(seconds, used.ru_maxrss / 1024)
+    return Run(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
 def count(folder: Path) -> Size:
@@ -153,6 +170,7 @@ def report(name: str, comparison: Comparison, runs: dict[str, list[Run]]) -> Non
         print(
             f"  {client:24} {statistics.median(each.seconds for each in found):7.2f} s"
             f"  x {statistics.median(ratios):.3f} [{min(ratios):.3f}-{max(ratios):.3f}]"
+            f"  {statistics.median(each.processor for each in found):6.2f} s CPU"
             f"  {max(each.mebibytes for each in found):5.0f} MiB",
             flush=True,
         )
@@ -177,13 +195,17 @@ def main() -> int:
         # nginx's workers are nobody.
         root.chmod(0o755)
         # In a process of its own, since a client's peak can't be told below that of its parent.
-        subprocess.run([sys.executable, HERE / "workloads.py", root], check=True)
+        wanted = sorted({COMPARISONS[name].workload for name in arguments.only})
+        subprocess.run([sys.executable, HERE / "workloads.py", root, *wanted], check=True)
         sizes = read_sizes(root)
         near = stack.enter_context(nginx(root, folder))
         endpoints = {
             "nginx": near,
-            "far nginx": stack.enter_context(delayed(near, FAR, folder)),
             "rclone": stack.enter_context(rclone(root, folder)),
+            **{
+                name: stack.enter_context(distant(near, link, folder))
+                for name, link in LINKS.items()
+            },
         }
         for name in arguments.only:
             comparison = COMPARISONS[name]

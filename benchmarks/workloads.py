@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["WORKLOADS", "Size", "make", "read_sizes", "write_manifest"]
 
-KIB, MIB = 1 << 10, 1 << 20
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 DESCRIPTION = b'{"Name": "benchmark", "BIDSVersion": "1.10.0"}\n'
 
 
@@ -65,31 +65,45 @@ def _listed() -> Iterator[tuple[str, int]]:
     yield from _small(2000)
 
 
+def _huge() -> Iterator[tuple[str, int]]:
+    """Name one image of 2 GiB."""
+    yield "sub-01/func/sub-01_task-rest_bold.nii.gz", 2 * GIB
+
+
 WORKLOADS: dict[str, Callable[[], Iterator[tuple[str, int]]]] = {
     "w1": lambda: _small(200),
     "w1k": lambda: _small(10),
     "w2": _large,
     "w3": _mixed,
     "l1": _listed,
+    "big": _huge,
+    "big-multipart": _huge,
 }
 
+PART = 8 * MIB
+"""The parts of ``big-multipart``, those of the AWS command line."""
 
-def make(root: Path) -> None:
-    """Make the data below ``root/bucket``, and its list ``root/objects.tsv``.
+
+def make(root: Path, workloads: Iterable[str]) -> None:
+    """Make the data of workloads below ``root/bucket``, and its list ``root/objects.tsv``.
 
     Parameters
     ----------
     root : Path
+    workloads : iterable of str
     """
     lines: list[str] = []
-    for workload, files in WORKLOADS.items():
+    for workload in workloads:
+        files = WORKLOADS[workload]
         draw = random.Random(workload)
-        lines.append(_write(root, f"{workload}/dataset_description.json", DESCRIPTION))
+        lines.append(_write(root, f"{workload}/dataset_description.json", [DESCRIPTION]))
         for key, size in files():
             if workload == "l1":
                 lines.append(f"{workload}/{key}\t{size}\t{'0' * 32}")
             else:
-                lines.append(_write(root, f"{workload}/{key}", draw.randbytes(size)))
+                pieces = (draw.randbytes(min(PART, size - at)) for at in range(0, size, PART))
+                path, parts = f"{workload}/{key}", workload == "big-multipart"
+                lines.append(_write(root, path, pieces, parts=parts))
     (root / "objects.tsv").write_text("\n".join([*sorted(lines), ""]), encoding="utf-8")
 
 
@@ -114,12 +128,20 @@ def read_sizes(root: Path) -> dict[str, Size]:
     return sizes
 
 
-def _write(root: Path, key: str, data: bytes) -> str:
+def _write(root: Path, key: str, pieces: Iterable[bytes], *, parts: bool = False) -> str:
+    """Write a file; its entity tag is S3's, of an upload in parts if so wished."""
     path = root / "bucket" / key
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    return f"{key}\t{len(data)}\t{etag}"
+    whole, of_parts = hashlib.md5(), []  # noqa: S324 - as S3 does
+    with path.open("wb") as file:
+        for piece in pieces:
+            file.write(piece)
+            whole.update(piece)
+            of_parts.append(hashlib.md5(piece).digest())  # noqa: S324
+        etag = whole.hexdigest()
+        if parts:
+            etag = f"{hashlib.md5(b''.join(of_parts)).hexdigest()}-{len(of_parts)}"  # noqa: S324
+        return f"{key}\t{file.tell()}\t{etag}"
 
 
 def write_manifest(folder: Path, workload: str, *, signed: bool) -> Path:
@@ -146,4 +168,4 @@ def write_manifest(folder: Path, workload: str, *, signed: bool) -> Path:
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]))
+    make(Path(sys.argv[1]), sys.argv[2:])
