@@ -72,7 +72,13 @@ class Large(Store):
                     yield Object(key, len(SIDECAR) if extension == ".json" else 1000, "0" * 32)
 
     def stream(
-        self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
+        self,
+        key: str,
+        *,
+        etag: str | None = None,
+        version: str | None = None,
+        start: int = 0,
+        stop: int | None = None,
     ) -> Data:
         """See `Store.stream`."""
         if key not in ROOT and not key.endswith(".json"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -26,10 +27,12 @@ from bidsplan.plan.integrity import CheckMethod, VerifyMode
 from bidsplan.storage import Children, Store
 from bidsplan.storage.objects import Identity
 from bidsplan.transfer import download
-from bidsplan.transfer.concurrency import ConcurrencyLimit
+from bidsplan.transfer.concurrency import ConcurrencyLimit, StreamLimit
+from bidsplan.transfer.session import Session
 from plans import md5
 
 DATA = bytes(range(256)) * 4
+POOL = ThreadPoolExecutor(4)
 
 
 class Impatient(threading.Event):
@@ -94,6 +97,11 @@ def entry_of(data=DATA, **fields):
     return Entry(path="x.bin", key="x.bin", size=len(data), reason="selected", **fields)
 
 
+def session_of(checking, stop):
+    limit = ConcurrencyLimit(4)
+    return Session(checking, limit, StreamLimit(4, limit), POOL, stop)
+
+
 def receive(folder, store, entry=None, stop=None, *, prefix=None, copied=False, checking=None):
     """Give the verdict, the bytes that came and the sum of the progress, or the error.
 
@@ -116,9 +124,7 @@ def receive(folder, store, entry=None, stop=None, *, prefix=None, copied=False, 
                 entry or entry_of(),
                 store,
                 LocalWriter(None, "x.bin", partial),
-                download.Session(
-                    checking or VerifyMode.FULL, ConcurrencyLimit(4), stop or Impatient()
-                ),
+                session_of(checking or VerifyMode.FULL, stop or Impatient()),
                 progress,
             )
         except BaseException as error:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+    from bidsplan.destination.blocks import Blocks
     from bidsplan.destination.receipts import Receipt
     from bidsplan.events import Event, Opened, Waiting, Warned
     from bidsplan.plan import Entry
@@ -66,6 +67,10 @@ class Listed(NamedTuple):
 
 class Writer(ABC):
     """A file that is being written, and that gets its path only by `commit`."""
+
+    def blocks(self, size: int) -> Blocks | None:
+        """Open the file to be written in any order; None where it takes bytes in order only."""
+        return None
 
     def prefix(self, stopping: Callable[[], bool]) -> Generator[Buffer, None, None]:
         """Yield the bytes that an earlier run left, from the start."""

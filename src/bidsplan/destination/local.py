@@ -10,6 +10,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from bidsplan.destination.base import Destination, FileState, Listed, Stopped, Writer
+from bidsplan.destination.blocks import Blocks
 from bidsplan.destination.directory import Directory, destination_error, write_all
 from bidsplan.destination.lock import RunLock
 from bidsplan.destination.open_directories import OpenDirectories
@@ -205,6 +206,10 @@ class LocalWriter(Writer):
                 yield chunk
         finally:
             partial.close_prefix()
+
+    def blocks(self, size: int) -> Blocks:
+        """See `Writer.blocks`."""
+        return Blocks(self._partial, size)
 
     def write(self, data: Buffer) -> None:
         """See `Writer.write`."""

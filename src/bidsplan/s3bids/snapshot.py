@@ -179,7 +179,13 @@ class _CachingStore(Store):
         return (item for item in self._below[known] if item.key.startswith(prefix))
 
     def stream(
-        self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
+        self,
+        key: str,
+        *,
+        etag: str | None = None,
+        version: str | None = None,
+        start: int = 0,
+        stop: int | None = None,
     ) -> Stream:
         """See `Store.stream`."""
-        return self._store.stream(key, etag=etag, version=version, start=start)
+        return self._store.stream(key, etag=etag, version=version, start=start, stop=stop)

@@ -111,7 +111,13 @@ class FsspecStore(Store):
         return int(size)
 
     def stream(
-        self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
+        self,
+        key: str,
+        *,
+        etag: str | None = None,
+        version: str | None = None,
+        start: int = 0,
+        stop: int | None = None,
     ) -> Stream:
         """See `Store.stream`."""
         what = self._what(key)

@@ -111,8 +111,20 @@ def about_of(headers: Mapping[str, str], etag: str | None) -> ObjectMetadata:
     return ObjectMetadata(plain)
 
 
+def range_header(start: int, stop: int | None) -> dict[str, str]:
+    """Return the header that requests bytes, empty for all of them."""
+    if not start and stop is None:
+        return {}
+    return {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
+
+
 def whole_size(
-    status: int, said: str | None, length: int | None, start: int, what: str
+    status: int,
+    said: str | None,
+    length: int | None,
+    start: int,
+    what: str,
+    stop: int | None = None,
 ) -> int | None:
     """Return the size of the whole object; None where an answer of all of it has no length.
 
@@ -125,11 +137,13 @@ def whole_size(
     length : int or None
         Its ``Content-Length``.
     start : int
-        The first byte that was asked for; all from there on were.
+        The first byte that was asked for.
+    stop : int or None
+        The byte to stop before; all from `start` on were asked for where it is None.
     what : str
         The object, as messages name it.
     """
-    if not start:
+    if not start and stop is None:
         if status != 200:
             raise StorageError(
                 f"{what}: the whole object was asked for, and the answer has the status {status}; "
@@ -138,7 +152,10 @@ def whole_size(
         return length
     text = (said or "").rpartition("/")[2]
     size = content_length({"Content-Length": text})
-    whole = None if size is None else f"bytes {start}-{size - 1}/{text}"
-    if status != 206 or said != whole or size is None or length not in {None, size - start}:
+    end = size if stop is None else stop
+    wanted = None if end is None else f"bytes {start}-{end - 1}/{text}"
+    if status != 206 or size is None or end is None or said != wanted:
         raise StorageError(f"{what}: byte {start} was asked for, and another range came")
+    if length not in {None, end - start}:
+        raise StorageError(f"{what}: {end - start} bytes were asked for, and {length} are sent")
     return size

@@ -56,7 +56,13 @@ class LocalStore(FsspecStore):
                     waiting.append((f"{key}/", above | {(found.st_dev, found.st_ino)}))
 
     def stream(
-        self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
+        self,
+        key: str,
+        *,
+        etag: str | None = None,
+        version: str | None = None,
+        start: int = 0,
+        stop: int | None = None,
     ) -> Stream:
         """See `Store.stream`."""
         what = self._what(key)

@@ -184,8 +184,8 @@ class Body:
 
     Parameters
     ----------
-    start : int
-        The first byte that was requested.
+    start, stop : int
+        The first byte that was requested, and the one to stop before, if one was.
     seconds : float, optional
         The most that the body may take; `retry.BODY_SECONDS` by default.
 
@@ -202,11 +202,12 @@ class Body:
         start: int,
         identity: Identity | None,
         seconds: float | None = None,
+        stop: int | None = None,
     ) -> None:
         self._answer, self._what = answer, what
         self._seconds = retry.BODY_SECONDS if seconds is None else seconds
         self._length, said = content_length(answer.headers), answer.headers.get("Content-Range")
-        self.size = whole_size(answer.status, said, self._length, start, what)
+        self.size = whole_size(answer.status, said, self._length, start, what, stop)
         self.etag = compared_etag(answer.headers.get("ETag"))
         self.identity = identity
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 _CHUNK = 1 << 18
+_RANGE_CHUNK = 1 << 20
 _NOT_PARTIAL = "non-partial response"
 _STATUS = re.compile(r"\b(?:status|status code|HTTP status [a-z ]*\()\D{0,20}([345][0-9]{2})\b")
 
@@ -88,7 +89,14 @@ def storage_error(error: BaseException, what: str) -> StorageError | None:
 
 
 def open_stream(
-    store: Any, path: str, what: str, *, etag: str | None, version: str | None, start: int
+    store: Any,
+    path: str,
+    what: str,
+    *,
+    etag: str | None,
+    version: str | None,
+    start: int,
+    stop: int | None,
 ) -> ObstoreStream:
     """Open an object for reading; see `Store.stream`.
 
@@ -102,7 +110,7 @@ def open_stream(
 
     options = _options(etag, version)
     # Also from the first byte on: only for a range does obstore check which bytes the answer has.
-    options["range"] = {"offset": start}
+    options["range"] = {"offset": start} if stop is None else (start, stop)
     try:
         with TranslatedErrors(what):
             result = obstore.get(store, path, options=options)
@@ -115,7 +123,7 @@ def open_stream(
             result = obstore.get(store, path, options=options)
         if result.meta["size"]:
             raise
-    return ObstoreStream(result, printable(what), start)
+    return ObstoreStream(result, printable(what), start, stop)
 
 
 def _options(etag: str | None, version: str | None) -> GetOptions:
@@ -186,7 +194,7 @@ class WholeReader:
 class ObstoreStream:
     """An object's bytes as a `Stream`, counted: obstore passes on a short body without an error."""
 
-    def __init__(self, result: Any, what: str, start: int) -> None:
+    def __init__(self, result: Any, what: str, start: int, stop: int | None) -> None:
         self._result = result
         self._what = what
         first, last = result.range
@@ -195,14 +203,16 @@ class ObstoreStream:
             raise StorageError(f"{what}: byte {start} was requested, and byte {first} came")
         meta = result.meta
         self.size: int | None = meta["size"]
-        if last != self.size:
-            raise StorageError(f"{what}: all from byte {start} on was requested, and less came")
+        if last != (self.size if stop is None else stop):
+            raise StorageError(f"{what}: other bytes came than were requested from {start} on")
+        # A range is one of several at a time, and each of their chunks takes the interpreter.
+        self._chunk = _CHUNK if stop is None else _RANGE_CHUNK
         self.etag = compared_etag(meta["e_tag"])
         self.identity = identity_of(meta["e_tag"], meta["version"])
 
     def __iter__(self) -> Iterator[Buffer]:
         with TranslatedErrors(self._what):
-            for chunk in self._result.stream(min_chunk_size=_CHUNK):
+            for chunk in self._result.stream(min_chunk_size=self._chunk):
                 self._left -= len(chunk)
                 yield chunk
         if self._left:

@@ -109,7 +109,7 @@ class ObjectStore(Store):
         The same place, for listings, whose requests have a shorter timeout.
     """
 
-    abilities = Abilities(async_reads=True)
+    abilities = Abilities(async_reads=True, ranges=True)
 
     def __init__(self, url: str, path: str, store: Any, lister: Any) -> None:
         self.url = url
@@ -150,12 +150,24 @@ class ObjectStore(Store):
             yield Object(key, int(item["size"]), bare_etag(item["e_tag"]))
 
     def stream(
-        self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
+        self,
+        key: str,
+        *,
+        etag: str | None = None,
+        version: str | None = None,
+        start: int = 0,
+        stop: int | None = None,
     ) -> Stream:
         """See `Store.stream`."""
         what = f"{self.url}/{key}"
         return open_stream(
-            self._store, self._prefix + key, what, etag=etag, version=version, start=start
+            self._store,
+            self._prefix + key,
+            what,
+            etag=etag,
+            version=version,
+            start=start,
+            stop=stop,
         )
 
     def whole(self, wanted: FetchRequest) -> Awaitable[FetchedObject]:

@@ -37,12 +37,15 @@ class Abilities(NamedTuple):
         anywhere.
     checksums : bool
         The storage may keep checksums of whole objects.
+    ranges : bool
+        `Store.stream` takes `stop`, so that parts of an object can be read side by side.
     """
 
     async_reads: bool = False
     versions: bool = False
     ordered_listings: bool = False
     checksums: bool = False
+    ranges: bool = False
 
 
 class Store(ABC):
@@ -136,7 +139,13 @@ class Store(ABC):
 
     @abstractmethod
     def stream(
-        self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
+        self,
+        key: str,
+        *,
+        etag: str | None = None,
+        version: str | None = None,
+        start: int = 0,
+        stop: int | None = None,
     ) -> Stream:
         """Open an object for reading.
 
@@ -150,6 +159,8 @@ class Store(ABC):
             Read this version.
         start : int
             The first byte to read.
+        stop : int, optional
+            The byte to stop before, for stores with `Abilities.ranges`; the end by default.
 
         Returns
         -------

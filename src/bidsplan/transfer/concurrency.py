@@ -101,3 +101,85 @@ class ConcurrencyLimit:
     def delay(self) -> float:
         """Return for how many seconds no request should start."""
         return max(0.0, self._until - self._clocks[0]()) if self._refused else 0.0
+
+
+_SPAN = 0.5
+"""Seconds over which the bytes of large objects are counted."""
+
+_FIRST_STREAMS = 8
+_MOST_STREAMS = 64
+_WORTH = 1.05
+"""How much faster bytes must come for more connections to be kept."""
+
+_PAUSE = 10.0
+"""Seconds until more connections are tried again after they brought nothing."""
+
+
+class StreamLimit:
+    """How many connections bring large objects: more only while they bring more bytes.
+
+    Parameters
+    ----------
+    most : int
+        The most connections.
+    refusals : ConcurrencyLimit
+        Has fewer allowed where the storage refuses.
+    now : callable
+        Returns seconds.
+    """
+
+    def __init__(
+        self, most: int, refusals: ConcurrencyLimit, *, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._most = min(most, _MOST_STREAMS)
+        self._refusals = refusals
+        self._now = now
+        self._allowed = min(self._most, _FIRST_STREAMS)
+        self._before: int | None = None  # what was allowed before more were tried
+        self._rate = 0.0
+        self._used = self._bytes = 0
+        self._began = now()
+        self._until = 0.0
+        self._lock = Lock()
+
+    @property
+    def allowed(self) -> int:
+        """How many connections may be open now."""
+        return max(1, min(self._allowed, self._refusals.limit))
+
+    def take(self, *, extra: bool) -> bool:
+        """Count a connection; one that is not `extra` is always allowed."""
+        with self._lock:
+            if extra and self._used >= self.allowed:
+                return False
+            self._used += 1
+            return True
+
+    def release(self) -> None:
+        """Count a connection no more."""
+        with self._lock:
+            self._used -= 1
+
+    def excess(self) -> bool:
+        """Report whether there are more connections than are allowed."""
+        return self._used > self.allowed
+
+    def moved(self, number: int) -> None:
+        """Count bytes that came, and now and then decide whether more connections help."""
+        with self._lock:
+            self._bytes += number
+            now = self._now()
+            if now - self._began < _SPAN:
+                return
+            rate = self._bytes / (now - self._began)
+            self._began, self._bytes = now, 0
+            if self._used >= self.allowed:
+                self._adapt(rate, now)
+
+    def _adapt(self, rate: float, now: float) -> None:
+        if self._before is not None and rate < self._rate * _WORTH:
+            self._allowed, self._before = self._before, None
+            self._until = now + _PAUSE
+        elif now >= self._until and self._allowed < self._most:
+            self._before, self._rate = self._allowed, rate
+            self._allowed = min(self._most, self._allowed + max(1, self._allowed // 2))

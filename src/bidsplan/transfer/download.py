@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 from bidsplan.destination.base import Stopped
 from bidsplan.destination.resume import resume_key
@@ -18,19 +18,18 @@ from bidsplan.errors import (
 from bidsplan.paths import printable
 from bidsplan.plan.integrity import Checker, CheckMethod, Verdict, VerifyMode, best_check
 from bidsplan.storage.retry import Deadline, retrying
+from bidsplan.transfer.answers import changed, check_answer, late, wrong_size
+from bidsplan.transfer.ranged_download import LEAST, RangedDownload, RangesRefusedError
 
 if TYPE_CHECKING:
-    from threading import Event
-
-    from tenacity import Retrying
     from typing_extensions import Buffer
 
     from bidsplan.destination.base import Writer
     from bidsplan.plan import Entry
     from bidsplan.plan.integrity import Checksum
-    from bidsplan.storage import Store, Stream
+    from bidsplan.storage import Store
     from bidsplan.storage.objects import Identity, ObjectMetadata
-    from bidsplan.transfer.concurrency import ConcurrencyLimit
+    from bidsplan.transfer.session import Progress, Session
 
 
 _ENOUGH = 8 << 20
@@ -42,28 +41,6 @@ What comes at the lowest rate brings more of them in the longest request.
 
 _PASSING = (Stopped, UnreachableError, ThrottledError, CredentialsError)
 """What says nothing against the bytes that have come."""
-
-
-class Progress(Protocol):
-    """Takes numbers of bytes, negative ones where a try is reverted."""
-
-    def __call__(self, number: int, *, resumed: bool = False) -> None: ...  # noqa: D102 - see the class
-
-
-class Session(NamedTuple):
-    """What all downloads of a run share.
-
-    Parameters
-    ----------
-    limit : ConcurrencyLimit
-        Told of what the storage refused.
-    stop : threading.Event
-        Set to end the work, also while it waits to try again.
-    """
-
-    checking: VerifyMode
-    limit: ConcurrencyLimit
-    stop: Event
 
 
 def partial_key(entry: Entry, place: str) -> str | None:
@@ -114,7 +91,7 @@ def receive(
     deadline = Deadline(began)
 
     def ask() -> ObjectMetadata:
-        policy = _retrying(session, deadline).copy(sleep=session.stop.wait)
+        policy = session.retrying(deadline)
         return policy(store.about, entry.key, etag=entry.etag, version=entry.version)
 
     about = ask() if asks_first(entry, store, session.checking) else None
@@ -207,13 +184,38 @@ class _Download:
             self.restart()
 
     def resume(self) -> Verdict:
-        """Fetch all bytes, behind what an earlier run had where a digest shows the whole."""
-        self.hash_prefix()
-        verdict = self.run()
+        """Fetch what an earlier run did not, where a digest shows the whole."""
+        verdict = self._run_ranged()
+        if verdict is None:
+            self.hash_prefix()
+            verdict = self.run()
         if self.resumed and (not verdict.holds or verdict.proof is CheckMethod.SIZE):
             # Others may have written the prefix: without a digest it shows nothing.
             self.restart()
             verdict = self.run()
+        return verdict
+
+    def _run_ranged(self) -> Verdict | None:
+        """Fetch ranges side by side; None where the object comes by one request at a time."""
+        entry, session = self._entry, self._session
+        if entry.size < LEAST or not self._bound or not self._store.abilities.ranges:
+            return None
+        blocks = self._writer.blocks(entry.size)
+        if blocks is None:
+            return None
+        ranged = RangedDownload(entry, self._store, blocks, session, self._progress, self._deadline)
+        try:
+            ranged.resume()
+            checking = VerifyMode.FULL if ranged.resumed else session.checking
+            self._checker = Checker(entry, checking, self.checksum)
+            ranged.run(self._checker)
+            verdict = self._checker.verdict()
+        except RangesRefusedError:
+            verdict = None
+        finally:
+            self._arrived, self.resumed = ranged.arrived, ranged.resumed
+        if verdict is None:
+            self.restart()
         return verdict
 
     def _take_prefix(self, chunk: Buffer) -> None:
@@ -241,35 +243,30 @@ class _Download:
 
     def run(self) -> Verdict:
         """Fetch all bytes; a large object may break off often, as long as it makes progress."""
+        self._session.streams.take(extra=False)
+        try:
+            return self._run()
+        finally:
+            self._session.streams.release()
+
+    def _run(self) -> Verdict:
         while True:
             before = self._arrived
-            policy = _retrying(self._session, self._deadline)
             try:
-                policy.copy(sleep=self._wait)(self._go_on)
+                self._session.retrying(self._deadline)(self._go_on)
                 return self._checker.verdict()
             except (UnreachableError, ThrottledError) as error:
                 if self._deadline.left() <= 0:
                     self._session.limit.slowdowns.late()
-                    raise self._late() from error
+                    raise late(self._entry, self._arrived, self._deadline) from error
                 if self._arrived - before < _ENOUGH:
                     raise
-
-    def _wait(self, seconds: float) -> None:
-        self._session.limit.slowdowns.waited(seconds)
-        self._session.stop.wait(seconds)
-
-    def _late(self) -> UnreachableError:
-        return UnreachableError(
-            f"{printable(self._entry.path)}: its bytes come too slowly: {self._arrived:,} of "
-            f"{self._entry.size:,} after {self._deadline.seconds():.0f} s, and "
-            f"{self._deadline.allowed():.0f} s are allowed for so many; try again later"
-        )
 
     def _go_on(self) -> None:
         if self._session.stop.is_set():
             raise Stopped
         if self._deadline.left() <= 0:
-            raise self._late()
+            raise late(self._entry, self._arrived, self._deadline)
         if not self._ranged or not self._may_resume():
             self.restart()
         start = self._arrived
@@ -279,7 +276,7 @@ class _Download:
         try:
             self._read(start)
         except SourceChangedError as error:
-            raise self._changed(error) from error
+            raise changed(self._entry, self._store, error) from error
         except ThrottledError:
             raise
         except StorageError as error:
@@ -299,14 +296,14 @@ class _Download:
         with closing(
             self._store.stream(entry.key, etag=self._tag, version=entry.version, start=start)
         ) as stream:
-            _check_answer(entry, stream, start, self._seen)
+            check_answer(entry, stream, start, self._seen)
             self._seen = stream.identity
             if self._tag is None and self._seen is not None:
                 self._tag = self._seen.tag
             for chunk in stream:
                 self._take(chunk)
         if self._arrived != entry.size:
-            raise _wrong_size(entry, str(self._arrived))
+            raise wrong_size(entry, str(self._arrived))
 
     def _take(self, chunk: Buffer) -> None:
         if self._session.stop.is_set():
@@ -314,33 +311,15 @@ class _Download:
         length = memoryview(chunk).nbytes
         if self._arrived + length > self._entry.size:
             self._ranged = False
-            raise _wrong_size(self._entry, f"more than {self._entry.size}")
+            raise wrong_size(self._entry, f"more than {self._entry.size}")
         self._writer.write(chunk)
         self._checker.update(chunk)
         self._arrived += length
+        self._session.streams.moved(length)
         self._progress(length)
         self._deadline.reached(self._arrived - self.resumed)
         if self._deadline.left() <= 0 and self._arrived < self._entry.size:
-            raise self._late()
-
-    def _changed(self, error: SourceChangedError) -> SourceChangedError:
-        """Name the object that was planned, and the one that is there now."""
-        entry = self._entry
-        if not self._bound:
-            return error
-        try:
-            with closing(self._store.stream(entry.key)) as stream:
-                now = f"it is {printable(stream.etag)}" if stream.etag else "there is another"
-        except StorageError:
-            now = "it is not known"
-        return SourceChangedError(
-            f"{error}: the planned entity tag is {printable(entry.etag or 'not known')}, now "
-            f"{now}; compile the plan anew"
-        )
-
-
-def _retrying(session: Session, deadline: Deadline) -> Retrying:
-    return retrying(session.limit.failed, within=deadline.left())
+            raise late(self._entry, self._arrived, self._deadline)
 
 
 def _corrupt(entry: Entry, verdict: Verdict) -> IntegrityError:
@@ -348,44 +327,4 @@ def _corrupt(entry: Entry, verdict: Verdict) -> IntegrityError:
         f"{printable(entry.path)}: the bytes that came are not the planned ones: by "
         f"{verdict.proof.value}, expected {verdict.expected}, got {verdict.got}; the source or the "
         "way to it is damaged, so try again later or compile anew"
-    )
-
-
-def _check_answer(entry: Entry, stream: Stream, start: int, seen: Identity | None) -> None:
-    """Refuse an answer of another object than the planned one, or than bytes came of before.
-
-    Parameters
-    ----------
-    start : int
-        The byte that it was asked for from.
-    seen : Identity or None
-        Of the answer that the bytes before `start` came by; None where they are of another run.
-    """
-    found, where = stream.identity, printable(entry.path)
-    if start and found is None:
-        raise StorageError(f"{where}: the answer does not say what it is of")
-    if start and seen is not None and found is not None and seen != found:
-        if seen.url == found.url:
-            raise SourceChangedError(f"{where}: it was replaced while it came")
-        # Two mirrors may give different files the same tag.
-        raise StorageError(f"{where}: the rest of it would come from another place")
-    # Not every server heeds the condition of a request.
-    if entry.version is None and entry.etag and stream.etag not in {None, entry.etag}:
-        raise SourceChangedError(f"{where}: it is no longer the object that was listed")
-    if entry.version and found and found.version not in {None, entry.version}:
-        raise SourceChangedError(f"{where}: another version came than was asked for")
-    if stream.size is not None and stream.size != entry.size:
-        if entry.etag is None and entry.version is None:
-            raise SourceChangedError(
-                f"{where}: the source has {stream.size} bytes now, and {entry.size} are planned; "
-                "compile the plan anew"
-            )
-        raise _wrong_size(entry, f"{stream.size}")
-
-
-def _wrong_size(entry: Entry, got: str) -> UnreachableError:
-    """Make the error for another number of bytes than is planned."""
-    return UnreachableError(
-        f"{printable(entry.path)}: {entry.size} bytes are planned, and {got} came; the source has "
-        "changed, or the answer was cut short"
     )

@@ -25,11 +25,12 @@ from bidsplan.paths import printable
 from bidsplan.plan.integrity import CheckMethod, VerifyMode, best_check, check_whole
 from bidsplan.storage.objects import FetchRequest
 from bidsplan.transfer.circuit_breaker import CircuitBreaker
-from bidsplan.transfer.concurrency import ConcurrencyLimit
+from bidsplan.transfer.concurrency import ConcurrencyLimit, StreamLimit
 from bidsplan.transfer.decide import Decider, Decision
-from bidsplan.transfer.download import Session, asks_first, partial_key, receive, tag_is_digest
+from bidsplan.transfer.download import asks_first, partial_key, receive, tag_is_digest
 from bidsplan.transfer.jobs import Job, Lane, Pulled
 from bidsplan.transfer.roots import Roots
+from bidsplan.transfer.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,7 +92,7 @@ class Engine:
         self._breaker = CircuitBreaker()
         self._stop = destination.stop
         self._stopping = stopping
-        self._session = Session(checking, self._limit, self._stop)
+        self._checking = checking
         self._under_way: dict[str, Entry] = {}
         self._began: dict[str, float] = {}
         self._missing_roots: dict[int, Entry] = {}
@@ -103,6 +104,7 @@ class Engine:
         self._receipts = ReceiptWriter(destination.write_receipts)
         self._ahead: list[Job] = []
         self._scheduler: Scheduler | None = None
+        self._session: Session
 
     def run(self) -> Iterator[Event]:
         """Decide in the plan's order, fetch what is needed, and yield what happens."""
@@ -129,6 +131,8 @@ class Engine:
         from bidsplan.transfer.scheduler import Scheduler  # a no-op run does without asyncio
 
         self._scheduler = Scheduler(self, self._limit, self._jobs)
+        streams, pool = StreamLimit(self._jobs, self._limit), self._scheduler.ranges
+        self._session = Session(self._checking, self._limit, streams, pool, self._stop)
         for _ in self._scheduler.slices():
             yield from self._drained()
         if self._stop.is_set():
@@ -199,13 +203,13 @@ class Engine:
             return Job(entry, decision, store, Lane.STREAM)
         fresh = decision.final and decision.action in {Action.FETCH, Action.REPLACE}
         quick = fresh and self._destination.quick and store.abilities.async_reads
-        if quick and not asks_first(entry, store, self._session.checking):
+        if quick and not asks_first(entry, store, self._checking):
             return Job(entry, decision, store, Lane.ASYNC)
         return Job(entry, decision, store, Lane.THREAD)
 
     async def run_async(self, job: Job) -> bool:
         """See `JobSource.run_async`."""
-        entry, checking = job.entry, self._session.checking
+        entry, checking = job.entry, self._checking
         assert job.store is not None  # noqa: S101 - for the type checker
         began = time.monotonic()
         digested = checking is VerifyMode.FULL and best_check(entry) in _DIGESTS

@@ -29,18 +29,23 @@ _LEAVING = 1.0
 
 _STREAMS = 8
 _THREADS = 32
+_RANGES = 64
 _PATIENCE = 5.0
 """Seconds that a stopped run waits for what is under way."""
 
 
 class Scheduler:
-    """Runs as many jobs at a time as the limit allows, at most `jobs` of them in threads."""
+    """Runs as many jobs at a time as the limit allows, at most `jobs` of them in threads.
+
+    `ranges` are the threads that jobs may have ranges of their objects fetched in.
+    """
 
     def __init__(self, work: JobSource, limit: ConcurrencyLimit, jobs: int) -> None:
         self._work = work
         self._limit = limit
         self._loop = _new_loop()
         self._threads = ThreadPoolExecutor(min(jobs, _THREADS), thread_name_prefix="bidsplan")
+        self.ranges = ThreadPoolExecutor(min(jobs, _RANGES), thread_name_prefix="bidsplan-ranges")
         self._slots = {
             Lane.THREAD: asyncio.Semaphore(min(jobs, _THREADS)),
             Lane.STREAM: asyncio.Semaphore(min(jobs, _STREAMS)),
@@ -182,6 +187,7 @@ class Scheduler:
         self._pulled_all = True
         if not self._loop.is_closed():
             self._threads.shutdown(wait=False, cancel_futures=True)
+            self.ranges.shutdown(wait=False, cancel_futures=True)
             if self._members:
                 # As they are now: some may leave before they are waited for.
                 self._run(self._leave(frozenset(self._members)))

@@ -10,11 +10,11 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 from bidsplan.errors import SourceMissingError, StorageError, UsageError
 from bidsplan.paths import printable
 from bidsplan.storage import network, retry
-from bidsplan.storage.headers import content_length, strong_etag
+from bidsplan.storage.headers import content_length, range_header, strong_etag
 from bidsplan.storage.http import answers
 from bidsplan.storage.http.client import HttpClient, origin
 from bidsplan.storage.objects import Children, Object, ObjectMetadata
-from bidsplan.storage.store import Store
+from bidsplan.storage.store import Abilities, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,8 @@ _SIZE_REQUESTS = 8
 
 class HttpStore(Store):
     """A directory on a web server."""
+
+    abilities = Abilities(ranges=True)
 
     def __init__(self, url: str, access: Access) -> None:
         self.url = url.rstrip("/")
@@ -87,15 +89,21 @@ class HttpStore(Store):
         return Object(key, size, strong_etag(headers.get("ETag")))
 
     def stream(
-        self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
+        self,
+        key: str,
+        *,
+        etag: str | None = None,
+        version: str | None = None,
+        start: int = 0,
+        stop: int | None = None,
     ) -> Stream:
         """See `Store.stream`."""
         what = self._what(key)
         if version is not None:
             raise UsageError(f"{what}: web servers keep no versions")
-        if start and etag is None:
+        if (start or stop) and etag is None:
             raise StorageError(f"{what}: nothing binds a range of it to the file it is from")
-        headers = answers.conditions(etag) | ({"Range": f"bytes={start}-"} if start else {})
+        headers = answers.conditions(etag) | range_header(start, stop)
         answer, url = self._client.send("GET", self._url(key), what, headers)
         try:
             answers.check_tag(answer.headers, etag, what)
@@ -103,7 +111,7 @@ class HttpStore(Store):
             found = answers.identity(answer.headers, url)
             # Where nothing binds a range, a body that breaks off is read again from its start.
             seconds = math.inf if found is None else None
-            return network.Body(answer, what, start, found, seconds)
+            return network.Body(answer, what, start, found, seconds, stop)
         except StorageError:
             network.drop(answer)
             raise

@@ -36,7 +36,13 @@ class S3fsStore(S3Lister):
     """
 
     def stream(
-        self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
+        self,
+        key: str,
+        *,
+        etag: str | None = None,
+        version: str | None = None,
+        start: int = 0,
+        stop: int | None = None,
     ) -> Stream:
         """See `Store.stream`."""
         name = self._prefix + key
@@ -46,8 +52,7 @@ class S3fsStore(S3Lister):
             asked["IfMatch"] = headers.quoted_etag(etag)
         if version is not None:
             asked["VersionId"] = version
-        if start:
-            asked["Range"] = f"bytes={start}-"
+        asked |= headers.range_header(start, stop)
         if self.client.connection.requester_pays:
             asked["RequestPayer"] = "requester"
         fs, answer = self._get(what, asked, may_move=True)
@@ -55,7 +60,8 @@ class S3fsStore(S3Lister):
         # aiohttp closes a response on its own loop.
         close = functools.partial(fs.loop.call_soon_threadsafe, body.close)
         found = HTTPHeaderDict(meta["HTTPHeaders"])
-        return S3Stream(meta["HTTPStatusCode"], found, start, what, _chunks(fs, body), close)
+        status, chunks = meta["HTTPStatusCode"], _chunks(fs, body)
+        return S3Stream(status, found, start, what, chunks, close, stop)
 
     def _get(self, what: str, asked: dict[str, Any], *, may_move: bool) -> Any:
         """Request an object; go to the bucket's region once, if an error names it."""
@@ -176,8 +182,8 @@ class S3Stream:
     ----------
     found : mapping of str to str
         The answer's headers, whatever their case.
-    start : int
-        The first byte that was asked for.
+    start, stop : int
+        The first byte that was asked for, and the one to stop before, if one was.
     what : str
         The object, as messages name it.
     """
@@ -190,6 +196,7 @@ class S3Stream:
         what: str,
         chunks: Iterator[bytes],
         close: Callable[[], None],
+        stop: int | None = None,
     ) -> None:
         self._left = headers.content_length(found)
         self._what = what
@@ -197,7 +204,7 @@ class S3Stream:
         self.close = close
         try:
             said = found.get("Content-Range")
-            self.size = headers.whole_size(status, said, self._left, start, what)
+            self.size = headers.whole_size(status, said, self._left, start, what, stop)
         except StorageError:
             close()
             raise

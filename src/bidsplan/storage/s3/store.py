@@ -41,7 +41,7 @@ class S3Lister(Store):
         Without slashes at its ends.
     """
 
-    abilities = Abilities(versions=True, ordered_listings=True, checksums=True)
+    abilities = Abilities(versions=True, ordered_listings=True, checksums=True, ranges=True)
 
     def __init__(self, bucket: str, path: str, connection: Connection) -> None:
         self.url = f"s3://{bucket}/{path}".rstrip("/")
@@ -140,16 +140,24 @@ class S3Store(S3Lister):
         self.abilities = self.abilities._replace(async_reads=not self._plain_only)
 
     def stream(
-        self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
+        self,
+        key: str,
+        *,
+        etag: str | None = None,
+        version: str | None = None,
+        start: int = 0,
+        stop: int | None = None,
     ) -> Stream:
         """See `Store.stream`."""
         name = self._prefix + key
         plain = self._plain_only or not self._ranged or not _is_expressible(name)
         if plain or time.monotonic() < self._plain_until:
-            return self._plain_stream(name, etag, version, start)
+            return self._plain_stream(name, etag, version, start, stop)
         what = f"s3://{self.client.bucket}/{name}"
         try:
-            return open_stream(self._reader, name, what, etag=etag, version=version, start=start)
+            return open_stream(
+                self._reader, name, what, etag=etag, version=version, start=start, stop=stop
+            )
         except (ThrottledError, UnreachableError):
             # obstore does not tell how long the storage asks to wait, or where it sends requests;
             # plain answers do.
@@ -159,19 +167,20 @@ class S3Store(S3Lister):
             if start:
                 raise
             self._ranged = False
-        return self._plain_stream(name, etag, version, start)
+        return self._plain_stream(name, etag, version, start, stop)
 
-    def _plain_stream(self, name: str, etag: str | None, version: str | None, start: int) -> Stream:
+    def _plain_stream(
+        self, name: str, etag: str | None, version: str | None, start: int, stop: int | None
+    ) -> Stream:
         asked = {"If-Match": headers.quoted_etag(etag)} if etag else {}
-        if start:
-            asked["Range"] = f"bytes={start}-"
+        asked |= headers.range_header(start, stop)
         query = {"versionId": version} if version else {}
         answer = self.client.request("GET", name, query=query, headers=asked)
         found = answer.headers
         identity = headers.identity_of(found.get("ETag"), found.get("x-amz-version-id"))
         try:
             what = f"s3://{self.client.bucket}/{printable(name)}"
-            return network.Body(answer, what, start, identity)
+            return network.Body(answer, what, start, identity, stop=stop)
         except StorageError:
             network.drop(answer)
             raise

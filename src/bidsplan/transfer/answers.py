@@ -1,0 +1,79 @@
+"""Whether an answer is of the planned object, and the errors where it is not."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from bidsplan.errors import SourceChangedError, StorageError, UnreachableError
+from bidsplan.paths import printable
+
+if TYPE_CHECKING:
+    from bidsplan.plan import Entry
+    from bidsplan.storage import Store, Stream
+    from bidsplan.storage.objects import Identity
+    from bidsplan.storage.retry import Deadline
+
+
+def check_answer(entry: Entry, stream: Stream, start: int, seen: Identity | None) -> None:
+    """Refuse an answer of another object than the planned one, or than bytes came of before.
+
+    Parameters
+    ----------
+    start : int
+        The byte that it was asked for from.
+    seen : Identity or None
+        Of the answer that the bytes before `start` came by; None where they are of another run.
+    """
+    found, where = stream.identity, printable(entry.path)
+    if start and found is None:
+        raise StorageError(f"{where}: the answer does not say what it is of")
+    if start and seen is not None and found is not None and seen != found:
+        if seen.url == found.url:
+            raise SourceChangedError(f"{where}: it was replaced while it came")
+        # Two mirrors may give different files the same tag.
+        raise StorageError(f"{where}: the rest of it would come from another place")
+    # Not every server heeds the condition of a request.
+    if entry.version is None and entry.etag and stream.etag not in {None, entry.etag}:
+        raise SourceChangedError(f"{where}: it is no longer the object that was listed")
+    if entry.version and found and found.version not in {None, entry.version}:
+        raise SourceChangedError(f"{where}: another version came than was asked for")
+    if stream.size is not None and stream.size != entry.size:
+        if entry.etag is None and entry.version is None:
+            raise SourceChangedError(
+                f"{where}: the source has {stream.size} bytes now, and {entry.size} are planned; "
+                "compile the plan anew"
+            )
+        raise wrong_size(entry, f"{stream.size}")
+
+
+def wrong_size(entry: Entry, got: str) -> UnreachableError:
+    """Make the error for another number of bytes than is planned."""
+    return UnreachableError(
+        f"{printable(entry.path)}: {entry.size} bytes are planned, and {got} came; the source has "
+        "changed, or the answer was cut short"
+    )
+
+
+def changed(entry: Entry, store: Store, error: SourceChangedError) -> SourceChangedError:
+    """Name the object that was planned, and the one that is there now."""
+    if entry.etag is None and entry.version is None:
+        return error
+    try:
+        with closing(store.stream(entry.key)) as stream:
+            now = f"it is {printable(stream.etag)}" if stream.etag else "there is another"
+    except StorageError:
+        now = "it is not known"
+    return SourceChangedError(
+        f"{error}: the planned entity tag is {printable(entry.etag or 'not known')}, now "
+        f"{now}; compile the plan anew"
+    )
+
+
+def late(entry: Entry, arrived: int, deadline: Deadline) -> UnreachableError:
+    """Make the error for an object whose bytes come too slowly."""
+    return UnreachableError(
+        f"{printable(entry.path)}: its bytes come too slowly: {arrived:,} of {entry.size:,} after "
+        f"{deadline.seconds():.0f} s, and {deadline.allowed():.0f} s are allowed for so many; try "
+        "again later"
+    )

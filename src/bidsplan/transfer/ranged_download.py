@@ -1,0 +1,280 @@
+"""One large object by ranges side by side, written where they belong and digested in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import wait
+from contextlib import closing
+from threading import Condition
+from typing import TYPE_CHECKING
+
+import xxhash
+
+from bidsplan.destination.base import Stopped
+from bidsplan.destination.blocks import BLOCK
+from bidsplan.errors import (
+    DeniedError,
+    SourceChangedError,
+    SourceMissingError,
+    StorageError,
+    ThrottledError,
+    UnreachableError,
+)
+from bidsplan.transfer.answers import changed, check_answer, late, wrong_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Future
+
+    from typing_extensions import Buffer
+
+    from bidsplan.destination.blocks import Blocks
+    from bidsplan.plan import Entry
+    from bidsplan.plan.integrity import Checker
+    from bidsplan.storage import Store, Stream
+    from bidsplan.storage.objects import Identity
+    from bidsplan.storage.retry import Deadline
+    from bidsplan.transfer.session import Progress, Session
+
+
+LEAST = 32 << 20
+"""Bytes of the smallest object that is fetched by ranges."""
+
+_RANGE = 16
+"""Blocks that one request asks for at the most."""
+
+_DIGESTED = 4
+"""Blocks that are read back at a time, from the page cache."""
+
+_ENOUGH = 4 << 20
+"""Bytes of a range that must have come for a new round of tries after its connection broke off."""
+
+_TURN = 0.2
+"""Seconds after which it is looked whether more connections are allowed."""
+
+
+class RangesRefusedError(Exception):
+    """The storage does not answer ranges of this object as it should."""
+
+
+class _Part:
+    """A range that is being fetched; `position` is the next byte."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        self.position = start
+        self.stop = stop
+        self.digest = xxhash.xxh3_128()
+
+
+class RangedDownload:
+    """Fetches an object's missing blocks over several connections.
+
+    Each answer must be of the object that the first one was of. A block counts once all of
+    its bytes are written and its digest is noted.
+
+    Attributes
+    ----------
+    arrived, resumed : int
+        Bytes that are there, and those of them that an earlier run had.
+    """
+
+    def __init__(
+        self,
+        entry: Entry,
+        store: Store,
+        blocks: Blocks,
+        session: Session,
+        progress: Progress,
+        deadline: Deadline,
+    ) -> None:
+        self.arrived = self.resumed = 0
+        self._entry = entry
+        self._store = store
+        self._blocks = blocks
+        self._session = session
+        self._progress = progress
+        self._deadline = deadline
+        self._whole = bytearray(blocks.number)
+        self._waiting: deque[_Part] = deque()
+        self._changed = Condition()
+        self._seen: Identity | None = None
+        self._workers: list[Future[None]] = []
+        self._active = 0
+        self._error: BaseException | None = None
+        self._over = False
+
+    def resume(self) -> None:
+        """Find the blocks that an earlier run has; raises OSError or Stopped."""
+        for index in self._blocks.begin(self._session.stop.is_set):
+            self._whole[index] = True
+            length = self._blocks.end_of(index) - index * BLOCK
+            self.resumed += length
+            self.arrived += length
+            self._progress(length, resumed=True)
+        if self._session.stop.is_set():
+            raise Stopped
+        self._waiting.extend(self._missing())
+
+    def _missing(self) -> Iterator[_Part]:
+        """Yield the ranges of blocks that are missing."""
+        first = 0
+        while (first := self._whole.find(0, first)) >= 0:
+            last = self._whole.find(1, first)
+            last = min(len(self._whole) if last < 0 else last, first + _RANGE)
+            yield _Part(first * BLOCK, self._blocks.end_of(last - 1))
+            first = last
+
+    def run(self, checker: Checker) -> None:
+        """Fetch what is missing, and digest all of it.
+
+        Raises
+        ------
+        RangesRefusedError
+            Where the object must be fetched by one request.
+        OSError, StorageError, Stopped
+        """
+        front = 0
+        try:
+            while front < self._blocks.number:
+                self._add_workers()
+                front = self._digest(checker, front)
+        finally:
+            self._leave()
+        self._blocks.finish()
+
+    def _add_workers(self) -> None:
+        """Open as many connections as are of use, the second once an answer to the first came."""
+        streams = self._session.streams
+        while self._waiting and self._error is None and (self._seen or not self._active):
+            if not streams.take(extra=self._active > 0):
+                return
+            with self._changed:
+                self._active += 1
+            try:
+                self._workers.append(self._session.pool.submit(self._work))
+            except RuntimeError as error:
+                streams.release()
+                # The pool was shut down.
+                raise Stopped from error
+
+    def _digest(self, checker: Checker, front: int) -> int:
+        """Digest the blocks at the front that are whole; returns the first that is not."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._whole[front] or self._error, _TURN)
+            if self._error is not None:
+                raise self._error
+            behind = self._whole.find(0, front, front + _DIGESTED)
+        if self._session.stop.is_set():
+            raise Stopped
+        last = min(front + _DIGESTED, self._blocks.number) if behind < 0 else behind
+        if last > front:
+            checker.update(self._blocks.read(front * BLOCK, self._blocks.end_of(last - 1)))
+        return last
+
+    def _leave(self) -> None:
+        """Wait until no connection writes any more."""
+        self._over = True
+        for worker in self._workers:
+            if worker.cancel():
+                self._session.streams.release()
+        wait(self._workers)
+
+    def _work(self) -> None:
+        try:
+            while (part := self._next()) is not None:
+                self._fetch(part)
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+            with self._changed:
+                self._error = self._error or error
+        finally:
+            self._session.streams.release()
+            with self._changed:
+                self._active -= 1
+                self._changed.notify()
+
+    def _next(self) -> _Part | None:
+        with self._changed:
+            too_many = self._active > 1 and self._session.streams.excess()
+            if self._over or self._error is not None or too_many or not self._waiting:
+                return None
+            return self._waiting.popleft()
+
+    def _fetch(self, part: _Part) -> None:
+        """Fetch a range; it may break off often, as long as it makes progress."""
+        while True:
+            before = part.position
+            try:
+                self._session.retrying(self._deadline)(self._read, part)
+                return
+            except (UnreachableError, ThrottledError) as error:
+                if self._deadline.left() <= 0:
+                    self._session.limit.slowdowns.late()
+                    raise late(self._entry, self.arrived, self._deadline) from error
+                if part.position - before < _ENOUGH:
+                    raise
+
+    def _read(self, part: _Part) -> None:
+        entry = self._entry
+        try:
+            with closing(
+                self._store.stream(
+                    entry.key,
+                    etag=entry.etag,
+                    version=entry.version,
+                    start=part.position,
+                    stop=part.stop,
+                )
+            ) as stream:
+                self._check(stream, part.position)
+                for chunk in stream:
+                    self._take(part, chunk)
+        except SourceChangedError as error:
+            raise changed(entry, self._store, error) from error
+        except (UnreachableError, ThrottledError, DeniedError, SourceMissingError):
+            raise
+        except StorageError as error:
+            raise RangesRefusedError from error
+        if part.position != part.stop:
+            raise wrong_size(entry, f"{part.position} of {part.stop}")
+
+    def _check(self, stream: Stream, start: int) -> None:
+        """Refuse an answer of another object than that of the first answer."""
+        with self._changed:
+            if stream.identity is None:
+                raise RangesRefusedError
+            # Others wait for the first answer, so that none is compared with nothing.
+            check_answer(self._entry, stream, start, self._seen)
+            if self._seen is None:
+                self._seen = stream.identity
+                self._changed.notify()
+
+    def _take(self, part: _Part, chunk: Buffer) -> None:
+        view = memoryview(chunk)
+        if self._session.stop.is_set() or self._over:
+            raise Stopped
+        if part.position + view.nbytes > part.stop:
+            raise RangesRefusedError
+        arrived = view.nbytes
+        while view:
+            index = part.position // BLOCK
+            some = view[: self._blocks.end_of(index) - part.position]
+            self._blocks.write(part.position, some)
+            part.digest.update(some)
+            part.position += some.nbytes
+            if part.position == self._blocks.end_of(index):
+                self._note(index, part)
+            view = view[some.nbytes :]
+        self._session.streams.moved(arrived)
+        self._progress(arrived)
+        with self._changed:
+            self.arrived += arrived
+            self._deadline.reached(self.arrived - self.resumed)
+        if self._deadline.left() <= 0 and part.position < part.stop:
+            raise late(self._entry, self.arrived, self._deadline)
+
+    def _note(self, index: int, part: _Part) -> None:
+        self._blocks.note(index, part.digest.digest())
+        part.digest = xxhash.xxh3_128()
+        with self._changed:
+            self._whole[index] = True
+            self._changed.notify()

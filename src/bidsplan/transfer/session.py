@@ -1,0 +1,53 @@
+"""What all downloads of a run share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from bidsplan.storage.retry import retrying
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+    from threading import Event
+
+    from tenacity import Retrying
+
+    from bidsplan.plan.integrity import VerifyMode
+    from bidsplan.storage.retry import Deadline
+    from bidsplan.transfer.concurrency import ConcurrencyLimit, StreamLimit
+
+
+class Progress(Protocol):
+    """Takes numbers of bytes, negative ones where a try is reverted; from any thread."""
+
+    def __call__(self, number: int, *, resumed: bool = False) -> None: ...  # noqa: D102 - see the class
+
+
+class Session(NamedTuple):
+    """What all downloads of a run share.
+
+    Parameters
+    ----------
+    limit : ConcurrencyLimit
+        Told of what the storage refused.
+    streams : StreamLimit
+        How many connections may bring large objects.
+    pool : Executor
+        Runs the connections that bring ranges of one object.
+    stop : threading.Event
+        Set to end the work, also while it waits to try again.
+    """
+
+    checking: VerifyMode
+    limit: ConcurrencyLimit
+    streams: StreamLimit
+    pool: Executor
+    stop: Event
+
+    def retrying(self, deadline: Deadline) -> Retrying:
+        """Return the policy for an object's requests, whose waits end with the work."""
+        return retrying(self.limit.failed, within=deadline.left()).copy(sleep=self._wait)
+
+    def _wait(self, seconds: float) -> None:
+        self.limit.slowdowns.waited(seconds)
+        self.stop.wait(seconds)
