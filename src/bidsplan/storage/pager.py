@@ -28,8 +28,8 @@ class Pager:
     """Checks the pages of one listing against one another, as they come.
 
     Names must grow from page to page and be below the listed prefix, and no page may lead back to
-    an earlier one. Most storage orders keys by their bytes; some gateways order them directory by
-    directory, where a slash comes before any other character. One order must hold throughout.
+    an earlier one. Storage orders keys by their bytes; some gateways order them directory by
+    directory, where a slash comes before any other character, and do so to the end.
 
     Parameters
     ----------
@@ -46,7 +46,8 @@ class Pager:
     def __init__(self, what: str, prefix: str, server: str, *, delimited: bool) -> None:
         self._what, self._prefix, self._server = what, prefix, server
         self._delimited = delimited
-        self._orders = [_Order(str), _Order(_by_directory)]
+        self._key: Callable[[str], str] = str
+        self._last = ""
         self._places: set[tuple[str, ...]] = set()
         self._items = self._empty = 0
 
@@ -81,19 +82,34 @@ class Pager:
             return
         place = tuple(following.values())
         if not any(place):
-            raise self._error("the server says that more follows, and not where it begins")
+            raise self._error(
+                "the server says that more follows, and gives nothing to continue with"
+            )
         if place in self._places:
             raise self._error("the server sends the same page again and again")
         self._places.add(place)
 
     def _check_order(self, names: Sequence[list[str]]) -> None:
-        wrong = [order.add(names) for order in self._orders]
-        if all(wrong):
-            before, name = (_shown(each.replace("\0", "/")) for each in wrong[0] or ())
+        rows, wrong = self._misplaced(names)
+        if wrong and self._key is str:
+            self._key = _by_directory
+            rows, still = self._misplaced(names)
+            wrong = wrong if still else None
+        if wrong:
+            before, name = (_shown(each.replace("\0", "/")) for each in wrong)
             raise self._error(
-                f"the server lists {name} behind {before}: keys are repeated or out of order"
+                f"the server lists {name} after {before}: names are repeated or out of order"
             )
-        self._orders = [order for order, pair in zip(self._orders, wrong, strict=True) if not pair]
+        self._last = rows[-1]
+
+    def _misplaced(self, names: Sequence[list[str]]) -> tuple[list[str], tuple[str, str] | None]:
+        """Return a page's names in one column, and the first two that are not in order."""
+        key = self._key
+        merged: Iterable[str] = names[0] if len(names) == 1 else merge(*names, key=key)
+        rows = [key(self._last), *(merged if key is str else map(key, merged))]
+        if all(map(lt, rows, rows[1:])):
+            return rows, None
+        return rows, next(pair for pair in pairwise(rows) if pair[0] >= pair[1])
 
     def _check_place_of(self, names: Sequence[list[str]]) -> None:
         skip = len(self._prefix)
@@ -110,24 +126,6 @@ class Pager:
             f"{self._what}: {problem}; listings of {self._server} are not whole: use another "
             "endpoint, or report it to whoever runs this one"
         )
-
-
-class _Order:
-    """An order that names may have, and the last name so far."""
-
-    def __init__(self, key: Callable[[str], str]) -> None:
-        self._key = key
-        self._last = ""
-
-    def add(self, names: Sequence[list[str]]) -> tuple[str, str] | None:
-        """Add a page's names; return the first two that are not in this order."""
-        key = self._key
-        merged: Iterable[str] = names[0] if len(names) == 1 else merge(*names, key=key)
-        rows = [self._last, *(merged if key is str else map(key, merged))]
-        self._last = rows[-1]
-        if all(map(lt, rows, rows[1:])):
-            return None
-        return next(pair for pair in pairwise(rows) if pair[0] >= pair[1])
 
 
 def _by_directory(name: str) -> str:

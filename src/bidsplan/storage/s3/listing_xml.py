@@ -24,9 +24,7 @@ _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 """Storage classes whose objects can be read only once they are restored."""
 
 _ITEMS = "count(Contents | CommonPrefixes | Version | DeleteMarker)"
-_DOUBLED = (
-    "boolean(Contents/Key[2] | Contents/Size[2] | Contents/ETag[2])"
-)
+_DOUBLED = "boolean(Contents/Key[2] | Contents/Size[2] | Contents/ETag[2])"
 
 
 class NoListingError(ValueError):

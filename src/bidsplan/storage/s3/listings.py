@@ -95,7 +95,7 @@ class Listings:
         probing = "list-type" in query and "continuation-token" not in query
 
         def refused(status: int, what: str, code: str, headers: object) -> Exception:
-            if probing and (status == 501 or code in _UNKNOWN):
+            if probing and code in _UNKNOWN:
                 return _OnlyVersion1Error(f"refuses ListObjectsV2 ({status} {code})")
             return status_error(status, what, code, headers)
 
