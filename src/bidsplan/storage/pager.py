@@ -82,9 +82,7 @@ class Pager:
             return
         place = tuple(following.values())
         if not any(place):
-            raise self._error(
-                "the server says that more follows, and gives nothing to continue with"
-            )
+            raise self._error("the server says that more follows, and not from where on")
         if place in self._places:
             raise self._error("the server sends the same page again and again")
         self._places.add(place)
