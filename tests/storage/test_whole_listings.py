@@ -167,9 +167,7 @@ BROKEN = ["more follows and no token", "the same token", "pages changed over", "
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("fault", [*BROKEN, "keys of another prefix"])
-def test_no_plan_is_made_of_a_listing_that_is_not_whole(
-    fault, loop, transport, ask_here, tmp_path
-):
+def test_no_plan_is_made_of_a_listing_that_is_not_whole(fault, loop, transport, ask_here, tmp_path):
     change, message = FAULTS[fault]
     more, of = LOOPS[loop]
     manifest(tmp_path, more=more if more != "pinned" else "")
@@ -184,3 +182,80 @@ def test_no_plan_is_made_of_a_listing_that_is_not_whole(
         assert any(map(of, server.queries))
     assert (code, paths) == (1, None)
     assert re.search(rf"error: listing s3://b/ds/.*{message}.*{server.url}", said)
+
+
+BESIDE = FILES | {f"ds/{subject}.html": b"report" for subject in SUBJECTS}
+PLANNED = sorted(key.removeprefix("ds/") for key in FILES)
+OLD = {
+    "it answers as it knows": {"knows": 1},
+    "it names no marker": {"knows": 1, "next_marker": False},
+    "it refuses the request": {"knows": "NotImplemented"},
+    "it refuses an argument": {"knows": "InvalidArgument", "next_marker": False},
+}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("server", OLD.values(), ids=OLD)
+def test_a_server_that_knows_only_version_1_is_listed_by_it(server, transport, ask_here, tmp_path):
+    manifest(tmp_path)
+    options = ("--transport", transport, "--jobs", "1", "--debug")
+    with PagedServer(BESIDE, **server) as served:
+        code, paths, said = compiled(ask_here, tmp_path, served, *options)
+        modern = [query for query in served.queries if "list-type" in query]
+    assert (code, paths) == (0, PLANNED)
+    assert len(modern) == 1
+    [line] = [line for line in said.splitlines() if line.startswith("debug: listing s3://b/ds/")]
+    assert re.search(rf"{served.url} .* ListObjectsV2.*; ListObjects is used", line)
+
+
+def test_a_server_of_version_1_that_begins_again_is_an_error(ask_here, tmp_path):
+    manifest(tmp_path)
+    with PagedServer(FILES, lambda pages, _: Sent(pages[0], True, "t"), knows=1) as server:
+        code, paths, said = compiled(ask_here, tmp_path, server)
+    assert (code, paths) == (1, None)
+    assert AGAIN in said
+
+
+@pytest.mark.parametrize("jobs", ["1", "256"])
+@pytest.mark.parametrize(
+    "server", [{"order": by_directory}, {"heeds_start": False}, {"order": by_directory, "page": 7}]
+)
+def test_whatever_order_a_server_has_no_file_is_lost(server, jobs, ask_here, tmp_path):
+    manifest(tmp_path)
+    with PagedServer(BESIDE, **server) as served:
+        code, paths, _ = compiled(ask_here, tmp_path, served, "--jobs", jobs)
+    assert (code, paths) == (0, PLANNED)
+
+
+RECEIPTS = {f"ds/.bidsplan/receipts/{number}.jsonl": b"" for number in range(6)}
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("fault", BROKEN)
+@pytest.mark.parametrize(
+    ("command", "listed"),
+    [
+        (["fetch"], "ds/"),
+        (["fetch", "--transport", "fsspec"], "ds/"),
+        (["prune", "--yes", "--all"], "ds/"),
+        (["prune", "--yes"], "ds/.bidsplan/receipts/"),
+        (["verify"], "ds/.bidsplan/receipts/"),
+    ],
+)
+def test_a_destination_whose_listing_is_not_whole_is_an_error(
+    command, listed, fault, s3, ask_here, tmp_path
+):
+    change, message = FAULTS[fault]
+    for key, data in FILES.items():
+        path = tmp_path / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    manifest(tmp_path, "ds")
+    assert ask_here("compile", "m.yaml")[0] == 0
+    there = FILES | RECEIPTS | {"ds/other.txt": b"not planned"}
+    with PagedServer(there, change, of=lambda query: query["prefix"] == listed) as server:
+        asked = [*command, "m.plan.jsonl", "s3://b/ds", "--dest-endpoint-url", server.url]
+        code, _, said = ask_here(*asked)
+    assert code == 1
+    assert re.search(rf"error: listing s3://b/{listed}: .*{message}.*{server.url}", said)
+    assert not [key for _, key in server.written if not key.startswith("ds/.bidsplan/")]

@@ -1,4 +1,4 @@
-"""An S3 server whose listings come in small pages, which a fault cuts, repeats, reorders or strays."""
+"""An S3 server whose listings come in small pages, which a fault cuts, repeats or reorders."""
 
 from __future__ import annotations
 
@@ -171,7 +171,10 @@ class PagedServer:
         if versions:
             following = "NextKeyMarker"
         elif by_2:
-            following, head = "NextContinuationToken", f"{head}<KeyCount>{len(sent.names)}</KeyCount>"
+            following, head = (
+                "NextContinuationToken",
+                f"{head}<KeyCount>{len(sent.names)}</KeyCount>",
+            )
         else:
             following, head = "NextMarker", f"{head}<Marker></Marker>"
         token = sent.token if sent.more and (self.next_marker or by_2 or versions) else ""
@@ -193,5 +196,7 @@ class PagedServer:
         kind = "Version" if versions else "Contents"
         if versions:
             fields |= {"VersionId": "1", "IsLatest": "true"}
-        inside = "".join(f"<{field}>{escape(str(text))}</{field}>" for field, text in fields.items())
+        inside = "".join(
+            f"<{field}>{escape(str(text))}</{field}>" for field, text in fields.items()
+        )
         return f"<{kind}>{inside}</{kind}>"
