@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
+import obstore
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from obstore.store import MemoryStore
 
 from bidsplan.errors import ListingError
 from bidsplan.plan.file import read_plan
 from bidsplan.storage import Access, Transport, open_store
+from bidsplan.storage.fsspec_store import FsspecStore
+from bidsplan.storage.obstore_stores import ObjectStore
 from pages import PagedServer, Sent, by_directory
 
 TRANSPORTS = ["obstore", "fsspec"]
@@ -259,3 +265,43 @@ def test_a_destination_whose_listing_is_not_whole_is_an_error(
     assert code == 1
     assert re.search(rf"error: listing s3://b/{listed}: .*{message}.*{server.url}", said)
     assert not [key for _, key in server.written if not key.startswith("ds/.bidsplan/")]
+
+
+class Faulty(MemoryFileSystem):
+    """Lists what is not there, or the same again."""
+
+    cachable = False
+    more: ClassVar[list[str]] = []
+
+    def ls(self, path, detail=True, **_):
+        names = [each.format(path=f"/{path.strip('/')}") for each in self.more]
+        found = super().ls(path) if self.exists(path) else []
+        kind = [{"name": name, "size": 0, "type": "directory"} for name in names]
+        return [*found, *kind]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["/other/stray"], "'/other/stray' was not asked for"),
+        (["{path}/sub-1"], "'/ds/sub-1' is listed 2 times"),
+        (["{path}/further"], "directories in directories without end"),
+    ],
+)
+def test_what_other_file_systems_list_is_checked_too(more, message, memory):
+    memory.pipe("/ds/sub-1/a", b"1")
+    files = Faulty()
+    files.more = more
+    store = FsspecStore("memory", "/ds", "memory://ds", files)
+    with pytest.raises(ListingError, match=message):
+        list(store.list())
+
+
+def test_markers_of_directories_are_no_fault_of_a_listing():
+    inner = MemoryStore()
+    for key in ("ds/sub-1", "ds/sub-1/anat/a", "ds/sub-2/b", "ds/x"):
+        obstore.put(inner, key, b"1")
+    store = ObjectStore("gs://b/ds", "ds", inner, inner)
+    assert [item.key for item in store.list("sub-2/")] == ["sub-2/b"]
+    assert store.children().directories == ("sub-1/", "sub-2/")
+    assert sorted(item.key for item in store.children().objects) == ["sub-1", "x"]
