@@ -43,10 +43,13 @@ AGAIN = "sends the same page again and again"
 STRAY = "which was not asked for"
 
 FAULTS = {
-    "more follows and no token": (lambda pages, _: Sent(pages[0], True, ""), "not from where on"),
+    "more follows and no token": (
+        lambda pages, _: Sent(pages[0], True, ""),
+        "not how to request it",
+    ),
     "no token on the second page": (
         lambda pages, asked: honest(pages, asked)._replace(token="t" if asked == 0 else ""),
-        "not from where on",
+        "not how to request it",
     ),
     "the same token": (lambda pages, asked: honest(pages, asked)._replace(token="t"), AGAIN),
     "the same page and token": (lambda pages, _: Sent(pages[0], True, "t"), AGAIN),
@@ -283,8 +286,8 @@ class Faulty(MemoryFileSystem):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["/other/stray"], "'/other/stray' was not asked for"),
-        (["{path}/sub-1"], "'/ds/sub-1' is listed 2 times"),
+        (["/other/stray"], "'other/stray' was not asked for"),
+        (["{path}/sub-1"], "'ds/sub-1' is listed 2 times"),
         (["{path}/further"], "directories in directories without end"),
     ],
 )
@@ -295,6 +298,12 @@ def test_what_other_file_systems_list_is_checked_too(more, message, memory):
     store = FsspecStore("memory", "/ds", "memory://ds", files)
     with pytest.raises(ListingError, match=message):
         list(store.list())
+
+
+def test_a_file_system_is_listed_from_its_root(memory):
+    memory.pipe("/sub-1/anat/a", b"1")
+    store = FsspecStore("memory", "memory://", "memory://", memory)
+    assert [item.key for item in store.list("sub-1/")] == ["sub-1/anat/a"]
 
 
 def test_markers_of_directories_are_no_fault_of_a_listing():

@@ -8,7 +8,7 @@ from itertools import pairwise
 from operator import lt
 from typing import TYPE_CHECKING
 
-from bidsplan.errors import ListingError
+from bidsplan.errors import ListingError, StorageError
 from bidsplan.paths import printable
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ class Pager:
     def check(
         self, names: Sequence[list[str]], number: int, following: Mapping[str, str] | None
     ) -> None:
-        """Check the next page; raises ListingError.
+        """Check the next page.
+
+        Raises ListingError where it is no part of a whole listing, and StorageError where there is
+        too much.
 
         Parameters
         ----------
@@ -69,7 +72,8 @@ class Pager:
         self._items += number
         self._empty = 0 if number else self._empty + 1
         if self._items > _MOST_ITEMS:
-            raise self._error(f"it has more than {_MOST_ITEMS:,} objects and directories")
+            most = f"{_MOST_ITEMS:,} objects and directories"
+            raise StorageError(f"{self._what}: it has more than {most}; check the URL")
         if self._empty > _MOST_EMPTY:
             raise self._error("the server sends empty pages without end")
         names = [some for some in names if some]
@@ -82,7 +86,7 @@ class Pager:
             return
         place = tuple(following.values())
         if not any(place):
-            raise self._error("the server says that more follows, and not from where on")
+            raise self._error("the server says that more follows, but not how to request it")
         if place in self._places:
             raise self._error("the server sends the same page again and again")
         self._places.add(place)
@@ -121,8 +125,8 @@ class Pager:
 
     def _error(self, problem: str) -> ListingError:
         return ListingError(
-            f"{self._what}: {problem}; listings of {self._server} are not whole: use another "
-            "endpoint, or report it to whoever runs this one"
+            f"{self._what}: {problem}; what {self._server} lists is not whole: use another "
+            "endpoint, or report this to its operator"
         )
 
 
