@@ -12,7 +12,7 @@
     ├── StorageError (OSError)             the source could not be listed or read
     │   ├── SourceMissingError (FileNotFoundError)
     │   │   └── RootMissingError
-    │   ├── SourceChangedError
+    │   ├── SourceChangedError, ListingError
     │   ├── DeniedError (PermissionError)
     │   │   └── CredentialsError
     │   ├── RefusedHostError (PermissionError)
@@ -204,6 +204,10 @@ class RootMissingError(SourceMissingError):
 
 class SourceChangedError(StorageError, code="source-changed"):
     """The object is no longer the one that was planned."""
+
+
+class ListingError(StorageError):
+    """The pages of a listing do not add up to a whole one."""
 
 
 class DeniedError(StorageError, PermissionError, code="denied"):

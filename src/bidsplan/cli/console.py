@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from bidsplan.messages import Redactor, clipped, secrets_in
 from bidsplan.paths import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bidsplan.errors import BidsplanError, Problem
 
@@ -137,6 +138,25 @@ class Console:
         """Report that a signal stopped the command."""
         self.say("stopped; finished files are kept; run the same command to continue")
         return code
+
+    @contextmanager
+    def logging(self) -> Iterator[None]:
+        """Write what the library logs to standard error, where ``--debug`` is given."""
+        if not self.debug:
+            yield
+            return
+        import logging  # rarely needed
+
+        handler, logger = logging.Handler(), logging.getLogger("bidsplan")
+        handler.emit = lambda record: self.error(record.getMessage(), "debug")  # type: ignore[method-assign]
+        before = logger.level
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(before)
 
     def _shown(self, text: str) -> str:
         """Redact a text, and escape what could drive the terminal; names come from storage."""

@@ -77,7 +77,7 @@ def run(arguments: Sequence[str]) -> int:
     redact = find_redactor(arguments)
     console = Console(debug="--debug" in arguments, json="--json" in arguments, redact=redact)
     try:
-        with signals.first_signal(interrupt=True) as received:
+        with console.logging(), signals.first_signal(interrupt=True) as received:
             received.clear()
             code = bidsplan.main(
                 list(arguments), prog_name="bidsplan", standalone_mode=False, obj=redact

@@ -119,7 +119,7 @@ def settings_of(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], 
     """Add options, ``--json`` and ``--debug``; the command gets `Settings` made of them."""
     console = (
         click.option("--json", is_flag=True, help="Write results as JSON, an object a line."),
-        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+        click.option("--debug", is_flag=True, help="Show the log, and the traceback of an error."),
     )
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ from bidsplan.bids.dataset_files import DESCRIPTION
 from bidsplan.errors import Problem
 from bidsplan.paths import printable
 from bidsplan.plan import Entry
+from bidsplan.storage.objects import ArchivedObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -78,6 +79,29 @@ class DatasetEntries:
                 reason="dataset",
                 content=self.generated,
             )
+
+
+_MOST_NAMED = 10
+"""Archived files that a warning names."""
+
+
+def archive_warnings(selected: Iterable[DatasetEntries]) -> Iterator[Problem]:
+    """Yield a warning where selected files must be restored before they can be fetched."""
+    found = {
+        each.dataset.target_path(path): each.files[path].size
+        for each in selected
+        for path in each.reasons
+        if isinstance(each.files[path], ArchivedObject)
+    }
+    if not found:
+        return
+    names = ", ".join(map(printable, sorted(found)[:_MOST_NAMED]))
+    more = f" and {len(found) - _MOST_NAMED:,} more" if len(found) > _MOST_NAMED else ""
+    yield Problem(
+        message=f"{len(found):,} of the planned files ({sum(found.values()):,} bytes) are archived "
+        f"(storage class GLACIER or DEEP_ARCHIVE): {names}{more}",
+        hint="restore them before they are fetched, or exclude them",
+    )
 
 
 def drop_repeats(

@@ -35,6 +35,13 @@ class Object(msgspec.Struct, frozen=True, order=True, gc=False):
     version: str | None = None
 
 
+class ArchivedObject(Object, frozen=True, order=True, gc=False):
+    """An object in an archive, from which it must be restored before it can be read.
+
+    A class of its own, since a field would take memory of millions of objects.
+    """
+
+
 class Children(NamedTuple):
     """The objects and directories directly below a prefix.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -13,10 +14,11 @@ from bidsplan.storage.addresses import proxy_for
 from bidsplan.storage.headers import bare_etag
 from bidsplan.storage.objects import Children, Object
 from bidsplan.storage.obstore_reads import TranslatedErrors, WholeReader, open_stream
+from bidsplan.storage.pager import check_names
 from bidsplan.storage.store import Abilities, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Iterator, Mapping
+    from collections.abc import Awaitable, Iterator, Mapping, Sequence
 
     from bidsplan.storage.access import Access
     from bidsplan.storage.objects import FetchedObject, FetchRequest, Stream
@@ -125,7 +127,7 @@ class ObjectStore(Store):
         found = self._listed(prefix, obstore.list_with_delimiter)
         directories = [f"{name.rstrip('/')}/" for name in found["common_prefixes"]]
         skip = len(self._prefix)
-        objects = sorted(self._objects(found["objects"]))
+        objects = sorted(self._objects(found["objects"], prefix, directories))
         return Children(tuple(objects), tuple(sorted(name[skip:] for name in directories)))
 
     def list(self, prefix: str = "") -> Iterator[Object]:
@@ -135,7 +137,7 @@ class ObjectStore(Store):
         def collect(store: Any, prefix: str | None) -> list[Any]:
             return [item for page in obstore.list(store, prefix=prefix) for item in page]
 
-        yield from self._objects(self._listed(prefix, collect))
+        yield from self._objects(self._listed(prefix, collect), prefix)
 
     def _listed(self, prefix: str, call: Any) -> Any:
         def once() -> Any:
@@ -144,7 +146,13 @@ class ObjectStore(Store):
 
         return retry.retrying()(once)
 
-    def _objects(self, found: Iterable[Mapping[str, Any]]) -> Iterator[Object]:
+    def _objects(
+        self, found: Sequence[Mapping[str, Any]], prefix: str, directories: Sequence[str] = ()
+    ) -> Iterator[Object]:
+        # obstore leaves out the slash at a key's end, also of the directory's own marker.
+        above = self._prefix + prefix
+        names = (name for item in found if (name := str(item["path"])) != above[:-1])
+        check_names(chain(names, directories), above, f"listing {self.url}/{prefix}")
         for item in found:
             key = str(item["path"])[len(self._prefix) :]
             yield Object(key, int(item["size"]), bare_etag(item["e_tag"]))

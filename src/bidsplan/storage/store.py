@@ -6,7 +6,14 @@ from abc import ABC, abstractmethod
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
-from bidsplan.errors import CredentialsError, SourceChangedError, StorageError, UnreachableError
+from bidsplan.errors import (
+    CredentialsError,
+    ListingError,
+    SourceChangedError,
+    StorageError,
+    UnreachableError,
+)
+from bidsplan.paths import printable
 from bidsplan.storage.objects import ObjectMetadata
 from bidsplan.storage.retry import Deadline
 
@@ -18,6 +25,11 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+_LONGEST_KEY = 4096
+"""Characters of a key that a plan can hold."""
+
+_SHOWN = 200
 
 # Stores share the sessions that credentials come from.
 _RENEWING = Lock()
@@ -113,7 +125,11 @@ class Store(ABC):
         # directories that can't be listed.
         waiting = [prefix]
         while waiting:
-            objects, directories = self.children(waiting.pop())
+            directory = waiting.pop()
+            if len(directory) > _LONGEST_KEY:
+                where = printable(f"{self.url}/{directory[:_SHOWN]}")
+                raise ListingError(f"{where}…: directories in directories without end")
+            objects, directories = self.children(directory)
             yield from objects
             waiting += directories
 

@@ -209,13 +209,11 @@ class Lister(ThreadPool):
                 self._count(len(batch), dataset)
                 yield from batch
 
-        found = together.list_together(counted) if len(together.names) > 1 else None
+        found = together.list_together(counted) if len(together.names) > 1 else {}
         for name in together.names:
-            objects = (
-                list(counted(dataset.store.list(f"{dataset.prefix}{name}/")))
-                if found is None
-                else found.get(name, [])
-            )
+            # A directory holds something, or it would not be listed: where storage has another
+            # order of keys, it may have been skipped.
+            objects = found.get(name) or counted(dataset.store.list(f"{dataset.prefix}{name}/"))
             files, refused = clean(objects, dataset.prefix, dataset.where)
             self._warn(refused)
             self._listed[directory_id(dataset, name)] = files

@@ -9,24 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from bidsplan.errors import StorageError, UnreachableError
 from bidsplan.paths import printable
 from bidsplan.storage import network
 from bidsplan.storage.addresses import proxy_for
 from bidsplan.storage.http_errors import error_code, status_error
-from bidsplan.storage.retry import retrying
-from bidsplan.storage.s3.listing_xml import NoListingError, Page, bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from typing_extensions import Buffer
 
     from bidsplan.storage.s3.credentials import Connection
 
-
-LARGEST_PAGE = 1 << 24
-"""Bytes of one page of a listing that are accepted."""
 
 REDIRECTS = frozenset({301, 302, 307, 308, 400})
 """Statuses of answers that may say that a bucket is in another region."""
@@ -40,62 +34,6 @@ class S3Client:
         self.bucket = bucket
         # By endpoint, since looking for proxies costs as much as signing.
         self._pools: dict[str, Any] = {}
-
-    def pages(self, prefix: str, *, delimiter: str = "", after: str = "") -> Iterator[Page]:
-        """List objects behind a key, a page at a time."""
-        query = {"list-type": "2", "encoding-type": "url", "prefix": prefix}
-        if delimiter:
-            query["delimiter"] = delimiter
-        if after:
-            query["start-after"] = after
-
-        def following() -> Iterator[Page]:
-            while True:
-                page = retrying()(self._page, query, "ListBucketResult")
-                yield page
-                token = page.text("NextContinuationToken")
-                if not page.truncated or not token:
-                    return
-                query["continuation-token"] = token
-
-        return bounded(following(), self._listing(prefix))
-
-    def version_pages(self, prefix: str) -> Iterator[Page]:
-        """List the versions of the objects directly below a prefix, a page at a time."""
-        query = {"versions": "", "encoding-type": "url", "prefix": prefix, "delimiter": "/"}
-
-        def following() -> Iterator[Page]:
-            marker: dict[str, str] = {}
-            while True:
-                page = retrying()(self._page, query | marker, "ListVersionsResult")
-                yield page
-                key, version = page.key("NextKeyMarker"), page.text("NextVersionIdMarker")
-                last, marker = marker, {"key-marker": key}
-                if version:
-                    # Behind a directory there is none, and an empty one is refused.
-                    marker["version-id-marker"] = version
-                # A server that does not heed the marker would begin again and again.
-                if not page.truncated or not key or marker == last:
-                    return
-
-        return bounded(following(), self._listing(prefix))
-
-    def _listing(self, prefix: str) -> str:
-        return f"listing s3://{self.bucket}/{printable(prefix)}"
-
-    def _page(self, query: Mapping[str, str], kind: str) -> Page:
-        what = self._listing(query["prefix"])
-        answer = self.request("GET", query=query, what=what)
-        data = network.read_bounded(answer, what, limit=LARGEST_PAGE)
-        if len(data) > LARGEST_PAGE:
-            raise StorageError(f"{what}: the answer is no listing")
-        try:
-            page = Page(data, what)
-        except NoListingError as error:
-            raise UnreachableError(f"{what}: the answer is no listing ({error})") from error
-        if page.kind != kind:
-            raise StorageError(f"{what}: the answer is no listing, but {printable(page.kind)!r}")
-        return page
 
     def head(
         self, key: str, version: str | None = None, headers: Mapping[str, str] | None = None

@@ -6,6 +6,7 @@ import functools
 import re
 import time
 from abc import abstractmethod
+from operator import attrgetter
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from bidsplan.storage.addresses import check_endpoint, proxy_for
 from bidsplan.storage.objects import Children, Object
 from bidsplan.storage.obstore_reads import NoRangesError, WholeReader, open_stream
 from bidsplan.storage.s3.client import S3Client
+from bidsplan.storage.s3.listings import Listings
 from bidsplan.storage.store import Abilities, Store
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class S3Lister(Store):
         self.url = f"s3://{bucket}/{path}".rstrip("/")
         self.endpoint = connection.endpoint
         self.client = S3Client(connection, bucket)
+        self._listings = Listings(self.client)
         self._opened: Any = None
         self._opening = Lock()
         self._prefix = f"{path}/" if path else ""
@@ -56,24 +59,25 @@ class S3Lister(Store):
         objects: list[Object] = []
         directories: list[str] = []
         skip = len(self._prefix)
-        for page in self.client.pages(self._prefix + prefix, delimiter="/"):
+        for page in self._listings.objects(self._prefix + prefix, delimiter="/"):
             objects += page.objects(skip)
             directories += [name[skip:] for name in page.directories()]
-        return Children(tuple(sorted(objects)), tuple(sorted(directories)))
+        objects.sort(key=attrgetter("key"))
+        return Children(tuple(objects), tuple(sorted(directories)))
 
     def list(self, prefix: str = "") -> Iterator[Object]:
         """See `Store.list`."""
-        for page in self.client.pages(self._prefix + prefix):
+        for page in self._listings.objects(self._prefix + prefix):
             yield from page.objects(len(self._prefix))
 
     def list_after(self, prefix: str, after: str) -> Iterator[Object]:
         """See `Store.list_after`."""
-        for page in self.client.pages(self._prefix + prefix, after=self._prefix + after):
+        for page in self._listings.objects(self._prefix + prefix, after=self._prefix + after):
             yield from page.objects(len(self._prefix))
 
     def versions(self, directory: str) -> Iterator[Object]:
         """See `Store.versions`."""
-        for page in self.client.version_pages(self._prefix + directory):
+        for page in self._listings.versions(self._prefix + directory):
             yield from page.latest(len(self._prefix))
 
     def version_of(self, key: str) -> Object:
