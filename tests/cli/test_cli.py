@@ -76,7 +76,7 @@ def test_a_dry_run_shows_files_and_bytes_and_writes_nothing(study, ask):
 def test_locked_and_frozen(study, ask):
     code, _, err = ask("fetch", "--locked", "demo.yaml", "d")
     assert code == 2
-    assert "the plan does not exist; update it with 'bidsplan compile'" in err
+    assert "there is no plan; write it with 'bidsplan compile demo.yaml'" in err
     assert ask("fetch", "--frozen", "demo.yaml", "d")[0] == 2
     ask("compile", "demo.yaml")
     assert ask("fetch", "--locked", "demo.yaml", "d")[0] == 0
