@@ -18,7 +18,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bidsplan.compile.compiler import Compiled, compile_manifest, explain_manifest
     from bidsplan.compile.survey.inventory import take_inventory
-    from bidsplan.errors import BidsplanError, FailedFile, FetchFailed, Problem
+    from bidsplan.errors import (
+        BidsplanError,
+        DestinationError,
+        FailedFile,
+        FetchFailed,
+        IntegrityError,
+        Problem,
+        SelectionError,
+        StalePlanError,
+        StorageError,
+        UsageError,
+    )
     from bidsplan.events import (
         Action,
         Decided,
@@ -58,75 +69,26 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _NAMES = {
-    "compile.compiler": (
-        "Compiled",
-        "compile_manifest",
-        "explain_manifest",
-    ),
-    "compile.survey.inventory": ("take_inventory",),
-    "errors": (
-        "BidsplanError",
-        "FailedFile",
-        "FetchFailed",
-        "Problem",
-    ),
-    "events": (
-        "Action",
-        "Decided",
-        "Digested",
-        "Digesting",
-        "Event",
-        "Failed",
-        "Finished",
-        "Kept",
-        "KeptReason",
-        "Listed",
-        "Opened",
-        "Pinned",
-        "Progressed",
-        "PruneFailed",
-        "Pruned",
-        "Resumable",
-        "Resumed",
-        "Skipped",
-        "Slowed",
-        "Waiting",
-        "Warned",
-    ),
-    "fetching": (
-        "FetchSummary",
-        "fetch",
-    ),
-    "manifest": ("Manifest",),
-    "manifest.load": (
-        "ManifestFile",
-        "load_manifest",
-    ),
-    "plan": (
-        "Entry",
-        "Plan",
-    ),
-    "plan.file": (
-        "read_plan",
-        "write_plan",
-    ),
-    "plan.integrity": (
-        "CheckMethod",
-        "VerifyMode",
-    ),
-    "storage": (
-        "Access",
-        "Store",
-        "Transport",
-        "open_store",
-    ),
-    "transfer.decide": ("Existing",),
-    "transfer.materialisation": ("materialise",),
-    "transfer.pins": ("pin",),
-    "transfer.removal": ("prune",),
-    "transfer.verification": ("verify",),
+    "compile.compiler": "Compiled compile_manifest explain_manifest",
+    "compile.survey.inventory": "take_inventory",
+    "errors": "BidsplanError DestinationError FailedFile FetchFailed IntegrityError Problem "
+    "SelectionError StalePlanError StorageError UsageError",
+    "events": "Action Decided Digested Digesting Event Failed Finished Kept KeptReason Listed "
+    "Opened Pinned Progressed PruneFailed Pruned Resumable Resumed Skipped Slowed Waiting Warned",
+    "fetching": "FetchSummary fetch",
+    "manifest": "Manifest",
+    "manifest.load": "ManifestFile load_manifest",
+    "plan": "Entry Plan",
+    "plan.file": "read_plan write_plan",
+    "plan.integrity": "CheckMethod VerifyMode",
+    "storage": "Access Store Transport open_store",
+    "transfer.decide": "Existing",
+    "transfer.materialisation": "materialise",
+    "transfer.pins": "pin",
+    "transfer.removal": "prune",
+    "transfer.verification": "verify",
 }
-_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "Access",
@@ -135,6 +97,7 @@ __all__ = [
     "CheckMethod",
     "Compiled",
     "Decided",
+    "DestinationError",
     "Digested",
     "Digesting",
     "Entry",
@@ -145,6 +108,7 @@ __all__ = [
     "FetchFailed",
     "FetchSummary",
     "Finished",
+    "IntegrityError",
     "Kept",
     "KeptReason",
     "Listed",
@@ -159,10 +123,14 @@ __all__ = [
     "Pruned",
     "Resumable",
     "Resumed",
+    "SelectionError",
     "Skipped",
     "Slowed",
+    "StalePlanError",
+    "StorageError",
     "Store",
     "Transport",
+    "UsageError",
     "VerifyMode",
     "Waiting",
     "Warned",

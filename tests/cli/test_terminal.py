@@ -44,7 +44,8 @@ def fetch(plan, proxy, tmp_path):
 
 
 def is_half_done(lines):
-    return any(" 48%|" in line and "5/6 files" in line for line in lines)
+    """Wait for half of the large file, but for what is still in buffers."""
+    return any(re.search(r" (4[5-9]|50)%\|.*5/6 files", line) for line in lines)
 
 
 def test_a_message_is_above_the_bar_and_ctrl_c_leaves_it_in_its_place(fetch, proxy):
@@ -52,18 +53,17 @@ def test_a_message_is_above_the_bar_and_ctrl_c_leaves_it_in_its_place(fetch, pro
     message, bar = terminal.wait_for(is_half_done)
     assert message.startswith("error: s3://")
     assert message.endswith("/sub-03/x.json: there is no such object or bucket (404)")
-    assert "| 4.54M/9.44M [" in bar
-    assert bar.endswith("B/s, 5/6 files]")
+    assert re.search(r"\| 4\.\d\dM/9\.44M \[00:\d\d<00:\d\d, [0-9.]+[kM]?B/s, 5/6 files\]$", bar)
     terminal.press(b"\x03")
     lines = terminal.wait()
     assert terminal.code == 130
     assert lines[0] == message
     assert [is_bar(line) for line in lines] == [False, True, *[False] * (len(lines) - 2)]
     assert "^C" not in "".join(lines)
-    assert "1 unfinished, 4.5 MB kept for the next run" in "".join(lines[2:])
+    kept = re.search(r"1 unfinished, (4\.\d MB) kept for the next run", "".join(lines[2:]))[1]
     assert lines[-1] == "stopped; finished files are kept; run the same command to continue"
     proxy.rules.clear()
-    assert "4.5 MB from earlier runs" in "".join(Terminal(fetch).wait())
+    assert f"{kept} from earlier runs" in "".join(Terminal(fetch).wait())
 
 
 @pytest.mark.parametrize("option", ["--quiet", "--json"])
@@ -144,7 +144,7 @@ def test_a_log_gets_lines_of_progress(plan, proxy, tmp_path, capsys):
     events = materialise(plan, tmp_path / "d", access=access, stopping=log.seen.is_set)
     assert Outcome(plan, console).follow(events) == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if "files" in line]
-    assert re.fullmatch(r"4.54MB of 9.44MB, 5/6 files, [0-9.]+[kM]?B/s, 00:0\d left", lines[-1])
+    assert re.fullmatch(r"4\.\d\dMB of 9.44MB, 5/6 files, [0-9.]+[kM]?B/s, 00:0\d left", lines[-1])
 
 
 def test_a_log_gets_lines_while_a_study_is_listed(hung, bucket, proxy, capsys):
