@@ -1,23 +1,21 @@
-"""Fetching what a manifest or a plan lists, in one call; and which plan is a manifest's."""
+"""Fetching what a manifest or a plan lists, in one call."""
 
 from __future__ import annotations
 
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bidsplan.errors import (
-    ArgumentTypeError,
-    BidsplanError,
-    FailedFile,
-    FetchFailed,
-    SelectionError,
-    StalePlanError,
-    UsageError,
+from bidsplan.compile.plan_policy import (
+    PlanPolicy,
+    is_manifest,
+    plan_beside,
+    refuse_locked_plan,
+    stored_plan,
 )
+from bidsplan.errors import ArgumentTypeError, BidsplanError, FailedFile, FetchFailed, UsageError
 from bidsplan.events import Action, Failed, Skipped, Warned
 from bidsplan.messages import warn
 from bidsplan.plan.file import StoredPlan, default_plan_path, write_plan
@@ -150,74 +148,6 @@ def fetch(
         wait=wait,
     )
     return run.follow(events, plan)
-
-
-class PlanPolicy(Enum):
-    """How far the plan beside a manifest is trusted."""
-
-    CURRENT = auto()
-    """Use it if it was compiled from this manifest, or else compile."""
-    LOCKED = auto()
-    """Use it, and fail if it was not compiled from this manifest."""
-    FROZEN = auto()
-    """Use it, whatever the manifest."""
-
-    @classmethod
-    def of(cls, *, locked: bool, frozen: bool) -> PlanPolicy:
-        """Return the policy that two options ask for; raises UsageError where both are set."""
-        if locked and frozen:
-            raise UsageError("--locked and --frozen exclude each other: choose one")
-        return cls.LOCKED if locked else cls.FROZEN if frozen else cls.CURRENT
-
-
-def is_manifest(path: Path) -> bool:
-    """Report whether a file is a manifest, by its name; others are plans."""
-    return path.suffix in {".yaml", ".yml"}
-
-
-def refuse_locked_plan(source: object, policy: PlanPolicy) -> None:
-    """Raise UsageError where a plan, which has no manifest, is to be compared with one."""
-    if policy is PlanPolicy.LOCKED:
-        raise UsageError(f"--locked compares a manifest with its plan; {source} is a plan")
-
-
-def stored_plan(manifest: Path) -> StoredPlan:
-    """Read the plan beside a manifest's file; raises StalePlanError where there is none."""
-    path = default_plan_path(manifest)
-    if not path.exists():
-        raise StalePlanError(
-            f"{path}: there is no plan; write it with 'bidsplan compile {manifest}'"
-        )
-    return StoredPlan(path)
-
-
-def plan_beside(
-    loaded: ManifestFile, access: Access, policy: PlanPolicy
-) -> tuple[StoredPlan | None, bool]:
-    """Return the plan beside a manifest's file, if any, and whether the policy allows its use.
-
-    Raises StalePlanError where it does not and the policy is not to compile.
-    """
-    from bidsplan.compile.survey.participants import manifest_digest  # on demand
-
-    path = default_plan_path(loaded.path)
-    if policy is not PlanPolicy.CURRENT or path.exists():
-        plan = stored_plan(loaded.path)
-    else:
-        return None, False
-    if policy is PlanPolicy.FROZEN:
-        return plan, True
-    try:
-        digest = manifest_digest(loaded.manifest, loaded.path.parent, untrusted=access.untrusted)
-    except SelectionError as error:
-        raise error.located(loaded.locate) from error
-    current = plan.header.manifest_sha256 == digest
-    if policy is PlanPolicy.LOCKED and not current:
-        raise StalePlanError(
-            f"{path}: the plan was compiled from another manifest; update it with "
-            f"'bidsplan compile {loaded.path}'"
-        )
-    return plan, current
 
 
 class _Run:

@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import msgspec
 
-from bidsplan import events
+from bidsplan.events import (
+    Decided,
+    Digested,
+    Digesting,
+    Failed,
+    Finished,
+    Listed,
+    Opened,
+    Progressed,
+    Resumable,
+    Resumed,
+    Skipped,
+    Slowed,
+)
 from bidsplan.messages import redacted
 from bidsplan.paths import printable
 
@@ -52,7 +65,7 @@ class Counts:
     resumable: int = 0  # bytes that are kept for the next run
     endpoints: set[str] = field(default_factory=set)
     destination: str | None = None
-    slow: events.Slowed | None = None
+    slow: Slowed | None = None
 
     reached: int = 0  # planned bytes that are there, or on their way
     listed: int = 0  # objects
@@ -63,50 +76,51 @@ class Counts:
     def add(self, event: Event) -> None:
         """Count an event."""
         # Two or more a file: slots and isinstance take half the time of a Struct and patterns.
-        if isinstance(event, events.Finished):
+        if isinstance(event, Finished):
             self.done[event.action] += 1
             self.proofs[event.proof] += 1
             self.bytes += event.bytes
-            entry = event.entry
-            # What was kept, or only read, did not come a piece at a time.
-            self.reached += entry.size - (self.moved.pop(entry.path, 0) if self.moved else 0)
-        elif isinstance(event, events.Decided):
+            self.reached += event.entry.size
+            if self.moved:
+                # What was kept, or only read, did not come a piece at a time.
+                self.reached -= self.moved.pop(event.entry.path, 0)
+        elif isinstance(event, Decided):
             self.decided[event.action] += 1
-        elif isinstance(event, events.Progressed):
+        elif isinstance(event, Progressed):
             self.bytes += event.bytes
             self._move(event)
-        elif isinstance(event, events.Resumed):
+        elif isinstance(event, Resumed):
             self.resumed += event.bytes
             self._move(event)
-        elif isinstance(event, events.Failed):
+        elif isinstance(event, Failed):
             self.failures[event.error.code] += 1
             self.reached -= self.moved.pop(event.entry.path, 0)
-        elif isinstance(event, events.Skipped):
+        elif isinstance(event, Skipped):
             self.skipped += 1
         else:
             self._add_rare(event)
 
-    def _move(self, event: events.Progressed | events.Resumed) -> None:
+    def _move(self, event: Progressed | Resumed) -> None:
         self.reached += event.bytes
         path = event.entry.path
         self.moved[path] = self.moved.get(path, 0) + event.bytes
 
     def _add_rare(self, event: Event) -> None:
         match event:
-            case events.Listed(url=url, objects=number):
+            case Listed(url=url, objects=number):
                 self.listed += number
                 self.listing = url
-            case events.Digesting(bytes=number):
+            case Digesting(bytes=number):
                 self.digesting = number
-            case events.Digested(entry=entry):
+            case Digested(entry=entry):
                 self.moved.pop(entry.path, None)
-            case events.Resumable(bytes=number):
+            case Resumable(bytes=number):
                 self.resumable = number
-            case events.Slowed():
+            case Slowed():
                 self.slow = event
-            case events.Opened(written=True, endpoint=endpoint):
+            case Opened(written=True, endpoint=endpoint):
                 self.destination = endpoint
-            case events.Opened(endpoint=str(endpoint)):
+            case Opened(endpoint=str(endpoint)):
                 self.endpoints.add(endpoint)
 
     def summary(self) -> dict[str, Any]:

@@ -233,9 +233,9 @@ def test_files_that_fail_are_raised_and_named(study):
 def test_warnings_are_issued_and_returned(study):
     text = MANIFEST.read_text().replace("suffixes: [T1w]", "suffixes: [T1w, T2w, T1W]")
     MANIFEST.write_text(text)
-    with pytest.warns(UserWarning) as issued:
+    with pytest.warns(UserWarning, match="T1W") as issued:
         done = bidsplan.fetch(MANIFEST, "d", progress=False)
-    assert "demo.yaml:25: files[0].suffixes[2]: 'T1W' is not a BIDS" in str(issued[0].message)
+    assert "is not a BIDS suffix" in str(issued[0].message)
     assert [str(warning.message) for warning in issued] == [*map(str, done.warnings)]
     assert {warning.filename for warning in issued} == {__file__}
     assert len(issued) == 3

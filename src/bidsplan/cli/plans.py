@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bidsplan.cli.console import counted, size
+from bidsplan.compile.plan_policy import PlanPolicy, is_manifest, plan_beside, stored_plan
 from bidsplan.errors import BidsplanError, ManifestError, SelectionError
-from bidsplan.fetching import PlanPolicy, is_manifest, plan_beside, stored_plan
 
 if TYPE_CHECKING:
     from pathlib import Path

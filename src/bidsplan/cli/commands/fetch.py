@@ -9,7 +9,7 @@ import click
 from bidsplan.cli import options, signals
 from bidsplan.cli.plans import plan_for
 from bidsplan.cli.report import Outcome
-from bidsplan.fetching import PlanPolicy, is_manifest, refuse_locked_plan
+from bidsplan.compile.plan_policy import PlanPolicy, is_manifest, refuse_locked_plan
 from bidsplan.plan.integrity import VerifyMode
 from bidsplan.transfer.decide import Existing
 from bidsplan.transfer.materialisation import materialise
