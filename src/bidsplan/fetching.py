@@ -259,10 +259,10 @@ class _Run:
 
 def failure_message(failed: Sequence[BidsplanError], skipped: int, files: int) -> str:
     """Describe which of a plan's files could not be fetched."""
-    untried = f", and {skipped} were not tried" if skipped else ""
+    untried = f", and {skipped} were not finished" if skipped else ""
     return (
         f"{len(failed)} of {files} files could not be fetched{untried}; all others are complete, "
-        f"and another fetch resumes from here: {listed(map(str, failed))}"
+        f"and another fetch continues from here: {listed(map(str, failed))}"
     )
 
 
