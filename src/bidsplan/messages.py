@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import warnings
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -300,3 +301,13 @@ class Hints:
             return None
         self._left -= 1
         return suggestion(wanted, self._known)
+
+
+def warn(text: str) -> None:
+    """Issue a warning at the line that called into bidsplan."""
+    import inspect  # only to warn
+
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("bidsplan."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)

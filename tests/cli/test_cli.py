@@ -76,7 +76,7 @@ def test_a_dry_run_shows_files_and_bytes_and_writes_nothing(study, ask):
 def test_locked_and_frozen(study, ask):
     code, _, err = ask("fetch", "--locked", "demo.yaml", "d")
     assert code == 2
-    assert "the plan does not exist; update it with 'bidsplan compile'" in err
+    assert "there is no plan; write it with 'bidsplan compile demo.yaml'" in err
     assert ask("fetch", "--frozen", "demo.yaml", "d")[0] == 2
     ask("compile", "demo.yaml")
     assert ask("fetch", "--locked", "demo.yaml", "d")[0] == 0
@@ -88,6 +88,24 @@ def test_locked_and_frozen(study, ask):
     assert ask("fetch", "--frozen", "demo.yaml", "d")[0] == 0
     code, _, err = ask("fetch", "--locked", "--frozen", "demo.yaml", "d")
     assert (code, err) == (2, "error: --locked and --frozen exclude each other: choose one\n")
+
+
+@pytest.mark.parametrize("command", [["verify"], ["pin"], ["prune", "--yes", "--all"]])
+def test_a_manifest_stands_for_no_plan_of_another_version(study, ask, command):
+    """As for a locked fetch: neither checked, nor rewritten, nor cleaned up by."""
+    assert ask("fetch", "demo.yaml", "d")[0] == 0
+    Path("d/mine.txt").write_text("mine")
+    before = Path("demo.plan.jsonl").read_bytes()
+    text = Path("demo.yaml").read_text(encoding="utf-8")
+    Path("demo.yaml").write_text(text.replace("random_seed: 42", "random_seed: 43"))
+    stale = "demo.plan.jsonl: the plan was compiled from another manifest; update it with "
+    answer = (2, "", f"error: {stale}'bidsplan compile demo.yaml'\n")
+    assert ask("fetch", "--locked", "demo.yaml", "d") == answer
+    assert ask(*command, "demo.yaml", "d") == answer
+    assert Path("demo.plan.jsonl").read_bytes() == before
+    assert Path("d/mine.txt").exists()
+    # The plan itself says what it is.
+    assert ask(*command, "demo.plan.jsonl", "d")[0] == 0
 
 
 def test_a_plan_elsewhere_still_finds_its_local_source(study, ask):

@@ -19,7 +19,7 @@ from bidsplan.destination.lock import RunLock
 from bidsplan.errors import LockedError
 from bidsplan.events import Failed, Pruned, Waiting, Warned
 from bidsplan.plan.file import write_plan
-from bidsplan.transfer.fetch import materialise
+from bidsplan.transfer.materialisation import materialise
 from bidsplan.transfer.removal import prune
 from bidsplan.transfer.verification import verify
 from plans import FILES, failures, fetch, local_plan, plan_of, tree

@@ -249,7 +249,7 @@ def test_a_finished_plan_opens_no_storage_and_imports_none(tmp_path):
     code = (
         "import sys\n"
         "from bidsplan.plan.file import read_plan\n"
-        "from bidsplan.transfer.fetch import materialise\n"
+        "from bidsplan.transfer.materialisation import materialise\n"
         "actions = [e.action.value for e in materialise(read_plan(sys.argv[1]), sys.argv[2])]\n"
         "print(actions)\n"
         "heavy = {'fsspec', 's3fs', 'obstore', 'botocore', 'urllib3', 'pydantic', 'asyncio',\n"

@@ -19,7 +19,7 @@ from bidsplan.plan.file import write_plan
 from bidsplan.plan.integrity import CheckMethod
 from bidsplan.storage import Access, Transport
 from bidsplan.transfer.decide import Existing
-from bidsplan.transfer.fetch import materialise
+from bidsplan.transfer.materialisation import materialise
 from bidsplan.transfer.verification import verify
 from plans import (
     BIG,

@@ -14,7 +14,7 @@ from bidsplan.plan.integrity import CheckMethod
 from bidsplan.storage import Access
 from bidsplan.transfer import scheduler
 from bidsplan.transfer.decide import Existing
-from bidsplan.transfer.fetch import materialise
+from bidsplan.transfer.materialisation import materialise
 from plans import (
     FILES,
     failures,

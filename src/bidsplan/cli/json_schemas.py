@@ -198,6 +198,7 @@ def _summary() -> dict[str, Any]:
         skipped=_COUNT,
         bytes=_COUNT,
         resumed=_COUNT,
+        resumable=_COUNT,
         endpoints={"type": "array", "items": _TEXT},
         destination={"type": ["string", "null"]},
         slow={"anyOf": [slow, {"type": "null"}]},

@@ -116,19 +116,21 @@ wait_option = click.option(
 
 
 def settings_of(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add options, ``--json`` and ``--debug``; the command gets `Settings` made of them."""
+    """Add options, and those of the console; the command gets `Settings` made of them."""
     console = (
         click.option("--json", is_flag=True, help="Write results as JSON, an object a line."),
         click.option("--debug", is_flag=True, help="Show the log, and the traceback of an error."),
+        click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
     )
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
-        def wrapper(*, json: bool, debug: bool, strict: bool = False, **kwargs: Any) -> Any:
+        def wrapper(*, strict: bool = False, **kwargs: Any) -> Any:
             redact = click.get_current_context().find_object(Redactor) or find_redactor()
             names = {field.name for field in fields(Access)} & kwargs.keys()
             access = Access(**{name: kwargs.pop(name) for name in names})
-            console = Console(json=json, debug=debug, redact=redact)
+            shown = {name: kwargs.pop(name) for name in ("json", "debug", "quiet")}
+            console = Console(**shown, redact=redact)
             kwargs["settings"] = Settings(console=console, access=access, strict=strict)
             return function(**kwargs)
 

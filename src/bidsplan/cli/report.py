@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from bidsplan import events
 from bidsplan.cli.console import error_data, size
 from bidsplan.events import Action
 from bidsplan.plan.integrity import CheckMethod
-from bidsplan.progress import draw
+from bidsplan.progress import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -22,46 +17,6 @@ if TYPE_CHECKING:
     from bidsplan.cli.console import Console
     from bidsplan.events import Event
     from bidsplan.plan import Plan, Planned
-
-
-@dataclass(kw_only=True, slots=True)
-class Counts:
-    """Totals over a run's events; the fields are those of the summary in JSON."""
-
-    decided: Counter[Action] = field(default_factory=Counter)
-    done: Counter[Action] = field(default_factory=Counter)
-    proofs: Counter[CheckMethod] = field(default_factory=Counter)
-    failures: Counter[str] = field(default_factory=Counter)  # by error code
-    skipped: int = 0
-    bytes: int = 0
-    resumed: int = 0  # bytes of earlier runs
-    endpoints: set[str] = field(default_factory=set)
-    destination: str | None = None
-    slow: events.Slowed | None = None
-
-    def add(self, event: Event) -> None:
-        """Count an event."""
-        # Two or more a file: slots and isinstance take half the time of a Struct and patterns.
-        if isinstance(event, events.Finished):
-            self.done[event.action] += 1
-            self.proofs[event.proof] += 1
-            self.bytes += event.bytes
-        elif isinstance(event, events.Decided):
-            self.decided[event.action] += 1
-        elif isinstance(event, events.Progressed):
-            self.bytes += event.bytes
-        elif isinstance(event, events.Resumed):
-            self.resumed += event.bytes
-        elif isinstance(event, events.Failed):
-            self.failures[event.error.code] += 1
-        elif isinstance(event, events.Skipped):
-            self.skipped += 1
-        elif isinstance(event, events.Slowed):
-            self.slow = event
-        elif isinstance(event, events.Opened) and event.written:
-            self.destination = event.endpoint
-        elif isinstance(event, events.Opened) and event.endpoint is not None:
-            self.endpoints.add(event.endpoint)
 
 
 _CHECKS = {
@@ -93,17 +48,16 @@ class Outcome:
 
     def follow(self, run: Generator[Event, None, None]) -> int:
         """Draw and show all events of a run and a summary, and return the exit code."""
-        json = self._console.json
-        bar = sys.stderr.isatty() and not self._dry_run and not json
-        with closing(run), closing(draw(run, self._plan, enabled=bar)) as drawn:
-            for event in drawn:
-                self._counts.add(event)
+        json, add = self._console.json, self._counts.add
+        drawn = nullcontext() if self._dry_run else self._console.progress(self._counts, self._plan)
+        with closing(run), drawn:
+            for event in run:
+                add(event)
                 if json or not isinstance(event, events.Finished):
                     self._show(event)
         text = "; ".join(self._intended() if self._dry_run else self._done()) or "nothing to do"
         shown = f"{self._table()}\n{text}" if self._dry_run and not json else text
-        counts = msgspec.to_builtins(self._counts, order="deterministic")
-        self._console.result(shown, {"summary": text, **counts})
+        self._console.result(shown, {"summary": text, **self._counts.summary()})
         return 1 if self._counts.failures or self._counts.skipped else 0
 
     def _show(self, event: Event) -> None:
@@ -162,5 +116,6 @@ class Outcome:
             ]
         failures = sorted(counts.failures.items())
         parts += _listed((f"failed ({code})", number) for code, number in failures)
-        parts += _listed([("not tried", counts.skipped)])
+        kept = f"{size(counts.resumable)} kept for the next run" if counts.resumable else ""
+        parts.append(", ".join(filter(None, [*_listed([("unfinished", counts.skipped)]), kept])))
         return [part for part in parts if part]

@@ -66,7 +66,7 @@ def compile_manifest(
     base: str | PathLike[str] = ".",
     plan_directory: str | PathLike[str] | None = None,
     access: Access | None = None,
-    notify: Callable[[Event], None] = lambda _: None,
+    notify: Callable[[Event], None] | None = None,
     opener: Opener = open_store,
     previous: Planned | None = None,
     previous_directory: str | PathLike[str] | None = None,
@@ -84,8 +84,8 @@ def compile_manifest(
         The directory of the plan; `base` where it is not given.
     access : Access, optional
         How storage may be reached.
-    notify : callable
-        Takes each event of digesting; called from several threads, one at a time.
+    notify : callable, optional
+        Takes each event of listing and digesting; called from several threads, one at a time.
     opener : callable
         Opens a root, for stores of one's own.
     previous : Plan or StoredPlan, optional
@@ -143,13 +143,14 @@ def explain_manifest(
     *,
     base: str | PathLike[str] = ".",
     access: Access | None = None,
+    notify: Callable[[Event], None] | None = None,
     opener: Opener = open_store,
 ) -> Explanation:
     """Explain which subjects and files compiling a manifest selects, and why.
 
     Parameters
     ----------
-    manifest, base, access, opener
+    manifest, base, access, notify, opener
         As in `compile_manifest`.
 
     Returns
@@ -163,7 +164,7 @@ def explain_manifest(
         As `compile_manifest`.
     """
     problems: tuple[Problem, ...] = ()
-    with _open(manifest, base, None, access, lambda _: None, opener, detailed=True) as context:
+    with _open(manifest, base, None, access, notify, opener, detailed=True) as context:
         try:
             _choose(context)
         except SelectionError as error:
@@ -182,7 +183,7 @@ def _open(
     base: str | PathLike[str],
     plan_directory: str | PathLike[str] | None,
     access: Access | None,
-    notify: Callable[[Event], None],
+    notify: Callable[[Event], None] | None,
     opener: Opener,
     *,
     detailed: bool = False,

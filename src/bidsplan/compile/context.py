@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Report:
     """Collects errors and warnings; other events go to `notify`, one at a time."""
 
-    def __init__(self, notify: Callable[[Event], None]) -> None:
+    def __init__(self, notify: Callable[[Event], None] | None) -> None:
         self._notify = notify
         self._lock = Lock()
         self.warnings: set[Problem] = set()
@@ -42,7 +42,7 @@ class Report:
         with self._lock:
             if isinstance(event, Warned):
                 self.warnings.add(event.problem)
-            else:
+            elif self._notify is not None:
                 self._notify(event)
 
     def warn(self, *problems: Problem) -> None:

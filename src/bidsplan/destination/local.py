@@ -17,6 +17,7 @@ from bidsplan.destination.partial_files import NEW_FILE
 from bidsplan.destination.receipt_files import append_receipts, compact, new_name, read_receipts
 from bidsplan.destination.strays import list_files, remove_file, spared_identities
 from bidsplan.errors import BidsplanError
+from bidsplan.events import Resumable
 from bidsplan.paths import printable
 from bidsplan.storage.rename import rename
 
@@ -157,11 +158,12 @@ class LocalDestination(Directory, Destination):
         """See `Destination.lock`."""
         return self._run_lock.acquire(wait=wait, create=create, stopping=stopping)
 
-    def finish(self) -> Iterator[Warned]:
+    def finish(self) -> Iterator[Resumable]:
         """Merge the receipts of many runs; see `Destination.finish`."""
         if self._run_lock.held and self._noted:
             compact(self)
-        yield from ()
+        if kept := self.resumable_bytes():
+            yield Resumable(bytes=kept)
 
     def spare(self, roots: Sequence[str], base: str, keep: Sequence[str]) -> None:
         """See `Destination.spare`."""

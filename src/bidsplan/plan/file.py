@@ -15,6 +15,7 @@ from bidsplan.paths import open_regular, replacing
 from bidsplan.plan import Header, Plan
 from bidsplan.plan.model import LONGEST_LINE
 from bidsplan.plan.parse import parse_lines, read_entries
+from bidsplan.plan.plan import entry_dicts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -102,6 +103,10 @@ class StoredPlan:
     def entries(self) -> Iterable[Entry]:
         """The entries, sorted by path; they can be iterated repeatedly."""
         return self if self._kept is None else self._kept
+
+    def to_dicts(self) -> list[dict[str, object]]:
+        """Return the entries as dictionaries; see `Plan.to_dicts`."""
+        return entry_dicts(self)
 
     def __iter__(self) -> Iterator[Entry]:
         """Read the entries again, after checking that each block is the one checked before."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import xxhash
 
+from bidsplan.errors import Choice
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -86,7 +88,7 @@ def best_check(entry: Entry) -> CheckMethod:
     return CheckMethod.SIZE
 
 
-class VerifyMode(StrEnum):
+class VerifyMode(Choice):
     """How received bytes are checked."""
 
     FULL = "full"

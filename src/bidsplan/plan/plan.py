@@ -108,6 +108,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         names = ("manifest_sha256", "study", "roots", "subjects", "random_seed", "sampling")
         return cls.build(entries, **{name: getattr(header, name) for name in names})
 
+    def to_dicts(self) -> list[dict[str, object]]:
+        """Return the entries as dictionaries, for a table such as a pandas DataFrame.
+
+        Returns
+        -------
+        list of dict
+            One for each entry, all with the keys of `Entry`, and ``url``: that of its root, and
+            None for a generated file.
+        """
+        return entry_dicts(self)
+
     def lines(self) -> Iterator[bytes]:
         """Yield the header, then each entry: a line of compact JSON with its line feed."""
         yield ENCODER.encode(self.header) + b"\n"
@@ -135,6 +146,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         header = Header.parse(first)
         entries = [entry for some in read_entries(header, blocks, first=first) for entry in some]
         return cls(header=header, entries=tuple(entries))
+
+
+def entry_dicts(plan: Planned) -> list[dict[str, object]]:
+    """Return a plan's entries as dictionaries; see `Plan.to_dicts`."""
+    roots = plan.header.roots
+    return [
+        {
+            **msgspec.structs.asdict(entry),
+            "url": roots[entry.root].url if entry.content is None else None,
+        }
+        for entry in plan.entries
+    ]
 
 
 def clashes(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:

@@ -15,7 +15,7 @@ from bidsplan.compile.survey.datasets import Dataset
 from bidsplan.compile.survey.listing import Lister
 from bidsplan.errors import BidsplanError
 from bidsplan.events import Warned
-from bidsplan.s3bids.arguments import warn
+from bidsplan.messages import warn
 from bidsplan.storage import Abilities, Access, Store, open_store
 
 if TYPE_CHECKING:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.destination.receipts import ReceiptIndex
-from bidsplan.errors import DestinationError, ExistingFileError, MissingFileError
+from bidsplan.errors import Choice, DestinationError, ExistingFileError, MissingFileError
 from bidsplan.events import Action
 from bidsplan.paths import printable
 from bidsplan.plan import clashes
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from bidsplan.plan.integrity import Verdict
 
 
-class Existing(StrEnum):
+class Existing(Choice):
     """What to do with files that are in the destination already.
 
     Attributes

@@ -28,7 +28,10 @@ def command(manifest: Path, what: str | None, settings: options.Settings) -> int
 
     loaded = load(manifest, settings)
     try:
-        found = explain_manifest(loaded.manifest, base=manifest.parent, access=settings.access)
+        with settings.console.progress() as notify:
+            found = explain_manifest(
+                loaded.manifest, base=manifest.parent, access=settings.access, notify=notify
+            )
     except BidsplanError as error:
         raise error.located(loaded.locate) from error
     settings.console.warn(map(loaded.locate, found.problems), "error")

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from bidsplan.cli import options, signals
-from bidsplan.cli.plans import PlanPolicy, plan_for
+from bidsplan.cli.plans import plan_for
 from bidsplan.cli.report import Outcome
-from bidsplan.errors import UsageError
+from bidsplan.compile.plan_policy import PlanPolicy, is_manifest, refuse_locked_plan
 from bidsplan.plan.integrity import VerifyMode
 from bidsplan.transfer.decide import Existing
-from bidsplan.transfer.fetch import materialise
+from bidsplan.transfer.materialisation import materialise
 
 
 @click.command("fetch")
@@ -55,9 +55,9 @@ def command(
 
     DEST is a directory, or any URL that fsspec writes, such as s3://bucket/prefix.
     """
-    if locked and frozen:
-        raise UsageError("--locked and --frozen exclude each other: choose one")
-    policy = PlanPolicy.LOCKED if locked else PlanPolicy.FROZEN if frozen else PlanPolicy.CURRENT
+    policy = PlanPolicy.of(locked=locked, frozen=frozen)
+    if not is_manifest(source):
+        refuse_locked_plan(source, policy)
     path, plan = plan_for(source, settings, policy, write=not dry_run)
     outcome = Outcome(plan, settings.console, dry_run=dry_run)
     with signals.first_signal(interrupt=False) as received:

@@ -31,7 +31,8 @@ def command(url: str, output: Path | None, settings: options.Settings) -> None:
     from bidsplan.compile.survey.inventory import take_inventory  # imports storage
 
     console = settings.console
-    inventory = take_inventory(url, access=settings.access)
+    with console.progress() as notify:
+        inventory = take_inventory(url, access=settings.access, notify=notify)
     if not inventory.subjects:
         raise SelectionError(
             f"{inventory.url}: there are no subject directories (sub-…) here or one level down"

@@ -32,18 +32,20 @@ def command(what: str, settings: options.Settings) -> None:
     """
     from bidsplan.compile.survey.inventory import take_inventory  # imports storage
 
-    if what.endswith((".yaml", ".yml")):
-        loaded = load(Path(what), settings)
-        manifest = loaded.manifest
-        inventory = take_inventory(
-            manifest.study.url,
-            sites=(manifest.site,) if isinstance(manifest.site, str) else manifest.site or (),
-            anonymous=manifest.study.anonymous,
-            base=loaded.path.parent,
-            access=settings.access,
-        )
-    else:
-        inventory = take_inventory(what, access=settings.access)
+    with settings.console.progress() as notify:
+        if what.endswith((".yaml", ".yml")):
+            loaded = load(Path(what), settings)
+            manifest = loaded.manifest
+            inventory = take_inventory(
+                manifest.study.url,
+                sites=(manifest.site,) if isinstance(manifest.site, str) else manifest.site or (),
+                anonymous=manifest.study.anonymous,
+                base=loaded.path.parent,
+                access=settings.access,
+                notify=notify,
+            )
+        else:
+            inventory = take_inventory(what, access=settings.access, notify=notify)
     data = msgspec.to_builtins(inventory, order="deterministic")
     settings.console.result("\n".join(_lines(inventory)), data)
 

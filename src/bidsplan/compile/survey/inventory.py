@@ -19,10 +19,11 @@ from bidsplan.errors import SourceMissingError
 from bidsplan.storage import Access, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from os import PathLike
 
     from bidsplan.compile.survey.study import Located
+    from bidsplan.events import Event
     from bidsplan.storage import Object
 
 
@@ -82,6 +83,7 @@ def take_inventory(
     anonymous: bool | None = None,
     base: str | PathLike[str] = ".",
     access: Access | None = None,
+    notify: Callable[[Event], None] | None = None,
 ) -> Inventory:
     """List a whole study, and count what is there.
 
@@ -97,6 +99,8 @@ def take_inventory(
         The directory that a relative URL is relative to.
     access : Access, optional
         How storage may be reached.
+    notify : callable, optional
+        Takes the events of listing; called from several threads, one at a time.
 
     Returns
     -------
@@ -115,7 +119,7 @@ def take_inventory(
     access = access or Access()
     with (
         closing(Roots(access, Path(base), Path(base), open_store)) as roots,
-        closing(Lister(access.jobs, lambda _: None)) as lister,
+        closing(Lister(access.jobs, notify)) as lister,
     ):
         store, root = roots.open(url, anonymous)
         located, found = _locate(Dataset(store=store, root=root), sites, lister)

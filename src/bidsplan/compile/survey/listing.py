@@ -14,7 +14,7 @@ from bidsplan.compile.survey.datasets import RootListing
 from bidsplan.compile.survey.listing_ranges import directory_id, listing_ranges
 from bidsplan.compile.survey.thread_pool import ThreadPool
 from bidsplan.errors import Problem, SelectionError, StorageError
-from bidsplan.events import Warned
+from bidsplan.events import Listed, Warned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -118,6 +118,8 @@ class Lister(ThreadPool):
     ----------
     jobs : int
         The most listings under way at a time.
+    notify : callable or None
+        Takes events, one at a time.
     most, most_directories : int
         The most objects and directories that are listed in all, and directories of one root.
     """
@@ -125,7 +127,7 @@ class Lister(ThreadPool):
     def __init__(
         self,
         jobs: int,
-        notify: Callable[[Event], None],
+        notify: Callable[[Event], None] | None,
         *,
         most: int = _MOST_LISTED,
         most_directories: int = _MOST_DIRECTORIES,
@@ -221,6 +223,7 @@ class Lister(ThreadPool):
     def _count(self, number: int, dataset: Dataset) -> None:
         with self._lock:
             self._counted += number
+            self._emit(Listed(url=dataset.where, objects=number))
         if self._counted > self._most_listed:
             raise StorageError(
                 f"{dataset.where}: more than {self._most_listed:,} objects and directories are "
@@ -229,8 +232,13 @@ class Lister(ThreadPool):
             )
 
     def _warn(self, problems: Iterable[Problem]) -> None:
-        for problem in problems:
-            self._notify(Warned(problem=problem))
+        with self._lock:
+            for problem in problems:
+                self._emit(Warned(problem=problem))
+
+    def _emit(self, event: Event) -> None:
+        if self._notify is not None:
+            self._notify(event)
 
 
 def _refuse_key_addressed(dataset: Dataset, files: Iterable[str], directories: list[str]) -> None:

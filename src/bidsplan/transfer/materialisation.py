@@ -1,10 +1,10 @@
-"""Fetching what a plan lists to a destination."""
+"""Fetching what a plan lists to a destination, as a generator of events."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.destination import open_destination
 from bidsplan.destination.base import Stopped
@@ -31,11 +31,11 @@ def materialise(
     *,
     access: Access | None = None,
     base: str | PathLike[str] = ".",
-    existing: Existing = Existing.KEEP,
-    checking: VerifyMode = VerifyMode.FULL,
+    existing: Existing | str = Existing.KEEP,
+    checking: VerifyMode | str = VerifyMode.FULL,
     dry_run: bool = False,
     wait: bool = False,
-    stopping: Callable[[], bool] = lambda: False,
+    stopping: Callable[[], bool] | None = None,
 ) -> Generator[Event, None, None]:
     """Fetch what a plan lists to a destination.
 
@@ -49,26 +49,29 @@ def materialise(
         are anonymous.
     base : path
         The directory that the plan's relative URLs are relative to: its own.
-    existing : Existing
-    checking : VerifyMode
+    existing : Existing or str
+    checking : VerifyMode or str
     dry_run : bool
         Decide, and do nothing.
     wait : bool
         Whether to wait for another run that is at work in the destination.
-    stopping : callable
+    stopping : callable, optional
         Called often; if it returns true, the run stops within seconds, and yields `Skipped` for
         each file that it did not finish.
 
     Yields
     ------
-    Waiting, Opened, Decided, Progressed, Resumed, Finished, Failed, Skipped, Slowed, Warned
-        As they happen. Closing the generator stops the work.
+    Event
+        Waiting, Opened, Decided, Progressed, Resumed, Finished, Failed, Skipped, Slowed, Warned,
+        Resumable.
+        As it happens. Closing the generator stops the work.
 
     Raises
     ------
     UsageError
-        Where a root's URL or the destination's is refused, or its transport can't reach it, or too
-        few files may be open at a time.
+        At once, where an option has no such value; later, where a root's URL or the
+        destination's is refused, or its transport can't reach it, or too few files may be open at
+        a time.
     DestinationError
         Where the destination can't be opened.
     StorageError
@@ -76,10 +79,31 @@ def materialise(
     LockedError
         Where another run is at work there, and it is not waited for.
     """
-    access = access or Access()
+    options = _Options(
+        Existing(existing), VerifyMode(checking), dry_run, wait, stopping or _never_stopping
+    )
+    return _events(plan, str(destination), access or Access(), str(base), options)
+
+
+class _Options(NamedTuple):
+    existing: Existing
+    checking: VerifyMode
+    dry_run: bool
+    wait: bool
+    stopping: Callable[[], bool]
+
+
+def _never_stopping() -> bool:
+    return False
+
+
+def _events(
+    plan: Planned, destination: str, access: Access, base: str, options: _Options
+) -> Generator[Event, None, None]:
+    existing, checking, dry_run, wait, stopping = options
     access = replace(access, jobs=min(access.jobs, max_connections()))
     try:
-        place = open_destination(str(destination), access, create=not dry_run)
+        place = open_destination(destination, access, create=not dry_run)
     except DestinationError as error:
         if not dry_run or not isinstance(error.__cause__, FileNotFoundError):
             raise
@@ -93,7 +117,7 @@ def materialise(
             return
         # Receipts are read only then: those of the run that was waited for count.
         yield from place.lock(wait=wait, stopping=stopping)
-        engine = Engine(plan, place, existing, checking, access, str(base), stopping)
+        engine = Engine(plan, place, existing, checking, access, base, stopping)
         leaving.pop_all()
         leaving.callback(engine.close)
         yield from engine.run()
