@@ -64,7 +64,7 @@ def clean(
     long: list[str] = []
     for item in sorted(objects, key=attrgetter("key")):
         path = item.key[skip:]
-        if not path or (path.endswith("/") and item.size == 0):
+        if not path or paths.is_marker(path, item.size):
             continue
         if not paths.is_plain(path):
             reason = paths.unsafe_key(path)
