@@ -12,7 +12,7 @@
     ├── StorageError (OSError)             the source could not be listed or read
     │   ├── SourceMissingError (FileNotFoundError)
     │   │   └── RootMissingError
-    │   ├── SourceChangedError
+    │   ├── SourceChangedError, NoIndexError
     │   ├── DeniedError (PermissionError)
     │   │   └── CredentialsError
     │   ├── RefusedHostError (PermissionError)
@@ -204,6 +204,10 @@ class RootMissingError(SourceMissingError):
 
 class SourceChangedError(StorageError, code="source-changed"):
     """The object is no longer the one that was planned."""
+
+
+class NoIndexError(StorageError, code="no-index"):
+    """A web server has no index of a directory, so its files can't be listed."""
 
 
 class DeniedError(StorageError, PermissionError, code="denied"):

@@ -73,7 +73,7 @@ def unsafe_path(path: str) -> str | None:
 
 
 def is_marker(key: str, size: int) -> bool:
-    """Return whether an object only stands for a directory, as S3's console and Hadoop make them."""
+    """Return whether an object only stands for a directory, as Hadoop's do."""
     return size == 0 and key.endswith(("/", "_$folder$"))
 
 
