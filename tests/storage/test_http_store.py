@@ -160,7 +160,8 @@ INDEXES = {
     "Caddy": """<a href="/">home</a><a href="./?sort=name&order=desc">Name</a>
         <a href="./sub-01/">sub-01</a><a href="./a%20b&amp;c.txt">x</a>
         <a href="./100%25&#43;1.txt">x</a>""",
-    "Apache, plain": """<title>Index of /data/ds</title><ul><li><a href="/data/"> Parent Directory</a>
+    "Apache, plain": """<title>Index of /data/ds</title><ul>
+        <li><a href="/data/"> Parent Directory</a>
         <li><a href="sub-01/"> sub-01/</a> <li><a href="a%20b&amp;c.txt"> a b&amp;c.txt</a>
         <li><a href="100%25+1.txt"> 100%+1.txt</a></ul>""",
     "nginx, with long names cut": """<pre><a href="../">../</a>
@@ -253,7 +254,7 @@ def test_a_redirect_may_lead_to_an_index_and_to_nothing_else(site):
 
 
 EMPTY = {
-    "Apache": '<title>Index of /e</title><a href="?C=N;O=D">Name</a><a href="/">Parent Directory</a>',
+    "Apache": '<title>Index of /e</title><a href="?C=N;O=D">Name</a><a href="/">Parent</a>',
     "nginx": '<h1>Index of /e/</h1><a href="../">../</a>',
     "Python": "<h1>Directory listing for /e/</h1><ul></ul>",
     "Caddy": '<title>e</title><a href="?sort=name&order=asc">Name</a><a href="..">Up</a>',
