@@ -11,7 +11,7 @@ from bidsplan.compile.choose_files import choose_files
 from bidsplan.compile.context import Context, Record, Report
 from bidsplan.compile.derivatives import choose_in_derivatives
 from bidsplan.compile.digests import add_digests, carry_digests
-from bidsplan.compile.entries import DatasetEntries, drop_repeats
+from bidsplan.compile.entries import DatasetEntries, check_content, drop_repeats
 from bidsplan.compile.explain import Explanation
 from bidsplan.compile.layouts import list_subjects
 from bidsplan.compile.select.globs import Globs
@@ -110,6 +110,7 @@ def compile_manifest(
     """
     with _open(manifest, base, plan_directory, access, notify, opener) as context:
         selected = _choose(context)
+        check_content(selected, context.report.unread)
         if manifest.study.versions == "pinned":
             selected = pin_versions(context, selected)
         planned = [entry for some in selected for entry in some.entries()]

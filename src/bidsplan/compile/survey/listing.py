@@ -166,6 +166,14 @@ class Lister(ThreadPool):
             for name, reason in reasons.items()
             if reason is not None and name.startswith("sub-")
         ]
+        linked = [item.key for name, item in files.items() if subject_label(name)]
+        refused += [
+            Problem(
+                message=f"{dataset.where}: {paths.printable(key)!r} is a link that leads nowhere, "
+                "and no subject's directory"
+            )
+            for key in dataset.store.absent(linked)
+        ]
         self._warn(refused)
         self._siblings[dataset.root, dataset.prefix] = sorted(reasons, key="{}/".format)
         subjects = sorted(filter(None, map(subject_label, safe)))
