@@ -13,7 +13,7 @@
     ├── StorageError (OSError)             the source could not be listed or read
     │   ├── SourceMissingError (FileNotFoundError)
     │   │   └── RootMissingError
-    │   ├── SourceChangedError, ListingError
+    │   ├── SourceChangedError, ListingError, NoIndexError
     │   ├── DeniedError (PermissionError)
     │   │   └── CredentialsError
     │   ├── RefusedHostError (PermissionError)
@@ -254,6 +254,10 @@ class SourceChangedError(StorageError, code="source-changed"):
 
 class ListingError(StorageError):
     """The pages of a listing do not add up to a whole one."""
+
+
+class NoIndexError(StorageError, code="no-index"):
+    """A web server has no index of a directory, so its files can't be listed."""
 
 
 class DeniedError(StorageError, PermissionError, code="denied"):

@@ -72,6 +72,11 @@ def unsafe_path(path: str) -> str | None:
     return unsafe_key(path)
 
 
+def is_marker(key: str, size: int) -> bool:
+    """Return whether an object only stands for a directory, as Hadoop's do."""
+    return size == 0 and key.endswith(("/", "_$folder$"))
+
+
 def longest_segment(path: str) -> int:
     """Return the length of a path's longest segment in bytes."""
     return max(len(segment.encode()) for segment in path.split("/"))

@@ -245,6 +245,7 @@ SAFE = {
     "sub-1/anat/[brackets]*{}~$'!().txt": b"3",
     "sub-1/both/inside.txt": b"4",
     "sub-1/marker/inside.txt": b"5",
+    "sub-1/notes_$folder$": b"6",
 }
 REFUSED = {
     "sub-1//anat/double.txt": "it has an empty segment",
@@ -256,7 +257,7 @@ REFUSED = {
     "sub-1/full/": "it has an empty segment",
     "sub-1/both": "it is also a directory",
 }
-PASSED_OVER = ("sub-1/", "sub-1/anat/", "sub-1/marker")
+PASSED_OVER = ("sub-1/", "sub-1/anat/", "sub-1/marker", "sub-1_$folder$", "sub-1/anat_$folder$")
 
 
 @pytest.mark.parametrize("transport", ["obstore", "fsspec"])

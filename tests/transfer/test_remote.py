@@ -140,7 +140,7 @@ def test_a_fault_that_passes_is_lived_through(site, rule, capsys):
 
 LASTING = {
     "source cut off": (Rule("cut", "/sub-1/anat"), "unreachable"),
-    "source damaged": (Rule("flip", "/sub-1/anat"), "corrupt"),
+    "source damaged": (Rule("flip", "/sub-1/anat"), "unproved"),
     "source gone": (Rule("status", "/sub-1/anat", status=404, code="NoSuchKey"), "source-missing"),
     "refused by 503": (Rule("status", "/pre/sub-1/anat", method="PUT", status=503), "throttled"),
     "failed by 500": (Rule("status", "/pre/sub-1/anat", method="PUT", status=500), "unreachable"),
@@ -422,7 +422,7 @@ def test_a_note_tells_what_was_kept_from_what_was_written(memory, tmp_path):
 def test_a_fault_leaves_nothing_in_memory(site, memory):
     site.proxy.rules.append(Rule("flip", KEY))
     events = fetch(site.plan, "memory://d", access=Access(endpoint_url=site.proxy.url))
-    assert {error.code for error in failures(events).values()} == {"corrupt"}
+    assert {error.code for error in failures(events).values()} == {"unproved"}
     there = {name for name in memory.find("/d") if "/.bidsplan/receipts/" not in name}
     assert there == {f"/d/{key}" for key in OTHERS}
 

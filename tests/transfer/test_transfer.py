@@ -19,6 +19,7 @@ from bidsplan.errors import (
     SourceChangedError,
     StorageError,
     ThrottledError,
+    UnprovedError,
     UnreachableError,
 )
 from bidsplan.plan import Entry
@@ -250,15 +251,35 @@ def test_damaged_bytes_are_fetched_once_more(tmp_path):
 
 def test_bytes_that_stay_damaged_are_an_error_that_says_how_it_shows(tmp_path):
     store = Scripted(script=[damaged] * 9)
+    planned = entry_of(md5=md5(DATA))
     with pytest.raises(IntegrityError) as caught:
-        receive(tmp_path, store)
+        receive(tmp_path, store, planned)
     assert str(caught.value) == (
-        "x.bin: the bytes that came are not the planned ones: by etag-md5, expected "
+        "x.bin: the bytes that came are not the planned ones: by md5, expected "
         f"{md5(DATA)}, got {md5(bytes(len(DATA)))}; the source or the way to it is damaged, so "
         "try again later or compile anew"
     )
-    assert store.starts == [0, 0]
-    assert caught.value.moved == 0
+    assert (caught.value.code, store.starts, caught.value.moved) == ("corrupt", [0, 0], 0)
+
+
+def test_bytes_that_only_an_entity_tag_speaks_against_are_not_proved(tmp_path):
+    with pytest.raises(UnprovedError) as caught:
+        receive(tmp_path, Scripted(script=[damaged] * 9))
+    assert str(caught.value) == (
+        "x.bin: nothing shows that the bytes are the planned ones: by etag-md5, expected "
+        f"{md5(DATA)}, got {md5(bytes(len(DATA)))}, twice; either the entity tag is no MD5 "
+        "(encryption, some gateways) or the source is damaged; '--verify size' accepts the file by "
+        "its size"
+    )
+
+
+def test_bytes_that_differ_between_two_reads_are_corrupt_whatever_the_tag(tmp_path):
+    def otherwise(start):
+        return Answer([b"x" * len(DATA)], len(DATA), md5(DATA), None)
+
+    with pytest.raises(IntegrityError) as caught:
+        receive(tmp_path, Scripted(script=[damaged, otherwise]))
+    assert caught.value.code == "corrupt"
 
 
 def test_stopping_ends_a_wait_at_once(tmp_path):

@@ -82,6 +82,7 @@ def _select(
         each=context.lister.each,
         list_directory=list_directory,
         warn=context.report.warn,
+        unread=context.report.unread,
     )
     if request.companions.fieldmaps:
         more.add_fieldmaps()
@@ -98,6 +99,9 @@ def _is_derivative(context: Context, dataset: Dataset, at_root: RootListing) -> 
     """Read from its description whether a study is itself a derivative dataset."""
     found = at_root.files.get(DESCRIPTION)
     if found is None:
+        return False
+    if dataset.store.absent([found.key]):
+        context.report.unread.add(f"{dataset.where}/{DESCRIPTION}")
         return False
     data = companions.read_small(dataset.store, found, companions.LARGEST_SIDECAR)
     text = companions.parse_json(data, f"{dataset.where}/{DESCRIPTION}", context.report.warn)

@@ -63,6 +63,8 @@ class Companions:
         Calls a function for many paths at once.
     list_directory : callable
         Lists the paths in a directory below the dataset's root.
+    unread : set of str
+        Takes what was to be read, and has no content here.
     """
 
     choice: FileSelection
@@ -71,6 +73,7 @@ class Companions:
     each: Callable[[Callable[[str], Any], Iterable[str]], list[Any]]
     list_directory: Callable[[str], Iterable[str]]
     warn: Warn
+    unread: set[str]
     _sidecars: dict[str, object] = field(default_factory=dict)
 
     def add_fieldmaps(self) -> None:
@@ -166,6 +169,9 @@ class Companions:
 
     def _read(self, path: str, limit: int) -> bytes:
         found = self.files[path]
+        if self.store.absent([found.key]):
+            self.unread.add(self._where(path))
+            return b""
         if found.size > limit:
             message = f"has {found.size:,} bytes and is not read to see what it refers to"
             self.warn(Problem(message=f"{self._where(path)} {message}"))

@@ -11,7 +11,12 @@ from bidsplan.compile.choose_files import choose_files
 from bidsplan.compile.context import Context, Record, Report
 from bidsplan.compile.derivatives import choose_in_derivatives
 from bidsplan.compile.digests import add_digests, carry_digests
-from bidsplan.compile.entries import DatasetEntries, archive_warnings, drop_repeats
+from bidsplan.compile.entries import (
+    DatasetEntries,
+    archive_warnings,
+    check_content,
+    drop_repeats,
+)
 from bidsplan.compile.explain import Explanation
 from bidsplan.compile.layouts import list_subjects
 from bidsplan.compile.omissions import find_without_files
@@ -115,6 +120,7 @@ def compile_manifest(
     """
     with _open(manifest, base, plan_directory, access, notify, opener) as context:
         selected = _choose(context)
+        check_content(selected, context.report.unread)
         context.report.warn(*archive_warnings(selected))
         if manifest.study.versions == "pinned":
             selected = pin_versions(context, selected)

@@ -18,7 +18,7 @@ from bidsplan.storage.objects import ObjectMetadata
 from bidsplan.storage.retry import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from bidsplan.storage.file_state import FileVersion
     from bidsplan.storage.objects import Children, FetchedObject, FetchRequest, Object, Stream
@@ -346,6 +346,19 @@ class Store(ABC):
         StorageError
         """
         return ObjectMetadata(self.etag_is_md5(key, version=version))
+
+    def absent(self, keys: Iterable[str]) -> set[str]:
+        """Return those of some listed keys whose content is not here, as in a DataLad clone.
+
+        Parameters
+        ----------
+        keys : iterable of str
+
+        Returns
+        -------
+        set of str
+        """
+        return set()
 
     def file_version(self, key: str) -> FileVersion | None:
         """Return a local file's state, which shows later whether it has changed.

@@ -281,7 +281,7 @@ class Engine:
             state = self._destination.state(entry.path)
         decision = self._decider.check_content(entry, state, self._stop.is_set)
         if decision.etag_may_not_be_md5 and not self._roots.renewing(
-            entry, lambda: store is None or tag_is_digest(entry, store)
+            entry, lambda: store is None or tag_is_digest(entry, store, self._session.checking)
         ):
             decision = Decision(Action.COMPARE, state=state)
         self._emit(Decided(entry=entry, action=decision.action))

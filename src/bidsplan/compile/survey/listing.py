@@ -64,7 +64,7 @@ def clean(
     long: list[str] = []
     for item in sorted(objects, key=attrgetter("key")):
         path = item.key[skip:]
-        if not path or (path.endswith("/") and item.size == 0):
+        if not path or paths.is_marker(path, item.size):
             continue
         if not paths.is_plain(path):
             reason = paths.unsafe_key(path)
@@ -167,6 +167,14 @@ class Lister(ThreadPool):
             _refused(f"{dataset.prefix}{name}/", reason, dataset.where)
             for name, reason in reasons.items()
             if reason is not None and name.startswith("sub-")
+        ]
+        linked = [item.key for name, item in files.items() if subject_label(name)]
+        refused += [
+            Problem(
+                message=f"{dataset.where}: {paths.printable(key)!r} is a link that leads nowhere, "
+                "and no subject's directory"
+            )
+            for key in dataset.store.absent(linked)
         ]
         self._warn(refused)
         self._siblings[dataset.root, dataset.prefix] = sorted(reasons, key="{}/".format)
