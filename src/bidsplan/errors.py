@@ -12,7 +12,7 @@
     ├── StorageError (OSError)             the source could not be listed or read
     │   ├── SourceMissingError (FileNotFoundError)
     │   │   └── RootMissingError
-    │   ├── SourceChangedError
+    │   ├── SourceChangedError, ArchivedError
     │   ├── DeniedError (PermissionError)
     │   │   └── CredentialsError
     │   ├── RefusedHostError (PermissionError)
@@ -204,6 +204,10 @@ class RootMissingError(SourceMissingError):
 
 class SourceChangedError(StorageError, code="source-changed"):
     """The object is no longer the one that was planned."""
+
+
+class ArchivedError(StorageError, code="archived"):
+    """The object is in an archive, and must be restored before it can be read."""
 
 
 class DeniedError(StorageError, PermissionError, code="denied"):
