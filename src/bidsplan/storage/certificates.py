@@ -146,7 +146,8 @@ def _system_context() -> ssl.SSLContext:
 def untrusted(error: BaseException) -> str | None:
     """Say why a certificate was refused; None for an error of another kind."""
     for each in _causes(error):
-        if isinstance(each, ssl.SSLCertVerificationError):
+        # aiohttp has a subclass that lacks what OpenSSL says, and holds the error that has it.
+        if isinstance(each, ssl.SSLCertVerificationError) and hasattr(each, "verify_code"):
             if each.verify_code in _UNKNOWN_AUTHORITY:
                 return f"has a certificate that is not trusted ({each.verify_message}); {HINT}"
             return f"has a certificate that is not valid: {printable(each.verify_message)}"
