@@ -13,7 +13,7 @@ import trustme
 from bidsplan.errors import BidsplanError, UsageError
 from bidsplan.storage import Access, Transport, find_file, open_store
 from plans import FILES, failures, fetch, finished, plan_over, tree
-from servers import HOST, Bucket, Proxy
+from servers import HOST, Proxy
 from sites import Site
 
 TRANSPORTS = [Transport.OBSTORE, Transport.FSSPEC]

@@ -1,4 +1,4 @@
-"""A denial says what may be its reason, by how the request was made; what is archived is no denial."""
+"""A denial says what the request may have lacked; what is archived is no denial."""
 
 from __future__ import annotations
 

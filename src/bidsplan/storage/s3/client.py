@@ -7,6 +7,7 @@ do reads of keys that obstore can't express, and writes, at half of what botocor
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -15,7 +16,7 @@ from bidsplan.paths import printable
 from bidsplan.storage import network
 from bidsplan.storage.addresses import proxy_for
 from bidsplan.storage.http_errors import error_code, status_error
-from bidsplan.storage.retry import retrying
+from bidsplan.storage.retry import LOCATE_SECONDS, retrying
 from bidsplan.storage.s3.listing_xml import NoListingError, Page, bounded
 
 if TYPE_CHECKING:
@@ -164,21 +165,25 @@ class S3Client:
 
     def locate(self) -> Connection:
         """Find out the bucket's region, where that decides how requests are sent or signed."""
-        what = f"s3://{self.bucket}"
-        if self._is_located or (self.connection.anonymous and not self.connection.is_aws):
-            return self.connection
-        answer, sent = self._send("HEAD", "", what)
+        if not self._is_located and (self.connection.is_aws or not self.connection.anonymous):
+            # A server that is out of reach is reported by the request that this is for.
+            with suppress(UnreachableError):
+                self._locate()
+        return self.connection
+
+    def _locate(self) -> None:
+        what, within = f"s3://{self.bucket}", LOCATE_SECONDS
+        answer, sent = self._send("HEAD", "", what, within=within)
         answer.drain_conn()
         region = _region(answer)
         if not region and answer.status in REDIRECTS:
             # Some name it in a body only.
             query = {"list-type": "2", "max-keys": "0"}
-            answer, sent = self._send("GET", "", what, query=query)
+            answer, sent = self._send("GET", "", what, query=query, within=within)
             region = _region(answer, read_answer(answer, what))
         if region and (sent.is_aws or answer.status in REDIRECTS):
             self.follow(region, sent)
-        self._is_located = True
-        return self.connection
+        self._is_located = answer.status < 500
 
     def _send(
         self,

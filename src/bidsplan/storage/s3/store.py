@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bidsplan.errors import StorageError, ThrottledError, UnreachableError
+from bidsplan.errors import RefusedHostError, StorageError, ThrottledError, UnreachableError
 from bidsplan.paths import printable
 from bidsplan.storage import headers, network, retry
 from bidsplan.storage.addresses import check_endpoint, proxy_for
@@ -157,6 +157,9 @@ class S3Store(S3Lister):
         except CertificateError:
             # OpenSSL takes some that obstore does not, such as one that is its own authority.
             self._plain_only = True
+        except RefusedHostError:
+            # Perhaps the bucket's region could not be found out: plain requests go there.
+            self._forget_reader()
         except (ThrottledError, UnreachableError):
             # obstore does not tell how long the storage asks to wait, or where it sends requests;
             # plain answers do.
