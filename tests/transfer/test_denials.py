@@ -66,10 +66,10 @@ PAYS = "if its requesters pay, add --requester-pays"
 HINTS = {
     (False, False): f"check whether the bucket is public, or give credentials and say "
     f"'anonymous: false'; {PAYS}",
-    (False, True): "who pays for requests must sign them: give credentials and say "
+    (False, True): "--requester-pays needs signed requests: give credentials, and say "
     "'anonymous: false' or --signed",
-    (True, False): f"the credentials in use (env) have no access to it; {PAYS}",
-    (True, True): "the credentials in use (env) have no access to it",
+    (True, False): f"the credentials in use (environment variables) have no access to it; {PAYS}",
+    (True, True): "the credentials in use (environment variables) have no access to it",
 }
 
 
@@ -95,15 +95,19 @@ def test_a_denied_listing_says_so_too(counted, source, transport, signed, pays):
     assert str(caught.value).endswith(f"(403 AccessDenied); {HINTS[signed, pays]}")
 
 
-def test_a_profile_is_named_and_no_secret_is(counted, source, monkeypatch, tmp_path):
+@pytest.mark.parametrize("by", ["option", "environment"])
+def test_a_profile_is_named_and_no_secret_is(counted, source, monkeypatch, tmp_path, by):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     secrets = "aws_access_key_id = KEYID\naws_secret_access_key = SECRET\n"
     (tmp_path / "credentials").write_text(f"[lab]\n{secrets}")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    if by == "environment":
+        monkeypatch.setenv("AWS_PROFILE", "lab")
     refuse(counted, "AccessDenied", "list-type=2")
+    access = Access(profile="lab" if by == "option" else None, anonymous=False)
     with pytest.raises(DeniedError, match=r"in use \(profile 'lab'\) have no access") as caught:
-        open_store(source, access=Access(profile="lab", anonymous=False)).children()
+        open_store(source, access=access).children()
     assert "KEYID" not in str(caught.value)
     assert "SECRET" not in str(caught.value)
 
@@ -113,7 +117,10 @@ def test_a_denied_upload_names_the_credentials(counted, source, bucket, tmp_path
     plan, url = plan_over(source, FILES), f"s3://{bucket.name}/copy"
     said = {str(error) for error in failures(fetch(plan, url, access=Access())).values()}
     assert said
-    assert all("denied (403 AccessDenied); the credentials in use (env)" in text for text in said)
+    assert all(
+        "denied (403 AccessDenied); the credentials in use (environment variables)" in text
+        for text in said
+    )
 
 
 def test_a_status_without_a_code_is_said_once(counted, source):

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 HINT = (
-    "name a file with the certificates of its authority (PEM) in AWS_CA_BUNDLE or the profile's "
-    "ca_bundle (S3 only), REQUESTS_CA_BUNDLE or SSL_CERT_FILE"
+    "name its CA's file (PEM) in AWS_CA_BUNDLE or the profile's ca_bundle (S3 only), "
+    "REQUESTS_CA_BUNDLE or SSL_CERT_FILE"
 )
 """What to do where a server's certificate is of an authority that is not trusted."""
 
@@ -149,7 +149,7 @@ def untrusted(error: BaseException) -> str | None:
         # aiohttp has a subclass that lacks what OpenSSL says, and holds the error that has it.
         if isinstance(each, ssl.SSLCertVerificationError) and hasattr(each, "verify_code"):
             if each.verify_code in _UNKNOWN_AUTHORITY:
-                return f"has a certificate that is not trusted ({each.verify_message}); {HINT}"
+                return f"has a certificate that is not trusted; {HINT}"
             return f"has a certificate that is not valid: {printable(each.verify_message)}"
     return None
 

@@ -142,15 +142,18 @@ class Connection:
         if self.anonymous:
             if self.requester_pays:
                 return (
-                    "who pays for requests must sign them: give credentials and say "
+                    "--requester-pays needs signed requests: give credentials, and say "
                     "'anonymous: false' or --signed"
                 )
             return (
                 "check whether the bucket is public, or give credentials and say 'anonymous: "
                 "false'; if its requesters pay, add --requester-pays"
             )
-        found = _session(self.profile, self.environment).get_credentials()
-        origin = f"profile {self.profile!r}" if self.profile else getattr(found, "method", "AWS")
+        session = _session(self.profile, self.environment)
+        method = getattr(session.get_credentials(), "method", "AWS")
+        origin = "environment variables"
+        if method != "env":
+            origin = f"profile {session.profile!r}" if session.profile else method
         more = "" if self.requester_pays else "; if its requesters pay, add --requester-pays"
         return f"the credentials in use ({origin}) have no access to it{more}"
 
