@@ -13,7 +13,7 @@
     ├── StorageError (OSError)             the source could not be listed or read
     │   ├── SourceMissingError (FileNotFoundError)
     │   │   └── RootMissingError
-    │   ├── SourceChangedError, ListingError, NoIndexError
+    │   ├── SourceChangedError, ArchivedError, ListingError, NoIndexError
     │   ├── DeniedError (PermissionError)
     │   │   └── CredentialsError
     │   ├── RefusedHostError (PermissionError)
@@ -250,6 +250,10 @@ class RootMissingError(SourceMissingError):
 
 class SourceChangedError(StorageError, code="source-changed"):
     """The object is no longer the one that was planned."""
+
+
+class ArchivedError(StorageError, code="archived"):
+    """The object is in an archive, and must be restored before it can be read."""
 
 
 class ListingError(StorageError):

@@ -11,6 +11,7 @@ from bidsplan.errors import UsageError
 from bidsplan.paths import printable
 from bidsplan.storage import network, retry
 from bidsplan.storage.addresses import proxy_for
+from bidsplan.storage.certificates import named_authorities
 from bidsplan.storage.headers import bare_etag
 from bidsplan.storage.objects import Children, Object
 from bidsplan.storage.obstore_reads import TranslatedErrors, WholeReader, open_stream
@@ -74,7 +75,7 @@ def open_objects(location: Location, access: Access, *, anonymous: bool) -> Stor
         _open(location, access, anonymous, seconds)
         for seconds in (retry.BODY_SECONDS, retry.PAGE_SECONDS)
     )
-    return ObjectStore(url, location.path, reader, lister)
+    return ObjectStore(url, location.path, reader, lister, anonymous=anonymous)
 
 
 def _open(location: Location, access: Access, anonymous: bool, seconds: float) -> Any:
@@ -89,7 +90,12 @@ def _open(location: Location, access: Access, anonymous: bool, seconds: float) -
         named = (urlsplit(os.environ.get(name, "")).hostname for name in _NAMED)
         hosts = (*hosts, *_SIGNING[location.protocol], *(host for host in named if host))
     options = network.obstore_options(
-        jobs=access.jobs, timeout=access.timeout, seconds=seconds, hosts=hosts, proxy=proxy
+        jobs=access.jobs,
+        timeout=access.timeout,
+        seconds=seconds,
+        hosts=hosts,
+        authorities=named_authorities(),
+        proxy=proxy,
     )
     kind: Any = stores.GCSStore if location.protocol == "gs" else stores.AzureStore
     try:
@@ -98,6 +104,14 @@ def _open(location: Location, access: Access, anonymous: bool, seconds: float) -
         # What it says may hold parts of the credentials.
         where = printable(f"{location.protocol}://{location.host}")
         raise UsageError(f"{where}: it can't be opened; {_HINTS[location.protocol]}") from None
+
+
+def _public() -> str:
+    return "check whether it is public, or give credentials and say 'anonymous: false'"
+
+
+def _signed() -> str:
+    return "the credentials in use have no access to it"
 
 
 class ObjectStore(Store):
@@ -113,12 +127,13 @@ class ObjectStore(Store):
 
     abilities = Abilities(async_reads=True)
 
-    def __init__(self, url: str, path: str, store: Any, lister: Any) -> None:
+    def __init__(self, url: str, path: str, store: Any, lister: Any, *, anonymous: bool) -> None:
         self.url = url
         self._prefix = f"{path}/" if path else ""
         self._store = store
         self._lister = lister
-        self._wholes = WholeReader()
+        self._denied = _public if anonymous else _signed
+        self._wholes = WholeReader(self._denied)
 
     def children(self, prefix: str = "") -> Children:
         """See `Store.children`."""
@@ -141,7 +156,7 @@ class ObjectStore(Store):
 
     def _listed(self, prefix: str, call: Any) -> Any:
         def once() -> Any:
-            with TranslatedErrors(f"listing {self.url}/{prefix}"):
+            with TranslatedErrors(f"listing {self.url}/{prefix}", self._denied):
                 return call(self._lister, prefix=(self._prefix + prefix) or None)
 
         return retry.retrying()(once)
@@ -161,9 +176,9 @@ class ObjectStore(Store):
         self, key: str, *, etag: str | None = None, version: str | None = None, start: int = 0
     ) -> Stream:
         """See `Store.stream`."""
-        what = f"{self.url}/{key}"
+        what, path = f"{self.url}/{key}", self._prefix + key
         return open_stream(
-            self._store, self._prefix + key, what, etag=etag, version=version, start=start
+            self._store, path, what, self._denied, etag=etag, version=version, start=start
         )
 
     def whole(self, wanted: FetchRequest) -> Awaitable[FetchedObject]:

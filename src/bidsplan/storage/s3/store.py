@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bidsplan.errors import StorageError, ThrottledError, UnreachableError
+from bidsplan.errors import RefusedHostError, StorageError, ThrottledError, UnreachableError
 from bidsplan.paths import printable
 from bidsplan.storage import headers, network, retry
 from bidsplan.storage.addresses import check_endpoint, proxy_for
 from bidsplan.storage.objects import Children, Object
-from bidsplan.storage.obstore_reads import NoRangesError, WholeReader, open_stream
+from bidsplan.storage.obstore_reads import CertificateError, NoRangesError, WholeReader, open_stream
 from bidsplan.storage.s3.client import S3Client
 from bidsplan.storage.s3.listings import Listings
 from bidsplan.storage.store import Abilities, Store
@@ -51,6 +51,7 @@ class S3Lister(Store):
         self.client = S3Client(connection, bucket)
         self._listings = Listings(self.client)
         self._opened: Any = None
+        self._opened_for = connection
         self._opening = Lock()
         self._prefix = f"{path}/" if path else ""
 
@@ -107,6 +108,7 @@ class S3Lister(Store):
                 connection = self.client.locate()
                 check_endpoint(connection.endpoint)
                 self._opened = self._open_reader(connection)
+                self._opened_for = connection
             return self._opened
 
     def _forget_reader(self) -> None:
@@ -132,7 +134,7 @@ class S3Store(S3Lister):
         self._choose()
         self._plain_until = 0.0
         self._ranged = True
-        self._wholes = WholeReader()
+        self._wholes = WholeReader(self._denied)
 
     def _choose(self) -> None:
         """Choose who reads objects: obstore would pass a session token on to other hosts."""
@@ -153,7 +155,15 @@ class S3Store(S3Lister):
             return self._plain_stream(name, etag, version, start)
         what = f"s3://{self.client.bucket}/{name}"
         try:
-            return open_stream(self._reader, name, what, etag=etag, version=version, start=start)
+            return open_stream(
+                self._reader, name, what, self._denied, etag=etag, version=version, start=start
+            )
+        except CertificateError:
+            # OpenSSL takes some that obstore does not, such as one that is its own authority.
+            self._plain_only = True
+        except RefusedHostError:
+            # Perhaps the bucket's region could not be found out: plain requests go there.
+            self._forget_reader()
         except (ThrottledError, UnreachableError):
             # obstore does not tell how long the storage asks to wait, or where it sends requests;
             # plain answers do.
@@ -164,6 +174,9 @@ class S3Store(S3Lister):
                 raise
             self._ranged = False
         return self._plain_stream(name, etag, version, start)
+
+    def _denied(self) -> str:
+        return self.client.connection.denied()
 
     def _plain_stream(self, name: str, etag: str | None, version: str | None, start: int) -> Stream:
         asked = {"If-Match": headers.quoted_etag(etag)} if etag else {}
@@ -213,6 +226,7 @@ class S3Store(S3Lister):
             timeout=connection.timeout,
             seconds=retry.BODY_SECONDS,
             hosts=[connection.host],
+            authorities=connection.authorities,
         )
         confined["client_options"]["allow_http"] = connection.endpoint.startswith("http://")
         return Obstore(**options, **confined)
