@@ -5,21 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bidsplan.bids.dataset_files import DESCRIPTION
-from bidsplan.compile import companions
+from bidsplan.compile.companions import Companions, Shared
 from bidsplan.compile.context import Choice
 from bidsplan.compile.entries import DatasetEntries, description
 from bidsplan.compile.layouts import labels_in
 from bidsplan.compile.select.choice import FileSelection, Request
 from bidsplan.compile.select.findings import Findings
+from bidsplan.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bidsplan.compile.context import Context
     from bidsplan.compile.layouts import Listing, Pipeline
-    from bidsplan.compile.survey.datasets import Dataset, RootListing
     from bidsplan.errors import Place
-    from bidsplan.plan import Reason
     from bidsplan.storage import Object
 
 
@@ -40,30 +39,46 @@ def choose_files(
         dataset_files = pipeline.dataset_files
     findings = Findings(filters)
     chosen: list[DatasetEntries] = []
+    shared = Shared()
     for listing in listings:
         dataset, at_root, below = listing
         request = Request(
             filters=filters,
             subjects=frozenset(labels_in(dataset, units)),
             sessions=manifest.sessions,
-            derivative=pipeline is not None or _is_derivative(context, dataset, at_root),
+            derivative=dataset.derivative,
             companions=manifest.companions,
             dataset_files=dataset_files,
             whole=whole,
         )
         files = {**at_root.files, **below}
-        reasons, found = _select(context, listing, files, request, place)
-        findings.merge(found)
+        choice, more = _select(context, listing, files, request, place)
+        findings.merge(choice.findings)
+        shared = Shared(*map(sum, zip(shared, more, strict=True)))
         text = None
         if dataset_files != "none" and DESCRIPTION not in at_root.files:
             text = description(name, derivative=request.derivative)
-        chosen.append(DatasetEntries(dataset=dataset, files=files, reasons=reasons, generated=text))
+        chosen.append(
+            DatasetEntries(dataset=dataset, files=files, reasons=choice.reasons, generated=text)
+        )
+    if shared.targets:
+        context.report.warn(_not_selected(shared))
     return chosen, findings
+
+
+def _not_selected(shared: Shared) -> Problem:
+    """Make the warning about field maps that are also meant for other files."""
+    return Problem(
+        message=f"the IntendedFor of selected field maps ({shared.fieldmaps:,}) names files that "
+        f"are not selected ({shared.targets:,}), which validators report as INTENDED_FOR",
+        at=("companions",),
+        hint="'companions: {targets: true}' selects these too, and 'targets: false' accepts it",
+    )
 
 
 def _select(
     context: Context, listing: Listing, files: dict[str, Object], request: Request, place: Place
-) -> tuple[dict[str, Reason], Findings]:
+) -> tuple[FileSelection, Shared]:
     """Choose files in one dataset, and those that their contents name."""
     dataset, at_root, below = listing
     choice = FileSelection(below, at_root.files, request)
@@ -73,7 +88,7 @@ def _select(
         files.update(found)
         return list(found)
 
-    more = companions.Companions(
+    more = Companions(
         choice=choice,
         store=dataset.store,
         files=files,
@@ -81,22 +96,15 @@ def _select(
         list_directory=list_directory,
         warn=context.report.warn,
     )
-    if request.companions.fieldmaps:
-        more.add_fieldmaps()
-    if request.companions.references:
+    shared = Shared()
+    wanted = request.companions
+    if wanted.fieldmaps or wanted.targets:
+        shared = more.add_fieldmaps(others=wanted.fieldmaps, targets=wanted.targets)
+    if wanted.references:
         more.add_empty_rooms()
         if "stimuli" in at_root.directories:
             more.add_stimuli()
+    more.warn_of_unread()
     if context.record.detailed:
         context.record.choices.append(Choice(dataset, choice, place))
-    return choice.reasons, choice.findings
-
-
-def _is_derivative(context: Context, dataset: Dataset, at_root: RootListing) -> bool:
-    """Read from its description whether a study is itself a derivative dataset."""
-    found = at_root.files.get(DESCRIPTION)
-    if found is None:
-        return False
-    data = companions.read_small(dataset.store, found, companions.LARGEST_SIDECAR)
-    text = companions.parse_json(data, f"{dataset.where}/{DESCRIPTION}", context.report.warn)
-    return isinstance(text, dict) and text.get("DatasetType") == "derivative"
+    return choice, shared

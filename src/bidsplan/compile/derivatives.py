@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _NAMED_AT_MOST = 10
 """Subjects that one warning names."""
 
+_NO_FILES = "the pipeline {!r} has no file of the selected subjects"
+
 
 def choose_in_derivatives(
     context: Context, units: Sequence[str]
@@ -35,7 +37,13 @@ def choose_in_derivatives(
         if not listings:
             context.report.add_errors(pipeline.missing(("derivatives", name)))
             continue
+        before = len(context.record.choices)
         some, findings = choose_files(context, listings, units, pipeline)
+        if context.manifest.derivatives == "all" and [*findings.errors(())]:
+            message = f"{_NO_FILES.format(name)} and is left out"
+            context.report.warn(Problem(message=message, at=("derivatives",)))
+            del context.record.choices[before:]
+            continue
         chosen += some
         sessions |= findings.sessions
         _check_findings(context, name, derivative, findings)
@@ -70,7 +78,7 @@ def _check_findings(
     errors = [*findings.errors(place)]
     if errors and not any(filter_.restricts for filter_ in derivative.filters):
         problem = Problem(
-            message=f"the pipeline {name!r} has no file of the selected subjects",
+            message=_NO_FILES.format(name),
             at=("derivatives", name),
             hint="say 'scope: whole' to take the pipeline's directory as it is",
         )
@@ -86,7 +94,7 @@ def _warn_of_lacking(
     found: set[str] = set()
     for dataset, at_root, _ in listings:
         labels = labels_in(dataset, units)
-        found.update(labels[label] for label in labels.keys() & set(at_root.subjects))
+        found.update(labels[label] for label in labels.keys() & at_root.subjects.keys())
     lacking = sorted(set(units) - found)
     if lacking and found:
         listed = ", ".join(lacking[:_NAMED_AT_MOST])

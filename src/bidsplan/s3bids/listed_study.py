@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from bidsplan.bids.dataset_files import report_subject
 from bidsplan.bids.names import bare_label, subject_label
-from bidsplan.compile.companions import read_small
 from bidsplan.compile.select.sampling import shuffle_order
 from bidsplan.compile.survey.participants import LARGEST_TABLE, parse_table
+from bidsplan.compile.survey.small_files import read_small
 from bidsplan.errors import SelectionError, SourceMissingError, UsageError
 from bidsplan.messages import is_quotable_label, suggestion
 from bidsplan.s3bids.arguments import check_instance

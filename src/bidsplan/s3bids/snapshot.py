@@ -6,13 +6,11 @@ import functools
 from contextlib import closing
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
-import msgspec
-
-from bidsplan.bids.dataset_files import DESCRIPTION, report_subject
+from bidsplan.bids.dataset_files import DESCRIPTION, is_derivative, report_subject
 from bidsplan.bids.names import subject_label
-from bidsplan.compile.companions import LARGEST_SIDECAR, read_small
 from bidsplan.compile.survey.datasets import Dataset
 from bidsplan.compile.survey.listing import Lister
+from bidsplan.compile.survey.small_files import LARGEST_SIDECAR, parse_json, read_small
 from bidsplan.errors import BidsplanError
 from bidsplan.events import Warned
 from bidsplan.s3bids.arguments import warn
@@ -145,11 +143,10 @@ class Snapshot:
             return False
         try:
             data = read_small(self.store, found, LARGEST_SIDECAR)
-            text: object = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, BidsplanError):
+            return is_derivative(parse_json(data, self.url, lambda _: None))
+        except (ValueError, BidsplanError):
             # Compiling, which is part of every download, reports the problem.
             return False
-        return isinstance(text, dict) and text.get("DatasetType") == "derivative"
 
 
 class _CachingStore(Store):

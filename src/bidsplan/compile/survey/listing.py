@@ -9,8 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from bidsplan import paths
-from bidsplan.bids.names import subject_label
-from bidsplan.compile.survey.datasets import RootListing
+from bidsplan.compile.survey.datasets import RootListing, subject_directories
 from bidsplan.compile.survey.listing_ranges import directory_id, listing_ranges
 from bidsplan.compile.survey.thread_pool import ThreadPool
 from bidsplan.errors import Problem, SelectionError, StorageError
@@ -166,10 +165,10 @@ class Lister(ThreadPool):
             for name, reason in reasons.items()
             if reason is not None and name.startswith("sub-")
         ]
-        self._warn(refused)
+        self.warn(*refused)
         self._siblings[dataset.root, dataset.prefix] = sorted(reasons, key="{}/".format)
-        subjects = sorted(filter(None, map(subject_label, safe)))
-        return RootListing(files=files, directories=tuple(safe), subjects=tuple(subjects))
+        subjects = subject_directories(safe, derivative=dataset.derivative)
+        return RootListing(files=files, directories=tuple(safe), subjects=subjects)
 
     def directories(self, wanted: Sequence[tuple[Dataset, str]]) -> list[dict[str, Object]]:
         """List directories, however deep: objects by path below the dataset's root.
@@ -217,7 +216,7 @@ class Lister(ThreadPool):
                 else found.get(name, [])
             )
             files, refused = clean(objects, dataset.prefix, dataset.where)
-            self._warn(refused)
+            self.warn(*refused)
             self._listed[directory_id(dataset, name)] = files
 
     def _count(self, number: int, dataset: Dataset) -> None:
@@ -230,7 +229,8 @@ class Lister(ThreadPool):
                 "site or derivative"
             )
 
-    def _warn(self, problems: Iterable[Problem]) -> None:
+    def warn(self, *problems: Problem) -> None:
+        """Report problems as events."""
         for problem in problems:
             self._notify(Warned(problem=problem))
 
