@@ -67,9 +67,9 @@ def choose_files(
 
 
 def _not_selected(shared: Shared) -> Problem:
-    """Make the warning about field maps that are also meant for other files."""
+    """Make the warning about files that are meant for others that are not selected."""
     return Problem(
-        message=f"the IntendedFor of selected field maps ({shared.fieldmaps:,}) names files that "
+        message=f"the IntendedFor of selected files ({shared.holders:,}) names files that "
         f"are not selected ({shared.targets:,}), which validators report as INTENDED_FOR",
         at=("companions",),
         hint="'companions: {targets: true}' selects these too, and 'targets: false' accepts it",

@@ -33,9 +33,9 @@ _METADATA = frozenset({".json", ".tsv", ".bval", ".bvec"})
 
 
 class Shared(NamedTuple):
-    """How many selected field maps are also meant for files that are not selected, and these."""
+    """How many selected files are meant for unselected ones, and how many these are."""
 
-    fieldmaps: int = 0
+    holders: int = 0
     targets: int = 0
 
 
@@ -74,12 +74,12 @@ class Companions:
         others : bool
             Whether to add field maps that are not selected yet.
         targets : bool or None
-            Whether to add also what the ``IntendedFor`` of selected field maps names. If None,
-            these files are only counted; if False, not even that.
+            Whether to add also what the ``IntendedFor`` of selected field maps, calibration images
+            and photographs names. If None, these files are only counted; if False, not even that.
         """
         maps = [item for item in self.choice.others if _is_fieldmap(item)] if others else []
         if targets is not False and any(map(self._may_be_lacking, self.choice.known)):
-            maps += filter(_is_fieldmap, self.choice.taken)
+            maps += filter(_has_targets, self.choice.taken)
         if not maps:
             return Shared()
         fields = self._fields(maps)
@@ -227,3 +227,8 @@ class Companions:
 
 def _is_fieldmap(item: Item) -> bool:
     return item.name.datatype in {"fmap", "perf"} and item.name.extension in NIFTI
+
+
+def _has_targets(item: Item) -> bool:
+    """Return whether an item may have an ``IntendedFor``."""
+    return _is_fieldmap(item) or (item.name.suffix == "photo" and item.name.extension != ".json")

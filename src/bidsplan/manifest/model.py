@@ -77,7 +77,7 @@ class Companions(Model):
     fieldmaps: Boolean = True
     """Field maps that are meant for a file."""
     targets: Boolean | None = None
-    """All other files that selected field maps are meant for; by default a warning counts them."""
+    """Files that selected field maps are meant for; by default a warning counts them."""
     references: Boolean = True
     """Empty-room recordings and stimuli that a file names."""
 
