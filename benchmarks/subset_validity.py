@@ -1,9 +1,9 @@
 """Are subsets still valid BIDS datasets? Counts them over the bids-examples datasets.
 
-One subject of each dataset is drawn, with all its companions and what field maps are meant for, and
-fetched; then every one of the first four suffixes of data files, alone, of the same subject, and its
-first run. A subset passes where bids-validator reports no error code that the whole dataset does
-not have.
+One subject of each dataset is drawn, with all its companions and what field maps are meant for,
+and fetched; then every one of the first four suffixes of data files, alone, of the same subject,
+and its first run. A subset passes where bids-validator reports no error code that the whole dataset
+does not have.
 
 Needs a folder of bids-examples datasets and ``bids-validator-deno`` on the path::
 

@@ -62,7 +62,7 @@ class Targets:
     def named_by(self, fields: Mapping[str, Any], holder: Name) -> list[Item]:
         """List the files that a field map's ``IntendedFor`` names."""
         found: list[Item] = []
-        for text in texts(fields.get("IntendedFor")):
+        for text in dict.fromkeys(texts(fields.get("IntendedFor"))):
             paths = uri_path(text, holder)
             named = [self._items[path] for path in paths if path in self._items]
             if not named and "/" not in text:

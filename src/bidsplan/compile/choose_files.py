@@ -39,7 +39,7 @@ def choose_files(
         dataset_files = pipeline.dataset_files
     findings = Findings(filters)
     chosen: list[DatasetEntries] = []
-    shared = Shared()
+    counts: list[Shared] = []
     for listing in listings:
         dataset, at_root, below = listing
         request = Request(
@@ -52,28 +52,30 @@ def choose_files(
             whole=whole,
         )
         files = {**at_root.files, **below}
-        choice, more = _select(context, listing, files, request, place)
+        choice, shared = _select(context, listing, files, request, place)
         findings.merge(choice.findings)
-        shared = Shared(*map(sum, zip(shared, more, strict=True)))
+        counts.append(shared)
         text = None
         if dataset_files != "none" and DESCRIPTION not in at_root.files:
             text = description(name, derivative=request.derivative)
         chosen.append(
             DatasetEntries(dataset=dataset, files=files, reasons=choice.reasons, generated=text)
         )
-    if shared.targets:
-        context.report.warn(_not_selected(shared))
+    _warn_of_missed(context, counts)
     return chosen, findings
 
 
-def _not_selected(shared: Shared) -> Problem:
-    """Make the warning about files that are meant for others that are not selected."""
-    return Problem(
-        message=f"the IntendedFor of selected files ({shared.holders:,}) names files that "
-        f"are not selected ({shared.targets:,}), which validators report as INTENDED_FOR",
-        at=("companions",),
-        hint="'companions: {targets: true}' selects these too, and 'targets: false' accepts it",
-    )
+def _warn_of_missed(context: Context, counts: Iterable[Shared]) -> None:
+    """Warn of files that are meant for others that are not selected."""
+    holders, targets = map(sum, zip(Shared(), *counts, strict=True))
+    if targets:
+        problem = Problem(
+            message=f"the IntendedFor of selected files ({holders:,}) names files that are not "
+            f"selected ({targets:,}), which validators report as INTENDED_FOR",
+            at=("companions",),
+            hint="'companions: {targets: true}' selects these too, and 'targets: false' accepts it",
+        )
+        context.report.warn(problem)
 
 
 def _select(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bidsplan.bids.associations import NIFTI
 from bidsplan.bids.references import Targets, merged, stimulus_files, texts, uri_path
 from bidsplan.compile.survey.small_files import LARGEST_SIDECAR, decoded, parse_json, read_small
-from bidsplan.errors import Problem
+from bidsplan.errors import Problem, StorageError
 from bidsplan.messages import listed
 from bidsplan.paths import printable, unsafe_key
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _LARGEST_EVENTS = 16 << 20
 """Bytes of an events table that are read at the most."""
+
+_MOST_NAMED = 5_000_000
+"""Files that the field maps of one dataset may name in all, each as often as it is named."""
 
 _METADATA = frozenset({".json", ".tsv", ".bval", ".bvec"})
 
@@ -83,17 +86,36 @@ class Companions:
         if not maps:
             return Shared()
         fields = self._fields(maps)
-        known = Targets(self.choice.known)
-        named = {item.name.path: known.named_by(fields[item.name.path], item.name) for item in maps}
+        named = self._named(maps, fields)
         self._add_by_reference(maps, fields, named, targets=bool(targets))
         lacking: set[str] = set()
         sharing = 0
         for item in maps if targets is None else ():
             if self.choice.has(item):
-                others = [each for each in named[item.name.path] if not self.choice.has(each)]
-                lacking.update(each.name.path for each in others)
-                sharing += bool(others)
+                missed = [each for each in named[item.name.path] if not self.choice.has(each)]
+                lacking.update(each.name.path for each in missed)
+                sharing += bool(missed)
         return Shared(sharing, len(lacking))
+
+    def _named(
+        self, maps: Iterable[Item], fields: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, list[Item]]:
+        """List the known files that the ``IntendedFor`` of each field map names, by its path."""
+        known = Targets(self.choice.known)
+        named: dict[str, list[Item]] = {}
+        number = 0
+        for item in maps:
+            path = item.name.path
+            named[path] = known.named_by(fields[path], item.name)
+            # A sidecar far above may apply to very many field maps, and name very many files.
+            wanted = fields[path].get("IntendedFor")
+            number += len(named[path]) + (len(wanted) if isinstance(wanted, list) else 1)
+            if number > _MOST_NAMED:
+                raise StorageError(
+                    f"{printable(self.store.url)}: its field maps name more than {_MOST_NAMED:,} "
+                    "files; select fewer subjects, or say 'companions: {fieldmaps: false}'"
+                )
+        return named
 
     def _add_by_reference(
         self,
@@ -116,9 +138,13 @@ class Companions:
             found = [each for item in waiting for each in by_target.get(item.name.path, ())]
             if by_identifier:
                 images = [item for item in waiting if item.name.extension in NIFTI]
-                for some in self._fields(images).values():
-                    for text in texts(some.get("B0FieldSource")):
-                        found += by_identifier.get(text, ())
+                sources = {
+                    text
+                    for some in self._fields(images).values()
+                    for text in texts(some.get("B0FieldSource"))
+                }
+                for text in sources & by_identifier.keys():
+                    found += by_identifier.pop(text)
             new = self.choice.add(found, "fieldmap")
             holders = [*waiting, *new] if targets else []
             waiting = self.choice.add(
