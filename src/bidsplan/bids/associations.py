@@ -43,6 +43,8 @@ _FAMILIES = ((".vhdr", ".vmrk", ".eeg"), (".set", ".fdt"), (".img", ".hdr"))
 _FAMILY_OF = {extension: family for family in _FAMILIES for extension in family}
 
 _METADATA = frozenset({".tsv", ".bval", ".bvec"})
+_ENTITY = re.compile(r"\bentities\.(\w+)")
+_NONE: frozenset[str] = frozenset()
 _TABLES_OF_FILES = frozenset({"scans", "sessions"})
 
 
@@ -55,13 +57,15 @@ def associated(name: Name, metadata: Metadata) -> Iterator[Item]:
             yield member
     if not name.shaped:
         return
-    entities = frozenset(name.entities)
-    for kind in _kinds_of(name.suffix, name.extension, name.datatype, entities):
-        if kind.inherit:
-            yield from metadata.lowest(name, kind.suffix, kind.extension, beyond=kind.beyond)
+    # Hardly any file has an entity that matters, so that few kinds are to be told apart.
+    entities = _NONE if _entities_asked().isdisjoint(name.entities) else frozenset(name.entities)
+    kinds = _kinds_of(name.suffix, name.extension, name.datatype, entities)
+    for suffix, extension, inherit, beyond in kinds:
+        if inherit:
+            yield from metadata.lowest(name, suffix, extension, beyond=beyond)
         else:
             yield from metadata.applying(
-                name.directory, kind.suffix, kind.extension, name.entities, beyond=kind.beyond
+                name.directory, suffix, extension, name.entities, beyond=beyond
             )
 
 
@@ -72,6 +76,13 @@ class _Kind(NamedTuple):
     extension: str
     inherit: bool
     beyond: frozenset[str]
+
+
+@cache
+def _entities_asked() -> frozenset[str]:
+    """Return the entities that selectors of the schema ask for."""
+    selectors = (text for kind in associations().values() for text in kind.selectors)
+    return frozenset(name for text in selectors for name in _ENTITY.findall(text))
 
 
 @lru_cache(maxsize=4096)

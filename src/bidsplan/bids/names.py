@@ -77,8 +77,15 @@ def owner_label(directory: str) -> str | None:
     >>> owner_label("sub-01"), owner_label("sub-01_ses-a.long.sub-01")
     ('01', '01')
     """
-    match = _PART_OF_SUBJECT.fullmatch(directory)
-    return match[1] if match else subject_label(directory)
+    return _owner(directory)[0]
+
+
+def _owner(directory: str) -> tuple[str | None, str | None]:
+    """Return a directory's subject, and the session that its name has."""
+    # Few directories are tried: there are very many.
+    parts = "_" in directory or ".long." in directory
+    match = _PART_OF_SUBJECT.fullmatch(directory) if parts else None
+    return (match[1], match[2]) if match else (subject_label(directory), None)
 
 
 def recording_of(path: str) -> str | None:
@@ -149,11 +156,9 @@ def _parse_base(text: str) -> tuple[Mapping[str, str], str, str, bool]:
 def _parse_directory(directory: str) -> tuple[str | None, str | None, str | None]:
     """Parse subject, session and datatype of a directory."""
     first, *rest = directory.split("/")
-    subject = owner_label(first)
+    subject, session = _owner(first)
     if subject is None:
         return None, None, None
-    part = _PART_OF_SUBJECT.fullmatch(first)
-    session = part[2] if part else None
     if rest and rest[0].startswith("ses-"):
         session = rest.pop(0).removeprefix("ses-")
     return subject, session, rest[0] if rest else None

@@ -115,7 +115,7 @@ class FileSelection:
     @property
     def others(self) -> list[Item]:
         """What could still come along: not hidden, not excluded, not selected yet."""
-        return [item for item in self._usable if not self.has(item)]
+        return [item for item in self._usable if item.paths[0] not in self.reasons]
 
     @property
     def known(self) -> list[Item]:
