@@ -27,11 +27,12 @@ NIFTI = (".nii.gz", ".nii")
 _DATA = "extension != '.json'"
 _PHASES = ("intersects([suffix], ['phasediff', 'phase1', 'phase2'])",)
 
-# Beside those of the schema.
+# Beside those of the schema, of which older releases have fewer.
 _IN_PRACTICE = (
     Association(_PHASES, Target(NIFTI, "magnitude1"), inherit=False),
     Association(_PHASES, Target(NIFTI, "magnitude2"), inherit=False),
     Association(("suffix == 'nirs'", _DATA), Target(".tsv", "optodes"), inherit=True),
+    Association((_DATA,), Target(".tsv.gz", "physio"), inherit=False),
     Association((_DATA,), Target(".tsv.gz", "physioevents", ("recording",)), inherit=False),
     Association((_DATA,), Target(".tsv.gz", "stim", ("recording",)), inherit=False),
 )

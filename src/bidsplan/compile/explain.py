@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from bidsplan.bids.names import bare_label, subject_label
+from bidsplan.bids.names import bare_label, owner_label, subject_label
 from bidsplan.errors import Problem, dotted
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Explanation:
 
     def _by_subject(self, path: str) -> Answer | None:
         """Explain a file of a subject that is not selected, which was never listed."""
-        labels = [subject_label(part) for part in path.split("/")[:-1]]
+        labels = [owner_label(part) for part in path.split("/")[:-1]]
         for label in labels:
             for answer in self.subject(label) if label else ():
                 if not answer.taken:

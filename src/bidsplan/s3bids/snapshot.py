@@ -92,7 +92,9 @@ class Snapshot:
         """List many directories at once, not what is below them."""
         wanted = list(directories)
         new = [name for name in dict.fromkeys(wanted) if name not in self._listings]
-        datasets = [Dataset(store=self.store, root=0, prefix=name) for name in new]
+        datasets = [
+            Dataset(store=self.store, root=0, prefix=name, derivative=bool(name)) for name in new
+        ]
         found = self._listed(lambda lister: lister.list_roots(datasets)) if new else []
         self._listings.update(zip(new, found, strict=True))
         return [self._listings[name] for name in wanted]
@@ -127,9 +129,8 @@ class Snapshot:
         """
         listing = self.listing(directory)
         label = subject_label(subject_id)
-        paths: list[str] = []
-        if label in listing.subjects:
-            paths += self.files([f"{directory}{subject_id}/"])[0]
+        homes = [f"{directory}{name}/" for name in listing.subjects.get(label or "", ())]
+        paths = [path for files in self.files(homes) for path in files]
         if directory or self.is_derivative:
             reports = (name for name in listing.files if report_subject(name) == label)
             paths += [f"{directory}{name}" for name in reports]
