@@ -18,6 +18,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stopping import exit_on_signals, tied
+
 from bidsplan.destination.local import LocalDestination
 from bidsplan.destination.receipts import Receipt, ReceiptWriter
 from bidsplan.destination.sources import Sources
@@ -106,7 +108,7 @@ def time_noop(folder: Path) -> None:
     command: list[str | Path] = [Path(sys.executable).parent / "bidsplan", "fetch"]
     command += [folder / "million.plan.jsonl", folder / "destination"]
     start = time.perf_counter()
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(tied(command))
     _, status, used = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -127,6 +129,7 @@ def main() -> int:
         else:
             finish(folder / "million.plan.jsonl", folder / "destination")
         return 0
+    exit_on_signals()
     with tempfile.TemporaryDirectory(dir=arguments.memory) as folder:
         for step in ("plan", "finish"):
             subprocess.run([sys.executable, __file__, "--step", step, folder], check=True)

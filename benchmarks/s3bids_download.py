@@ -27,6 +27,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stopping import exit_on_signals, tied
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -54,7 +56,7 @@ def rclone_server(root: Path) -> Iterator[int]:
     rclone = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}")
     command = [str(rclone), "serve", "s3", "--addr", f"{HOST}:{port}", "--dir-cache-time", "24h"]
     quiet = subprocess.DEVNULL
-    with subprocess.Popen([*command, str(root)], stdout=quiet, stderr=quiet) as process:
+    with subprocess.Popen(tied([*command, str(root)]), stdout=quiet, stderr=quiet) as process:
         try:
             end = time.monotonic() + _DEADLINE
             while True:
@@ -183,6 +185,7 @@ def main() -> int:
     if arguments.library:
         measure(arguments.library, arguments.files)
         return 0
+    exit_on_signals()
     seconds: dict[str, list[float]] = {library: [] for library in LIBRARIES}
     with tempfile.TemporaryDirectory() as root:
         fill(Path(root), arguments.files)

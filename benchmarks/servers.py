@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stopping import tied
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -74,7 +76,7 @@ def _free_port() -> int:
 def _serving(command: Sequence[str | Path], port: int, log: Path) -> Iterator[str]:
     """Run a server until the block ends; gives its URL."""
     with log.open("wb") as output:
-        server = subprocess.Popen(command, stdout=output, stderr=output)
+        server = subprocess.Popen(tied(command), stdout=output, stderr=output)
     try:
         _wait_for(port, server, log)
         yield f"http://{HOST}:{port}"

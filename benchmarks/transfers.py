@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clients import CLIENTS, Job, environment, install_peers
+from stopping import exit_on_signals, tied
 from workloads import Size, read_sizes
 
 from servers import delayed, nginx, rclone
@@ -96,7 +97,9 @@ def run(client: str, job: Job, wanted: Size | None, *, fresh: bool) -> Run:
             plan.unlink()
     with (job.folder / "output").open("w+b") as output:
         start = time.perf_counter()
-        process = subprocess.Popen(command, env=environment(job), stdout=output, stderr=output)
+        process = subprocess.Popen(
+            tied(command), env=environment(job), stdout=output, stderr=output
+        )
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -163,6 +166,7 @@ def main() -> int:
     parser.add_argument("--memory", type=Path, default=Path("/dev/shm"), help="a tmpfs")  # noqa: S108
     parser.add_argument("--peers", type=Path, default=Path(".peers"), help="the peers' environment")
     arguments = parser.parse_args()
+    exit_on_signals()
     install_peers(arguments.peers.resolve())
     # s5cmd and rclone take as many files as there are workers, and connections beside.
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)

@@ -11,7 +11,7 @@ import msgspec
 from bidsplan.paths import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 LONGEST_MESSAGE = 2000
@@ -284,16 +284,6 @@ def suggestion(wanted: str, known: Iterable[str]) -> str | None:
         return None
     listed = ", ".join(repr(printable(word)) for word in words[:_LISTED])
     return f"there are {listed}" + (f" and {len(words) - _LISTED} more" if words[_LISTED:] else "")
-
-
-_NAMED = 10
-"""Words that one warning names."""
-
-
-def listed(words: Sequence[str]) -> str:
-    """List the first words, and how many more there are."""
-    more = f" and {len(words) - _NAMED:,} more" if len(words) > _NAMED else ""
-    return ", ".join(map(printable, words[:_NAMED])) + more
 
 
 class Hints:

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from bidsplan.compile.survey.participants import LARGEST_TABLE, read_cohort
+from bidsplan.compile.survey.participants import LARGEST_TABLE, read_beside
 from bidsplan.errors import SelectionError
 
 CONTENT = b"participant_id\n01\n"
@@ -32,7 +32,7 @@ def folder(tmp_path):
 
 def refusal(folder, name="cohort.tsv", **more):
     with pytest.raises(SelectionError) as caught:
-        read_cohort(name, folder, **more)
+        read_beside(name, "table", folder, **more)
     [problem] = caught.value.problems
     assert problem.at == ("subjects", "table", "file")
     return str(problem)
@@ -52,8 +52,8 @@ def test_links_inside_the_repository_are_followed_unless_untrusted(folder, targe
     (folder / "other.tsv").write_bytes(CONTENT)
     (folder / "linked").symlink_to("../../shared")
     (folder / "cohort.tsv").symlink_to(target)
-    assert read_cohort("cohort.tsv", folder) == CONTENT
-    assert read_cohort("other.tsv", folder, untrusted=True) == CONTENT
+    assert read_beside("cohort.tsv", "table", folder) == CONTENT
+    assert read_beside("other.tsv", "table", folder, untrusted=True) == CONTENT
     said = refusal(folder, untrusted=True)
     assert "no link is followed for an untrusted manifest" in said
     assert "put the file itself in its place" in said
@@ -62,7 +62,7 @@ def test_links_inside_the_repository_are_followed_unless_untrusted(folder, targe
 def test_absolute_links_and_chains_that_stay_inside_are_followed(folder):
     (folder / "absolute.tsv").symlink_to(folder / "../../shared/cohort.tsv")
     (folder / "cohort.tsv").symlink_to("absolute.tsv")
-    assert read_cohort("cohort.tsv", folder) == CONTENT
+    assert read_beside("cohort.tsv", "table", folder) == CONTENT
 
 
 LINKS_OUTSIDE = {
@@ -103,7 +103,7 @@ def test_without_a_repository_the_manifests_folder_is_the_fence(tmp_path):
     assert "leads out of" in refusal(base)
     # A worktree and a submodule have a file where others have a directory.
     (tmp_path / ".git").write_text("gitdir: elsewhere\n")
-    assert read_cohort("cohort.tsv", base) == CONTENT
+    assert read_beside("cohort.tsv", "table", base) == CONTENT
 
 
 def test_a_home_that_is_a_repository_is_no_fence(tmp_path, monkeypatch):
@@ -139,7 +139,7 @@ def test_the_file_of_a_worktrees_git_is_refused(tmp_path):
 def test_a_manifests_folder_may_be_reached_by_a_link(folder, tmp_path):
     (folder / "cohort.tsv").symlink_to("../../shared/cohort.tsv")
     (tmp_path / "linked").symlink_to(folder)
-    assert read_cohort("cohort.tsv", tmp_path / "linked") == CONTENT
+    assert read_beside("cohort.tsv", "table", tmp_path / "linked") == CONTENT
     (tmp_path / "kernel").symlink_to("/proc/self")
     assert "is not a file on disk" in refusal(tmp_path / "kernel", "environ")
 

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from bidsplan.cli.console import counted, size
-from bidsplan.errors import BidsplanError, ManifestError, SelectionError, StalePlanError, UsageError
+from bidsplan.errors import (
+    BidsplanError,
+    ManifestError,
+    SelectionError,
+    StalePlanError,
+    UsageError,
+    dotted,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bidsplan.cli.options import Settings
     from bidsplan.compile.compiler import Compiled
+    from bidsplan.compile.omissions import Omission
     from bidsplan.manifest.load import ManifestFile
     from bidsplan.plan import Planned
 
@@ -73,7 +82,36 @@ def written(compiled: Compiled, path: Path) -> str:
     header = compiled.plan.header
     subjects, files = counted(len(header.subjects), "subject"), counted(header.files, "file")
     source = f", from {', '.join(compiled.endpoints)}" if compiled.endpoints else ""
-    return f"wrote {path}: {subjects}, {files}, {size(header.bytes)}{source}"
+    counts: Counter[str] = Counter()
+    for omission in compiled.omissions:
+        counts[_OMITTED[omission.kind]] += omission.number
+    omitted = ", ".join(f"{counted(number, 'subject')} {why}" for why, number in counts.items())
+    text = f"wrote {path}: {subjects}, {files}, {size(header.bytes)}{source}"
+    return f"{text}; {omitted}" if omitted else text
+
+
+_OMITTED = {
+    "no-row": "left out without a row in the table",
+    "no-directory": "left out without a directory",
+    "spelling": "left out by another spelling in the table",
+    "not-comparable": "left out by a value that can't be compared",
+    "no-file": "without a selected file",
+}
+"""What the summary says of each kind of omission."""
+
+
+def omission_data(omission: Omission) -> dict[str, object]:
+    """Return an omission as ``--json`` writes it."""
+    problem = omission.problem
+    return {
+        "omission": omission.kind,
+        "number": omission.number,
+        "subjects": list(omission.subjects),
+        "settled": omission.settled,
+        "at": dotted(problem.at),
+        "message": problem.message,
+        "hint": problem.hint,
+    }
 
 
 class PlanPolicy(Enum):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bidsplan.bids.dataset_files import DESCRIPTION
 from bidsplan.compile.companions import Companions, Shared
 from bidsplan.compile.context import Choice
 from bidsplan.compile.entries import DatasetEntries, description
-from bidsplan.compile.layouts import labels_in
+from bidsplan.compile.layouts import labels_in, units_of
 from bidsplan.compile.select.choice import FileSelection, Request
 from bidsplan.compile.select.findings import Findings
 from bidsplan.errors import Problem
@@ -29,40 +30,44 @@ def choose_files(
     pipeline: Pipeline | None = None,
 ) -> tuple[list[DatasetEntries], Findings]:
     """Choose files in the datasets of a pipeline, or of the study itself."""
-    manifest = context.manifest
-    name, filters, whole = manifest.study.id, manifest.files, False
-    place: Place = ("files",)
-    dataset_files: str | tuple[str, ...] = manifest.dataset_files
-    if pipeline is not None:
-        name, place = pipeline.name, ("derivatives", pipeline.name, "filters")
-        filters, whole = pipeline.derivative.filters, pipeline.derivative.scope == "whole"
-        dataset_files = pipeline.dataset_files
-    findings = Findings(filters)
+    name = context.manifest.study.id if pipeline is None else pipeline.name
+    place: Place = ("files",) if pipeline is None else ("derivatives", name, "filters")
+    wanted = _request(context, pipeline)
+    findings = Findings(wanted.filters)
     chosen: list[DatasetEntries] = []
     counts: list[Shared] = []
     for listing in listings:
         dataset, at_root, below = listing
-        request = Request(
-            filters=filters,
-            subjects=frozenset(labels_in(dataset, units)),
-            sessions=manifest.sessions,
-            derivative=dataset.derivative,
-            companions=manifest.companions,
-            dataset_files=dataset_files,
-            whole=whole,
-        )
+        labels = frozenset(labels_in(dataset, units))
+        request = replace(wanted, subjects=labels, derivative=dataset.derivative)
         files = {**at_root.files, **below}
         choice, shared = _select(context, listing, files, request, place)
         findings.merge(choice.findings)
+        findings.units |= units_of(dataset, units, choice.subjects)
         counts.append(shared)
         text = None
-        if dataset_files != "none" and DESCRIPTION not in at_root.files:
+        if request.dataset_files != "none" and DESCRIPTION not in at_root.files:
             text = description(name, derivative=request.derivative)
         chosen.append(
             DatasetEntries(dataset=dataset, files=files, reasons=choice.reasons, generated=text)
         )
     _warn_of_missed(context, counts)
     return chosen, findings
+
+
+def _request(context: Context, pipeline: Pipeline | None) -> Request:
+    """Return what is asked of all datasets of a pipeline, or of the study."""
+    manifest = context.manifest
+    derivative = pipeline.derivative if pipeline else None
+    return Request(
+        filters=derivative.filters if derivative else manifest.files,
+        subjects=frozenset(),
+        sessions=manifest.sessions,
+        derivative=False,
+        companions=manifest.companions,
+        dataset_files=pipeline.dataset_files if pipeline else manifest.dataset_files,
+        whole=derivative is not None and derivative.scope == "whole",
+    )
 
 
 def _warn_of_missed(context: Context, counts: Iterable[Shared]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bidsplan import messages
 from bidsplan.compile.select import predicates
-from bidsplan.compile.select.subjects import label_of, site_of
-from bidsplan.compile.survey.participants import LARGEST_TABLE, parse_table, read_cohort
+from bidsplan.compile.select.subjects import label_of, named_label, site_of
+from bidsplan.compile.survey.participants import LARGEST_TABLE, parse_table
 from bidsplan.compile.survey.small_files import legacy_problem, read_small
 from bidsplan.errors import Problem
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _MOST_VALUES = 20_000
 """Different values that a column may have for a hint to name any."""
+
+NO_ROW = "it has no row in the table"
 
 _DOUBT = "it does not look like a table of participants, so its content is not shown"
 
@@ -55,7 +58,7 @@ class Cohort:
 
     def _rows(self, unit: str) -> tuple[Mapping[str, str], ...]:
         table = self._table(unit)
-        return table.rows.get(label_of(unit), ()) if table else ()
+        return table.rows.get(named_label(unit), ()) if table else ()
 
     def conditions(self, where: Mapping[str, Predicate]) -> dict[str, Condition]:
         """Compile predicates on columns, to be asked about many rows."""
@@ -76,14 +79,26 @@ class Cohort:
         """Explain by a unit's first row why none of its rows fulfils all conditions."""
         row = next(iter(self._rows(unit)), None)
         if row is None:
-            return "it has no row in the table"
+            return NO_ROW
         for column, condition in where.items():
             value = row.get(column, "")
-            if not condition.holds(value):
-                shown = value if self._may_quote(column) else ""
-                has = messages.quoted(shown, "another value") if value else repr(predicates.MISSING)
-                return f"subjects.where.{column} is not met: it has {has}"
+            if not (held := condition.holds(value)):
+                has = self.quoted(column, value) or "another value"
+                has = has if value else repr(predicates.MISSING)
+                fails = "can't be compared" if held is None else "is not met"
+                return f"subjects.where.{column} {fails}: it has {has}"
         return "none of its rows has all of what subjects.where asks"
+
+    def doubt(self, unit: str, where: Mapping[str, Condition]) -> tuple[str, str] | None:
+        """Return a column and value that keep a unit from being compared, if nothing else does."""
+        for row in self._rows(unit):
+            if column := predicates.doubtful_column(row, where):
+                return column, row.get(column, "")
+        return None
+
+    def quoted(self, column: str, value: str) -> str | None:
+        """Quote a value of a column, if messages may."""
+        return messages.quoted(value, "") or None if self._may_quote(column) else None
 
     def stratum(self, unit: str, columns: tuple[str, ...]) -> str:
         """Name a unit's stratum by columns, of which ``site`` is the unit's site."""
@@ -91,7 +106,7 @@ class Cohort:
         parts = [
             site_of(unit)
             if column == "site"
-            else (table.stratum(label_of(unit), [column]) if table else predicates.MISSING)
+            else (table.stratum(named_label(unit), [column]) if table else predicates.MISSING)
             for column in columns
         ]
         return "/".join(parts)
@@ -100,14 +115,15 @@ class Cohort:
         """Return the units that have a row, and those, or labels, that have no directory."""
         if self.shared:
             labels = set(self.tables[""].rows)
-            listed = {unit for unit in tree if label_of(unit) in labels}
-            return listed, labels - {label_of(unit) for unit in listed}
+            listed = {unit for unit in tree if named_label(unit) in labels}
+            return listed, labels - {named_label(unit) for unit in listed}
         units = {
             f"{site}/{label}" if site else label
             for site, table in self.tables.items()
             for label in table.rows
         }
-        return units, units - tree
+        rows = {unit: f"{unit.removesuffix(label_of(unit))}{named_label(unit)}" for unit in tree}
+        return {unit for unit in tree if rows[unit] in units}, units - set(rows.values())
 
     def problems(self, where: Mapping[str, Condition]) -> Iterator[Problem]:
         """Report columns that no table has, and predicates that no row fulfils."""
@@ -160,7 +176,7 @@ class Cohort:
             unit
             for unit in units
             if ("" if self.shared else site_of(unit)) in plausible
-            and messages.is_quotable_label(label_of(unit))
+            if messages.is_quotable_label(label_of(unit))
         ]
 
     def _may_quote(self, column: str) -> bool:
@@ -188,11 +204,11 @@ def read_tables(context: Context) -> Cohort | None:
     """Read the tables that a manifest chooses by; None where the report says why not."""
     wanted = context.manifest.subjects.table
     if not isinstance(wanted, str):
-        data = read_cohort(wanted.file, context.base, untrusted=context.roots.access.untrusted)
+        data = context.read_beside(wanted.file, "table")
         table = _parse(context, data, wanted.file, wanted.id_column)
         if table is None:
             return None
-        labels = (label for _, at_root in context.study for label in at_root.subjects)
+        labels = (named_label(name) for _, at_root in context.study for name in at_root.subjects)
         known = table.id_column in predicates.ID_COLUMNS
         if not known and not any(label in table.rows for label in labels):
             # Its column of ids is what the manifest says, so it may be the first line of any file.
@@ -217,6 +233,9 @@ def _read_table(
     if path not in files:
         tables = [name for name in files if name.endswith((".tsv", ".csv"))]
         hint = messages.suggestion(path, tables)
+        if not context.roots.access.untrusted and os.path.lexists(context.base / path):
+            hint = f"for the file beside the manifest write 'table: {{file: {path}}}', or for a "
+            hint += f"list of labels 'include: {{file: {path}}}'"
         message = f"{dataset.where} has no table {path!r}"
         context.report.add_errors(Problem(message=message, at=("subjects", "table"), hint=hint))
         return None

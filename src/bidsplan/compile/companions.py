@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bidsplan.bids.associations import NIFTI
 from bidsplan.bids.references import Targets, merged, stimulus_files, texts, uri_path
+from bidsplan.compile.omissions import listed
 from bidsplan.compile.survey.small_files import LARGEST_SIDECAR, decoded, parse_json, read_small
 from bidsplan.errors import Problem, StorageError
-from bidsplan.messages import listed
 from bidsplan.paths import printable, unsafe_key
 
 if TYPE_CHECKING:
@@ -202,7 +202,9 @@ class Companions:
         for path, reason in self._unread.items():
             maps = [item for item in self._users[path] if _is_fieldmap(item)]
             left = sorted({item.name.path for item in maps if not self.choice.has(item)})
-            cost = f"left out for it: {listed(left)}" if left else "what it names may be left out"
+            cost = "what it names may be left out"
+            if left:
+                cost = f"left out for it: {listed(map(printable, left), len(left))}"
             self.warn(Problem(message=f"{self._where(path)} {reason}; {cost}"))
 
     def _fields(self, items: Sequence[Item]) -> dict[str, dict[str, Any]]:

@@ -14,6 +14,7 @@ from bidsplan.compile.digests import add_digests, carry_digests
 from bidsplan.compile.entries import DatasetEntries, drop_repeats
 from bidsplan.compile.explain import Explanation
 from bidsplan.compile.layouts import list_subjects
+from bidsplan.compile.omissions import find_without_files
 from bidsplan.compile.select.globs import Globs
 from bidsplan.compile.subjects import choose_subjects
 from bidsplan.compile.survey.listing import Lister
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from os import PathLike
 
+    from bidsplan.compile.omissions import Omission
     from bidsplan.compile.survey.sources import Opener
     from bidsplan.errors import Place
     from bidsplan.events import Event
@@ -46,12 +48,15 @@ class Compiled:
     plan : Plan
     warnings : tuple of Problem
         Problems of the manifest or the study that do not keep it from compiling, sorted.
+    omissions : tuple of Omission
+        Subjects that are left out, or have none of the files, without a rule that says so.
     endpoints : tuple of str
         Where requests went, for object stores.
     """
 
     plan: Plan
     warnings: tuple[Problem, ...]
+    omissions: tuple[Omission, ...]
     endpoints: tuple[str, ...]
 
 
@@ -124,7 +129,12 @@ def compile_manifest(
             entries = carry_digests(context, entries, previous, before)
         plan = _plan(context, entries)
         warnings = tuple(sorted(context.report.warnings, key=str))
-        return Compiled(plan=plan, warnings=warnings, endpoints=context.roots.endpoints)
+        return Compiled(
+            plan=plan,
+            warnings=warnings,
+            omissions=tuple(context.report.omissions),
+            endpoints=context.roots.endpoints,
+        )
 
 
 def explain_manifest(
@@ -159,7 +169,10 @@ def explain_manifest(
             problems = error.problems
         # Without subjects, no rule has been applied to the study's files.
         study = context.study if context.record.units else []
-        return Explanation(record=context.record, study=study, problems=problems)
+        omissions = tuple(context.report.omissions)
+        return Explanation(
+            record=context.record, study=study, problems=problems, omissions=omissions
+        )
 
 
 @contextmanager
@@ -200,6 +213,8 @@ def _choose(context: Context) -> list[DatasetEntries]:
     units = record.units = choose_subjects(context)
     listings = list_subjects(context, context.study, units if manifest.files else ())
     selected, findings = choose_files(context, listings, units)
+    if manifest.files:
+        report.add_omissions(find_without_files(units, findings.units, ("files",)))
     if isinstance(manifest.dataset_files, tuple):
         names = {name for _, at_root in context.study for name in at_root.files}
         message = "there is no file {!r} at the dataset's root"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
+from bidsplan.compile.survey.participants import read_beside
 from bidsplan.errors import Problem, SelectionError
 from bidsplan.events import Warned
 from bidsplan.messages import suggestion
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bidsplan.compile.entries import DatasetEntries
+    from bidsplan.compile.omissions import Omission
     from bidsplan.compile.select.choice import FileSelection
     from bidsplan.compile.survey.datasets import Dataset
     from bidsplan.compile.survey.listing import Lister
@@ -32,6 +34,7 @@ class Report:
         self._notify = notify
         self._lock = Lock()
         self.warnings: set[Problem] = set()
+        self.omissions: list[Omission] = []
         self._errors: list[Problem] = []
 
     def add_event(self, event: Event) -> None:
@@ -46,6 +49,13 @@ class Report:
         """Add warnings."""
         with self._lock:
             self.warnings.update(problems)
+
+    def add_omissions(self, omissions: Iterable[Omission]) -> None:
+        """Add subjects that are left out, with a warning of each that is not settled."""
+        for omission in omissions:
+            self.omissions.append(omission)
+            if not omission.settled:
+                self.warn(omission.problem)
 
     def add_errors(self, *problems: Problem) -> None:
         """Add errors, which `raise_errors` raises."""
@@ -116,3 +126,7 @@ class Context:
     report: Report
     record: Record
     study: Located = field(default_factory=list)
+
+    def read_beside(self, name: str, at: str) -> bytes:
+        """Read the file beside the manifest that a field of ``subjects`` names."""
+        return read_beside(name, at, self.base, untrusted=self.roots.access.untrusted)

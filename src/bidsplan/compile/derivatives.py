@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bidsplan.compile.choose_files import choose_files
-from bidsplan.compile.layouts import Pipeline, labels_in, subject_pipelines
+from bidsplan.compile.layouts import Pipeline, subject_pipelines
+from bidsplan.compile.omissions import find_without_files
 from bidsplan.compile.survey.study import pipelines
 from bidsplan.errors import Problem
 
@@ -14,13 +15,9 @@ if TYPE_CHECKING:
 
     from bidsplan.compile.context import Context
     from bidsplan.compile.entries import DatasetEntries
-    from bidsplan.compile.layouts import Listing
     from bidsplan.compile.select.findings import Findings
     from bidsplan.manifest import Derivative
 
-
-_NAMED_AT_MOST = 10
-"""Subjects that one warning names."""
 
 _NO_FILES = "the pipeline {!r} has no file of the selected subjects"
 
@@ -31,6 +28,7 @@ def choose_in_derivatives(
     """Choose files in every derivative pipeline of the manifest; also return their sessions."""
     chosen: list[DatasetEntries] = []
     sessions: set[str] = set()
+    report = context.report
     for name, derivative in _wanted(context, units):
         pipeline = Pipeline(context, name, derivative, units)
         listings = pipeline.listings()
@@ -48,7 +46,8 @@ def choose_in_derivatives(
         sessions |= findings.sessions
         _check_findings(context, name, derivative, findings)
         if derivative.scope != "whole":
-            _warn_of_lacking(context, name, listings, units)
+            at = ("derivatives", name)
+            report.add_omissions(find_without_files(units, findings.units, at))
     return chosen, sessions
 
 
@@ -85,21 +84,3 @@ def _check_findings(
         errors = [problem]
     context.report.add_errors(*errors)
     context.report.warn(*findings.warnings(place))
-
-
-def _warn_of_lacking(
-    context: Context, name: str, listings: Sequence[Listing], units: Sequence[str]
-) -> None:
-    """Warn of selected subjects that a pipeline does not have, unless it has none at all."""
-    found: set[str] = set()
-    for dataset, at_root, _ in listings:
-        labels = labels_in(dataset, units)
-        found.update(labels[label] for label in labels.keys() & at_root.subjects.keys())
-    lacking = sorted(set(units) - found)
-    if lacking and found:
-        listed = ", ".join(lacking[:_NAMED_AT_MOST])
-        more = ", …" if len(lacking) > _NAMED_AT_MOST else ""
-        message = (
-            f"{len(lacking)} of {len(units)} selected subjects have no {name!r}: {listed}{more}"
-        )
-        context.report.warn(Problem(message=message, at=("derivatives", name)))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.bids.names import bare_label, owner_label, subject_label
+from bidsplan.compile.omissions import OmissionKind
 from bidsplan.errors import Problem, dotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bidsplan.compile.context import Record
+    from bidsplan.compile.omissions import Omission
     from bidsplan.compile.survey.study import Located
 
 
@@ -33,15 +36,26 @@ class Explanation:
         The study's own datasets.
     problems : tuple of Problem
         What would keep the manifest from compiling.
+    omissions : tuple of Omission
+        Subjects that are left out, or have none of the files, without a rule that says so.
     """
 
     record: Record
     study: Located
     problems: tuple[Problem, ...]
+    omissions: tuple[Omission, ...]
 
     def subjects(self) -> list[Answer]:
         """Explain every subject of the study, sorted."""
-        answers = [Answer(unit, True, "selected") for unit in self.record.units]
+        lacking: defaultdict[str, list[str]] = defaultdict(list)
+        for omission in self.omissions:
+            if omission.kind is OmissionKind.NO_FILE:
+                for unit in omission.subjects:
+                    lacking[unit].append(f"has no file that {dotted(omission.problem.at)} selects")
+        answers = [
+            Answer(unit, True, ", but ".join(["selected", *lacking.get(unit, ())]))
+            for unit in self.record.units
+        ]
         answers += [Answer(unit, False, why) for unit, why in self.record.dropped.items()]
         return sorted(answers)
 

@@ -41,6 +41,13 @@ def labels_in(dataset: Dataset, units: Iterable[str]) -> dict[str, str]:
     }
 
 
+def units_of(dataset: Dataset, units: Iterable[str], labels: set[str]) -> set[str]:
+    """Return the units that a dataset may hold and that have one of some labels."""
+    return {
+        unit for unit in units if label_of(unit) in labels and dataset.site in {None, site_of(unit)}
+    }
+
+
 def list_subjects(context: Context, located: Located, units: Sequence[str]) -> list[Listing]:
     """List the units' directories in several datasets, all of them in parallel."""
     directories = [

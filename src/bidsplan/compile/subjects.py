@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bidsplan.compile.cohort import read_tables, strata_columns
+from bidsplan.compile import table_omissions
+from bidsplan.compile.cohort import NO_ROW, read_tables, strata_columns
 from bidsplan.compile.layouts import Pipeline, labels_in, list_subjects
+from bidsplan.compile.omissions import OmissionKind
 from bidsplan.compile.select.choice import FileSelection, Request
 from bidsplan.compile.select.findings import Findings
-from bidsplan.compile.select.subjects import draw, excluded, included, site_of
+from bidsplan.compile.select.subjects import (
+    NameChoice,
+    draw,
+    match_labels,
+    report_missing,
+    site_of,
+)
+from bidsplan.compile.survey.participants import parse_labels
 from bidsplan.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from bidsplan.compile.cohort import Cohort
     from bidsplan.compile.context import Context
     from bidsplan.errors import Place
     from bidsplan.manifest import Requirement
-
-
-_MOST_REPORTED = 100
-"""Participants without a directory that are reported one by one."""
 
 
 def choose_subjects(context: Context) -> list[str]:
@@ -37,9 +43,13 @@ def choose_subjects(context: Context) -> list[str]:
     cohort = read_tables(context) if needed else None
     report.raise_errors()
     units, absent = _from_and_where(context, cohort, tree)
-    if subjects.include is not None or subjects.exclude:
-        shown = cohort.shown(absent) if cohort else []
-        units = _include_and_exclude(context, units, [*tree, *absent], [*tree, *shown])
+    by_name = _names(context, cohort, tree, absent)
+    included = [unit for unit in units if by_name.includes(unit)]
+    context.record.drop(units, included, "subjects.include does not name it")
+    units = [unit for unit in included if by_name.keeps(unit)]
+    context.record.drop(included, units, "subjects.exclude names it")
+    if cohort and (subjects.from_ != "tree" or subjects.where):
+        _report_omissions(context, cohort, tree, by_name)
     report.raise_errors()
     if subjects.require:
         units = _require(context, units)
@@ -47,26 +57,55 @@ def choose_subjects(context: Context) -> list[str]:
     context.record.drop(units, drawn, "it was not drawn")
     if not drawn:
         report.add_errors(Problem(message="no subject is left to select", at=("subjects",)))
+        report.add_errors(*(omission.problem for omission in report.omissions))
     report.raise_errors()
     return drawn
 
 
-def _include_and_exclude(
-    context: Context, units: list[str], known: list[str], shown: list[str]
-) -> list[str]:
-    subjects, record = context.manifest.subjects, context.record
-    kept, missing = included(units, known, subjects, shown)
-    record.drop(units, kept, "subjects.include does not name it")
-    _report_missing(context, missing)
-    left, unknown = excluded(kept, known, subjects, shown)
-    record.drop(kept, left, "subjects.exclude names it")
-    context.report.warn(*unknown)
-    return left
+def _names(context: Context, cohort: Cohort | None, tree: set[str], absent: set[str]) -> NameChoice:
+    """Find the labels that include and exclude name; report the names of no subject."""
+    subjects = context.manifest.subjects
+    known = [*tree, *absent]
+    included = None if subjects.include is None else _named(context, cohort, "include", known, tree)
+    excluded = _named(context, cohort, "exclude", known, tree) if subjects.exclude else set()
+    return NameChoice(included, excluded)
 
 
-def _report_missing(context: Context, problems: Iterable[Problem]) -> None:
-    report = context.report
-    (report.warn if context.manifest.subjects.missing == "skip" else report.add_errors)(*problems)
+def _named(
+    context: Context, cohort: Cohort | None, field: str, known: list[str], tree: set[str]
+) -> set[str]:
+    """Find the labels that a field names, or the file that it names."""
+    report, subjects = context.report, context.manifest.subjects
+    wanted = getattr(subjects, field)
+    file: str | None = getattr(wanted, "file", None)
+    if file is not None:
+        wanted, problems = parse_labels(context.read_beside(file, field), file)
+        report.add_errors(*(replace(problem, at=("subjects", field)) for problem in problems))
+    named, missing = match_labels(wanted, known)
+    absent = set(known) - tree
+    shown = cohort.shown(absent) if cohort else []
+    found = report_missing(missing, [*tree, *shown], field, file)
+    skipped = field == "exclude" or subjects.missing == "skip"
+    (report.warn if skipped else report.add_errors)(*found)
+    return named
+
+
+def _report_omissions(
+    context: Context, cohort: Cohort, tree: set[str], by_name: NameChoice
+) -> None:
+    """Report the subjects that the table leaves out, as errors where each row is asked for."""
+    subjects, record, report = context.manifest.subjects, context.record, context.report
+    strict = subjects.from_ == "participants" and subjects.missing == "error"
+    for omission in table_omissions.find_table_omissions(subjects, cohort, tree, by_name):
+        if strict and omission.kind is not OmissionKind.NO_ROW:
+            report.add_errors(omission.problem)
+        else:
+            report.add_omissions([omission])
+        if omission.kind is OmissionKind.SPELLING:
+            for unit in omission.subjects:
+                record.dropped[unit] = f"{NO_ROW}, but for another spelling of its label"
+    dropped = [unit for unit in record.dropped if unit in tree and by_name.keeps(unit)]
+    report.add_omissions(table_omissions.find_not_comparable(subjects, cohort, dropped))
 
 
 def _from_and_where(
@@ -78,11 +117,9 @@ def _from_and_where(
         return sorted(tree), set()
     listed, absent = cohort.listed(tree)
     units = tree if subjects.from_ == "tree" else tree & listed
-    record.drop(tree, units, "it has no row in the table")
+    record.drop(tree, units, NO_ROW)
     unseen: set[str] = set() if cohort.shared else absent
     record.drop(cohort.shown(unseen), (), "it has no directory in the study")
-    if subjects.from_ == "participants":
-        _report_missing(context, _without_directory(cohort, absent))
     if subjects.where:
         where = cohort.conditions(subjects.where)
         context.report.add_errors(*cohort.problems(where))
@@ -92,18 +129,6 @@ def _from_and_where(
         record.drop(units, kept, lambda unit: cohort.mismatch(unit, where))
         units = kept
     return sorted(units), unseen
-
-
-def _without_directory(cohort: Cohort, absent: set[str]) -> list[Problem]:
-    shown = sorted(cohort.shown(absent))[:_MOST_REPORTED]
-    messages = [f"the participant {unit!r} has no directory in the study" for unit in shown]
-    more = len(absent) - len(shown)
-    if more:
-        others = "other " if shown else ""
-        verb = "participant has" if more == 1 else "participants have"
-        messages.append(f"{more:,} {others}{verb} no directory in the study")
-    hint = "say 'missing: skip' to go on without"
-    return [Problem(message=text, at=("subjects", "from"), hint=hint) for text in messages]
 
 
 def _require(context: Context, units: list[str]) -> list[str]:

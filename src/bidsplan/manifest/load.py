@@ -34,7 +34,7 @@ _LONGEST_SHOWN = 60
 _MOST_REPORTED = 100
 """Most problems of one manifest that are reported."""
 
-_ALTERNATIVE = re.compile(r"^(literal|tuple|dict|function-[a-z]+)\[.*\]$|^CohortTable$")
+_ALTERNATIVE = re.compile(r"^(literal|tuple|dict|function-[a-z]+)\[.*\]$|^(CohortTable|LabelFile)$")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

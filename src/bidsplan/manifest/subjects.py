@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from bidsplan.bids.labels import normal_label
 from bidsplan.bids.names import bare_label
 from bidsplan.manifest import fields
 from bidsplan.manifest.fields import Model, Text, Texts, list_of, mapping
@@ -16,7 +17,7 @@ from bidsplan.paths import unsafe_key
 def _bare(label: str) -> str:
     if "/" in label or not bare_label(label):
         raise ValueError("expected a subject's label, such as 01 or sub-01")
-    return bare_label(label)
+    return normal_label(bare_label(label))
 
 
 Label = Annotated[Text, AfterValidator(_bare)]
@@ -30,10 +31,20 @@ def _beside(value: Any) -> Any:
     return value
 
 
+_File = Annotated[Text, BeforeValidator(_beside, json_schema_input_type=str | float)]
+
+
+class LabelFile(Model):
+    """A list of subjects' labels beside the manifest."""
+
+    file: _File
+    """Text with one label or glob on each line, relative to the manifest and not above it."""
+
+
 class CohortTable(Model):
     """A table of participants beside the manifest."""
 
-    file: Annotated[Text, BeforeValidator(_beside, json_schema_input_type=str | float)]
+    file: _File
     """TSV or CSV by its extension, relative to the manifest and not above it."""
     id_column: Text = "participant_id"
     """The column that names participants."""
@@ -105,6 +116,10 @@ def _table(value: Any) -> Any:
     return mapping(value) if not isinstance(value, str) else value
 
 
+def _labels(value: Any) -> Any:
+    return LabelFile.model_validate(value) if isinstance(value, dict) else value
+
+
 class Subjects(Model):
     """Which subjects to select."""
 
@@ -112,10 +127,10 @@ class Subjects(Model):
     """tree: the sub- directories; participants: the rows of the table; both: those in both."""
     table: Annotated[fields.Name | CohortTable, BeforeValidator(_table)] = "participants.tsv"
     """Below the dataset's root, or {file, id_column} beside the manifest."""
-    include: Labels | None = None
-    """Labels or globs; by default all."""
-    exclude: Labels = ()
-    """Labels or globs."""
+    include: Annotated[Labels | LabelFile | None, BeforeValidator(_labels)] = None
+    """Labels or globs, or {file} with one on each line; by default all."""
+    exclude: Annotated[Labels | LabelFile, BeforeValidator(_labels)] = ()
+    """Labels or globs, or {file} with one on each line."""
 
     where: Annotated[
         dict[Text, Predicate],

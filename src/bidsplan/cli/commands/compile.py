@@ -8,7 +8,7 @@ import click
 
 from bidsplan.cli import options
 from bidsplan.cli.console import problem_data
-from bidsplan.cli.plans import compile_file, load, written
+from bidsplan.cli.plans import compile_file, load, omission_data, written
 from bidsplan.errors import PlanError, Problem
 from bidsplan.plan import Plan
 
@@ -81,6 +81,7 @@ def command(
         "files": header.files,
         "bytes": header.bytes,
         "endpoints": list(compiled.endpoints),
+        "omissions": list(map(omission_data, compiled.omissions)),
         "warnings": [problem_data(problem) for problem in compiled.warnings],
     }
     settings.console.result(written(compiled, path), data)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bidsplan.cli import options
-from bidsplan.cli.plans import load
+from bidsplan.cli.plans import load, omission_data
 from bidsplan.errors import BidsplanError, SelectionError
 
 if TYPE_CHECKING:
@@ -32,10 +32,14 @@ def command(manifest: Path, what: str | None, settings: options.Settings) -> int
     except BidsplanError as error:
         raise error.located(loaded.locate) from error
     settings.console.warn(map(loaded.locate, found.problems), "error")
+    settings.console.warn(loaded.locate(omission.problem) for omission in found.omissions)
     for answer in _answers(found, what):
         state = "in " if answer.taken else "out"
         data = {"name": answer.name, "in": answer.taken, "why": answer.why}
         settings.console.result(f"{state}  {answer.name}  {answer.why}", data)
+    if what is None:
+        for omission in found.omissions:
+            settings.console.record(omission_data(omission))
     return 1 if found.problems else 0
 
 

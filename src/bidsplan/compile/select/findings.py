@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 class Findings:
-    """What a list of filters matched, and all sessions that exist, in one or more datasets."""
+    """What a list of filters matched, and all sessions that exist, in one or more datasets.
+
+    `units` are those of which a filter selected a file.
+    """
 
     def __init__(self, filters: tuple[Filter, ...]) -> None:
         self._filters = filters
@@ -32,6 +35,7 @@ class Findings:
             for glob in (*(filter_.include or ()), *filter_.exclude)
         }
         self.sessions: set[str] = set()
+        self.units: set[str] = set()
 
     def add_item(self, item: Item, rejections: Iterable[str | None]) -> None:
         """Add an item with each filter's rejection of it, none where it is excluded."""

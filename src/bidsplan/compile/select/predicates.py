@@ -68,27 +68,39 @@ class Condition:
         self.predicate = predicate
         self._any_of = Values(predicate.any_of or (), ids=ids)
         self._not = Values(predicate.not_ or (), ids=ids)
+        self.is_numeric = predicate.min is not None or predicate.max is not None
 
-    def holds(self, value: str) -> bool:
-        """Return whether a cell fulfils the predicate; a missing one matches only ``n/a``."""
+    def holds(self, value: str) -> bool | None:
+        """Return whether a cell fulfils the predicate; None where it can't be compared.
+
+        A missing cell matches only ``n/a``. ``89+`` is a number of at least 89.
+        """
         asked = self.predicate
         if is_missing(value):
             return value in self._any_of
         if (asked.any_of is not None and value not in self._any_of) or value in self._not:
             return False
-        if asked.min is None and asked.max is None:
+        if not self.is_numeric:
             return True
-        number = _number(value)
-        return (
-            number is not None
-            and (asked.min is None or number >= asked.min)
-            and (asked.max is None or number <= asked.max)
-        )
+        number, is_exact = _number(value.removesuffix("+")), not value.endswith("+")
+        if number is None or (asked.max is not None and number <= asked.max and not is_exact):
+            return None
+        if asked.min is not None and number < asked.min:
+            return False if is_exact else None
+        return asked.max is None or number <= asked.max
 
 
 def row_matches(row: Mapping[str, str], where: Mapping[str, Condition]) -> bool:
     """Return whether one row fulfils all conditions, by column."""
     return all(condition.holds(row.get(column, "")) for column, condition in where.items())
+
+
+def doubtful_column(row: Mapping[str, str], where: Mapping[str, Condition]) -> str | None:
+    """Return the first column that can't be compared, if no other condition fails."""
+    held = {column: condition.holds(row.get(column, "")) for column, condition in where.items()}
+    if False in held.values():
+        return None
+    return next((column for column, result in held.items() if result is None), None)
 
 
 def _number(text: str) -> Decimal | None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from bidsplan.bids.labels import normal_label, pair_alike
 from bidsplan.compile.select.globs import compile_glob, is_glob
 from bidsplan.compile.select.sampling import allocate, rank_order, share, shuffle_order
 from bidsplan.errors import Problem
 from bidsplan.messages import Hints
+from bidsplan.paths import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from bidsplan.manifest import Sample, Subjects
+    from bidsplan.manifest import Sample
+
+_SHOWN = 3
+"""Labels of each side that are shown where a file's lines name no subject."""
 
 
 def site_of(unit: str) -> str:
@@ -27,42 +32,35 @@ def label_of(unit: str) -> str:
     return unit.rpartition("/")[2]
 
 
-def included(
-    units: Sequence[str], known: Iterable[str], wanted: Subjects, shown: Iterable[str]
-) -> tuple[list[str], list[Problem]]:
-    """Keep the units that ``subjects.include`` names; report the texts that name none.
+def named_label(unit: str) -> str:
+    """Return a unit's label in the form that names and rows are compared in."""
+    return normal_label(label_of(unit))
 
-    Parameters
-    ----------
-    units : sequence of str
-        Labels, or ``site/label``.
-    known, shown : iterable of str
-        Every unit of the study, also those that another rule has dropped, as naming one of them is
-        no mistake; and those of them that messages may name.
+
+class NameChoice(NamedTuple):
+    """Chooses units by label: those that are included, or all, but for those that are excluded."""
+
+    included: set[str] | None = None
+    excluded: frozenset[str] | set[str] = frozenset()
+
+    def includes(self, unit: str) -> bool:
+        """Return whether a unit is included, whatever is excluded."""
+        return self.included is None or named_label(unit) in self.included
+
+    def keeps(self, unit: str) -> bool:
+        """Return whether a unit is included and not excluded."""
+        return self.includes(unit) and named_label(unit) not in self.excluded
+
+
+def match_labels(texts: Iterable[str], known: Iterable[str]) -> tuple[set[str], dict[int, str]]:
+    """Find the labels that texts name or match, and by number the texts that name none.
+
+    `known` is every unit of the study, also those that another rule has dropped, as naming one of
+    them is no mistake.
     """
-    if wanted.include is None:
-        return list(units), []
-    named, problems = _match(wanted.include, known, shown, "include")
-    return [unit for unit in units if label_of(unit) in named], problems
-
-
-def excluded(
-    units: Sequence[str], known: Iterable[str], wanted: Subjects, shown: Iterable[str]
-) -> tuple[list[str], list[Problem]]:
-    """Drop the units that ``subjects.exclude`` names; see `included`."""
-    if not wanted.exclude:
-        return list(units), []
-    named, problems = _match(wanted.exclude, known, shown, "exclude")
-    return [unit for unit in units if label_of(unit) not in named], problems
-
-
-def _match(
-    texts: Iterable[str], known: Iterable[str], shown: Iterable[str], field: str
-) -> tuple[set[str], list[Problem]]:
-    """Find the labels that texts name or match, and the texts that name none."""
-    labels = {label_of(unit) for unit in known}
+    labels = {named_label(unit) for unit in known}
     named: set[str] = set()
-    missing: list[tuple[int, str]] = []
+    missing: dict[int, str] = {}
     for number, text in enumerate(texts):
         if is_glob(text):
             found = set(filter(compile_glob(text, dots=True).fullmatch, labels))
@@ -70,16 +68,46 @@ def _match(
             found = labels & {text}
         named |= found
         if not found:
-            missing.append((number, text))
-    hint = Hints({label_of(unit) for unit in shown} if missing else ())
+            missing[number] = text
+    return named, missing
+
+
+def report_missing(
+    missing: Mapping[int, str], shown: Iterable[str], field: str, file: str | None
+) -> list[Problem]:
+    """Report the texts of a field, or of the file that it names, that name no subject.
+
+    `shown` are the units that messages may name.
+    """
+    labels = {label_of(unit) for unit in shown} if missing else set()
+    alike = {text: directory for text, directory, _ in pair_alike(missing.values(), labels)}
+    if file is not None:
+        return _report_missing_in(file, missing, labels, alike, field) if missing else []
+    hints = Hints(labels)
     problems = []
-    for number, text in missing:
+    for number, text in missing.items():
         message = f"no subject {'matches' if is_glob(text) else 'is called'} {text!r}"
         if field == "exclude":
             message = f"no subject to exclude is called {text!r}"
         at = ("subjects", field, number)
-        problems.append(Problem(message=message, at=at, hint=hint(text)))
-    return named, problems
+        near = alike.get(text)
+        hint = f"did you mean {printable(near)!r}?" if near else hints(text)
+        problems.append(Problem(message=message, at=at, hint=hint))
+    return problems
+
+
+def _report_missing_in(
+    file: str, missing: Mapping[int, str], known: set[str], alike: Mapping[str, str], field: str
+) -> list[Problem]:
+    """Report the lines of a file that name no subject as one problem, with some of each side."""
+    texts = list(missing.values())
+    verb = "line names" if len(texts) == 1 else "lines name"
+    named = ", ".join(map(repr, texts[:_SHOWN])) + ", …" * (len(texts) > _SHOWN)
+    message = f"{len(texts):,} {verb} no subject of the study: {named}"
+    some = [alike[text] for text in texts if text in alike] or sorted(known)
+    names = ", ".join(repr(printable(name)) for name in some[:_SHOWN])
+    hint = f"the study has {names}{', …' * (len(known) > _SHOWN)}" if some else None
+    return [Problem(message=f"{file}: {message}", at=("subjects", field, "file"), hint=hint)]
 
 
 def draw(

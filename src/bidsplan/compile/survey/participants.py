@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from bidsplan.bids.labels import normal_label
 from bidsplan.bids.names import bare_label
 from bidsplan.compile.select.predicates import ID_COLUMNS, MISSING, is_missing
 from bidsplan.compile.survey.manifest_files import UnusableFileError, read_manifest_file
@@ -39,18 +40,37 @@ _CELL = "\0"  # separates the cells of a kept row; tables with NUL characters ar
 _SHORTEN = "keep only the rows of participants that may be wanted"
 
 
-def read_cohort(name: str, base: Path, *, untrusted: bool = False) -> bytes:
-    """Read a cohort file as `read_manifest_file` does, relative to the manifest's directory."""
-    at = ("subjects", "table", "file")
+def read_beside(name: str, field: str, base: Path, *, untrusted: bool = False) -> bytes:
+    """Read a file that a field of ``subjects`` names, as `read_manifest_file` does."""
+    at = ("subjects", field, "file")
     return read_manifest_file(name, base, at=at, limit=LARGEST_TABLE, untrusted=untrusted)
 
 
 def manifest_digest(manifest: Manifest, base: Path, *, untrusted: bool = False) -> str:
-    """Return the SHA-256 that ties a plan to its manifest, a cohort file's content included."""
-    table = manifest.subjects.table
-    if isinstance(table, str):
-        return manifest.sha256()
-    return manifest.sha256([read_cohort(table.file, base, untrusted=untrusted)])
+    """Return the SHA-256 that ties a plan to its manifest and to the files that it names."""
+    return manifest.sha256(
+        read_beside(value.file, field, base, untrusted=untrusted)
+        for field in ("table", "include", "exclude")
+        if hasattr(value := getattr(manifest.subjects, field), "file")
+    )
+
+
+def parse_labels(data: bytes, name: str) -> tuple[list[str], list[Problem]]:
+    """Parse a list of labels or globs, one on each line; return none where it is unusable.
+
+    Blank lines and lines that start with ``#`` do not count, nor does the name of a BIDS column of
+    participants on the first line.
+    """
+    text = data.decode(text_encoding(data), errors="replace")
+    lines = [line.strip() for line in text.splitlines()]
+    labels = [normal_label(bare_label(line)) for line in lines if line and line[0] != "#"]
+    labels = labels[1:] if labels and labels[0] in ID_COLUMNS else labels
+    odd = sum(" " in label or not is_quotable(label) for label in labels)
+    if odd * 10 <= len(labels) and labels:
+        return labels, []
+    # Its content is not shown, as it may be any file.
+    hint = "write one label on each line; a table of participants is named by subjects.table"
+    return [], [Problem(message=f"{name} is not a list of subject labels", hint=hint)]
 
 
 class _Rows(Mapping[str, "tuple[Mapping[str, str], ...]"]):
@@ -193,7 +213,7 @@ def _add_rows(
 ) -> None:
     for cells in records:
         width = len(cells)
-        label = bare_label(cells[key].strip()) if key < width else ""
+        label = normal_label(bare_label(cells[key].strip())) if key < width else ""
         if not label:
             continue
         if rows.number == _MOST_ROWS:

@@ -1,0 +1,96 @@
+"""Subjects that a plan leaves out, or has no file of, without any rule that says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from bidsplan.errors import Problem, dotted
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from bidsplan.errors import Place
+
+_MOST_LISTED = 10
+"""Subjects that one message lists."""
+
+
+class OmissionKind(StrEnum):
+    """Why a subject is left out without a rule that says so."""
+
+    NO_ROW = "no-row"
+    """It has a directory, and no row in the table."""
+    NO_DIRECTORY = "no-directory"
+    """It has a row, and no directory."""
+    SPELLING = "spelling"
+    """Its row spells its label in another way than its directory."""
+    NOT_COMPARABLE = "not-comparable"
+    """A cell of its row can't be compared with what the manifest asks."""
+    NO_FILE = "no-file"
+    """It is selected, and has none of the files that are."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Omission:
+    """Subjects that a plan leaves out, or has no file of, for one reason.
+
+    Parameters
+    ----------
+    kind : OmissionKind
+    number : int
+        How many subjects.
+    subjects : tuple of str
+        Those that messages may name, sorted.
+    problem : Problem
+        The reason with the first of the subjects, and the word of the manifest that settles it.
+    settled : bool
+        Whether the manifest has that word, so that this is no warning.
+    """
+
+    kind: OmissionKind
+    number: int
+    subjects: tuple[str, ...]
+    problem: Problem
+    settled: bool = False
+
+
+def listed(words: Iterable[str], number: int) -> str:
+    """List the first of a number of words."""
+    shown = list(words)[:_MOST_LISTED]
+    more = f" and {number - len(shown):,} more" if number > len(shown) and shown else ""
+    return ", ".join(shown) + more
+
+
+def counted(number: int, noun: str, verb: str, verbs: str) -> str:
+    """Write a number of things and its verb, in the singular or plural."""
+    return f"{number:,} {noun} {verb}" if number == 1 else f"{number:,} {noun}s {verbs}"
+
+
+def omission(
+    kind: OmissionKind,
+    units: Collection[str],
+    shown: Iterable[str],
+    said: tuple[str, Place, str],
+    settled: bool = False,
+) -> Omission:
+    """Make an omission of units from a text about them, its place and what to do."""
+    text, at, hint = said
+    names = tuple(sorted(shown))
+    named = listed(map(repr, names), len(units))
+    message = f"{text}: {named}" if named else text
+    problem = Problem(message=message, at=at, hint=hint)
+    return Omission(kind=kind, number=len(units), subjects=names, problem=problem, settled=settled)
+
+
+def find_without_files(units: Sequence[str], having: set[str], at: Place) -> Iterator[Omission]:
+    """Find the selected units that have no file which the filters at a place select."""
+    # Where nobody has such a file, the filters are reported.
+    lacking = [unit for unit in units if unit not in having]
+    if lacking and having:
+        count = f"{len(lacking):,} of {len(units):,} selected subjects"
+        verb = "has" if len(lacking) == 1 else "have"
+        text = f"{count} {verb} no file that {dotted(at)} selects"
+        hint = "ask for such a file in subjects.require to leave them out, or exclude them"
+        yield omission(OmissionKind.NO_FILE, lacking, lacking, (text, at, hint))

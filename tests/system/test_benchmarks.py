@@ -1,0 +1,46 @@
+"""A benchmark that is stopped takes its servers along."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+SERVING = """
+import signal, sys, tempfile
+from pathlib import Path
+import servers, stopping
+stopping.exit_on_signals()
+port = servers._free_port()
+log = Path(tempfile.mkdtemp(dir=sys.argv[1]), "log")
+command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
+with servers._serving(command, port, log):
+    print(port, flush=True)
+    signal.pause()
+"""
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs util-linux")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_stopped_benchmark_stops_its_servers(tmp_path, number):
+    command = [sys.executable, "-c", SERVING, str(tmp_path)]
+    with subprocess.Popen(
+        command, cwd=BENCHMARKS, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as benchmark:
+        port = int(benchmark.stdout.readline())
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            benchmark.send_signal(number)
+            assert benchmark.wait(10) != 0
+            connection.settimeout(10)
+            # The server's end closes or resets the connection.
+            with suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=5)
