@@ -331,6 +331,19 @@ def test_init_finds_sites(study, ask):
     assert ask("compile", "--strict", "sites.yaml")[0] == 0
 
 
+def test_pipelines_without_subject_directories_are_shown(study, ask):
+    Path("demo/derivatives/flat").mkdir()
+    Path("demo/derivatives/flat/sub-1_T1w.html").write_text("x")
+    assert "\npipelines without subject directories: flat\n" in ask("inspect", "demo")[1]
+    assert json.loads(ask("inspect", "--json", "demo")[1])["flat_pipelines"] == ["flat"]
+    text = ask("init", "demo")[1]
+    line = '# derivatives: {"flat": {scope: whole}}'
+    assert f"\n{line}" in text
+    Path("whole.yaml").write_text(text.replace(line, line.removeprefix("# ")))
+    assert ask("compile", "--strict", "whole.yaml")[0] == 0
+    assert "derivatives/flat/sub-1_T1w.html" in Path("whole.plan.jsonl").read_text("utf-8")
+
+
 def test_inspect_counts_what_is_there(study, ask):
     code, out, _ = ask("inspect", "demo.yaml")
     assert code == 0
@@ -340,7 +353,7 @@ def test_inspect_counts_what_is_there(study, ask):
     assert data["subjects"]["10"] == {"anat": 4, "dwi": 4, "fmap": 12, "func": 6, "other": 3}
     assert data["pipelines"] == ["afq", "afq2"]
     counts = {"files", "bytes", "subjects", "sessions", "datatypes", "suffixes"}
-    assert data.keys() == counts | {"url", "sites", "pipelines", "columns"}
+    assert data.keys() == counts | {"url", "sites", "pipelines", "flat_pipelines", "columns"}
     code, _, err = ask("inspect", "nowhere")
     assert code == 1
     assert "there is nothing here" in err

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from bidsplan.bids.names import bare_label, subject_label
+from bidsplan.bids.names import bare_label, owner_label, subject_label
 from bidsplan.compile.omissions import OmissionKind
 from bidsplan.errors import Problem, dotted
 
@@ -103,7 +103,7 @@ class Explanation:
 
     def _by_subject(self, path: str) -> Answer | None:
         """Explain a file of a subject that is not selected, which was never listed."""
-        labels = [subject_label(part) for part in path.split("/")[:-1]]
+        labels = [owner_label(part) for part in path.split("/")[:-1]]
         for label in labels:
             for answer in self.subject(label) if label else ():
                 if not answer.taken:

@@ -76,6 +76,8 @@ class Companions(Model):
     """Events, channels, gradient tables and other files that belong to a file."""
     fieldmaps: Boolean = True
     """Field maps that are meant for a file."""
+    targets: Boolean | None = None
+    """Files that selected field maps are meant for; by default a warning counts them."""
     references: Boolean = True
     """Empty-room recordings and stimuli that a file names."""
 
@@ -90,7 +92,7 @@ class Companions(Model):
         if value == "full":
             return {}
         if value == "none":
-            return {**dict.fromkeys(cls.model_fields, False), "tables": "false"}
+            return {name: False for name in cls.model_fields if name != "targets"}
         if isinstance(value, str):
             raise ValueError("expected full, none, or a mapping")  # noqa: TRY004
         return value
@@ -225,6 +227,9 @@ class Manifest(Model):
     def canonical(self) -> bytes:
         """Return the manifest's meaning as JSON, whatever its comments, layout and spelling."""
         data = self.model_dump(mode="json", by_alias=True)
+        if self.companions.targets is None:
+            # As before there was this field, so that plans remain those of their manifests.
+            del data["companions"]["targets"]
         return json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
     def sha256(self, extra: Iterable[bytes] = ()) -> str:

@@ -92,3 +92,7 @@ def _manifest(inventory: Inventory, url: str) -> Iterator[str]:
         yield f"files: {{datatypes: {_yaml(datatypes)}}}"
     if inventory.pipelines:
         yield f"\n# derivatives: {_yaml(inventory.pipelines)}"
+    if inventory.flat_pipelines:
+        whole = ", ".join(f"{_yaml(name)}: {{scope: whole}}" for name in inventory.flat_pipelines)
+        yield "\n# These have no subject directories and are selected as a whole."
+        yield f"# derivatives: {{{whole}}}"

@@ -59,6 +59,7 @@ def _lines(inventory: Inventory) -> list[str]:
         "sessions": _words(inventory.sessions),
         "suffixes": _words(inventory.suffixes),
         "pipelines": inventory.pipelines,
+        "pipelines without subject directories": inventory.flat_pipelines,
         "columns of participants.tsv": inventory.columns,
     }
     datatypes = sorted(inventory.datatypes)

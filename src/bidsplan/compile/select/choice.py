@@ -91,7 +91,8 @@ class FileSelection:
         self.taken: list[Item] = []
         selected = self._select()
         self._follow([*selected, *self._tables(selected)])
-        for path in select_dataset_files(self._at_root, request.dataset_files):
+        subjects = None if request.whole else request.subjects
+        for path in select_dataset_files(self._at_root, request.dataset_files, subjects):
             if path == DESCRIPTION or not self._excluded(path):
                 self.reasons.setdefault(path, "dataset")
 
@@ -116,9 +117,23 @@ class FileSelection:
         """What could still come along: not hidden, not excluded, not selected yet."""
         return [item for item in self._usable if item.paths[0] not in self.reasons]
 
-    def add(self, items: Iterable[Item], reason: Reason) -> None:
-        """Select more items with their companions, but for excluded and hidden ones."""
-        self._follow(self._add(self._without_unusable(items), reason))
+    @property
+    def known(self) -> list[Item]:
+        """All that the dataset is known to hold, also what is hidden or excluded."""
+        return self._known
+
+    def has(self, item: Item) -> bool:
+        """Return whether an item is selected."""
+        return item.paths[0] in self.reasons
+
+    def add(self, items: Iterable[Item], reason: Reason) -> list[Item]:
+        """Select more items with their companions, but for excluded and hidden ones.
+
+        Returns those that were not selected yet.
+        """
+        new = self._add(self._without_unusable(items), reason)
+        self._follow(new)
+        return new
 
     def why(self, path: str) -> tuple[bool, str] | None:
         """Return whether a path is selected and why; None where there is no such path."""

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bidsplan.bids.recordings import items_of
-from bidsplan.compile.companions import read_small
 from bidsplan.compile.survey.datasets import Dataset
 from bidsplan.compile.survey.listing import Lister
 from bidsplan.compile.survey.participants import LARGEST_TABLE, parse_table
+from bidsplan.compile.survey.small_files import read_small
 from bidsplan.compile.survey.sources import Roots
-from bidsplan.compile.survey.study import pipelines
+from bidsplan.compile.survey.study import locate_raw, pipelines
 from bidsplan.errors import SourceMissingError
 from bidsplan.storage import Access, open_store
 
@@ -44,8 +44,8 @@ class Inventory:
         Files by datatype, for each subject (``site/label`` where there are sites).
     sessions, datatypes, suffixes : Counter
         Files.
-    pipelines : list of str
-        Derivatives with subject directories.
+    pipelines, flat_pipelines : list of str
+        Derivatives with subject directories, and those without.
     columns : list of str
         Of the table of participants, where it looks like one: those that messages may quote.
     """
@@ -59,6 +59,7 @@ class Inventory:
     datatypes: Counter[str] = field(default_factory=Counter)
     suffixes: Counter[str] = field(default_factory=Counter)
     pipelines: list[str] = field(default_factory=list)
+    flat_pipelines: list[str] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
 
     def count(self, unit: str, files: Mapping[str, Object]) -> None:
@@ -73,7 +74,7 @@ class Inventory:
             if item.name.session:
                 self.sessions[item.name.session] += len(item.paths)
         self.datatypes += held
-        self.subjects[unit] = held
+        self.subjects[unit] = self.subjects.get(unit, Counter()) + held
 
 
 def take_inventory(
@@ -124,18 +125,23 @@ def take_inventory(
         store, root = roots.open(url, anonymous)
         located, found = _locate(Dataset(store=store, root=root), sites, lister)
         inventory = Inventory(url=url, sites=found)
-        wanted = [(dataset, label) for dataset, listing in located for label in listing.subjects]
-        listed = lister.directories([(dataset, f"sub-{label}") for dataset, label in wanted])
-        for (dataset, label), files in zip(wanted, listed, strict=True):
+        wanted = [
+            (dataset, label, name)
+            for dataset, listing in located
+            for label, names in listing.subjects.items()
+            for name in names
+        ]
+        listed = lister.directories([(dataset, name) for dataset, _, name in wanted])
+        for (dataset, label, _), files in zip(wanted, listed, strict=True):
             inventory.count(dataset.unit(label), files)
-        inventory.pipelines = pipelines(located, lister)[0]
+        inventory.pipelines, inventory.flat_pipelines = pipelines(located, lister)
         inventory.columns = _columns(located)
         return inventory
 
 
 def _locate(top: Dataset, sites: Sequence[str], lister: Lister) -> tuple[Located, list[str]]:
     """Find the datasets: at the root, or one level down."""
-    [listing] = lister.list_roots([top])
+    [(top, listing)] = locate_raw([top], lister)
     if listing.empty:
         raise SourceMissingError(f"{top.where}: there is nothing here; check its spelling")
     if listing.subjects and not sites:
@@ -144,7 +150,7 @@ def _locate(top: Dataset, sites: Sequence[str], lister: Lister) -> tuple[Located
     below = [
         Dataset(store=top.store, root=top.root, prefix=f"{name}/", site=name) for name in names
     ]
-    pairs = zip(below, lister.list_roots(below), strict=True)
+    pairs = locate_raw(below, lister)
     located = [(dataset, listing) for dataset, listing in pairs if listing.subjects]
     return located, [dataset.site or "" for dataset, _ in located]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bidsplan import paths
 from bidsplan.bids.names import subject_label
-from bidsplan.compile.survey.datasets import RootListing
+from bidsplan.compile.survey.datasets import RootListing, subject_directories
 from bidsplan.compile.survey.listing_ranges import directory_id, listing_ranges
 from bidsplan.compile.survey.thread_pool import ThreadPool
 from bidsplan.errors import Problem, SelectionError, StorageError
@@ -176,10 +176,10 @@ class Lister(ThreadPool):
             )
             for key in dataset.store.absent(linked)
         ]
-        self._warn(refused)
+        self.warn(*refused)
         self._siblings[dataset.root, dataset.prefix] = sorted(reasons, key="{}/".format)
-        subjects = sorted(filter(None, map(subject_label, safe)))
-        return RootListing(files=files, directories=tuple(safe), subjects=tuple(subjects))
+        subjects = subject_directories(safe, derivative=dataset.derivative)
+        return RootListing(files=files, directories=tuple(safe), subjects=subjects)
 
     def directories(self, wanted: Sequence[tuple[Dataset, str]]) -> list[dict[str, Object]]:
         """List directories, however deep: objects by path below the dataset's root.
@@ -225,7 +225,7 @@ class Lister(ThreadPool):
             # order of keys, it may have been skipped.
             objects = found.get(name) or counted(dataset.store.list(f"{dataset.prefix}{name}/"))
             files, refused = clean(objects, dataset.prefix, dataset.where)
-            self._warn(refused)
+            self.warn(*refused)
             self._listed[directory_id(dataset, name)] = files
 
     def _count(self, number: int, dataset: Dataset) -> None:
@@ -239,7 +239,8 @@ class Lister(ThreadPool):
                 "site or derivative"
             )
 
-    def _warn(self, problems: Iterable[Problem]) -> None:
+    def warn(self, *problems: Problem) -> None:
+        """Report problems as events."""
         with self._lock:
             for problem in problems:
                 self._emit(Warned(problem=problem))
