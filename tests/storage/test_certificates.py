@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import ssl
 import subprocess
 import sys
@@ -89,6 +90,7 @@ def test_whatever_names_an_authority_holds_for_every_request(
     assert image.read() == FILES["sub-1/anat/image.nii.gz"]
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_server_that_is_its_own_authority_can_be_trusted(
     transport, s3, moto, bucket, monkeypatch, tmp_path
