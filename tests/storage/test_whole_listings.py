@@ -226,12 +226,13 @@ def test_a_server_of_version_1_that_begins_again_is_an_error(ask_here, tmp_path)
 
 
 @pytest.mark.parametrize("jobs", ["1", "256"])
+@pytest.mark.parametrize("files", [FILES, BESIDE], ids=["alone", "beside"])
 @pytest.mark.parametrize(
     "server", [{"order": by_directory}, {"heeds_start": False}, {"order": by_directory, "page": 7}]
 )
-def test_whatever_order_a_server_has_no_file_is_lost(server, jobs, ask_here, tmp_path):
+def test_whatever_order_a_server_has_no_file_is_lost(server, files, jobs, ask_here, tmp_path):
     manifest(tmp_path)
-    with PagedServer(BESIDE, **server) as served:
+    with PagedServer(files, **server) as served:
         code, paths, _ = compiled(ask_here, tmp_path, served, "--jobs", jobs)
     assert (code, paths) == (0, PLANNED)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _MOST_ITEMS = 10_000_000
 """Objects and directories that one listing may have."""
 
-_MOST_EMPTY = 1000
+_MOST_EMPTY = 250
 """Pages in a row that may be empty; a server that hides many objects sends some."""
 
 _LONGEST_SHOWN = 200
