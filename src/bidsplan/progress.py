@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event as ThreadEvent
 from threading import Thread
@@ -155,7 +157,7 @@ class Progress:
     write : callable, optional
         Takes a line of text. Without it, a bar is drawn on standard error.
     interval : float
-        Seconds between two lines.
+        Seconds between two lines, and also between two drawings of a bar outside of a terminal.
     position : int, optional
         The bar's line, from 0, where several are drawn.
     """
@@ -172,7 +174,9 @@ class Progress:
         self._counts = counts
         self._plan = plan
         self._write = write
-        self._interval = interval if write else _BAR_SECONDS
+        # A bar in a log is drawn as seldom as lines are written.
+        drawn = sys.stderr.isatty() or "ipykernel" in sys.modules
+        self._interval = _BAR_SECONDS if drawn and not write else interval
         self._position = position
         self._bar: Any = None
         self._began = monotonic()
@@ -193,14 +197,16 @@ class Progress:
             self._bar.close()
 
     def _run(self) -> None:
-        while not self._over.wait(self._interval):
-            stage = self._stage()
-            if not stage.title and self._plan is None:
-                continue
-            if self._write:
-                self._write(_line(stage, monotonic() - self._began))
-            else:
-                self._draw(stage)
+        # What reads standard error may be gone, which the run itself meets.
+        with suppress(OSError):
+            while not self._over.wait(self._interval):
+                stage = self._stage()
+                if not stage.title and self._plan is None:
+                    continue
+                if self._write:
+                    self._write(_line(stage, monotonic() - self._began))
+                else:
+                    self._draw(stage)
 
     def _stage(self) -> _Stage:
         counts = self._counts

@@ -34,6 +34,8 @@ class Planned(Protocol):
     @property
     def entries(self) -> Iterable[Entry]: ...  # noqa: D102 - see the class
 
+    def to_dicts(self) -> list[dict[str, object]]: ...  # noqa: D102 - see `Plan`
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A resolved download plan: a header and its entries, sorted by path.
