@@ -15,6 +15,8 @@ from bidsplan.plan.file import read_plan
 from bidsplan.storage import Access, Transport, open_store
 from bidsplan.storage.fsspec_store import FsspecStore
 from bidsplan.storage.obstore_stores import ObjectStore
+from bidsplan.storage.pager import Pager
+from bidsplan.storage.s3.listing_xml import Page
 from pages import PagedServer, Sent, by_directory
 
 TRANSPORTS = ["obstore", "fsspec"]
@@ -315,3 +317,12 @@ def test_markers_of_directories_are_no_fault_of_a_listing():
     assert [item.key for item in store.list("sub-2/")] == ["sub-2/b"]
     assert store.children().directories == ("sub-1/", "sub-2/")
     assert sorted(item.key for item in store.children().objects) == ["sub-1", "x"]
+
+
+def test_a_marker_that_is_listed_as_an_object_too_is_no_repeated_name():
+    data = (
+        b"<ListBucketResult><Contents><Key>ds/sub-1/</Key><Size>0</Size></Contents>"
+        b"<CommonPrefixes><Prefix>ds/sub-1/</Prefix></CommonPrefixes></ListBucketResult>"
+    )
+    page = Page(data, "listing s3://b/ds/")
+    Pager("listing", "ds/", "a server", delimited=True).check(page.names, 2, None)

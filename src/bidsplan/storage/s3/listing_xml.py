@@ -95,7 +95,10 @@ class Page:
     def names(self) -> list[list[str]]:
         """Keys of its objects, or of their latest versions, and its common prefixes."""
         objects = self._columns[0] if self._columns[0] else [item.key for item in self.latest(0)]
-        return [[*filter(None, objects)], [*self.directories()]]
+        directories = [*self.directories()]
+        # Some gateways list a directory's marker both ways.
+        markers = {*directories, ""}
+        return [[key for key in objects if key not in markers], directories]
 
     def text(self, name: str) -> str:
         """Return the text of an element, or nothing."""
