@@ -313,7 +313,7 @@ def test_markers_of_directories_are_no_fault_of_a_listing():
     inner = MemoryStore()
     for key in ("ds/sub-1", "ds/sub-1/anat/a", "ds/sub-2/b", "ds/x"):
         obstore.put(inner, key, b"1")
-    store = ObjectStore("gs://b/ds", "ds", inner, inner)
+    store = ObjectStore("gs://b/ds", "ds", inner, inner, anonymous=True)
     assert [item.key for item in store.list("sub-2/")] == ["sub-2/b"]
     assert store.children().directories == ("sub-1/", "sub-2/")
     assert sorted(item.key for item in store.children().objects) == ["sub-1", "x"]
