@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bidsplan.cli.console import Console, find_redactor
+from bidsplan.errors import UsageError
 from bidsplan.messages import Redactor
+from bidsplan.paths import printable
 from bidsplan.storage.access import Access, Transport
+from bidsplan.urls import meant_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,8 +111,60 @@ DESTINATION = (
 )
 """What differs for a destination in storage."""
 
+_MANIFESTS = (".yaml", ".yml")
+_DOCUMENTS = (*_MANIFESTS, ".jsonl", ".jsonl.gz", ".jsonl.zst")
+
+
+def _check_document(document: Path) -> Path:
+    """Refuse a study's URL, accession or directory where its manifest is expected."""
+    # A path has lost one of a URL's slashes.
+    text = re.sub(r"\A([A-Za-z][A-Za-z0-9+.-]*:/)(?!/)", r"\1/", str(document))
+    url = meant_url(text) or text
+    what = "a URL" if "://" in text else "a directory" if document.is_dir() else "an accession"
+    if "://" in text or document.is_dir() or (url != text and not document.exists()):
+        name = url.rstrip("/").rpartition("/")[2] or "study"
+        raise UsageError(
+            f"{printable(text)} is {what}, and a manifest is expected; write one with 'bidsplan init "
+            f"{printable(url)} -o {printable(name)}.yaml'"
+        )
+    return document
+
+
+def _check_order(context: click.Context, _: click.Parameter, destination: str) -> str:
+    """Refuse a manifest or plan in the place of a destination."""
+    source = context.params["source"]
+    if destination.endswith(_DOCUMENTS) and not str(source).endswith(_DOCUMENTS):
+        raise UsageError(
+            f"DEST comes last; write 'bidsplan {context.info_name} {printable(destination)} "
+            f"{printable(str(source))}'"
+        )
+    _check_document(source)
+    return destination
+
+
+def manifest_argument(name: str, *, several: bool = False) -> Callable[..., Any]:
+    """Make the argument for one manifest or several."""
+
+    def check(_context: object, _parameter: object, value: Any) -> Any:
+        return tuple(map(_check_document, value)) if several else _check_document(value)
+
+    many = -1 if several else 1
+    path = click.Path(path_type=Path)
+    return click.argument(name, type=path, nargs=many, required=True, callback=check)
+
+
+def check_study(text: str, other: tuple[str, ...] = _DOCUMENTS) -> None:
+    """Refuse a manifest or plan where a study's URL is expected."""
+    if text.endswith(other):
+        plan = not text.endswith(_MANIFESTS)
+        raise UsageError(
+            f"{printable(text)} is a {'plan' if plan else 'manifest'}, by its name, and the URL of "
+            "a study is expected, such as s3://openneuro.org/ds000114"
+        )
+
+
 plan_argument = click.argument("source", metavar="PLAN|MANIFEST", type=click.Path(path_type=Path))
-destination_argument = click.argument("destination", metavar="DEST")
+destination_argument = click.argument("destination", metavar="DEST", callback=_check_order)
 readers_option = _jobs_option("readers", 4, 256, "The most files read at a time.")
 wait_option = click.option(
     "--wait", is_flag=True, help="Wait for another run that is working in DEST."

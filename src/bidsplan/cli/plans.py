@@ -98,8 +98,16 @@ def plan_for(
     from bidsplan.plan.file import StoredPlan, default_plan_path  # on demand
 
     if source.suffix not in {".yaml", ".yml"}:
+        if ".jsonl" not in source.suffixes:
+            raise UsageError(
+                f"{source}: expected a manifest (.yaml, .yml) or a plan (.jsonl, .jsonl.gz, "
+                ".jsonl.zst), by its name"
+            )
         if policy is PlanPolicy.LOCKED:
-            raise UsageError(f"--locked compares a manifest with its plan; {source} is a plan")
+            raise UsageError(
+                f"{source} is a plan, and --locked compares a manifest with its plan; name the "
+                "manifest, or leave --locked out"
+            )
         return source, StoredPlan(source)
     path = default_plan_path(source)
     if policy is not PlanPolicy.FROZEN:

@@ -120,7 +120,9 @@ class ReceiptIndex:
     def __init__(self, receipts: Iterable[Receipt]) -> None:
         proofs = {proof: proof for proof in CheckMethod}
         self.proofs: dict[int, CheckMethod] = {}
-        for each in receipts:
+        self.count = 0
+        count = 0
+        for count, each in enumerate(receipts, 1):  # noqa: B007 - the last one counts
             proof = proofs[each.proof]
             identity = each.tag or each.mtime_ns
             # Marks have about 64 bits, and none outlives the process: a large plan has millions.
@@ -128,6 +130,7 @@ class ReceiptIndex:
             # Found by the state of its local source too; without one where the source is gone.
             if (state := each.source_state) is not None:
                 self.proofs[hash((each.path, each.size, identity, each.source, state))] = proof
+        self.count = count
 
     def find(
         self,

@@ -137,7 +137,10 @@ def _derivatives(value: Any) -> Any:
             )
         return {name: {} for name in value}
     # A name without a value is a pipeline without a filter.
-    return {name: {} if item in (None, "") else item for name, item in mapping(value, "{fmriprep: {suffixes: [bold]}}").items()}
+    return {
+        name: {} if item in (None, "") else item
+        for name, item in mapping(value, "{fmriprep: {suffixes: [bold]}}").items()
+    }
 
 
 def _single_site(names: str | tuple[str, ...]) -> str | tuple[str, ...]:

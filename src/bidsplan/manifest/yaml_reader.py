@@ -31,7 +31,7 @@ _NULLS = frozenset({"~", "null", "Null", "NULL"})
 
 _HINTS = {
     "cannot start any token": "put text that begins with @, `, % or | in quotes",
-    "alphabetic or numeric": "put a glob that begins with * in quotes: \"*\"",
+    "alphabetic or numeric": 'put a glob that begins with * in quotes: "*"',
     "mapping values are not": "put text that contains ': ' in quotes, and align fields with each other",
     "expected ',' or": "close each bracket, and put text that contains {, }, [, ] or ',' in quotes",
     "unexpected end of stream": "close each quote",
@@ -93,7 +93,12 @@ def _syntax(error: yaml.YAMLError, data: bytes) -> tuple[str, int | None, Place,
         return f"not valid YAML: {printable(str(said))}", None, (), None
     line = data.splitlines()[mark.line : mark.line + 1]
     if line and re.match(rb"[ -]*\t", line[0]):
-        return "not valid YAML: a tab indents this line", mark.line + 1, (), "indent with spaces only"
+        return (
+            "not valid YAML: a tab indents this line",
+            mark.line + 1,
+            (),
+            "indent with spaces only",
+        )
     hint = next((hint for words, hint in _HINTS.items() if words in said), None)
     return f"not valid YAML: {printable(str(said))}", mark.line + 1, (), hint
 
@@ -147,13 +152,9 @@ class _Builder:
         else:
             self._open({} if isinstance(event, yaml.MappingStartEvent) else [], line)
 
-    def _refuse(
-        self, what: str, line: int, key: str, hint: str = "write the value out"
-    ) -> None:
+    def _refuse(self, what: str, line: int, key: str, hint: str = "write the value out") -> None:
         place = (*self._place(), key) if self._expects_key() else self._place()
-        self._document.add_problem(
-            f"{what} is not allowed here", line, place, hint
-        )
+        self._document.add_problem(f"{what} is not allowed here", line, place, hint)
 
     def _expects_key(self) -> bool:
         return bool(self._stack) and isinstance(self._stack[-1][0], dict) and not self._stack[-1][2]

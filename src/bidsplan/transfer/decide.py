@@ -75,6 +75,9 @@ _KEPT = {proof: Decision(Action.KEEP, proof) for proof in CheckMethod}
 class Decider:
     """Decides what entries need, as far as the destination shows it."""
 
+    _admitted = False
+    _found_otherwise = 0
+
     def __init__(
         self, plan: Planned, sources: Sources, destination: Destination, existing: Existing
     ) -> None:
@@ -102,6 +105,7 @@ class Decider:
         path = entry.path
         state = self._inspect(path)
         if state is None:
+            self._found_otherwise += 1
             return _FETCH
         size, identity, regular = state
         if regular:
@@ -111,7 +115,20 @@ class Decider:
             proof = self._proof_of(mark)
             if proof is not None:
                 return _KEPT[proof]
+        self._found_otherwise += 1
         return self.judge(entry, state)
+
+    def admit(self) -> None:
+        """Find out, once, whether the destination can take the plan; see `Destination.admit`."""
+        if not self._admitted:
+            self._admitted = True
+            self._destination.admit(self._plan)
+
+    @property
+    def outnumbered(self) -> bool:
+        """Whether there are more receipts than planned files that were found by one."""
+        found = self._plan.header.files - self._found_otherwise
+        return self._receipts.count > found
 
     def judge(self, entry: Entry, state: FileState) -> Decision:
         """Decide on the file at an entry's path, by what its destination says of it."""

@@ -15,6 +15,7 @@ from bidsplan.plan.integrity import VerifyMode
 from bidsplan.storage.access import Access
 from bidsplan.transfer.decide import Decider, Existing
 from bidsplan.transfer.engine import Engine
+from bidsplan.transfer.removal import warn_of_unplanned
 from bidsplan.transfer.roots import max_connections
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def materialise(
     checking: VerifyMode = VerifyMode.FULL,
     dry_run: bool = False,
     wait: bool = False,
+    check_space: bool = True,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Generator[Event, None, None]:
     """Fetch what a plan lists to a destination.
@@ -55,6 +57,8 @@ def materialise(
         Decide, and do nothing.
     wait : bool
         Whether to wait for another run that is at work in the destination.
+    check_space : bool
+        Whether to refuse to start where a directory's file system has no room for what is missing.
     stopping : callable
         Called often; if it returns true, the run stops within seconds, and yields `Skipped` for
         each file that it did not finish.
@@ -70,7 +74,7 @@ def materialise(
         Where a root's URL or the destination's is refused, or its transport can't reach it, or too
         few files may be open at a time.
     DestinationError
-        Where the destination can't be opened.
+        Where the destination can't be opened or written, or has no room.
     StorageError
         Where the destination's URL can't be listed.
     LockedError
@@ -93,10 +97,13 @@ def materialise(
             return
         # Receipts are read only then: those of the run that was waited for count.
         yield from place.lock(wait=wait, stopping=stopping)
+        place.check_space = check_space
         engine = Engine(plan, place, existing, checking, access, str(base), stopping)
         leaving.pop_all()
         leaving.callback(engine.close)
         yield from engine.run()
+        if engine.decider.outnumbered and not stopping():
+            yield from warn_of_unplanned(plan, place)
 
 
 def _decide(

@@ -28,7 +28,7 @@ def _bytes(value: str) -> int:
 
 
 @click.command("compile")
-@click.argument("manifest", type=click.Path(path_type=Path))
+@options.manifest_argument("manifest")
 @options.output_option(
     "The plan's file: .jsonl, .jsonl.gz or .jsonl.zst. [default: beside the manifest]"
 )

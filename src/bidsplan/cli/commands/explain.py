@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("explain")
-@click.argument("manifest", type=click.Path(path_type=Path))
+@options.manifest_argument("manifest")
 @click.argument("what", metavar="[SUBJECT|PATH]", required=False)
 @options.settings_of(*options.SOURCES)
 def command(manifest: Path, what: str | None, settings: options.Settings) -> int:

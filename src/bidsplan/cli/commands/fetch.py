@@ -39,6 +39,14 @@ from bidsplan.transfer.fetch import materialise
     "entity tag only, which takes half the time for large files.",
 )
 @options.wait_option
+@click.option(
+    "--no-space-check",
+    "check_space",
+    is_flag=True,
+    default=True,
+    flag_value=False,
+    help="Start even if the free space of DEST is less than what is still to be fetched.",
+)
 @options.settings_of(*options.STRICT, *options.SOURCES, *options.DESTINATION)
 def command(
     source: Path,
@@ -49,6 +57,7 @@ def command(
     existing: str,
     checking: str,
     wait: bool,
+    check_space: bool,
     settings: options.Settings,
 ) -> int:
     """Fetch what a MANIFEST or PLAN lists to DEST, verify it, and resume interrupted runs.
@@ -70,6 +79,7 @@ def command(
             checking=VerifyMode(checking),
             dry_run=dry_run,
             wait=wait,
+            check_space=check_space,
             stopping=lambda: bool(received),
         )
         return outcome.follow(events)

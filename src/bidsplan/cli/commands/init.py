@@ -30,6 +30,7 @@ def command(url: str, output: Path | None, settings: options.Settings) -> None:
     """Write a commented manifest of what the study at URL holds."""
     from bidsplan.compile.survey.inventory import take_inventory  # imports storage
 
+    options.check_study(url)
     console = settings.console
     inventory = take_inventory(url, access=settings.access)
     if not inventory.subjects:

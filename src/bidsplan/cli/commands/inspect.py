@@ -43,6 +43,7 @@ def command(what: str, settings: options.Settings) -> None:
             access=settings.access,
         )
     else:
+        options.check_study(what)
         inventory = take_inventory(what, access=settings.access)
     data = msgspec.to_builtins(inventory, order="deterministic")
     settings.console.result("\n".join(_lines(inventory)), data)

@@ -12,7 +12,7 @@ from bidsplan.errors import ManifestError
 
 
 @click.command("validate")
-@click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path))
+@options.manifest_argument("manifests", several=True)
 @options.settings_of(*options.ALLOWED, *options.STRICT)
 def command(manifests: tuple[Path, ...], settings: options.Settings) -> int:
     """Check MANIFESTS without any network or credentials.

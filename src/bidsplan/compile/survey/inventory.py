@@ -14,7 +14,7 @@ from bidsplan.compile.survey.datasets import Dataset
 from bidsplan.compile.survey.listing import Lister
 from bidsplan.compile.survey.participants import LARGEST_TABLE, parse_table
 from bidsplan.compile.survey.sources import Roots
-from bidsplan.compile.survey.study import pipelines
+from bidsplan.compile.survey.study import nothing_at, pipelines
 from bidsplan.errors import SourceMissingError
 from bidsplan.storage import Access, open_store
 
@@ -118,7 +118,7 @@ def take_inventory(
         closing(Lister(access.jobs, lambda _: None)) as lister,
     ):
         store, root = roots.open(url, anonymous)
-        located, found = _locate(Dataset(store=store, root=root), sites, lister)
+        located, found = _locate(Dataset(store=store, root=root), url, sites, lister)
         inventory = Inventory(url=url, sites=found)
         wanted = [(dataset, label) for dataset, listing in located for label in listing.subjects]
         listed = lister.directories([(dataset, f"sub-{label}") for dataset, label in wanted])
@@ -129,11 +129,13 @@ def take_inventory(
         return inventory
 
 
-def _locate(top: Dataset, sites: Sequence[str], lister: Lister) -> tuple[Located, list[str]]:
+def _locate(
+    top: Dataset, url: str, sites: Sequence[str], lister: Lister
+) -> tuple[Located, list[str]]:
     """Find the datasets: at the root, or one level down."""
     [listing] = lister.list_roots([top])
     if listing.empty:
-        raise SourceMissingError(f"{top.where}: there is nothing here; check its spelling")
+        raise SourceMissingError(problems=[nothing_at(top, url)])
     if listing.subjects and not sites:
         return [(top, listing)], []
     names = sites or [name for name in listing.directories if not name.startswith(".")]

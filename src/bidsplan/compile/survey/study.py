@@ -9,11 +9,13 @@ from bidsplan.compile.survey.datasets import Dataset
 from bidsplan.errors import Problem, SelectionError, SourceMissingError
 from bidsplan.messages import suggestion
 from bidsplan.paths import printable
+from bidsplan.urls import meant_url
 
 if TYPE_CHECKING:
     from bidsplan.compile.survey.datasets import RootListing
     from bidsplan.compile.survey.listing import Lister
     from bidsplan.compile.survey.sources import Roots
+    from bidsplan.errors import Place
     from bidsplan.manifest import Derivative, Manifest
 
 
@@ -41,10 +43,7 @@ def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
     located = list(zip(datasets, lister.list_roots(datasets), strict=True))
     missing = [number for number, (_, listing) in enumerate(located) if listing.empty]
     if missing and site is None:
-        raise SourceMissingError(
-            f"{located[0][0].where}: there is nothing here; check study.url for its spelling, "
-            "upper and lower case included"
-        )
+        raise SourceMissingError(problems=[nothing_at(located[0][0], url, _URL)])
     if missing:
         store, _ = roots.open(manifest.study.url, anonymous)
         there = [directory.rstrip("/") for directory in store.children().directories]
@@ -60,6 +59,13 @@ def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
     if not any(listing.subjects for _, listing in located):
         raise SelectionError(problems=[_no_subjects(*located[0])])
     return located
+
+
+def nothing_at(dataset: Dataset, url: str, at: Place = ()) -> Problem:
+    """Report that there is nothing below a URL, and which one may be meant."""
+    meant = meant_url(url)
+    hint = f"write {meant}" if meant else "check its spelling, upper and lower case included"
+    return Problem(message=f"there is nothing at {dataset.where}", at=at, hint=hint)
 
 
 def _no_subjects(dataset: Dataset, listing: RootListing) -> Problem:
