@@ -57,9 +57,44 @@ def test_check_shows_what_would_change(study, ask):
     code, out, _ = ask("compile", "--check", "demo.yaml")
     assert code == 1
     assert out.splitlines() == [
-        "demo.plan.jsonl is out of date: 1 entries differ",
-        "~ sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.json",
+        "demo.plan.jsonl is out of date: 1 file changed; 7.7 kB before, 7.6 kB now",
+        "~ sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.json (size 164 -> 2)",
     ]
+
+
+def test_check_shows_what_differs_of_subjects_and_of_the_header(study, ask):
+    assert ask("compile", "demo.yaml")[0] == 0
+    text = Path("demo.yaml").read_text(encoding="utf-8")
+    Path("demo.yaml").write_text(text.replace("random_seed: 42", "random_seed: 46"))
+    code, out, _ = ask("compile", "--check", "demo.yaml")
+    assert (code, out) == (
+        1,
+        "demo.plan.jsonl is out of date: only the header differs (manifest_sha256, random_seed 42 "
+        "-> 46)\n",
+    )
+    Path("demo.yaml").write_text(text.replace("sample: {count: 2}", "sample: {count: 3}"))
+    _, out, _ = ask("compile", "--check", "demo.yaml")
+    assert out.startswith(
+        "demo.plan.jsonl is out of date: 6 files added; 1 subject added; 7.7 kB before, 10.8 kB "
+        "now; the header differs (manifest_sha256)\n+ sub-"
+    )
+    Path("demo.yaml").write_text(text.replace("sample: {count: 2}", "sample: {count: 1}"))
+    Path("demo/sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.json").write_text("{}")
+    code, out, _ = ask("compile", "--check", "demo.yaml", "--json")
+    data = json.loads(out)
+    assert (code, data["current"]) == (1, False)
+    assert data["subjects_added"] == []
+    assert len(data["subjects_removed"]) == 1
+    assert data["files"]["after"] - data["files"]["before"] == -len(data["removed"])
+    assert data["bytes"]["before"] == 7738
+    assert {row["path"].split("/")[0] for row in data["removed"]} == {
+        f"sub-{data['subjects_removed'][0]}"
+    }
+    assert [row["fields"] for row in data["changed"]] == [{"size": {"old": 164, "new": 2}}]
+    assert data["header"].keys() == {"manifest_sha256"}
+    ask("compile", "demo.yaml")
+    data = json.loads(ask("compile", "--check", "demo.yaml", "--json")[1])
+    assert (data["current"], data["differences"], data["header"]) == (True, [], {})
 
 
 def test_a_dry_run_shows_files_and_bytes_and_writes_nothing(study, ask):
@@ -169,7 +204,10 @@ def test_an_untrusted_manifest_may_not_read_local_files(study, ask, monkeypatch)
     [
         (["comple", "x"], "there is no command 'comple'; did you mean 'compile'?"),
         (["fetch", "none.yaml", "d"], "none.yaml: can't be read: No such file or directory"),
-        (["fetch", "none.txt", "d"], "none.txt: a plan's name ends in .jsonl"),
+        (
+            ["fetch", "none.txt", "d"],
+            "none.txt: expected a manifest (.yaml, .yml) or a plan (.json",
+        ),
         (
             ["verify", "demo.yaml", "d"],
             "there is no plan; write it with 'bidsplan compile",
@@ -243,9 +281,9 @@ def test_explain_names_the_rule_that_took_or_dropped(study, ask):
     code, out, _ = ask("explain", "demo.yaml")
     assert [line.split()[:2] for line in out.splitlines()] == [
         ["in", "1"],
+        ["out", "2"],
         ["out", "10"],
         ["in", "11"],
-        ["out", "2"],
     ]
     code, _, err = ask("explain", "demo.yaml", "sub-9")
     assert code == 1
@@ -317,7 +355,8 @@ def test_inspect_counts_what_is_there(study, ask):
     code, out, _ = ask("inspect", "demo.yaml")
     assert code == 0
     assert out.splitlines()[0] == "demo: 4 subjects, 116 files, 64.3 kB"
-    assert out.splitlines()[-1].split() == ["2", "4", "4", "12", "6", "3"]
+    assert [line.split()[0] for line in out.splitlines()[-4:]] == ["1", "2", "10", "11"]
+    assert out.splitlines()[-3].split() == ["2", "4", "4", "12", "6", "3"]
     data = json.loads(ask("inspect", "--json", "demo")[1])
     assert data["subjects"]["10"] == {"anat": 4, "dwi": 4, "fmap": 12, "func": 6, "other": 3}
     assert data["pipelines"] == ["afq", "afq2"]
@@ -325,7 +364,7 @@ def test_inspect_counts_what_is_there(study, ask):
     assert data.keys() == counts | {"url", "sites", "pipelines", "columns"}
     code, _, err = ask("inspect", "nowhere")
     assert code == 1
-    assert "there is nothing here" in err
+    assert "there is nothing at nowhere; check its spelling" in err
     code, _, err = ask("inspect", "demo/README.md")
     assert (code, err) == (1, "error: demo/README.md: a file; expected a directory\n")
 

@@ -12,7 +12,7 @@ import pytest
 
 from bidsplan.destination.local import LocalDestination
 from bidsplan.errors import DestinationError, ExistingFileError, UnsafePathError
-from plans import failures, fetch, leftovers, local_plan
+from plans import fetch, leftovers, local_plan
 
 
 @pytest.fixture

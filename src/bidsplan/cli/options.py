@@ -120,8 +120,9 @@ def _check_document(document: Path) -> Path:
     # A path has lost one of a URL's slashes.
     text = re.sub(r"\A([A-Za-z][A-Za-z0-9+.-]*:/)(?!/)", r"\1/", str(document))
     url = meant_url(text) or text
-    what = "a URL" if "://" in text else "a directory" if document.is_dir() else "an accession"
-    if "://" in text or document.is_dir() or (url != text and not document.exists()):
+    directory = not text.endswith(_DOCUMENTS) and document.is_dir()
+    what = "a URL" if "://" in text else "a directory" if directory else "an accession"
+    if "://" in text or directory or (url != text and not document.exists()):
         name = url.rstrip("/").rpartition("/")[2] or "study"
         raise UsageError(
             f"{printable(text)} is {what}, and a manifest is expected; write one with 'bidsplan init "

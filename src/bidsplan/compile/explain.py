@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.bids.names import bare_label, subject_label
 from bidsplan.errors import Problem, dotted
+from bidsplan.paths import natural_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +44,7 @@ class Explanation:
         """Explain every subject of the study, sorted."""
         answers = [Answer(unit, True, "selected") for unit in self.record.units]
         answers += [Answer(unit, False, why) for unit, why in self.record.dropped.items()]
-        return sorted(answers)
+        return sorted(answers, key=lambda answer: natural_key(answer.name))
 
     def subject(self, name: str) -> list[Answer]:
         """Explain a label or a unit, with or without ``sub-``, at each site that has it."""

@@ -110,7 +110,7 @@ class Filter(Model):
 def _filters(value: Any) -> Any:
     if value == "none":
         return ()
-    if not isinstance(value, str | dict | list | tuple | Filter) or not value:
+    if value == "" or not isinstance(value, str | dict | list | tuple | Filter):
         raise ValueError(
             "expected a filter such as {suffixes: [T1w]}, a list of filters, all or none; got "
             f"{shown(value)}"

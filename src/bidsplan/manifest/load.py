@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from bidsplan.errors import ManifestError, Place, Problem
 from bidsplan.bids.schema import entities
+from bidsplan.errors import ManifestError, Place, Problem
 from bidsplan.manifest import Derivative, Filter, Manifest, Requirement, Sample, Subjects
 from bidsplan.manifest.fields import ALLOWED
 from bidsplan.manifest.model import Limits, Study

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import click
 
 from bidsplan.cli import options
 from bidsplan.cli.console import problem_data
+from bidsplan.cli.plan_changes import compare_plans
 from bidsplan.cli.plans import compile_file, load, written
 from bidsplan.errors import PlanError, Problem
 from bidsplan.plan import Plan
-
-_MOST_NAMED = 20
-"""The most differences that --check names."""
 
 
 def _bytes(value: str) -> int:
@@ -100,25 +100,17 @@ def _read(path: Path) -> Plan | PlanError:
 def _check(path: Path, old: Plan | PlanError, plan: Plan, settings: options.Settings) -> int:
     """Show how a plan differs from the one at a path, and return the exit code."""
     differences: list[str] = []
+    data: dict[str, Any] = {}
     if isinstance(old, PlanError):
         differences = [f"{path} would be rewritten: {old}"]
-    elif list(old.lines()) != list(plan.lines()):
-        names = _differences(old, plan)
-        differences = [f"{path} is out of date: {len(names)} entries differ", *names[:_MOST_NAMED]]
-        if len(names) > _MOST_NAMED:
-            differences.append(f"… and {len(names) - _MOST_NAMED} more")
+    else:
+        changes = compare_plans(old, plan)
+        data = dataclasses.asdict(changes)
+        if changes:
+            summary, *names = changes.lines()
+            differences = [f"{path} is out of date: {summary}", *names]
     settings.console.result(
         "\n".join(differences) or f"{path} is current",
-        {"plan": str(path), "current": not differences, "differences": differences},
+        {"plan": str(path), "current": not differences, "differences": differences, **data},
     )
     return 1 if differences else 0
-
-
-def _differences(old: Plan, new: Plan) -> list[str]:
-    """List entries that were added (+), removed (-) or changed (~), by path."""
-    before = {entry.path: entry for entry in old.entries}
-    after = {entry.path: entry for entry in new.entries}
-    lines = [f"+ {name}" for name in after.keys() - before.keys()]
-    lines += [f"- {name}" for name in before.keys() - after.keys()]
-    lines += [f"~ {name}" for name in before.keys() & after.keys() if before[name] != after[name]]
-    return sorted(lines, key=lambda line: (line[2:], line))

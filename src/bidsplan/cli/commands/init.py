@@ -13,7 +13,7 @@ import click
 from bidsplan.cli import options
 from bidsplan.cli.console import counted, size
 from bidsplan.errors import DestinationError, SelectionError
-from bidsplan.paths import printable
+from bidsplan.paths import natural_key, printable
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _manifest(inventory: Inventory, url: str) -> Iterator[str]:
     if inventory.columns:
         yield _comment("# Columns of participants.tsv, for subjects.where", inventory.columns)
     if inventory.sessions:
-        yield f"\n# sessions: {_yaml(sorted(inventory.sessions))}"
+        yield f"\n# sessions: {_yaml(sorted(inventory.sessions, key=natural_key))}"
     yield ""
     yield _comment("# Suffixes", sorted(inventory.suffixes))
     datatypes = [name for name in sorted(inventory.datatypes) if name != "other"]

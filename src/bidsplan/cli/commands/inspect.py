@@ -11,6 +11,7 @@ import msgspec
 from bidsplan.cli import options
 from bidsplan.cli.console import counted, size
 from bidsplan.cli.plans import load
+from bidsplan.paths import natural_key
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -63,7 +64,7 @@ def _lines(inventory: Inventory) -> list[str]:
     datatypes = sorted(inventory.datatypes)
     rows = [
         [unit, *(held[datatype] or "" for datatype in datatypes)]
-        for unit, held in sorted(inventory.subjects.items())
+        for unit, held in sorted(inventory.subjects.items(), key=lambda row: natural_key(row[0]))
     ]
     return [
         f"{inventory.url}: {subjects}, {files}, {size(inventory.bytes)}",
