@@ -292,9 +292,8 @@ def suggestion(wanted: str, known: Iterable[str]) -> str | None:
         return None
     first = heapq.nsmallest(_LISTED, words, key=natural_key)
     listed = ", ".join(repr(printable(word)) for word in first)
-    return f"there are {listed}" + (
-        f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
-    )
+    more = len(words) - _LISTED
+    return f"there are {listed}" + (f" and {more} more" if more > 0 else "")
 
 
 class Hints:

@@ -29,7 +29,7 @@ def study(tmp_path, monkeypatch):
 def test_the_readmes_first_command(study, ask):
     code, out, err = ask("fetch", "demo.yaml", "demo-dataset")
     assert code == 0
-    assert out == "23 fetched; 7.7 kB; checked by 23 size only\n"
+    assert out == "23 fetched; 7.7 kB; 23 files checked by size only\n"
     assert err == "wrote demo.plan.jsonl: 2 subjects, 23 files, 7.7 kB\n"
     done = subprocess.run(
         [Path(sys.executable).with_name("bids-validator-deno"), "--json", "demo-dataset"],
@@ -41,9 +41,9 @@ def test_the_readmes_first_command(study, ask):
     assert [issue for issue in issues if issue["severity"] == "error"] == []
     assert ask("fetch", "demo.yaml", "demo-dataset")[:2] == (
         0,
-        "23 kept; checked by 23 size only\n",
+        "23 kept; 23 files checked by size only\n",
     )
-    assert ask("verify", "demo.yaml", "demo-dataset")[:2] == (0, "23 verified; 23 receipt\n")
+    assert ask("verify", "demo.yaml", "demo-dataset")[:2] == (0, "23 files verified by receipt\n")
 
 
 def test_check_shows_what_would_change(study, ask):
@@ -76,7 +76,7 @@ def test_check_shows_what_differs_of_subjects_and_of_the_header(study, ask):
     _, out, _ = ask("compile", "--check", "demo.yaml")
     assert out.startswith(
         "demo.plan.jsonl is out of date: 6 files added; 1 subject added; 7.7 kB before, 10.8 kB "
-        "now; the header differs (manifest_sha256)\n+ sub-"
+        "now; the header differs (manifest_sha256)\n+ "
     )
     Path("demo.yaml").write_text(text.replace("sample: {count: 2}", "sample: {count: 1}"))
     Path("demo/sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.json").write_text("{}")
@@ -138,7 +138,7 @@ def test_a_refused_file_is_reported_and_kept(study, ask):
     code, out, err = ask("fetch", "demo.yaml", "d")
     assert code == 1
     assert "README.md: the file that is there is not the planned one; it was left alone" in err
-    assert out == "22 fetched; 7.4 kB; checked by 22 size only; 1 failed (existing)\n"
+    assert out == "22 fetched; 7.4 kB; 22 files checked by size only; 1 failed (existing)\n"
     assert Path("d/README.md").read_text() == "mine"
 
 

@@ -54,8 +54,8 @@ WRONG = {
     "no seed, among other things": (
         HEAD + "subjects: {sample: {count: 2}}\nlimit: 1\n",
         [
-            "m.yaml:3: subjects.sample: a sample needs a seed, so that others draw the same subjects; "
-            "write 'random_seed: 42' at the top level",
+            "m.yaml:3: subjects.sample: a sample needs a seed, so that others draw the same "
+            "subjects; write 'random_seed: 42' at the top level",
             "m.yaml:4: limit: unknown field 'limit'; did you mean 'limits'?",
         ],
     ),
@@ -119,8 +119,8 @@ WRONG = {
         [
             "m.yaml:3: site: expected text; got nothing",
             "m.yaml:4: sessions: expected text; got nothing",
-            "m.yaml:5: files: expected a filter such as {suffixes: [T1w]}, a list of filters, all or "
-            "none; got nothing",
+            "m.yaml:5: files: expected a filter such as {suffixes: [T1w]}, a list of filters, all "
+            "or none; got nothing",
             "m.yaml:6: subjects.where.sex: expected text; got nothing",
         ],
     ),

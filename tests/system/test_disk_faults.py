@@ -163,8 +163,8 @@ def test_a_disk_without_room_is_an_error_before_the_first_byte(mounts, tmp_path)
     done = in_a_namespace(script, disk, copy, *fetch, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"error: {disk}/d: 5.6 MB are still to be fetched, and 4.2 MB are free; free some space, or "
-        "fetch with --no-space-check\n"
+        f"error: {disk}/d: 5.6 MB are still to be fetched, and 4.2 MB are free; free some space, "
+        "or fetch with --no-space-check\n"
     )
     assert tree(copy / "d") == {}
     # What is there already needs no room.

@@ -218,7 +218,7 @@ def test_three_ways_not_to_find_a_study_are_three_errors(bucket, moto, small, ca
     assert [code for code, _ in found] == [1, 1, 1]
     assert "access is denied (403)" in found[0][1]
     assert "refused the connection" in found[1][1]
-    assert "there is nothing here" in found[2][1]
+    assert "there is nothing at " in found[2][1]
     assert not manifest.with_name("small.plan.jsonl").exists()
 
 

@@ -203,7 +203,7 @@ def test_a_linked_state_directory_is_not_written_through(tmp_path, place):
     if place == ".bidsplan/receipts":
         fetch(plan, folder)
     else:
-        with pytest.raises(UnsafePathError, match="d/.bidsplan: a link or a file is where a dir"):
+        with pytest.raises(UnsafePathError, match=r"d/\.bidsplan: a link or a file is where a dir"):
             fetch(plan, folder)
     assert list(outside.iterdir()) == []
 

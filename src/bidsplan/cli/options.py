@@ -125,8 +125,8 @@ def _check_document(document: Path) -> Path:
     if "://" in text or directory or (url != text and not document.exists()):
         name = url.rstrip("/").rpartition("/")[2] or "study"
         raise UsageError(
-            f"{printable(text)} is {what}, and a manifest is expected; write one with 'bidsplan init "
-            f"{printable(url)} -o {printable(name)}.yaml'"
+            f"{printable(text)} is {what}, and a manifest is expected; write one with 'bidsplan "
+            f"init {printable(url)} -o {printable(name)}.yaml'"
         )
     return document
 

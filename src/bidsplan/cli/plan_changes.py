@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MOST_NAMED = 20
 """The most files that the text names."""
 
-_LONGEST_SHOWN = 32
+_LONGEST_SHOWN = 24
 """Characters of the longest value that the text shows."""
 
 _DERIVED = frozenset({"subjects", "files", "bytes", "entries_sha256"})

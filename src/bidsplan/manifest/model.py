@@ -99,7 +99,8 @@ class Companions(Model):
             return {**dict.fromkeys(cls.model_fields, False), "tables": "false"}
         if isinstance(value, str):
             raise ValueError(  # noqa: TRY004 - pydantic's way
-                f"expected full, none, or a mapping such as {{tables: false}}; got {fields.shown(value)}"
+                "expected full, none, or a mapping such as {tables: false}; got "
+                f"{fields.shown(value)}"
             )
         return value
 

@@ -174,7 +174,7 @@ class Subjects(Model):
             return {}
         if fields.is_integer(word):
             raise ValueError(
-                f"{word} may be a number or a label; write 'subjects: {{sample: {word}}}' to sample "
+                f"{word} may be a number or a label; write 'subjects: {{sample: {word}}}' for "
                 f"{word} subjects, or 'subjects: [\"{word}\"]' for sub-{word}"
             )
         labels = re.split(r"[,;\s]+", word.strip())

@@ -32,7 +32,7 @@ _NULLS = frozenset({"~", "null", "Null", "NULL"})
 _HINTS = {
     "cannot start any token": "put text that begins with @, `, % or | in quotes",
     "alphabetic or numeric": 'put a glob that begins with * in quotes: "*"',
-    "mapping values are not": "put text that contains ': ' in quotes, and align fields with each other",
+    "mapping values are not": "put text that contains ': ' in quotes, and align the fields",
     "expected ',' or": "close each bracket, and put text that contains {, }, [, ] or ',' in quotes",
     "unexpected end of stream": "close each quote",
 }

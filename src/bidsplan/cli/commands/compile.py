@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +13,9 @@ from bidsplan.cli.plan_changes import compare_plans
 from bidsplan.cli.plans import compile_file, load, written
 from bidsplan.errors import PlanError, Problem
 from bidsplan.plan import Plan
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def _bytes(value: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +11,8 @@ from bidsplan.cli.plans import load
 from bidsplan.errors import BidsplanError, SelectionError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bidsplan.compile.explain import Answer, Explanation
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bidsplan.cli import options
 from bidsplan.cli.console import problem_data
 from bidsplan.errors import ManifestError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command("validate")
