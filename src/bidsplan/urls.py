@@ -242,7 +242,7 @@ def refused_url(url: str, *, allow: frozenset[str] = frozenset()) -> str | None:
     if location.protocol == "file":
         return _refused_path(url, location.path)
     if meant := meant_url(url):
-        return f"it is an address of the web, where no files can be listed; write {meant}"
+        return f"files cannot be listed at this web address; write {meant}"
     if location.protocol not in PROTOCOLS | allow:
         return (
             f"the protocol {location.protocol!r} is not allowed; allowed are "
