@@ -42,6 +42,12 @@ def output_option(text: str) -> Callable[..., Any]:
     return click.option("-o", "--output", type=click.Path(path_type=Path), help=text)
 
 
+def examples(*lines: str) -> str:
+    """Make the end of a command's help."""
+    # The first character keeps click from filling the lines.
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
 STRICT = (click.option("--strict", is_flag=True, help="Treat warnings as errors."),)
 
 ALLOWED = (

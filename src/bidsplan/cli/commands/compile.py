@@ -29,7 +29,14 @@ def _bytes(value: str) -> int:
         raise click.BadParameter(message) from error
 
 
-@click.command("compile")
+@click.command(
+    "compile",
+    epilog=options.examples(
+        "bidsplan compile ds000114.yaml",
+        "bidsplan compile --check ds000114.yaml",
+        "bidsplan compile --max-bytes 500GB -o plans/ds000114.jsonl.gz ds000114.yaml",
+    ),
+)
 @options.manifest_argument("manifest")
 @options.output_option(
     "The plan's file: .jsonl, .jsonl.gz or .jsonl.zst. [default: beside the manifest]"

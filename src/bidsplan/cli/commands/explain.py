@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from bidsplan.compile.explain import Answer, Explanation
 
 
-@click.command("explain")
+@click.command(
+    "explain",
+    epilog=options.examples(
+        "bidsplan explain ds000114.yaml",
+        "bidsplan explain ds000114.yaml sub-01",
+        "bidsplan explain ds000114.yaml sub-01/anat/sub-01_T1w.nii.gz",
+    ),
+)
 @options.manifest_argument("manifest")
 @click.argument("what", metavar="[SUBJECT|PATH]", required=False)
 @options.settings_of(*options.SOURCES)

@@ -15,7 +15,14 @@ from bidsplan.transfer.decide import Existing
 from bidsplan.transfer.fetch import materialise
 
 
-@click.command("fetch")
+@click.command(
+    "fetch",
+    epilog=options.examples(
+        "bidsplan fetch ds000114.yaml data",
+        "bidsplan fetch -n ds000114.yaml data",
+        "bidsplan fetch --locked ds000114.yaml s3://my-bucket/ds000114",
+    ),
+)
 @click.argument("source", metavar="MANIFEST|PLAN", type=click.Path(path_type=Path))
 @options.destination_argument
 @click.option("--locked", is_flag=True, help="Fail if the plan is missing or outdated.")

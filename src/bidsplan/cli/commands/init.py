@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from bidsplan.compile.survey.inventory import Inventory
 
 
-@click.command("init")
+@click.command(
+    "init",
+    epilog=options.examples(
+        "bidsplan init s3://openneuro.org/ds000114 -o ds000114.yaml",
+        "bidsplan init ../data/my-study",
+    ),
+)
 @click.argument("url")
 @options.output_option("The manifest's file, which must not exist. [default: standard output]")
 @options.settings_of(*options.SOURCES)

@@ -23,7 +23,13 @@ _MOST_WORDS = 12
 """The most words that a line lists."""
 
 
-@click.command("inspect")
+@click.command(
+    "inspect",
+    epilog=options.examples(
+        "bidsplan inspect s3://openneuro.org/ds000114",
+        "bidsplan inspect --json ds000114.yaml",
+    ),
+)
 @click.argument("what", metavar="URL|MANIFEST")
 @options.settings_of(*options.SOURCES)
 def command(what: str, settings: options.Settings) -> None:

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from bidsplan.plan import Planned
 
 
-@click.command("pin")
+@click.command(
+    "pin",
+    epilog=options.examples(
+        "bidsplan pin ds000114.yaml data",
+        "bidsplan pin -o pinned.plan.jsonl ds000114.plan.jsonl data",
+    ),
+)
 @options.plan_argument
 @options.destination_argument
 @options.output_option("The file of the pinned plan. [default: PLAN, which is replaced]")

@@ -32,7 +32,13 @@ _KEPT = {
 }
 
 
-@click.command("prune")
+@click.command(
+    "prune",
+    epilog=options.examples(
+        "bidsplan prune -n ds000114.yaml data",
+        "bidsplan prune --yes ds000114.plan.jsonl data",
+    ),
+)
 @options.plan_argument
 @options.destination_argument
 @click.option("-y", "--yes", is_flag=True, help="Remove without asking.")

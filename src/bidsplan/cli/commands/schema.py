@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import click
 
-from bidsplan.cli.options import settings_of
+from bidsplan.cli import options
 
 
-@click.command("schema")
+@click.command(
+    "schema",
+    epilog=options.examples(
+        "bidsplan schema manifest > manifest.schema.json",
+        "bidsplan schema report",
+    ),
+)
 @click.argument("what", type=click.Choice(["manifest", "plan", "report"]))
-@settings_of()
+@options.settings_of()
 def command(what: str, **_: object) -> None:
     """Print the JSON Schema of a manifest, of a plan's lines, or of those of fetch --json.
 

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command("validate")
+@click.command(
+    "validate",
+    epilog=options.examples(
+        "bidsplan validate ds000114.yaml",
+        "bidsplan validate --strict studies/hbn.yaml studies/adhd200.yaml",
+    ),
+)
 @options.manifest_argument("manifests", several=True)
 @options.settings_of(*options.ALLOWED, *options.STRICT)
 def command(manifests: tuple[Path, ...], settings: options.Settings) -> int:

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command("verify")
+@click.command(
+    "verify",
+    epilog=options.examples(
+        "bidsplan verify ds000114.yaml data",
+        "bidsplan verify --deep ds000114.plan.jsonl data",
+    ),
+)
 @options.plan_argument
 @options.destination_argument
 @options.readers_option
