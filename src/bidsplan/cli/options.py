@@ -57,28 +57,33 @@ ALLOWED = (
         multiple=True,
         callback=lambda _ctx, _param, value: frozenset(value),
         metavar="NAME",
-        help="Allow URLs of this fsspec protocol as well. May be repeated.",
+        help="Also allow URLs of this fsspec protocol; may be repeated.",
     ),
     click.option(
         "--untrusted",
         is_flag=True,
         envvar="BIDSPLAN_UNTRUSTED",
-        help="Refuse what a stranger's manifest could abuse. Also set by BIDSPLAN_UNTRUSTED=1.",
+        help="Refuse local files, private hosts and signed requests, as for pull requests from "
+        "strangers. Also set by BIDSPLAN_UNTRUSTED=1.",
     ),
 )
 """What a manifest or a plan may name."""
 
 STORAGE = (
-    click.option("--endpoint-url", metavar="URL", help="S3 endpoint. [default: as AWS tools do]"),
-    click.option("--region", metavar="NAME", help="AWS region. [default: as AWS tools do]"),
-    click.option("--profile", metavar="NAME", help="AWS profile. [default: as AWS tools do]"),
+    click.option(
+        "--endpoint-url", metavar="URL", help="S3 endpoint. [default: as for the AWS tools]"
+    ),
+    click.option("--region", metavar="NAME", help="AWS region. [default: as for the AWS tools]"),
+    click.option("--profile", metavar="NAME", help="AWS profile. [default: as for the AWS tools]"),
     click.option(
         "--anonymous/--signed",
         "anonymous",
         default=None,
-        help="Sign requests or not, whatever the manifest says.",
+        help="Do not sign requests, or sign them, whatever the manifest says.",
     ),
-    click.option("--requester-pays", is_flag=True, help="Agree to pay for requests."),
+    click.option(
+        "--requester-pays", is_flag=True, help="Pay for requests to requester-pays buckets."
+    ),
     *ALLOWED,
     click.option(
         "--timeout",
@@ -86,7 +91,7 @@ STORAGE = (
         default=60,
         show_default=True,
         metavar="SECONDS",
-        help="How long a connection may be silent.",
+        help="Close a connection that sends nothing for so long.",
     ),
 )
 """How storage is reached."""
@@ -98,9 +103,9 @@ SOURCES = (
         default=Transport.AUTO.value,
         callback=lambda _ctx, _param, value: Transport(value),
         show_default=True,
-        help="Which library moves the bytes.",
+        help="Library that lists and reads storage.",
     ),
-    _jobs_option("jobs", 256, 1024, "The most connections at a time."),
+    _jobs_option("jobs", 256, 1024, "Maximum connections."),
     *STORAGE,
 )
 """How the storage that a study lies in is reached, and how fast."""
@@ -172,17 +177,15 @@ def check_study(text: str, other: tuple[str, ...] = _DOCUMENTS) -> None:
 
 plan_argument = click.argument("source", metavar="PLAN|MANIFEST", type=click.Path(path_type=Path))
 destination_argument = click.argument("destination", metavar="DEST", callback=_check_order)
-readers_option = _jobs_option("readers", 4, 256, "The most files read at a time.")
-wait_option = click.option(
-    "--wait", is_flag=True, help="Wait for another run that is working in DEST."
-)
+readers_option = _jobs_option("readers", 4, 256, "Maximum files read at a time.")
+wait_option = click.option("--wait", is_flag=True, help="Wait for another run into DEST to end.")
 
 
 def settings_of(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add options, ``--json`` and ``--debug``; the command gets `Settings` made of them."""
     console = (
-        click.option("--json", is_flag=True, help="Write results as JSON, an object a line."),
-        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+        click.option("--json", is_flag=True, help="Write results as JSON Lines."),
+        click.option("--debug", is_flag=True, help="Show tracebacks of errors."),
     )
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:

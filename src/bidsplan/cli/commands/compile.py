@@ -42,11 +42,14 @@ def _bytes(value: str) -> int:
     "The plan's file: .jsonl, .jsonl.gz or .jsonl.zst. [default: beside the manifest]"
 )
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if the plan would change.")
-@click.option("--max-bytes", type=_bytes, metavar="SIZE", help="Refuse a larger plan, e.g. 500GB.")
+@click.option(
+    "--max-bytes", type=_bytes, metavar="SIZE", help="Fail if the plan is larger, e.g. than 500GB."
+)
 @click.option(
     "--digest",
     is_flag=True,
-    help="Read files that only their size would prove, such as local ones, and plan their SHA-256.",
+    help="Add the SHA-256 of files that could only be checked by size, such as local ones; "
+    "reads them.",
 )
 @options.settings_of(*options.STRICT, *options.SOURCES)
 def command(
@@ -57,7 +60,7 @@ def command(
     digest: bool,
     settings: options.Settings,
 ) -> int:
-    """Resolve MANIFEST over storage as it is now, and write its plan.
+    """List the study as it is now, and write the plan of MANIFEST.
 
     Digests of unchanged files are carried over from the plan at OUTPUT; where there is none, from
     the plan beside the manifest.

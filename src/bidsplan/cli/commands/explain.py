@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 @click.argument("what", metavar="[SUBJECT|PATH]", required=False)
 @options.settings_of(*options.SOURCES)
 def command(manifest: Path, what: str | None, settings: options.Settings) -> int:
-    """Show why subjects of the study, or a file, are in the plan of MANIFEST or not.
+    """Show why subjects or a file of the study are in the plan of MANIFEST or not.
 
-    Shows every subject where none is named. A PATH is one of the plan, or a key of the study.
+    Shows all subjects if none is named. PATH is a path in the plan, or a key of the study.
     """
     from bidsplan.compile.compiler import explain_manifest  # imports storage
 

@@ -26,15 +26,15 @@ from bidsplan.transfer.fetch import materialise
 @click.argument("source", metavar="MANIFEST|PLAN", type=click.Path(path_type=Path))
 @options.destination_argument
 @click.option("--locked", is_flag=True, help="Fail if the plan is missing or outdated.")
-@click.option("--frozen", is_flag=True, help="Use the plan as it is, whatever the manifest.")
+@click.option("--frozen", is_flag=True, help="Use the plan even if the manifest has changed.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be done; write nothing.")
 @click.option(
     "--existing",
     type=click.Choice([policy.value for policy in Existing]),
     default=Existing.KEEP.value,
     show_default=True,
-    help="What to do with files that the destination has: keep those that verify and refuse "
-    "others, replace those that differ, or refuse all.",
+    help="What to do with files that are already in DEST: keep the planned ones and refuse others, "
+    "keep the planned ones and replace others, or refuse all that bidsplan did not fetch.",
 )
 @click.option(
     "--verify",
@@ -42,8 +42,8 @@ from bidsplan.transfer.fetch import materialise
     type=click.Choice([mode.value for mode in VerifyMode]),
     default=VerifyMode.FULL.value,
     show_default=True,
-    help="How to check what arrives: by the strongest digest that is known, or by its size and "
-    "entity tag only, which takes half the time for large files.",
+    help="Check files by the strongest digest that is known, or only by size and entity tag, which "
+    "takes half the time for large files.",
 )
 @options.wait_option
 @click.option(
@@ -52,7 +52,7 @@ from bidsplan.transfer.fetch import materialise
     is_flag=True,
     default=True,
     flag_value=False,
-    help="Start even if the free space of DEST is less than what is still to be fetched.",
+    help="Start even if DEST has less free space than the missing files need.",
 )
 @options.settings_of(*options.STRICT, *options.SOURCES, *options.DESTINATION)
 def command(
@@ -67,7 +67,7 @@ def command(
     check_space: bool,
     settings: options.Settings,
 ) -> int:
-    """Fetch what a MANIFEST or PLAN lists to DEST, verify it, and resume interrupted runs.
+    """Fetch the files of a MANIFEST or PLAN to DEST, verify them, and resume interrupted runs.
 
     DEST is a directory, or any URL that fsspec writes, such as s3://bucket/prefix.
     """

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @options.output_option("The manifest's file, which must not exist. [default: standard output]")
 @options.settings_of(*options.SOURCES)
 def command(url: str, output: Path | None, settings: options.Settings) -> None:
-    """Write a commented manifest of what the study at URL holds."""
+    """Write a commented manifest for the study at URL."""
     from bidsplan.compile.survey.inventory import take_inventory  # imports storage
 
     options.check_study(url)

@@ -33,9 +33,9 @@ _MOST_WORDS = 12
 @click.argument("what", metavar="URL|MANIFEST")
 @options.settings_of(*options.SOURCES)
 def command(what: str, settings: options.Settings) -> None:
-    """Show what a study holds: counts, bytes, and which subject has files of which datatype.
+    """Show what a study contains: counts, bytes, and each subject's files by datatype.
 
-    Of a MANIFEST the whole study is shown, whatever the manifest selects of it.
+    For a MANIFEST the whole study is shown, not only what the manifest selects.
     """
     from bidsplan.compile.survey.inventory import take_inventory  # imports storage
 

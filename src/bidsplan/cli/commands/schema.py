@@ -17,9 +17,9 @@ from bidsplan.cli import options
 @click.argument("what", type=click.Choice(["manifest", "plan", "report"]))
 @options.settings_of()
 def command(what: str, **_: object) -> None:
-    """Print the JSON Schema of a manifest, of a plan's lines, or of those of fetch --json.
+    """Print the JSON Schema of manifests, of a plan's lines, or of the lines of fetch --json.
 
-    Editors that support YAML's language server check manifests with it.
+    Editors with a YAML language server check manifests by it.
     """
     from bidsplan.cli.json_schemas import schema_text  # imports pydantic
 

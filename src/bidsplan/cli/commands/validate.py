@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 @options.manifest_argument("manifests", several=True)
 @options.settings_of(*options.ALLOWED, *options.STRICT)
 def command(manifests: tuple[Path, ...], settings: options.Settings) -> int:
-    """Check MANIFESTS without any network or credentials.
+    """Check MANIFESTS without network and credentials.
 
-    Shows all problems of each, and exits with 2 if there are any.
+    Shows all problems of each manifest, and exits with 2 if there are any.
     """
     valid = [_is_valid(path, settings) for path in manifests]
     return 0 if all(valid) else ManifestError.exit_code
