@@ -135,18 +135,18 @@ MANIFESTS = {
     "a sample of too many": (
         HEAD + "random_seed: 1\nsubjects: {sample: 50}\n",
         1,
-        "m.yaml:4: subjects.sample: 50 subjects are to be drawn and there are 4; ask for "
-        "fewer, or loosen include, exclude and where",
+        "m.yaml:4: subjects.sample: 50 subjects are to be sampled of 4; sample "
+        "fewer, or select more by include, exclude and where",
     ),
     "a label without its zero": (
         HEAD + "subjects: {include: [010]}\n",
         1,
-        "m.yaml:3: subjects.include[0]: no subject is called '010'; did you mean '10'?",
+        "m.yaml:3: subjects.include[0]: there is no subject '010'; did you mean '10'?",
     ),
     "a label that does not exist": (
         HEAD + "subjects: [12]\n",
         1,
-        "m.yaml:3: subjects[0]: no subject is called '12'; did you mean '2'?",
+        "m.yaml:3: subjects[0]: there is no subject '12'; did you mean '2'?",
     ),
     "a datatype that is a suffix": (
         HEAD + "files: dwi\n",

@@ -128,7 +128,7 @@ def test_a_source_that_was_changed_in_place_is_noticed(tmp_path, destination, ex
         assert finished(fetch(plan, destination))["x"] == (Action.KEEP, CheckMethod.SIZE)
     else:
         assert {path: error.code for path, error in failures(events).items()} == {"x": "existing"}
-        assert "not the planned one" in str(failures(events)["x"])
+        assert "a different file already exists" in str(failures(events)["x"])
     assert finished(events)["y"] == (Action.KEEP, CheckMethod.SIZE)
 
 

@@ -141,7 +141,10 @@ def test_a_disk_of_four_mebibytes_holds_what_fits(mounts, tmp_path):
     rows = [json.loads(line) for line in done.stdout.splitlines()][:-1]
     assert done.returncode == 1
     assert "No space left on device; free some space, and run it again" in done.stderr
-    assert "the run stopped, as others would fail alike: the disk is full" in done.stderr
+    assert (
+        "the run stopped, since other files would fail in the same way: the disk is full"
+        in done.stderr
+    )
     assert "Traceback" not in done.stderr
     assert {row.get("error") for row in rows} == {None, "disk-full"}
     assert {row["path"] for row in rows} == set(files)

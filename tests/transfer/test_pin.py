@@ -123,7 +123,7 @@ def test_size_alone_is_not_enough(tmp_path):
         "a.txt": "unproved",
         "sub-1/anat/image.nii.gz": "unproved",
     }
-    assert "fetch the plan to have it compared with its source" in str(failed["a.txt"])
+    assert "fetch the plan to compare it with its source" in str(failed["a.txt"])
     fetch(plan, tmp_path / "d")
     assert len(digests(pinned(plan, tmp_path / "d"))) == len(FILES)
 
@@ -326,7 +326,7 @@ def test_a_plan_that_can_not_be_read_carries_nothing_and_says_so(local, ask_here
     assert (code, "would be rewritten" in out) == (1, True)
     code, _, err = ask_here("compile", "m.yaml")
     assert code == 0
-    assert "warning: no digests are carried over: m.plan.jsonl: the plan is truncated" in err
+    assert "warning: digests are not carried over: m.plan.jsonl: the plan is truncated" in err
     assert set(digests(read_plan("m.plan.jsonl")).values()) == {None}
 
 

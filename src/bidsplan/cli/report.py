@@ -142,7 +142,7 @@ class Outcome:
         failures = sorted(counts.failures.items())
         return [
             *_listed((f"to {action.value}", counts.decided[action]) for action in Action),
-            *_listed((f"impossible ({code})", number) for code, number in failures),
+            *_listed((f"cannot be fetched ({code})", number) for code, number in failures),
             f"{size(self._plan.header.bytes)} in all",
         ]
 

@@ -12,7 +12,7 @@ from bidsplan.compile.context import Context, Record, Report
 from bidsplan.compile.derivatives import choose_in_derivatives
 from bidsplan.compile.digests import add_digests, carry_digests
 from bidsplan.compile.entries import DatasetEntries, drop_repeats
-from bidsplan.compile.explain import Explanation
+from bidsplan.compile.explain import Explanation, selection_rule
 from bidsplan.compile.layouts import list_subjects
 from bidsplan.compile.select.globs import Globs
 from bidsplan.compile.subjects import choose_subjects
@@ -159,7 +159,8 @@ def explain_manifest(
             problems = error.problems
         # Without subjects, no rule has been applied to the study's files.
         study = context.study if context.record.units else []
-        return Explanation(record=context.record, study=study, problems=problems)
+        rule = selection_rule(manifest.subjects)
+        return Explanation(record=context.record, study=study, problems=problems, rule=rule)
 
 
 @contextmanager
@@ -280,6 +281,6 @@ def _plan(context: Context, entries: Iterable[Entry]) -> Plan:
     )
     for first, other in clashes(plan.entries):
         names = f"{printable(first.path)!r} and {printable(other.path)!r}"
-        message = f"{names} are one file where case or Unicode form does not count"
+        message = f"{names} are the same file where case or Unicode form is ignored"
         context.report.warn(Problem(message=message))
     return plan

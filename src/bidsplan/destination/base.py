@@ -325,4 +325,4 @@ class Destination(ABC):
 
 def missing(path: str) -> MissingFileError:
     """Make the error for a file that is not there."""
-    return MissingFileError(f"{printable(path)}: there is no such file; fetch the plan to bring it")
+    return MissingFileError(f"{printable(path)}: there is no such file; fetch the plan to get it")

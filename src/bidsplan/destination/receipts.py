@@ -225,5 +225,5 @@ class ReceiptWriter:
         if self.trouble is None:
             return None
         said = getattr(self.trouble, "strerror", None) or self.trouble
-        message = f"receipts could not be written ({said}); the files are there and were checked"
-        return Problem(message=message, hint="the next run will read them all again")
+        message = f"receipts could not be written ({said}); the files were fetched and checked"
+        return Problem(message=message, hint="the next run reads all of them again")

@@ -134,7 +134,7 @@ class Decider:
         """Decide on the file at an entry's path, by what its destination says of it."""
         size, identity, regular = state
         if not regular:
-            why = "a link or a directory is there, and only plain files are ever replaced"
+            why = "a link or a directory exists there, and only regular files are replaced"
             return _refusal(entry, f"{why}; move it away")
         source, find = self._fingerprint(entry), self._receipts.find
         proof = find(entry.path, size, identity, source, self._source_state(entry))
@@ -143,7 +143,7 @@ class Decider:
         # A file that bidsplan fetched is compared where its local source has changed since.
         ours = find(entry.path, size, identity, source)
         if self._existing is Existing.REFUSE and ours is None:
-            why = "bidsplan did not fetch the file that is there; it was left alone"
+            why = "a file exists that bidsplan did not fetch; it was not changed"
             return _refusal(entry, f"{why}; '--existing keep' compares it with the plan")
         proof = self._destination.proof(entry, state)
         if proof is not None:
@@ -215,7 +215,7 @@ class Decider:
         """Decide on a file that is not the planned one, which `means` shows."""
         if self._existing is Existing.REPLACE:
             return Decision(Action.REPLACE)
-        why = "the file that is there is not the planned one; it was left alone"
+        why = "a different file already exists; it was not changed"
         return _refusal(entry, f"{why}; {means}; '--existing replace' replaces it")
 
 

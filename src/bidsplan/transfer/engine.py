@@ -340,7 +340,7 @@ class Engine:
             if self.decider.is_same(entry, state, verdict, self._stop.is_set):
                 return Action.KEEP, state
             action = Action.REPLACE
-        why = "another file appears there and vanishes again; it was left alone; run it again"
+        why = "another process creates and removes this file; run it again"
         raise ExistingFileError(f"{printable(entry.path)}: {why}")
 
     def _moved(self, entry: Entry, number: int, *, resumed: bool = False) -> None:

@@ -78,7 +78,7 @@ def materialise(
     StorageError
         Where the destination's URL can't be listed.
     LockedError
-        Where another run is at work there, and it is not waited for.
+        Where another run is active there, and it is not waited for.
     """
     access = access or Access()
     access = replace(access, jobs=min(access.jobs, max_connections()))

@@ -70,7 +70,7 @@ def prune(
     DestinationError, StorageError
         Where the destination, or a directory above it, can't be looked at.
     LockedError
-        Where another run is at work there, and it is not waited for.
+        Where another run is active there, and it is not waited for.
 
     Notes
     -----

@@ -136,8 +136,8 @@ class _Check:
         with self._place.read(entry.path, self._place.stop.is_set) as chunks:
             problem = nifti_problem(chunks, entry.size, packed=packed)
         if problem:
-            again = "fetch again with '--existing replace' to bring it anew"
-            source = "its bytes are the planned ones, so it is so at its source"
+            again = "fetch again with '--existing replace' to replace it"
+            source = "its bytes are the planned ones, so the source has the same fault"
             hint = again if proof is CheckMethod.SIZE else source
             raise IntegrityError(f"{printable(entry.path)}: {problem}; {hint}")
 
@@ -145,5 +145,5 @@ class _Check:
 def _differs(entry: Entry, means: str, expected: str, got: str) -> IntegrityError:
     return IntegrityError(
         f"{printable(entry.path)}: not the planned file: by {means}, expected {expected}, got "
-        f"{got}; fetch again with '--existing replace' to bring it back"
+        f"{got}; fetch again with '--existing replace' to replace it"
     )

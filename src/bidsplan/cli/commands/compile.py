@@ -71,7 +71,7 @@ def command(
     path = output or default_plan_path(manifest)
     old = _read(path)
     if isinstance(old, PlanError) and path.exists() and not check:
-        settings.console.warn([Problem(message=f"no digests are carried over: {old}")])
+        settings.console.warn([Problem(message=f"digests are not carried over: {old}")])
     known_path = path if path.exists() else default_plan_path(manifest)
     known = old if known_path == path else _read(known_path)
     compiled = compile_file(

@@ -72,7 +72,7 @@ def command(
     DEST is a directory, or any URL that fsspec writes, such as s3://bucket/prefix.
     """
     if locked and frozen:
-        raise UsageError("--locked and --frozen exclude each other: choose one")
+        raise UsageError("--locked and --frozen cannot be used together")
     policy = PlanPolicy.LOCKED if locked else PlanPolicy.FROZEN if frozen else PlanPolicy.CURRENT
     path, plan = plan_for(source, settings, policy, write=not dry_run)
     outcome = Outcome(plan, settings.console, dry_run=dry_run)

@@ -74,9 +74,9 @@ def _match(
     hint = Hints({label_of(unit) for unit in shown} if missing else ())
     problems = []
     for number, text in missing:
-        message = f"no subject {'matches' if is_glob(text) else 'is called'} {text!r}"
+        message = f"{'no subject matches' if is_glob(text) else 'there is no subject'} {text!r}"
         if field == "exclude":
-            message = f"no subject to exclude is called {text!r}"
+            message = f"there is no subject {text!r} to exclude"
         at = ("subjects", field, number)
         problems.append(Problem(message=message, at=at, hint=hint(text)))
     return named, problems
@@ -96,9 +96,9 @@ def draw(
             where = f" at {site}" if site else ""
             problems.append(
                 Problem(
-                    message=f"{count} subjects are to be drawn and there are {len(group)}{where}",
+                    message=f"{count} subjects are to be sampled of {len(group)}{where}",
                     at=("subjects", "sample", "count"),
-                    hint="ask for fewer, or loosen include, exclude and where",
+                    hint="sample fewer, or select more by include, exclude and where",
                 )
             )
             continue
