@@ -190,6 +190,26 @@ def test_problems_found_in_storage_have_line_and_place(study, ask):
     ) in err
 
 
+CONTRADICTED = {
+    "a subject": "subjects: [77]",
+    "a pipeline": "derivatives: [nope]",
+    "a site": "site: [nope]",
+    "a column": "subjects: {where: {nope: 1}}",
+    "a cohort's file": "subjects: {from: both, table: {file: nope.tsv}}",
+    "a session": "sessions: [nope]",
+}
+
+
+@pytest.mark.parametrize("field", CONTRADICTED.values(), ids=CONTRADICTED)
+def test_what_the_study_lacks_has_one_exit_code_in_every_command(study, ask, field):
+    head = "manifest_version: 1\nstudy: {id: x, url: demo}\n"
+    Path("m.yaml").write_text(f"{head}{field}\n", encoding="utf-8")
+    assert ask("validate", "m.yaml")[0] == 0
+    commands = ["compile m.yaml", "compile --check m.yaml", "explain m.yaml", "fetch m.yaml d"]
+    commands += ["fetch -n m.yaml d"] + ["inspect m.yaml"] * ("site" in field)
+    assert {ask(*command.split())[0] for command in commands} == {1}
+
+
 def test_an_untrusted_manifest_may_not_read_local_files(study, ask, monkeypatch):
     monkeypatch.setenv("BIDSPLAN_UNTRUSTED", "1")
     code, _, err = ask("compile", "demo.yaml")
@@ -262,11 +282,11 @@ def test_a_signal_stops_the_run_and_the_next_run_resumes(bucket, proxy, tmp_path
 def test_explain_names_the_rule_that_took_or_dropped(study, ask):
     image = "sub-{0}/ses-{1}/anat/sub-{0}_ses-{1}_T1w.nii.gz"
     cases = {
-        "sub-10": "out  10  it was not drawn",
+        "sub-10": "out  10  it is not in the random sample",
         "11": "in   11  selected: it is in the random sample",
         image.format(1, "baseline"): "selected by files[0]",
         image.format(1, "followup"): "its session 'followup' is not selected",
-        image.format(2, "baseline"): "its subject is not selected: it was not drawn",
+        image.format(2, "baseline"): "its subject is not selected: it is not in the random sample",
         "dwi.bval": "inherited: it belongs to sub-1/ses-baseline/dwi/",
         "sub-1/ses-baseline/func/sub-1_ses-baseline_task-nback_bold.nii.gz": (
             "files[0]: datatypes does not match; files[1]: datatypes does not match"

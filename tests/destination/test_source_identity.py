@@ -285,7 +285,7 @@ def test_digests_that_a_move_loses_are_told(ask_here):
     write_manifest("deep/one", "../../study")
     code, _, err = ask_here("compile", "deep/one/m.yaml")
     assert code == 0
-    assert "warning: 3 digests of the plan before are not carried over" in err
+    assert "warning: 3 digests of the earlier plan are not carried over" in err
     assert all(entry.sha256 is None for entry in read_plan("deep/one/m.plan.jsonl").entries)
     assert ask_here("compile", "--strict", "deep/one/m.yaml")[0] == 0
 

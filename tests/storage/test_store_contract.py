@@ -231,8 +231,8 @@ def test_links_to_files_and_directories_are_followed(tmp_path):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("nowhere", "a link that leads nowhere; get its content first"),
-        ("..", "a link that leads back to where it is"),
+        ("nowhere", "a link to a file that does not exist; get its content first"),
+        ("..", "a link to a directory that contains it"),
     ],
 )
 def test_links_that_lead_nowhere_are_told_and_not_passed_over(tmp_path, target, message):

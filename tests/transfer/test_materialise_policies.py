@@ -59,8 +59,8 @@ def test_refusals_say_what_stands_there_and_what_to_do(s3_plan, access, tmp_path
     assert messages(fetch(s3_plan, folder, access=access)) == {
         "a.txt": f"a.txt: {why}; {tags}; {hint}",
         IMAGE: f"{IMAGE}: {why}; expected {len(FILES[IMAGE])} bytes, got 5; {hint}",
-        "sub-1/empty": "sub-1/empty: a link or a directory exists there, and only regular files are "
-        "replaced; move it away",
+        "sub-1/empty": "sub-1/empty: a link or a directory exists there, and only regular files "
+        "are replaced; move it away",
     }
 
 

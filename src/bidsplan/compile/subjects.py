@@ -44,7 +44,7 @@ def choose_subjects(context: Context) -> list[str]:
     if subjects.require:
         units = _require(context, units)
     drawn = _sample(context, cohort, units)
-    context.record.drop(units, drawn, "it was not drawn")
+    context.record.drop(units, drawn, "it is not in the random sample")
     if not drawn:
         report.add_errors(Problem(message="no subject is left to select", at=("subjects",)))
     report.raise_errors()
@@ -102,7 +102,7 @@ def _without_directory(cohort: Cohort, absent: set[str]) -> list[Problem]:
         others = "other " if shown else ""
         verb = "participant has" if more == 1 else "participants have"
         messages.append(f"{more:,} {others}{verb} no directory in the study")
-    hint = "say 'missing: skip' to go on without"
+    hint = "write 'missing: skip' to continue without"
     return [Problem(message=text, at=("subjects", "from"), hint=hint) for text in messages]
 
 

@@ -51,7 +51,7 @@ class LocalStore(FsspecStore):
                 if not stat.S_ISDIR(found.st_mode):
                     yield Object(key, found.st_size)
                 elif (found.st_dev, found.st_ino) in above:
-                    raise StorageError(f"{self._what(key)}: a link that leads back to where it is")
+                    raise StorageError(f"{self._what(key)}: a link to a directory that contains it")
                 else:
                     waiting.append((f"{key}/", above | {(found.st_dev, found.st_ino)}))
 
@@ -95,7 +95,7 @@ class LocalStore(FsspecStore):
             found = entry.stat()
         except OSError as error:
             raise StorageError(
-                f"{where}: a link that leads nowhere; get its content first, as by 'datalad get'"
+                f"{where}: a link to a file that does not exist; get its content first, for example with 'datalad get'"
             ) from error
         if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
             raise StorageError(f"{where}: neither a file nor a directory")

@@ -15,7 +15,8 @@ from bidsplan.compile.survey.listing import Lister
 from bidsplan.compile.survey.participants import LARGEST_TABLE, parse_table
 from bidsplan.compile.survey.sources import Roots
 from bidsplan.compile.survey.study import nothing_at, pipelines
-from bidsplan.errors import SourceMissingError
+from bidsplan.errors import Problem, SelectionError, SourceMissingError
+from bidsplan.messages import suggestion
 from bidsplan.storage import Access, open_store
 
 if TYPE_CHECKING:
@@ -105,8 +106,8 @@ def take_inventory(
 
     Raises
     ------
-    SourceMissingError
-        Where there is nothing.
+    SourceMissingError, SelectionError
+        Where there is nothing, or no such site.
     StorageError
         Where something can't be listed or read.
     UrlError
@@ -144,6 +145,17 @@ def _locate(
     ]
     pairs = zip(below, lister.list_roots(below), strict=True)
     located = [(dataset, listing) for dataset, listing in pairs if listing.subjects]
+    found = {dataset.site for dataset, _ in located}
+    if lacking := [name for name in sites if name not in found]:
+        problems = [
+            Problem(
+                message=f"there is no site {name!r} with subjects at {top.where}",
+                at=("site",),
+                hint=suggestion(name, listing.directories),
+            )
+            for name in lacking
+        ]
+        raise SelectionError(problems=problems)
     return located, [dataset.site or "" for dataset, _ in located]
 
 
