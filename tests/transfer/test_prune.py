@@ -512,7 +512,8 @@ def test_files_of_an_earlier_plan_are_a_reason_to_prune(tmp_path, capsys):
     (folder / "sub-5" / "a.txt").write_text("of the user")
 
     def warnings(plan):
-        return [str(e.problem) for e in fetch(plan, folder) if isinstance(e, Warned)]
+        events = fetch(plan, folder, find_unplanned=True)
+        return [str(event.problem) for event in events if isinstance(event, Warned)]
 
     said = "'bidsplan prune PLAN DEST' removes what the plan no longer lists"
     fewer_plan = local_plan(tmp_path, fewer)

@@ -113,8 +113,8 @@ def _write_shorthands(definitions: dict[str, Any], fields_of_all: dict[str, Any]
         definitions[name]["properties"] = {**fields, **own}
     derivatives = fields_of_all["derivatives"]
     names = {"type": "array", "items": {"type": "string"}}
-    name = {"type": "string", "not": {"enum": ["true", "false"]}}
-    derivatives["anyOf"] = [{"enum": ["none", "all"]}, name, names, *derivatives["anyOf"][1:]]
+    pipeline = {"type": "string", "not": {"enum": ["true", "false"]}}
+    derivatives["anyOf"] = [{"enum": ["none", "all"]}, pipeline, names, *derivatives["anyOf"][1:]]
     filters = {"type": "array", "items": {"$ref": "#/$defs/Filter"}, "minItems": 1}
     word = {"type": "string", "pattern": "^[A-Za-z0-9]+$"}
     some = [{"type": "integer", "minimum": 1}, {"type": "number", "exclusiveMaximum": 1}]
@@ -124,7 +124,7 @@ def _write_shorthands(definitions: dict[str, Any], fields_of_all: dict[str, Any]
         "Requirement": [word],
         "Sample": [{**number, "exclusiveMinimum": 0} for number in some],
         # A number might be meant as a label or as a number of subjects.
-        "Subjects": [{"type": "string"}, texts[1]],
+        "Subjects": [{"type": "string"}, {"type": "array", "items": text, "minItems": 1}],
     }
     assert set(fields) == set(Filter.model_fields)  # noqa: S101 - the models and this agree
     for model, forms in shorter.items():

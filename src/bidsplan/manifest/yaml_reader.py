@@ -91,8 +91,8 @@ def _syntax(error: yaml.YAMLError, data: bytes) -> tuple[str, int | None, Place,
     said = getattr(error, "problem", None) or getattr(error, "reason", None) or "can't be parsed"
     if mark is None:
         return f"not valid YAML: {printable(str(said))}", None, (), None
-    line = data.splitlines()[mark.line : mark.line + 1]
-    if line and re.match(rb"[ -]*\t", line[0]):
+    text = data.splitlines()[mark.line : mark.line + 1]
+    if text and re.match(rb"[ -]*\t", text[0]):
         return (
             "not valid YAML: a tab indents this line",
             mark.line + 1,

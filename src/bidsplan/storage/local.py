@@ -95,7 +95,8 @@ class LocalStore(FsspecStore):
             found = entry.stat()
         except OSError as error:
             raise StorageError(
-                f"{where}: a link to a file that does not exist; get its content first, for example with 'datalad get'"
+                f"{where}: a link to a file that does not exist; get its content first, for "
+                "example with 'datalad get'"
             ) from error
         if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
             raise StorageError(f"{where}: neither a file nor a directory")

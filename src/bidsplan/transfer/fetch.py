@@ -37,6 +37,7 @@ def materialise(
     dry_run: bool = False,
     wait: bool = False,
     check_space: bool = True,
+    find_unplanned: bool = False,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Generator[Event, None, None]:
     """Fetch what a plan lists to a destination.
@@ -59,6 +60,8 @@ def materialise(
         Whether to wait for another run that is at work in the destination.
     check_space : bool
         Whether to refuse to start where a directory's file system has no room for what is missing.
+    find_unplanned : bool
+        Whether to warn at the end of files of an earlier plan that are still in a directory.
     stopping : callable
         Called often; if it returns true, the run stops within seconds, and yields `Skipped` for
         each file that it did not finish.
@@ -102,7 +105,7 @@ def materialise(
         leaving.pop_all()
         leaving.callback(engine.close)
         yield from engine.run()
-        if engine.decider.outnumbered and not stopping():
+        if find_unplanned and engine.decider.outnumbered and not stopping():
             yield from warn_of_unplanned(plan, place)
 
 

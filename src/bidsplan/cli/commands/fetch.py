@@ -87,6 +87,7 @@ def command(
             dry_run=dry_run,
             wait=wait,
             check_space=check_space,
+            find_unplanned=True,
             stopping=lambda: bool(received),
         )
         return outcome.follow(events)
