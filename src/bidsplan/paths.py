@@ -94,6 +94,19 @@ def parents(path: str) -> list[str]:
     return [path[:index] for index, character in enumerate(path) if character == "/"]
 
 
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Return what names are sorted by for people: 1, 2, 10, and not 1, 10, 2.
+
+    Examples
+    --------
+    >>> sorted(["A/10", "A/2", "A/02b"], key=natural_key)
+    ['A/2', 'A/02b', 'A/10']
+    """
+    # Of digits without an end, only so many are read as a number.
+    parts = re.findall(r"[0-9]{1,18}|[^0-9]+", name)
+    return [(0, int(part), part) if "0" <= part[0] <= "9" else (1, 0, part) for part in parts]
+
+
 def printable(text: str) -> str:
     """Escape control, format and line-breaking characters in untrusted text."""
     if text.isprintable():

@@ -207,8 +207,8 @@ def test_receipts_that_can_not_be_written_are_a_warning(tmp_path):
     events = fetch(local_plan(tmp_path), folder)
     [warned] = [event for event in events if isinstance(event, Warned)]
     assert str(warned.problem) == (
-        "receipts could not be written (Not a directory); the files are there and were checked; "
-        "the next run will read them all again"
+        "receipts could not be written (Not a directory); the files were fetched and checked; "
+        "the next run reads all of them again"
     )
     assert not failures(events)
     assert tree(folder) == FILES

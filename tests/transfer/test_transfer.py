@@ -215,7 +215,7 @@ def test_a_server_that_ignores_conditions_does_not_pass_off_another_object(tmp_p
         receive(tmp_path, store)
     assert str(caught.value) == (
         "x.bin: it is no longer the object that was listed: the planned entity tag is "
-        f"{md5(DATA)}, now it is {'f' * 32}; compile the plan anew"
+        f"{md5(DATA)}, now it is {'f' * 32}; compile the plan again"
     )
     # Once for the bytes and once for the message: what has changed is not tried again.
     assert store.starts == [0, 0]
@@ -226,7 +226,7 @@ def test_a_source_without_tags_that_has_another_size_has_changed(tmp_path):
     with pytest.raises(SourceChangedError) as caught:
         receive(tmp_path, store, entry_of(etag=None))
     assert str(caught.value) == (
-        "x.bin: the source has 5 bytes now, and 1024 are planned; compile the plan anew"
+        "x.bin: the source has 5 bytes now, and 1024 are planned; compile the plan again"
     )
     assert store.starts == [0]
 
@@ -255,9 +255,9 @@ def test_bytes_that_stay_damaged_are_an_error_that_says_how_it_shows(tmp_path):
     with pytest.raises(IntegrityError) as caught:
         receive(tmp_path, store, planned)
     assert str(caught.value) == (
-        "x.bin: the bytes that came are not the planned ones: by md5, expected "
-        f"{md5(DATA)}, got {md5(bytes(len(DATA)))}; the source or the way to it is damaged, so "
-        "try again later or compile anew"
+        "x.bin: the bytes received are not the planned ones: by md5, expected "
+        f"{md5(DATA)}, got {md5(bytes(len(DATA)))}; the source or the connection is damaged; "
+        "try again later, or compile again"
     )
     assert (caught.value.code, store.starts, caught.value.moved) == ("corrupt", [0, 0], 0)
 

@@ -88,13 +88,13 @@ def test_messages_say_what_was_expected_and_what_to_do(tmp_path):
     plan, folder = plan_over("s3://b", files), tmp_path / "d"
     write_files(folder, {"a": b"hellO", "b": b"hell"})
     errors = failures(verify(plan, folder))
-    hint = "fetch again with '--existing replace' to bring it back"
+    hint = "fetch again with '--existing replace' to replace it"
     assert {path: str(error) for path, error in errors.items()} == {
         "a": f"a: not shown to be the planned file: by etag-md5, expected {md5(b'hello')}, got "
         f"{md5(b'hellO')}; it differs, or its entity tag is no MD5, and no receipt of it shows "
         f"which; {hint}",
         "b": f"b: not the planned file: by size, expected 5 bytes, got 4 bytes; {hint}",
-        "c": "c: there is no such file; fetch the plan to bring it",
+        "c": "c: there is no such file; fetch the plan to get it",
     }
     assert [type(error) for error in errors.values()] == [
         UnprovedError,

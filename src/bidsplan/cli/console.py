@@ -156,7 +156,7 @@ class Console:
         self._trace(error)
         self.error(clipped(f"unexpected {type(error).__name__}: {error}"))
         if not self.debug:
-            self.say("this is a bug in bidsplan; run it again with --debug to see where")
+            self.say("this is a bug in bidsplan; run the command again with --debug to see where")
         return 1
 
     def stopped(self, code: int) -> int:

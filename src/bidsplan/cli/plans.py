@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bidsplan.cli.console import counted, size
 from bidsplan.compile.plan_policy import PlanPolicy, is_manifest, plan_beside, stored_plan
-from bidsplan.errors import BidsplanError, ManifestError, SelectionError, dotted
+from bidsplan.errors import BidsplanError, ManifestError, SelectionError, UsageError, dotted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,6 +115,11 @@ def plan_for(
     from bidsplan.plan.file import StoredPlan, default_plan_path, write_plan  # on demand
 
     if not is_manifest(source):
+        if ".jsonl" not in source.suffixes:
+            raise UsageError(
+                f"{source}: expected a manifest (.yaml, .yml) or a plan (.jsonl, .jsonl.gz, "
+                ".jsonl.zst), by its name"
+            )
         return source, StoredPlan(source)
     path = default_plan_path(source)
     if policy is PlanPolicy.FROZEN:

@@ -6,7 +6,7 @@ from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
 from bidsplan import events
-from bidsplan.cli.console import error_data, size
+from bidsplan.cli.console import counted, error_data, size
 from bidsplan.events import Action
 from bidsplan.plan.integrity import CheckMethod
 from bidsplan.progress import Counts
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
 
 _CHECKS = {
-    CheckMethod.CONTENT: "generated",
-    CheckMethod.ETAG_MD5: "md5 by etag",
-    CheckMethod.MULTIPART: "multipart etag",
+    CheckMethod.CONTENT: "content",
+    CheckMethod.SHA256: "SHA-256",
+    CheckMethod.MD5: "MD5",
+    CheckMethod.CHECKSUM: "S3 checksum",
+    CheckMethod.ETAG_MD5: "MD5 (entity tag)",
+    CheckMethod.MULTIPART: "multipart entity tag",
     CheckMethod.SIZE: "size only",
 }
 _DONE = {Action.FETCH: "fetched", Action.REPLACE: "replaced", Action.KEEP: "kept"}
@@ -93,18 +96,26 @@ class Outcome:
         failures = sorted(counts.failures.items())
         return [
             *_listed((f"to {action.value}", counts.decided[action]) for action in Action),
-            *_listed((f"impossible ({code})", number) for code, number in failures),
+            *_listed((f"cannot be fetched ({code})", number) for code, number in failures),
             f"{size(self._plan.header.bytes)} in all",
         ]
+
+    def _checks(self) -> str:
+        """Describe by what files were checked: ``20 files checked by MD5, 3 by size only``."""
+        ways = [(way, self._counts.proofs[way]) for way in CheckMethod if self._counts.proofs[way]]
+        texts = [f"{number:,} by {_CHECKS.get(way, way.value)}" for way, number in ways]
+        if texts:
+            number = ways[0][1]
+            by = texts[0].partition(" ")[2]
+            texts[0] = f"{counted(number, 'file')} {self._verb or 'checked'} {by}"
+        return ", ".join(texts)
 
     def _done(self) -> list[str]:
         """Describe what was done, how it was checked, and what failed."""
         counts = self._counts
-        checks = ", ".join(
-            _listed((_CHECKS.get(way, way.value), counts.proofs[way]) for way in CheckMethod)
-        )
+        checks = self._checks()
         if self._verb:
-            parts = [f"{counts.done.total():,} {self._verb}", checks]
+            parts = [checks or f"0 files {self._verb}"]
         else:
             parts = [
                 *_listed((word, counts.done[action]) for action, word in _DONE.items()),
@@ -112,7 +123,7 @@ class Outcome:
                 f"{size(counts.resumed)} from earlier runs" if counts.resumed else "",
                 f"from {', '.join(sorted(counts.endpoints))}" if counts.endpoints else "",
                 f"to {counts.destination}" if counts.destination else "",
-                f"checked by {checks}" if checks else "",
+                checks,
             ]
         failures = sorted(counts.failures.items())
         parts += _listed((f"failed ({code})", number) for code, number in failures)

@@ -17,7 +17,7 @@ from bidsplan.compile.entries import (
     check_content,
     drop_repeats,
 )
-from bidsplan.compile.explain import Explanation
+from bidsplan.compile.explain import Explanation, selection_rule
 from bidsplan.compile.layouts import list_subjects
 from bidsplan.compile.omissions import find_without_files
 from bidsplan.compile.select.globs import Globs
@@ -177,9 +177,12 @@ def explain_manifest(
             problems = error.problems
         # Without subjects, no rule has been applied to the study's files.
         study = context.study if context.record.units else []
-        omissions = tuple(context.report.omissions)
         return Explanation(
-            record=context.record, study=study, problems=problems, omissions=omissions
+            record=context.record,
+            study=study,
+            problems=problems,
+            omissions=tuple(context.report.omissions),
+            rule=selection_rule(manifest.subjects),
         )
 
 
@@ -303,6 +306,6 @@ def _plan(context: Context, entries: Iterable[Entry]) -> Plan:
     )
     for first, other in clashes(plan.entries):
         names = f"{printable(first.path)!r} and {printable(other.path)!r}"
-        message = f"{names} are one file where case or Unicode form does not count"
+        message = f"{names} are the same file where case or Unicode form is ignored"
         context.report.warn(Problem(message=message))
     return plan

@@ -64,7 +64,7 @@ def _wanted(context: Context, units: Sequence[str]) -> list[tuple[str, Derivativ
         problem = Problem(
             message=f"derivatives/{name} has no subject directories and is left out",
             at=("derivatives",),
-            hint="name it with 'scope: whole' to take it as it is",
+            hint="name it with 'scope: whole' to select its whole directory",
         )
         context.report.warn(problem)
     return [(name, Derivative()) for name in found]
@@ -79,7 +79,7 @@ def _check_findings(
         problem = Problem(
             message=_NO_FILES.format(name),
             at=("derivatives", name),
-            hint="say 'scope: whole' to take the pipeline's directory as it is",
+            hint="write 'scope: whole' to select the pipeline's whole directory",
         )
         errors = [problem]
     context.report.add_errors(*errors)

@@ -107,7 +107,10 @@ class Directory:
             self._fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             said = error.strerror or str(error)
-            raise DestinationError(f"{printable(root)}: can't be opened: {said}") from error
+            why = f"can't be opened: {said}"
+            if error.errno in {errno.EEXIST, errno.ENOTDIR}:
+                why = "is a file, or lies below one; expected a directory"
+            raise DestinationError(f"{printable(root)}: {why}") from error
 
     @contextmanager
     def _errors(self, path: str) -> Iterator[None]:

@@ -124,7 +124,9 @@ class ReceiptIndex:
     def __init__(self, receipts: Iterable[Receipt]) -> None:
         proofs = {proof: proof for proof in CheckMethod}
         self.proofs: dict[int, CheckMethod] = {}
-        for each in receipts:
+        self.count = 0
+        count = 0
+        for count, each in enumerate(receipts, 1):  # noqa: B007 - the last one counts
             proof = proofs[each.proof]
             identity = each.tag or each.mtime_ns
             # Marks have about 64 bits, and none outlives the process: a large plan has millions.
@@ -132,6 +134,7 @@ class ReceiptIndex:
             # Found by the state of its local source too; without one where the source is gone.
             if (state := each.source_state) is not None:
                 self.proofs[hash((each.path, each.size, identity, each.source, state))] = proof
+        self.count = count
 
     def find(
         self,
@@ -232,5 +235,5 @@ class ReceiptWriter:
         if self.trouble is None:
             return None
         said = getattr(self.trouble, "strerror", None) or self.trouble
-        message = f"receipts could not be written ({said}); the files are there and were checked"
-        return Problem(message=message, hint="the next run will read them all again")
+        message = f"receipts could not be written ({said}); the files were fetched and checked"
+        return Problem(message=message, hint="the next run reads all of them again")

@@ -161,7 +161,7 @@ def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
     while block:
         total += len(block)
         if len(block) > LONGEST_LINE or total > _LARGEST:
-            raise PlanError("it is larger than any plan; it is refused unread")
+            raise PlanError("it is larger than any plan and was not read")
         if not block.endswith(b"\n"):
             raise PlanError("its last line is cut off; compile it again")
         yield block
@@ -193,7 +193,7 @@ def write_plan(plan: Plan, path: str | PathLike[str]) -> None:
                 stream.write(line)
     except OSError as error:
         raise DestinationError(
-            f"{path}: can't be written: {error.strerror or error}; name another place by '-o'"
+            f"{path}: can't be written: {error.strerror or error}; choose another path with '-o'"
         ) from error
 
 

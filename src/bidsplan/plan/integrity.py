@@ -294,8 +294,8 @@ def judge_two_reads(
     untyped = verdict.proof is CheckMethod.CHECKSUM and checksum is not None and not checksum.whole
     if not same or not (tag or untyped):
         raise IntegrityError(
-            f"{where}: the bytes that came are not the planned ones: {said}; the source or the way "
-            "to it is damaged, so try again later or compile anew"
+            f"{where}: the bytes received are not the planned ones: {said}; the source or the "
+            "connection is damaged; try again later, or compile again"
         )
     if tag or best_check(entry) is CheckMethod.ETAG_MD5:
         raise UnprovedError(

@@ -87,7 +87,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         if size > model.LARGEST_SIZE:
             raise PlanError(
                 f"the files have {size:,} bytes in all, more than a plan can say "
-                f"({model.LARGEST_SIZE:,}); the storage gives sizes that can't be true"
+                f"({model.LARGEST_SIZE:,}); the storage reports impossible sizes"
             )
         header = Header(
             plan_version=model.PLAN_VERSION,

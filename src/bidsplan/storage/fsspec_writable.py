@@ -166,7 +166,7 @@ class _FsspecUpload(Upload):
 
     def _existing(self) -> errors.ExistingFileError:
         return errors.ExistingFileError(
-            f"{self._what}: a file exists there by now; it was left alone"
+            f"{self._what}: a file already exists there; it was not changed"
         )
 
     def _move(self) -> None:

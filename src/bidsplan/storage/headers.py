@@ -50,7 +50,7 @@ def quoted_etag(tag: str) -> str:
     if _clean(tag) is None:
         raise StorageError(
             f"{printable(tag[:80])!r} is no entity tag that a request could name; expected "
-            "printable ASCII without quotes; compile the plan anew"
+            "printable ASCII without quotes; compile the plan again"
         )
     return f'"{tag}"'
 

@@ -135,7 +135,9 @@ def write_error(
             f"{what}: what was sent did not arrive whole or alone ({said})"
         )
     if status == 412:
-        return errors.ExistingFileError(f"{what}: an object exists there by now; it was left alone")
+        return errors.ExistingFileError(
+            f"{what}: an object already exists there; it was not changed"
+        )
     if code == "NoSuchUpload":
         return errors.MissingFileError(f"{what}: its upload was ended by someone else ({said})")
     if status == 404:

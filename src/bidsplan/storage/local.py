@@ -62,7 +62,7 @@ class LocalStore(FsspecStore):
                 if not stat.S_ISDIR(found.st_mode):
                     yield Object(key, found.st_size)
                 elif (found.st_dev, found.st_ino) in above:
-                    raise StorageError(f"{self._what(key)}: a link that leads back to where it is")
+                    raise StorageError(f"{self._what(key)}: a link to a directory that contains it")
                 else:
                     waiting.append((f"{key}/", above | {(found.st_dev, found.st_ino)}))
 

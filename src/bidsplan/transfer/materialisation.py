@@ -15,6 +15,7 @@ from bidsplan.plan.integrity import VerifyMode
 from bidsplan.storage.access import Access
 from bidsplan.transfer.decide import Decider, Existing
 from bidsplan.transfer.engine import Engine
+from bidsplan.transfer.removal import warn_of_unplanned
 from bidsplan.transfer.roots import max_connections
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from bidsplan.plan import Planned
 
 
-def materialise(
+def materialise(  # noqa: PLR0913 - the whole interface of a run
     plan: Planned,
     destination: str | PathLike[str],
     *,
@@ -35,6 +36,8 @@ def materialise(
     checking: VerifyMode | str = VerifyMode.FULL,
     dry_run: bool = False,
     wait: bool = False,
+    check_space: bool = True,
+    find_unplanned: bool = False,
     stopping: Callable[[], bool] | None = None,
 ) -> Generator[Event, None, None]:
     """Fetch what a plan lists to a destination.
@@ -55,6 +58,10 @@ def materialise(
         Decide, and do nothing.
     wait : bool
         Whether to wait for another run that is at work in the destination.
+    check_space : bool
+        Whether to refuse to start where a directory's file system has no room for what is missing.
+    find_unplanned : bool
+        Whether to warn at the end of files of an earlier plan that are still in a directory.
     stopping : callable, optional
         Called often; if it returns true, the run stops within seconds, and yields `Skipped` for
         each file that it did not finish.
@@ -73,14 +80,20 @@ def materialise(
         destination's is refused, or its transport can't reach it, or too few files may be open at
         a time.
     DestinationError
-        Where the destination can't be opened.
+        Where the destination can't be opened or written, or has no room.
     StorageError
         Where the destination's URL can't be listed.
     LockedError
-        Where another run is at work there, and it is not waited for.
+        Where another run is active there, and it is not waited for.
     """
     options = _Options(
-        Existing(existing), VerifyMode(checking), dry_run, wait, stopping or _never_stopping
+        Existing(existing),
+        VerifyMode(checking),
+        dry_run,
+        wait,
+        check_space,
+        find_unplanned,
+        stopping or _never_stopping,
     )
     return _events(plan, str(destination), access or Access(), str(base), options)
 
@@ -90,6 +103,8 @@ class _Options(NamedTuple):
     checking: VerifyMode
     dry_run: bool
     wait: bool
+    check_space: bool
+    find_unplanned: bool
     stopping: Callable[[], bool]
 
 
@@ -100,27 +115,30 @@ def _never_stopping() -> bool:
 def _events(
     plan: Planned, destination: str, access: Access, base: str, options: _Options
 ) -> Generator[Event, None, None]:
-    existing, checking, dry_run, wait, stopping = options
+    existing, checking, stopping = options.existing, options.checking, options.stopping
     access = replace(access, jobs=min(access.jobs, max_connections()))
     try:
-        place = open_destination(destination, access, create=not dry_run)
+        place = open_destination(destination, access, create=not options.dry_run)
     except DestinationError as error:
-        if not dry_run or not isinstance(error.__cause__, FileNotFoundError):
+        if not options.dry_run or not isinstance(error.__cause__, FileNotFoundError):
             raise
         yield from (Decided(entry=entry, action=Action.FETCH) for entry in plan.entries)
         return
     with ExitStack() as leaving:
         leaving.callback(place.close)
-        if dry_run:
+        if options.dry_run:
             sources = Sources(plan.header.roots, access, base)
             yield from _decide(plan, Decider(plan, sources, place, existing), stopping)
             return
         # Receipts are read only then: those of the run that was waited for count.
-        yield from place.lock(wait=wait, stopping=stopping)
+        yield from place.lock(wait=options.wait, stopping=stopping)
+        place.check_space = options.check_space
         engine = Engine(plan, place, existing, checking, access, base, stopping)
         leaving.pop_all()
         leaving.callback(engine.close)
         yield from engine.run()
+        if options.find_unplanned and engine.decider.outnumbered and not stopping():
+            yield from warn_of_unplanned(plan, place)
 
 
 def _decide(

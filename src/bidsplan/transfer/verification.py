@@ -140,8 +140,8 @@ class _Check:
         with self._place.read(entry.path, self._place.stop.is_set) as chunks:
             problem = nifti_problem(chunks, entry.size, packed=packed)
         if problem:
-            again = "fetch again with '--existing replace' to bring it anew"
-            source = "its bytes are the planned ones, so it is so at its source"
+            again = "fetch again with '--existing replace' to replace it"
+            source = "its bytes are the planned ones, so the source has the same fault"
             hint = again if proof is CheckMethod.SIZE else source
             raise IntegrityError(f"{printable(entry.path)}: {problem}; {hint}")
 
@@ -149,7 +149,7 @@ class _Check:
 def _differs(entry: Entry, verdict: Verdict, *, no_receipt: bool = False) -> IntegrityError:
     """Make the error for a file that is not the planned one, or is not shown to be it."""
     said = f"by {verdict.proof.value}, expected {verdict.expected}, got {verdict.got}"
-    again = "fetch again with '--existing replace' to bring it back"
+    again = "fetch again with '--existing replace' to replace it"
     if no_receipt:
         return UnprovedError(
             f"{printable(entry.path)}: not shown to be the planned file: {said}; it differs, or "

@@ -11,6 +11,7 @@ import msgspec
 from bidsplan.cli import options
 from bidsplan.cli.console import counted, size
 from bidsplan.cli.plans import load
+from bidsplan.paths import natural_key
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -22,13 +23,19 @@ _MOST_WORDS = 12
 """The most words that a line lists."""
 
 
-@click.command("inspect")
+@click.command(
+    "inspect",
+    epilog=options.examples(
+        "bidsplan inspect s3://openneuro.org/ds000114",
+        "bidsplan inspect --json ds000114.yaml",
+    ),
+)
 @click.argument("what", metavar="URL|MANIFEST")
 @options.settings_of(*options.SOURCES)
 def command(what: str, settings: options.Settings) -> None:
-    """Show what a study holds: counts, bytes, and which subject has files of which datatype.
+    """Show what a study contains: counts, bytes, and each subject's files by datatype.
 
-    Of a MANIFEST the whole study is shown, whatever the manifest selects of it.
+    For a MANIFEST the whole study is shown, not only what the manifest selects.
     """
     from bidsplan.compile.survey.inventory import take_inventory  # imports storage
 
@@ -45,6 +52,7 @@ def command(what: str, settings: options.Settings) -> None:
                 notify=notify,
             )
         else:
+            options.check_study(what)
             inventory = take_inventory(what, access=settings.access, notify=notify)
     data = msgspec.to_builtins(inventory, order="deterministic")
     settings.console.result("\n".join(_lines(inventory)), data)
@@ -65,7 +73,7 @@ def _lines(inventory: Inventory) -> list[str]:
     datatypes = sorted(inventory.datatypes)
     rows = [
         [unit, *(held[datatype] or "" for datatype in datatypes)]
-        for unit, held in sorted(inventory.subjects.items())
+        for unit, held in sorted(inventory.subjects.items(), key=lambda row: natural_key(row[0]))
     ]
     return [
         f"{inventory.url}: {subjects}, {files}, {size(inventory.bytes)}",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # How a filter's rejections read, where they are not the name of a field.
 _REJECTIONS = {
-    "include": "no glob of its include matches",
+    "include": "no include glob matches",
     "hidden": "its name starts with a dot, which only a glob with the dot matches",
     "no datatype": "it is in no datatype's directory, and no include glob names it",
 }
@@ -113,6 +113,11 @@ class FileSelection:
         return bool(self._filters)
 
     @property
+    def number_of_filters(self) -> int:
+        """How many filters select files."""
+        return len(self._filters)
+
+    @property
     def others(self) -> list[Item]:
         """What could still come along: not hidden, not excluded, not selected yet."""
         return [item for item in self._usable if item.paths[0] not in self.reasons]
@@ -157,14 +162,14 @@ class FileSelection:
             if rule.excludes(item.name.path):
                 return f"[{number}].exclude matches it"
         if item in self._root_items and item not in self._candidates_at_root():
-            return "no selected file needs it, and dataset_files leaves it out"
+            return "no selected file needs it, and dataset_files does not include it"
         if not self._in_sessions(item.name.session):
             session = item.name.session
             return f"its session {session!r} is not selected" if session else "it has no session"
         if item.is_table and not self._request.whole:
             return "tables are not selected; see companions.tables"
         rejections = [
-            f"[{number}]: {_REJECTIONS.get(text or '', f'not among its {text}')}"
+            f"[{number}]: {_REJECTIONS.get(text or '', f'{text} does not match')}"
             for number, text in enumerate(self._rejections(item))
         ]
         return "; ".join(rejections) or "files are not selected at all"

@@ -14,8 +14,9 @@ from bidsplan.compile.survey.listing import Lister
 from bidsplan.compile.survey.participants import LARGEST_TABLE, parse_table
 from bidsplan.compile.survey.small_files import read_small
 from bidsplan.compile.survey.sources import Roots
-from bidsplan.compile.survey.study import locate_raw, pipelines
-from bidsplan.errors import SourceMissingError
+from bidsplan.compile.survey.study import locate_raw, nothing_at, pipelines
+from bidsplan.errors import Problem, SelectionError, SourceMissingError
+from bidsplan.messages import suggestion
 from bidsplan.storage import Access, open_store
 
 if TYPE_CHECKING:
@@ -110,8 +111,8 @@ def take_inventory(
 
     Raises
     ------
-    SourceMissingError
-        Where there is nothing.
+    SourceMissingError, SelectionError
+        Where there is nothing, or no such site.
     StorageError
         Where something can't be listed or read.
     UrlError
@@ -123,7 +124,7 @@ def take_inventory(
         closing(Lister(access.jobs, notify)) as lister,
     ):
         store, root = roots.open(url, anonymous)
-        located, found = _locate(Dataset(store=store, root=root), sites, lister)
+        located, found = _locate(Dataset(store=store, root=root), url, sites, lister)
         inventory = Inventory(url=url, sites=found)
         wanted = [
             (dataset, label, name)
@@ -139,11 +140,13 @@ def take_inventory(
         return inventory
 
 
-def _locate(top: Dataset, sites: Sequence[str], lister: Lister) -> tuple[Located, list[str]]:
+def _locate(
+    top: Dataset, url: str, sites: Sequence[str], lister: Lister
+) -> tuple[Located, list[str]]:
     """Find the datasets: at the root, or one level down."""
     [(top, listing)] = locate_raw([top], lister)
     if listing.empty:
-        raise SourceMissingError(f"{top.where}: there is nothing here; check its spelling")
+        raise SourceMissingError(problems=[nothing_at(top, url)])
     if listing.subjects and not sites:
         return [(top, listing)], []
     names = sites or [name for name in listing.directories if not name.startswith(".")]
@@ -152,6 +155,17 @@ def _locate(top: Dataset, sites: Sequence[str], lister: Lister) -> tuple[Located
     ]
     pairs = locate_raw(below, lister)
     located = [(dataset, listing) for dataset, listing in pairs if listing.subjects]
+    found = {dataset.site for dataset, _ in located}
+    if lacking := [name for name in sites if name not in found]:
+        problems = [
+            Problem(
+                message=f"there is no site {name!r} with subjects at {top.where}",
+                at=("site",),
+                hint=suggestion(name, listing.directories),
+            )
+            for name in lacking
+        ]
+        raise SelectionError(problems=problems)
     return located, [dataset.site or "" for dataset, _ in located]
 
 

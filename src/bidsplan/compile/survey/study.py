@@ -12,6 +12,7 @@ from bidsplan.compile.survey.small_files import LARGEST_SIDECAR, parse_json, rea
 from bidsplan.errors import Problem, SelectionError, SourceMissingError
 from bidsplan.messages import suggestion
 from bidsplan.paths import printable
+from bidsplan.urls import meant_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from bidsplan.compile.survey.datasets import RootListing
     from bidsplan.compile.survey.listing import Lister
     from bidsplan.compile.survey.sources import Roots
+    from bidsplan.errors import Place
     from bidsplan.manifest import Derivative, Manifest
 
 
@@ -46,10 +48,7 @@ def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
     located = locate_raw(datasets, lister)
     missing = [number for number, (_, listing) in enumerate(located) if listing.empty]
     if missing and site is None:
-        raise SourceMissingError(
-            f"{located[0][0].where}: there is nothing here; check study.url for its spelling, "
-            "upper and lower case included"
-        )
+        raise SourceMissingError(problems=[nothing_at(located[0][0], url, _URL)])
     if missing:
         store, _ = roots.open(manifest.study.url, anonymous)
         there = [directory.rstrip("/") for directory in store.children().directories]
@@ -107,6 +106,13 @@ def _warn_of_nobodys(dataset: Dataset, listing: RootListing, lister: Lister) -> 
         message = f"{dataset.where}: not a subject's directory, and left out: {shown}"
         hint = "a subject's label has letters and digits only"
         lister.warn(Problem(message=message, hint=hint))
+
+
+def nothing_at(dataset: Dataset, url: str, at: Place = ()) -> Problem:
+    """Report that there is nothing below a URL, and which one may be meant."""
+    meant = meant_url(url)
+    hint = f"write {meant}" if meant else "check its spelling, upper and lower case included"
+    return Problem(message=f"there is nothing at {dataset.where}", at=at, hint=hint)
 
 
 def _no_subjects(dataset: Dataset, listing: RootListing) -> Problem:

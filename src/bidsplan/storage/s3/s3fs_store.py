@@ -95,7 +95,7 @@ def _chunks(fs: Any, body: Any) -> Iterator[bytes]:
             return
         yield chunk
         if time.monotonic() > end:
-            raise UnreachableError("its bytes come too slowly")
+            raise UnreachableError("it arrives too slowly")
 
 
 def s3_filesystem(connection: Connection, *, shared: bool = False) -> Any:
