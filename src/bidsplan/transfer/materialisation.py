@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bidsplan.plan import Planned
 
 
-def materialise(  # noqa: PLR0913 - the whole interface of a run
+def materialise(  # noqa: PLR0913 - the options of a run
     plan: Planned,
     destination: str | PathLike[str],
     *,
