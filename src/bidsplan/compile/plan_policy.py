@@ -29,7 +29,7 @@ class PlanPolicy(Enum):
     def of(cls, *, locked: bool, frozen: bool) -> PlanPolicy:
         """Return the policy that two options ask for; raises UsageError where both are set."""
         if locked and frozen:
-            raise UsageError("--locked and --frozen exclude each other: choose one")
+            raise UsageError("--locked and --frozen cannot be used together")
         return cls.LOCKED if locked else cls.FROZEN if frozen else cls.CURRENT
 
 
@@ -41,7 +41,10 @@ def is_manifest(path: Path) -> bool:
 def refuse_locked_plan(source: object, policy: PlanPolicy) -> None:
     """Raise UsageError where a plan, which has no manifest, is to be compared with one."""
     if policy is PlanPolicy.LOCKED:
-        raise UsageError(f"--locked compares a manifest with its plan; {source} is a plan")
+        raise UsageError(
+            f"{source} is a plan, and --locked compares a manifest with its plan; name the "
+            "manifest, or leave --locked out"
+        )
 
 
 def stored_plan(manifest: Path) -> StoredPlan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import StorageError, UnreachableError
 from bidsplan.paths import printable
@@ -94,10 +94,10 @@ class Listings:
         what = self._what(query["prefix"])
         probing = "list-type" in query and "continuation-token" not in query
 
-        def refused(status: int, what: str, code: str, headers: object) -> Exception:
+        def refused(status: int, what: str, code: str, *more: Any, **named: Any) -> Exception:
             if probing and code in _UNKNOWN:
                 return _OnlyVersion1Error(f"refuses ListObjectsV2 ({status} {code})")
-            return status_error(status, what, code, headers)
+            return status_error(status, what, code, *more, **named)
 
         answer = self._client.request("GET", query=query, what=what, refused=refused)
         data = network.read_bounded(answer, what, limit=LARGEST_PAGE)
