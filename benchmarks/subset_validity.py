@@ -1,8 +1,9 @@
 """Are subsets still valid BIDS datasets? Counts them over the bids-examples datasets.
 
-One subject of each dataset is drawn, with all its companions, and fetched; then every one of the
-first four suffixes of data files, alone, of the same subject. A subset passes where bids-validator
-reports no error code that the whole dataset does not have.
+One subject of each dataset is drawn, with all its companions and what field maps are meant for,
+and fetched; then every one of the first four suffixes of data files, alone, of the same subject,
+and its first run. A subset passes where bids-validator reports no error code that the whole dataset
+does not have.
 
 Needs a folder of bids-examples datasets and ``bids-validator-deno`` on the path::
 
@@ -59,7 +60,7 @@ def manifest_for(dataset: Path, **more: object) -> bidsplan.Manifest:
             "study": {"id": dataset.name, "url": str(dataset)},
             "subjects": {"sample": {"count": 1}},
             "random_seed": 1,
-            "companions": "full",
+            "companions": {"targets": True},
             **more,
         }
     )
@@ -74,6 +75,12 @@ def suffixes_of(plan: bidsplan.Plan) -> list[str]:
         if entry.reason == "selected" and name.datatype and name.extension not in _METADATA:
             found.add(name.suffix)
     return sorted(found)[:_SUFFIXES]
+
+
+def runs_of(plan: bidsplan.Plan) -> list[str]:
+    """List the first run of the data files that a plan selects, where they have runs."""
+    names = (parse_name(entry.path) for entry in plan.entries if entry.reason == "selected")
+    return sorted({name.entities["run"] for name in names if "run" in name.entities})[:1]
 
 
 def check(dataset: Path, what: str, manifest: bidsplan.Manifest, whole: set[str]) -> Result:
@@ -98,9 +105,13 @@ def check_dataset(dataset: Path) -> list[Result]:
     manifest = manifest_for(dataset)
     results = [check(dataset, "one subject", manifest, whole)]
     if results[0].failed is None:
-        for suffix in suffixes_of(bidsplan.compile_manifest(manifest).plan):
+        plan = bidsplan.compile_manifest(manifest).plan
+        for suffix in suffixes_of(plan):
             one = manifest_for(dataset, files={"suffixes": [suffix]})
             results.append(check(dataset, suffix, one, whole))
+        for run in runs_of(plan):
+            one = manifest_for(dataset, files={"entities": {"run": run}})
+            results.append(check(dataset, f"run {run}", one, whole))
     return results
 
 
@@ -120,7 +131,8 @@ def main() -> int:
         results = [result for some in pool.map(check_dataset, datasets) for result in some]
     for title, chosen in (
         ("one subject", [r for r in results if r.what == "one subject"]),
-        ("one suffix", [r for r in results if r.what != "one subject"]),
+        ("one run", [r for r in results if r.what.startswith("run ")]),
+        ("one suffix", [r for r in results if not r.what.startswith(("one ", "run "))]),
     ):
         print(f"{title}: {sum(r.passed for r in chosen)} of {len(chosen)} valid")
         for result in chosen:

@@ -5,10 +5,9 @@ Importing this package does no work; each name is imported on first use.
 Examples
 --------
 >>> import bidsplan
->>> loaded = bidsplan.load_manifest("manifests/demo.yaml")
->>> plan = bidsplan.compile_manifest(loaded.manifest, base=loaded.path.parent).plan
->>> for event in bidsplan.materialise(plan, "demo-dataset", base=loaded.path.parent):
-...     pass
+>>> summary = bidsplan.fetch("manifests/demo.yaml", "demo-dataset", progress=False)
+>>> summary.fetched + summary.kept
+23
 """
 
 from __future__ import annotations
@@ -19,49 +18,125 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bidsplan.compile.compiler import Compiled, compile_manifest, explain_manifest
     from bidsplan.compile.survey.inventory import take_inventory
-    from bidsplan.errors import BidsplanError, Problem
+    from bidsplan.errors import (
+        BidsplanError,
+        DestinationError,
+        FailedFile,
+        FetchFailed,
+        IntegrityError,
+        Problem,
+        SelectionError,
+        StalePlanError,
+        StorageError,
+        UsageError,
+    )
+    from bidsplan.events import (
+        Action,
+        Decided,
+        Digested,
+        Digesting,
+        Event,
+        Failed,
+        Finished,
+        Kept,
+        KeptReason,
+        Listed,
+        Opened,
+        Pinned,
+        Progressed,
+        Pruned,
+        PruneFailed,
+        Resumable,
+        Resumed,
+        Skipped,
+        Slowed,
+        Waiting,
+        Warned,
+    )
+    from bidsplan.fetching import FetchSummary, fetch
     from bidsplan.manifest import Manifest
     from bidsplan.manifest.load import ManifestFile, load_manifest
     from bidsplan.plan import Entry, Plan
     from bidsplan.plan.file import read_plan, write_plan
+    from bidsplan.plan.integrity import CheckMethod, VerifyMode
     from bidsplan.storage import Access, Store, Transport, open_store
     from bidsplan.transfer.decide import Existing
-    from bidsplan.transfer.fetch import materialise
+    from bidsplan.transfer.materialisation import materialise
     from bidsplan.transfer.pins import pin
     from bidsplan.transfer.removal import prune
     from bidsplan.transfer.verification import verify
 
+__version__ = "0.1.0"
+
 _NAMES = {
-    "compile.compiler": ("Compiled", "compile_manifest", "explain_manifest"),
-    "compile.survey.inventory": ("take_inventory",),
-    "errors": ("BidsplanError", "Problem"),
-    "manifest": ("Manifest",),
-    "manifest.load": ("ManifestFile", "load_manifest"),
-    "plan": ("Entry", "Plan"),
-    "plan.file": ("read_plan", "write_plan"),
-    "storage": ("Access", "Store", "Transport", "open_store"),
-    "transfer.decide": ("Existing",),
-    "transfer.fetch": ("materialise",),
-    "transfer.pins": ("pin",),
-    "transfer.removal": ("prune",),
-    "transfer.verification": ("verify",),
+    "compile.compiler": "Compiled compile_manifest explain_manifest",
+    "compile.survey.inventory": "take_inventory",
+    "errors": "BidsplanError DestinationError FailedFile FetchFailed IntegrityError Problem "
+    "SelectionError StalePlanError StorageError UsageError",
+    "events": "Action Decided Digested Digesting Event Failed Finished Kept KeptReason Listed "
+    "Opened Pinned Progressed PruneFailed Pruned Resumable Resumed Skipped Slowed Waiting Warned",
+    "fetching": "FetchSummary fetch",
+    "manifest": "Manifest",
+    "manifest.load": "ManifestFile load_manifest",
+    "plan": "Entry Plan",
+    "plan.file": "read_plan write_plan",
+    "plan.integrity": "CheckMethod VerifyMode",
+    "storage": "Access Store Transport open_store",
+    "transfer.decide": "Existing",
+    "transfer.materialisation": "materialise",
+    "transfer.pins": "pin",
+    "transfer.removal": "prune",
+    "transfer.verification": "verify",
 }
-_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "Access",
+    "Action",
     "BidsplanError",
+    "CheckMethod",
     "Compiled",
+    "Decided",
+    "DestinationError",
+    "Digested",
+    "Digesting",
     "Entry",
+    "Event",
     "Existing",
+    "Failed",
+    "FailedFile",
+    "FetchFailed",
+    "FetchSummary",
+    "Finished",
+    "IntegrityError",
+    "Kept",
+    "KeptReason",
+    "Listed",
     "Manifest",
     "ManifestFile",
+    "Opened",
+    "Pinned",
     "Plan",
     "Problem",
+    "Progressed",
+    "PruneFailed",
+    "Pruned",
+    "Resumable",
+    "Resumed",
+    "SelectionError",
+    "Skipped",
+    "Slowed",
+    "StalePlanError",
+    "StorageError",
     "Store",
     "Transport",
+    "UsageError",
+    "VerifyMode",
+    "Waiting",
+    "Warned",
     "compile_manifest",
     "explain_manifest",
+    "fetch",
     "load_manifest",
     "materialise",
     "open_store",
@@ -83,4 +158,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return [*__all__, "__version__"]

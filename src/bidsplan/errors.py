@@ -3,6 +3,7 @@
 ::
 
     BidsplanError
+    ├── FetchFailed                        some files were not fetched
     ├── UsageError (ValueError)            the request is wrong: exit code 2
     │   ├── ManifestError, UnsupportedError, UrlError
     │   ├── ArgumentTypeError (TypeError), LibraryError (ImportError)
@@ -12,7 +13,7 @@
     ├── StorageError (OSError)             the source could not be listed or read
     │   ├── SourceMissingError (FileNotFoundError)
     │   │   └── RootMissingError
-    │   ├── SourceChangedError
+    │   ├── SourceChangedError, ArchivedError, ListingError, NoIndexError
     │   ├── DeniedError (PermissionError)
     │   │   └── CredentialsError
     │   ├── RefusedHostError (PermissionError)
@@ -29,12 +30,13 @@ Leaves also inherit the builtin that callers would catch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 from bidsplan.messages import LONGEST_MESSAGE, LONGEST_PART, clipped, printed_size, redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 
 Place = tuple[str | int, ...]
@@ -148,10 +150,54 @@ def _joined(problems: tuple[Problem, ...]) -> str:
     return "\n".join(lines)
 
 
+class FailedFile(NamedTuple):
+    """A file that could not be fetched.
+
+    Parameters
+    ----------
+    path : str
+        Its path below the destination, which is unchanged.
+    error : BidsplanError
+        Why; its `code` is a stable name.
+    """
+
+    path: str
+    error: BidsplanError
+
+
+class FetchFailed(BidsplanError, code="fetch-failed"):  # noqa: N818 - says what happened
+    """Some files were not fetched; all others are complete, and fetching again resumes.
+
+    Parameters
+    ----------
+    message : str
+    failed : sequence of FailedFile
+        The files that failed.
+    skipped : sequence of str
+        Paths of the files that were not finished, since the run had to stop before.
+    """
+
+    def __init__(
+        self, message: str, *, failed: Sequence[FailedFile] = (), skipped: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message)
+        self.failed = tuple(failed)
+        self.skipped = tuple(skipped)
+
+
 class UsageError(BidsplanError, ValueError, code="usage"):
     """The request is wrong, whatever the storage holds."""
 
     exit_code: ClassVar[int] = 2
+
+
+class Choice(StrEnum):
+    """Base of options that have few values, each of which may be given as text."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        values = ", ".join(repr(member.value) for member in cls)
+        raise UsageError(f"{value!r} is no value of {cls.__name__}; expected one of {values}")
 
 
 class ManifestError(UsageError, code="manifest"):
@@ -204,6 +250,18 @@ class RootMissingError(SourceMissingError):
 
 class SourceChangedError(StorageError, code="source-changed"):
     """The object is no longer the one that was planned."""
+
+
+class ArchivedError(StorageError, code="archived"):
+    """The object is in an archive, and must be restored before it can be read."""
+
+
+class ListingError(StorageError):
+    """The pages of a listing do not add up to a whole one."""
+
+
+class NoIndexError(StorageError, code="no-index"):
+    """A web server has no index of a directory, so its files can't be listed."""
 
 
 class DeniedError(StorageError, PermissionError, code="denied"):

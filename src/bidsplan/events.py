@@ -56,6 +56,13 @@ class Opened(Event, frozen=True, kw_only=True):
     written: bool = False
 
 
+class Listed(Event, frozen=True, kw_only=True, gc=False):
+    """So many more objects and directories of a dataset were listed."""
+
+    url: str
+    objects: int
+
+
 class Decided(Event, frozen=True, kw_only=True, gc=False):
     """What will be done for an entry; not emitted for one kept because of its receipt."""
 
@@ -102,9 +109,15 @@ class Failed(Event, frozen=True, kw_only=True):
 
 
 class Skipped(Event, frozen=True, kw_only=True):
-    """An entry was not tried, since the run had to stop before."""
+    """An entry was not finished, since the run had to stop before."""
 
     entry: Entry
+
+
+class Resumable(Event, frozen=True, kw_only=True):
+    """Of files that did not finish, so many bytes are kept for the next run to resume from."""
+
+    bytes: int
 
 
 class Slowed(Event, frozen=True, kw_only=True):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import heapq
 import re
+import warnings
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from bidsplan.paths import printable
+from bidsplan.paths import natural_key, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -258,6 +260,8 @@ _HINTED = 5
 def nearest(wanted: str, known: Iterable[str]) -> str | None:
     """Return the known word closest to an unknown one, or None where none is close."""
     words, sought = sorted(known), wanted.casefold()
+    if wanted.isdecimal() and (same := [word for word in words if _is_padded(word, wanted)]):
+        return min(same, key=len)
     if len(words) > _COMPARED:
         words = [word for word in words if _is_similar(word.casefold(), sought)][:_COMPARED]
     folded = {word.casefold(): word for word in words}
@@ -265,6 +269,11 @@ def nearest(wanted: str, known: Iterable[str]) -> str | None:
 
     near = difflib.get_close_matches(sought, folded, n=1, cutoff=0.6)
     return folded[near[0]] if near else None
+
+
+def _is_padded(word: str, number: str) -> bool:
+    """Return whether two numbers differ in leading zeros only."""
+    return word.isdecimal() and word.lstrip("0") == number.lstrip("0")
 
 
 def _is_similar(word: str, sought: str) -> bool:
@@ -276,14 +285,16 @@ def _is_similar(word: str, sought: str) -> bool:
 
 def suggestion(wanted: str, known: Iterable[str]) -> str | None:
     """Suggest the closest known word, or list the known words; None where there are none."""
-    words = sorted(known if isinstance(known, set) else set(known))
+    words = known if isinstance(known, set) else set(known)
     near = nearest(wanted, words)
     if near:
         return f"did you mean {printable(near)!r}?"
     if not words:
         return None
-    listed = ", ".join(repr(printable(word)) for word in words[:_LISTED])
-    return f"there are {listed}" + (f" and {len(words) - _LISTED} more" if words[_LISTED:] else "")
+    first = heapq.nsmallest(_LISTED, words, key=natural_key)
+    listed = ", ".join(repr(printable(word)) for word in first)
+    more = len(words) - _LISTED
+    return f"there are {listed}" + (f" and {more} more" if more > 0 else "")
 
 
 class Hints:
@@ -300,3 +311,13 @@ class Hints:
             return None
         self._left -= 1
         return suggestion(wanted, self._known)
+
+
+def warn(text: str) -> None:
+    """Issue a warning at the line that called into bidsplan."""
+    import inspect  # only to warn
+
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("bidsplan."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)

@@ -72,6 +72,11 @@ def unsafe_path(path: str) -> str | None:
     return unsafe_key(path)
 
 
+def is_marker(key: str, size: int) -> bool:
+    """Return whether an object only stands for a directory, as Hadoop's do."""
+    return size == 0 and key.endswith(("/", "_$folder$"))
+
+
 def longest_segment(path: str) -> int:
     """Return the length of a path's longest segment in bytes."""
     return max(len(segment.encode()) for segment in path.split("/"))
@@ -87,6 +92,19 @@ def collision_form(path: str) -> str:
 def parents(path: str) -> list[str]:
     """List the directories above a path, outermost first."""
     return [path[:index] for index, character in enumerate(path) if character == "/"]
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Return what names are sorted by for people: 1, 2, 10, and not 1, 10, 2.
+
+    Examples
+    --------
+    >>> sorted(["A/10", "A/2", "A/02b"], key=natural_key)
+    ['A/2', 'A/02b', 'A/10']
+    """
+    # Of digits without an end, only so many are read as a number.
+    parts = re.findall(r"[0-9]{1,18}|[^0-9]+", name)
+    return [(0, int(part), part) if "0" <= part[0] <= "9" else (1, 0, part) for part in parts]
 
 
 def printable(text: str) -> str:

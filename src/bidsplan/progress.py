@@ -1,71 +1,281 @@
-"""A progress bar over events."""
+"""Counts a run's events, and shows how far it is: by a bar, or by a line now and then."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+import sys
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from threading import Event as ThreadEvent
+from threading import Thread
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from bidsplan.events import Digesting, Failed, Finished, Progressed, Resumed
+import msgspec
+
+from bidsplan.events import (
+    Decided,
+    Digested,
+    Digesting,
+    Failed,
+    Finished,
+    Listed,
+    Opened,
+    Progressed,
+    Resumable,
+    Resumed,
+    Skipped,
+    Slowed,
+)
+from bidsplan.messages import redacted
+from bidsplan.paths import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable
 
-    from bidsplan.events import Event
+    from bidsplan.events import Action, Event
     from bidsplan.plan import Planned
+    from bidsplan.plan.integrity import CheckMethod
 
 
-def draw(
-    events: Iterable[Event], plan: Planned, *, enabled: bool, position: int | None = None
-) -> Generator[Event, None, None]:
-    """Draw a bar on standard error, with a plan's total, while events pass unchanged.
+LINE_SECONDS = 30.0
+"""Seconds between two lines where no bar is drawn."""
 
-    Of several bars each has a line, its `position`, counted from 0.
+_BAR_SECONDS = 0.1
+
+_BARS = {
+    "B": "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]",
+    " objects": "listed {n:,} objects [{elapsed}, {rate_noinv_fmt}] of {desc}",
+}
+_LINES = {
+    **_BARS,
+    "B": "{desc}: {n_fmt}B of {total_fmt}B{postfix}, {rate_noinv_fmt}, {remaining} left",
+}
+
+
+@dataclass(kw_only=True, slots=True)
+class Counts:
+    """Totals over a run's events; all but the last fields are in the summary of ``--json``."""
+
+    decided: Counter[Action] = field(default_factory=Counter)
+    done: Counter[Action] = field(default_factory=Counter)
+    proofs: Counter[CheckMethod] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)  # by error code
+    skipped: int = 0
+    bytes: int = 0
+    resumed: int = 0  # bytes of earlier runs
+    resumable: int = 0  # bytes that are kept for the next run
+    endpoints: set[str] = field(default_factory=set)
+    destination: str | None = None
+    slow: Slowed | None = None
+
+    reached: int = 0  # planned bytes that are there, or on their way
+    listed: int = 0  # objects
+    listing: str = ""  # the URL of what is being listed
+    digesting: int | None = None  # bytes to digest
+    moved: dict[str, int] = field(default_factory=dict)  # bytes of files on their way, by path
+
+    def add(self, event: Event) -> None:
+        """Count an event."""
+        # Two or more a file: slots and isinstance take half the time of a Struct and patterns.
+        if isinstance(event, Finished):
+            self.done[event.action] += 1
+            self.proofs[event.proof] += 1
+            self.bytes += event.bytes
+            self.reached += event.entry.size
+            if self.moved:
+                # What was kept, or only read, did not come a piece at a time.
+                self.reached -= self.moved.pop(event.entry.path, 0)
+        elif isinstance(event, Decided):
+            self.decided[event.action] += 1
+        elif isinstance(event, Progressed):
+            self.bytes += event.bytes
+            self._move(event)
+        elif isinstance(event, Resumed):
+            self.resumed += event.bytes
+            self._move(event)
+        elif isinstance(event, Failed):
+            self.failures[event.error.code] += 1
+            self.reached -= self.moved.pop(event.entry.path, 0)
+        elif isinstance(event, Skipped):
+            self.skipped += 1
+        else:
+            self._add_rare(event)
+
+    def _move(self, event: Progressed | Resumed) -> None:
+        self.reached += event.bytes
+        path = event.entry.path
+        self.moved[path] = self.moved.get(path, 0) + event.bytes
+
+    def _add_rare(self, event: Event) -> None:
+        match event:
+            case Listed(url=url, objects=number):
+                self.listed += number
+                self.listing = url
+            case Digesting(bytes=number):
+                self.digesting = number
+            case Digested(entry=entry):
+                self.moved.pop(entry.path, None)
+            case Resumable(bytes=number):
+                self.resumable = number
+            case Slowed():
+                self.slow = event
+            case Opened(written=True, endpoint=endpoint):
+                self.destination = endpoint
+            case Opened(endpoint=str(endpoint)):
+                self.endpoints.add(endpoint)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the fields of the summary in JSON."""
+        data: dict[str, Any] = msgspec.to_builtins(self, order="deterministic")
+        for name in ("reached", "listed", "listing", "digesting", "moved"):
+            del data[name]
+        return data
+
+
+class _Stage(NamedTuple):
+    """What is being done, and how far it is; `moved` is what the rate is computed from."""
+
+    done: int
+    moved: int
+    total: int | None = None
+    unit: str = "B"
+    title: str = ""
+    files: str | None = None
+
+
+class Progress:
+    """Shows counts while they grow, as a context manager.
+
+    A thread of its own looks at them, so that also a run that hangs is shown, and a fast one is not
+    slowed.
+
+    Parameters
+    ----------
+    plan : Plan, optional
+        What is fetched or verified. Without it, the counts are those of a compilation.
+    write : callable, optional
+        Takes a line of text. Without it, a bar is drawn on standard error.
+    interval : float
+        Seconds between two lines, and also between two drawings of a bar outside of a terminal.
+    position : int, optional
+        The bar's line, from 0, where several are drawn.
     """
-    if not enabled:
-        yield from events
-        return
+
+    def __init__(
+        self,
+        counts: Counts,
+        plan: Planned | None = None,
+        *,
+        write: Callable[[str], None] | None = None,
+        interval: float = LINE_SECONDS,
+        position: int | None = None,
+    ) -> None:
+        self._counts = counts
+        self._plan = plan
+        self._write = write
+        # A bar in a log is drawn as seldom as lines are written.
+        drawn = sys.stderr.isatty() or "ipykernel" in sys.modules
+        self._interval = _BAR_SECONDS if drawn and not write else interval
+        self._position = position
+        self._bar: Any = None
+        self._began = monotonic()
+        self._over = ThreadEvent()
+        self._thread = Thread(target=self._run, name="bidsplan-progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._plan and not self._write:
+            self._draw(self._stage())
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        if self._bar is not None:
+            self._draw(self._stage())
+            self._bar.close()
+
+    def _run(self) -> None:
+        # What reads standard error may be gone, which the run itself meets.
+        with suppress(OSError):
+            while not self._over.wait(self._interval):
+                stage = self._stage()
+                if not stage.title and self._plan is None:
+                    continue
+                if self._write:
+                    self._write(_line(stage, monotonic() - self._began))
+                else:
+                    self._draw(stage)
+
+    def _stage(self) -> _Stage:
+        counts = self._counts
+        # What was there before says nothing about how fast the rest comes.
+        done, moved = counts.reached, counts.bytes or counts.reached
+        if self._plan:
+            header, ended = self._plan.header, counts.done.total() + counts.failures.total()
+            files = f"{ended:,}/{header.files:,} files"
+            return _Stage(done, moved, header.bytes, files=files)
+        if counts.digesting is not None:
+            return _Stage(done, moved, counts.digesting, title="digests")
+        title = printable(redacted(counts.listing))
+        return _Stage(counts.listed, counts.listed, unit=" objects", title=title)
+
+    def _draw(self, stage: _Stage) -> None:
+        if self._bar is not None and self._bar.unit != stage.unit:
+            self._bar.close()
+            self._bar = None
+        if self._bar is None:
+            self._bar = _new_bar(stage, self._position, leave=self._plan is not None)
+        bar = self._bar
+        bar.n, bar.initial, bar.desc = stage.done, stage.done - stage.moved, stage.title
+        bar.postfix = stage.files
+        bar.refresh()
+
+
+def _new_bar(stage: _Stage, position: int | None, *, leave: bool) -> Any:
     from tqdm import tqdm  # only where there is a bar
+    from tqdm.utils import disp_len
 
-    header = plan.header
-    done = 0
-    moved: dict[str, int] = {}
-    total = header.bytes
-    with tqdm(total=total, unit="B", unit_scale=True, dynamic_ncols=True, position=position) as bar:
-        for event in events:
-            match event:
-                case Progressed(entry=entry, bytes=number) | Resumed(entry=entry, bytes=number):
-                    moved[entry.path] = moved.get(entry.path, 0) + number
-                    bar.update(number)
-                case Finished(entry=entry):
-                    # What was kept, or only read, did not come a piece at a time.
-                    bar.update(entry.size - moved.pop(entry.path, 0))
-                case Failed(entry=entry):
-                    bar.update(-moved.pop(entry.path, 0))
-                case _:
-                    pass
-            if isinstance(event, Finished | Failed):
-                done += 1
-                bar.set_postfix_str(f"{done:,}/{header.files:,} files", refresh=False)
-            yield event
+    class Bar(tqdm):  # type: ignore[type-arg] # it iterates over nothing
+        @staticmethod
+        def status_printer(file: Any) -> Callable[[str], None]:
+            """Leave the cursor at the line's start: what a terminal echoes there is drawn over."""
+            before = 0
+
+            def show(text: str) -> None:
+                nonlocal before
+                width = disp_len(text)
+                file.write(f"\r{text}{' ' * (before - width)}\r")
+                file.flush()
+                before = width
+
+            return show
+
+    return Bar(
+        total=stage.total,
+        unit=stage.unit,
+        unit_scale=stage.unit == "B",
+        bar_format=_BARS[stage.unit],
+        dynamic_ncols=True,
+        leave=leave,
+        position=position,
+    )
 
 
-@contextmanager
-def drawn_digests(*, enabled: bool) -> Iterator[Callable[[Event], None]]:
-    """Draw a bar on standard error while a compilation reads sources for their digests.
+def _line(stage: _Stage, elapsed: float) -> str:
+    """Describe a stage in a line."""
+    from tqdm import tqdm  # only for runs that take long
 
-    Yields what takes the compilation's events, one at a time.
-    """
-    with ExitStack() as stack:
-        bar: Any = None
-
-        def add_event(event: Event) -> None:
-            nonlocal bar
-            if isinstance(event, Digesting):
-                from tqdm import tqdm  # only where there is a bar
-
-                made = tqdm(total=event.bytes, desc="digests", unit="B", unit_scale=True)
-                bar = stack.enter_context(made)
-            elif isinstance(event, Progressed) and bar is not None:
-                bar.update(event.bytes)
-
-        yield add_event if enabled else lambda _: None
+    text: str = tqdm.format_meter(
+        stage.done,
+        stage.total,  # type: ignore[arg-type] # None where nobody knows
+        elapsed,
+        prefix=stage.title,
+        unit=stage.unit,
+        unit_scale=stage.unit == "B",
+        bar_format=_LINES[stage.unit],
+        postfix=stage.files,
+        initial=stage.done - stage.moved,
+    )
+    return text

@@ -153,6 +153,21 @@ OBJECT_STORES = frozenset({"s3", "gs", "az"})
 PROTOCOLS = OBJECT_STORES | {"https", "file", "memory"}
 """Protocols that are always allowed."""
 
+_DATASET = r"(?P<id>ds[0-9]{6})"
+_WEB = r"(?:https?://)?(?:www\.)?"
+_PAGES = {
+    rf"{_DATASET}(?:[:/].*)?": "s3://openneuro.org/{id}",
+    rf"{_WEB}openneuro\.org/(?:datasets/)?{_DATASET}(?:[:/].*)?": "s3://openneuro.org/{id}",
+    rf"{_WEB}github\.com/OpenNeuroDatasets/{_DATASET}(?:[./].*)?": "s3://openneuro.org/{id}",
+    rf"{_WEB}github\.com/OpenNeuroDerivatives/{_DATASET}-(?P<name>[a-z]+)(?:[./].*)?": (
+        "s3://openneuro-derivatives/{name}/{id}-{name}"
+    ),
+    rf"{_WEB}fcon_1000\.projects\.nitrc\.org(?:/.*)?": "s3://fcp-indi/data/Projects/NAME",
+    rf"https://{AMAZON}/(?P<id>[a-z0-9.-]+(?:/[\w./-]*)?)": "s3://{id}",
+    rf"https://(?P<id>[a-z0-9.-]+?)\.{AMAZON}/?(?P<name>[\w./-]*)": "s3://{id}/{name}",
+}
+"""What people write for a study in storage, and its URL there."""
+
 _METADATA_HOSTS = frozenset({"metadata.google.internal", "metadata", "instance-data"})
 
 _PROTOCOL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
@@ -199,6 +214,22 @@ def parse_url(url: str) -> Location:
     return Location(protocol, host, path.strip("/"))
 
 
+def meant_url(text: str) -> str | None:
+    """Return the storage URL of a study that is named by an accession or by a web address.
+
+    Examples
+    --------
+    >>> meant_url("https://openneuro.org/datasets/ds000114/versions/1.0.2")
+    's3://openneuro.org/ds000114'
+    >>> meant_url("https://fcp-indi.s3.amazonaws.com/data"), meant_url("ds000114")
+    ('s3://fcp-indi/data', 's3://openneuro.org/ds000114')
+    """
+    for pattern, url in _PAGES.items():
+        if match := re.fullmatch(pattern, text):
+            return url.format_map(match.groupdict())
+    return None
+
+
 def refused_url(url: str, *, allow: frozenset[str] = frozenset()) -> str | None:
     """Return why a URL is refused, or None; the reason does not quote it, lest it has a secret.
 
@@ -210,6 +241,8 @@ def refused_url(url: str, *, allow: frozenset[str] = frozenset()) -> str | None:
     location = parse_url(url)
     if location.protocol == "file":
         return _refused_path(url, location.path)
+    if meant := meant_url(url):
+        return f"files cannot be listed at this web address; write {meant}"
     if location.protocol not in PROTOCOLS | allow:
         return (
             f"the protocol {location.protocol!r} is not allowed; allowed are "

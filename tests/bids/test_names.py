@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bidsplan.bids.names import parse_name, recording_of, same_value, subject_label
+from bidsplan.bids.names import owner_label, parse_name, recording_of, same_value, subject_label
 
 NAMES = [
     # path, datatype, session, suffix, extension, entities, shaped
@@ -33,6 +33,7 @@ NAMES = [
     ("sub-1/figures/sub-1_ses-b_T1w.svg", "figures", "b", "T1w", ".svg", None, True),
     ("sub-1/sub-1_scans.tsv", None, None, "scans", ".tsv", {"sub": "1"}, True),
     ("sub-1/anat/sub-1_acq-6p+s2_T2w.json", "anat", None, "T2w", ".json", None, True),
+    ("sub-1_ses-a.long.sub-1/mri/T1.mgz", "mri", "a", "T1", ".mgz", {}, True),
     ("sub-1/anat/sub-1_run-1_run-2_T2w.json", "anat", None, "T2w", ".json", None, False),
 ]
 
@@ -83,3 +84,21 @@ def test_only_subject_directories_have_labels():
     assert subject_label("sub-") is None
     assert subject_label("subject-1") is None
     assert subject_label("sub-01_T1w.html") is None
+
+
+@pytest.mark.parametrize(
+    ("directory", "label"),
+    [
+        ("sub-01", "01"),
+        ("sub-01_ses-a", "01"),
+        ("sub-01_ses-a.long.sub-01", "01"),
+        ("sub-01.long.template", "01"),
+        ("sub-1.5", "1.5"),
+        ("sub-010", "010"),
+        ("sub-", None),
+        ("sub-_a", None),
+        ("fsaverage", None),
+    ],
+)
+def test_a_derivatives_directories_belong_to_subjects(directory, label):
+    assert owner_label(directory) == label

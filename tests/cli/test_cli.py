@@ -29,7 +29,7 @@ def study(tmp_path, monkeypatch):
 def test_the_readmes_first_command(study, ask):
     code, out, err = ask("fetch", "demo.yaml", "demo-dataset")
     assert code == 0
-    assert out == "23 fetched; 7.7 kB; checked by 23 size only\n"
+    assert out == "23 fetched; 7.7 kB; 23 files checked by size only\n"
     assert err == "wrote demo.plan.jsonl: 2 subjects, 23 files, 7.7 kB\n"
     done = subprocess.run(
         [Path(sys.executable).with_name("bids-validator-deno"), "--json", "demo-dataset"],
@@ -41,9 +41,9 @@ def test_the_readmes_first_command(study, ask):
     assert [issue for issue in issues if issue["severity"] == "error"] == []
     assert ask("fetch", "demo.yaml", "demo-dataset")[:2] == (
         0,
-        "23 kept; checked by 23 size only\n",
+        "23 kept; 23 files checked by size only\n",
     )
-    assert ask("verify", "demo.yaml", "demo-dataset")[:2] == (0, "23 verified; 23 receipt\n")
+    assert ask("verify", "demo.yaml", "demo-dataset")[:2] == (0, "23 files verified by receipt\n")
 
 
 def test_check_shows_what_would_change(study, ask):
@@ -57,9 +57,42 @@ def test_check_shows_what_would_change(study, ask):
     code, out, _ = ask("compile", "--check", "demo.yaml")
     assert code == 1
     assert out.splitlines() == [
-        "demo.plan.jsonl is out of date: 1 entries differ",
-        "~ sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.json",
+        "demo.plan.jsonl is out of date: 1 file changed; 7.7 kB before, 7.6 kB now",
+        "~ sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.json (size 164 -> 2)",
     ]
+
+
+def test_check_shows_what_differs_of_subjects_and_of_the_header(study, ask):
+    assert ask("compile", "demo.yaml")[0] == 0
+    text = Path("demo.yaml").read_text(encoding="utf-8")
+    Path("demo.yaml").write_text(text.replace("random_seed: 42", "random_seed: 46"))
+    code, out, _ = ask("compile", "--check", "demo.yaml")
+    assert (code, out) == (
+        1,
+        "demo.plan.jsonl is out of date: only the header differs (manifest_sha256, random_seed 42 "
+        "-> 46)\n",
+    )
+    Path("demo.yaml").write_text(text.replace("sample: {count: 2}", "sample: {count: 3}"))
+    _, out, _ = ask("compile", "--check", "demo.yaml")
+    assert out.startswith(
+        "demo.plan.jsonl is out of date: 6 files added; 1 subject added; 7.7 kB before, 10.8 kB "
+        "now; the header differs (manifest_sha256)\n+ "
+    )
+    Path("demo.yaml").write_text(text.replace("sample: {count: 2}", "sample: {count: 1}"))
+    Path("demo/sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.json").write_text("{}")
+    code, out, _ = ask("compile", "--check", "demo.yaml", "--json")
+    data = json.loads(out)
+    assert (code, data["current"]) == (1, False)
+    assert data["subjects_added"] == []
+    assert len(data["subjects_removed"]) == 1
+    assert data["files"]["after"] - data["files"]["before"] == -len(data["removed"])
+    assert data["bytes"]["before"] == 7738
+    assert all(f"/sub-{data['subjects_removed'][0]}_" in row["path"] for row in data["removed"])
+    assert [row["fields"] for row in data["changed"]] == [{"size": {"old": 164, "new": 2}}]
+    assert data["header"].keys() == {"manifest_sha256"}
+    ask("compile", "demo.yaml")
+    data = json.loads(ask("compile", "--check", "demo.yaml", "--json")[1])
+    assert (data["current"], data["differences"], data["header"]) == (True, [], {})
 
 
 def test_a_dry_run_shows_files_and_bytes_and_writes_nothing(study, ask):
@@ -76,7 +109,7 @@ def test_a_dry_run_shows_files_and_bytes_and_writes_nothing(study, ask):
 def test_locked_and_frozen(study, ask):
     code, _, err = ask("fetch", "--locked", "demo.yaml", "d")
     assert code == 2
-    assert "the plan does not exist; update it with 'bidsplan compile'" in err
+    assert "there is no plan; write it with 'bidsplan compile demo.yaml'" in err
     assert ask("fetch", "--frozen", "demo.yaml", "d")[0] == 2
     ask("compile", "demo.yaml")
     assert ask("fetch", "--locked", "demo.yaml", "d")[0] == 0
@@ -87,7 +120,25 @@ def test_locked_and_frozen(study, ask):
     assert "was compiled from another manifest" in err
     assert ask("fetch", "--frozen", "demo.yaml", "d")[0] == 0
     code, _, err = ask("fetch", "--locked", "--frozen", "demo.yaml", "d")
-    assert (code, err) == (2, "error: --locked and --frozen exclude each other: choose one\n")
+    assert (code, err) == (2, "error: --locked and --frozen cannot be used together\n")
+
+
+@pytest.mark.parametrize("command", [["verify"], ["pin"], ["prune", "--yes", "--all"]])
+def test_a_manifest_stands_for_no_plan_of_another_version(study, ask, command):
+    """As for a locked fetch: neither checked, nor rewritten, nor cleaned up by."""
+    assert ask("fetch", "demo.yaml", "d")[0] == 0
+    Path("d/mine.txt").write_text("mine")
+    before = Path("demo.plan.jsonl").read_bytes()
+    text = Path("demo.yaml").read_text(encoding="utf-8")
+    Path("demo.yaml").write_text(text.replace("random_seed: 42", "random_seed: 43"))
+    stale = "demo.plan.jsonl: the plan was compiled from another manifest; update it with "
+    answer = (2, "", f"error: {stale}'bidsplan compile demo.yaml'\n")
+    assert ask("fetch", "--locked", "demo.yaml", "d") == answer
+    assert ask(*command, "demo.yaml", "d") == answer
+    assert Path("demo.plan.jsonl").read_bytes() == before
+    assert Path("d/mine.txt").exists()
+    # The plan itself says what it is.
+    assert ask(*command, "demo.plan.jsonl", "d")[0] == 0
 
 
 def test_a_plan_elsewhere_still_finds_its_local_source(study, ask):
@@ -102,8 +153,8 @@ def test_a_refused_file_is_reported_and_kept(study, ask):
     Path("d/README.md").write_text("mine")
     code, out, err = ask("fetch", "demo.yaml", "d")
     assert code == 1
-    assert "README.md: the file that is there is not the planned one; it was left alone" in err
-    assert out == "22 fetched; 7.4 kB; checked by 22 size only; 1 failed (existing)\n"
+    assert "README.md: a different file already exists; it was not changed" in err
+    assert out == "22 fetched; 7.4 kB; 22 files checked by size only; 1 failed (existing)\n"
     assert Path("d/README.md").read_text() == "mine"
 
 
@@ -157,6 +208,26 @@ def test_problems_found_in_storage_have_line_and_place(study, ask):
     ) in err
 
 
+CONTRADICTED = {
+    "a subject": "subjects: [77]",
+    "a pipeline": "derivatives: [nope]",
+    "a site": "site: [nope]",
+    "a column": "subjects: {where: {nope: 1}}",
+    "a cohort's file": "subjects: {from: both, table: {file: nope.tsv}}",
+    "a session": "sessions: [nope]",
+}
+
+
+@pytest.mark.parametrize("field", CONTRADICTED.values(), ids=CONTRADICTED)
+def test_what_the_study_lacks_has_one_exit_code_in_every_command(study, ask, field):
+    head = "manifest_version: 1\nstudy: {id: x, url: demo}\n"
+    Path("m.yaml").write_text(f"{head}{field}\n", encoding="utf-8")
+    assert ask("validate", "m.yaml")[0] == 0
+    commands = ["compile m.yaml", "compile --check m.yaml", "explain m.yaml", "fetch m.yaml d"]
+    commands += ["fetch -n m.yaml d"] + ["inspect m.yaml"] * ("site" in field)
+    assert {ask(*command.split())[0] for command in commands} == {1}
+
+
 def test_an_untrusted_manifest_may_not_read_local_files(study, ask, monkeypatch):
     monkeypatch.setenv("BIDSPLAN_UNTRUSTED", "1")
     code, _, err = ask("compile", "demo.yaml")
@@ -169,7 +240,10 @@ def test_an_untrusted_manifest_may_not_read_local_files(study, ask, monkeypatch)
     [
         (["comple", "x"], "there is no command 'comple'; did you mean 'compile'?"),
         (["fetch", "none.yaml", "d"], "none.yaml: can't be read: No such file or directory"),
-        (["fetch", "none.txt", "d"], "none.txt: a plan's name ends in .jsonl"),
+        (
+            ["fetch", "none.txt", "d"],
+            "none.txt: expected a manifest (.yaml, .yml) or a plan (.json",
+        ),
         (
             ["verify", "demo.yaml", "d"],
             "there is no plan; write it with 'bidsplan compile",
@@ -226,14 +300,14 @@ def test_a_signal_stops_the_run_and_the_next_run_resumes(bucket, proxy, tmp_path
 def test_explain_names_the_rule_that_took_or_dropped(study, ask):
     image = "sub-{0}/ses-{1}/anat/sub-{0}_ses-{1}_T1w.nii.gz"
     cases = {
-        "sub-10": "out  10  it was not drawn",
-        "11": "in   11  selected",
+        "sub-10": "out  10  it is not in the random sample",
+        "11": "in   11  selected: it is in the random sample",
         image.format(1, "baseline"): "selected by files[0]",
         image.format(1, "followup"): "its session 'followup' is not selected",
-        image.format(2, "baseline"): "its subject is not selected: it was not drawn",
+        image.format(2, "baseline"): "its subject is not selected: it is not in the random sample",
         "dwi.bval": "inherited: it belongs to sub-1/ses-baseline/dwi/",
         "sub-1/ses-baseline/func/sub-1_ses-baseline_task-nback_bold.nii.gz": (
-            "files[0]: not among its datatypes; files[1]: not among its datatypes"
+            "files[0]: datatypes does not match; files[1]: datatypes does not match"
         ),
     }
     for what, why in cases.items():
@@ -243,9 +317,9 @@ def test_explain_names_the_rule_that_took_or_dropped(study, ask):
     code, out, _ = ask("explain", "demo.yaml")
     assert [line.split()[:2] for line in out.splitlines()] == [
         ["in", "1"],
+        ["out", "2"],
         ["out", "10"],
         ["in", "11"],
-        ["out", "2"],
     ]
     code, _, err = ask("explain", "demo.yaml", "sub-9")
     assert code == 1
@@ -261,13 +335,22 @@ def test_explain_covers_files_that_no_filter_sees(study, ask):
     )
     cases = {
         "sourcedata/sub-12/notes.txt": "in   {}  dataset: directories names its directory",
-        "derivatives/afq2/dwi.json": "out  {}  no pipeline that derivatives names would hold it",
-        "dwi.bval": "out  {}  no selected file needs it, and dataset_files leaves it out",
+        "derivatives/afq2/dwi.json": "out  {}  it is in no selected pipeline of derivatives",
+        "dwi.bval": "out  {}  no selected file needs it, and dataset_files does not include it",
         image: "out  {}  files are not selected at all",
     }
     for what, answer in cases.items():
         assert ask("explain", "m.yaml", what) == (0, answer.format(what) + "\n", "")
     assert "in   " in ask("explain", "n.yaml", image)[1]
+    # One filter has no number, as no list is written.
+    Path("n.yaml").write_text(head + "files: {suffixes: [dwi]}\n", encoding="utf-8")
+    wrong = f"out  {image}  files: suffixes does not match\n"
+    assert ask("explain", "n.yaml", image) == (0, wrong, "")
+    assert (
+        "selected by files\n"
+        in ask("explain", "n.yaml", image.replace("anat", "dwi").replace("T1w", "dwi"))[1]
+    )
+    assert ask("explain", "n.yaml", "1")[1] == "in   1  selected: subjects selects all\n"
     code, out, _ = ask("explain", "demo.yaml", "sourcedata/sub-12/notes.txt")
     assert (code, out.split("  ")[2]) == (0, "directories does not name 'sourcedata'\n")
     for absent in ("sub-1/none.txt", "none.txt", "none/none.txt"):
@@ -313,19 +396,33 @@ def test_init_finds_sites(study, ask):
     assert ask("compile", "--strict", "sites.yaml")[0] == 0
 
 
+def test_pipelines_without_subject_directories_are_shown(study, ask):
+    Path("demo/derivatives/flat").mkdir()
+    Path("demo/derivatives/flat/sub-1_T1w.html").write_text("x")
+    assert "\npipelines without subject directories: flat\n" in ask("inspect", "demo")[1]
+    assert json.loads(ask("inspect", "--json", "demo")[1])["flat_pipelines"] == ["flat"]
+    text = ask("init", "demo")[1]
+    line = '# derivatives: {"flat": {scope: whole}}'
+    assert f"\n{line}" in text
+    Path("whole.yaml").write_text(text.replace(line, line.removeprefix("# ")))
+    assert ask("compile", "--strict", "whole.yaml")[0] == 0
+    assert "derivatives/flat/sub-1_T1w.html" in Path("whole.plan.jsonl").read_text("utf-8")
+
+
 def test_inspect_counts_what_is_there(study, ask):
     code, out, _ = ask("inspect", "demo.yaml")
     assert code == 0
     assert out.splitlines()[0] == "demo: 4 subjects, 116 files, 64.3 kB"
-    assert out.splitlines()[-1].split() == ["2", "4", "4", "12", "6", "3"]
+    assert [line.split()[0] for line in out.splitlines()[-4:]] == ["1", "2", "10", "11"]
+    assert out.splitlines()[-3].split() == ["2", "4", "4", "12", "6", "3"]
     data = json.loads(ask("inspect", "--json", "demo")[1])
     assert data["subjects"]["10"] == {"anat": 4, "dwi": 4, "fmap": 12, "func": 6, "other": 3}
     assert data["pipelines"] == ["afq", "afq2"]
     counts = {"files", "bytes", "subjects", "sessions", "datatypes", "suffixes"}
-    assert data.keys() == counts | {"url", "sites", "pipelines", "columns"}
+    assert data.keys() == counts | {"url", "sites", "pipelines", "flat_pipelines", "columns"}
     code, _, err = ask("inspect", "nowhere")
     assert code == 1
-    assert "there is nothing here" in err
+    assert "there is nothing at nowhere; check its spelling" in err
     code, _, err = ask("inspect", "demo/README.md")
     assert (code, err) == (1, "error: demo/README.md: a file; expected a directory\n")
 

@@ -77,12 +77,12 @@ def test_explain_says_it_of_each_subject(study, ask):
     assert code == 0
     assert out.splitlines() == [
         "out  01  it has no row in the table, but for another spelling of its label",
+        "out  1  it has no directory in the study",
         "out  02  subjects.where.age can't be compared: it has '8,5'",
         "out  03  it has no row in the table",
-        "out  1  it has no directory in the study",
-        "in   10  selected",
+        "in   10  selected: subjects.where is met",
         "out  11  it has no directory in the study",
-        "in   12  selected, but has no file that files selects",
+        "in   12  selected: subjects.where is met, but has no file that files selects",
     ]
     assert err.count("warning: ") == 5
 

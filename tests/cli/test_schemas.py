@@ -44,8 +44,10 @@ FILTER = {
 filters = st.fixed_dictionaries({}, optional=FILTER)
 roots = st.sampled_from(["none", "description", "standard", "all"]) | st.lists(names, min_size=1)
 layouts = st.sampled_from(["pipeline-first", "subject-first", "subject-first-kept"])
+bids_words = st.sampled_from(["all", "bold", "T1w", "anat"])
 derivatives = st.one_of(
     st.none(),
+    bids_words | st.just("none"),
     st.lists(filters, min_size=1, max_size=2),
     st.fixed_dictionaries(
         {},
@@ -71,10 +73,10 @@ samples = st.fixed_dictionaries(
         "method": st.sampled_from(["rank", "shuffle"]),
     },
 ).flatmap(
-    lambda fields: st.sampled_from([{**fields, "count": 3}, {**fields, "fraction": 0.5}]),
+    lambda fields: st.sampled_from([{**fields, "count": 3}, {**fields, "fraction": 0.5}, 3, 0.5]),
 )
-requirements = st.fixed_dictionaries({}, optional=FILTER | {"derivative": names})
-subjects = st.fixed_dictionaries(
+requirements = bids_words | st.fixed_dictionaries({}, optional=FILTER | {"derivative": names})
+subjects = st.sampled_from(["all", "01", ["sub-01", 2]]) | st.fixed_dictionaries(
     {},
     optional={
         "from": st.sampled_from(["tree", "participants", "both"]),
@@ -131,9 +133,9 @@ documents = st.fixed_dictionaries(
         "site": names | st.lists(names, min_size=1, unique=True),
         "subjects": subjects,
         "sessions": sessions,
-        "files": st.just("none") | some(filters),
+        "files": st.just("none") | some(filters | bids_words),
         "derivatives": st.one_of(
-            st.sampled_from(["none", "all"]),
+            st.sampled_from(["none", "all", "qsiprep"]),
             st.lists(names, max_size=2),
             st.dictionaries(names, derivatives, max_size=3),
         ),

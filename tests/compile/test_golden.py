@@ -2,6 +2,7 @@
 
 A case is a YAML file. ``listing`` has a key a line, with its size where it is not 1. ``plan`` has a
 reason and a path a line; a case that fails has ``errors`` instead, and may have ``warnings``.
+``contents`` are written as UTF-8, or as ``encodings`` says.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def load_case(path):
     # What is read must have the size that is listed.
     described = {key: {} for key, (size, _) in listing.items() if _is_read(key, size)}
     for key, value in {**described, **(case.get("contents") or {})}.items():
-        contents[key] = (value if isinstance(value, str) else json.dumps(value)).encode()
+        encoding = (case.get("encodings") or {}).get(key, "utf-8")
+        contents[key] = (value if isinstance(value, str) else json.dumps(value)).encode(encoding)
         listing[key] = (len(contents[key]), None)
     return case, listing, contents
 

@@ -177,10 +177,25 @@ def test_tables_made_to_fill_memory_are_refused(tmp_path, name, data, expected):
     assert peak < 200
 
 
-def test_a_table_in_utf_16_says_what_to_do():
-    table, [problem] = parse_table("participant_id\n01\n".encode("utf-16"), "participants.tsv")
-    assert table is None
-    assert problem.hint == "save it as UTF-8"
+@pytest.mark.parametrize(
+    ("encoding", "name", "legacy"),
+    [
+        ("utf-16", "participants.tsv", False),
+        ("utf-16-le", "participants.tsv", False),
+        ("utf-16-be", "participants.csv", False),
+        ("utf-32", "participants.tsv", False),
+        ("utf-8-sig", "participants.csv", False),
+        ("latin-1", "participants.tsv", True),
+    ],
+)
+def test_tables_are_read_in_the_encodings_of_spreadsheets(encoding, name, legacy):
+    text = "participant_id\tgroup\r\nsub-01\tcontrôle\r\nsub-02\tpatient\r\n"
+    data = (text.replace("\t", ",") if name.endswith(".csv") else text).encode(encoding)
+    table, problems = parse_table(data, name)
+    assert not problems
+    assert list(table.rows) == ["01", "02"]
+    assert table.rows["01"][0]["group"] == "contrôle"
+    assert table.legacy is legacy
 
 
 def test_only_the_columns_that_are_asked_for_are_kept():

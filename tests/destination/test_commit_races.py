@@ -119,7 +119,7 @@ def test_what_appears_after_the_last_look_is_left_by_fsspec(memory, tmp_path, ki
         if replace:
             assert upload.commit("").size == 5
         else:
-            with pytest.raises(ExistingFileError, match="a file exists there by now"):
+            with pytest.raises(ExistingFileError, match="a file already exists there"):
                 upload.commit("")
     assert sink.fs.cat_file(sink.path("sub-1/x.nii")) == (b"other" if replace else b"mine")
     assert [item.key for item in sink.list_objects() if "/partial/" in item.key] == []

@@ -19,7 +19,7 @@ from bidsplan.destination.lock import RunLock
 from bidsplan.errors import LockedError
 from bidsplan.events import Failed, Pruned, Waiting, Warned
 from bidsplan.plan.file import write_plan
-from bidsplan.transfer.fetch import materialise
+from bidsplan.transfer.materialisation import materialise
 from bidsplan.transfer.removal import prune
 from bidsplan.transfer.verification import verify
 from plans import FILES, failures, fetch, local_plan, plan_of, tree
@@ -80,7 +80,7 @@ def test_a_second_run_fails_at_once_and_says_who_is_there(
     assert run(arguments + ["--yes"] * (command == "prune")) == 1
     told = capsys.readouterr()
     host = os.uname().nodename
-    assert f"/d: another run is at work there (process {holder.pid} on {host}, since 2" in told.err
+    assert f"/d: another run is active there (process {holder.pid} on {host}, since 2" in told.err
     assert "stop it, or wait for it with --wait" in told.err
     assert json.loads(told.out)["error"] == "locked"
     assert tree(folder) == {}
@@ -138,7 +138,7 @@ def test_waiting_ends_by_a_signal(tmp_path, folder, plan, other, number, code):
     command = [sys.executable, "-m", "bidsplan", "fetch", "--wait"]
     command += [str(tmp_path / "p.plan.jsonl"), str(folder)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr.readline().startswith("waiting: another run is at work in ")
+    assert process.stderr.readline().startswith("waiting: another run is active in ")
     process.send_signal(number)
     _, said = process.communicate(timeout=20)
     assert process.returncode == code
@@ -174,8 +174,8 @@ def test_where_there_are_no_locks_it_is_a_warning(folder, plan, monkeypatch, num
     events = fetch(plan, folder)
     [warned] = [event for event in events if isinstance(event, Warned)]
     assert str(warned.problem) == (
-        f"the destination can't be locked ({os.strerror(number)}); another run would not be "
-        "noticed; what both write is right all the same; some of it may be fetched twice"
+        f"the destination cannot be locked ({os.strerror(number)}); another run at the "
+        "same time is not detected; both runs write correct files; some may be fetched twice"
     )
     assert tree(folder) == FILES
 
@@ -205,7 +205,7 @@ def test_what_a_lock_says_is_not_trusted(tmp_path, folder, plan, other, note, ca
     (folder / ".bidsplan" / "lock").write_bytes(note)
     assert run(["fetch", str(tmp_path / "p.plan.jsonl"), str(folder)]) == 1
     said = capsys.readouterr().err
-    assert "another run is at work there" in said
+    assert "another run is active there" in said
     assert "\x1b[31m" not in said.removeprefix("\x1b[31m\x1b[1merror\x1b[0m")
     assert "\n::" not in said
 

@@ -207,8 +207,8 @@ def test_receipts_that_can_not_be_written_are_a_warning(tmp_path):
     events = fetch(local_plan(tmp_path), folder)
     [warned] = [event for event in events if isinstance(event, Warned)]
     assert str(warned.problem) == (
-        "receipts could not be written (Not a directory); the files are there and were checked; "
-        "the next run will read them all again"
+        "receipts could not be written (Not a directory); the files were fetched and checked; "
+        "the next run reads all of them again"
     )
     assert not failures(events)
     assert tree(folder) == FILES
@@ -249,7 +249,7 @@ def test_a_finished_plan_opens_no_storage_and_imports_none(tmp_path):
     code = (
         "import sys\n"
         "from bidsplan.plan.file import read_plan\n"
-        "from bidsplan.transfer.fetch import materialise\n"
+        "from bidsplan.transfer.materialisation import materialise\n"
         "actions = [e.action.value for e in materialise(read_plan(sys.argv[1]), sys.argv[2])]\n"
         "print(actions)\n"
         "heavy = {'fsspec', 's3fs', 'obstore', 'botocore', 'urllib3', 'pydantic', 'asyncio',\n"

@@ -64,12 +64,12 @@ def test_another_study_of_the_same_url_text_replaces(projects, ask_here):
     # What the first one's receipts say is no longer so, and it shows.
     code, out, _ = ask_here("verify", "a/proj/m.yaml", "d")
     assert (code, "2 failed (corrupt)" in out) == (1, True)
-    assert ask_here("verify", "b/proj/m.yaml", "d")[1] == "3 verified; 3 receipt\n"
+    assert ask_here("verify", "b/proj/m.yaml", "d")[1] == "3 files verified by receipt\n"
 
 
 def test_bytes_of_another_study_are_neither_proved_nor_pinned(projects, ask_here):
     before = Path("b/proj/m.plan.jsonl").read_bytes()
-    assert ask_here("verify", "a/proj/m.yaml", "d")[1] == "3 verified; 3 receipt\n"
+    assert ask_here("verify", "a/proj/m.yaml", "d")[1] == "3 files verified by receipt\n"
     code, out, _ = ask_here("verify", "b/proj/m.yaml", "d")
     assert "receipt" not in out
     code, out, _ = ask_here("pin", "b/proj/m.plan.jsonl", "d")
@@ -93,7 +93,7 @@ def test_an_equivalent_plan_has_the_same_receipts(ask_here, tmp_path, url):
     code, out, _ = ask_here("fetch", "one/two/m.yaml", "d", "--json")
     rows = [json.loads(line) for line in out.splitlines()]
     assert (code, rows[-1]["done"], rows[-1]["bytes"]) == (0, {"keep": 3}, 0)
-    assert ask_here("verify", "one/two/m.yaml", "d")[1] == "3 verified; 3 receipt\n"
+    assert ask_here("verify", "one/two/m.yaml", "d")[1] == "3 files verified by receipt\n"
     Path("d", T1W).write_bytes(b"FIRST")
     code, out, _ = ask_here("verify", "one/two/m.yaml", "d")
     assert (code, "1 failed (corrupt)" in out) == (1, True)
@@ -128,7 +128,7 @@ def test_a_source_that_was_changed_in_place_is_noticed(tmp_path, destination, ex
         assert finished(fetch(plan, destination))["x"] == (Action.KEEP, CheckMethod.SIZE)
     else:
         assert {path: error.code for path, error in failures(events).items()} == {"x": "existing"}
-        assert "not the planned one" in str(failures(events)["x"])
+        assert "a different file already exists" in str(failures(events)["x"])
     assert finished(events)["y"] == (Action.KEEP, CheckMethod.SIZE)
 
 
@@ -193,7 +193,7 @@ def test_a_digest_of_the_plan_is_worth_more_than_its_source(ask_here):
     assert ask_here("pin", "m.plan.jsonl", "d")[0] == 0
     assert ask_here("fetch", "m.plan.jsonl", "d")[0] == 0
     Path("study", T1W).write_bytes(b"FIRST")
-    assert ask_here("fetch", "m.plan.jsonl", "d")[:2] == (0, "3 kept; checked by 3 sha256\n")
+    assert ask_here("fetch", "m.plan.jsonl", "d")[:2] == (0, "3 kept; 3 files checked by SHA-256\n")
     assert tree(Path("d")) == STUDY
 
 
@@ -285,7 +285,7 @@ def test_digests_that_a_move_loses_are_told(ask_here):
     write_manifest("deep/one", "../../study")
     code, _, err = ask_here("compile", "deep/one/m.yaml")
     assert code == 0
-    assert "warning: 3 digests of the plan before are not carried over" in err
+    assert "warning: 3 digests of the earlier plan are not carried over" in err
     assert all(entry.sha256 is None for entry in read_plan("deep/one/m.plan.jsonl").entries)
     assert ask_here("compile", "--strict", "deep/one/m.yaml")[0] == 0
 

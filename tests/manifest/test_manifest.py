@@ -128,6 +128,28 @@ ALIKE = {
         "subjects: {where: {age: {min: 8, max: 20}}}",
         "subjects: {where: {age: {max: 20.00, min: 8.0}}}",
     ),
+    "all subjects": ("subjects: all", "dataset_files: standard"),
+    "a list of subjects": ("subjects: [01, sub-2]", "subjects: {include: ['01', '2']}"),
+    "one subject": ("subjects: 01", "subjects: {include: [01]}"),
+    "a sample of a number": (
+        "random_seed: 1\nsubjects: {sample: 5}",
+        "random_seed: 1\nsubjects: {sample: {count: 5}}",
+    ),
+    "a sample of a fraction": (
+        "random_seed: 1\nsubjects: {sample: 0.25}",
+        "random_seed: 1\nsubjects: {sample: {fraction: 0.25}}",
+    ),
+    "all sessions": ("sessions: all", "dataset_files: standard"),
+    "all files": ("files: all", "dataset_files: standard"),
+    "a suffix": ("files: bold", "files: {suffixes: [bold]}"),
+    "a datatype": ("files: anat", "files: {datatypes: [anat]}"),
+    "words": ("files: [anat, bold]", "files: [{datatypes: [anat]}, {suffixes: [bold]}]"),
+    "a derivative": ("derivatives: qsiprep", "derivatives: [qsiprep]"),
+    "a word for a derivative": ("derivatives: {a: bold}", "derivatives: {a: {suffixes: [bold]}}"),
+    "a word for a requirement": (
+        "subjects: {require: [bold, {derivative: a}]}",
+        "subjects: {require: [{suffixes: [bold]}, {derivative: a}]}",
+    ),
     "defaults": ("dataset_files: standard", "subjects: {from: tree, missing: error}"),
 }
 

@@ -45,7 +45,7 @@ WRONG = {
     ),
     "no version at all": (
         "study: {id: x, url: s3://b/x}\n",
-        ["m.yaml:1: manifest_version: is required"],
+        ["m.yaml:1: manifest_version: is required; write 'manifest_version: 1'"],
     ),
     "a version that is no number": (
         HEAD.replace(": 1", ": one", 1),
@@ -54,15 +54,16 @@ WRONG = {
     "no seed, among other things": (
         HEAD + "subjects: {sample: {count: 2}}\nlimit: 1\n",
         [
-            "m.yaml:3: subjects.sample: a sample needs a random_seed at the top of the manifest, "
-            "so that others draw the same",
+            "m.yaml:3: subjects.sample: a sample needs a seed, so that others draw the same "
+            "subjects; write 'random_seed: 42' at the top level",
             "m.yaml:4: limit: unknown field 'limit'; did you mean 'limits'?",
         ],
     ),
     "a draw by site without a list of sites": (
         HEAD + "site: A\nsubjects: {sample: {count: 2, per: site}}\nrandom_seed: x\n",
         [
-            "m.yaml:4: subjects.sample: drawing by site needs a list of sites",
+            "m.yaml:4: subjects.sample: sampling by site needs a list of sites, such as 'site: "
+            "[Site-CBIC, Site-RU]'",
             "m.yaml:5: random_seed: expected a whole number; got 'x'",
         ],
     ),
@@ -88,7 +89,7 @@ WRONG = {
     ),
     "a draw of two sizes": (
         HEAD + "subjects: {sample: {count: 2, fraction: 0.5}}\nrandom_seed: 1\n",
-        ["m.yaml:3: subjects.sample: expected either count or fraction"],
+        ["m.yaml:3: subjects.sample: expected either {count: 5} or {fraction: 0.5}"],
     ),
     "a list where true or false belongs": (
         HEAD + "companions: {inherit: [a], tables: [b]}\n",
@@ -118,15 +119,19 @@ WRONG = {
         [
             "m.yaml:3: site: expected text; got nothing",
             "m.yaml:4: sessions: expected text; got nothing",
-            "m.yaml:5: files: expected a filter, a list of filters, or none; got nothing",
+            "m.yaml:5: files: expected a filter such as {suffixes: [T1w]}, a list of filters, all "
+            "or none; got nothing",
             "m.yaml:6: subjects.where.sex: expected text; got nothing",
         ],
     ),
     "words for filters": (
-        HEAD + "files:\n- T1w\n- {}\n- none\n",
+        HEAD + "files:\n- T1w\n- {}\n- none\n- true\n- dwi\n",
         [
-            "m.yaml:4: files[0]: expected a mapping; got text",
-            "m.yaml:6: files[2]: expected a mapping; got text",
+            "m.yaml:6: files[2]: 'none' is no BIDS datatype and no BIDS suffix; write {datatypes: "
+            "[none]} or {suffixes: [none]}",
+            "m.yaml:7: files[3]: expected a filter; write all or none",
+            "m.yaml:8: files[4]: 'dwi' is a datatype and a suffix; write {datatypes: [dwi]} or "
+            "{suffixes: [dwi]}",
         ],
     ),
     "names that are globs": (

@@ -64,8 +64,8 @@ WRONG = {
     ),
     "no seed": (
         HEAD + "subjects: {sample: {count: 2}}\n",
-        "m.yaml:3: subjects.sample: a sample needs a random_seed at the top of the manifest, so "
-        "that others draw the same",
+        "m.yaml:3: subjects.sample: a sample needs a seed, so that others draw the same subjects; "
+        "write 'random_seed: 42' at the top level",
     ),
     "no value": (
         HEAD + "random_seed:\n",
@@ -76,14 +76,22 @@ WRONG = {
         "m.yaml:1: manifest_version: the manifest has version 2, and this bidsplan reads 1; update "
         "bidsplan",
     ),
-    "missing": ("manifest_version: 1\n", "m.yaml:1: study: is required"),
+    "missing": (
+        "manifest_version: 1\n",
+        "m.yaml:1: study: is required; write 'study: {id: ds000114, url: "
+        "s3://openneuro.org/ds000114}'",
+    ),
     "too deep": (
         HEAD + "files: " + "[" * 60 + "]" * 60 + "\n",
         "m.yaml:3: it is nested more than 50 levels deep",
     ),
     "not UTF-8": (b"manifest_version: 1\nstudy: \xff\n", "m.yaml:2: the file is not UTF-8 text"),
     "not YAML": ("a: [\n", None),
-    "empty": ("", "m.yaml: expected a mapping; see docs/user/manifest.md for an example"),
+    "empty": (
+        "",
+        "m.yaml: expected a mapping of fields; 'bidsplan init URL' writes one; the least is "
+        "'manifest_version: 1' and 'study: {id: ds000114, url: s3://openneuro.org/ds000114}'",
+    ),
     "a wrong word": (
         HEAD + "subjects: {missing: maybe}\n",
         "m.yaml:3: subjects.missing: not an allowed value; expected 'error' or 'skip'",

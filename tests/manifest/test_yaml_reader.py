@@ -62,7 +62,8 @@ REFUSED = {
         "a: &x 1\nb: {c: *x}\n",
         [
             "a: an anchor is not allowed here; write the value out",
-            "b.c: an alias is not allowed here; write the value out",
+            "b.c: an alias is not allowed here; write the value out; a glob that begins with * "
+            "must be in quotes",
         ],
     ),
     "a tag": ("a: !!str 1\n", ["a: a tag is not allowed here; write the value out"]),

@@ -39,7 +39,7 @@ def test_no_message_has_more_than_two_kilobytes(text):
 
 
 def test_a_message_of_many_problems_says_how_many_more_there_are():
-    problems = [Problem(message=f"no subject is called 'S{n:05}'") for n in range(10_000)]
+    problems = [Problem(message=f"there is no subject 'S{n:05}'") for n in range(10_000)]
     error = SelectionError(problems=problems)
     assert error.problems == tuple(problems)
     *lines, last = str(error).split("\n")

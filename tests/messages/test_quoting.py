@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bidsplan.cli.main import run
-from bidsplan.messages import is_quotable, is_quotable_label
+from bidsplan.messages import is_quotable, is_quotable_label, suggestion
 
 CANARY = "cAnArY7h1ef"
 TOKEN = f"gho_16C7e42F292c6912E7710c{CANARY}"
@@ -215,3 +215,11 @@ def test_labels_that_are_quoted():
     labels = ["01", "NDARAA306NT2", "CMH-0001", "A+1"]
     assert all(map(is_quotable_label, labels))
     assert not any(map(is_quotable_label, ["a b", "a_b", "a=b", "x" * 40, ""]))
+
+
+def test_a_label_that_differs_in_zeros_only_is_suggested_first():
+    labels = {"01", "10", "11", "12", "001"}
+    assert suggestion("1", labels) == "did you mean '01'?"
+    assert suggestion("7", {str(number) for number in range(10, 13)} | {"9"}) == (
+        "there are '9', '10', '11', '12'"
+    )

@@ -53,4 +53,4 @@ def test_a_plan_to_be_replaced_is_never_waited_for(ask_here, tmp_path):
     os.mkfifo("m.plan.jsonl")
     code, _, err = ask_here("compile", "m.yaml")
     assert code == 0
-    assert "no digests are carried over" in err
+    assert "digests are not carried over" in err

@@ -257,6 +257,19 @@ def test_a_derivative_may_be_the_study_itself(s3, bucket, tmp_path):
     assert set(downloaded(found, tmp_path)) == {"sub-1.html", "sub-1/figures/x.svg", DESCRIPTION}
 
 
+def test_longitudinal_directories_of_a_derivative_are_their_subjects(s3, bucket, tmp_path):
+    paths = ["sub-1/anat/x.json", "sub-10/anat/x.json"]
+    longitudinal = ("sub-1", "sub-1_ses-a", "sub-1_ses-a.long.sub-1", "sub-10_ses-a")
+    paths += [f"derivatives/freesurfer/{name}/mri/T1.mgz" for name in longitudinal]
+    bucket.fill(below("study", paths))
+    found = made(bucket, subjects="sub-1")
+    [derived] = found.subjects[0].s3_keys["derivatives"].values()
+    assert len(derived) == 3
+    assert found.non_sub_s3_keys["derivatives"] == [[]]
+    left = downloaded(found, tmp_path, include_derivs=True)
+    assert sorted(path for path in left if path.endswith(".mgz")) == sorted(paths[2:5])
+
+
 def test_a_prefix_may_have_slashes_or_be_empty(s3, bucket):
     bucket.fill({"sub-1/anat/x.json": b"", "study/sub-1/anat/x.json": b""})
     assert keys(S3BIDSStudy("x", bucket.name).subjects[0]) == ["sub-1/anat/x.json"]

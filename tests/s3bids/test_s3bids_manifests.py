@@ -153,7 +153,7 @@ def test_where_a_kept_file_lands_is_explained(place):
     for name in (path, path.removeprefix("x")):
         answer = explanation.path(name)
         assert answer.taken
-        assert answer.why == "selected by derivatives.qsiprep[0]"
+        assert answer.why == "selected by derivatives.qsiprep"
 
 
 def test_what_a_manifest_asks_of_subjects_and_is_not_there_has_its_line(place, tmp_path):

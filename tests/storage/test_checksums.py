@@ -69,7 +69,11 @@ def test_checksums_are_written_as_s3_does(algorithm):
         ({"x-amz-checksum-crc64nvme": "abc="}, Checksum("crc64nvme", "abc=")),
         (
             {"x-amz-checksum-crc32": "a", "x-amz-checksum-sha256": "b", "etag": '"tag"'},
-            Checksum("sha256", "b"),
+            Checksum("sha256", "b", whole=False),
+        ),
+        (
+            {"x-amz-checksum-crc32": "a", "x-amz-checksum-type": "FULL_OBJECT"},
+            Checksum("crc32", "a"),
         ),
         ({"x-amz-checksum-crc32c": "abc=-3"}, None),
         ({"x-amz-checksum-crc32c": "abc=", "x-amz-checksum-type": "COMPOSITE"}, None),
@@ -90,7 +94,7 @@ def test_a_storage_is_asked_for_what_it_keeps(bucket, transport):
     access = Access(endpoint_url=bucket.endpoint, transport=transport)
     with open_store(f"s3://{bucket.name}/x", access=access) as store:
         assert store.about("kept", etag=md5(SMALL)) == ObjectMetadata(
-            True, Checksum("sha256", value)
+            True, Checksum("sha256", value, whole=False)
         )
         assert store.about("kept", etag="0" * 32) == ObjectMetadata(True)
         assert store.about("none") == ObjectMetadata(True)
@@ -201,7 +205,8 @@ def test_encrypted_objects_are_compared_by_their_checksum(site, tmp_path):
     (tmp_path / "small.json").write_bytes(bytes(1000))
     assert not any(isinstance(e, Finished) for e in site.verify(tmp_path))
     wrong = crc32(SMALL + b"x")
-    site.proxy.rules[1].headers["x-amz-checksum-crc32"] = wrong
+    said = {"x-amz-checksum-crc32": wrong, "x-amz-checksum-type": "FULL_OBJECT"}
+    site.proxy.rules[1].headers.update(said)
     error = failures(site.fetch(tmp_path / "other"))["small.json"]
     assert f"expected crc32 {wrong}, got crc32 {crc32(SMALL)}" in str(error)
 
@@ -214,3 +219,88 @@ def test_a_small_object_of_no_comparable_tag_is_asked_about_before_it_is_read(si
     site.say({"ETag": '"made-up"', "x-amz-checksum-crc32": crc32(SMALL)})
     assert finished(site.fetch(tmp_path)) == {"small.json": (Action.FETCH, CheckMethod.CHECKSUM)}
     assert [method for method, _ in site.proxy.requests] == ["HEAD", "GET"]
+
+
+class Untyped(Site):
+    """An object whose tag looks like an MD5 and is none, of which the storage says nothing."""
+
+    def __init__(self, bucket, proxy, transport):
+        super().__init__(bucket, proxy, transport)
+        tag = "0" * 32
+        self.entries = [
+            Entry(path="small.json", key="small.json", size=1000, reason="selected", etag=tag)
+        ]
+        # Not of the destination's object.
+        source = f"{bucket.name}/small.json"
+        proxy.rules.append(Rule("unbind", source, headers={"ETag": f'"{tag}"'}))
+        self.say({"ETag": f'"{tag}"'}, match=source)
+
+
+@pytest.fixture(params=[Transport.OBSTORE, Transport.FSSPEC])
+def untyped(bucket, proxy, request):
+    return Untyped(bucket, proxy, request.param)
+
+
+@pytest.mark.parametrize("place", ["directory", "bucket"])
+def test_a_tag_that_may_be_no_md5_never_makes_a_file_corrupt(untyped, bucket, s3, tmp_path, place):
+    target = Bucket(bucket.endpoint, f"{bucket.name}-target")
+    folder = tmp_path if place == "directory" else f"s3://{target.name}/d"
+    error = failures(untyped.fetch(folder))["small.json"]
+    assert error.code == "unproved"
+    said = f"by etag-md5, expected {'0' * 32}, got {md5(SMALL)}, twice; either the entity tag"
+    assert said in str(error)
+    assert "'--verify size' accepts the file by its size" in str(error)
+    assert not tree(tmp_path)
+    events = untyped.fetch(folder, checking=VerifyMode.SIZE)
+    assert finished(events) == {"small.json": (Action.FETCH, CheckMethod.SIZE)}
+    # What is there is kept, by each way to check, and verified as what it was shown by.
+    for mode in VerifyMode:
+        events = untyped.fetch(folder, checking=mode)
+        assert finished(events) == {"small.json": (Action.KEEP, CheckMethod.SIZE)}
+    assert [event.proof for event in untyped.verify(folder)] == [CheckMethod.SIZE]
+    # Wherever the endpoint was: no other receipt names this tag.
+    assert [event.proof for event in verify(untyped.plan, folder)] == [CheckMethod.SIZE]
+
+
+def test_a_change_behind_a_tag_that_may_be_no_md5_is_found_by_the_receipt(untyped, tmp_path):
+    untyped.fetch(tmp_path, checking=VerifyMode.SIZE)
+    (tmp_path / "small.json").write_bytes(bytes(1000))
+    [event] = untyped.verify(tmp_path)
+    assert (event.error.code, "by receipt, expected" in str(event.error)) == ("corrupt", True)
+    [name] = (tmp_path / ".bidsplan/receipts").iterdir()
+    name.unlink()
+    [event] = untyped.verify(tmp_path)
+    assert (event.error.code, "no receipt of it" in str(event.error)) == ("unproved", True)
+
+
+def test_without_receipts_a_file_is_compared_with_its_source_by_size_only(untyped, tmp_path):
+    (tmp_path / "small.json").write_bytes(SMALL)
+    events = untyped.fetch(tmp_path, checking=VerifyMode.SIZE)
+    assert finished(events) == {"small.json": (Action.KEEP, CheckMethod.SIZE)}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/small.json").write_bytes(bytes(1000))
+    error = failures(untyped.fetch(tmp_path / "other", checking=VerifyMode.SIZE))["small.json"]
+    assert error.code == "existing"
+
+
+def test_a_checksum_shows_what_a_tag_does_not(untyped, tmp_path):
+    untyped.proxy.rules[1].headers["x-amz-checksum-crc32"] = crc32(SMALL)
+    events = untyped.fetch(tmp_path)
+    assert finished(events) == {"small.json": (Action.FETCH, CheckMethod.CHECKSUM)}
+    assert [event.proof for event in untyped.verify(tmp_path)] == [CheckMethod.RECEIPT]
+
+
+def test_a_checksum_that_may_be_of_parts_proves_nothing_where_it_differs(site, tmp_path):
+    site.say({"x-amz-checksum-crc32": crc32(b"of its parts")}, match=KEY)
+    assert finished(site.fetch(tmp_path))[KEY] == (Action.FETCH, CheckMethod.SIZE)
+    assert [e.proof for e in site.verify(tmp_path)] == [CheckMethod.ETAG_MD5, CheckMethod.RECEIPT]
+    site.proxy.rules[0].headers["x-amz-checksum-type"] = "FULL_OBJECT"
+    assert failures(site.fetch(tmp_path / "told"))[KEY].code == "corrupt"
+
+
+def test_parts_of_a_usual_size_show_what_an_untyped_checksum_does_not(bucket, proxy, tmp_path):
+    site = Site(bucket, proxy, Transport.OBSTORE)
+    tag = bucket.put_in_parts(KEY, BODY, 5 << 20)
+    site.entries = [Entry(path=KEY, key=KEY, size=len(BODY), reason="selected", etag=tag)]
+    site.say({"x-amz-checksum-crc32": crc32(b"of its parts")}, match=KEY)
+    assert finished(site.fetch(tmp_path)) == {KEY: (Action.FETCH, CheckMethod.MULTIPART)}

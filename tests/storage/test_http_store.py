@@ -7,7 +7,9 @@ from contextlib import suppress
 
 import pytest
 
-from bidsplan.errors import SourceChangedError, StorageError, UnreachableError
+from bidsplan.cli.main import run
+from bidsplan.compile.survey.listing import clean
+from bidsplan.errors import NoIndexError, SourceChangedError, StorageError, UnreachableError
 from bidsplan.events import Action
 from bidsplan.plan import Entry
 from bidsplan.plan.integrity import CheckMethod
@@ -158,11 +160,25 @@ INDEXES = {
     "Caddy": """<a href="/">home</a><a href="./?sort=name&order=desc">Name</a>
         <a href="./sub-01/">sub-01</a><a href="./a%20b&amp;c.txt">x</a>
         <a href="./100%25&#43;1.txt">x</a>""",
+    "Apache, plain": """<title>Index of /data/ds</title><ul>
+        <li><a href="/data/"> Parent Directory</a>
+        <li><a href="sub-01/"> sub-01/</a> <li><a href="a%20b&amp;c.txt"> a b&amp;c.txt</a>
+        <li><a href="100%25+1.txt"> 100%+1.txt</a></ul>""",
+    "nginx, with long names cut": """<pre><a href="../">../</a>
+        <a href="sub-01/">sub-..&gt;</a> <a href="a%20b%26c.txt">a b&amp;..&gt;</a>
+        <a href="100%25%2B1.txt">100%+..&gt;</a></pre>""",
+    "Python": """<title>Directory listing for /data/ds/</title><ul>
+        <li><a href="sub-01/">sub-01/</a></li><li><a href="a%20b%26c.txt">a b&amp;c.txt</a></li>
+        <li><a href="100%25%2B1.txt">100%+1.txt</a></li></ul>""",
+    "base": """<base href="/data/"><a href="ds/sub-01/">x</a><a href="ds/a%20b&amp;c.txt">x</a>
+        <A HREF='ds/100%25+1.txt'>x</A><a href="ds/100%25+1.txt">twice</a><a href="up.txt">x</a>""",
+    "deep": """<a href="sub-01/anat/deep.txt">x</a><a href="./a%20b&c.txt">x</a>
+        <a href="100%25+1.txt">x</a>""",
     "absolute": """<a href="/data/ds/sub-01/">x</a><a href="/data/ds/a%20b&amp;c.txt">x</a>
         <a href="//other.example/data/ds/evil.txt">x</a><a href="http://h:1/data/ds/e.txt">x</a>
         <a href="/data/ds/100%25+1.txt?download">x</a><a href="/data/ds/../up.txt">x</a>
         <a href="/data/ds/sub-01/deep.txt">x</a><a href="%2e%2e/up.txt">x</a>
-        <a href="x%2fy.txt">x</a><a href="">x</a><a href="javascript:alert(1)">x</a>
+        <a href="">x</a><a href="#top">x</a><a href="javascript:alert(1)">x</a>
         <a href="http://[/">x</a><a name="no-link">x</a>""",
 }
 
@@ -178,6 +194,97 @@ def test_index_pages_are_read_as_each_server_writes_them(site, kind):
     assert store.read("100%+1.txt", limit=10) == b"hello"
 
 
+@pytest.mark.parametrize("kind", ["text/html", "text/html; charset=utf-8"])
+def test_names_that_no_server_should_leave_unquoted_are_read_as_utf8(site, kind):
+    site.pages["/"] = Page('<a href="caf\u00e9.txt">x</a>'.encode(), kind=kind)
+    site.pages["/caf\u00e9.txt"] = Page(b"hello")
+    assert [item.key for item in opened(site).children().objects] == ["caf\u00e9.txt"]
+
+
+def test_names_that_are_no_paths_are_refused_by_name_and_not_asked_about(site):
+    links = [
+        "x%2Fy.txt",
+        "nul%00.txt",
+        "lat%E9.txt",
+        "back%5Cslash.txt",
+        "bell%07/",
+        "%2e%2e/up.txt",
+    ]
+    body = "".join(f'<a href="{link}">x</a>' for link in links)
+    site.pages["/sub-1/"] = Page(f'{body}<a href="a.txt">x</a>'.encode(), kind="text/html")
+    site.pages["/sub-1/a.txt"] = Page(b"hello")
+    files, refused = clean(opened(site).list("sub-1/"), "", "web")
+    assert list(files) == ["sub-1/a.txt"]
+    said = [problem.message.partition(": it has ")[2] for problem in refused]
+    assert sorted(said) == [
+        "a backslash",
+        "an empty segment",
+        "the character U+0000",
+        "the character U+0007",
+        "the character U+DCE9",
+    ]
+    asked = [(method, path) for method, path, _ in site.requests]
+    assert sorted(asked) == [("GET", "/sub-1/"), ("HEAD", "/sub-1/a.txt")]
+
+
+NO_INDEX = {
+    "an application": '<title>OpenData</title><div id="root"></div><script src="/app.js"></script>',
+    "a login": '<h1>Sign in</h1><a href="/forgot">Forgot?</a><a href="?lang=de">Deutsch</a>',
+    "an error": '<h1>Page not found</h1><a href="/">Home</a><a href="mailto:a@b.c">us</a>',
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("kind", NO_INDEX)
+def test_a_web_page_that_is_no_index_is_never_an_empty_directory(site, kind):
+    site.pages["/ds/sub-01/"] = Page(NO_INDEX[kind].encode(), kind="text/html")
+    with pytest.raises(NoIndexError, match="a web page, but no index of a directory"):
+        list(opened(site).list("ds/sub-01/"))
+
+
+def test_a_redirect_may_lead_to_an_index_and_to_nothing_else(site):
+    site.pages["/ds/"] = Page(status=302, headers={"Location": "/other/"})
+    links = '<a href="a.txt">x</a><a href="/ds/b.txt">x</a>'
+    site.pages["/other/"] = Page(f"<h1>Sign in</h1>{links}".encode(), kind="text/html")
+    site.pages["/ds/a.txt"] = Page(b"hello")
+    with pytest.raises(NoIndexError, match="no index of a directory"):
+        opened(site).children("ds/")
+    site.pages["/other/"] = Page(f"<h1>Index of /other</h1>{links}".encode(), kind="text/html")
+    assert [item.key for item in opened(site).children("ds/").objects] == ["ds/a.txt"]
+
+
+EMPTY = {
+    "Apache": '<title>Index of /e</title><a href="?C=N;O=D">Name</a><a href="/">Parent</a>',
+    "nginx": '<h1>Index of /e/</h1><a href="../">../</a>',
+    "Python": "<h1>Directory listing for /e/</h1><ul></ul>",
+    "Caddy": '<title>e</title><a href="?sort=name&order=asc">Name</a><a href="..">Up</a>',
+}
+
+
+@pytest.mark.parametrize("kind", EMPTY)
+def test_the_index_of_an_empty_directory_is_one(site, kind):
+    site.pages["/e/"] = Page(EMPTY[kind].encode(), kind="text/html")
+    assert opened(site).children("e/") == ((), ())
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_server_that_shows_no_index_says_so(site, status, tmp_path, capsys):
+    site.pages["/ds/"] = Page(status=status)
+    site.pages["/ds/dataset_description.json"] = Page(b"{}")
+    (tmp_path / "x.yaml").write_text(
+        f'manifest_version: 1\nstudy: {{id: x, url: "{site.url}/ds"}}\n'
+    )
+    assert run(["compile", str(tmp_path / "x.yaml"), "--allow-protocol", "http"]) == 1
+    said = capsys.readouterr().err
+    assert "the server has files there, and shows no index of them; turn its directory" in said
+    # A directory that the index above names is there as well.
+    site.pages["/ds/"] = Page(b'<a href="sub-01/">x</a>', kind="text/html")
+    site.pages["/ds/sub-01/"] = Page(status=status)
+    assert run(["compile", str(tmp_path / "x.yaml"), "--allow-protocol", "http"]) == 1
+    assert "ds/sub-01/: the server has files there, and shows no index" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.jsonl"))
+
+
 def test_a_directory_that_is_linked_without_its_slash_is_one(site):
     site.pages["/"] = Page(b'<a href="sub-01">x</a>', kind="text/html")
     site.pages["/sub-01"] = Page(status=301, headers={"Location": "/sub-01/"})
@@ -188,7 +295,7 @@ def test_a_directory_that_is_linked_without_its_slash_is_one(site):
 @pytest.mark.parametrize(
     ("page", "error", "message"),
     [
-        (Page(b"{}", kind="application/json"), StorageError, "no index page, but 'application"),
+        (Page(b"{}", kind="application/json"), NoIndexError, "no index page, but 'application"),
         (Page(status=403), PermissionError, "access is denied"),
         (Page(status=302, headers={"Location": "/"}), StorageError, "redirects too often"),
         (Page(b'<a href="a.txt">', kind="text/html"), StorageError, "there is no such object"),

@@ -171,7 +171,7 @@ def test_a_directory_that_is_listed_again_is_there_once():
     with closing(Lister(2, lambda _: None)) as lister:
         [found] = lister.list_roots([Dataset(store=store, root=0)])
     assert found.directories == ("sub-1", "sub-2")
-    assert found.subjects == ("1", "2")
+    assert list(found.subjects) == ["1", "2"]
 
 
 LONG = {

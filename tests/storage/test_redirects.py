@@ -208,7 +208,8 @@ def test_no_bucket_name_leads_to_another_host(tokened, storage):
         pytest.raises(BidsplanError, match="leads to another host than the endpoint"),
     ):
         store.stream("a.txt")
-    assert storage.requests == []
+    # Only the bucket was looked for, at the endpoint itself.
+    assert [method for method, *_ in storage.requests] == ["HEAD"]
 
 
 def test_credentials_that_get_a_token_later_keep_it(signed, storage, other, tmp_path, monkeypatch):
@@ -230,14 +231,15 @@ def test_credentials_that_get_a_token_later_keep_it(signed, storage, other, tmp_
     assert other.requests == []
 
 
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_redirect_behind_a_proxy_is_not_followed(
-    signed, storage, tmp_path, monkeypatch, transport
+    signed, storage, tmp_path, monkeypatch, transport, variable
 ):
     with Site(host="127.0.0.2") as other, Site() as proxy:
         place = {"Location": f"{other.url}/bucket/x/a.txt"}
         proxy.pages[f"{storage.url}/bucket/x/a.txt"] = Page(status=307, headers=place)
-        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv(variable, proxy.url)
         monkeypatch.setenv("NO_PROXY", "127.0.0.2")
         events = brought(storage, tmp_path / "d", transport, anonymous=False)
         assert failures(events)["a.txt"].code == "refused-host"

@@ -228,18 +228,40 @@ def test_links_to_files_and_directories_are_followed(tmp_path):
     assert store.children() == ((Object("y.nii", 4),), ("sub-1/",))
 
 
+ANNEXED = "../.git/annex/objects/aa/bb/MD5E-s12345--{0}.nii.gz/MD5E-s12345--{0}.nii.gz"
+
+
 @pytest.mark.parametrize(
-    ("target", "message"),
-    [
-        ("nowhere", "a link that leads nowhere; get its content first"),
-        ("..", "a link that leads back to where it is"),
-    ],
+    ("target", "size"), [("nowhere", 0), ("link", 0), (ANNEXED.format("0" * 32), 12345)]
 )
-def test_links_that_lead_nowhere_are_told_and_not_passed_over(tmp_path, target, message):
+def test_links_that_lead_nowhere_are_listed_and_can_not_be_read(tmp_path, target, size):
     (tmp_path / "root" / "sub-1").mkdir(parents=True)
     (tmp_path / "root" / "sub-1" / "link").symlink_to(target)
-    with pytest.raises(StorageError, match=message):
-        list(open_store(str(tmp_path / "root"), access=Access()).list())
+    (tmp_path / "root" / "sub-1" / "file").write_bytes(b"1")
+    store = open_store(str(tmp_path / "root"), access=Access())
+    assert listed(store.list()) == {"sub-1/link": size, "sub-1/file": 1}
+    assert store.absent(["sub-1/file", "sub-1/link"]) == {"sub-1/link"}
+    with pytest.raises(StorageError):
+        store.read("sub-1/link", limit=10)
+
+
+def test_a_link_that_leads_back_is_an_error(tmp_path):
+    (tmp_path / "sub-1").mkdir()
+    (tmp_path / "sub-1" / "link").symlink_to("..")
+    with pytest.raises(StorageError, match="a link that leads back to where it is"):
+        list(open_store(str(tmp_path), access=Access()).list())
+
+
+def test_a_pointer_of_git_annex_is_no_content(tmp_path):
+    pointer = "/annex/objects/MD5E-s12345--0123456789abcdef0123456789abcdef.nii.gz\n"
+    (tmp_path / "a.nii.gz").write_text(pointer)
+    store = open_store(str(tmp_path), access=Access())
+    with pytest.raises(SourceMissingError, match="a git-annex pointer, whose content is not here"):
+        store.read("a.nii.gz", limit=1000)
+    # Without git there are none to look for.
+    assert store.absent(["a.nii.gz"]) == set()
+    (tmp_path / ".git").mkdir()
+    assert open_store(str(tmp_path), access=Access()).absent(["a.nii.gz"]) == {"a.nii.gz"}
 
 
 def test_what_is_neither_file_nor_directory_never_hangs(tmp_path):

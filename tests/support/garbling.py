@@ -93,7 +93,9 @@ def listing(query):
         items += f"<Contents><Key>{quote(key)}</Key><Size>{len(data)}</Size>"
         items += "<LastModified>2026-01-01T00:00:00.000Z</LastModified>"
         items += f"<ETag>&quot;{md5(data)}&quot;</ETag></Contents>"
-    items += "".join(f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>" for name in above)
+    items += "".join(
+        f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>" for name in sorted(above)
+    )
     return (
         '<?xml version="1.0"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
         f"<Name>b</Name><Prefix>{quote(prefix)}</Prefix><EncodingType>url</EncodingType>"

@@ -7,7 +7,7 @@ import random
 
 from bidsplan.events import Failed, Finished, Progressed
 from bidsplan.plan import Entry, Plan, Root
-from bidsplan.transfer.fetch import materialise
+from bidsplan.transfer.materialisation import materialise
 
 BIG = random.Random(0).randbytes(3 << 20)
 FILES = {"a.txt": b"hello", "sub-1/anat/image.nii.gz": BIG, "sub-1/empty": b""}

@@ -190,10 +190,17 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+def encrypted(server, url: str, tls) -> str:
+    """Let a server speak TLS by a context; gives its URL."""
+    options = {"server_side": True, "do_handshake_on_connect": False}
+    server.socket = tls.wrap_socket(server.socket, **options)
+    return url.replace("http:", "https:")
+
+
 class Proxy:
     """Stands before a server, counts requests and bodies' bytes, and breaks some of them."""
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, tls=None) -> None:
         self.requests: list[tuple[str, str]] = []
         self.conditions: list[tuple[str | None, str | None]] = []
         self.sent = 0
@@ -217,6 +224,8 @@ class Proxy:
 
         self._server = _Server((HOST, 0), Handler)
         self.url = f"http://{HOST}:{self._server.server_address[1]}"
+        if tls is not None:
+            self.url = encrypted(self._server, self.url, tls)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote, unquote
 
+from servers import encrypted
+
 HOST = "127.0.0.1"
 LONG_AGO = "Thu, 01 Jan 2026 00:00:00 GMT"
 
@@ -57,7 +59,7 @@ class Site:
         Whether bodies come without a length.
     """
 
-    def __init__(self, pages=None, *, host=HOST) -> None:
+    def __init__(self, pages=None, *, host=HOST, tls=None) -> None:
         self.pages: dict[str, Page] = dict(pages or {})
         self.requests: list[tuple[str, str, dict]] = []
         self.heeds = self.ranges = True
@@ -87,6 +89,8 @@ class Site:
         self._server = Server((host, 0), Handler)
         self.port = self._server.server_address[1]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        if tls is not None:
+            self.url = encrypted(self._server, self.url, tls)
         serve = self._server.serve_forever
         threading.Thread(target=serve, args=(0.01,), daemon=True).start()
 

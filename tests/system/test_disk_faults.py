@@ -136,11 +136,15 @@ def test_a_disk_of_four_mebibytes_holds_what_fits(mounts, tmp_path):
     script = 'mount -t tmpfs -o size=4m none "$1"; copy=$2; shift 2; "$@" && code=0 || code=$?; '
     script += 'cp -R disk "$copy"; exit $code'
     fetch = [*BIDSPLAN, "fetch", tmp_path / "p.plan.jsonl", disk / "d", "--json"]
+    fetch.append("--no-space-check")
     done = in_a_namespace(script, disk, copy, *fetch, cwd=tmp_path)
     rows = [json.loads(line) for line in done.stdout.splitlines()][:-1]
     assert done.returncode == 1
     assert "No space left on device; free some space, and run it again" in done.stderr
-    assert "the run stopped, as others would fail alike: the disk is full" in done.stderr
+    assert (
+        "the run stopped, since other files would fail in the same way: the disk is full"
+        in done.stderr
+    )
     assert "Traceback" not in done.stderr
     assert {row.get("error") for row in rows} == {None, "disk-full"}
     assert {row["path"] for row in rows} == set(files)
@@ -151,15 +155,40 @@ def test_a_disk_of_four_mebibytes_holds_what_fits(mounts, tmp_path):
     assert leftovers(copy / "d") == []
 
 
-def test_a_destination_that_may_only_be_read_is_named(mounts, tmp_path):
+def test_a_disk_without_room_is_an_error_before_the_first_byte(mounts, tmp_path):
+    files = {f"sub-{number:02}/image.nii.gz": BIG[: 700_000 + number] for number in range(8)}
+    write_plan(local_plan(tmp_path, files), tmp_path / "p.plan.jsonl")
+    disk, copy = tmp_path / "disk", tmp_path / "copy"
+    disk.mkdir()
+    script = 'mount -t tmpfs -o size=4m none "$1"; copy=$2; shift 2; "$@" && code=0 || code=$?; '
+    script += 'cp -R disk "$copy"; exit $code'
+    fetch = [*BIDSPLAN, "fetch", tmp_path / "p.plan.jsonl", disk / "d"]
+    done = in_a_namespace(script, disk, copy, *fetch, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"error: {disk}/d: 5.6 MB are still to be fetched, and 4.2 MB are free; free some space, "
+        "or fetch with --no-space-check\n"
+    )
+    assert tree(copy / "d") == {}
+    # What is there already needs no room.
+    script = script.replace("copy=$2;", 'copy=$2; mkdir "$1/d"; cp -R source/sub-0[0-4] "$1/d";')
+    script = script.replace("4m", "8m")
+    shutil.rmtree(copy)
+    done = in_a_namespace(script, disk, copy, *fetch, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert tree(copy / "d") == files
+
+
+def test_a_destination_that_may_only_be_read_is_one_error(mounts, tmp_path):
     write_plan(local_plan(tmp_path, FILES), tmp_path / "p.plan.jsonl")
     write_files(tmp_path / "d", OLD)
     script = 'mount --bind "$1" "$1"; mount -o remount,ro,bind "$1"; shift; "$@"'
     fetch = [*BIDSPLAN, "fetch", tmp_path / "p.plan.jsonl", tmp_path / "d"]
     done = in_a_namespace(script, tmp_path / "d", *fetch)
-    assert done.returncode == 1
-    assert "Read-only file system" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"error: {tmp_path}/d/.bidsplan: can't be written: Read-only file system\n"
+    )
     assert tree(tmp_path / "d") == OLD
     done = in_a_namespace(script, tmp_path / "d", *fetch[:-1], tmp_path / "d" / "inner")
     assert done.returncode == 1

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from bidsplan import errors
+import bidsplan
+from bidsplan import errors, events
 from bidsplan.manifest.load import load_manifest
 from bidsplan.plan import Entry, Header
 from bidsplan.plan.integrity import CheckMethod
@@ -56,6 +60,35 @@ def test_an_example_loads_without_a_warning(example, tmp_path):
 
 def test_the_manual_has_examples():
     assert len([example for example in examples() if example.id.startswith("manifest-")]) >= 4
+
+
+def python_examples(page):
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", USER / "python.md"], ids=["README", "python"])
+def test_the_python_examples_run(page, tmp_path):
+    """Run all of a page in one interpreter, as a reader would."""
+    shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
+    code = "\n".join(python_examples(page))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert done.stdout.startswith("23 0 ")
+    assert (tmp_path / "demo-dataset" / "README.md").exists()
+
+
+def test_the_python_page_names_every_event_and_only_public_names():
+    listed = names(section("python.md", "Step by step"))
+    kinds = [kind for kind in vars(events).values() if isinstance(kind, type)]
+    told = {kind.__name__ for kind in kinds if issubclass(kind, msgspec.Struct)}
+    assert set(listed) == told - {"Event", "Entry", "Plan"}
+    assert set(listed) <= set(bidsplan.__all__)
 
 
 def requirement_names(requirements):

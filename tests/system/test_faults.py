@@ -122,7 +122,7 @@ LASTING = {
     "too short": (Rule("short"), "unreachable"),
     "without a length": (Rule("unsized"), "unreachable"),
     "a web page": (Rule("page"), "unreachable"),
-    "damaged": (Rule("flip"), "corrupt"),
+    "damaged": (Rule("flip"), "unproved"),
     "throttled by 503": (Rule("status", status=503, code="SlowDown"), "throttled"),
     "throttled by 429": (Rule("status", status=429), "throttled"),
     "failed by 500": (Rule("status", status=500), "unreachable"),

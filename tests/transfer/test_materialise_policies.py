@@ -14,7 +14,7 @@ from bidsplan.plan.integrity import CheckMethod
 from bidsplan.storage import Access
 from bidsplan.transfer import scheduler
 from bidsplan.transfer.decide import Existing
-from bidsplan.transfer.fetch import materialise
+from bidsplan.transfer.materialisation import materialise
 from plans import (
     FILES,
     failures,
@@ -53,14 +53,14 @@ def test_refusals_say_what_stands_there_and_what_to_do(s3_plan, access, tmp_path
     folder = tmp_path / "d"
     write_files(folder, {"a.txt": b"hellO", IMAGE: b"short"})
     (folder / "sub-1" / "empty").symlink_to(tmp_path)
-    why = "the file that is there is not the planned one; it was left alone"
+    why = "a different file already exists; it was not changed"
     hint = "'--existing replace' replaces it"
     tags = f"by etag-md5, expected {md5(b'hello')}, got {md5(b'hellO')}"
     assert messages(fetch(s3_plan, folder, access=access)) == {
         "a.txt": f"a.txt: {why}; {tags}; {hint}",
         IMAGE: f"{IMAGE}: {why}; expected {len(FILES[IMAGE])} bytes, got 5; {hint}",
-        "sub-1/empty": "sub-1/empty: a link or a directory is there, and only plain files are "
-        "ever replaced; move it away",
+        "sub-1/empty": "sub-1/empty: a link or a directory exists there, and only regular files "
+        "are replaced; move it away",
     }
 
 
@@ -83,7 +83,7 @@ def test_refuse_takes_what_bidsplan_brought_for_its_own(s3_plan, access, tmp_pat
     write_files(other, {"a.txt": b"hello"})
     found = messages(fetch(s3_plan, other, access=access, existing=Existing.REFUSE))
     assert found == {
-        "a.txt": "a.txt: bidsplan did not fetch the file that is there; it was left alone; "
+        "a.txt": "a.txt: a file exists that bidsplan did not fetch; it was not changed; "
         "'--existing keep' compares it with the plan"
     }
 
@@ -163,7 +163,7 @@ def test_changed_objects_are_told_with_both_tags(s3_plan, bucket, access, tmp_pa
     error = failures(fetch(s3_plan, tmp_path / "d", access=access))["a.txt"]
     assert str(error).endswith(
         f": the planned entity tag is {md5(b'hello')}, now it is {md5(b'HELLO')}; compile the "
-        "plan anew"
+        "plan again"
     )
 
 

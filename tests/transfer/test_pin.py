@@ -123,7 +123,7 @@ def test_size_alone_is_not_enough(tmp_path):
         "a.txt": "unproved",
         "sub-1/anat/image.nii.gz": "unproved",
     }
-    assert "fetch the plan to have it compared with its source" in str(failed["a.txt"])
+    assert "fetch the plan to compare it with its source" in str(failed["a.txt"])
     fetch(plan, tmp_path / "d")
     assert len(digests(pinned(plan, tmp_path / "d"))) == len(FILES)
 
@@ -193,7 +193,7 @@ def remote(ask_here, bucket, monkeypatch):
 def test_the_command_pins_in_place(local, ask_here):
     code, out, err = ask_here("pin", "m.plan.jsonl", "d")
     assert (code, err) == (0, "")
-    assert out == "4 verified; 4 receipt\nwrote m.plan.jsonl: with the sha256 of 4 files\n"
+    assert out == "4 files verified by receipt\nwrote m.plan.jsonl: with the sha256 of 4 files\n"
     plan = read_plan("m.plan.jsonl")
     assert digests(plan) == {path: sha256(data) for path, data in STUDY.items()}
     before = Path("m.plan.jsonl").read_bytes()
@@ -201,8 +201,11 @@ def test_the_command_pins_in_place(local, ask_here):
     assert code == 0
     assert json.loads(out.splitlines()[-1]) == {"plan": "m.plan.jsonl", "pinned": 4}
     assert Path("m.plan.jsonl").read_bytes() == before
-    assert ask_here("verify", "m.plan.jsonl", "d")[1] == "4 verified; 4 sha256\n"
-    assert ask_here("fetch", "--locked", "m.yaml", "d")[:2] == (0, "4 kept; checked by 4 sha256\n")
+    assert ask_here("verify", "m.plan.jsonl", "d")[1] == "4 files verified by SHA-256\n"
+    assert ask_here("fetch", "--locked", "m.yaml", "d")[:2] == (
+        0,
+        "4 kept; 4 files checked by SHA-256\n",
+    )
 
 
 def test_the_command_writes_nothing_where_a_file_differs(local, ask_here):
@@ -211,7 +214,7 @@ def test_the_command_writes_nothing_where_a_file_differs(local, ask_here):
     Path("d", T1W).unlink()
     code, out, err = ask_here("pin", "m.plan.jsonl", "d")
     assert code == 1
-    assert out == "2 verified; 2 receipt; 1 failed (corrupt); 1 failed (missing)\n"
+    assert out == "2 files verified by receipt; 1 failed (corrupt); 1 failed (missing)\n"
     for part in ("README: not the planned file", f"{T1W}: there is no such file", "not written"):
         assert part in err
     assert Path("m.plan.jsonl").read_bytes() == before
@@ -259,7 +262,7 @@ def test_a_changed_object_loses_its_digest_and_the_others_keep_theirs(remote, as
     remote.put(f"study/{T1W}", b"FIRST")
     code, out, _ = ask_here("compile", "--check", "m.yaml")
     assert code == 1
-    assert out.splitlines()[1:] == [f"~ {T1W}"]
+    assert out.splitlines()[1:] == [f"~ {T1W} (etag, sha256)"]
     assert ask_here("compile", "m.yaml")[0] == 0
     expected = {path: sha256(data) for path, data in STUDY.items()} | {T1W: None}
     assert digests(read_plan("m.plan.jsonl")) == expected
@@ -323,7 +326,7 @@ def test_a_plan_that_can_not_be_read_carries_nothing_and_says_so(local, ask_here
     assert (code, "would be rewritten" in out) == (1, True)
     code, _, err = ask_here("compile", "m.yaml")
     assert code == 0
-    assert "warning: no digests are carried over: m.plan.jsonl: the plan is truncated" in err
+    assert "warning: digests are not carried over: m.plan.jsonl: the plan is truncated" in err
     assert set(digests(read_plan("m.plan.jsonl")).values()) == {None}
 
 

@@ -9,7 +9,13 @@ import pytest
 
 from bidsplan.cli.main import run
 from bidsplan.compile.compiler import compile_manifest
-from bidsplan.errors import SelectionError, SourceChangedError, StorageError, UnreachableError
+from bidsplan.errors import (
+    ListingError,
+    SelectionError,
+    SourceChangedError,
+    StorageError,
+    UnreachableError,
+)
 from bidsplan.manifest.load import load_manifest
 from bidsplan.plan.file import read_plan
 from bidsplan.storage import Access, Transport, open_store
@@ -254,7 +260,7 @@ def test_check_tells_of_a_newer_version(study, tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     assert run(["compile", "--check", str(path), "--json"]) == 1
     differences = json.loads(capsys.readouterr().out)["differences"]
-    assert differences[1:] == [f"~ {T1W}"]
+    assert differences[1:] == [f"~ {T1W} (version)"]
     assert read_plan(tmp_path / "study.plan.jsonl") == before
 
 
@@ -276,7 +282,7 @@ def test_versions_go_on_over_pages(bucket, transport):
     assert len({item.version for item in found}) == 599
 
 
-def test_keys_are_unquoted_and_a_listing_that_leads_nowhere_ends(study, proxy, transport):
+def test_keys_are_unquoted_and_a_listing_that_leads_nowhere_is_an_error(study, proxy, transport):
     # As S3 answers, and moto does not; and the marker is the same on every page.
     page = (
         b"<ListVersionsResult><IsTruncated>true</IsTruncated><EncodingType>url</EncodingType>"
@@ -288,7 +294,10 @@ def test_keys_are_unquoted_and_a_listing_that_leads_nowhere_ends(study, proxy, t
     proxy.rules.append(Rule("status", "versions", status=200, body=page))
     access = Access(endpoint_url=proxy.url, transport=transport)
     store = open_store(f"s3://{study.name}/study", access=access)
-    assert {item.key for item in store.versions("")} == {"a+b c%"}
+    found = store.versions("")
+    assert next(found).key == "a+b c%"
+    with pytest.raises(ListingError, match="sends the same page again and again"):
+        next(found)
     first, second = [path for _, path in proxy.requests if "versions" in path]
     assert "key-marker" not in first
     assert parse_qs(second.partition("?")[2])["key-marker"] == ["study/a+b c%"]

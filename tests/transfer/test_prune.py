@@ -19,7 +19,7 @@ from bidsplan.cli.main import run
 from bidsplan.destination.local import LocalDestination
 from bidsplan.destination.receipt_files import compact
 from bidsplan.errors import DestinationError, UsageError
-from bidsplan.events import Kept, KeptReason, Pruned, PruneFailed
+from bidsplan.events import Kept, KeptReason, Pruned, PruneFailed, Warned
 from bidsplan.plan import Plan, Root
 from bidsplan.plan.file import write_plan
 from bidsplan.transfer.removal import prune
@@ -502,3 +502,26 @@ def test_the_command_asks_on_a_terminal(command, folder, answer, code):
     assert b"Remove 3 files, 13 Bytes, from " in said
     assert (folder / "sub-2").exists() is (code != 0)
     assert out == {0: b"3 removed, 13 Bytes\n", 1: b"nothing was removed\n", 130: b""}[code]
+
+
+def test_files_of_an_earlier_plan_are_a_reason_to_prune(tmp_path, capsys):
+    files = {f"sub-{number}/a.txt": b"x" * number for number in range(1, 7)}
+    folder, fewer = tmp_path / "d", dict(list(files.items())[:2])
+    fetch(local_plan(tmp_path, files), folder)
+    (folder / "sub-4" / "a.txt").unlink()
+    (folder / "sub-5" / "a.txt").write_text("of the user")
+
+    def warnings(plan):
+        events = fetch(plan, folder, find_unplanned=True)
+        return [str(event.problem) for event in events if isinstance(event, Warned)]
+
+    said = "'bidsplan prune PLAN DEST' removes what the plan no longer lists"
+    fewer_plan = local_plan(tmp_path, fewer)
+    assert warnings(fewer_plan) == [f"2 files of an earlier plan are still there; {said}"]
+    # Also where the new plan has as many files as the old one.
+    other = {**fewer, "sub-6/a.txt": files["sub-6/a.txt"], "sub-7/a.txt": b"", "sub-8/b": b"1"}
+    other_plan = local_plan(tmp_path, other)
+    assert warnings(other_plan) == [f"1 file of an earlier plan is still there; {said}"]
+    list(prune(other_plan, folder))
+    assert warnings(other_plan) == []
+    assert warnings(local_plan(tmp_path, {**files, **other})) == []

@@ -123,6 +123,15 @@ def test_all_spares_what_is_hidden_and_other_destinations(plan, place):
     assert place.receipts() == 1
 
 
+def test_markers_of_directories_are_no_files_to_remove(plan, place):
+    markers = {"sub-2_$folder$", "sub-1/anat_$folder$"}
+    for path in markers:
+        place.put(path, b"")
+    place.put("notes_$folder$", b"x")
+    assert pruned(plan, place, everything=True) == (["notes_$folder$", *OLD], {})
+    assert place.files().keys() == {"README", "sub-1/x.json", *markers}
+
+
 def test_what_was_only_compared_and_kept_is_someone_elses(tmp_path, place):
     for path, data in FILES.items():
         place.put(path, data)

@@ -25,9 +25,8 @@ from bidsplan.errors import (
 from bidsplan.plan import Entry
 from bidsplan.plan.integrity import CheckMethod, VerifyMode
 from bidsplan.storage import Children, Store
-from bidsplan.storage.objects import Identity
-from bidsplan.storage.store import Abilities
-from bidsplan.transfer.concurrency import ConcurrencyLimit, StreamLimit
+from bidsplan.storage.objects import Abilities, Identity
+from bidsplan.transfer.concurrency import ConcurrencyLimit
 from bidsplan.transfer.download import receive
 from bidsplan.transfer.session import Session
 from plans import md5
@@ -110,7 +109,7 @@ def fetch(tmp_path, pool):
         path = tmp_path / "partial"
         path.touch()
         limit = ConcurrencyLimit(8)
-        session = Session(checking, limit, StreamLimit(8, limit), pool, stop or Impatient())
+        session = Session(checking, limit, pool, stop or Impatient())
         entry = Entry(
             path="x.bin", key="x.bin", size=SIZE, etag=tag or store._etag, reason="selected"
         )

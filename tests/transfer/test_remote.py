@@ -140,7 +140,7 @@ def test_a_fault_that_passes_is_lived_through(site, rule, capsys):
 
 LASTING = {
     "source cut off": (Rule("cut", "/sub-1/anat"), "unreachable"),
-    "source damaged": (Rule("flip", "/sub-1/anat"), "corrupt"),
+    "source damaged": (Rule("flip", "/sub-1/anat"), "unproved"),
     "source gone": (Rule("status", "/sub-1/anat", status=404, code="NoSuchKey"), "source-missing"),
     "refused by 503": (Rule("status", "/pre/sub-1/anat", method="PUT", status=503), "throttled"),
     "failed by 500": (Rule("status", "/pre/sub-1/anat", method="PUT", status=500), "unreachable"),
@@ -241,7 +241,8 @@ def test_a_destination_that_denies_writing_is_found_out_before_anything_is_read(
     code, rows, said = site.run(capsys)
     assert code == 1
     assert {row.get("error", row.get("action")) for row in rows.values()} <= {"denied", "skip"}
-    assert "the run stopped, as others would fail alike: the destination can't be written" in said
+    why = "since other files would fail in the same way: the destination can't be written"
+    assert f"the run stopped, {why}" in said
     assert not [path for _, path in site.proxy.requests if path.startswith(f"/{site.source.name}/")]
 
 
@@ -291,7 +292,7 @@ def to_bucket(plan, bucket, **options):
 
 
 FILES = {"a.txt": b"hello", "sub-1/x.json": b"{}"}
-WHY = "the file that is there is not the planned one; it was left alone"
+WHY = "a different file already exists; it was not changed"
 
 
 @pytest.mark.parametrize("tags", [True, False])
@@ -307,7 +308,7 @@ def test_existing_files_are_kept_refused_or_replaced(target, tmp_path, tags):
     assert finished(events) == {"sub-1/x.json": (Action.KEEP, proof)}
     assert str(failures(events)["a.txt"]).startswith(f"a.txt: {WHY}; ")
     events = to_bucket(plan, target, existing=Existing.REFUSE)
-    assert "bidsplan did not fetch the file" in str(failures(events)["a.txt"])
+    assert "a file exists that bidsplan did not fetch" in str(failures(events)["a.txt"])
     dry = to_bucket(plan, target, existing=Existing.REPLACE, dry_run=True)
     decided = {event.entry.path: event.action for event in dry if isinstance(event, Decided)}
     assert decided["a.txt"] is (Action.REPLACE if tags else Action.COMPARE)
@@ -381,7 +382,7 @@ def test_verifying_reads_back_what_was_written(target, tmp_path):
     target.delete("pre/sub-1/x.json")
     changed, missing, _ = outcomes()
     assert changed.startswith("a.txt: not the planned file: by receipt, expected ")
-    assert missing == "sub-1/x.json: there is no such file; fetch the plan to bring it"
+    assert missing == "sub-1/x.json: there is no such file; fetch the plan to get it"
 
 
 def test_generated_files_are_written_too(target):
@@ -422,7 +423,7 @@ def test_a_note_tells_what_was_kept_from_what_was_written(memory, tmp_path):
 def test_a_fault_leaves_nothing_in_memory(site, memory):
     site.proxy.rules.append(Rule("flip", KEY))
     events = fetch(site.plan, "memory://d", access=Access(endpoint_url=site.proxy.url))
-    assert {error.code for error in failures(events).values()} == {"corrupt"}
+    assert {error.code for error in failures(events).values()} == {"unproved"}
     there = {name for name in memory.find("/d") if "/.bidsplan/receipts/" not in name}
     assert there == {f"/d/{key}" for key in OTHERS}
 

@@ -118,7 +118,7 @@ def test_an_object_that_trickles_is_given_up_and_the_others_come(
     assert (code, rows[KEY]["error"]) == (1, "unreachable")
     assert time.monotonic() - began < 5
     assert tree(tmp_path / "d") == OTHERS
-    assert "its bytes come too slowly" in rows[KEY]["message"]
+    assert "it arrives too slowly" in rows[KEY]["message"]
     assert total["slow"]["late"] == 1
     assert total["slow"]["seconds"] >= 0.5
     assert "1 file was given up at the deadline" in said

@@ -20,6 +20,7 @@ from bidsplan.errors import (
     SourceChangedError,
     StorageError,
     ThrottledError,
+    UnprovedError,
     UnreachableError,
 )
 from bidsplan.plan import Entry
@@ -27,7 +28,7 @@ from bidsplan.plan.integrity import CheckMethod, VerifyMode
 from bidsplan.storage import Children, Store
 from bidsplan.storage.objects import Identity
 from bidsplan.transfer import download
-from bidsplan.transfer.concurrency import ConcurrencyLimit, StreamLimit
+from bidsplan.transfer.concurrency import ConcurrencyLimit
 from bidsplan.transfer.session import Session
 from plans import md5
 
@@ -99,7 +100,7 @@ def entry_of(data=DATA, **fields):
 
 def session_of(checking, stop):
     limit = ConcurrencyLimit(4)
-    return Session(checking, limit, StreamLimit(4, limit), POOL, stop)
+    return Session(checking, limit, POOL, stop)
 
 
 def receive(folder, store, entry=None, stop=None, *, prefix=None, copied=False, checking=None):
@@ -220,7 +221,7 @@ def test_a_server_that_ignores_conditions_does_not_pass_off_another_object(tmp_p
         receive(tmp_path, store)
     assert str(caught.value) == (
         "x.bin: it is no longer the object that was listed: the planned entity tag is "
-        f"{md5(DATA)}, now it is {'f' * 32}; compile the plan anew"
+        f"{md5(DATA)}, now it is {'f' * 32}; compile the plan again"
     )
     # Once for the bytes and once for the message: what has changed is not tried again.
     assert store.starts == [0, 0]
@@ -231,7 +232,7 @@ def test_a_source_without_tags_that_has_another_size_has_changed(tmp_path):
     with pytest.raises(SourceChangedError) as caught:
         receive(tmp_path, store, entry_of(etag=None))
     assert str(caught.value) == (
-        "x.bin: the source has 5 bytes now, and 1024 are planned; compile the plan anew"
+        "x.bin: the source has 5 bytes now, and 1024 are planned; compile the plan again"
     )
     assert store.starts == [0]
 
@@ -256,15 +257,35 @@ def test_damaged_bytes_are_fetched_once_more(tmp_path):
 
 def test_bytes_that_stay_damaged_are_an_error_that_says_how_it_shows(tmp_path):
     store = Scripted(script=[damaged] * 9)
+    planned = entry_of(md5=md5(DATA))
     with pytest.raises(IntegrityError) as caught:
-        receive(tmp_path, store)
+        receive(tmp_path, store, planned)
     assert str(caught.value) == (
-        "x.bin: the bytes that came are not the planned ones: by etag-md5, expected "
-        f"{md5(DATA)}, got {md5(bytes(len(DATA)))}; the source or the way to it is damaged, so "
-        "try again later or compile anew"
+        "x.bin: the bytes received are not the planned ones: by md5, expected "
+        f"{md5(DATA)}, got {md5(bytes(len(DATA)))}; the source or the connection is damaged; "
+        "try again later, or compile again"
     )
-    assert store.starts == [0, 0]
-    assert caught.value.moved == 0
+    assert (caught.value.code, store.starts, caught.value.moved) == ("corrupt", [0, 0], 0)
+
+
+def test_bytes_that_only_an_entity_tag_speaks_against_are_not_proved(tmp_path):
+    with pytest.raises(UnprovedError) as caught:
+        receive(tmp_path, Scripted(script=[damaged] * 9))
+    assert str(caught.value) == (
+        "x.bin: nothing shows that the bytes are the planned ones: by etag-md5, expected "
+        f"{md5(DATA)}, got {md5(bytes(len(DATA)))}, twice; either the entity tag is no MD5 "
+        "(encryption, some gateways) or the source is damaged; '--verify size' accepts the file by "
+        "its size"
+    )
+
+
+def test_bytes_that_differ_between_two_reads_are_corrupt_whatever_the_tag(tmp_path):
+    def otherwise(start):
+        return Answer([b"x" * len(DATA)], len(DATA), md5(DATA), None)
+
+    with pytest.raises(IntegrityError) as caught:
+        receive(tmp_path, Scripted(script=[damaged, otherwise]))
+    assert caught.value.code == "corrupt"
 
 
 def test_stopping_ends_a_wait_at_once(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from bidsplan.destination.local import LocalDestination
 from bidsplan.destination.receipts import Receipt, ReceiptWriter
 from bidsplan.destination.sources import Sources
-from bidsplan.errors import DestinationError, IntegrityError, MissingFileError
+from bidsplan.errors import DestinationError, IntegrityError, MissingFileError, UnprovedError
 from bidsplan.plan import Entry
 from bidsplan.plan.integrity import CheckMethod
 from bidsplan.storage import Access
@@ -88,15 +88,16 @@ def test_messages_say_what_was_expected_and_what_to_do(tmp_path):
     plan, folder = plan_over("s3://b", files), tmp_path / "d"
     write_files(folder, {"a": b"hellO", "b": b"hell"})
     errors = failures(verify(plan, folder))
-    hint = "fetch again with '--existing replace' to bring it back"
+    hint = "fetch again with '--existing replace' to replace it"
     assert {path: str(error) for path, error in errors.items()} == {
-        "a": f"a: not the planned file: by etag-md5, expected {md5(b'hello')}, got "
-        f"{md5(b'hellO')}; {hint}",
+        "a": f"a: not shown to be the planned file: by etag-md5, expected {md5(b'hello')}, got "
+        f"{md5(b'hellO')}; it differs, or its entity tag is no MD5, and no receipt of it shows "
+        f"which; {hint}",
         "b": f"b: not the planned file: by size, expected 5 bytes, got 4 bytes; {hint}",
-        "c": "c: there is no such file; fetch the plan to bring it",
+        "c": "c: there is no such file; fetch the plan to get it",
     }
     assert [type(error) for error in errors.values()] == [
-        IntegrityError,
+        UnprovedError,
         IntegrityError,
         MissingFileError,
     ]
@@ -106,7 +107,7 @@ def test_an_encrypted_objects_tag_is_known_to_be_none_from_its_receipt(tmp_path)
     folder = tmp_path / "d"
     plan = plan_of([one("a", b"hello", etag="a" * 32)], "s3://b")
     write_files(folder, {"a": b"hello"})
-    assert {error.code for error in failures(verify(plan, folder)).values()} == {"corrupt"}
+    assert {error.code for error in failures(verify(plan, folder)).values()} == {"unproved"}
     destination = LocalDestination(str(folder), create=False)
     notes = ReceiptWriter(destination.write_receipts)
     notes.add(

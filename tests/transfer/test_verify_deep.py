@@ -189,7 +189,7 @@ def test_what_is_damaged_at_its_source_is_found_only_by_looking_inside(tmp_path)
     write_files(folder, files)
     assert failures(verify(plan, folder)) == {}
     events = list(verify(plan, folder, deep=True))
-    hint = "its bytes are the planned ones, so it is so at its source"
+    hint = "its bytes are the planned ones, so the source has the same fault"
     errors = failures(events)
     assert {path: str(error) for path, error in errors.items()} == {
         "sub-1/b_T1w.nii": "sub-1/b_T1w.nii: expected 420 bytes of data by its header, got 415; "
@@ -206,7 +206,7 @@ def test_what_only_its_size_is_known_of_may_be_fetched_again(tmp_path):
     write_files(tmp_path / "d", files)
     plan = plan_over("s3://b", files, tags=False)
     (error,) = failures(verify(plan, tmp_path / "d", deep=True)).values()
-    assert str(error).endswith("fetch again with '--existing replace' to bring it anew")
+    assert str(error).endswith("fetch again with '--existing replace' to replace it")
 
 
 def test_a_file_that_differs_is_told_as_that(tmp_path):
@@ -222,10 +222,10 @@ def test_the_command_looks_inside_when_asked(tmp_path, capsys):
     write_plan(plan, tmp_path / "p.jsonl")
     command = ["verify", str(tmp_path / "p.jsonl"), str(folder)]
     assert run(command) == 0
-    assert capsys.readouterr().out == "6 verified; 6 receipt\n"
+    assert capsys.readouterr().out == "6 files verified by receipt\n"
     assert run([*command, "--deep"]) == 1
     out, err = capsys.readouterr()
-    assert out == "4 verified; 4 receipt; 2 failed (corrupt)\n"
+    assert out == "4 files verified by receipt; 2 failed (corrupt)\n"
     assert "b_T1w.nii: expected 420 bytes of data by its header, got 415" in err
 
 

@@ -1,16 +1,20 @@
 """Files of another suffix that belong to a file, and files that form one recording.
 
-After BIDS schema 1.11.1, ``meta/associations.yaml``, with the second magnitude image, stimulus and
+They are the associations of the BIDS schema, with magnitude images, optodes, stimulus and
 physiological recordings as real datasets have them.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+import ast
+import re
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bidsplan.bids.schema import Association, Target, associations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from bidsplan.bids.inheritance import Metadata
     from bidsplan.bids.names import Name
@@ -20,62 +24,29 @@ if TYPE_CHECKING:
 NIFTI = (".nii.gz", ".nii")
 """Extensions of images."""
 
-_ELECTRIC = frozenset({"eeg", "emg", "ieeg", "meg"})
-_PHASES = frozenset({"phasediff", "phase1", "phase2"})
-_SPACE = frozenset({"space"})
-_RECORDING = frozenset({"recording"})
+_DATA = "extension != '.json'"
+_PHASES = ("intersects([suffix], ['phasediff', 'phase1', 'phase2'])",)
 
-
-class _Association(NamedTuple):
-    """A kind of file that belongs to others.
-
-    Parameters
-    ----------
-    sources : frozenset of str or None
-        Suffixes of the files it may belong to; None for any data file.
-    inherits : bool
-        Whether it may be at a higher level, by inheritance.
-    beyond : frozenset of str
-        Entities that it may have although its source has none.
-    """
-
-    suffix: str
-    extensions: tuple[str, ...]
-    sources: frozenset[str] | None = None
-    inherits: bool = True
-    beyond: frozenset[str] = frozenset()
-
-
-_ASSOCIATIONS = (
-    _Association("events", (".tsv",)),
-    _Association("channels", (".tsv",), _ELECTRIC | {"nirs", "motion"}),
-    _Association("electrodes", (".tsv",), _ELECTRIC, beyond=_SPACE),
-    _Association("optodes", (".tsv",), frozenset({"nirs"})),
-    _Association(
-        "coordsystem",
-        (".json",),
-        _ELECTRIC | {"nirs", "motion", "electrodes", "optodes"},
-        beyond=_SPACE,
-    ),
-    _Association("aslcontext", (".tsv",), frozenset({"asl"})),
-    _Association("m0scan", NIFTI, frozenset({"asl"}), inherits=False),
-    _Association("magnitude", NIFTI, frozenset({"fieldmap"}), inherits=False),
-    _Association("magnitude1", NIFTI, _PHASES, inherits=False),
-    _Association("magnitude2", NIFTI, _PHASES, inherits=False),
-    _Association("dwi", (".bval", ".bvec"), frozenset({"dwi"})),
-    _Association("epi", (".bval", ".bvec"), frozenset({"epi"})),
-    _Association("physio", (".tsv.gz",), inherits=False, beyond=_RECORDING),
-    _Association("physioevents", (".tsv.gz",), inherits=False, beyond=_RECORDING),
-    _Association("stim", (".tsv.gz",), inherits=False, beyond=_RECORDING),
+# Beside those of the schema, of which older releases have fewer.
+_IN_PRACTICE = (
+    Association(_PHASES, Target(NIFTI, "magnitude1"), inherit=False),
+    Association(_PHASES, Target(NIFTI, "magnitude2"), inherit=False),
+    Association(("suffix == 'nirs'", _DATA), Target(".tsv", "optodes"), inherit=True),
+    Association((_DATA,), Target(".tsv.gz", "physio"), inherit=False),
+    Association((_DATA,), Target(".tsv.gz", "physioevents", ("recording",)), inherit=False),
+    Association((_DATA,), Target(".tsv.gz", "stim", ("recording",)), inherit=False),
 )
+_BEYOND = {"coordsystem": ("space",), "physio": ("recording",)}
+"""Entities that files of a suffix have in practice, besides those of the schema."""
 
 # BrainVision, EEGLAB, NIfTI pairs.
 _FAMILIES = ((".vhdr", ".vmrk", ".eeg"), (".set", ".fdt"), (".img", ".hdr"))
 _FAMILY_OF = {extension: family for family in _FAMILIES for extension in family}
 
-_METADATA = frozenset({".json", ".tsv", ".bval", ".bvec"})
-# Tables and sidecars are no data, but electrodes need the coordinate system they are given in.
-_TABLES_WITH_COORDINATES = frozenset({"electrodes", "optodes"})
+_METADATA = frozenset({".tsv", ".bval", ".bvec"})
+_ENTITY = re.compile(r"\bentities\.(\w+)")
+_NONE: frozenset[str] = frozenset()
+_TABLES_OF_FILES = frozenset({"scans", "sessions"})
 
 
 def associated(name: Name, metadata: Metadata) -> Iterator[Item]:
@@ -87,9 +58,11 @@ def associated(name: Name, metadata: Metadata) -> Iterator[Item]:
             yield member
     if not name.shaped:
         return
-    for kind, extension in _associations_of(name.suffix, name.extension):
-        suffix, beyond = kind.suffix, kind.beyond
-        if kind.inherits:
+    # Hardly any file has an entity that matters, so that few kinds are to be told apart.
+    entities = _NONE if _entities_asked().isdisjoint(name.entities) else frozenset(name.entities)
+    kinds = _kinds_of(name.suffix, name.extension, name.datatype, entities)
+    for suffix, extension, inherit, beyond in kinds:
+        if inherit:
             yield from metadata.lowest(name, suffix, extension, beyond=beyond)
         else:
             yield from metadata.applying(
@@ -97,15 +70,82 @@ def associated(name: Name, metadata: Metadata) -> Iterator[Item]:
             )
 
 
-@lru_cache(maxsize=1024)
-def _associations_of(suffix: str, extension: str) -> tuple[tuple[_Association, str], ...]:
+class _Kind(NamedTuple):
+    """Files that belong to others, of one extension; see `Association`."""
+
+    suffix: str
+    extension: str
+    inherit: bool
+    beyond: frozenset[str]
+
+
+@cache
+def _entities_asked() -> frozenset[str]:
+    """Return the entities that selectors of the schema ask for."""
+    selectors = (text for kind in associations().values() for text in kind.selectors)
+    return frozenset(name for text in selectors for name in _ENTITY.findall(text))
+
+
+@lru_cache(maxsize=4096)
+def _kinds_of(
+    suffix: str, extension: str, datatype: str | None, entities: frozenset[str]
+) -> tuple[_Kind, ...]:
     """List what may belong to files of a kind."""
-    if extension in _METADATA and suffix not in _TABLES_WITH_COORDINATES:
-        return ()
-    return tuple(
-        (kind, each)
-        for kind in _ASSOCIATIONS
-        if kind.suffix != suffix or extension not in kind.extensions
-        if kind.sources is None or suffix in kind.sources
-        for each in kind.extensions
+    known = {"suffix": suffix, "extension": extension, "datatype": datatype, "entities": entities}
+    all_kinds = (*associations().values(), *_IN_PRACTICE)
+    # What belongs to any data file belongs to no table of its channels or events.
+    metadata = suffix in _TABLES_OF_FILES or (
+        extension in _METADATA
+        and any(
+            extension in kind.target.extensions and kind.target.suffix in {None, suffix}
+            for kind in all_kinds
+        )
     )
+    kinds: dict[_Kind, None] = {}
+    for kind in all_kinds:
+        if metadata and kind.selectors == (_DATA,):
+            continue
+        if all(_holds(selector, known) for selector in kind.selectors):
+            wanted = kind.target.suffix or suffix
+            beyond = frozenset((*kind.target.entities, *_BEYOND.get(wanted, ())))
+            kinds |= {
+                _Kind(wanted, each, kind.inherit, beyond): None
+                for each in kind.target.extensions
+                if (wanted, each) != (suffix, extension)
+            }
+    return tuple(kinds)
+
+
+def _holds(selector: str, known: Mapping[str, Any]) -> bool:
+    """Evaluate a selector; one that only a newer schema has holds."""
+    try:
+        return bool(_value(_parsed(selector), known))
+    except (SyntaxError, TypeError, NotImplementedError):
+        return True
+
+
+@cache
+def _parsed(selector: str) -> ast.expr:
+    # These expressions are Python's too, apart from the backslashes in their texts.
+    return ast.parse(selector.replace("\\", "\\\\"), mode="eval").body
+
+
+def _value(node: ast.expr, known: Mapping[str, Any]) -> Any:
+    """Evaluate an expression of the schema about a name."""
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.Name(id=name) if name in known:
+            return known[name]
+        case ast.List(elts=items):
+            return [_value(item, known) for item in items]
+        case ast.Attribute(value=ast.Name(id="entities"), attr=entity):
+            return entity in known["entities"]
+        case ast.Compare(left=left, ops=[ast.Eq() | ast.NotEq() as sign], comparators=[right]):
+            equal = _value(left, known) == _value(right, known)
+            return equal == isinstance(sign, ast.Eq)
+        case ast.Call(func=ast.Name(id="match"), args=[text, pattern]):
+            return re.search(_value(pattern, known), _value(text, known))
+        case ast.Call(func=ast.Name(id="intersects"), args=[first, second]):
+            return set(_value(first, known)).intersection(_value(second, known))
+    raise NotImplementedError(ast.dump(node))

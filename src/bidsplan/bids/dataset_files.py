@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 
 DESCRIPTION = "dataset_description.json"
@@ -35,16 +35,33 @@ _BY_RULE: dict[str, frozenset[str]] = {
 }
 
 
-def select_dataset_files(names: Iterable[str], rule: str | tuple[str, ...]) -> list[str]:
+def is_derivative(description: object) -> bool:
+    """Return whether a dataset's description is that of a derivative dataset.
+
+    ``DatasetType`` decides. Descriptions older than BIDS 1.4 have ``PipelineDescription`` instead.
+    ``GeneratedBy`` says nothing: converters of raw data have it too.
+    """
+    if not isinstance(description, dict):
+        return False
+    if "DatasetType" in description:
+        return bool(description["DatasetType"] == "derivative")
+    return "PipelineDescription" in description
+
+
+def select_dataset_files(
+    names: Iterable[str], rule: str | tuple[str, ...], subjects: Collection[str] | None = None
+) -> list[str]:
     """Select files directly at a dataset's root, sorted.
 
     The rule is ``none``, ``description``, ``standard``, ``all``, or names, with the description.
+    With ``all``, files of a subject are left out unless it is among `subjects`, if these are given.
     """
     if rule == "all":
         return sorted(
             name
             for name in names
             if name == ".bidsignore" or not (name.startswith(".") or name == _ANNEX)
+            if subjects is None or (subject := report_subject(name)) is None or subject in subjects
         )
     selected = frozenset({DESCRIPTION, *rule}) if isinstance(rule, tuple) else _BY_RULE[rule]
     return sorted(selected.intersection(names))

@@ -23,6 +23,9 @@ _RECORDING = re.compile(r"\.(ds|mefd|ome\.zarr|zarr)$")
 _PAIR = re.compile(r"([a-z]+)-([0-9a-zA-Z+]+)")
 # No underscore: it would end the entity. Beyond that, labels are accepted as they are.
 _SUBJECT = re.compile(r"sub-([^_/]+)")
+# FreeSurfer's longitudinal directories, of one session or a template: sub-01_ses-a,
+# sub-01_ses-a.long.sub-01.
+_PART_OF_SUBJECT = re.compile(r"sub-([^_/]+?)(?:_|\.long\.)(?:ses-([^_./]+))?[^/]*")
 
 
 class Name(NamedTuple):
@@ -64,6 +67,25 @@ def subject_label(directory: str) -> str | None:
     """Return the label of a subject's directory name, or None where it is not one."""
     match = _SUBJECT.fullmatch(directory)
     return match[1] if match else None
+
+
+def owner_label(directory: str) -> str | None:
+    """Return the label of the subject that a derivative's directory belongs to, or None.
+
+    Examples
+    --------
+    >>> owner_label("sub-01"), owner_label("sub-01_ses-a.long.sub-01")
+    ('01', '01')
+    """
+    return _owner(directory)[0]
+
+
+def _owner(directory: str) -> tuple[str | None, str | None]:
+    """Return a directory's subject, and the session that its name has."""
+    # Few directories are tried: there are very many.
+    parts = "_" in directory or ".long." in directory
+    match = _PART_OF_SUBJECT.fullmatch(directory) if parts else None
+    return (match[1], match[2]) if match else (subject_label(directory), None)
 
 
 def recording_of(path: str) -> str | None:
@@ -134,10 +156,9 @@ def _parse_base(text: str) -> tuple[Mapping[str, str], str, str, bool]:
 def _parse_directory(directory: str) -> tuple[str | None, str | None, str | None]:
     """Parse subject, session and datatype of a directory."""
     first, *rest = directory.split("/")
-    subject = subject_label(first)
+    subject, session = _owner(first)
     if subject is None:
         return None, None, None
-    session = None
     if rest and rest[0].startswith("ses-"):
         session = rest.pop(0).removeprefix("ses-")
     return subject, session, rest[0] if rest else None

@@ -6,12 +6,14 @@ BIDS specification 1.11.1: "Using IntendedFor metadata", "B0FieldIdentifier and 
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from bidsplan.bids.names import Name
+    from bidsplan.bids.recordings import Item
 
 
 def texts(value: object) -> list[str]:
@@ -44,22 +46,29 @@ def uri_path(text: str, name: Name) -> list[str]:
 
 
 class Targets:
-    """An index of selected files, to look up whether a reference names any."""
+    """An index of files, to look up which of them references name."""
 
-    def __init__(self, names: Iterable[Name]) -> None:
-        self._paths: set[str] = set()
-        self._bare: set[tuple[str | None, str]] = set()
-        for name in names:
-            self._paths.add(name.path)
-            self._bare.add((name.subject, name.path.rpartition("/")[2]))
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._items = {item.name.path: item for item in items}
 
-    def named_by(self, fields: Mapping[str, Any], holder: Name) -> bool:
-        """Return whether a field map's ``IntendedFor`` names any of the files."""
-        return any(
-            not self._paths.isdisjoint(uri_path(text, holder))
-            or ("/" not in text and (holder.subject, text) in self._bare)
-            for text in texts(fields.get("IntendedFor"))
-        )
+    @cached_property
+    def _bare(self) -> dict[tuple[str | None, str], list[Item]]:
+        """Items by subject and file name, which few datasets refer to."""
+        found: dict[tuple[str | None, str], list[Item]] = {}
+        for path, item in self._items.items():
+            found.setdefault((item.name.subject, path.rpartition("/")[2]), []).append(item)
+        return found
+
+    def named_by(self, fields: Mapping[str, Any], holder: Name) -> list[Item]:
+        """List the files that a field map's ``IntendedFor`` names."""
+        found: list[Item] = []
+        for text in dict.fromkeys(texts(fields.get("IntendedFor"))):
+            paths = uri_path(text, holder)
+            named = [self._items[path] for path in paths if path in self._items]
+            if not named and "/" not in text:
+                named = self._bare.get((holder.subject, text), [])
+            found += named
+        return found
 
 
 def stimulus_files(table: str) -> Iterator[str]:

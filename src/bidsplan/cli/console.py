@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import stat
+import sys
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +19,12 @@ from bidsplan.messages import Redactor, clipped, secrets_in
 from bidsplan.paths import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from bidsplan.errors import BidsplanError, Problem
+    from bidsplan.events import Event
+    from bidsplan.plan import Planned
+    from bidsplan.progress import Counts
 
 
 _AWS_FILES = {
@@ -67,10 +72,18 @@ def _lines(place: str) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Console:
-    """Writes results to standard output and all else to standard error, without secrets."""
+    """Writes results to standard output and all else to standard error, without secrets.
+
+    Parameters
+    ----------
+    interval : float
+        Seconds between two lines of progress where there is no terminal to draw a bar on.
+    """
 
     debug: bool = False
     json: bool = False
+    quiet: bool = False
+    interval: float = 30.0
     redact: Redactor = field(default_factory=find_redactor)
 
     def result(self, text: str, data: dict[str, Any]) -> None:
@@ -78,7 +91,7 @@ class Console:
         if self.json:
             self.record(data)
         else:
-            click.echo(self._shown(text))
+            _echo(self._shown(text))
 
     def record(self, data: dict[str, Any]) -> None:
         """Write a result that only ``--json`` shows."""
@@ -87,11 +100,11 @@ class Console:
             if self.redact(text) != text:
                 plain = _redacted(msgspec.to_builtins(data), self.redact)
                 text = msgspec.json.encode(plain).decode()
-            click.echo(text)
+            _echo(text)
 
     def say(self, text: str) -> None:
         """Write a text to standard error."""
-        click.echo(self._shown(text), err=True)
+        _echo(self._shown(text), err=True)
 
     def confirm(self, question: str) -> bool:
         """Ask a question on standard error."""
@@ -107,7 +120,20 @@ class Console:
         # click leaves colours out where there is no terminal; for NO_COLOR see no-color.org.
         if not os.environ.get("NO_COLOR"):
             label = click.style(label, fg="red" if label == "error" else "yellow", bold=True)
-        click.echo(f"{label}: {self._shown(text)}", err=True)
+        _echo(f"{label}: {self._shown(text)}", err=True)
+
+    @contextmanager
+    def progress(
+        self, counts: Counts | None = None, plan: Planned | None = None
+    ) -> Iterator[Callable[[Event], None]]:
+        """Show how far a run is; yields what takes its events, unless the caller counts them."""
+        from bidsplan.progress import Counts, Progress  # on demand
+
+        counts = counts or Counts()
+        bar = sys.stderr.isatty() and not self.json
+        shown = Progress(counts, plan, write=None if bar else self.say, interval=self.interval)
+        with nullcontext() if self.quiet else shown:
+            yield counts.add
 
     def fail(self, error: BidsplanError) -> int:
         """Report an error that ends the command, and return its exit code."""
@@ -130,13 +156,32 @@ class Console:
         self._trace(error)
         self.error(clipped(f"unexpected {type(error).__name__}: {error}"))
         if not self.debug:
-            self.say("this is a bug in bidsplan; run it again with --debug to see where")
+            self.say("this is a bug in bidsplan; run the command again with --debug to see where")
         return 1
 
     def stopped(self, code: int) -> int:
         """Report that a signal stopped the command."""
         self.say("stopped; finished files are kept; run the same command to continue")
         return code
+
+    @contextmanager
+    def logging(self) -> Iterator[None]:
+        """Write what the library logs to standard error, where ``--debug`` is given."""
+        if not self.debug:
+            yield
+            return
+        import logging  # rarely needed
+
+        handler, logger = logging.Handler(), logging.getLogger("bidsplan")
+        handler.emit = lambda record: self.error(record.getMessage(), "debug")  # type: ignore[method-assign]
+        before = logger.level
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(before)
 
     def _shown(self, text: str) -> str:
         """Redact a text, and escape what could drive the terminal; names come from storage."""
@@ -149,6 +194,13 @@ class Console:
             import traceback  # rarely needed
 
             self.say("".join(traceback.format_exception(error)).rstrip("\n"))
+
+
+def _echo(text: str, *, err: bool = False) -> None:
+    """Write a text above the bars that are drawn, if any."""
+    tqdm = sys.modules.get("tqdm")
+    with tqdm.tqdm.external_write_mode() if tqdm else nullcontext():
+        click.echo(text, err=err)
 
 
 def _redacted(value: Any, redact: Redactor) -> Any:

@@ -113,10 +113,22 @@ def _write_shorthands(definitions: dict[str, Any], fields_of_all: dict[str, Any]
         definitions[name]["properties"] = {**fields, **own}
     derivatives = fields_of_all["derivatives"]
     names = {"type": "array", "items": {"type": "string"}}
-    derivatives["anyOf"] = [{"enum": ["none", "all"]}, names, *derivatives["anyOf"][1:]]
+    pipeline = {"type": "string", "not": {"enum": ["true", "false"]}}
+    derivatives["anyOf"] = [{"enum": ["none", "all"]}, pipeline, names, *derivatives["anyOf"][1:]]
     filters = {"type": "array", "items": {"$ref": "#/$defs/Filter"}, "minItems": 1}
-    definitions["Derivative"] = {"anyOf": [definitions["Derivative"], filters, {"type": "null"}]}
+    word = {"type": "string", "pattern": "^[A-Za-z0-9]+$"}
+    some = [{"type": "integer", "minimum": 1}, {"type": "number", "exclusiveMaximum": 1}]
+    shorter: dict[str, list[dict[str, Any]]] = {
+        "Derivative": [word, filters, {"type": "null"}],
+        "Filter": [word],
+        "Requirement": [word],
+        "Sample": [{**number, "exclusiveMinimum": 0} for number in some],
+        # A number might be meant as a label or as a number of subjects.
+        "Subjects": [{"type": "string"}, {"type": "array", "items": text, "minItems": 1}],
+    }
     assert set(fields) == set(Filter.model_fields)  # noqa: S101 - the models and this agree
+    for model, forms in shorter.items():
+        definitions[model] = {"anyOf": [definitions[model], *forms]}
 
 
 def plan_schema() -> dict[str, object]:
@@ -198,6 +210,7 @@ def _summary() -> dict[str, Any]:
         skipped=_COUNT,
         bytes=_COUNT,
         resumed=_COUNT,
+        resumable=_COUNT,
         endpoints={"type": "array", "items": _TEXT},
         destination={"type": ["string", "null"]},
         slow={"anyOf": [slow, {"type": "null"}]},

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 _COMMANDS = {
     "init": "Write a manifest to start from.",
-    "inspect": "Show what a study holds.",
-    "validate": "Check manifests without any network.",
-    "compile": "Resolve a manifest into a plan.",
-    "explain": "Show why subjects and files are in a plan or not.",
-    "fetch": "Fetch what a plan lists to a destination.",
-    "verify": "Check a destination against its plan.",
+    "inspect": "Show what a study contains.",
+    "validate": "Check manifests without network.",
+    "compile": "Compile a manifest into a plan.",
+    "explain": "Show why subjects and files are in a plan, or not.",
+    "fetch": "Fetch a plan's files to a destination.",
+    "verify": "Compare a destination with its plan.",
     "pin": "Add the digests of fetched files to a plan.",
-    "prune": "Remove what is no longer in a plan.",
+    "prune": "Remove fetched files that are no longer in a plan.",
     "schema": "Print the JSON Schema of manifests, plans or reports.",
 }
 
@@ -77,7 +77,7 @@ def run(arguments: Sequence[str]) -> int:
     redact = find_redactor(arguments)
     console = Console(debug="--debug" in arguments, json="--json" in arguments, redact=redact)
     try:
-        with signals.first_signal(interrupt=True) as received:
+        with console.logging(), signals.first_signal(interrupt=True) as received:
             received.clear()
             code = bidsplan.main(
                 list(arguments), prog_name="bidsplan", standalone_mode=False, obj=redact

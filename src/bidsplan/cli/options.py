@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bidsplan.cli.console import Console, find_redactor
+from bidsplan.errors import UsageError
 from bidsplan.messages import Redactor
+from bidsplan.paths import printable
 from bidsplan.storage.access import Access, Transport
+from bidsplan.urls import meant_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +42,12 @@ def output_option(text: str) -> Callable[..., Any]:
     return click.option("-o", "--output", type=click.Path(path_type=Path), help=text)
 
 
+def examples(*lines: str) -> str:
+    """Make the end of a command's help."""
+    # The first character keeps click from filling the lines.
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
 STRICT = (click.option("--strict", is_flag=True, help="Treat warnings as errors."),)
 
 ALLOWED = (
@@ -47,28 +57,33 @@ ALLOWED = (
         multiple=True,
         callback=lambda _ctx, _param, value: frozenset(value),
         metavar="NAME",
-        help="Allow URLs of this fsspec protocol as well. May be repeated.",
+        help="Also allow URLs of this fsspec protocol; may be repeated.",
     ),
     click.option(
         "--untrusted",
         is_flag=True,
         envvar="BIDSPLAN_UNTRUSTED",
-        help="Refuse what a stranger's manifest could abuse. Also set by BIDSPLAN_UNTRUSTED=1.",
+        help="Refuse local files, private hosts and signed requests, as for pull requests from "
+        "strangers. Also set by BIDSPLAN_UNTRUSTED=1.",
     ),
 )
 """What a manifest or a plan may name."""
 
 STORAGE = (
-    click.option("--endpoint-url", metavar="URL", help="S3 endpoint. [default: as AWS tools do]"),
-    click.option("--region", metavar="NAME", help="AWS region. [default: as AWS tools do]"),
-    click.option("--profile", metavar="NAME", help="AWS profile. [default: as AWS tools do]"),
+    click.option(
+        "--endpoint-url", metavar="URL", help="S3 endpoint. [default: as for the AWS tools]"
+    ),
+    click.option("--region", metavar="NAME", help="AWS region. [default: as for the AWS tools]"),
+    click.option("--profile", metavar="NAME", help="AWS profile. [default: as for the AWS tools]"),
     click.option(
         "--anonymous/--signed",
         "anonymous",
         default=None,
-        help="Sign requests or not, whatever the manifest says.",
+        help="Do not sign requests, or sign them, whatever the manifest says.",
     ),
-    click.option("--requester-pays", is_flag=True, help="Agree to pay for requests."),
+    click.option(
+        "--requester-pays", is_flag=True, help="Pay for requests to requester-pays buckets."
+    ),
     *ALLOWED,
     click.option(
         "--timeout",
@@ -76,7 +91,7 @@ STORAGE = (
         default=60,
         show_default=True,
         metavar="SECONDS",
-        help="How long a connection may be silent.",
+        help="Close a connection that sends nothing for so long.",
     ),
 )
 """How storage is reached."""
@@ -88,9 +103,9 @@ SOURCES = (
         default=Transport.AUTO.value,
         callback=lambda _ctx, _param, value: Transport(value),
         show_default=True,
-        help="Which library moves the bytes.",
+        help="Library that lists and reads storage.",
     ),
-    _jobs_option("jobs", 256, 1024, "The most connections at a time."),
+    _jobs_option("jobs", 256, 1024, "Maximum connections."),
     *STORAGE,
 )
 """How the storage that a study lies in is reached, and how fast."""
@@ -107,28 +122,81 @@ DESTINATION = (
 )
 """What differs for a destination in storage."""
 
+_MANIFESTS = (".yaml", ".yml")
+_DOCUMENTS = (*_MANIFESTS, ".jsonl", ".jsonl.gz", ".jsonl.zst")
+
+
+def _check_document(document: Path) -> Path:
+    """Refuse a study's URL, accession or directory where its manifest is expected."""
+    # A path has lost one of a URL's slashes.
+    text = re.sub(r"\A([A-Za-z][A-Za-z0-9+.-]*:/)(?!/)", r"\1/", str(document))
+    url = meant_url(text) or text
+    directory = not text.endswith(_DOCUMENTS) and document.is_dir()
+    what = "a URL" if "://" in text else "a directory" if directory else "an accession"
+    if "://" in text or directory or (url != text and not document.exists()):
+        name = url.rstrip("/").rpartition("/")[2] or "study"
+        raise UsageError(
+            f"{printable(text)} is {what}, and a manifest is expected; write one with 'bidsplan "
+            f"init {printable(url)} -o {printable(name)}.yaml'"
+        )
+    return document
+
+
+def _check_order(context: click.Context, _: click.Parameter, destination: str) -> str:
+    """Refuse a manifest or plan in the place of a destination."""
+    source = context.params["source"]
+    if destination.endswith(_DOCUMENTS) and not str(source).endswith(_DOCUMENTS):
+        raise UsageError(
+            f"DEST comes last; write 'bidsplan {context.info_name} {printable(destination)} "
+            f"{printable(str(source))}'"
+        )
+    _check_document(source)
+    return destination
+
+
+def manifest_argument(name: str, *, several: bool = False) -> Callable[..., Any]:
+    """Make the argument for one manifest or several."""
+
+    def check(_context: object, _parameter: object, value: Any) -> Any:
+        return tuple(map(_check_document, value)) if several else _check_document(value)
+
+    many = -1 if several else 1
+    path = click.Path(path_type=Path)
+    return click.argument(name, type=path, nargs=many, required=True, callback=check)
+
+
+def check_study(text: str, other: tuple[str, ...] = _DOCUMENTS) -> None:
+    """Refuse a manifest or plan where a study's URL is expected."""
+    if text.endswith(other):
+        plan = not text.endswith(_MANIFESTS)
+        raise UsageError(
+            f"{printable(text)} is a {'plan' if plan else 'manifest'}, by its name, and the URL of "
+            "a study is expected, such as s3://openneuro.org/ds000114"
+        )
+
+
 plan_argument = click.argument("source", metavar="PLAN|MANIFEST", type=click.Path(path_type=Path))
-destination_argument = click.argument("destination", metavar="DEST")
-readers_option = _jobs_option("readers", 4, 256, "The most files read at a time.")
-wait_option = click.option(
-    "--wait", is_flag=True, help="Wait for another run that is working in DEST."
-)
+destination_argument = click.argument("destination", metavar="DEST", callback=_check_order)
+readers_option = _jobs_option("readers", 4, 256, "Maximum files read at a time.")
+wait_option = click.option("--wait", is_flag=True, help="Wait for another run into DEST to end.")
 
 
 def settings_of(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add options, ``--json`` and ``--debug``; the command gets `Settings` made of them."""
+    """Add options, and those of the console; the command gets `Settings` made of them."""
     console = (
-        click.option("--json", is_flag=True, help="Write results as JSON, an object a line."),
-        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+        click.option("--json", is_flag=True, help="Write results as JSON Lines."),
+        click.option("--debug", is_flag=True, help="Show the log, and tracebacks of errors."),
+        click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
     )
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
-        def wrapper(*, json: bool, debug: bool, strict: bool = False, **kwargs: Any) -> Any:
+        def wrapper(*, strict: bool = False, **kwargs: Any) -> Any:
             redact = click.get_current_context().find_object(Redactor) or find_redactor()
             names = {field.name for field in fields(Access)} & kwargs.keys()
             access = Access(**{name: kwargs.pop(name) for name in names})
-            console = Console(json=json, debug=debug, redact=redact)
+            shown = {name: kwargs.pop(name) for name in ("json", "debug", "quiet")}
+            console = Console(**shown, redact=redact)
             kwargs["settings"] = Settings(console=console, access=access, strict=strict)
             return function(**kwargs)
 

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from dataclasses import replace
-from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from bidsplan.cli.console import counted, size
-from bidsplan.errors import (
-    BidsplanError,
-    ManifestError,
-    SelectionError,
-    StalePlanError,
-    UsageError,
-    dotted,
-)
+from bidsplan.compile.plan_policy import PlanPolicy, is_manifest, plan_beside, stored_plan
+from bidsplan.errors import BidsplanError, ManifestError, SelectionError, UsageError, dotted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,11 +44,9 @@ def compile_file(
 ) -> Compiled:
     """Compile a loaded manifest, and show its warnings with their lines."""
     from bidsplan.compile.compiler import compile_manifest  # imports storage
-    from bidsplan.progress import drawn_digests
 
-    bar = digest and sys.stderr.isatty() and not settings.console.json
     try:
-        with drawn_digests(enabled=bar) as notify:
+        with settings.console.progress() as notify:
             compiled = compile_manifest(
                 loaded.manifest,
                 base=loaded.path.parent,
@@ -114,60 +104,32 @@ def omission_data(omission: Omission) -> dict[str, object]:
     }
 
 
-class PlanPolicy(Enum):
-    """How far the plan beside a manifest is trusted."""
-
-    CURRENT = auto()
-    """Use it if it was compiled from this manifest, or else compile."""
-    LOCKED = auto()
-    """Use it, and fail if it was not compiled from this manifest."""
-    FROZEN = auto()
-    """Use it, whatever the manifest."""
-
-
 def plan_for(
-    source: Path, settings: Settings, policy: PlanPolicy = PlanPolicy.FROZEN, *, write: bool = False
+    source: Path, settings: Settings, policy: PlanPolicy = PlanPolicy.LOCKED, *, write: bool = False
 ) -> tuple[Path, Planned]:
     """Return the path and the plan that a source names: a plan's, or a manifest's.
 
     Where `write` is set, a plan that had to be compiled is written. Raises StalePlanError where the
     policy needs a plan that does not exist or is another manifest's.
     """
-    from bidsplan.plan.file import StoredPlan, default_plan_path  # on demand
+    from bidsplan.plan.file import StoredPlan, default_plan_path, write_plan  # on demand
 
-    if source.suffix not in {".yaml", ".yml"}:
-        if policy is PlanPolicy.LOCKED:
-            raise UsageError(f"--locked compares a manifest with its plan; {source} is a plan")
+    if not is_manifest(source):
+        if ".jsonl" not in source.suffixes:
+            raise UsageError(
+                f"{source}: expected a manifest (.yaml, .yml) or a plan (.jsonl, .jsonl.gz, "
+                ".jsonl.zst), by its name"
+            )
         return source, StoredPlan(source)
     path = default_plan_path(source)
-    if policy is not PlanPolicy.FROZEN:
-        return path, _current_plan(source, path, settings, policy, write=write)
-    if not path.exists():
-        raise StalePlanError(f"{path}: there is no plan; write it with 'bidsplan compile {source}'")
-    return path, StoredPlan(path)
-
-
-def _current_plan(
-    source: Path, path: Path, settings: Settings, policy: PlanPolicy, *, write: bool
-) -> Planned:
-    """Return the plan of the manifest as it is now, compiled where the policy allows it."""
-    from bidsplan.compile.survey.participants import manifest_digest  # on demand
-    from bidsplan.plan.file import StoredPlan, write_plan  # on demand
-
+    if policy is PlanPolicy.FROZEN:
+        return path, stored_plan(source)
     loaded = load(source, settings)
-    plan = StoredPlan(path) if path.exists() else None
-    untrusted = settings.access.untrusted
-    try:
-        digest = manifest_digest(loaded.manifest, loaded.path.parent, untrusted=untrusted)
-    except SelectionError as error:
-        raise error.located(loaded.locate) from error
-    if plan is not None and plan.header.manifest_sha256 == digest:
-        return plan
-    if policy is PlanPolicy.LOCKED:
-        state = "was compiled from another manifest" if plan else "does not exist"
-        raise StalePlanError(f"{path}: the plan {state}; update it with 'bidsplan compile'")
+    plan, usable = plan_beside(loaded, settings.access, policy)
+    if plan is not None and usable:
+        return path, plan
     compiled = compile_file(loaded, path, settings, previous=plan)
     if write:
         write_plan(compiled.plan, path)
         settings.console.say(written(compiled, path))
-    return compiled.plan
+    return path, compiled.plan

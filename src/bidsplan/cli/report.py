@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from bidsplan import events
-from bidsplan.cli.console import error_data, size
+from bidsplan.cli.console import counted, error_data, size
 from bidsplan.events import Action
 from bidsplan.plan.integrity import CheckMethod
-from bidsplan.progress import draw
+from bidsplan.progress import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -24,50 +19,13 @@ if TYPE_CHECKING:
     from bidsplan.plan import Plan, Planned
 
 
-@dataclass(kw_only=True, slots=True)
-class Counts:
-    """Totals over a run's events; the fields are those of the summary in JSON."""
-
-    decided: Counter[Action] = field(default_factory=Counter)
-    done: Counter[Action] = field(default_factory=Counter)
-    proofs: Counter[CheckMethod] = field(default_factory=Counter)
-    failures: Counter[str] = field(default_factory=Counter)  # by error code
-    skipped: int = 0
-    bytes: int = 0
-    resumed: int = 0  # bytes of earlier runs
-    endpoints: set[str] = field(default_factory=set)
-    destination: str | None = None
-    slow: events.Slowed | None = None
-
-    def add(self, event: Event) -> None:
-        """Count an event."""
-        # Two or more a file: slots and isinstance take half the time of a Struct and patterns.
-        if isinstance(event, events.Finished):
-            self.done[event.action] += 1
-            self.proofs[event.proof] += 1
-            self.bytes += event.bytes
-        elif isinstance(event, events.Decided):
-            self.decided[event.action] += 1
-        elif isinstance(event, events.Progressed):
-            self.bytes += event.bytes
-        elif isinstance(event, events.Resumed):
-            self.resumed += event.bytes
-        elif isinstance(event, events.Failed):
-            self.failures[event.error.code] += 1
-        elif isinstance(event, events.Skipped):
-            self.skipped += 1
-        elif isinstance(event, events.Slowed):
-            self.slow = event
-        elif isinstance(event, events.Opened) and event.written:
-            self.destination = event.endpoint
-        elif isinstance(event, events.Opened) and event.endpoint is not None:
-            self.endpoints.add(event.endpoint)
-
-
 _CHECKS = {
-    CheckMethod.CONTENT: "generated",
-    CheckMethod.ETAG_MD5: "md5 by etag",
-    CheckMethod.MULTIPART: "multipart etag",
+    CheckMethod.CONTENT: "content",
+    CheckMethod.SHA256: "SHA-256",
+    CheckMethod.MD5: "MD5",
+    CheckMethod.CHECKSUM: "S3 checksum",
+    CheckMethod.ETAG_MD5: "MD5 (entity tag)",
+    CheckMethod.MULTIPART: "multipart entity tag",
     CheckMethod.SIZE: "size only",
 }
 _DONE = {Action.FETCH: "fetched", Action.REPLACE: "replaced", Action.KEEP: "kept"}
@@ -93,17 +51,16 @@ class Outcome:
 
     def follow(self, run: Generator[Event, None, None]) -> int:
         """Draw and show all events of a run and a summary, and return the exit code."""
-        json = self._console.json
-        bar = sys.stderr.isatty() and not self._dry_run and not json
-        with closing(run), closing(draw(run, self._plan, enabled=bar)) as drawn:
-            for event in drawn:
-                self._counts.add(event)
+        json, add = self._console.json, self._counts.add
+        drawn = nullcontext() if self._dry_run else self._console.progress(self._counts, self._plan)
+        with closing(run), drawn:
+            for event in run:
+                add(event)
                 if json or not isinstance(event, events.Finished):
                     self._show(event)
         text = "; ".join(self._intended() if self._dry_run else self._done()) or "nothing to do"
         shown = f"{self._table()}\n{text}" if self._dry_run and not json else text
-        counts = msgspec.to_builtins(self._counts, order="deterministic")
-        self._console.result(shown, {"summary": text, **counts})
+        self._console.result(shown, {"summary": text, **self._counts.summary()})
         return 1 if self._counts.failures or self._counts.skipped else 0
 
     def _show(self, event: Event) -> None:
@@ -139,18 +96,26 @@ class Outcome:
         failures = sorted(counts.failures.items())
         return [
             *_listed((f"to {action.value}", counts.decided[action]) for action in Action),
-            *_listed((f"impossible ({code})", number) for code, number in failures),
+            *_listed((f"cannot be fetched ({code})", number) for code, number in failures),
             f"{size(self._plan.header.bytes)} in all",
         ]
+
+    def _checks(self) -> str:
+        """Describe by what files were checked: ``20 files checked by MD5, 3 by size only``."""
+        ways = [(way, self._counts.proofs[way]) for way in CheckMethod if self._counts.proofs[way]]
+        texts = [f"{number:,} by {_CHECKS.get(way, way.value)}" for way, number in ways]
+        if texts:
+            number = ways[0][1]
+            by = texts[0].partition(" ")[2]
+            texts[0] = f"{counted(number, 'file')} {self._verb or 'checked'} {by}"
+        return ", ".join(texts)
 
     def _done(self) -> list[str]:
         """Describe what was done, how it was checked, and what failed."""
         counts = self._counts
-        checks = ", ".join(
-            _listed((_CHECKS.get(way, way.value), counts.proofs[way]) for way in CheckMethod)
-        )
+        checks = self._checks()
         if self._verb:
-            parts = [f"{counts.done.total():,} {self._verb}", checks]
+            parts = [checks or f"0 files {self._verb}"]
         else:
             parts = [
                 *_listed((word, counts.done[action]) for action, word in _DONE.items()),
@@ -158,9 +123,10 @@ class Outcome:
                 f"{size(counts.resumed)} from earlier runs" if counts.resumed else "",
                 f"from {', '.join(sorted(counts.endpoints))}" if counts.endpoints else "",
                 f"to {counts.destination}" if counts.destination else "",
-                f"checked by {checks}" if checks else "",
+                checks,
             ]
         failures = sorted(counts.failures.items())
         parts += _listed((f"failed ({code})", number) for code, number in failures)
-        parts += _listed([("not tried", counts.skipped)])
+        kept = f"{size(counts.resumable)} kept for the next run" if counts.resumable else ""
+        parts.append(", ".join(filter(None, [*_listed([("unfinished", counts.skipped)]), kept])))
         return [part for part in parts if part]

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bidsplan import messages
-from bidsplan.compile.companions import read_small
 from bidsplan.compile.select import predicates
 from bidsplan.compile.select.subjects import label_of, named_label, site_of
 from bidsplan.compile.survey.participants import LARGEST_TABLE, parse_table
+from bidsplan.compile.survey.small_files import legacy_problem, read_small
 from bidsplan.errors import Problem
 
 if TYPE_CHECKING:
@@ -248,4 +248,6 @@ def _parse(context: Context, data: bytes, name: str, id_column: str | None) -> T
     columns = {*context.manifest.subjects.where, *strata_columns(context.manifest)}
     table, problems = parse_table(data, name, id_column=id_column, columns=columns)
     context.report.add_errors(*(replace(problem, at=("subjects", "table")) for problem in problems))
+    if table is not None and table.legacy:
+        context.report.warn(replace(legacy_problem(name), at=("subjects", "table")))
     return table

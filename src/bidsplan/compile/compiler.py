@@ -11,8 +11,13 @@ from bidsplan.compile.choose_files import choose_files
 from bidsplan.compile.context import Context, Record, Report
 from bidsplan.compile.derivatives import choose_in_derivatives
 from bidsplan.compile.digests import add_digests, carry_digests
-from bidsplan.compile.entries import DatasetEntries, drop_repeats
-from bidsplan.compile.explain import Explanation
+from bidsplan.compile.entries import (
+    DatasetEntries,
+    archive_warnings,
+    check_content,
+    drop_repeats,
+)
+from bidsplan.compile.explain import Explanation, selection_rule
 from bidsplan.compile.layouts import list_subjects
 from bidsplan.compile.omissions import find_without_files
 from bidsplan.compile.select.globs import Globs
@@ -66,7 +71,7 @@ def compile_manifest(
     base: str | PathLike[str] = ".",
     plan_directory: str | PathLike[str] | None = None,
     access: Access | None = None,
-    notify: Callable[[Event], None] = lambda _: None,
+    notify: Callable[[Event], None] | None = None,
     opener: Opener = open_store,
     previous: Planned | None = None,
     previous_directory: str | PathLike[str] | None = None,
@@ -84,8 +89,8 @@ def compile_manifest(
         The directory of the plan; `base` where it is not given.
     access : Access, optional
         How storage may be reached.
-    notify : callable
-        Takes each event of digesting; called from several threads, one at a time.
+    notify : callable, optional
+        Takes each event of listing and digesting; called from several threads, one at a time.
     opener : callable
         Opens a root, for stores of one's own.
     previous : Plan or StoredPlan, optional
@@ -115,6 +120,8 @@ def compile_manifest(
     """
     with _open(manifest, base, plan_directory, access, notify, opener) as context:
         selected = _choose(context)
+        check_content(selected, context.report.unread)
+        context.report.warn(*archive_warnings(selected))
         if manifest.study.versions == "pinned":
             selected = pin_versions(context, selected)
         planned = [entry for some in selected for entry in some.entries()]
@@ -142,13 +149,14 @@ def explain_manifest(
     *,
     base: str | PathLike[str] = ".",
     access: Access | None = None,
+    notify: Callable[[Event], None] | None = None,
     opener: Opener = open_store,
 ) -> Explanation:
     """Explain which subjects and files compiling a manifest selects, and why.
 
     Parameters
     ----------
-    manifest, base, access, opener
+    manifest, base, access, notify, opener
         As in `compile_manifest`.
 
     Returns
@@ -162,16 +170,19 @@ def explain_manifest(
         As `compile_manifest`.
     """
     problems: tuple[Problem, ...] = ()
-    with _open(manifest, base, None, access, lambda _: None, opener, detailed=True) as context:
+    with _open(manifest, base, None, access, notify, opener, detailed=True) as context:
         try:
             _choose(context)
         except SelectionError as error:
             problems = error.problems
         # Without subjects, no rule has been applied to the study's files.
         study = context.study if context.record.units else []
-        omissions = tuple(context.report.omissions)
         return Explanation(
-            record=context.record, study=study, problems=problems, omissions=omissions
+            record=context.record,
+            study=study,
+            problems=problems,
+            omissions=tuple(context.report.omissions),
+            rule=selection_rule(manifest.subjects),
         )
 
 
@@ -181,7 +192,7 @@ def _open(
     base: str | PathLike[str],
     plan_directory: str | PathLike[str] | None,
     access: Access | None,
-    notify: Callable[[Event], None],
+    notify: Callable[[Event], None] | None,
     opener: Opener,
     *,
     detailed: bool = False,
@@ -295,6 +306,6 @@ def _plan(context: Context, entries: Iterable[Entry]) -> Plan:
     )
     for first, other in clashes(plan.entries):
         names = f"{printable(first.path)!r} and {printable(other.path)!r}"
-        message = f"{names} are one file where case or Unicode form does not count"
+        message = f"{names} are the same file where case or Unicode form is ignored"
         context.report.warn(Problem(message=message))
     return plan

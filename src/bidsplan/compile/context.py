@@ -28,13 +28,17 @@ if TYPE_CHECKING:
 
 
 class Report:
-    """Collects errors and warnings; other events go to `notify`, one at a time."""
+    """Collects errors and warnings; other events go to `notify`, one at a time.
 
-    def __init__(self, notify: Callable[[Event], None]) -> None:
+    `unread` has what was to be read, and has no content here.
+    """
+
+    def __init__(self, notify: Callable[[Event], None] | None) -> None:
         self._notify = notify
         self._lock = Lock()
         self.warnings: set[Problem] = set()
         self.omissions: list[Omission] = []
+        self.unread: set[str] = set()
         self._errors: list[Problem] = []
 
     def add_event(self, event: Event) -> None:
@@ -42,7 +46,7 @@ class Report:
         with self._lock:
             if isinstance(event, Warned):
                 self.warnings.add(event.problem)
-            else:
+            elif self._notify is not None:
                 self._notify(event)
 
     def warn(self, *problems: Problem) -> None:

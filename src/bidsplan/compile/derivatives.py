@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from bidsplan.manifest import Derivative
 
 
+_NO_FILES = "the pipeline {!r} has no file of the selected subjects"
+
+
 def choose_in_derivatives(
     context: Context, units: Sequence[str]
 ) -> tuple[list[DatasetEntries], set[str]]:
@@ -32,7 +35,13 @@ def choose_in_derivatives(
         if not listings:
             context.report.add_errors(pipeline.missing(("derivatives", name)))
             continue
+        before = len(context.record.choices)
         some, findings = choose_files(context, listings, units, pipeline)
+        if context.manifest.derivatives == "all" and [*findings.errors(())]:
+            message = f"{_NO_FILES.format(name)} and is left out"
+            context.report.warn(Problem(message=message, at=("derivatives",)))
+            del context.record.choices[before:]
+            continue
         chosen += some
         sessions |= findings.sessions
         _check_findings(context, name, derivative, findings)
@@ -55,7 +64,7 @@ def _wanted(context: Context, units: Sequence[str]) -> list[tuple[str, Derivativ
         problem = Problem(
             message=f"derivatives/{name} has no subject directories and is left out",
             at=("derivatives",),
-            hint="name it with 'scope: whole' to take it as it is",
+            hint="name it with 'scope: whole' to select its whole directory",
         )
         context.report.warn(problem)
     return [(name, Derivative()) for name in found]
@@ -68,9 +77,9 @@ def _check_findings(
     errors = [*findings.errors(place)]
     if errors and not any(filter_.restricts for filter_ in derivative.filters):
         problem = Problem(
-            message=f"the pipeline {name!r} has no file of the selected subjects",
+            message=_NO_FILES.format(name),
             at=("derivatives", name),
-            hint="say 'scope: whole' to take the pipeline's directory as it is",
+            hint="write 'scope: whole' to select the pipeline's whole directory",
         )
         errors = [problem]
     context.report.add_errors(*errors)

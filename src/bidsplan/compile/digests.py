@@ -64,7 +64,7 @@ def carry_digests(
             yield entry
     if lost:
         problem = Problem(
-            message=f"{lost} digests of the plan before are not carried over: its files "
+            message=f"{lost} digests of the earlier plan are not carried over: its files "
             "come from another place than those of this plan",
             hint="where they are the same files, fetch and pin the plan again, or compile it "
             "with --digest",
@@ -109,7 +109,7 @@ def _digest(context: Context, cache: DigestCache, entry: Entry) -> Entry:
         began = time.time_ns()
         sha256 = retrying()(_read, entry, store, notify)
         if store.file_version(entry.key) != version:
-            raise _changed(entry, "it was written to while it was read")
+            raise _changed(entry, "it changed while it was read")
         cache.add(version, sha256, began)
     done = msgspec.structs.replace(entry, sha256=sha256)
     notify(Digested(entry=done, cached=known is not None))

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bidsplan.bids.dataset_files import DESCRIPTION
-from bidsplan.errors import Problem
+from bidsplan.errors import Problem, SourceMissingError
 from bidsplan.paths import printable
 from bidsplan.plan import Entry
+from bidsplan.storage.objects import ArchivedObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from bidsplan.errors import Place
     from bidsplan.plan import Reason
     from bidsplan.storage import Object
+
+
+_SHOWN = 10
+"""Files that an error names."""
 
 
 def description(name: str, *, derivative: bool) -> str:
@@ -78,6 +83,45 @@ class DatasetEntries:
                 reason="dataset",
                 content=self.generated,
             )
+
+
+_MOST_NAMED = 10
+"""Archived files that a warning names."""
+
+
+def archive_warnings(selected: Iterable[DatasetEntries]) -> Iterator[Problem]:
+    """Yield a warning where selected files must be restored before they can be fetched."""
+    found = {
+        each.dataset.target_path(path): each.files[path].size
+        for each in selected
+        for path in each.reasons
+        if isinstance(each.files[path], ArchivedObject)
+    }
+    if not found:
+        return
+    names = ", ".join(map(printable, sorted(found)[:_MOST_NAMED]))
+    more = f" and {len(found) - _MOST_NAMED:,} more" if len(found) > _MOST_NAMED else ""
+    yield Problem(
+        message=f"{len(found):,} of the planned files ({sum(found.values()):,} bytes) are archived "
+        f"(storage class GLACIER or DEEP_ARCHIVE): {names}{more}",
+        hint="restore them before they are fetched, or exclude them",
+    )
+
+
+def check_content(selected: Iterable[DatasetEntries], unread: Iterable[str]) -> None:
+    """Raise SourceMissingError for all files, planned or to be read, that have no content here."""
+    absent = set(unread)
+    for some in selected:
+        store = some.dataset.store
+        keys = store.absent(some.files[path].key for path in some.reasons)
+        absent.update(printable(f"{store.url.rstrip('/')}/{key}") for key in keys)
+    if absent:
+        names, more = ", ".join(sorted(absent)[:_SHOWN]), len(absent) - _SHOWN
+        raise SourceMissingError(
+            f"{len(absent):,} planned file{'s' * (len(absent) > 1)} without content here (links "
+            f"that lead nowhere, or git-annex pointers): {names}"
+            f"{f' and {more:,} more' if more > 0 else ''}; get it first, as by 'datalad get'"
+        )
 
 
 def drop_repeats(

@@ -6,9 +6,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from bidsplan.bids.names import bare_label, subject_label
+from bidsplan.bids.names import bare_label, owner_label, subject_label
 from bidsplan.compile.omissions import OmissionKind
 from bidsplan.errors import Problem, dotted
+from bidsplan.paths import natural_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from bidsplan.compile.context import Record
     from bidsplan.compile.omissions import Omission
     from bidsplan.compile.survey.study import Located
+    from bidsplan.manifest import Subjects
 
 
 class Answer(NamedTuple):
@@ -24,6 +26,18 @@ class Answer(NamedTuple):
     name: str
     taken: bool
     why: str
+
+
+def selection_rule(subjects: Subjects) -> str:
+    """Name the rules by which a manifest selects subjects."""
+    rules = {
+        "subjects.where is met": subjects.where,
+        "subjects.include names it": subjects.include,
+        "it has files for subjects.require": subjects.require,
+        "it is in the random sample": subjects.sample,
+    }
+    given = [text for text, rule in rules.items() if rule]
+    return f"selected: {'; '.join(given) or 'subjects selects all'}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,12 +52,15 @@ class Explanation:
         What would keep the manifest from compiling.
     omissions : tuple of Omission
         Subjects that are left out, or have none of the files, without a rule that says so.
+    rule : str
+        Why the selected subjects are selected.
     """
 
     record: Record
     study: Located
     problems: tuple[Problem, ...]
     omissions: tuple[Omission, ...]
+    rule: str = "selected"
 
     def subjects(self) -> list[Answer]:
         """Explain every subject of the study, sorted."""
@@ -53,11 +70,11 @@ class Explanation:
                 for unit in omission.subjects:
                     lacking[unit].append(f"has no file that {dotted(omission.problem.at)} selects")
         answers = [
-            Answer(unit, True, ", but ".join(["selected", *lacking.get(unit, ())]))
+            Answer(unit, True, ", but ".join([self.rule, *lacking.get(unit, ())]))
             for unit in self.record.units
         ]
         answers += [Answer(unit, False, why) for unit, why in self.record.dropped.items()]
-        return sorted(answers)
+        return sorted(answers, key=lambda answer: natural_key(answer.name))
 
     def subject(self, name: str) -> list[Answer]:
         """Explain a label or a unit, with or without ``sub-``, at each site that has it."""
@@ -88,7 +105,8 @@ class Explanation:
                 if why.startswith(("[", "selected by [")):
                     # Filters are named by their number; this writes their place in the manifest.
                     where = dotted(part for part in place if part != "filters")
-                    why = why.replace("[", f"{where}[")
+                    one = "[0]" if choice.number_of_filters == 1 else "["
+                    why = why.replace(one, f"{where}{one}" if one == "[" else where)
                 yield Answer(path, taken, why)
 
     def _by_directories(self, path: str) -> Iterator[Answer]:
@@ -99,11 +117,11 @@ class Explanation:
             if path.startswith(start) and below in selected.reasons:
                 yield Answer(path, True, "dataset: directories names its directory")
             elif path.startswith(start) and below in selected.files:
-                yield Answer(path, False, "it is hidden, or an exclude takes it away")
+                yield Answer(path, False, "it is hidden, or an exclude matches it")
 
     def _by_subject(self, path: str) -> Answer | None:
         """Explain a file of a subject that is not selected, which was never listed."""
-        labels = [subject_label(part) for part in path.split("/")[:-1]]
+        labels = [owner_label(part) for part in path.split("/")[:-1]]
         for label in labels:
             for answer in self.subject(label) if label else ():
                 if not answer.taken:
@@ -118,7 +136,7 @@ class Explanation:
             if not below or top not in at_root.directories:
                 continue
             if top == "derivatives":
-                return Answer(path, False, "no pipeline that derivatives names would hold it")
+                return Answer(path, False, "it is in no selected pipeline of derivatives")
             if subject_label(top) is None:
                 return Answer(path, False, f"directories does not name {top!r}")
             places = [choice.place for choice in self.record.choices if choice.files.asks]

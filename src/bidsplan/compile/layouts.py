@@ -50,11 +50,15 @@ def units_of(dataset: Dataset, units: Iterable[str], labels: set[str]) -> set[st
 
 def list_subjects(context: Context, located: Located, units: Sequence[str]) -> list[Listing]:
     """List the units' directories in several datasets, all of them in parallel."""
-    labels = [
-        sorted(labels_in(dataset, units).keys() & set(at_root.subjects))
+    directories = [
+        [
+            name
+            for label in sorted(labels_in(dataset, units).keys() & at_root.subjects.keys())
+            for name in at_root.subjects[label]
+        ]
         for dataset, at_root in located
     ]
-    return _list(context, located, [[f"sub-{label}" for label in some] for some in labels])
+    return _list(context, located, directories)
 
 
 def _list(context: Context, located: Located, directories: list[list[str]]) -> list[Listing]:
@@ -117,8 +121,11 @@ def list_subject_first(
             for label, files in found.items()
             for path, item in files.items()
         }
-        dataset = replace(home, destination=f"{home.destination}{folder}", within=within)
-        at_root = RootListing(files={}, directories=(), subjects=tuple(found))
+        dataset = replace(
+            home, destination=f"{home.destination}{folder}", within=within, derivative=True
+        )
+        subjects = {label: (f"sub-{label}",) for label in found}
+        at_root = RootListing(files={}, directories=(), subjects=subjects)
         listings.append(Listing(dataset, at_root, below))
     return listings
 

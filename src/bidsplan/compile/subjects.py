@@ -54,7 +54,7 @@ def choose_subjects(context: Context) -> list[str]:
     if subjects.require:
         units = _require(context, units)
     drawn = _sample(context, cohort, units)
-    context.record.drop(units, drawn, "it was not drawn")
+    context.record.drop(units, drawn, "it is not in the random sample")
     if not drawn:
         report.add_errors(Problem(message="no subject is left to select", at=("subjects",)))
         report.add_errors(*(omission.problem for omission in report.omissions))

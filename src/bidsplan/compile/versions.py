@@ -7,8 +7,6 @@ from functools import partial
 from operator import call
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from bidsplan import errors
 from bidsplan.paths import printable
 
@@ -62,7 +60,7 @@ class _Source:
             for item in self.store.versions(directory):
                 if item.key in self.listed:
                     self.found[item.key] = item
-        except (errors.ThrottledError, errors.UnreachableError):
+        except (errors.ListingError, errors.ThrottledError, errors.UnreachableError):
             raise
         except errors.StorageError as error:
             self.refused.append(error)
@@ -92,7 +90,8 @@ class _Source:
             if item.version is None:
                 url, name = printable(self.store.url), printable(key)
                 return [_unversioned(f"{url} keeps no versions: {name!r} has none to pin")]
-            if msgspec.structs.replace(item, version=None) != self.listed[key]:
+            was = self.listed[key]
+            if (item.size, item.etag) != (was.size, was.etag):
                 others.append(key)
         if not others:
             return []

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bidsplan.errors import DestinationError
+from bidsplan.paths import printable
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
@@ -28,9 +31,20 @@ def open_destination(url: str, access: Access, *, create: bool) -> Destination:
     """
     location = parse_url(url)
     if location.protocol == "file":
+        _refuse_clone(Path(location.path))
         from bidsplan.destination.local import LocalDestination  # each without the other's
 
         return LocalDestination(location.path, create=create)
     from bidsplan.destination.remote import RemoteDestination  # brings storage along
 
     return RemoteDestination(url, access)
+
+
+def _refuse_clone(root: Path) -> None:
+    """Refuse a clone whose files are git-annex's: links that nothing is written through."""
+    annexed = (root / ".git/annex").exists() or (root / ".datalad/config").exists()
+    if annexed and (root / ".git").exists():
+        raise DestinationError(
+            f"{printable(str(root))}: a git-annex (DataLad) clone, whose files are links to "
+            "its own content; fetch to a directory of its own, or use 'datalad get' there"
+        )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bidsplan.destination.blocks import Blocks
     from bidsplan.destination.receipts import Receipt
     from bidsplan.events import Event, Opened, Waiting, Warned
-    from bidsplan.plan import Entry
+    from bidsplan.plan import Entry, Planned
     from bidsplan.plan.integrity import CheckMethod, Verdict
 
     Tap = Callable[[Entry], Callable[[bytes], None]]
@@ -131,6 +131,8 @@ class Destination(ABC):
         Whether `write_small` may be called on an event loop.
     compares_first : bool
         Whether to compare a file with its source before any of it is written.
+    check_space : bool
+        Whether `admit` looks for room.
 
     Notes
     -----
@@ -142,6 +144,7 @@ class Destination(ABC):
     whole_up_to: int
     quick: bool = False
     compares_first: bool = False
+    check_space: bool = True
 
     @abstractmethod
     def inspect(self, path: str) -> FileState | None:
@@ -264,6 +267,15 @@ class Destination(ABC):
     def prepare(self) -> None:  # noqa: B027 - a directory needs nothing
         """Find out whether anything can be written."""
 
+    def admit(self, plan: Planned) -> None:  # noqa: B027 - storage is asked by `prepare`
+        """Find out before the first request whether a plan's files can be written.
+
+        Raises
+        ------
+        DestinationError
+            Where nothing can be written, or where there is no room for all that is missing.
+        """
+
     def folds_names(self) -> bool:
         """Report whether names that differ in case or Unicode form only are one file."""
         return False
@@ -318,4 +330,4 @@ class Destination(ABC):
 
 def missing(path: str) -> MissingFileError:
     """Make the error for a file that is not there."""
-    return MissingFileError(f"{printable(path)}: there is no such file; fetch the plan to bring it")
+    return MissingFileError(f"{printable(path)}: there is no such file; fetch the plan to get it")

@@ -21,6 +21,7 @@ from bidsplan.destination.partial_files import (
     NEW_FILE,
     Partial,
     claim,
+    held_bytes,
     open_directory,
     run_name,
 )
@@ -98,6 +99,7 @@ class Directory:
         self._run = run_name()
         self._partials: int | None = None
         self._taken: dict[str, Partial] = {}
+        self._kept: dict[str, int] = {}
         self._lock = Lock()
         self._numbers = itertools.count()
         try:
@@ -106,7 +108,10 @@ class Directory:
             self._fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             said = error.strerror or str(error)
-            raise DestinationError(f"{printable(root)}: can't be opened: {said}") from error
+            why = f"can't be opened: {said}"
+            if error.errno in {errno.EEXIST, errno.ENOTDIR}:
+                why = "is a file, or lies below one; expected a directory"
+            raise DestinationError(f"{printable(root)}: {why}") from error
 
     @contextmanager
     def _errors(self, path: str) -> Iterator[None]:
@@ -196,6 +201,7 @@ class Directory:
             directory = self.partials()
             with self.directory(_PARTIALS) as above:
                 partial = self._taken[name] = adopt_partial(name, above, directory)
+            self._kept.pop(name, None)
             try:
                 yield partial
             finally:
@@ -205,10 +211,19 @@ class Directory:
                     if partial.committed:
                         forget(name, above)
                     elif partial.unfinished:
-                        keep(name, above, directory)
+                        self._kept[name] = keep(name, above, directory)
                     else:
                         os.unlink(name, dir_fd=directory)
                 self._taken.pop(name, None)
+
+    def resumable_bytes(self) -> int:
+        """Count the bytes of this run's unfinished files that later runs resume from."""
+        total = sum(self._kept.values())
+        for partial in list(self._taken.values()):
+            # Threads that are stuck may still close theirs.
+            with suppress(OSError):
+                total += held_bytes(os.fstat(partial.descriptor))
+        return total
 
     def rename_into_place(self, partial: Partial, path: str, *, replace: bool) -> FileState | None:
         """Close a partial and give it its path; None where a file is there that is to stay.

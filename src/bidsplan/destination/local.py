@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 from bidsplan.destination.base import Destination, FileState, Listed, Stopped, Writer
 from bidsplan.destination.blocks import Blocks
 from bidsplan.destination.directory import Directory, destination_error, write_all
+from bidsplan.destination.free_space import check_free_space
 from bidsplan.destination.lock import RunLock
 from bidsplan.destination.open_directories import OpenDirectories
 from bidsplan.destination.partial_files import NEW_FILE
 from bidsplan.destination.receipt_files import append_receipts, compact, new_name, read_receipts
 from bidsplan.destination.strays import list_files, remove_file, spared_identities
 from bidsplan.errors import BidsplanError
-from bidsplan.paths import printable
+from bidsplan.events import Resumable
+from bidsplan.paths import STATE_DIRECTORY, printable
 from bidsplan.storage.rename import rename
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from bidsplan.destination.receipts import Receipt
     from bidsplan.destination.strays import Identity
     from bidsplan.events import Waiting, Warned
+    from bidsplan.plan import Planned
 
 _CHUNK = 1 << 20
 # Half of what the constructor takes, for each of a million entries.
@@ -139,6 +142,15 @@ class LocalDestination(Directory, Destination):
             directory = self._written_to.descriptor(parent, create=True)
             return rename(name, base, above=partials, directory=directory, replace=replace)
 
+    def admit(self, plan: Planned) -> None:
+        """See `Destination.admit`."""
+        try:
+            self.partials()
+        except OSError as error:
+            raise destination_error(error, printable(f"{self.root}/{STATE_DIRECTORY}")) from error
+        if self.check_space:
+            check_free_space(self.root, plan)
+
     def read_receipts(self) -> Iterator[Receipt]:
         """See `Destination.read_receipts`."""
         return read_receipts(self)
@@ -158,11 +170,12 @@ class LocalDestination(Directory, Destination):
         """See `Destination.lock`."""
         return self._run_lock.acquire(wait=wait, create=create, stopping=stopping)
 
-    def finish(self) -> Iterator[Warned]:
+    def finish(self) -> Iterator[Resumable]:
         """Merge the receipts of many runs; see `Destination.finish`."""
         if self._run_lock.held and self._noted:
             compact(self)
-        yield from ()
+        if kept := self.resumable_bytes():
+            yield Resumable(bytes=kept)
 
     def spare(self, roots: Sequence[str], base: str, keep: Sequence[str]) -> None:
         """See `Destination.spare`."""

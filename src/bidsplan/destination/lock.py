@@ -79,11 +79,11 @@ class RunLock:
             holder = self._holder()
             if not wait:
                 raise LockedError(
-                    f"{printable(self._folder.root)}: another run is at work there{holder}; stop "
+                    f"{printable(self._folder.root)}: another run is active there{holder}; stop "
                     "it, or wait for it with --wait"
                 )
             if pause == _FIRST_PAUSE:
-                yield Waiting(holder=f"another run is at work in {self._folder.root}{holder}")
+                yield Waiting(holder=f"another run is active in {self._folder.root}{holder}")
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
             if stopping():
@@ -162,6 +162,8 @@ class RunLock:
 
 def _unlocked(error: OSError) -> Warned:
     said = error.strerror or str(error)
-    message = f"the destination can't be locked ({said}); another run would not be noticed"
-    hint = "what both write is right all the same; some of it may be fetched twice"
+    message = (
+        f"the destination cannot be locked ({said}); another run at the same time is not detected"
+    )
+    hint = "both runs write correct files; some may be fetched twice"
     return Warned(problem=Problem(message=message, hint=hint))

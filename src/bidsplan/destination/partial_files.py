@@ -72,6 +72,11 @@ class Partial:
                 os.close(nowhere)
 
 
+def held_bytes(found: os.stat_result) -> int:
+    """Return how many bytes of a file are there: one written in any order has holes."""
+    return min(found.st_size, found.st_blocks * 512)
+
+
 @functools.cache
 def boot_id() -> str:
     """Return a short mark of this machine since it was started: locks hold at least as far."""

@@ -46,6 +46,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
         What they were shown by.
     etag_is_not_digest : bool
         Whether the storage said that the source's entity tag is no digest of its bytes.
+    etag : str
+        The planned entity tag, where it looks like an MD5 and the file was checked by size only.
     source_state : SourceState or None
         Of a local source when it was read; None for other sources, and for one that changed
         meanwhile.
@@ -62,6 +64,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     content: str
     proof: CheckMethod
     etag_is_not_digest: bool = msgspec.field(default=False, name="opaque")
+    etag: str = ""
     source_state: SourceState | None = None
     kept: bool = False
 
@@ -91,6 +94,7 @@ def make_receipt(
         content=verdict.content,
         proof=verdict.proof,
         etag_is_not_digest=verdict.etag_is_not_digest,
+        etag=verdict.etag,
         source_state=source_state,
         kept=kept,
     )
@@ -120,7 +124,9 @@ class ReceiptIndex:
     def __init__(self, receipts: Iterable[Receipt]) -> None:
         proofs = {proof: proof for proof in CheckMethod}
         self.proofs: dict[int, CheckMethod] = {}
-        for each in receipts:
+        self.count = 0
+        count = 0
+        for count, each in enumerate(receipts, 1):  # noqa: B007 - the last one counts
             proof = proofs[each.proof]
             identity = each.tag or each.mtime_ns
             # Marks have about 64 bits, and none outlives the process: a large plan has millions.
@@ -128,6 +134,7 @@ class ReceiptIndex:
             # Found by the state of its local source too; without one where the source is gone.
             if (state := each.source_state) is not None:
                 self.proofs[hash((each.path, each.size, identity, each.source, state))] = proof
+        self.count = count
 
     def find(
         self,
@@ -157,8 +164,10 @@ class LatestReceipts:
     def __init__(self, receipts: Iterable[Receipt]) -> None:
         self._known: dict[int, Receipt] = {}
         for receipt in receipts:
-            for state in {None, receipt.source_state}:
-                mark = hash((receipt.path, receipt.source, state))
+            marks = {hash((receipt.path, receipt.source, s)) for s in (None, receipt.source_state)}
+            if receipt.etag:
+                marks.add(hash((receipt.path, receipt.etag)))
+            for mark in marks:
                 known = self._known.get(mark)
                 # Names of writers have no order in time; where tags are all there is, any will do.
                 if known is None or known.mtime_ns <= receipt.mtime_ns:
@@ -169,6 +178,10 @@ class LatestReceipts:
     ) -> Receipt | None:
         """Return the latest receipt, whatever file is there now; parameters as `ReceiptIndex`."""
         return self._known.get(hash((path, source, source_state)))
+
+    def find_by_size(self, path: str, etag: str | None) -> Receipt | None:
+        """Return the latest receipt by size only, of an object with a tag, wherever that was."""
+        return self._known.get(hash((path, etag)))
 
 
 class ReceiptWriter:
@@ -222,5 +235,5 @@ class ReceiptWriter:
         if self.trouble is None:
             return None
         said = getattr(self.trouble, "strerror", None) or self.trouble
-        message = f"receipts could not be written ({said}); the files are there and were checked"
-        return Problem(message=message, hint="the next run will read them all again")
+        message = f"receipts could not be written ({said}); the files were fetched and checked"
+        return Problem(message=message, hint="the next run reads all of them again")

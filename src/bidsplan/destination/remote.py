@@ -20,7 +20,7 @@ from bidsplan.errors import (
     StorageError,
 )
 from bidsplan.events import Opened, Warned
-from bidsplan.paths import STATE_DIRECTORY
+from bidsplan.paths import STATE_DIRECTORY, is_marker
 from bidsplan.plan.integrity import CheckMethod, best_check
 from bidsplan.storage import Object, open_writable
 from bidsplan.storage.places import place_of
@@ -161,10 +161,9 @@ class RemoteDestination(Destination):
         for item in found:
             segments = item.key.split("/")
             above = itertools.accumulate(segments, "{}/{}".format)
-            # A key that ends in a slash stands for a directory.
-            if not item.key.endswith("/") and not (
-                item.key.startswith(spared) or any(map(is_reserved, above))
-            ):
+            # Not even one with bytes could be written to a key that ends in a slash.
+            directory = item.key.endswith("/") or is_marker(item.key, item.size)
+            if not (directory or item.key.startswith(spared) or any(map(is_reserved, above))):
                 yield Listed(item.key, _state(item))
 
     def remove(self, listed: Listed) -> bool:

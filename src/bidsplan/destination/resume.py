@@ -24,6 +24,7 @@ from bidsplan.destination.partial_files import (
     NEW_FILE,
     Partial,
     boot_id,
+    held_bytes,
     is_at,
     open_directory,
 )
@@ -121,17 +122,18 @@ def _left(name: str, above: int) -> int | None:
     return None
 
 
-def keep(name: str, above: int, run: int) -> None:
+def keep(name: str, above: int, run: int) -> int:
     """Move a run's partial to where later runs look for it; remove one that holds nothing.
 
-    Parameters as for `adopt_partial`. Raises OSError.
+    Returns the bytes that are kept. Parameters as for `adopt_partial`. Raises OSError.
     """
     found = os.stat(name, dir_fd=run, follow_symlinks=False)
     if stat.S_ISREG(found.st_mode) and found.st_size:
         with suppress(OSError), _directory(_KEPT, above, create=True) as kept:
             os.rename(name, name, src_dir_fd=run, dst_dir_fd=kept)
-            return
+            return held_bytes(found)
     os.unlink(name, dir_fd=run)
+    return 0
 
 
 def forget(name: str, above: int) -> None:

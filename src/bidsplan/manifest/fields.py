@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Context, Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -45,9 +45,20 @@ def kind(value: object) -> str:
     return "nothing" if value is None or value == "" else "text"
 
 
-def _text(value: Any) -> Any:
+def scalar(value: object) -> str | None:
+    """Return text or a number as text, and None for anything else."""
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-        value = str(value)
+        return str(value)
+    return value if isinstance(value, str) else None
+
+
+def is_integer(text: str) -> bool:
+    """Return whether text is a whole number without leading zeros."""
+    return _INTEGER.fullmatch(text) is not None
+
+
+def _text(value: Any) -> Any:
+    value = scalar(value) or value
     if not isinstance(value, str) or not value:
         raise ValueError(f"expected text; got {kind(value)}")
     if len(value) > _LONGEST:
@@ -67,7 +78,7 @@ def _integer(value: Any) -> Any:
         value = int(value)
     too_long = isinstance(value, str) and _TOO_LONG.fullmatch(value)
     if not too_long and (isinstance(value, bool) or not isinstance(value, int)):
-        raise ValueError(f"expected a whole number; got {_shown(value)}")
+        raise ValueError(f"expected a whole number; got {shown(value)}")
     if too_long or not 0 <= value < 2**63:
         raise ValueError("expected a whole number from 0 to 2**63 - 1")
     return value
@@ -98,7 +109,7 @@ def _boolean(value: Any) -> Any:
     if isinstance(value, bool):
         return value
     if not isinstance(value, str) or value not in {"true", "false"}:
-        raise ValueError(f"expected true or false; got {_shown(value)}")
+        raise ValueError(f"expected true or false; got {shown(value)}")
     return value == "true"
 
 
@@ -108,7 +119,7 @@ def _size(value: Any) -> Any:
     except (ValidationError, ValueError, OverflowError):
         size = -1
     if not 0 < size < 2**63:
-        raise ValueError(f"expected a size such as 500GB or 1.5TiB; got {_shown(value)}")
+        raise ValueError(f"expected a size such as 500GB or 1.5TiB; got {shown(value)}")
     return size
 
 
@@ -125,7 +136,7 @@ def _number(value: Any) -> Any:
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite() or len(number.as_tuple().digits) > 40 or abs(number.adjusted()) > 99:
-        raise ValueError(f"expected a number; got {_shown(value)}")
+        raise ValueError(f"expected a number; got {shown(value)}")
     # 8 and 8.0 are the same number, so that manifests with either are the same manifest.
     return number.normalize(Context(prec=40))
 
@@ -162,7 +173,7 @@ def _is_plain(text: str) -> bool:
     return 0 < len(text) <= _LONGEST_SHOWN and text.isprintable() and not is_secret(text)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Quote short plain text; of anything else name the kind, as it may be a secret."""
     return repr(value) if isinstance(value, str) and _is_plain(value) else kind(value)
 
@@ -206,10 +217,11 @@ Names = Annotated[tuple[Name, ...], list_of(Name)]
 ExactNames = Annotated[tuple[ExactName, ...], list_of(ExactName)]
 
 
-def mapping(value: Any) -> Any:
-    """Accept a mapping or a model, and nothing else."""
+def mapping(value: Any, example: str = "") -> Any:
+    """Accept a mapping or a model, and nothing else; an error shows the example."""
     if not isinstance(value, dict | BaseModel):
-        raise ValueError(f"expected a mapping; got {kind(value)}")  # noqa: TRY004 - pydantic's way
+        such = f" such as {example}" if example else ""
+        raise ValueError(f"expected a mapping{such}; got {shown(value)}")  # noqa: TRY004 - pydantic's way
     return value
 
 
@@ -220,10 +232,13 @@ class Model(BaseModel):
         frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
     )
 
+    # How people write one, for messages.
+    _example: ClassVar[str] = ""
+
     @model_validator(mode="before")
     @classmethod
     def _read(cls, value: Any) -> Any:
-        return mapping(value if isinstance(value, cls) else cls._written(value))
+        return mapping(value if isinstance(value, cls) else cls._written(value), cls._example)
 
     @classmethod
     def _written(cls, value: Any) -> Any:

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from bidsplan.bids.schema import datatypes, suffixes
 from bidsplan.manifest import fields
-from bidsplan.manifest.fields import Model, Text, Texts, as_list, kind, mapping
+from bidsplan.manifest.fields import Model, Text, Texts, as_list, mapping, shown
 
 Layout = Literal["pipeline-first", "subject-first", "subject-first-kept"]
 """``derivatives/<pipeline>/sub-<label>``, or ``derivatives/sub-<label>/<pipeline>``, which is
@@ -31,8 +32,34 @@ class EntityRule(Model):
         return value
 
 
+def _filter_of(word: str) -> dict[str, list[str]]:
+    """Return the filter that a word of BIDS stands for, if it is not one of several."""
+    if word == "all":
+        return {}
+    if word in {"true", "false"}:
+        raise ValueError("expected a filter; write all or none")
+    known = {"datatypes": datatypes, "suffixes": suffixes}
+    found = [field for field, words in known.items() if word in words()]
+    if len(found) == 1:
+        return {found[0]: [word]}
+    quoted = shown(word)
+    if quoted != repr(word):
+        raise ValueError(f"expected a filter such as {{suffixes: [T1w]}}; got {quoted}")
+    if found:
+        why = f"{quoted} is a datatype and a suffix"
+    elif set(word) & set("*?/"):
+        raise ValueError(f"expected a filter; write {{include: ['{word}']}}")
+    elif word.startswith("."):
+        raise ValueError(f"expected a filter; write {{extensions: [{word}]}}")
+    else:
+        why = f"{quoted} is no BIDS datatype and no BIDS suffix"
+    raise ValueError(f"{why}; write {{datatypes: [{word}]}} or {{suffixes: [{word}]}}")
+
+
 class Filter(Model):
     """Files that match every field given here."""
+
+    _example = "{suffixes: [T1w]}"
 
     datatypes: Texts | None = None
     """Directories of the files, such as anat, dwi or func."""
@@ -69,6 +96,10 @@ class Filter(Model):
     exclude: fields.Globs = ()
     """Globs of files to leave out of the dataset, whatever else selects them."""
 
+    @classmethod
+    def _written(cls, value: Any) -> Any:
+        return _filter_of(value) if isinstance(value, str) and value else value
+
     @property
     def restricts(self) -> bool:
         """Whether this selects by file; an exclude alone does not."""
@@ -79,9 +110,10 @@ class Filter(Model):
 def _filters(value: Any) -> Any:
     if value == "none":
         return ()
-    if not isinstance(value, dict | list | tuple | Filter):
-        raise ValueError(  # noqa: TRY004 - pydantic's way
-            f"expected a filter, a list of filters, or none; got {kind(value)}"
+    if value == "" or not isinstance(value, str | dict | list | tuple | Filter):
+        raise ValueError(
+            "expected a filter such as {suffixes: [T1w]}, a list of filters, all or none; got "
+            f"{shown(value)}"
         )
     return tuple(as_list(value))
 
@@ -137,7 +169,7 @@ class Derivative(Model):
 
     @classmethod
     def _written(cls, value: Any) -> Any:
-        if isinstance(value, list | tuple):
+        if isinstance(value, str | list | tuple) and value:
             return {"filters": value}
         if not isinstance(value, dict) or "filters" in value:
             return value

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from bidsplan.bids.schema import entities
 from bidsplan.errors import ManifestError, Place, Problem
-from bidsplan.manifest import Derivative, Filter, Manifest
+from bidsplan.manifest import Derivative, Filter, Manifest, Requirement, Sample, Subjects
 from bidsplan.manifest.fields import ALLOWED
+from bidsplan.manifest.model import Limits, Study
 from bidsplan.manifest.vocabulary import vocabulary_warnings
 from bidsplan.manifest.yaml_reader import LARGEST, Document, read_yaml
 from bidsplan.messages import is_secret, names_a_secret, nearest
 from bidsplan.paths import open_regular, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from os import PathLike
 
 
@@ -30,6 +32,32 @@ _CONNECTION = re.compile(
 _ENVIRONMENT = (
     "credentials and endpoints come from the environment or from flags, never from a manifest"
 )
+_REQUIRED = "is required"
+_EXAMPLES: Mapping[str | int, str] = {
+    "manifest_version": "manifest_version: 1",
+    "study": "study: {id: ds000114, url: s3://openneuro.org/ds000114}",
+    "id": "id: ds000114",
+    "url": "url: s3://openneuro.org/ds000114",
+    "file": "file: cohort.tsv",
+}
+"""How people write the fields that are required."""
+
+_SYNONYMS = {
+    "seed": "random_seed",
+    "version": "manifest_version",
+    "participants": "subjects",
+    "pipelines": "derivatives",
+    "modality": "datatypes",
+    "modalities": "datatypes",
+    "participant_label": "subjects",
+    "name": "id",
+    "n": "count",
+    "size": "count",
+    "number": "count",
+    "max_size": "max_bytes",
+}
+"""Fields that other tools have, by what they are called here."""
+
 _LONGEST_SHOWN = 60
 _MOST_REPORTED = 100
 """Most problems of one manifest that are reported."""
@@ -67,6 +95,18 @@ class ManifestFile:
         return replace(located, at=_shown(located.at))
 
 
+_PLACES: Mapping[str, type[BaseModel] | None] = {
+    "{}: …": Manifest,
+    "study: {{{}: …}}": Study,
+    "subjects: {{{}: …}}": Subjects,
+    "subjects: {{sample: {{{}: …}}}}": Sample,
+    "files: {{{}: …}}": Filter,
+    "limits: {{{}: …}}": Limits,
+    "files: {{entities: {{{}: …}}}}": None,
+}
+"""Models, or none for entities, whose fields people may write elsewhere, by how to write them."""
+
+
 def load_manifest(
     path: str | PathLike[str], *, allow_protocols: Iterable[str] = (), untrusted: bool = False
 ) -> ManifestFile:
@@ -91,8 +131,12 @@ def load_manifest(
     """
     path = Path(path)
     if ".jsonl" in path.suffixes:
-        message = "this is a plan, by its name; expected a manifest"
-        raise ManifestError(problems=[Problem(message=message, file=str(path))])
+        problem = Problem(
+            message="this is a plan, by its name; expected a manifest, such as study.yaml",
+            file=str(path),
+            hint="'bidsplan fetch', 'verify', 'pin' and 'prune' also take plans",
+        )
+        raise ManifestError(problems=[problem])
     try:
         with open_regular(path, follow=not untrusted) as file:
             data = file.read(LARGEST + 1)
@@ -139,9 +183,9 @@ def _validate(
     if not document.whole:
         return None, []
     if not isinstance(document.data, dict):
-        return None, [
-            Problem(message="expected a mapping; see docs/user/manifest.md for an example")
-        ]
+        example = _EXAMPLES["study"]
+        hint = f"'bidsplan init URL' writes one; the least is 'manifest_version: 1' and '{example}'"
+        return None, [Problem(message="expected a mapping of fields", hint=hint)]
     others = [*_secrets(document.data), *_internal_names(document.lines)]
     try:
         manifest = Manifest.model_validate(document.data, context={ALLOWED: protocols})
@@ -206,7 +250,8 @@ def _problem(kind: str, message: str, context: Mapping[str, Any], at: Place) -> 
         case "extra_forbidden":
             return _unknown_field(at)
         case "missing":
-            return Problem(message="is required", at=at)
+            hint = _EXAMPLES.get(at[-1]) if at else None
+            return Problem(message=_REQUIRED, at=at, hint=hint and f"write '{hint}'")
         case "literal_error":
             return Problem(message="not an allowed value", at=at, expected=context["expected"])
         case _:
@@ -219,11 +264,28 @@ def _unknown_field(at: Place) -> Problem:
     if names_a_secret(str(name)) or _CONNECTION.search(str(name)):
         return Problem(message=f"{word!r} is not allowed", at=at, hint=_ENVIRONMENT)
     known = _known_fields(tuple(place))
-    near = nearest(word, known)
     message = f"unknown field {word!r}"
-    if near:
-        return Problem(message=message, at=at, hint=f"did you mean {near!r}?")
+    synonym = _SYNONYMS.get(word)
+    near = synonym if synonym in known else None
+    hint = None if near else _misplaced(word, known)
+    near = near or (None if hint else nearest(word, known))
+    if near or hint:
+        return Problem(message=message, at=at, hint=hint or f"did you mean {near!r}?")
     return Problem(message=message, at=at, expected=f"one of {', '.join(sorted(known))}")
+
+
+def _misplaced(word: str, known: Collection[str]) -> str | None:
+    """Say where a field belongs that is at a wrong place, or lacks a space after its colon."""
+    name, colon, _ = word.partition(":")
+    if colon and name in known:
+        return f"write a space after the colon: '{name}: …'"
+    if "entities" in known and word in entities():
+        return f"write 'entities: {{{word}: …}}'"
+    name = _SYNONYMS.get(word, word)
+    for written, model in _PLACES.items():
+        if name not in known and name in (_names_of(model) if model else entities()):
+            return f"write '{written.format(name)}' at the top level"
+    return None
 
 
 def _known_fields(place: Place) -> list[str]:
@@ -236,10 +298,15 @@ def _known_fields(place: Place) -> list[str]:
         field = next((f for n, f in model.model_fields.items() if part in {n, f.alias}), None)
         found = _model_in(field.annotation) if field else None
         model = found or model
+    return _names_of(model)
+
+
+def _names_of(model: type[BaseModel]) -> list[str]:
+    """List a model's fields as people write them."""
     names = [field.alias or name for name, field in model.model_fields.items()]
-    if model is Derivative:
-        names = [*Filter.model_fields, *(name for name in names if name != "filters")]
-    return names
+    if model in {Derivative, Requirement}:
+        names = [*Filter.model_fields, *names]
+    return [name for name in names if name not in {"filter", "filters", "any_of"}]
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
@@ -265,7 +332,7 @@ def _located(problem: Problem, document: Document, path: Path) -> Problem:
             missed.clear()
         else:
             missed.append(part)
-    required = problem.message == "is required"
+    required = problem.message == _REQUIRED
     line = document.lines.get(tuple(walked)) if walked or required else None
     # A place that the document lacks altogether comes from elsewhere, such as a flag.
     at = tuple(walked) if walked and not required else (*walked, *missed)

@@ -31,6 +31,8 @@ MANIFEST_VERSION = 1
 class Study(Model):
     """The study, and its location."""
 
+    _example = "{id: ds000114, url: s3://openneuro.org/ds000114}"
+
     id: fields.Title
     """A name for people, which the plan repeats."""
     url: fields.Url
@@ -63,6 +65,10 @@ class Sessions(Model):
         return value if isinstance(value, dict) else {"include": value}
 
 
+def _sessions(value: Any) -> Any:
+    return None if value == "all" else value
+
+
 def _tables(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else value
 
@@ -76,6 +82,8 @@ class Companions(Model):
     """Events, channels, gradient tables and other files that belong to a file."""
     fieldmaps: Boolean = True
     """Field maps that are meant for a file."""
+    targets: Boolean | None = None
+    """Files that selected field maps are meant for; by default a warning counts them."""
     references: Boolean = True
     """Empty-room recordings and stimuli that a file names."""
 
@@ -90,14 +98,19 @@ class Companions(Model):
         if value == "full":
             return {}
         if value == "none":
-            return {**dict.fromkeys(cls.model_fields, False), "tables": "false"}
+            return {name: False for name in cls.model_fields if name != "targets"}
         if isinstance(value, str):
-            raise ValueError("expected full, none, or a mapping")  # noqa: TRY004
+            raise ValueError(  # noqa: TRY004 - pydantic's way
+                "expected full, none, or a mapping such as {tables: false}; got "
+                f"{fields.shown(value)}"
+            )
         return value
 
 
 class Limits(Model):
     """The largest plan that may be written."""
+
+    _example = "{max_bytes: 500GB}"
 
     max_bytes: fields.Size | None = None
     """A size such as 500GB."""
@@ -114,14 +127,23 @@ def _derivatives(value: Any) -> Any:
         return value
     if value == "none":
         return {}
-    if isinstance(value, str):
-        raise ValueError("expected none, all, a list of names, or a mapping")  # noqa: TRY004
+    if isinstance(value, bool) or value in ("true", "false"):
+        word = "all" if str(value).lower() == "true" else "none"
+        raise ValueError(f"expected names, all or none; write 'derivatives: {word}'")
+    if isinstance(value, str) and value:
+        value = [value]
     if isinstance(value, list | tuple):
         if not all(isinstance(name, str) for name in value):
-            raise ValueError("expected names of pipelines; filters go into a mapping by name")
+            raise ValueError(
+                "expected names of pipelines; write filters as 'derivatives: {fmriprep: {suffixes: "
+                "[bold]}}'"
+            )
         return {name: {} for name in value}
     # A name without a value is a pipeline without a filter.
-    return {name: {} if item in (None, "") else item for name, item in mapping(value).items()}
+    return {
+        name: {} if item in (None, "") else item
+        for name, item in mapping(value, "{fmriprep: {suffixes: [bold]}}").items()
+    }
 
 
 def _single_site(names: str | tuple[str, ...]) -> str | tuple[str, ...]:
@@ -155,19 +177,19 @@ class Manifest(Model):
     """Directories below the study's URL: one is the dataset's root, of a list each is a dataset."""
 
     subjects: Subjects = Subjects()
-    """Which subjects; by default all."""
+    """all (default), a list of labels, or a mapping."""
     random_seed: Annotated[fields.Seed | None, Field(validate_default=True)] = None
     """The seed of the sample."""
-    sessions: Sessions | None = None
+    sessions: Annotated[Sessions | None, BeforeValidator(_sessions)] = None
     """A list of labels, or {include, sessionless}."""
     files: Filters = (Filter(),)
-    """One filter, a list of which any may match, or none; by default all files."""
+    """One filter, a list of which any may match, all (default) or none."""
 
     derivatives: Annotated[
         Literal["all"] | dict[ExactName, Derivative],
         BeforeValidator(_derivatives),
     ] = Field(default_factory=dict)
-    """none, all, a list of names, or a mapping of names to filters."""
+    """none (default), all, names, or a mapping of names to filters."""
 
     directories: fields.Names = ()
     """Whole directories at the dataset's root to fetch too."""
@@ -196,7 +218,8 @@ class Manifest(Model):
         sample = subjects.sample
         by_site = sample and (sample.per or "site" in sample.stratify_by)
         if by_site and not isinstance(info.data.get("site", ()), tuple):
-            raise _placed("drawing by site needs a list of sites", "subjects", "sample")
+            message = "sampling by site needs a list of sites, such as 'site: [Site-CBIC, Site-RU]'"
+            raise _placed(message, "subjects", "sample")
         return subjects
 
     @field_validator("random_seed")
@@ -205,8 +228,8 @@ class Manifest(Model):
         subjects = info.data.get("subjects")
         if seed is None and subjects and subjects.sample:
             raise _placed(
-                "a sample needs a random_seed at the top of the manifest, so that others draw "
-                "the same",
+                "a sample needs a seed, so that others draw the same subjects; write "
+                "'random_seed: 42' at the top level",
                 *("subjects", "sample"),
             )
         return seed
@@ -225,6 +248,9 @@ class Manifest(Model):
     def canonical(self) -> bytes:
         """Return the manifest's meaning as JSON, whatever its comments, layout and spelling."""
         data = self.model_dump(mode="json", by_alias=True)
+        if self.companions.targets is None:
+            # As before there was this field, so that plans remain those of their manifests.
+            del data["companions"]["targets"]
         return json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
     def sha256(self, extra: Iterable[bytes] = ()) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -85,6 +87,8 @@ class Requirement(Model):
 
     @classmethod
     def _written(cls, value: Any) -> Any:
+        if isinstance(value, str) and value:
+            return {"filter": value}
         if isinstance(value, dict) and "filter" in value:
             return value
         own, others = split_filter(value)
@@ -93,6 +97,8 @@ class Requirement(Model):
 
 class Sample(Model):
     """A random sample of the subjects, of a count or a fraction."""
+
+    _example = "{count: 5}"
 
     count: fields.Count | None = None
     """How many subjects to sample."""
@@ -105,10 +111,24 @@ class Sample(Model):
     per: Literal["site"] | None = None
     """site: sample in each site."""
 
+    @classmethod
+    def _written(cls, value: Any) -> Any:
+        number = fields.scalar(value)
+        if number is None:
+            return value
+        if fields.is_integer(number):
+            return {"count": number}
+        if re.fullmatch(r"0?\.[0-9]{1,9}", number):
+            return {"fraction": number}
+        raise ValueError(
+            "expected how many subjects to sample, such as 5 or {count: 5}, or {fraction: 0.5}; "
+            f"got {fields.shown(value)}"
+        )
+
     @model_validator(mode="after")
     def _one_of(self) -> Sample:
         if (self.count is None) == (self.fraction is None):
-            raise ValueError("expected either count or fraction")
+            raise ValueError("expected either {count: 5} or {fraction: 0.5}")
         return self
 
 
@@ -120,8 +140,14 @@ def _labels(value: Any) -> Any:
     return LabelFile.model_validate(value) if isinstance(value, dict) else value
 
 
+_RESERVED = frozenset({"none", "tree", "participants", "both", "true", "false"})
+"""Words that people may write for subjects, and that are hardly labels."""
+
+
 class Subjects(Model):
     """Which subjects to select."""
+
+    _example = '{include: ["01", "02"]}'
 
     from_: Literal["tree", "participants", "both"] = Field(default="tree", alias="from")
     """tree: the sub- directories; participants: the rows of the table; both: those in both."""
@@ -151,3 +177,27 @@ class Subjects(Model):
     """Sample some of the remaining subjects."""
     missing: Literal["error", "skip"] = "error"
     """What to do about a named subject that does not exist."""
+
+    @classmethod
+    def _written(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return {"include": value}
+        word = fields.scalar(value)
+        if word is None or value == "":
+            return value
+        if word == "all":
+            return {}
+        if fields.is_integer(word):
+            raise ValueError(
+                f"{word} may be a number or a label; write 'subjects: {{sample: {word}}}' for "
+                f"{word} subjects, or 'subjects: [\"{word}\"]' for sub-{word}"
+            )
+        labels = re.split(r"[,;\s]+", word.strip())
+        if len(labels) > 1 and fields.shown(word) == repr(word):
+            raise ValueError(f"expected a list; write 'subjects: {json.dumps(labels)}'")
+        if word in _RESERVED or fields.shown(word) != repr(word):
+            raise ValueError(
+                'expected all, labels such as ["01", "02"], or a mapping such as {sample: 5}; got '
+                f"{fields.shown(value)}"
+            )
+        return {"include": [word]}

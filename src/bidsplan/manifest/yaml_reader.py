@@ -7,6 +7,7 @@ on the parser's events, so that nothing is built that a later check would have t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -27,6 +28,15 @@ _MOST_NODES = 100_000
 
 _NULLS = frozenset({"~", "null", "Null", "NULL"})
 """YAML's words for no value, besides none at all."""
+
+_HINTS = {
+    "cannot start any token": "put text that begins with @, `, % or | in quotes",
+    "alphabetic or numeric": 'put a glob that begins with * in quotes: "*"',
+    "mapping values are not": "put text that contains ': ' in quotes, and align the fields",
+    "expected ',' or": "close each bracket, and put text that contains {, }, [, ] or ',' in quotes",
+    "unexpected end of stream": "close each quote",
+}
+"""What to do about errors of the parser, by words that these contain."""
 
 _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
@@ -73,13 +83,24 @@ def read_yaml(data: bytes) -> Document:
     return document
 
 
-def _syntax(error: yaml.YAMLError, data: bytes) -> tuple[str, int | None]:
+def _syntax(error: yaml.YAMLError, data: bytes) -> tuple[str, int | None, Place, str | None]:
     if isinstance(error, yaml.reader.ReaderError):
         line = data[: error.position].count(b"\n") + 1
-        return f"the character U+{error.character:04X} is not allowed", line
+        return f"the character U+{error.character:04X} is not allowed", line, (), None
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     said = getattr(error, "problem", None) or getattr(error, "reason", None) or "can't be parsed"
-    return f"not valid YAML: {printable(str(said))}", mark.line + 1 if mark else None
+    if mark is None:
+        return f"not valid YAML: {printable(str(said))}", None, (), None
+    text = data.splitlines()[mark.line : mark.line + 1]
+    if text and re.match(rb"[ -]*\t", text[0]):
+        return (
+            "not valid YAML: a tab indents this line",
+            mark.line + 1,
+            (),
+            "indent with spaces only",
+        )
+    hint = next((hint for words, hint in _HINTS.items() if words in said), None)
+    return f"not valid YAML: {printable(str(said))}", mark.line + 1, (), hint
 
 
 class _Builder:
@@ -114,7 +135,8 @@ class _Builder:
         if self._nodes > _MOST_NODES:
             self._stop(f"there are more than {_MOST_NODES:,} values", line)
         if isinstance(event, yaml.AliasEvent):
-            self._refuse("an alias", line, key=f"*{event.anchor}")
+            hint = "write the value out; a glob that begins with * must be in quotes"
+            self._refuse("an alias", line, f"*{event.anchor}", hint)
             self._put(f"*{event.anchor}" if self._expects_key() else "", line)
             return
         key = event.value if isinstance(event, yaml.ScalarEvent) else ""
@@ -130,11 +152,9 @@ class _Builder:
         else:
             self._open({} if isinstance(event, yaml.MappingStartEvent) else [], line)
 
-    def _refuse(self, what: str, line: int, key: str) -> None:
+    def _refuse(self, what: str, line: int, key: str, hint: str = "write the value out") -> None:
         place = (*self._place(), key) if self._expects_key() else self._place()
-        self._document.add_problem(
-            f"{what} is not allowed here", line, place, "write the value out"
-        )
+        self._document.add_problem(f"{what} is not allowed here", line, place, hint)
 
     def _expects_key(self) -> bool:
         return bool(self._stack) and isinstance(self._stack[-1][0], dict) and not self._stack[-1][2]

@@ -15,6 +15,7 @@ from bidsplan.paths import open_regular, replacing
 from bidsplan.plan import Header, Plan
 from bidsplan.plan.model import LONGEST_LINE
 from bidsplan.plan.parse import parse_lines, read_entries
+from bidsplan.plan.plan import entry_dicts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -103,6 +104,10 @@ class StoredPlan:
         """The entries, sorted by path; they can be iterated repeatedly."""
         return self if self._kept is None else self._kept
 
+    def to_dicts(self) -> list[dict[str, object]]:
+        """Return the entries as dictionaries; see `Plan.to_dicts`."""
+        return entry_dicts(self)
+
     def __iter__(self) -> Iterator[Entry]:
         """Read the entries again, after checking that each block is the one checked before."""
         with _opened(self._path) as stream:
@@ -156,7 +161,7 @@ def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
     while block:
         total += len(block)
         if len(block) > LONGEST_LINE or total > _LARGEST:
-            raise PlanError("it is larger than any plan; it is refused unread")
+            raise PlanError("it is larger than any plan and was not read")
         if not block.endswith(b"\n"):
             raise PlanError("its last line is cut off; compile it again")
         yield block
@@ -188,7 +193,7 @@ def write_plan(plan: Plan, path: str | PathLike[str]) -> None:
                 stream.write(line)
     except OSError as error:
         raise DestinationError(
-            f"{path}: can't be written: {error.strerror or error}; name another place by '-o'"
+            f"{path}: can't be written: {error.strerror or error}; choose another path with '-o'"
         ) from error
 
 

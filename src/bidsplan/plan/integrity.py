@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import xxhash
 
+from bidsplan.errors import Choice, IntegrityError, UnprovedError
+from bidsplan.paths import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -47,6 +50,8 @@ class Checksum(NamedTuple):
     """``sha256``, ``sha1``, ``crc64nvme``, ``crc32c`` or ``crc32``."""
     value: str
     """As S3 writes it: in base64, the highest byte first."""
+    whole: bool = True
+    """Whether the storage says that it is of the whole object, and not of its parts' checksums."""
 
 
 _MIB = 1 << 20
@@ -86,7 +91,7 @@ def best_check(entry: Entry) -> CheckMethod:
     return CheckMethod.SIZE
 
 
-class VerifyMode(StrEnum):
+class VerifyMode(Choice):
     """How received bytes are checked."""
 
     FULL = "full"
@@ -105,6 +110,8 @@ class Verdict(NamedTuple):
     """The bytes' xxh3-128 in hexadecimal, for receipts."""
     etag_is_not_digest: bool = False
     """Whether the storage said that the object's entity tag is not its MD5."""
+    etag: str = ""
+    """The planned entity tag, where it looks like an MD5 and only the size was to be compared."""
 
     @property
     def holds(self) -> bool:
@@ -216,13 +223,12 @@ class Checker:
         self._content = xxhash.xxh3_128()
         self._digests: list[_Digest] = []
         if checksum is not None:
-            self._proof = CheckMethod.CHECKSUM
             self._digests = [_digest_of(checksum.algorithm)]
         elif self._proof in _DIGESTS:
             self._digests = [_digest_of(_DIGESTS[self._proof][0])]
-        elif self._proof is CheckMethod.MULTIPART:
+        if self._proof is CheckMethod.MULTIPART and (checksum is None or not checksum.whole):
             parts = int((entry.etag or "").rpartition("-")[2])
-            self._digests = [_Parts(size) for size in part_sizes(entry.size, parts)]
+            self._digests += [_Parts(size) for size in part_sizes(entry.size, parts)]
 
     def update(self, data: Buffer) -> None:
         """Digest the next bytes."""
@@ -239,18 +245,19 @@ class Checker:
             if proof is CheckMethod.CONTENT:
                 planned = xxhash.xxh3_128((entry.content or "").encode()).hexdigest()
                 return Verdict(proof, planned, content, content)
-            if self._checksum is not None:
-                algorithm, expected = self._checksum
+            if self._checksum is not None and entry.etag not in found[1:]:
+                algorithm, expected, _ = self._checksum
                 value = base64.b64encode(bytes.fromhex(found[0])).decode()
-                tag_is_not_digest = best_check(entry) is CheckMethod.ETAG_MD5
+                tag_is_not_digest = proof is CheckMethod.ETAG_MD5
                 written = f"{algorithm} {expected}", f"{algorithm} {value}"
-                return Verdict(proof, *written, content, tag_is_not_digest)
+                return Verdict(CheckMethod.CHECKSUM, *written, content, tag_is_not_digest)
             if proof in _DIGESTS:
                 return Verdict(proof, getattr(entry, _DIGESTS[proof][1]), found[0], content)
             if entry.etag in found:
                 return Verdict(proof, entry.etag, entry.etag, content)
         # A multipart tag of parts of an unknown size proves nothing against the bytes.
-        return _of_sizes(entry.size, self._size, content)
+        tag = entry.etag if best_check(entry) is CheckMethod.ETAG_MD5 else None
+        return _of_sizes(entry.size, self._size, content)._replace(etag=tag or "")
 
 
 def check_whole(entry: Entry, data: Buffer, checking: VerifyMode = VerifyMode.FULL) -> Verdict:
@@ -271,3 +278,29 @@ def check_whole(entry: Entry, data: Buffer, checking: VerifyMode = VerifyMode.FU
     checker = Checker(entry, checking)
     checker.update(data)
     return checker.verdict()
+
+
+def judge_two_reads(
+    entry: Entry, verdict: Verdict, checksum: Checksum | None, *, same: bool
+) -> Verdict:
+    """Judge bytes that two reads did not show to be the planned ones.
+
+    An entity tag may be no MD5, and a checksum one of parts' checksums, where the storage does not
+    say so. Where the `same` bytes came twice, such a digest proves nothing for or against them.
+    """
+    where = printable(entry.path)
+    said = f"by {verdict.proof.value}, expected {verdict.expected}, got {verdict.got}"
+    tag = verdict.proof is CheckMethod.ETAG_MD5
+    untyped = verdict.proof is CheckMethod.CHECKSUM and checksum is not None and not checksum.whole
+    if not same or not (tag or untyped):
+        raise IntegrityError(
+            f"{where}: the bytes received are not the planned ones: {said}; the source or the "
+            "connection is damaged; try again later, or compile again"
+        )
+    if tag or best_check(entry) is CheckMethod.ETAG_MD5:
+        raise UnprovedError(
+            f"{where}: nothing shows that the bytes are the planned ones: {said}, twice; either "
+            "the entity tag is no MD5 (encryption, some gateways) or the source is damaged; "
+            "'--verify size' accepts the file by its size"
+        )
+    return verdict.by_size_only(entry.size)

@@ -170,7 +170,7 @@ class Header(
         if line.endswith(b"\r\n"):
             raise PlanError(
                 "line 1: it ends in CRLF: git or an editor has changed the plan's line ends; "
-                "compile it again, and keep git from it by '*.plan.jsonl -text' in .gitattributes"
+                "compile it again, and add '*.plan.jsonl -text' to .gitattributes"
             )
         try:
             return HEADER_DECODER.decode(line)

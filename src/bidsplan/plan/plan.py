@@ -34,6 +34,8 @@ class Planned(Protocol):
     @property
     def entries(self) -> Iterable[Entry]: ...  # noqa: D102 - see the class
 
+    def to_dicts(self) -> list[dict[str, object]]: ...  # noqa: D102 - see `Plan`
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A resolved download plan: a header and its entries, sorted by path.
@@ -85,7 +87,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         if size > model.LARGEST_SIZE:
             raise PlanError(
                 f"the files have {size:,} bytes in all, more than a plan can say "
-                f"({model.LARGEST_SIZE:,}); the storage gives sizes that can't be true"
+                f"({model.LARGEST_SIZE:,}); the storage reports impossible sizes"
             )
         header = Header(
             plan_version=model.PLAN_VERSION,
@@ -107,6 +109,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """Build a plan of other entries for the manifest, roots and subjects of a header."""
         names = ("manifest_sha256", "study", "roots", "subjects", "random_seed", "sampling")
         return cls.build(entries, **{name: getattr(header, name) for name in names})
+
+    def to_dicts(self) -> list[dict[str, object]]:
+        """Return the entries as dictionaries, for a table such as a pandas DataFrame.
+
+        Returns
+        -------
+        list of dict
+            One for each entry, all with the keys of `Entry`, and ``url``: that of its root, and
+            None for a generated file.
+        """
+        return entry_dicts(self)
 
     def lines(self) -> Iterator[bytes]:
         """Yield the header, then each entry: a line of compact JSON with its line feed."""
@@ -135,6 +148,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         header = Header.parse(first)
         entries = [entry for some in read_entries(header, blocks, first=first) for entry in some]
         return cls(header=header, entries=tuple(entries))
+
+
+def entry_dicts(plan: Planned) -> list[dict[str, object]]:
+    """Return a plan's entries as dictionaries; see `Plan.to_dicts`."""
+    roots = plan.header.roots
+    return [
+        {
+            **msgspec.structs.asdict(entry),
+            "url": roots[entry.root].url if entry.content is None else None,
+        }
+        for entry in plan.entries
+    ]
 
 
 def clashes(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -124,11 +122,3 @@ def _strings(name: str, value: Any, expected: str) -> tuple[str, ...]:
     if not all(isinstance(item, str) for item in several):
         raise ArgumentTypeError(f"`{name}` must be {expected}; got {type(value).__name__}")
     return several
-
-
-def warn(text: str) -> None:
-    """Issue a warning at the line that called into bidsplan."""
-    level, frame = 1, inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("bidsplan."):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(text, stacklevel=level)

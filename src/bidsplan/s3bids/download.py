@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.errors import ExistingFileError, StorageError
 from bidsplan.events import Failed, Finished, Skipped, Warned
+from bidsplan.fetching import failure_message, listed
+from bidsplan.messages import warn
 from bidsplan.paths import printable
 from bidsplan.plan import Entry, Plan, Root
-from bidsplan.progress import draw
-from bidsplan.s3bids.arguments import DownloadOptions, warn
+from bidsplan.progress import Counts, Progress
+from bidsplan.s3bids.arguments import DownloadOptions
 from bidsplan.s3bids.manifests import document_of, manifest_of
 from bidsplan.transfer.decide import Existing
-from bidsplan.transfer.fetch import materialise
+from bidsplan.transfer.materialisation import materialise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from bidsplan.errors import BidsplanError
     from bidsplan.s3bids.listed_study import ListedStudy
     from bidsplan.s3bids.snapshot import Keys
     from bidsplan.storage import Object
-
-
-_NAMED_AT_MOST = 10
-"""Files that one message names."""
 
 
 class Delivery(NamedTuple):
@@ -89,9 +87,11 @@ def _deliver(
     failed: list[BidsplanError] = []
     skipped = 0
     events = materialise(plan, directory, existing=existing)
-    drawn = draw(events, plan, enabled=options.pbar, position=position)
-    with closing(events), closing(drawn):
-        for event in drawn:
+    counts = Counts()
+    bar = Progress(counts, plan, position=position) if options.pbar else nullcontext()
+    with closing(events), bar:
+        for event in events:
+            counts.add(event)
             match event:
                 case Finished(entry=entry):
                     present.append(entry)
@@ -106,7 +106,7 @@ def _deliver(
                 case _:
                     pass
     if differing:
-        named = _listed(printable(entry.path) for entry in differing)
+        named = listed(printable(entry.path) for entry in differing)
         warn(
             f"{len(differing)} files differ from what is in storage and were left as they are; "
             f"overwrite=True replaces them: {named}"
@@ -129,14 +129,4 @@ def _without_generated(plan: Plan, directory: str) -> Plan:
 
 def _failure(failed: list[BidsplanError], skipped: int, files: int) -> BidsplanError:
     kind = type(failed[0]) if failed else StorageError
-    untried = f", and {skipped} were not tried" if skipped else ""
-    return kind(
-        f"{len(failed)} of {files} files could not be fetched{untried}; all others are complete, "
-        f"and another download continues from here: {_listed(map(str, failed))}"
-    )
-
-
-def _listed(texts: Iterable[str]) -> str:
-    named = list(texts)
-    more = f"; and {len(named) - _NAMED_AT_MOST} more" if len(named) > _NAMED_AT_MOST else ""
-    return "; ".join(named[:_NAMED_AT_MOST]) + more
+    return kind(failure_message(failed, skipped, files))

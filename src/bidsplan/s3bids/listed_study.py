@@ -6,10 +6,10 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.bids.dataset_files import report_subject
-from bidsplan.bids.names import bare_label, subject_label
-from bidsplan.compile.companions import read_small
+from bidsplan.bids.names import bare_label, owner_label, subject_label
 from bidsplan.compile.select.sampling import shuffle_order
 from bidsplan.compile.survey.participants import LARGEST_TABLE, parse_table
+from bidsplan.compile.survey.small_files import read_small
 from bidsplan.errors import SelectionError, SourceMissingError, UsageError
 from bidsplan.messages import is_quotable_label, suggestion
 from bidsplan.s3bids.arguments import check_instance
@@ -148,7 +148,7 @@ class ListedStudy:
 
     def _names(self, directory: str, listing: RootListing) -> list[str]:
         names = [name for name in listing.files if report_subject(name) is None]
-        names += [name for name in listing.directories if subject_label(name) is None]
+        names += [name for name in listing.directories if owner_label(name) is None]
         return [self.snapshot.name(directory + name) for name in sorted(names)]
 
     def _list_all_subjects(self) -> list[str]:

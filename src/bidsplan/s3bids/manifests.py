@@ -11,8 +11,8 @@ from bidsplan.bids.names import bare_label
 from bidsplan.bids.recordings import items_of
 from bidsplan.compile.select.globs import Globs, is_glob
 from bidsplan.errors import ManifestError, Problem, SelectionError, UnsupportedError
-from bidsplan.messages import suggestion
-from bidsplan.s3bids.arguments import AGNOSTIC, warn
+from bidsplan.messages import suggestion, warn
+from bidsplan.s3bids.arguments import AGNOSTIC
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:

@@ -6,16 +6,14 @@ import functools
 from contextlib import closing
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
-import msgspec
-
-from bidsplan.bids.dataset_files import DESCRIPTION, report_subject
+from bidsplan.bids.dataset_files import DESCRIPTION, is_derivative, report_subject
 from bidsplan.bids.names import subject_label
-from bidsplan.compile.companions import LARGEST_SIDECAR, read_small
 from bidsplan.compile.survey.datasets import Dataset
 from bidsplan.compile.survey.listing import Lister
+from bidsplan.compile.survey.small_files import LARGEST_SIDECAR, parse_json, read_small
 from bidsplan.errors import BidsplanError
 from bidsplan.events import Warned
-from bidsplan.s3bids.arguments import warn
+from bidsplan.messages import warn
 from bidsplan.storage import Abilities, Access, Store, open_store
 
 if TYPE_CHECKING:
@@ -94,7 +92,9 @@ class Snapshot:
         """List many directories at once, not what is below them."""
         wanted = list(directories)
         new = [name for name in dict.fromkeys(wanted) if name not in self._listings]
-        datasets = [Dataset(store=self.store, root=0, prefix=name) for name in new]
+        datasets = [
+            Dataset(store=self.store, root=0, prefix=name, derivative=bool(name)) for name in new
+        ]
         found = self._listed(lambda lister: lister.list_roots(datasets)) if new else []
         self._listings.update(zip(new, found, strict=True))
         return [self._listings[name] for name in wanted]
@@ -129,9 +129,8 @@ class Snapshot:
         """
         listing = self.listing(directory)
         label = subject_label(subject_id)
-        paths: list[str] = []
-        if label in listing.subjects:
-            paths += self.files([f"{directory}{subject_id}/"])[0]
+        homes = [f"{directory}{name}/" for name in listing.subjects.get(label or "", ())]
+        paths = [path for files in self.files(homes) for path in files]
         if directory or self.is_derivative:
             reports = (name for name in listing.files if report_subject(name) == label)
             paths += [f"{directory}{name}" for name in reports]
@@ -145,11 +144,10 @@ class Snapshot:
             return False
         try:
             data = read_small(self.store, found, LARGEST_SIDECAR)
-            text: object = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, BidsplanError):
+            return is_derivative(parse_json(data, self.url, lambda _: None))
+        except (ValueError, BidsplanError):
             # Compiling, which is part of every download, reports the problem.
             return False
-        return isinstance(text, dict) and text.get("DatasetType") == "derivative"
 
 
 class _CachingStore(Store):

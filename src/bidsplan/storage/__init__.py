@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bidsplan.storage.access import Access, Transport
-    from bidsplan.storage.objects import Children, Object, Stream
+    from bidsplan.storage.objects import Abilities, Children, Object, Stream
     from bidsplan.storage.open import open_store, open_writable
     from bidsplan.storage.random_access import File, RangedFile, find_file, local_file
-    from bidsplan.storage.store import Abilities, Store
+    from bidsplan.storage.store import Store
     from bidsplan.storage.writable import Upload, WritableStore
 
 # A finished plan is found to be so without any of them.
 _HOMES = {
-    "Abilities": "store",
+    "Abilities": "objects",
     "Access": "access",
     "Children": "objects",
     "File": "random_access",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
+from bidsplan.errors import Choice
 from bidsplan.storage.retry import READ_SECONDS
 
 
-class Transport(StrEnum):
+class Transport(Choice):
     """Which library moves the bytes.
 
     Attributes
@@ -30,7 +30,7 @@ class Access:
 
     Parameters
     ----------
-    transport : Transport
+    transport : Transport or str
     endpoint_url : str, optional
         Instead of what the AWS configuration says.
     region : str, optional
@@ -54,7 +54,7 @@ class Access:
         Seconds without a byte after which a connection is given up.
     """
 
-    transport: Transport = Transport.AUTO
+    transport: Transport | str = Transport.AUTO
     endpoint_url: str | None = None
     region: str | None = None
     profile: str | None = None
@@ -66,6 +66,9 @@ class Access:
     dest_profile: str | None = None
     jobs: int = 256
     timeout: float = READ_SECONDS
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "transport", Transport(self.transport))
 
     def at_destination(self) -> Access:
         """Return how a destination in storage may be reached.

@@ -15,6 +15,7 @@ from bidsplan.errors import (
 )
 from bidsplan.paths import printable
 from bidsplan.storage.objects import Children, Object
+from bidsplan.storage.pager import check_names
 from bidsplan.storage.store import Store
 
 if TYPE_CHECKING:
@@ -85,6 +86,9 @@ class FsspecStore(Store):
             raise fsspec_error(error, self._what(prefix)) from error
         # A file that has the listed directory's own name is not below it.
         below = [info for info in found if info["name"].rstrip("/") != path]
+        listed = (info["name"].lstrip("/") for info in below)
+        above = f"{path}/".lstrip("/")
+        check_names(listed, above, f"listing {self._what(prefix)}")
         files = [info for info in below if info["type"] != "directory"]
         names = [info["name"] for info in below if info["type"] == "directory"]
         directories = sorted(f"{self._key(name)}/" for name in names)

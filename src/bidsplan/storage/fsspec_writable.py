@@ -166,7 +166,7 @@ class _FsspecUpload(Upload):
 
     def _existing(self) -> errors.ExistingFileError:
         return errors.ExistingFileError(
-            f"{self._what}: a file exists there by now; it was left alone"
+            f"{self._what}: a file already exists there; it was not changed"
         )
 
     def _move(self) -> None:
@@ -247,9 +247,7 @@ def _write_error(error: Exception, what: str) -> errors.BidsplanError:
             f"{what}: fsspec can't write there; name another destination"
         )
     if isinstance(error, PermissionError):
-        return errors.DeniedError(
-            f"{what}: writing is denied; give credentials that may write there"
-        )
+        return errors.DeniedError(f"{what}: writing is denied; check who may write there")
     if isinstance(error, IsADirectoryError | FileExistsError | NotADirectoryError):
         return errors.ExistingFileError(f"{what}: something else exists there, or on the way to it")
     found = fsspec_error(error, what)

@@ -50,7 +50,7 @@ def quoted_etag(tag: str) -> str:
     if _clean(tag) is None:
         raise StorageError(
             f"{printable(tag[:80])!r} is no entity tag that a request could name; expected "
-            "printable ASCII without quotes; compile the plan anew"
+            "printable ASCII without quotes; compile the plan again"
         )
     return f'"{tag}"'
 
@@ -102,12 +102,15 @@ def about_of(headers: Mapping[str, str], etag: str | None) -> ObjectMetadata:
     """
     plain = not is_encrypted(headers)
     same = etag is None or bare_etag(headers.get("etag")) == etag
-    if same and headers.get("x-amz-checksum-type", "FULL_OBJECT") == "FULL_OBJECT":
+    kind = headers.get("x-amz-checksum-type")
+    if same and kind in {None, "FULL_OBJECT"}:
         for algorithm in _ALGORITHMS:
             value = headers.get(f"x-amz-checksum-{algorithm}", "")
-            # One of parts' checksums ends with their number.
+            # One of parts' checksums ends with their number; not every gateway writes it.
             if value and "-" not in value:
-                return ObjectMetadata(plain, Checksum(algorithm, value))
+                # S3 makes no CRC64NVME of parts' checksums.
+                whole = kind is not None or algorithm == "crc64nvme"
+                return ObjectMetadata(plain, Checksum(algorithm, value, whole))
     return ObjectMetadata(plain)
 
 

@@ -7,9 +7,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bidsplan import errors
+from bidsplan.storage.certificates import untrusted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 _CREDENTIALS = frozenset(
@@ -55,8 +56,17 @@ class RedirectedError(Exception):
         self.headers = headers
 
 
+def unknown_access() -> str:
+    """Say what to do where access is denied, and little is known of the request."""
+    return "check whether it is public, or which credentials have access to it"
+
+
 def status_error(
-    status: int, what: str, code: str = "", headers: Any = None
+    status: int,
+    what: str,
+    code: str = "",
+    headers: Any = None,
+    denied: Callable[[], str] = unknown_access,
 ) -> errors.StorageError:
     """Return the error for an HTTP status.
 
@@ -68,8 +78,10 @@ def status_error(
         The storage's own error code.
     headers : mapping, optional
         Of the answer.
+    denied : callable
+        Says what to do where access is denied.
     """
-    said = f"{status} {code}".strip()
+    said = _said(status, code)
     if status in _THROTTLED or code in {"SlowDown", "RequestLimitExceeded"}:
         error = errors.ThrottledError(f"{what}: the storage asks to slow down ({said})")
         error.retry_after = _retry_after(headers or {})
@@ -84,11 +96,13 @@ def status_error(
             f"{what}: the storage sends the request elsewhere ({said}), and it was not followed: "
             "what is signed for one host is sent to no other; check --region and --endpoint-url"
         )
-    if status in {401, 403}:
-        return errors.DeniedError(
-            f"{what}: access is denied ({said}); check whether the bucket is public, or give "
-            "credentials and say 'anonymous: false'"
+    if code == "InvalidObjectState":
+        return errors.ArchivedError(
+            f"{what}: the object is archived ({said}); restore it (aws s3api restore-object), or "
+            "exclude it in the manifest"
         )
+    if status in {401, 403}:
+        return errors.DeniedError(f"{what}: access is denied ({said}); {denied()}")
     if status == 404:
         return errors.SourceMissingError(f"{what}: there is no such object or bucket ({said})")
     if status == 412:
@@ -100,9 +114,20 @@ def status_error(
     return errors.StorageError(f"{what}: the storage refused ({said})")
 
 
-def write_error(status: int, what: str, code: str, headers: Any = None) -> errors.BidsplanError:
+def _said(status: int, code: str) -> str:
+    # Where an answer has no body, libraries make a code of the status.
+    return f"{status} {code}".strip() if code != str(status) else code
+
+
+def write_error(
+    status: int,
+    what: str,
+    code: str,
+    headers: Any = None,
+    denied: Callable[[], str] = unknown_access,
+) -> errors.BidsplanError:
     """Return the error for an HTTP status of a request that writes; see `status_error`."""
-    said = f"{status} {code}".strip()
+    said = _said(status, code)
     if status == 507 or code in _FULL:
         return errors.DiskFullError(f"{what}: the destination is full ({said})")
     if code in _RESEND or status == 409:
@@ -110,22 +135,24 @@ def write_error(status: int, what: str, code: str, headers: Any = None) -> error
             f"{what}: what was sent did not arrive whole or alone ({said})"
         )
     if status == 412:
-        return errors.ExistingFileError(f"{what}: an object exists there by now; it was left alone")
+        return errors.ExistingFileError(
+            f"{what}: an object already exists there; it was not changed"
+        )
     if code == "NoSuchUpload":
         return errors.MissingFileError(f"{what}: its upload was ended by someone else ({said})")
     if status == 404:
         return errors.DestinationError(f"{what}: there is no such bucket ({said})")
-    found = status_error(status, what, code, headers)
+    found = status_error(status, what, code, headers, denied)
     if type(found) is errors.DeniedError:
-        return errors.DeniedError(
-            f"{what}: writing is denied ({said}); give credentials that may write there"
-        )
+        return errors.DeniedError(f"{what}: writing is denied ({said}); {denied()}")
     if type(found) is errors.StorageError:
         return errors.DestinationError(f"{what}: the destination refused ({said})")
     return found
 
 
-def client_error(error: Exception, what: str, endpoint: str) -> errors.StorageError:
+def client_error(
+    error: Exception, what: str, endpoint: str, denied: Callable[[], str] = unknown_access
+) -> errors.StorageError:
     """Return our error for one of botocore's, which s3fs may have wrapped.
 
     Parameters
@@ -134,6 +161,8 @@ def client_error(error: Exception, what: str, endpoint: str) -> errors.StorageEr
         The object or listing, as messages name it.
     endpoint : str
         Where requests go, as messages name it.
+    denied : callable
+        As in `status_error`.
     """
     from botocore import exceptions  # loaded with s3fs
 
@@ -142,14 +171,15 @@ def client_error(error: Exception, what: str, endpoint: str) -> errors.StorageEr
     status, code, found = client_answer(error)
     if status:
         headers = {key.title(): text for key, text in found.items()}
-        return status_error(status, what, code, headers)
+        return status_error(status, what, code, headers, denied)
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
         return errors.DeniedError(f"{what}: there are no AWS credentials to sign requests with")
     refused = getattr(error, "kwargs", {}).get("error")
     if isinstance(refused, errors.RefusedHostError):
         return errors.RefusedHostError(f"{what}: {refused}")
     if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
-        return errors.UnreachableError(f"{what}: {endpoint} can't be reached; check the endpoint")
+        why = untrusted(error) or "can't be reached; check the endpoint"
+        return errors.UnreachableError(f"{what}: {endpoint} {why}")
     if type(error).__name__ == "FileExpired":
         return errors.SourceChangedError(
             f"{what}: another object has taken its place since it was opened"

@@ -20,6 +20,7 @@ from bidsplan.errors import RefusedHostError, StorageError, UnreachableError
 from bidsplan.paths import printable
 from bidsplan.storage import retry
 from bidsplan.storage.addresses import resolve
+from bidsplan.storage.certificates import certificates, shared_context, untrusted
 from bidsplan.storage.headers import compared_etag, content_length, whole_size
 
 if TYPE_CHECKING:
@@ -27,10 +28,16 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+    from bidsplan.storage.certificates import Authorities
     from bidsplan.storage.objects import Identity
 
 
 CHUNK = 1 << 18
+
+_POOLS: dict[str, type[Any]] = {
+    "http": urllib3.HTTPConnectionPool,
+    "https": urllib3.HTTPSConnectionPool,
+}
 
 
 class _Checked:
@@ -67,19 +74,24 @@ class _Checked:
 
 def _pool_classes(public_only: bool) -> dict[str, type[Any]]:
     """Return urllib3's pool classes by protocol, with connections that check their addresses."""
-    bases: dict[str, tuple[type[Any], type[Any]]] = {
-        "http": (urllib3.HTTPConnectionPool, HTTPConnection),
-        "https": (urllib3.HTTPSConnectionPool, HTTPSConnection),
-    }
+    bases: dict[str, type[Any]] = {"http": HTTPConnection, "https": HTTPSConnection}
     classes = {}
-    for protocol, (pool_class, kind) in bases.items():
+    for protocol, kind in bases.items():
         checked = type(kind.__name__, (_Checked, kind), {"public_only": public_only})
-        classes[protocol] = type(pool_class.__name__, (pool_class,), {"ConnectionCls": checked})
+        base = _POOLS[protocol]
+        classes[protocol] = type(base.__name__, (base,), {"ConnectionCls": checked})
     return classes
 
 
 @functools.cache
-def pool(jobs: int, timeout: float, proxy: str | None, *, public_only: bool = False) -> Any:
+def pool(
+    jobs: int,
+    timeout: float,
+    proxy: str | None,
+    authorities: Authorities = (),
+    *,
+    public_only: bool = False,
+) -> Any:
     """Return the pool of connections for these settings.
 
     Parameters
@@ -90,27 +102,41 @@ def pool(jobs: int, timeout: float, proxy: str | None, *, public_only: bool = Fa
         Seconds without a byte after which a connection is given up.
     proxy : str or None
         The proxy's URL. It resolves names and connects, so addresses are not checked here.
+    authorities : tuple of Authority
+        Whose certificates are trusted beside the system's.
     """
-    from botocore.httpsession import get_cert_path  # a tenth of a second
-
     options: dict[str, Any] = {
         "maxsize": jobs,
         "block": True,
         "retries": False,
         "timeout": urllib3.Timeout(connect=retry.CONNECT_SECONDS, read=timeout),
-        "ca_certs": get_cert_path(True),
     }
-    if proxy:
-        auth = urllib3.util.parse_url(proxy).auth
-        headers = urllib3.make_headers(proxy_basic_auth=auth) if auth else None
-        return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
-    manager = urllib3.PoolManager(**options)
-    manager.pool_classes_by_scheme = _pool_classes(public_only)
+    manager = _proxied(proxy, authorities, options) if proxy else urllib3.PoolManager(**options)
+    classes = _POOLS if proxy else _pool_classes(public_only)
+
+    def secure(*place: Any, **more: Any) -> Any:
+        # Only now, since reading certificates takes time that plain HTTP need not wait.
+        return classes["https"](*place, ssl_context=shared_context(authorities), **more)
+
+    manager.pool_classes_by_scheme = {"http": classes["http"], "https": secure}
     return manager
 
 
+def _proxied(proxy: str, authorities: Authorities, options: dict[str, Any]) -> Any:
+    auth = urllib3.util.parse_url(proxy).auth
+    headers = urllib3.make_headers(proxy_basic_auth=auth) if auth else None
+    context = shared_context(authorities) if proxy.startswith("https:") else None
+    return urllib3.ProxyManager(proxy, proxy_headers=headers, proxy_ssl_context=context, **options)
+
+
 def obstore_options(
-    *, jobs: int, timeout: float, seconds: float, hosts: Iterable[str], proxy: str | None = None
+    *,
+    jobs: int,
+    timeout: float,
+    seconds: float,
+    hosts: Iterable[str],
+    authorities: Authorities,
+    proxy: str | None = None,
 ) -> dict[str, Any]:
     """Return the options of an obstore store that reaches only some hosts, and never retries.
 
@@ -127,6 +153,8 @@ def obstore_options(
         The most that a request may take.
     hosts : iterable of str
         Names and addresses that are asked directly; names include those below them.
+    authorities : tuple of Authority
+        As in `pool`.
     proxy : str, optional
         The environment's.
     """
@@ -136,6 +164,9 @@ def obstore_options(
         "proxy_url": proxy or "http://127.0.0.1:0",
         "proxy_excludes": ",".join(hosts),
     }
+    trusted = certificates(authorities)
+    if trusted:
+        client["root_certificate"] = trusted
     # One owner of retries: the caller, who can then slow down when asked to.
     return {"client_options": client, "retry_config": {"max_retries": 0}}
 
@@ -286,5 +317,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, kinds.ConnectTimeoutError):
         return f"did not answer within {retry.CONNECT_SECONDS:g} seconds; check the endpoint"
     if isinstance(error, kinds.SSLError):
-        return "has a certificate that can't be trusted"
+        return untrusted(error) or "does not speak TLS as it should; check the endpoint"
     return "broke the connection off"

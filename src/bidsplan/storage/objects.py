@@ -35,6 +35,13 @@ class Object(msgspec.Struct, frozen=True, order=True, gc=False):
     version: str | None = None
 
 
+class ArchivedObject(Object, frozen=True, order=True, gc=False):
+    """An object in an archive, from which it must be restored before it can be read.
+
+    A class of its own, since a field would take memory of millions of objects.
+    """
+
+
 class Children(NamedTuple):
     """The objects and directories directly below a prefix.
 
@@ -133,3 +140,28 @@ class ObjectMetadata(NamedTuple):
 
     etag_is_md5: bool
     checksum: Checksum | None = None
+
+
+class Abilities(NamedTuple):
+    """What a store can do beyond listing and reading.
+
+    Parameters
+    ----------
+    async_reads : bool
+        `Store.whole` can be called: on an event loop, hundreds at a time.
+    versions : bool
+        The storage may keep versions of objects.
+    ordered_listings : bool
+        `Store.list_after` can be called: listings come in the order of keys, and may begin
+        anywhere.
+    checksums : bool
+        The storage may keep checksums of whole objects.
+    ranges : bool
+        `Store.stream` takes `stop`, so that parts of an object can be read side by side.
+    """
+
+    async_reads: bool = False
+    versions: bool = False
+    ordered_listings: bool = False
+    checksums: bool = False
+    ranges: bool = False

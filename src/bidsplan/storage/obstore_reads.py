@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import StorageError, UnreachableError
 from bidsplan.paths import printable
+from bidsplan.storage.certificates import HINT
 from bidsplan.storage.headers import compared_etag, identity_of, quoted_etag
-from bidsplan.storage.http_errors import error_code, status_error
+from bidsplan.storage.http_errors import error_code, status_error, unknown_access
 from bidsplan.storage.objects import FetchedObject, FetchRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from obstore import GetOptions
     from typing_extensions import Buffer
@@ -20,12 +21,17 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 18
 _RANGE_CHUNK = 1 << 20
+_CERTIFICATE = "InvalidCertificate("
 _NOT_PARTIAL = "non-partial response"
 _STATUS = re.compile(r"\b(?:status|status code|HTTP status [a-z ]*\()\D{0,20}([345][0-9]{2})\b")
 
 
 class NoRangesError(StorageError):
     """A server sent the whole object where a range was requested."""
+
+
+class CertificateError(UnreachableError):
+    """obstore does not accept a server's certificate; OpenSSL may."""
 
 
 class _NoSuchRangeError(StorageError):
@@ -36,26 +42,31 @@ class TranslatedErrors:
     """Raises obstore's errors as `StorageError`, with what was requested in the message."""
 
     # A fifth of what contextlib's costs, for each of a million objects.
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, denied: Callable[[], str]) -> None:
         self._what = what
+        self._denied = denied
 
     def __enter__(self) -> None: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object
     ) -> None:
-        found = None if error is None else storage_error(error, printable(self._what))
+        found = None if error is None else storage_error(error, printable(self._what), self._denied)
         if found is not None:
             raise found from error
 
 
-def storage_error(error: BaseException, what: str) -> StorageError | None:
+def storage_error(
+    error: BaseException, what: str, denied: Callable[[], str] = unknown_access
+) -> StorageError | None:
     """Return the `StorageError` for one of obstore's errors; None for any other error.
 
     Parameters
     ----------
     error : BaseException
         Also a panic of Rust's, which Python takes for no `Exception`.
+    denied : callable
+        As in `status_error`.
     """
     from obstore import exceptions  # loaded already
 
@@ -79,12 +90,14 @@ def storage_error(error: BaseException, what: str) -> StorageError | None:
     word = error_code(text.encode(errors="replace"))
     for kind, status in named:
         if isinstance(error, kind):
-            return status_error(status, what, word)
+            return status_error(status, what, word, denied=denied)
     match = _STATUS.search(text)
     if match and match[1] == "416":
         return _NoSuchRangeError(f"{what}: it ends before the byte that was requested")
     if match:
-        return status_error(int(match[1]), what, word)
+        return status_error(int(match[1]), what, word, denied=denied)
+    if _CERTIFICATE in text:
+        return CertificateError(f"{what}: the server has a certificate that is not trusted; {HINT}")
     return UnreachableError(f"{what}: it can't be reached, or the connection broke off")
 
 
@@ -92,13 +105,13 @@ def open_stream(
     store: Any,
     path: str,
     what: str,
+    denied: Callable[[], str],
     *,
     etag: str | None,
     version: str | None,
-    start: int,
-    stop: int | None,
+    span: tuple[int, int | None],
 ) -> ObstoreStream:
-    """Open an object for reading; see `Store.stream`.
+    """Open an object for reading; see `Store.stream` and `storage_error`.
 
     Raises
     ------
@@ -108,22 +121,23 @@ def open_stream(
     """
     import obstore  # loaded with the store
 
+    start, stop = span
     options = _options(etag, version)
     # Also from the first byte on: only for a range does obstore check which bytes the answer has.
     options["range"] = {"offset": start} if stop is None else (start, stop)
     try:
-        with TranslatedErrors(what):
+        with TranslatedErrors(what, denied):
             result = obstore.get(store, path, options=options)
     except _NoSuchRangeError:
         if start:
             raise
         # No range begins in an empty object.
         del options["range"]
-        with TranslatedErrors(what):
+        with TranslatedErrors(what, denied):
             result = obstore.get(store, path, options=options)
         if result.meta["size"]:
             raise
-    return ObstoreStream(result, printable(what), start, stop)
+    return ObstoreStream(result, printable(what), span, denied)
 
 
 def _options(etag: str | None, version: str | None) -> GetOptions:
@@ -146,7 +160,8 @@ class WholeReader:
     came; where the server ignores it, they are left to `Store.stream`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, denied: Callable[[], str]) -> None:
+        self._denied = denied
         self._ranged = True
 
     async def read(self, store: Any, path: str, what: str, wanted: FetchRequest) -> FetchedObject:
@@ -154,7 +169,7 @@ class WholeReader:
         import obstore  # loaded with the store
 
         try:
-            with TranslatedErrors(what):
+            with TranslatedErrors(what, self._denied):
                 if self._ranged and wanted.digested and wanted.size and wanted.version is None:
                     range_ = await self._range(store, path, wanted.size)
                     if range_ is not None:
@@ -194,8 +209,12 @@ class WholeReader:
 class ObstoreStream:
     """An object's bytes as a `Stream`, counted: obstore passes on a short body without an error."""
 
-    def __init__(self, result: Any, what: str, start: int, stop: int | None) -> None:
+    def __init__(
+        self, result: Any, what: str, span: tuple[int, int | None], denied: Callable[[], str]
+    ) -> None:
+        start, stop = span
         self._result = result
+        self._errors = TranslatedErrors(what, denied)
         self._what = what
         first, last = result.range
         self._left = last - first
@@ -211,7 +230,7 @@ class ObstoreStream:
         self.identity = identity_of(meta["e_tag"], meta["version"])
 
     def __iter__(self) -> Iterator[Buffer]:
-        with TranslatedErrors(self._what):
+        with self._errors:
             for chunk in self._result.stream(min_chunk_size=self._chunk):
                 self._left -= len(chunk)
                 yield chunk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -10,13 +11,15 @@ from bidsplan.errors import UsageError
 from bidsplan.paths import printable
 from bidsplan.storage import network, retry
 from bidsplan.storage.addresses import proxy_for
+from bidsplan.storage.certificates import named_authorities
 from bidsplan.storage.headers import bare_etag
-from bidsplan.storage.objects import Children, Object
+from bidsplan.storage.objects import Abilities, Children, Object
 from bidsplan.storage.obstore_reads import TranslatedErrors, WholeReader, open_stream
-from bidsplan.storage.store import Abilities, Store
+from bidsplan.storage.pager import check_names
+from bidsplan.storage.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Iterator, Mapping
+    from collections.abc import Awaitable, Iterator, Mapping, Sequence
 
     from bidsplan.storage.access import Access
     from bidsplan.storage.objects import FetchedObject, FetchRequest, Stream
@@ -72,7 +75,7 @@ def open_objects(location: Location, access: Access, *, anonymous: bool) -> Stor
         _open(location, access, anonymous, seconds)
         for seconds in (retry.BODY_SECONDS, retry.PAGE_SECONDS)
     )
-    return ObjectStore(url, location.path, reader, lister)
+    return ObjectStore(url, location.path, reader, lister, anonymous=anonymous)
 
 
 def _open(location: Location, access: Access, anonymous: bool, seconds: float) -> Any:
@@ -87,7 +90,12 @@ def _open(location: Location, access: Access, anonymous: bool, seconds: float) -
         named = (urlsplit(os.environ.get(name, "")).hostname for name in _NAMED)
         hosts = (*hosts, *_SIGNING[location.protocol], *(host for host in named if host))
     options = network.obstore_options(
-        jobs=access.jobs, timeout=access.timeout, seconds=seconds, hosts=hosts, proxy=proxy
+        jobs=access.jobs,
+        timeout=access.timeout,
+        seconds=seconds,
+        hosts=hosts,
+        authorities=named_authorities(),
+        proxy=proxy,
     )
     kind: Any = stores.GCSStore if location.protocol == "gs" else stores.AzureStore
     try:
@@ -96,6 +104,14 @@ def _open(location: Location, access: Access, anonymous: bool, seconds: float) -
         # What it says may hold parts of the credentials.
         where = printable(f"{location.protocol}://{location.host}")
         raise UsageError(f"{where}: it can't be opened; {_HINTS[location.protocol]}") from None
+
+
+def _public() -> str:
+    return "check whether it is public, or give credentials and say 'anonymous: false'"
+
+
+def _signed() -> str:
+    return "the credentials in use have no access to it"
 
 
 class ObjectStore(Store):
@@ -111,12 +127,13 @@ class ObjectStore(Store):
 
     abilities = Abilities(async_reads=True, ranges=True)
 
-    def __init__(self, url: str, path: str, store: Any, lister: Any) -> None:
+    def __init__(self, url: str, path: str, store: Any, lister: Any, *, anonymous: bool) -> None:
         self.url = url
         self._prefix = f"{path}/" if path else ""
         self._store = store
         self._lister = lister
-        self._wholes = WholeReader()
+        self._denied = _public if anonymous else _signed
+        self._wholes = WholeReader(self._denied)
 
     def children(self, prefix: str = "") -> Children:
         """See `Store.children`."""
@@ -125,7 +142,7 @@ class ObjectStore(Store):
         found = self._listed(prefix, obstore.list_with_delimiter)
         directories = [f"{name.rstrip('/')}/" for name in found["common_prefixes"]]
         skip = len(self._prefix)
-        objects = sorted(self._objects(found["objects"]))
+        objects = sorted(self._objects(found["objects"], prefix, directories))
         return Children(tuple(objects), tuple(sorted(name[skip:] for name in directories)))
 
     def list(self, prefix: str = "") -> Iterator[Object]:
@@ -135,16 +152,22 @@ class ObjectStore(Store):
         def collect(store: Any, prefix: str | None) -> list[Any]:
             return [item for page in obstore.list(store, prefix=prefix) for item in page]
 
-        yield from self._objects(self._listed(prefix, collect))
+        yield from self._objects(self._listed(prefix, collect), prefix)
 
     def _listed(self, prefix: str, call: Any) -> Any:
         def once() -> Any:
-            with TranslatedErrors(f"listing {self.url}/{prefix}"):
+            with TranslatedErrors(f"listing {self.url}/{prefix}", self._denied):
                 return call(self._lister, prefix=(self._prefix + prefix) or None)
 
         return retry.retrying()(once)
 
-    def _objects(self, found: Iterable[Mapping[str, Any]]) -> Iterator[Object]:
+    def _objects(
+        self, found: Sequence[Mapping[str, Any]], prefix: str, directories: Sequence[str] = ()
+    ) -> Iterator[Object]:
+        # obstore leaves out the slash at a key's end, also of the directory's own marker.
+        above = self._prefix + prefix
+        names = (name for item in found if (name := str(item["path"])) != above[:-1])
+        check_names(chain(names, directories), above, f"listing {self.url}/{prefix}")
         for item in found:
             key = str(item["path"])[len(self._prefix) :]
             yield Object(key, int(item["size"]), bare_etag(item["e_tag"]))
@@ -159,15 +182,15 @@ class ObjectStore(Store):
         stop: int | None = None,
     ) -> Stream:
         """See `Store.stream`."""
-        what = f"{self.url}/{key}"
+        what, path = f"{self.url}/{key}", self._prefix + key
         return open_stream(
             self._store,
-            self._prefix + key,
+            path,
             what,
+            self._denied,
             etag=etag,
             version=version,
-            start=start,
-            stop=stop,
+            span=(start, stop),
         )
 
     def whole(self, wanted: FetchRequest) -> Awaitable[FetchedObject]:

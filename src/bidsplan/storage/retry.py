@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 2.5
 """Seconds that opening a connection may take."""
 
+LOCATE_SECONDS = 5.0
+"""Seconds that finding out a bucket's region may take."""
+
 READ_SECONDS = 60.0
 """Seconds without a byte after which a connection is given up, unless the user says otherwise."""
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
-from bidsplan.errors import CredentialsError, SourceChangedError, StorageError, UnreachableError
-from bidsplan.storage.objects import ObjectMetadata
+from bidsplan.errors import (
+    CredentialsError,
+    ListingError,
+    SourceChangedError,
+    StorageError,
+    UnreachableError,
+)
+from bidsplan.paths import printable
+from bidsplan.storage.objects import Abilities, ObjectMetadata
 from bidsplan.storage.retry import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from bidsplan.storage.file_state import FileVersion
     from bidsplan.storage.objects import Children, FetchedObject, FetchRequest, Object, Stream
@@ -19,33 +26,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LONGEST_KEY = 4096
+"""Characters of a key that a plan can hold."""
+
+_SHOWN = 200
+
 # Stores share the sessions that credentials come from.
 _RENEWING = Lock()
-
-
-class Abilities(NamedTuple):
-    """What a store can do beyond listing and reading.
-
-    Parameters
-    ----------
-    async_reads : bool
-        `Store.whole` can be called: on an event loop, hundreds at a time.
-    versions : bool
-        The storage may keep versions of objects.
-    ordered_listings : bool
-        `Store.list_after` can be called: listings come in the order of keys, and may begin
-        anywhere.
-    checksums : bool
-        The storage may keep checksums of whole objects.
-    ranges : bool
-        `Store.stream` takes `stop`, so that parts of an object can be read side by side.
-    """
-
-    async_reads: bool = False
-    versions: bool = False
-    ordered_listings: bool = False
-    checksums: bool = False
-    ranges: bool = False
 
 
 class Store(ABC):
@@ -116,7 +103,11 @@ class Store(ABC):
         # directories that can't be listed.
         waiting = [prefix]
         while waiting:
-            objects, directories = self.children(waiting.pop())
+            directory = waiting.pop()
+            if len(directory) > _LONGEST_KEY:
+                where = printable(f"{self.url}/{directory[:_SHOWN]}")
+                raise ListingError(f"{where}…: directories in directories without end")
+            objects, directories = self.children(directory)
             yield from objects
             waiting += directories
 
@@ -341,6 +332,19 @@ class Store(ABC):
         StorageError
         """
         return ObjectMetadata(self.etag_is_md5(key, version=version))
+
+    def absent(self, keys: Iterable[str]) -> set[str]:
+        """Return those of some listed keys whose content is not here, as in a DataLad clone.
+
+        Parameters
+        ----------
+        keys : iterable of str
+
+        Returns
+        -------
+        set of str
+        """
+        return set()
 
     def file_version(self, key: str) -> FileVersion | None:
         """Return a local file's state, which shows later whether it has changed.

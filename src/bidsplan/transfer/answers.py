@@ -30,19 +30,19 @@ def check_answer(entry: Entry, stream: Stream, start: int, seen: Identity | None
         raise StorageError(f"{where}: the answer does not say what it is of")
     if start and seen is not None and found is not None and seen != found:
         if seen.url == found.url:
-            raise SourceChangedError(f"{where}: it was replaced while it came")
+            raise SourceChangedError(f"{where}: it was replaced during the download")
         # Two mirrors may give different files the same tag.
-        raise StorageError(f"{where}: the rest of it would come from another place")
+        raise StorageError(f"{where}: the rest would come from another URL")
     # Not every server heeds the condition of a request.
     if entry.version is None and entry.etag and stream.etag not in {None, entry.etag}:
         raise SourceChangedError(f"{where}: it is no longer the object that was listed")
     if entry.version and found and found.version not in {None, entry.version}:
-        raise SourceChangedError(f"{where}: another version came than was asked for")
+        raise SourceChangedError(f"{where}: the response has another version than requested")
     if stream.size is not None and stream.size != entry.size:
         if entry.etag is None and entry.version is None:
             raise SourceChangedError(
                 f"{where}: the source has {stream.size} bytes now, and {entry.size} are planned; "
-                "compile the plan anew"
+                "compile the plan again"
             )
         raise wrong_size(entry, f"{stream.size}")
 
@@ -66,14 +66,14 @@ def changed(entry: Entry, store: Store, error: SourceChangedError) -> SourceChan
         now = "it is not known"
     return SourceChangedError(
         f"{error}: the planned entity tag is {printable(entry.etag or 'not known')}, now "
-        f"{now}; compile the plan anew"
+        f"{now}; compile the plan again"
     )
 
 
 def late(entry: Entry, arrived: int, deadline: Deadline) -> UnreachableError:
     """Make the error for an object whose bytes come too slowly."""
     return UnreachableError(
-        f"{printable(entry.path)}: its bytes come too slowly: {arrived:,} of {entry.size:,} after "
-        f"{deadline.seconds():.0f} s, and {deadline.allowed():.0f} s are allowed for so many; try "
+        f"{printable(entry.path)}: it arrives too slowly: {arrived:,} of {entry.size:,} after "
+        f"{deadline.seconds():.0f} s, and {deadline.allowed():.0f} s are allowed for that; try "
         "again later"
     )

@@ -49,8 +49,8 @@ class CircuitBreaker:
 
     def problem(self) -> Problem:
         """Describe that the run stopped, why, and what to do."""
-        message = f"the run stopped, as others would fail alike: {self.why}"
-        return Problem(message=message, hint="run it again: it resumes from here")
+        message = f"the run stopped, since other files would fail in the same way: {self.why}"
+        return Problem(message=message, hint="run it again to resume")
 
     def succeeded(self) -> None:
         """Note that a file was fetched."""

@@ -27,6 +27,17 @@ where it is the bottleneck they only cost memory and connections."""
 _FASTER = 4
 """Part of the limit that is added for each round without a refusal, until there was one."""
 
+_SPAN = 0.5
+"""Seconds over which the bytes of large objects are counted."""
+
+_FIRST_STREAMS = 8
+_MOST_STREAMS = 64
+_WORTH = 1.05
+"""How much faster bytes must come for more connections to be kept."""
+
+_PAUSE = 10.0
+"""Seconds until more connections are tried again after they brought nothing."""
+
 
 class ConcurrencyLimit:
     """A limit that adapts to the storage: additive increase, multiplicative decrease.
@@ -44,6 +55,8 @@ class ConcurrencyLimit:
         How many may be in flight now, at least 1.
     slowdowns : Slowdowns
         What is reported at the end of the run.
+    streams : StreamLimit
+        How many connections bring large objects.
     """
 
     def __init__(
@@ -55,6 +68,7 @@ class ConcurrencyLimit:
     ) -> None:
         self.limit = min(most, _FIRST)
         self.slowdowns = Slowdowns()
+        self.streams = StreamLimit(most, self, now=now)
         self._most = most
         self._good = 0
         self._clocks = now, computed
@@ -101,18 +115,6 @@ class ConcurrencyLimit:
     def delay(self) -> float:
         """Return for how many seconds no request should start."""
         return max(0.0, self._until - self._clocks[0]()) if self._refused else 0.0
-
-
-_SPAN = 0.5
-"""Seconds over which the bytes of large objects are counted."""
-
-_FIRST_STREAMS = 8
-_MOST_STREAMS = 64
-_WORTH = 1.05
-"""How much faster bytes must come for more connections to be kept."""
-
-_PAUSE = 10.0
-"""Seconds until more connections are tried again after they brought nothing."""
 
 
 class StreamLimit:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.destination.receipts import ReceiptIndex
-from bidsplan.errors import DestinationError, ExistingFileError, MissingFileError
+from bidsplan.errors import Choice, DestinationError, ExistingFileError, MissingFileError
 from bidsplan.events import Action
 from bidsplan.paths import printable
 from bidsplan.plan import clashes
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from bidsplan.plan.integrity import Verdict
 
 
-class Existing(StrEnum):
+class Existing(Choice):
     """What to do with files that are in the destination already.
 
     Attributes
@@ -75,6 +74,9 @@ _KEPT = {proof: Decision(Action.KEEP, proof) for proof in CheckMethod}
 class Decider:
     """Decides what entries need, as far as the destination shows it."""
 
+    _admitted = False
+    _found_otherwise = 0
+
     def __init__(
         self, plan: Planned, sources: Sources, destination: Destination, existing: Existing
     ) -> None:
@@ -102,6 +104,7 @@ class Decider:
         path = entry.path
         state = self._inspect(path)
         if state is None:
+            self._found_otherwise += 1
             return _FETCH
         size, identity, regular = state
         if regular:
@@ -111,13 +114,26 @@ class Decider:
             proof = self._proof_of(mark)
             if proof is not None:
                 return _KEPT[proof]
+        self._found_otherwise += 1
         return self.judge(entry, state)
+
+    def admit(self) -> None:
+        """Find out, once, whether the destination can take the plan; see `Destination.admit`."""
+        if not self._admitted:
+            self._admitted = True
+            self._destination.admit(self._plan)
+
+    @property
+    def outnumbered(self) -> bool:
+        """Whether there are more receipts than planned files that were found by one."""
+        found = self._plan.header.files - self._found_otherwise
+        return self._receipts.count > found
 
     def judge(self, entry: Entry, state: FileState) -> Decision:
         """Decide on the file at an entry's path, by what its destination says of it."""
         size, identity, regular = state
         if not regular:
-            why = "a link or a directory is there, and only plain files are ever replaced"
+            why = "a link or a directory exists there, and only regular files are replaced"
             return _refusal(entry, f"{why}; move it away")
         source, find = self._fingerprint(entry), self._receipts.find
         proof = find(entry.path, size, identity, source, self._source_state(entry))
@@ -126,7 +142,7 @@ class Decider:
         # A file that bidsplan fetched is compared where its local source has changed since.
         ours = find(entry.path, size, identity, source)
         if self._existing is Existing.REFUSE and ours is None:
-            why = "bidsplan did not fetch the file that is there; it was left alone"
+            why = "a file exists that bidsplan did not fetch; it was not changed"
             return _refusal(entry, f"{why}; '--existing keep' compares it with the plan")
         proof = self._destination.proof(entry, state)
         if proof is not None:
@@ -198,7 +214,7 @@ class Decider:
         """Decide on a file that is not the planned one, which `means` shows."""
         if self._existing is Existing.REPLACE:
             return Decision(Action.REPLACE)
-        why = "the file that is there is not the planned one; it was left alone"
+        why = "a different file already exists; it was not changed"
         return _refusal(entry, f"{why}; {means}; '--existing replace' replaces it")
 
 

@@ -9,14 +9,19 @@ from bidsplan.destination.base import Stopped
 from bidsplan.destination.resume import resume_key
 from bidsplan.errors import (
     CredentialsError,
-    IntegrityError,
     SourceChangedError,
     StorageError,
     ThrottledError,
     UnreachableError,
 )
-from bidsplan.paths import printable
-from bidsplan.plan.integrity import Checker, CheckMethod, Verdict, VerifyMode, best_check
+from bidsplan.plan.integrity import (
+    Checker,
+    CheckMethod,
+    Verdict,
+    VerifyMode,
+    best_check,
+    judge_two_reads,
+)
 from bidsplan.storage.retry import Deadline, retrying
 from bidsplan.transfer.answers import changed, check_answer, late, wrong_size
 from bidsplan.transfer.ranged_download import LEAST, RangedDownload, RangesRefusedError
@@ -37,6 +42,9 @@ _ENOUGH = 8 << 20
 
 What comes at the lowest rate brings more of them in the longest request.
 """
+
+
+_DIGESTS = frozenset({CheckMethod.SHA256, CheckMethod.MD5, CheckMethod.ETAG_MD5})
 
 
 _PASSING = (Stopped, UnreachableError, ThrottledError, CredentialsError)
@@ -81,7 +89,8 @@ def receive(
     Raises
     ------
     IntegrityError
-        Where bytes arrived twice that are not the planned ones.
+        Where bytes arrived twice that are not the planned ones; UnprovedError where nothing but an
+        entity tag says so, which may be no digest.
     SourceChangedError
         Where the object is another one now; the message has both entity tags.
     StorageError
@@ -101,16 +110,18 @@ def receive(
         verdict = download.resume()
         if not verdict.holds and verdict.proof is CheckMethod.ETAG_MD5:
             about = about or ask()
+            download.checksum = about.checksum
             if not about.etag_is_md5 and about.checksum is None:
                 return verdict.by_size_only(entry.size)
-            if not about.etag_is_md5:
-                download.checksum = about.checksum
         if not verdict.holds:
             # Once more from the start: bytes may be damaged on their way.
-            download.restart()
-            verdict = download.run()
-        if not verdict.holds:
-            raise _corrupt(entry, verdict)
+            first, verdict = verdict, download.read_again()
+            same = first.content == verdict.content
+            if not verdict.holds:
+                verdict = judge_two_reads(entry, verdict, download.checksum, same=same)
+            elif same:
+                # The next objects are asked about before they are read.
+                store.etag_is_not_digest = True
     except BaseException as error:
         writer.failed(resumable=isinstance(error, _PASSING))
         download.revert_progress()
@@ -133,9 +144,16 @@ def asks_first(entry: Entry, store: Store, checking: VerifyMode) -> bool:
     )
 
 
-def tag_is_digest(entry: Entry, store: Store) -> bool:
-    """Ask the storage whether an entry's plain entity tag is its MD5, or an encrypted object's."""
-    return retrying()(store.etag_is_md5, entry.key, version=entry.version)
+def is_digested(entry: Entry, checking: VerifyMode) -> bool:
+    """Report whether a digest of the whole shows its bytes, whichever object they came from."""
+    return checking is VerifyMode.FULL and best_check(entry) in _DIGESTS
+
+
+def tag_is_digest(entry: Entry, store: Store, checking: VerifyMode) -> bool:
+    """Ask whether an entry's plain entity tag is its MD5; not where it is checked by size only."""
+    return checking is VerifyMode.FULL and retrying()(
+        store.etag_is_md5, entry.key, version=entry.version
+    )
 
 
 class _Download:
@@ -191,8 +209,7 @@ class _Download:
             verdict = self.run()
         if self.resumed and (not verdict.holds or verdict.proof is CheckMethod.SIZE):
             # Others may have written the prefix: without a digest it shows nothing.
-            self.restart()
-            verdict = self.run()
+            verdict = self.read_again()
         return verdict
 
     def _run_ranged(self) -> Verdict | None:
@@ -241,13 +258,18 @@ class _Download:
         self._checker = Checker(self._entry, self._session.checking, self.checksum)
         self._writer.restart()
 
+    def read_again(self) -> Verdict:
+        """Fetch all bytes from the start."""
+        self.restart()
+        return self.run()
+
     def run(self) -> Verdict:
         """Fetch all bytes; a large object may break off often, as long as it makes progress."""
-        self._session.streams.take(extra=False)
+        self._session.limit.streams.take(extra=False)
         try:
             return self._run()
         finally:
-            self._session.streams.release()
+            self._session.limit.streams.release()
 
     def _run(self) -> Verdict:
         while True:
@@ -315,16 +337,8 @@ class _Download:
         self._writer.write(chunk)
         self._checker.update(chunk)
         self._arrived += length
-        self._session.streams.moved(length)
+        self._session.limit.streams.moved(length)
         self._progress(length)
         self._deadline.reached(self._arrived - self.resumed)
         if self._deadline.left() <= 0 and self._arrived < self._entry.size:
             raise late(self._entry, self._arrived, self._deadline)
-
-
-def _corrupt(entry: Entry, verdict: Verdict) -> IntegrityError:
-    return IntegrityError(
-        f"{printable(entry.path)}: the bytes that came are not the planned ones: by "
-        f"{verdict.proof.value}, expected {verdict.expected}, got {verdict.got}; the source or the "
-        "way to it is damaged, so try again later or compile anew"
-    )

@@ -22,12 +22,12 @@ from bidsplan.errors import (
 )
 from bidsplan.events import Action, Decided, Failed, Finished, Progressed, Resumed, Skipped, Warned
 from bidsplan.paths import printable
-from bidsplan.plan.integrity import CheckMethod, VerifyMode, best_check, check_whole
+from bidsplan.plan.integrity import VerifyMode, check_whole
 from bidsplan.storage.objects import FetchRequest
 from bidsplan.transfer.circuit_breaker import CircuitBreaker
-from bidsplan.transfer.concurrency import ConcurrencyLimit, StreamLimit
+from bidsplan.transfer.concurrency import ConcurrencyLimit
 from bidsplan.transfer.decide import Decider, Decision
-from bidsplan.transfer.download import asks_first, partial_key, receive, tag_is_digest
+from bidsplan.transfer.download import asks_first, is_digested, partial_key, receive, tag_is_digest
 from bidsplan.transfer.jobs import Job, Lane, Pulled
 from bidsplan.transfer.roots import Roots
 from bidsplan.transfer.session import Session
@@ -57,9 +57,6 @@ _LONG = 1 << 19
 
 _COMMITS = 10
 """Tries to give a file its path while another one is there and then is not."""
-
-_DIGESTS = frozenset({CheckMethod.SHA256, CheckMethod.MD5, CheckMethod.ETAG_MD5})
-"""What shows that bytes are the planned ones, whichever object they came from."""
 
 
 class Engine:
@@ -100,11 +97,10 @@ class Engine:
         self._emit = self._events.append
         self._roots = Roots(plan.header.roots, access, base, self._emit)
         self._sources = Sources(plan.header.roots, access, base)
-        self._decider = Decider(plan, self._sources, destination, existing)
+        self.decider = Decider(plan, self._sources, destination, existing)
         self._receipts = ReceiptWriter(destination.write_receipts)
         self._ahead: list[Job] = []
         self._scheduler: Scheduler | None = None
-        self._session: Session
 
     def run(self) -> Iterator[Event]:
         """Decide in the plan's order, fetch what is needed, and yield what happens."""
@@ -131,8 +127,8 @@ class Engine:
         from bidsplan.transfer.scheduler import Scheduler  # a no-op run does without asyncio
 
         self._scheduler = Scheduler(self, self._limit, self._jobs)
-        streams, pool = StreamLimit(self._jobs, self._limit), self._scheduler.ranges
-        self._session = Session(self._checking, self._limit, streams, pool, self._stop)
+        pool = self._scheduler.ranges
+        self._session = Session(self._checking, self._limit, pool, self._stop)
         for _ in self._scheduler.slices():
             yield from self._drained()
         if self._stop.is_set():
@@ -141,9 +137,8 @@ class Engine:
             self._scheduler.close()
 
     def _drained(self) -> Iterator[Event]:
-        events = self._events
-        while events:
-            yield events.popleft()
+        while self._events:
+            yield self._events.popleft()
 
     def stopped(self) -> bool:
         """See `JobSource.stopped`."""
@@ -175,19 +170,21 @@ class Engine:
     def _decided(self, entry: Entry) -> Job | None:
         """Decide for an entry; returns what is to be done for it, if anything."""
         try:
-            decision = self._decider.check_metadata(entry)
+            decision = self.decider.check_metadata(entry)
         except DestinationError as error:
             self._failed(entry, error)
             return None
         if decision.proof is not None:
             self._emit(Finished(entry=entry, action=decision.action, proof=decision.proof))
             return None
+        if decision.error is None:
+            self.decider.admit()
         if decision.final:
             self._emit(Decided(entry=entry, action=decision.action))
         try:
             if decision.error is not None:
                 raise decision.error
-            self._decider.refuse_clash(entry)
+            self.decider.refuse_clash(entry)
             return self._job(entry, decision)
         except UsageError:
             raise
@@ -212,7 +209,7 @@ class Engine:
         entry, checking = job.entry, self._checking
         assert job.store is not None  # noqa: S101 - for the type checker
         began = time.monotonic()
-        digested = checking is VerifyMode.FULL and best_check(entry) in _DIGESTS
+        digested = is_digested(entry, checking)
         request = FetchRequest(entry.key, entry.size, entry.etag, entry.version, digested)
         try:
             whole = await job.store.whole(request)
@@ -283,9 +280,9 @@ class Engine:
         if not self._destination.compares_first:
             # The file may have changed since it was inspected.
             state = self._destination.state(entry.path)
-        decision = self._decider.check_content(entry, state, self._stop.is_set)
+        decision = self.decider.check_content(entry, state, self._stop.is_set)
         if decision.etag_may_not_be_md5 and not self._roots.renewing(
-            entry, lambda: store is None or tag_is_digest(entry, store)
+            entry, lambda: store is None or tag_is_digest(entry, store, self._session.checking)
         ):
             decision = Decision(Action.COMPARE, state=state)
         self._emit(Decided(entry=entry, action=decision.action))
@@ -297,7 +294,7 @@ class Engine:
         if action is Action.COMPARE and self._destination.compares_first and state is not None:
             before = self._sources.state(entry)
             verdict = self._receive(job, Discard())
-            if self._decider.is_same(entry, state, verdict, self._stop.is_set):
+            if self.decider.is_same(entry, state, verdict, self._stop.is_set):
                 source_state = self._sources.unchanged(entry, before)
                 self._done(entry, Action.KEEP, verdict, state, source_state)
                 return
@@ -340,10 +337,10 @@ class Engine:
             if state is None:
                 # It is gone again.
                 continue
-            if self._decider.is_same(entry, state, verdict, self._stop.is_set):
+            if self.decider.is_same(entry, state, verdict, self._stop.is_set):
                 return Action.KEEP, state
             action = Action.REPLACE
-        why = "another file appears there and vanishes again; it was left alone; run it again"
+        why = "another process creates and removes this file; run it again"
         raise ExistingFileError(f"{printable(entry.path)}: {why}")
 
     def _moved(self, entry: Entry, number: int, *, resumed: bool = False) -> None:
@@ -376,12 +373,11 @@ class Engine:
             self._scheduler.later(self._receipts.flush)
 
     def _failed(self, entry: Entry, error: BidsplanError) -> None:
-        if isinstance(error, RootMissingError):
-            first = self._missing_roots.setdefault(entry.root, entry)
-            if first is not entry:
-                # Reported once for all of a root's files.
-                self._ended(Skipped(entry=entry))
-                return
+        missing = isinstance(error, RootMissingError)
+        if missing and self._missing_roots.setdefault(entry.root, entry) is not entry:
+            # Reported once for all of a root's files.
+            self._ended(Skipped(entry=entry))
+            return
         self._ended(Failed(entry=entry, error=error))
         if self._breaker.failed(error):
             self._stop.set()

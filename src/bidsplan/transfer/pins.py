@@ -99,8 +99,8 @@ class _Digests:
 
 def _unproved(entry: Entry) -> UnprovedError:
     return UnprovedError(
-        f"{printable(entry.path)}: it has the planned size, and nothing else shows that it is the "
-        "planned file; fetch the plan to have it compared with its source"
+        f"{printable(entry.path)}: it has the planned size, and nothing else proves that it is the "
+        "planned file; fetch the plan to compare it with its source"
     )
 
 

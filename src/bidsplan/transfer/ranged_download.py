@@ -144,7 +144,7 @@ class RangedDownload:
 
     def _add_workers(self) -> None:
         """Open as many connections as are of use, the second once an answer to the first came."""
-        streams = self._session.streams
+        streams = self._session.limit.streams
         while self._waiting and self._error is None and (self._seen or not self._active):
             if not streams.take(extra=self._active > 0):
                 return
@@ -176,7 +176,7 @@ class RangedDownload:
         self._over = True
         for worker in self._workers:
             if worker.cancel():
-                self._session.streams.release()
+                self._session.limit.streams.release()
         wait(self._workers)
 
     def _work(self) -> None:
@@ -187,14 +187,14 @@ class RangedDownload:
             with self._changed:
                 self._error = self._error or error
         finally:
-            self._session.streams.release()
+            self._session.limit.streams.release()
             with self._changed:
                 self._active -= 1
                 self._changed.notify()
 
     def _next(self) -> _Part | None:
         with self._changed:
-            too_many = self._active > 1 and self._session.streams.excess()
+            too_many = self._active > 1 and self._session.limit.streams.excess()
             if self._over or self._error is not None or too_many or not self._waiting:
                 return None
             return self._waiting.popleft()
@@ -264,7 +264,7 @@ class RangedDownload:
             if part.position == self._blocks.end_of(index):
                 self._note(index, part)
             view = view[some.nbytes :]
-        self._session.streams.moved(arrived)
+        self._session.limit.streams.moved(arrived)
         self._progress(arrived)
         with self._changed:
             self.arrived += arrived

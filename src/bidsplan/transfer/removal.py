@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bidsplan.destination import open_destination
-from bidsplan.errors import BidsplanError
+from bidsplan.errors import BidsplanError, DestinationError, Problem
 from bidsplan.events import Kept, KeptReason, Pruned, PruneFailed, Waiting, Warned
 from bidsplan.paths import collision_form
 from bidsplan.storage.access import Access
@@ -69,7 +70,7 @@ def prune(
     DestinationError, StorageError
         Where the destination, or a directory above it, can't be looked at.
     LockedError
-        Where another run is at work there, and it is not waited for.
+        Where another run is active there, and it is not waited for.
 
     Notes
     -----
@@ -94,6 +95,27 @@ def prune(
                 yield _remove(stray, place)
     finally:
         place.close()
+
+
+def warn_of_unplanned(plan: Planned, place: Destination) -> Iterator[Warned]:
+    """Warn of unchanged files that bidsplan fetched into a directory and that a plan lacks."""
+    if not place.quick:
+        # In storage each look is a request.
+        return
+    planned = {hash(collision_form(entry.path)) for entry in plan.entries}
+    found = set()
+    for receipt in place.read_receipts():
+        if not receipt.kept and hash(collision_form(receipt.path)) not in planned:
+            # What can't be looked at is none of them.
+            with suppress(DestinationError):
+                state = place.state(receipt.path)
+                if state and (state.size, state.identity) == (receipt.size, receipt.identity):
+                    found.add(receipt.path)
+    if found:
+        files = "1 file" if len(found) == 1 else f"{len(found):,} files"
+        message = f"{files} of an earlier plan {'is' if len(found) == 1 else 'are'} still there"
+        hint = "'bidsplan prune PLAN DEST' removes what the plan no longer lists"
+        yield Warned(problem=Problem(message=message, hint=hint))
 
 
 class _Search:

@@ -109,7 +109,7 @@ def _check_directory(url: str, base: str) -> None:
     if os.path.exists(resolved):  # noqa: PTH110 - as above
         return
     where = f"{printable(url)}: the plan's files come from the folder {printable(resolved)}"
-    hint = "bring it back, or compile the plan anew"
+    hint = "restore it, or compile the plan again"
     if not os.path.isabs(location.path):  # noqa: PTH117 - as above
         folder = printable(os.path.realpath(base))
         hint = (

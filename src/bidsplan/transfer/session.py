@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from bidsplan.plan.integrity import VerifyMode
     from bidsplan.storage.retry import Deadline
-    from bidsplan.transfer.concurrency import ConcurrencyLimit, StreamLimit
+    from bidsplan.transfer.concurrency import ConcurrencyLimit
 
 
 class Progress(Protocol):
@@ -29,9 +29,7 @@ class Session(NamedTuple):
     Parameters
     ----------
     limit : ConcurrencyLimit
-        Told of what the storage refused.
-    streams : StreamLimit
-        How many connections may bring large objects.
+        Told of what the storage refused, and of how large objects come.
     pool : Executor
         Runs the connections that bring ranges of one object.
     stop : threading.Event
@@ -40,7 +38,6 @@ class Session(NamedTuple):
 
     checking: VerifyMode
     limit: ConcurrencyLimit
-    streams: StreamLimit
     pool: Executor
     stop: Event
 

@@ -10,10 +10,10 @@ from bidsplan.bids.nifti import nifti_problem
 from bidsplan.destination import open_destination
 from bidsplan.destination.receipts import LatestReceipts
 from bidsplan.destination.sources import Sources
-from bidsplan.errors import BidsplanError, IntegrityError
+from bidsplan.errors import BidsplanError, IntegrityError, UnprovedError
 from bidsplan.events import Action, Failed, Finished
 from bidsplan.paths import printable
-from bidsplan.plan.integrity import CheckMethod
+from bidsplan.plan.integrity import CheckMethod, Verdict
 from bidsplan.storage.access import Access
 
 if TYPE_CHECKING:
@@ -116,17 +116,21 @@ class _Check:
         verdict = self._place.check(entry, self._place.stop.is_set, self._tap)
         source, state = self._sources.fingerprint(entry), self._sources.state(entry)
         receipt = self._receipts.find(entry.path, source, state)
-        # An encrypted object's tag is no digest, as was found out when it was fetched.
-        excused = receipt is not None and receipt.etag_is_not_digest
-        if not verdict.holds and not (excused and verdict.proof is CheckMethod.ETAG_MD5):
-            raise _differs(entry, verdict.proof.value, verdict.expected, verdict.got)
         if verdict.holds and verdict.proof is not CheckMethod.SIZE:
             return verdict.proof
+        by_tag = not verdict.holds and verdict.proof is CheckMethod.ETAG_MD5
+        if by_tag:
+            # A tag may be no MD5: its receipt says so, or that it was not compared.
+            receipt = receipt or self._receipts.find_by_size(entry.path, entry.etag)
+        excused = receipt is not None and (receipt.etag_is_not_digest or receipt.etag)
+        if not verdict.holds and not (by_tag and excused):
+            raise _differs(entry, verdict, no_receipt=by_tag and receipt is None)
         if receipt is None:
             return CheckMethod.SIZE
         if receipt.content != verdict.content:
-            raise _differs(entry, "receipt", receipt.content, verdict.content)
-        return CheckMethod.RECEIPT
+            by_receipt = Verdict(CheckMethod.RECEIPT, receipt.content, verdict.content, "")
+            raise _differs(entry, by_receipt)
+        return CheckMethod.SIZE if by_tag and receipt.etag else CheckMethod.RECEIPT
 
     def _look_inside(self, entry: Entry, proof: CheckMethod) -> None:
         """Raise where a NIfTI file does not hold what its header says."""
@@ -136,14 +140,19 @@ class _Check:
         with self._place.read(entry.path, self._place.stop.is_set) as chunks:
             problem = nifti_problem(chunks, entry.size, packed=packed)
         if problem:
-            again = "fetch again with '--existing replace' to bring it anew"
-            source = "its bytes are the planned ones, so it is so at its source"
+            again = "fetch again with '--existing replace' to replace it"
+            source = "its bytes are the planned ones, so the source has the same fault"
             hint = again if proof is CheckMethod.SIZE else source
             raise IntegrityError(f"{printable(entry.path)}: {problem}; {hint}")
 
 
-def _differs(entry: Entry, means: str, expected: str, got: str) -> IntegrityError:
-    return IntegrityError(
-        f"{printable(entry.path)}: not the planned file: by {means}, expected {expected}, got "
-        f"{got}; fetch again with '--existing replace' to bring it back"
-    )
+def _differs(entry: Entry, verdict: Verdict, *, no_receipt: bool = False) -> IntegrityError:
+    """Make the error for a file that is not the planned one, or is not shown to be it."""
+    said = f"by {verdict.proof.value}, expected {verdict.expected}, got {verdict.got}"
+    again = "fetch again with '--existing replace' to replace it"
+    if no_receipt:
+        return UnprovedError(
+            f"{printable(entry.path)}: not shown to be the planned file: {said}; it differs, or "
+            f"its entity tag is no MD5, and no receipt of it shows which; {again}"
+        )
+    return IntegrityError(f"{printable(entry.path)}: not the planned file: {said}; {again}")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import dataclasses
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bidsplan.cli import options
 from bidsplan.cli.console import problem_data
+from bidsplan.cli.plan_changes import compare_plans
 from bidsplan.cli.plans import compile_file, load, omission_data, written
 from bidsplan.errors import PlanError, Problem
 from bidsplan.plan import Plan
 
-_MOST_NAMED = 20
-"""The most differences that --check names."""
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def _bytes(value: str) -> int:
@@ -27,17 +29,27 @@ def _bytes(value: str) -> int:
         raise click.BadParameter(message) from error
 
 
-@click.command("compile")
-@click.argument("manifest", type=click.Path(path_type=Path))
+@click.command(
+    "compile",
+    epilog=options.examples(
+        "bidsplan compile ds000114.yaml",
+        "bidsplan compile --check ds000114.yaml",
+        "bidsplan compile --max-bytes 500GB -o plans/ds000114.jsonl.gz ds000114.yaml",
+    ),
+)
+@options.manifest_argument("manifest")
 @options.output_option(
     "The plan's file: .jsonl, .jsonl.gz or .jsonl.zst. [default: beside the manifest]"
 )
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if the plan would change.")
-@click.option("--max-bytes", type=_bytes, metavar="SIZE", help="Refuse a larger plan, e.g. 500GB.")
+@click.option(
+    "--max-bytes", type=_bytes, metavar="SIZE", help="Fail if the plan is larger, e.g. than 500GB."
+)
 @click.option(
     "--digest",
     is_flag=True,
-    help="Read files that only their size would prove, such as local ones, and plan their SHA-256.",
+    help="Add the SHA-256 of files that could only be checked by size, such as local ones; "
+    "reads them.",
 )
 @options.settings_of(*options.STRICT, *options.SOURCES)
 def command(
@@ -48,7 +60,7 @@ def command(
     digest: bool,
     settings: options.Settings,
 ) -> int:
-    """Resolve MANIFEST over storage as it is now, and write its plan.
+    """List the study as it is now, and write the plan of MANIFEST.
 
     Digests of unchanged files are carried over from the plan at OUTPUT; where there is none, from
     the plan beside the manifest.
@@ -59,7 +71,7 @@ def command(
     path = output or default_plan_path(manifest)
     old = _read(path)
     if isinstance(old, PlanError) and path.exists() and not check:
-        settings.console.warn([Problem(message=f"no digests are carried over: {old}")])
+        settings.console.warn([Problem(message=f"digests are not carried over: {old}")])
     known_path = path if path.exists() else default_plan_path(manifest)
     known = old if known_path == path else _read(known_path)
     compiled = compile_file(
@@ -101,25 +113,17 @@ def _read(path: Path) -> Plan | PlanError:
 def _check(path: Path, old: Plan | PlanError, plan: Plan, settings: options.Settings) -> int:
     """Show how a plan differs from the one at a path, and return the exit code."""
     differences: list[str] = []
+    data: dict[str, Any] = {}
     if isinstance(old, PlanError):
         differences = [f"{path} would be rewritten: {old}"]
-    elif list(old.lines()) != list(plan.lines()):
-        names = _differences(old, plan)
-        differences = [f"{path} is out of date: {len(names)} entries differ", *names[:_MOST_NAMED]]
-        if len(names) > _MOST_NAMED:
-            differences.append(f"… and {len(names) - _MOST_NAMED} more")
+    else:
+        changes = compare_plans(old, plan)
+        data = dataclasses.asdict(changes)
+        if changes:
+            summary, *names = changes.lines()
+            differences = [f"{path} is out of date: {summary}", *names]
     settings.console.result(
         "\n".join(differences) or f"{path} is current",
-        {"plan": str(path), "current": not differences, "differences": differences},
+        {"plan": str(path), "current": not differences, "differences": differences, **data},
     )
     return 1 if differences else 0
-
-
-def _differences(old: Plan, new: Plan) -> list[str]:
-    """List entries that were added (+), removed (-) or changed (~), by path."""
-    before = {entry.path: entry for entry in old.entries}
-    after = {entry.path: entry for entry in new.entries}
-    lines = [f"+ {name}" for name in after.keys() - before.keys()]
-    lines += [f"- {name}" for name in before.keys() - after.keys()]
-    lines += [f"~ {name}" for name in before.keys() & after.keys() if before[name] != after[name]]
-    return sorted(lines, key=lambda line: (line[2:], line))

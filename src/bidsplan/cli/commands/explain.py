@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,23 +11,35 @@ from bidsplan.cli.plans import load, omission_data
 from bidsplan.errors import BidsplanError, SelectionError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bidsplan.compile.explain import Answer, Explanation
 
 
-@click.command("explain")
-@click.argument("manifest", type=click.Path(path_type=Path))
+@click.command(
+    "explain",
+    epilog=options.examples(
+        "bidsplan explain ds000114.yaml",
+        "bidsplan explain ds000114.yaml sub-01",
+        "bidsplan explain ds000114.yaml sub-01/anat/sub-01_T1w.nii.gz",
+    ),
+)
+@options.manifest_argument("manifest")
 @click.argument("what", metavar="[SUBJECT|PATH]", required=False)
 @options.settings_of(*options.SOURCES)
 def command(manifest: Path, what: str | None, settings: options.Settings) -> int:
-    """Show why subjects of the study, or a file, are in the plan of MANIFEST or not.
+    """Show why subjects or a file of the study are in the plan of MANIFEST or not.
 
-    Shows every subject where none is named. A PATH is one of the plan, or a key of the study.
+    Shows all subjects if none is named. PATH is a path in the plan, or a key of the study.
     """
     from bidsplan.compile.compiler import explain_manifest  # imports storage
 
     loaded = load(manifest, settings)
     try:
-        found = explain_manifest(loaded.manifest, base=manifest.parent, access=settings.access)
+        with settings.console.progress() as notify:
+            found = explain_manifest(
+                loaded.manifest, base=manifest.parent, access=settings.access, notify=notify
+            )
     except BidsplanError as error:
         raise error.located(loaded.locate) from error
     settings.console.warn(map(loaded.locate, found.problems), "error")

@@ -7,27 +7,34 @@ from pathlib import Path
 import click
 
 from bidsplan.cli import options, signals
-from bidsplan.cli.plans import PlanPolicy, plan_for
+from bidsplan.cli.plans import plan_for
 from bidsplan.cli.report import Outcome
-from bidsplan.errors import UsageError
+from bidsplan.compile.plan_policy import PlanPolicy, is_manifest, refuse_locked_plan
 from bidsplan.plan.integrity import VerifyMode
 from bidsplan.transfer.decide import Existing
-from bidsplan.transfer.fetch import materialise
+from bidsplan.transfer.materialisation import materialise
 
 
-@click.command("fetch")
+@click.command(
+    "fetch",
+    epilog=options.examples(
+        "bidsplan fetch ds000114.yaml data",
+        "bidsplan fetch -n ds000114.yaml data",
+        "bidsplan fetch --locked ds000114.yaml s3://my-bucket/ds000114",
+    ),
+)
 @click.argument("source", metavar="MANIFEST|PLAN", type=click.Path(path_type=Path))
 @options.destination_argument
 @click.option("--locked", is_flag=True, help="Fail if the plan is missing or outdated.")
-@click.option("--frozen", is_flag=True, help="Use the plan as it is, whatever the manifest.")
+@click.option("--frozen", is_flag=True, help="Use the plan even if the manifest has changed.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be done; write nothing.")
 @click.option(
     "--existing",
     type=click.Choice([policy.value for policy in Existing]),
     default=Existing.KEEP.value,
     show_default=True,
-    help="What to do with files that the destination has: keep those that verify and refuse "
-    "others, replace those that differ, or refuse all.",
+    help="What to do with files that are already in DEST: keep the planned ones and refuse others, "
+    "keep the planned ones and replace others, or refuse all that bidsplan did not fetch.",
 )
 @click.option(
     "--verify",
@@ -35,10 +42,18 @@ from bidsplan.transfer.fetch import materialise
     type=click.Choice([mode.value for mode in VerifyMode]),
     default=VerifyMode.FULL.value,
     show_default=True,
-    help="How to check what arrives: by the strongest digest that is known, or by its size and "
-    "entity tag only, which takes half the time for large files.",
+    help="Check files by the strongest digest that is known, or only by size and entity tag, which "
+    "takes half the time for large files.",
 )
 @options.wait_option
+@click.option(
+    "--no-space-check",
+    "check_space",
+    is_flag=True,
+    default=True,
+    flag_value=False,
+    help="Start even if DEST has less free space than the missing files need.",
+)
 @options.settings_of(*options.STRICT, *options.SOURCES, *options.DESTINATION)
 def command(
     source: Path,
@@ -49,15 +64,16 @@ def command(
     existing: str,
     checking: str,
     wait: bool,
+    check_space: bool,
     settings: options.Settings,
 ) -> int:
-    """Fetch what a MANIFEST or PLAN lists to DEST, verify it, and resume interrupted runs.
+    """Fetch the files of a MANIFEST or PLAN to DEST, verify them, and resume interrupted runs.
 
     DEST is a directory, or any URL that fsspec writes, such as s3://bucket/prefix.
     """
-    if locked and frozen:
-        raise UsageError("--locked and --frozen exclude each other: choose one")
-    policy = PlanPolicy.LOCKED if locked else PlanPolicy.FROZEN if frozen else PlanPolicy.CURRENT
+    policy = PlanPolicy.of(locked=locked, frozen=frozen)
+    if not is_manifest(source):
+        refuse_locked_plan(source, policy)
     path, plan = plan_for(source, settings, policy, write=not dry_run)
     outcome = Outcome(plan, settings.console, dry_run=dry_run)
     with signals.first_signal(interrupt=False) as received:
@@ -70,6 +86,8 @@ def command(
             checking=VerifyMode(checking),
             dry_run=dry_run,
             wait=wait,
+            check_space=check_space,
+            find_unplanned=True,
             stopping=lambda: bool(received),
         )
         return outcome.follow(events)

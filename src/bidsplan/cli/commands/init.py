@@ -13,7 +13,7 @@ import click
 from bidsplan.cli import options
 from bidsplan.cli.console import counted, size
 from bidsplan.errors import DestinationError, SelectionError
-from bidsplan.paths import printable
+from bidsplan.paths import natural_key, printable
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
@@ -22,16 +22,24 @@ if TYPE_CHECKING:
     from bidsplan.compile.survey.inventory import Inventory
 
 
-@click.command("init")
+@click.command(
+    "init",
+    epilog=options.examples(
+        "bidsplan init s3://openneuro.org/ds000114 -o ds000114.yaml",
+        "bidsplan init ../data/my-study",
+    ),
+)
 @click.argument("url")
 @options.output_option("The manifest's file, which must not exist. [default: standard output]")
 @options.settings_of(*options.SOURCES)
 def command(url: str, output: Path | None, settings: options.Settings) -> None:
-    """Write a commented manifest of what the study at URL holds."""
+    """Write a commented manifest for the study at URL."""
     from bidsplan.compile.survey.inventory import take_inventory  # imports storage
 
+    options.check_study(url)
     console = settings.console
-    inventory = take_inventory(url, access=settings.access)
+    with console.progress() as notify:
+        inventory = take_inventory(url, access=settings.access, notify=notify)
     if not inventory.subjects:
         raise SelectionError(
             f"{inventory.url}: there are no subject directories (sub-…) here or one level down"
@@ -83,7 +91,7 @@ def _manifest(inventory: Inventory, url: str) -> Iterator[str]:
     if inventory.columns:
         yield _comment("# Columns of participants.tsv, for subjects.where", inventory.columns)
     if inventory.sessions:
-        yield f"\n# sessions: {_yaml(sorted(inventory.sessions))}"
+        yield f"\n# sessions: {_yaml(sorted(inventory.sessions, key=natural_key))}"
     yield ""
     yield _comment("# Suffixes", sorted(inventory.suffixes))
     datatypes = [name for name in sorted(inventory.datatypes) if name != "other"]
@@ -91,3 +99,7 @@ def _manifest(inventory: Inventory, url: str) -> Iterator[str]:
         yield f"files: {{datatypes: {_yaml(datatypes)}}}"
     if inventory.pipelines:
         yield f"\n# derivatives: {_yaml(inventory.pipelines)}"
+    if inventory.flat_pipelines:
+        whole = ", ".join(f"{_yaml(name)}: {{scope: whole}}" for name in inventory.flat_pipelines)
+        yield "\n# These have no subject directories and are selected as a whole."
+        yield f"# derivatives: {{{whole}}}"

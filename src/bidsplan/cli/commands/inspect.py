@@ -11,6 +11,7 @@ import msgspec
 from bidsplan.cli import options
 from bidsplan.cli.console import counted, size
 from bidsplan.cli.plans import load
+from bidsplan.paths import natural_key
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -22,28 +23,37 @@ _MOST_WORDS = 12
 """The most words that a line lists."""
 
 
-@click.command("inspect")
+@click.command(
+    "inspect",
+    epilog=options.examples(
+        "bidsplan inspect s3://openneuro.org/ds000114",
+        "bidsplan inspect --json ds000114.yaml",
+    ),
+)
 @click.argument("what", metavar="URL|MANIFEST")
 @options.settings_of(*options.SOURCES)
 def command(what: str, settings: options.Settings) -> None:
-    """Show what a study holds: counts, bytes, and which subject has files of which datatype.
+    """Show what a study contains: counts, bytes, and each subject's files by datatype.
 
-    Of a MANIFEST the whole study is shown, whatever the manifest selects of it.
+    For a MANIFEST the whole study is shown, not only what the manifest selects.
     """
     from bidsplan.compile.survey.inventory import take_inventory  # imports storage
 
-    if what.endswith((".yaml", ".yml")):
-        loaded = load(Path(what), settings)
-        manifest = loaded.manifest
-        inventory = take_inventory(
-            manifest.study.url,
-            sites=(manifest.site,) if isinstance(manifest.site, str) else manifest.site or (),
-            anonymous=manifest.study.anonymous,
-            base=loaded.path.parent,
-            access=settings.access,
-        )
-    else:
-        inventory = take_inventory(what, access=settings.access)
+    with settings.console.progress() as notify:
+        if what.endswith((".yaml", ".yml")):
+            loaded = load(Path(what), settings)
+            manifest = loaded.manifest
+            inventory = take_inventory(
+                manifest.study.url,
+                sites=(manifest.site,) if isinstance(manifest.site, str) else manifest.site or (),
+                anonymous=manifest.study.anonymous,
+                base=loaded.path.parent,
+                access=settings.access,
+                notify=notify,
+            )
+        else:
+            options.check_study(what)
+            inventory = take_inventory(what, access=settings.access, notify=notify)
     data = msgspec.to_builtins(inventory, order="deterministic")
     settings.console.result("\n".join(_lines(inventory)), data)
 
@@ -57,12 +67,13 @@ def _lines(inventory: Inventory) -> list[str]:
         "sessions": _words(inventory.sessions),
         "suffixes": _words(inventory.suffixes),
         "pipelines": inventory.pipelines,
+        "pipelines without subject directories": inventory.flat_pipelines,
         "columns of participants.tsv": inventory.columns,
     }
     datatypes = sorted(inventory.datatypes)
     rows = [
         [unit, *(held[datatype] or "" for datatype in datatypes)]
-        for unit, held in sorted(inventory.subjects.items())
+        for unit, held in sorted(inventory.subjects.items(), key=lambda row: natural_key(row[0]))
     ]
     return [
         f"{inventory.url}: {subjects}, {files}, {size(inventory.bytes)}",

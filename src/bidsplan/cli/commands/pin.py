@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from bidsplan.plan import Planned
 
 
-@click.command("pin")
+@click.command(
+    "pin",
+    epilog=options.examples(
+        "bidsplan pin ds000114.yaml data",
+        "bidsplan pin -o pinned.plan.jsonl ds000114.plan.jsonl data",
+    ),
+)
 @options.plan_argument
 @options.destination_argument
 @options.output_option("The file of the pinned plan. [default: PLAN, which is replaced]")
@@ -28,10 +34,9 @@ if TYPE_CHECKING:
 def command(
     source: Path, destination: str, output: Path | None, readers: int, settings: options.Settings
 ) -> int:
-    """Add the SHA-256 of each file below DEST to PLAN, so that only these bytes will do.
+    """Add the SHA-256 of each file in DEST to PLAN, so that only these bytes are accepted later.
 
-    Makes no request where DEST is a directory. Every file must be there and verify; otherwise
-    nothing is written.
+    Makes no request if DEST is a directory. Nothing is written if a file is missing or differs.
     """
     from bidsplan.plan.file import plan_suffix, write_plan  # on demand
 

@@ -32,7 +32,13 @@ _KEPT = {
 }
 
 
-@click.command("prune")
+@click.command(
+    "prune",
+    epilog=options.examples(
+        "bidsplan prune -n ds000114.yaml data",
+        "bidsplan prune --yes ds000114.plan.jsonl data",
+    ),
+)
 @options.plan_argument
 @options.destination_argument
 @click.option("-y", "--yes", is_flag=True, help="Remove without asking.")
@@ -40,7 +46,7 @@ _KEPT = {
     "--all",
     "everything",
     is_flag=True,
-    help="Also files that bidsplan did not fetch or that changed since; hidden files and "
+    help="Also remove files that bidsplan did not fetch or that have changed; hidden files and "
     "directories are kept.",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be removed; remove nothing.")
@@ -55,9 +61,9 @@ def command(
     wait: bool,
     settings: options.Settings,
 ) -> int:
-    """Remove files below DEST that are not in PLAN, and directories that this leaves empty.
+    """Remove files in DEST that are not in PLAN, and directories that become empty.
 
-    Asks first. Removes only files that bidsplan fetched and that are unchanged; follows no link.
+    Asks first. Removes only unchanged files that bidsplan fetched; follows no links.
     """
     if not (yes or dry_run or sys.stdin.isatty()):
         raise UsageError(

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import click
 
-from bidsplan.cli.options import settings_of
+from bidsplan.cli import options
 
 
-@click.command("schema")
+@click.command(
+    "schema",
+    epilog=options.examples(
+        "bidsplan schema manifest > manifest.schema.json",
+        "bidsplan schema report",
+    ),
+)
 @click.argument("what", type=click.Choice(["manifest", "plan", "report"]))
-@settings_of()
+@options.settings_of()
 def command(what: str, **_: object) -> None:
-    """Print the JSON Schema of a manifest, of a plan's lines, or of those of fetch --json.
+    """Print the JSON Schema of manifests, of a plan's lines, or of the lines of fetch --json.
 
-    Editors that support YAML's language server check manifests with it.
+    Editors with a YAML language server check manifests by it.
     """
     from bidsplan.cli.json_schemas import schema_text  # imports pydantic
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,14 +10,23 @@ from bidsplan.cli import options
 from bidsplan.cli.console import problem_data
 from bidsplan.errors import ManifestError
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-@click.command("validate")
-@click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path))
+
+@click.command(
+    "validate",
+    epilog=options.examples(
+        "bidsplan validate ds000114.yaml",
+        "bidsplan validate --strict studies/hbn.yaml studies/adhd200.yaml",
+    ),
+)
+@options.manifest_argument("manifests", several=True)
 @options.settings_of(*options.ALLOWED, *options.STRICT)
 def command(manifests: tuple[Path, ...], settings: options.Settings) -> int:
-    """Check MANIFESTS without any network or credentials.
+    """Check MANIFESTS without network and credentials.
 
-    Shows all problems of each, and exits with 2 if there are any.
+    Shows all problems of each manifest, and exits with 2 if there are any.
     """
     valid = [_is_valid(path, settings) for path in manifests]
     return 0 if all(valid) else ManifestError.exit_code

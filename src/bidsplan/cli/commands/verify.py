@@ -15,23 +15,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command("verify")
+@click.command(
+    "verify",
+    epilog=options.examples(
+        "bidsplan verify ds000114.yaml data",
+        "bidsplan verify --deep ds000114.plan.jsonl data",
+    ),
+)
 @options.plan_argument
 @options.destination_argument
 @options.readers_option
 @click.option(
     "--deep",
     is_flag=True,
-    help="Also check that NIfTI files hold the data that their headers say, and whole gzip.",
+    help="Also check that NIfTI files have all data that their headers claim, and whole gzip.",
 )
 @options.settings_of(*options.STORAGE, *options.DESTINATION)
 def command(
     source: Path, destination: str, readers: int, deep: bool, settings: options.Settings
 ) -> int:
-    """Read every file of PLAN below DEST and check that it is the planned one.
+    """Read every file of PLAN in DEST, and check that it is the planned one.
 
-    Makes no request where DEST is a directory. Exits with 1 and names the files that differ or are
-    missing.
+    Makes no request if DEST is a directory. Exits with 1 if files differ or are missing, and names
+    them.
     """
     path, plan = plan_for(source, settings)
     outcome = Outcome(plan, settings.console, verb="verified")

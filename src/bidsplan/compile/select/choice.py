@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # How a filter's rejections read, where they are not the name of a field.
 _REJECTIONS = {
-    "include": "no glob of its include matches",
+    "include": "no include glob matches",
     "hidden": "its name starts with a dot, which only a glob with the dot matches",
     "no datatype": "it is in no datatype's directory, and no include glob names it",
 }
@@ -91,7 +91,8 @@ class FileSelection:
         self.taken: list[Item] = []
         selected = self._select()
         self._follow([*selected, *self._tables(selected)])
-        for path in select_dataset_files(self._at_root, request.dataset_files):
+        subjects = None if request.whole else request.subjects
+        for path in select_dataset_files(self._at_root, request.dataset_files, subjects):
             if path == DESCRIPTION or not self._excluded(path):
                 self.reasons.setdefault(path, "dataset")
 
@@ -112,13 +113,32 @@ class FileSelection:
         return bool(self._filters)
 
     @property
+    def number_of_filters(self) -> int:
+        """How many filters select files."""
+        return len(self._filters)
+
+    @property
     def others(self) -> list[Item]:
         """What could still come along: not hidden, not excluded, not selected yet."""
         return [item for item in self._usable if item.paths[0] not in self.reasons]
 
-    def add(self, items: Iterable[Item], reason: Reason) -> None:
-        """Select more items with their companions, but for excluded and hidden ones."""
-        self._follow(self._add(self._without_unusable(items), reason))
+    @property
+    def known(self) -> list[Item]:
+        """All that the dataset is known to hold, also what is hidden or excluded."""
+        return self._known
+
+    def has(self, item: Item) -> bool:
+        """Return whether an item is selected."""
+        return item.paths[0] in self.reasons
+
+    def add(self, items: Iterable[Item], reason: Reason) -> list[Item]:
+        """Select more items with their companions, but for excluded and hidden ones.
+
+        Returns those that were not selected yet.
+        """
+        new = self._add(self._without_unusable(items), reason)
+        self._follow(new)
+        return new
 
     def why(self, path: str) -> tuple[bool, str] | None:
         """Return whether a path is selected and why; None where there is no such path."""
@@ -142,14 +162,14 @@ class FileSelection:
             if rule.excludes(item.name.path):
                 return f"[{number}].exclude matches it"
         if item in self._root_items and item not in self._candidates_at_root():
-            return "no selected file needs it, and dataset_files leaves it out"
+            return "no selected file needs it, and dataset_files does not include it"
         if not self._in_sessions(item.name.session):
             session = item.name.session
             return f"its session {session!r} is not selected" if session else "it has no session"
         if item.is_table and not self._request.whole:
             return "tables are not selected; see companions.tables"
         rejections = [
-            f"[{number}]: {_REJECTIONS.get(text or '', f'not among its {text}')}"
+            f"[{number}]: {_REJECTIONS.get(text or '', f'{text} does not match')}"
             for number, text in enumerate(self._rejections(item))
         ]
         return "; ".join(rejections) or "files are not selected at all"

@@ -69,9 +69,9 @@ class Findings:
         for index, filter_ in enumerate(self._filters):
             if self._matched[index]:
                 continue
-            hint = "no file has all of what it asks for"
+            hint = "no file matches all of its fields"
             if self._no_datatype[index]:
-                hint = "files outside a datatype directory come only by an include glob"
+                hint = "files outside of datatype directories need an include glob"
             message = "this filter matches no file of the selected subjects"
             yield from list(self._unmatched(filter_, self._seen, (*place, index))) or [
                 Problem(message=message, at=(*place, index), hint=hint)

@@ -86,9 +86,9 @@ def report_missing(
     hints = Hints(labels)
     problems = []
     for number, text in missing.items():
-        message = f"no subject {'matches' if is_glob(text) else 'is called'} {text!r}"
+        message = f"{'no subject matches' if is_glob(text) else 'there is no subject'} {text!r}"
         if field == "exclude":
-            message = f"no subject to exclude is called {text!r}"
+            message = f"there is no subject {text!r} to exclude"
         at = ("subjects", field, number)
         near = alike.get(text)
         hint = f"did you mean {printable(near)!r}?" if near else hints(text)
@@ -124,9 +124,9 @@ def draw(
             where = f" at {site}" if site else ""
             problems.append(
                 Problem(
-                    message=f"{count} subjects are to be drawn and there are {len(group)}{where}",
+                    message=f"{count} subjects are to be sampled of {len(group)}{where}",
                     at=("subjects", "sample", "count"),
-                    hint="ask for fewer, or loosen include, exclude and where",
+                    hint="sample fewer, or select more by include, exclude and where",
                 )
             )
             continue

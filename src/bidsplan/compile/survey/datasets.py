@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bidsplan.bids.names import owner_label, subject_label
 from bidsplan.paths import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from bidsplan.storage import Object, Store
 
@@ -27,6 +28,8 @@ class Dataset:
         Which of the manifest's listed sites it is.
     within : str
         Directory between a subject's and its files at the destination: empty, or ending in ``/``.
+    derivative : bool
+        Whether it is a derivative dataset, where a subject may have several directories.
     """
 
     store: Store
@@ -35,6 +38,7 @@ class Dataset:
     destination: str = ""
     site: str | None = None
     within: str = ""
+    derivative: bool = False
 
     @property
     def where(self) -> str:
@@ -53,13 +57,40 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RootListing:
-    """What is directly at a dataset's root: files by name, directories and subjects sorted."""
+    """What is directly at a dataset's root, sorted.
+
+    Parameters
+    ----------
+    files : mapping of str to Object
+        By name.
+    subjects : mapping of str to tuple of str
+        The names of each subject's directories, by its label.
+    """
 
     files: Mapping[str, Object]
     directories: tuple[str, ...]
-    subjects: tuple[str, ...]
+    subjects: Mapping[str, tuple[str, ...]]
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing at all."""
         return not self.files and not self.directories
+
+    @property
+    def nobodys(self) -> list[str]:
+        """The directories that begin with ``sub-`` and are no subject's."""
+        known = {name for names in self.subjects.values() for name in names}
+        return [name for name in self.directories if name.startswith("sub-") and name not in known]
+
+
+def subject_directories(
+    directories: Iterable[str], *, derivative: bool
+) -> dict[str, tuple[str, ...]]:
+    """Group the directories at a dataset's root by the label of their subject, sorted."""
+    label_of = owner_label if derivative else subject_label
+    found: dict[str, tuple[str, ...]] = {}
+    for name in sorted(directories):
+        label = label_of(name)
+        if label is not None:
+            found[label] = (*found.get(label, ()), name)
+    return dict(sorted(found.items()))

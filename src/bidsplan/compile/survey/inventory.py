@@ -9,20 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bidsplan.bids.recordings import items_of
-from bidsplan.compile.companions import read_small
 from bidsplan.compile.survey.datasets import Dataset
 from bidsplan.compile.survey.listing import Lister
 from bidsplan.compile.survey.participants import LARGEST_TABLE, parse_table
+from bidsplan.compile.survey.small_files import read_small
 from bidsplan.compile.survey.sources import Roots
-from bidsplan.compile.survey.study import pipelines
-from bidsplan.errors import SourceMissingError
+from bidsplan.compile.survey.study import locate_raw, nothing_at, pipelines
+from bidsplan.errors import Problem, SelectionError, SourceMissingError
+from bidsplan.messages import suggestion
 from bidsplan.storage import Access, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from os import PathLike
 
     from bidsplan.compile.survey.study import Located
+    from bidsplan.events import Event
     from bidsplan.storage import Object
 
 
@@ -43,8 +45,8 @@ class Inventory:
         Files by datatype, for each subject (``site/label`` where there are sites).
     sessions, datatypes, suffixes : Counter
         Files.
-    pipelines : list of str
-        Derivatives with subject directories.
+    pipelines, flat_pipelines : list of str
+        Derivatives with subject directories, and those without.
     columns : list of str
         Of the table of participants, where it looks like one: those that messages may quote.
     """
@@ -58,6 +60,7 @@ class Inventory:
     datatypes: Counter[str] = field(default_factory=Counter)
     suffixes: Counter[str] = field(default_factory=Counter)
     pipelines: list[str] = field(default_factory=list)
+    flat_pipelines: list[str] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
 
     def count(self, unit: str, files: Mapping[str, Object]) -> None:
@@ -72,7 +75,7 @@ class Inventory:
             if item.name.session:
                 self.sessions[item.name.session] += len(item.paths)
         self.datatypes += held
-        self.subjects[unit] = held
+        self.subjects[unit] = self.subjects.get(unit, Counter()) + held
 
 
 def take_inventory(
@@ -82,6 +85,7 @@ def take_inventory(
     anonymous: bool | None = None,
     base: str | PathLike[str] = ".",
     access: Access | None = None,
+    notify: Callable[[Event], None] | None = None,
 ) -> Inventory:
     """List a whole study, and count what is there.
 
@@ -97,6 +101,8 @@ def take_inventory(
         The directory that a relative URL is relative to.
     access : Access, optional
         How storage may be reached.
+    notify : callable, optional
+        Takes the events of listing; called from several threads, one at a time.
 
     Returns
     -------
@@ -105,8 +111,8 @@ def take_inventory(
 
     Raises
     ------
-    SourceMissingError
-        Where there is nothing.
+    SourceMissingError, SelectionError
+        Where there is nothing, or no such site.
     StorageError
         Where something can't be listed or read.
     UrlError
@@ -115,33 +121,51 @@ def take_inventory(
     access = access or Access()
     with (
         closing(Roots(access, Path(base), Path(base), open_store)) as roots,
-        closing(Lister(access.jobs, lambda _: None)) as lister,
+        closing(Lister(access.jobs, notify)) as lister,
     ):
         store, root = roots.open(url, anonymous)
-        located, found = _locate(Dataset(store=store, root=root), sites, lister)
+        located, found = _locate(Dataset(store=store, root=root), url, sites, lister)
         inventory = Inventory(url=url, sites=found)
-        wanted = [(dataset, label) for dataset, listing in located for label in listing.subjects]
-        listed = lister.directories([(dataset, f"sub-{label}") for dataset, label in wanted])
-        for (dataset, label), files in zip(wanted, listed, strict=True):
+        wanted = [
+            (dataset, label, name)
+            for dataset, listing in located
+            for label, names in listing.subjects.items()
+            for name in names
+        ]
+        listed = lister.directories([(dataset, name) for dataset, _, name in wanted])
+        for (dataset, label, _), files in zip(wanted, listed, strict=True):
             inventory.count(dataset.unit(label), files)
-        inventory.pipelines = pipelines(located, lister)[0]
+        inventory.pipelines, inventory.flat_pipelines = pipelines(located, lister)
         inventory.columns = _columns(located)
         return inventory
 
 
-def _locate(top: Dataset, sites: Sequence[str], lister: Lister) -> tuple[Located, list[str]]:
+def _locate(
+    top: Dataset, url: str, sites: Sequence[str], lister: Lister
+) -> tuple[Located, list[str]]:
     """Find the datasets: at the root, or one level down."""
-    [listing] = lister.list_roots([top])
+    [(top, listing)] = locate_raw([top], lister)
     if listing.empty:
-        raise SourceMissingError(f"{top.where}: there is nothing here; check its spelling")
+        raise SourceMissingError(problems=[nothing_at(top, url)])
     if listing.subjects and not sites:
         return [(top, listing)], []
     names = sites or [name for name in listing.directories if not name.startswith(".")]
     below = [
         Dataset(store=top.store, root=top.root, prefix=f"{name}/", site=name) for name in names
     ]
-    pairs = zip(below, lister.list_roots(below), strict=True)
+    pairs = locate_raw(below, lister)
     located = [(dataset, listing) for dataset, listing in pairs if listing.subjects]
+    found = {dataset.site for dataset, _ in located}
+    if lacking := [name for name in sites if name not in found]:
+        problems = [
+            Problem(
+                message=f"there is no site {name!r} with subjects at {top.where}",
+                at=("site",),
+                hint=suggestion(name, listing.directories),
+            )
+            for name in lacking
+        ]
+        raise SelectionError(problems=problems)
     return located, [dataset.site or "" for dataset, _ in located]
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from bidsplan import paths
 from bidsplan.bids.names import subject_label
-from bidsplan.compile.survey.datasets import RootListing
+from bidsplan.compile.survey.datasets import RootListing, subject_directories
 from bidsplan.compile.survey.listing_ranges import directory_id, listing_ranges
 from bidsplan.compile.survey.thread_pool import ThreadPool
 from bidsplan.errors import Problem, SelectionError, StorageError
-from bidsplan.events import Warned
+from bidsplan.events import Listed, Warned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -64,7 +64,7 @@ def clean(
     long: list[str] = []
     for item in sorted(objects, key=attrgetter("key")):
         path = item.key[skip:]
-        if not path or (path.endswith("/") and item.size == 0):
+        if not path or paths.is_marker(path, item.size):
             continue
         if not paths.is_plain(path):
             reason = paths.unsafe_key(path)
@@ -118,6 +118,8 @@ class Lister(ThreadPool):
     ----------
     jobs : int
         The most listings under way at a time.
+    notify : callable or None
+        Takes events, one at a time.
     most, most_directories : int
         The most objects and directories that are listed in all, and directories of one root.
     """
@@ -125,7 +127,7 @@ class Lister(ThreadPool):
     def __init__(
         self,
         jobs: int,
-        notify: Callable[[Event], None],
+        notify: Callable[[Event], None] | None,
         *,
         most: int = _MOST_LISTED,
         most_directories: int = _MOST_DIRECTORIES,
@@ -166,10 +168,18 @@ class Lister(ThreadPool):
             for name, reason in reasons.items()
             if reason is not None and name.startswith("sub-")
         ]
-        self._warn(refused)
+        linked = [item.key for name, item in files.items() if subject_label(name)]
+        refused += [
+            Problem(
+                message=f"{dataset.where}: {paths.printable(key)!r} is a link that leads nowhere, "
+                "and no subject's directory"
+            )
+            for key in dataset.store.absent(linked)
+        ]
+        self.warn(*refused)
         self._siblings[dataset.root, dataset.prefix] = sorted(reasons, key="{}/".format)
-        subjects = sorted(filter(None, map(subject_label, safe)))
-        return RootListing(files=files, directories=tuple(safe), subjects=tuple(subjects))
+        subjects = subject_directories(safe, derivative=dataset.derivative)
+        return RootListing(files=files, directories=tuple(safe), subjects=subjects)
 
     def directories(self, wanted: Sequence[tuple[Dataset, str]]) -> list[dict[str, Object]]:
         """List directories, however deep: objects by path below the dataset's root.
@@ -209,20 +219,19 @@ class Lister(ThreadPool):
                 self._count(len(batch), dataset)
                 yield from batch
 
-        found = together.list_together(counted) if len(together.names) > 1 else None
+        found = together.list_together(counted) if len(together.names) > 1 else {}
         for name in together.names:
-            objects = (
-                list(counted(dataset.store.list(f"{dataset.prefix}{name}/")))
-                if found is None
-                else found.get(name, [])
-            )
+            # A directory holds something, or it would not be listed: where storage has another
+            # order of keys, it may have been skipped.
+            objects = found.get(name) or counted(dataset.store.list(f"{dataset.prefix}{name}/"))
             files, refused = clean(objects, dataset.prefix, dataset.where)
-            self._warn(refused)
+            self.warn(*refused)
             self._listed[directory_id(dataset, name)] = files
 
     def _count(self, number: int, dataset: Dataset) -> None:
         with self._lock:
             self._counted += number
+            self._emit(Listed(url=dataset.where, objects=number))
         if self._counted > self._most_listed:
             raise StorageError(
                 f"{dataset.where}: more than {self._most_listed:,} objects and directories are "
@@ -230,9 +239,15 @@ class Lister(ThreadPool):
                 "site or derivative"
             )
 
-    def _warn(self, problems: Iterable[Problem]) -> None:
-        for problem in problems:
-            self._notify(Warned(problem=problem))
+    def warn(self, *problems: Problem) -> None:
+        """Report problems as events."""
+        with self._lock:
+            for problem in problems:
+                self._emit(Warned(problem=problem))
+
+    def _emit(self, event: Event) -> None:
+        if self._notify is not None:
+            self._notify(event)
 
 
 def _refuse_key_addressed(dataset: Dataset, files: Iterable[str], directories: list[str]) -> None:

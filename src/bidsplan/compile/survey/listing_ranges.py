@@ -29,8 +29,8 @@ class ListingRange(NamedTuple):
 
     def list_together(
         self, counted: Callable[[Iterable[Object]], Iterator[Object]]
-    ) -> dict[str, list[Object]] | None:
-        """List all directories at once, by name; None where the storage's keys are not in order.
+    ) -> dict[str, list[Object]]:
+        """List all directories at once, by name; none where the storage's keys are not in order.
 
         Parameters
         ----------
@@ -43,7 +43,7 @@ class ListingRange(NamedTuple):
         previous, end = f"{prefix}{self.names[0]}.", f"{prefix}{self.names[-1]}0"
         for item in counted(self.dataset.store.list_after(prefix, previous)):
             if item.key <= previous:
-                return None
+                return {}
             previous = item.key
             if previous >= end:
                 break

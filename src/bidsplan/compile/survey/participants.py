@@ -1,13 +1,12 @@
 """Tables of participants, read as real ones are written.
 
-Real tables have byte order marks, carriage returns, padded headers, ragged rows, ids without
+Real tables have any encoding, carriage returns, padded headers, ragged rows, ids without
 ``sub-``, ``subject_id`` for ``participant_id``, and a row for each session; none of that is a
 reason to refuse one.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 from collections import defaultdict
@@ -20,6 +19,7 @@ from bidsplan.bids.labels import normal_label
 from bidsplan.bids.names import bare_label
 from bidsplan.compile.select.predicates import ID_COLUMNS, MISSING, is_missing
 from bidsplan.compile.survey.manifest_files import UnusableFileError, read_manifest_file
+from bidsplan.compile.survey.small_files import LEGACY, text_encoding
 from bidsplan.errors import Problem
 from bidsplan.messages import is_quotable, is_quotable_label, nearest
 
@@ -36,8 +36,7 @@ LARGEST_TABLE = 64 << 20
 _MOST_ROWS = 600_000
 _LONGEST_ROW = 1 << 20  # characters
 _JUDGED = 1000  # labels that show whether a table looks like one of participants
-_CHUNK = 1 << 20
-_CELL = "\0"  # separates the cells of a kept row; tables with NUL bytes are refused
+_CELL = "\0"  # separates the cells of a kept row; tables with NUL characters are refused
 _SHORTEN = "keep only the rows of participants that may be wanted"
 
 
@@ -62,7 +61,7 @@ def parse_labels(data: bytes, name: str) -> tuple[list[str], list[Problem]]:
     Blank lines and lines that start with ``#`` do not count, nor does the name of a BIDS column of
     participants on the first line.
     """
-    text = data.decode("utf-8-sig" if _is_utf8(data) else "cp1252", errors="replace")
+    text = data.decode(text_encoding(data), errors="replace")
     lines = [line.strip() for line in text.splitlines()]
     labels = [normal_label(bare_label(line)) for line in lines if line and line[0] != "#"]
     labels = labels[1:] if labels and labels[0] in ID_COLUMNS else labels
@@ -122,12 +121,15 @@ class Table:
     plausible : bool
         Whether it looks like a table of participants: of its columns' names and of its first
         labels, nine of ten are ones that messages may quote. Nothing is quoted of any other.
+    legacy : bool
+        Whether it is in no form of Unicode, so that some letters may be read wrong.
     """
 
     columns: tuple[str, ...]
     id_column: str
     rows: Mapping[str, tuple[Mapping[str, str], ...]]
     plausible: bool
+    legacy: bool = False
 
     def values(self, column: str) -> Iterator[str]:
         """Yield each row's value in a column, an empty one where the column is not kept."""
@@ -167,9 +169,8 @@ def parse_table(
 
 
 def _parse(data: bytes, name: str, id_column: str | None, wanted: Iterable[str] | None) -> Table:
-    if b"\0" in data:
-        raise UnusableFileError("is not text: it has NUL bytes", "save it as UTF-8")
-    records = _records(data, name)
+    encoding = text_encoding(data)
+    records = _records(data, encoding, name)
     columns = tuple(cell.strip() for cell in next(records, ()))
     if not columns:
         raise UnusableFileError("is empty")
@@ -183,7 +184,13 @@ def _parse(data: bytes, name: str, id_column: str | None, wanted: Iterable[str] 
     odd_columns = sum(not is_quotable(column) for column in columns)
     odd_labels = sum(not is_quotable_label(label) for label in labels)
     plausible = odd_columns * 10 <= len(columns) and odd_labels * 10 <= len(labels)
-    return Table(columns=columns, id_column=key, rows=rows, plausible=plausible)
+    return Table(
+        columns=columns,
+        id_column=key,
+        rows=rows,
+        plausible=plausible,
+        legacy=encoding == LEGACY,
+    )
 
 
 def _find_id_column(columns: Mapping[str, int], wanted: str | None) -> str:
@@ -216,16 +223,16 @@ def _add_rows(
         rows.add(label, [cells[place].strip() if place < width else "" for place in places])
 
 
-def _records(data: bytes, name: str) -> Iterator[list[str]]:
+def _records(data: bytes, encoding: str, name: str) -> Iterator[list[str]]:
     """Read rows that are not blank."""
-    # Older tables come from spreadsheets; every byte has a meaning in their encoding.
-    encoding = "utf-8-sig" if _is_utf8(data) else "cp1252"
     file = io.TextIOWrapper(io.BytesIO(data), encoding, errors="replace")
     length = 0
 
     def lines() -> Iterator[str]:
         nonlocal length
         while line := file.readline(_LONGEST_ROW + 1):
+            if _CELL in line:
+                raise UnusableFileError("is not text: it has NUL bytes", "save it as UTF-8")
             # A row may have several lines.
             length += len(line)
             if length > _LONGEST_ROW:
@@ -239,14 +246,3 @@ def _records(data: bytes, name: str) -> Iterator[list[str]]:
         length = 0
         if "".join(cells).strip():
             yield cells
-
-
-def _is_utf8(data: bytes) -> bool:
-    # Decoded in chunks: as text, a table may take four times the memory.
-    chunks = (data[start : start + _CHUNK] for start in range(0, len(data), _CHUNK))
-    try:
-        for _ in codecs.iterdecode(chunks, "utf-8"):
-            pass
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -5,15 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bidsplan.compile.survey.datasets import Dataset
+from bidsplan.bids.dataset_files import DESCRIPTION, is_derivative
+from bidsplan.compile.omissions import listed
+from bidsplan.compile.survey.datasets import Dataset, subject_directories
+from bidsplan.compile.survey.small_files import LARGEST_SIDECAR, parse_json, read_small
 from bidsplan.errors import Problem, SelectionError, SourceMissingError
 from bidsplan.messages import suggestion
 from bidsplan.paths import printable
+from bidsplan.urls import meant_url
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bidsplan.compile.survey.datasets import RootListing
     from bidsplan.compile.survey.listing import Lister
     from bidsplan.compile.survey.sources import Roots
+    from bidsplan.errors import Place
     from bidsplan.manifest import Derivative, Manifest
 
 
@@ -38,13 +45,10 @@ def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
         if name != site:
             dataset = replace(dataset, destination=f"{name}/", site=name)
         datasets.append(dataset)
-    located = list(zip(datasets, lister.list_roots(datasets), strict=True))
+    located = locate_raw(datasets, lister)
     missing = [number for number, (_, listing) in enumerate(located) if listing.empty]
     if missing and site is None:
-        raise SourceMissingError(
-            f"{located[0][0].where}: there is nothing here; check study.url for its spelling, "
-            "upper and lower case included"
-        )
+        raise SourceMissingError(problems=[nothing_at(located[0][0], url, _URL)])
     if missing:
         store, _ = roots.open(manifest.study.url, anonymous)
         there = [directory.rstrip("/") for directory in store.children().directories]
@@ -62,6 +66,55 @@ def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
     return located
 
 
+def locate_raw(datasets: Sequence[Dataset], lister: Lister) -> Located:
+    """List the roots of a study's datasets; by their descriptions, some may be derivatives."""
+    listings = lister.list_roots(datasets)
+    derivatives = lister.each(
+        lambda pair: _is_derivative(*pair, lister), zip(datasets, listings, strict=True)
+    )
+    located: Located = []
+    for dataset, listing, derivative in zip(datasets, listings, derivatives, strict=True):
+        subjects = subject_directories(listing.directories, derivative=derivative)
+        known = replace(listing, subjects=subjects)
+        _warn_of_nobodys(dataset, known, lister)
+        located.append((replace(dataset, derivative=derivative), known))
+    return located
+
+
+def _is_derivative(dataset: Dataset, listing: RootListing, lister: Lister) -> bool:
+    """Read from its description whether a dataset is a derivative."""
+    found = listing.files.get(DESCRIPTION)
+    if found is None:
+        return False
+    where = f"{dataset.where}/{DESCRIPTION}"
+    if dataset.store.absent([found.key]):
+        hint = "get it first, as by 'datalad get'; until then the dataset is taken as raw data"
+        lister.warn(Problem(message=f"{where} has no content here", hint=hint))
+        return False
+    data = read_small(dataset.store, found, LARGEST_SIDECAR)
+    try:
+        return is_derivative(parse_json(data, where, lister.warn))
+    except ValueError as error:
+        lister.warn(Problem(message=f"{where} {error}; the dataset is taken as raw data"))
+        return False
+
+
+def _warn_of_nobodys(dataset: Dataset, listing: RootListing, lister: Lister) -> None:
+    """Warn of directories that look like subjects' and are not."""
+    if names := listing.nobodys:
+        shown = listed(map(printable, names), len(names))
+        message = f"{dataset.where}: not a subject's directory, and left out: {shown}"
+        hint = "a subject's label has letters and digits only"
+        lister.warn(Problem(message=message, hint=hint))
+
+
+def nothing_at(dataset: Dataset, url: str, at: Place = ()) -> Problem:
+    """Report that there is nothing below a URL, and which one may be meant."""
+    meant = meant_url(url)
+    hint = f"write {meant}" if meant else "check its spelling, upper and lower case included"
+    return Problem(message=f"there is nothing at {dataset.where}", at=at, hint=hint)
+
+
 def _no_subjects(dataset: Dataset, listing: RootListing) -> Problem:
     names = ", ".join(repr(printable(name)) for name in listing.directories[:8])
     hint = f"there are {names}: one of them in study.url, or as site?" if names else None
@@ -76,19 +129,19 @@ def locate_derivative(
     place = f"derivatives/{name}/"
     if derivative.url is None:
         return [
-            replace(dataset, prefix=place, destination=dataset.destination + place)
+            replace(dataset, prefix=place, destination=dataset.destination + place, derivative=True)
             for dataset, _ in raw
         ]
     anonymous, at = manifest.study.anonymous, ("derivatives", name, "url")
     if "{site}" not in derivative.url:
         store, root = roots.open(derivative.url, anonymous, at)
-        return [Dataset(store=store, root=root, destination=place)]
+        return [Dataset(store=store, root=root, destination=place, derivative=True)]
     datasets = []
     for dataset, _ in raw:
         url = derivative.url.replace("{site}", dataset.site or str(manifest.site or ""))
         store, root = roots.open(url, anonymous, at)
-        destination = dataset.destination + place
-        datasets.append(replace(dataset, store=store, root=root, destination=destination))
+        there = replace(dataset, store=store, root=root, derivative=True)
+        datasets.append(replace(there, destination=dataset.destination + place))
     return datasets
 
 
@@ -130,5 +183,5 @@ def _list_candidates(
         for name in listing.directories
         if not name.startswith(("sub-", ".")) and name not in {"code", "sourcedata"}
     ]
-    datasets = [replace(top, prefix=f"{top.prefix}{name}/") for name in names]
+    datasets = [replace(top, prefix=f"{top.prefix}{name}/", derivative=True) for name in names]
     return dict(zip(names, lister.list_roots(datasets), strict=True))

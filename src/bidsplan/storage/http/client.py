@@ -12,6 +12,7 @@ from bidsplan.errors import RefusedHostError, StorageError
 from bidsplan.paths import printable
 from bidsplan.storage import network
 from bidsplan.storage.addresses import check_address, proxy_for, resolve
+from bidsplan.storage.certificates import named_authorities
 from bidsplan.storage.http_errors import status_error
 from bidsplan.urls import parse_host
 
@@ -48,6 +49,7 @@ class HttpClient:
         # By server, since looking for proxies goes through the whole environment.
         self._proxy_for = functools.cache(proxy_for)
         self._protocols = {"https"} | ({"http"} & access.allow_protocols)
+        self._authorities = named_authorities()
 
     def send(
         self, method: str, url: str, what: str, headers: Mapping[str, str] | None = None
@@ -81,7 +83,7 @@ class HttpClient:
             raise StorageError(f"{what}: the server redirects too often ({_MOST_REDIRECTS} times)")
         if answer.status >= 300:
             network.drop(answer)
-            raise status_error(answer.status, what, headers=answer.headers)
+            raise status_error(answer.status, what, headers=answer.headers, denied=_denied)
         return answer, url
 
     def _send_once(self, method: str, url: str, what: str, headers: Mapping[str, str]) -> Any:
@@ -90,7 +92,9 @@ class HttpClient:
             self._check(parse_host(urlsplit(url).netloc), through_proxy=proxy is not None)
         except (ValueError, RefusedHostError) as error:
             raise RefusedHostError(f"{what}: the server's URL is refused: {error}") from error
-        pool = network.pool(access.jobs, access.timeout, proxy, public_only=access.untrusted)
+        pool = network.pool(
+            access.jobs, access.timeout, proxy, self._authorities, public_only=access.untrusted
+        )
         sent = {"Accept-Encoding": "identity", "User-Agent": "bidsplan", **headers}
         return network.send(pool, method, url, what, headers=sent)
 
@@ -117,3 +121,7 @@ class HttpClient:
                 "not allowed"
             )
         return followed
+
+
+def _denied() -> str:
+    return "check whether the server gives it without a login: bidsplan sends it no credentials"

@@ -5,26 +5,34 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
-from bidsplan.errors import SourceMissingError, StorageError, UsageError
-from bidsplan.paths import printable
+from bidsplan.errors import (
+    DeniedError,
+    NoIndexError,
+    SourceMissingError,
+    StorageError,
+    UsageError,
+)
+from bidsplan.paths import printable, unsafe_key
 from bidsplan.storage import network, retry
 from bidsplan.storage.headers import content_length, range_header, strong_etag
 from bidsplan.storage.http import answers
-from bidsplan.storage.http.client import HttpClient, origin
-from bidsplan.storage.objects import Children, Object, ObjectMetadata
-from bidsplan.storage.store import Abilities, Store
+from bidsplan.storage.http.client import HttpClient
+from bidsplan.storage.http.index_page import linked_names
+from bidsplan.storage.objects import Abilities, Children, Object, ObjectMetadata
+from bidsplan.storage.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from bidsplan.storage.access import Access
     from bidsplan.storage.objects import Stream
 
 
 _LARGEST_INDEX = 1 << 26
 """Bytes of one index page that are accepted."""
+
+_PROBE = "dataset_description.json"
+"""A file of every BIDS dataset, which shows that a server has a directory that it does not list."""
 
 _SIZE_REQUESTS = 8
 """Requests at a time for the sizes of one directory's files."""
@@ -39,39 +47,65 @@ class HttpStore(Store):
         self.url = url.rstrip("/")
         self._root = f"{quote(self.url, safe=answers.quotable)}/"
         self._client = HttpClient(access)
+        self._linked: set[str] = set()
 
     def _what(self, key: str) -> str:
         return printable(f"{self.url}/{key}")
 
     def _url(self, key: str) -> str:
-        return self._root + quote(key, safe="/~")
+        return self._root + quote(key, safe="/~", errors="surrogateescape")
 
     def children(self, prefix: str = "") -> Children:
         """See `Store.children`."""
         try:
             names = retry.retrying()(self._names, prefix)
-        except SourceMissingError:
+        except (SourceMissingError, DeniedError) as error:
+            self._check_absent(prefix, error)
             return Children((), ())
+        # Refused by their names where they are planned, so nothing is asked about them.
+        unsafe = {name for name in names if unsafe_key(name.removesuffix("/")) is not None}
+        names -= unsafe
         files = sorted(name for name in names if not name.endswith("/"))
         with ThreadPoolExecutor(_SIZE_REQUESTS, thread_name_prefix="bidsplan-sizes") as pool:
             found = list(pool.map(lambda name: self._describe(prefix + name), files))
         directories = {prefix + name for name in names if name.endswith("/")}
         directories.update(each for each in found if isinstance(each, str))
-        objects = tuple(each for each in found if isinstance(each, Object))
-        return Children(objects, tuple(sorted(directories)))
+        self._linked |= directories
+        objects = [each for each in found if isinstance(each, Object)]
+        objects += [Object(prefix + name.removesuffix("/"), 0) for name in unsafe]
+        return Children(tuple(sorted(objects)), tuple(sorted(directories)))
+
+    def _check_absent(self, prefix: str, error: StorageError) -> None:
+        """Raise where a directory is there, but no index of it, or where it may be."""
+        there = prefix in self._linked
+        if not there:
+            try:
+                self._describe(prefix + _PROBE)
+                there = True
+            except SourceMissingError:
+                pass
+            except StorageError:
+                raise error from None
+        if there:
+            raise NoIndexError(
+                f"listing {self._what(prefix)}: the server has files there, and shows no index of "
+                "them; turn its directory index on, or name a copy of the study that can be listed"
+            ) from error
+        if isinstance(error, DeniedError):
+            raise error
 
     def _names(self, prefix: str) -> set[str]:
         """Return the names on an index page; those of directories end in a slash."""
-        what = f"listing {self._what(prefix)}"
-        answer, url = self._client.send("GET", self._url(prefix), what)
+        what, asked = f"listing {self._what(prefix)}", self._url(prefix)
+        answer, url = self._client.send("GET", asked, what)
         kind = answer.headers.get("Content-Type", "")
         data = network.read_bounded(answer, what, limit=_LARGEST_INDEX)
         if "html" not in kind or len(data) > _LARGEST_INDEX:
-            raise StorageError(
+            raise NoIndexError(
                 f"{what}: the answer is no index page, but {printable(kind[:60]) or 'untyped'!r}; "
                 "a web directory is listed by its server's HTML index"
             )
-        return set(_links(data, url))
+        return linked_names(data, url, asked, what)
 
     def _describe(self, key: str) -> Object | str:
         """Request a file's size and tag; its key with a slash if it is a directory."""
@@ -125,44 +159,3 @@ class HttpStore(Store):
     def etag_is_md5(self, key: str, *, version: str | None = None) -> bool:
         """See `Store.etag_is_md5`."""
         return False
-
-
-def _links(data: bytes, url: str) -> Iterator[str]:
-    """Yield the names directly below an index page that it links to."""
-    from lxml import etree, html  # only where a web directory is listed
-
-    try:
-        page = html.document_fromstring(data, base_url=url)
-    except (etree.ParserError, ValueError):
-        return
-    try:
-        base = urljoin(url, page.xpath("string(//base/@href)"))
-    except ValueError:
-        # Like browsers, resolve links against the page itself.
-        base = url
-    server, above = origin(url), _segments(url)[:-1]
-    for link in page.xpath("//a/@href"):
-        try:
-            target = urljoin(base, link.strip())
-            if origin(target) != server:
-                continue
-        except ValueError:
-            # No URL, or one that names no server.
-            continue
-        name = _below(_segments(target), above)
-        if name:
-            yield name
-
-
-def _segments(url: str) -> list[str]:
-    return [unquote(segment, errors="surrogateescape") for segment in urlsplit(url).path.split("/")]
-
-
-def _below(segments: list[str], above: list[str]) -> str | None:
-    """Return the name of a direct child, a directory's with a slash; None for anything else."""
-    rest = segments[len(above) :]
-    if segments[: len(above)] != above or not rest or rest[0] in {"", ".", ".."}:
-        return None
-    if "/" in rest[0] or rest[1:] not in ([], [""]):
-        return None
-    return rest[0] + "/" * (len(rest) - 1)

@@ -6,30 +6,32 @@ do reads of keys that obstore can't express, and writes, at half of what botocor
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from bidsplan.errors import StorageError, UnreachableError
+from bidsplan.errors import UnreachableError
 from bidsplan.paths import printable
 from bidsplan.storage import network
 from bidsplan.storage.addresses import proxy_for
 from bidsplan.storage.http_errors import error_code, status_error
-from bidsplan.storage.retry import retrying
-from bidsplan.storage.s3.listing_xml import NoListingError, Page, bounded
+from bidsplan.storage.retry import LOCATE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from typing_extensions import Buffer
 
     from bidsplan.storage.s3.credentials import Connection
 
 
-LARGEST_PAGE = 1 << 24
-"""Bytes of one page of a listing that are accepted."""
-
 REDIRECTS = frozenset({301, 302, 307, 308, 400})
 """Statuses of answers that may say that a bucket is in another region."""
+
+
+_REGION = re.compile(rb"<Region>([A-Za-z0-9_-]{1,64})</Region>")
+_WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class S3Client:
@@ -40,62 +42,7 @@ class S3Client:
         self.bucket = bucket
         # By endpoint, since looking for proxies costs as much as signing.
         self._pools: dict[str, Any] = {}
-
-    def pages(self, prefix: str, *, delimiter: str = "", after: str = "") -> Iterator[Page]:
-        """List objects behind a key, a page at a time."""
-        query = {"list-type": "2", "encoding-type": "url", "prefix": prefix}
-        if delimiter:
-            query["delimiter"] = delimiter
-        if after:
-            query["start-after"] = after
-
-        def following() -> Iterator[Page]:
-            while True:
-                page = retrying()(self._page, query, "ListBucketResult")
-                yield page
-                token = page.text("NextContinuationToken")
-                if not page.truncated or not token:
-                    return
-                query["continuation-token"] = token
-
-        return bounded(following(), self._listing(prefix))
-
-    def version_pages(self, prefix: str) -> Iterator[Page]:
-        """List the versions of the objects directly below a prefix, a page at a time."""
-        query = {"versions": "", "encoding-type": "url", "prefix": prefix, "delimiter": "/"}
-
-        def following() -> Iterator[Page]:
-            marker: dict[str, str] = {}
-            while True:
-                page = retrying()(self._page, query | marker, "ListVersionsResult")
-                yield page
-                key, version = page.key("NextKeyMarker"), page.text("NextVersionIdMarker")
-                last, marker = marker, {"key-marker": key}
-                if version:
-                    # Behind a directory there is none, and an empty one is refused.
-                    marker["version-id-marker"] = version
-                # A server that does not heed the marker would begin again and again.
-                if not page.truncated or not key or marker == last:
-                    return
-
-        return bounded(following(), self._listing(prefix))
-
-    def _listing(self, prefix: str) -> str:
-        return f"listing s3://{self.bucket}/{printable(prefix)}"
-
-    def _page(self, query: Mapping[str, str], kind: str) -> Page:
-        what = self._listing(query["prefix"])
-        answer = self.request("GET", query=query, what=what)
-        data = network.read_bounded(answer, what, limit=LARGEST_PAGE)
-        if len(data) > LARGEST_PAGE:
-            raise StorageError(f"{what}: the answer is no listing")
-        try:
-            page = Page(data, what)
-        except NoListingError as error:
-            raise UnreachableError(f"{what}: the answer is no listing ({error})") from error
-        if page.kind != kind:
-            raise StorageError(f"{what}: the answer is no listing, but {printable(page.kind)!r}")
-        return page
+        self._is_located = False
 
     def head(
         self, key: str, version: str | None = None, headers: Mapping[str, str] | None = None
@@ -127,33 +74,56 @@ class S3Client:
             Of `_send`.
         """
         what = what or f"s3://{self.bucket}/{printable(key)}"
-        answer = self._send(method, key, what, **more)
-        region = answer.headers.get("x-amz-bucket-region")
-        if answer.status in REDIRECTS and region and self.move(region):
-            answer.drain_conn()
-            answer = self._send(method, key, what, **more)
-        if answer.status >= 300:
-            code = error_code(read_answer(answer, what))
-            raise refused(answer.status, what, code, answer.headers)
-        return answer
+        for again in (True, False):
+            answer, sent = self._send(method, key, what, **more)
+            if answer.status < 300:
+                self._is_located = True
+                return answer
+            data = read_answer(answer, what)
+            region = _region(answer, data) if answer.status in REDIRECTS else ""
+            if not (again and region and self.follow(region, sent)):
+                break
+        code = error_code(data)
+        error = refused(answer.status, what, code, answer.headers, denied=sent.denied)
+        if region not in {"", sent.region}:
+            error = type(error)(f"{error}; the bucket is in the region {region!r}")
+        raise error
 
-    def move(self, region: str) -> bool:
-        """Go to the bucket's region; report whether that is another one, of the same service."""
-        moved = self.connection.in_region(region)
-        if moved is None:
-            return False
-        self.connection = moved
-        return True
+    def follow(self, region: str, sent: Connection) -> bool:
+        """Go to the bucket's region; report whether a request is worth another try.
+
+        Parameters
+        ----------
+        region : str
+            As the answer names it.
+        sent : Connection
+            What the request was sent by; another thread may have moved on since.
+        """
+        if self.connection is sent:
+            self.connection = sent.in_region(region) or sent
+        return self.connection is not sent
 
     def locate(self) -> Connection:
-        """Find out the bucket's region, where that decides where requests go."""
-        if self.connection.is_aws:
-            answer = self._send("HEAD", "", f"s3://{self.bucket}")
-            answer.drain_conn()
-            region = answer.headers.get("x-amz-bucket-region")
-            if region:
-                self.move(region)
+        """Find out the bucket's region, where that decides how requests are sent or signed."""
+        if not self._is_located and (self.connection.is_aws or not self.connection.anonymous):
+            # A server that is out of reach is reported by the request that this is for.
+            with suppress(UnreachableError):
+                self._locate()
         return self.connection
+
+    def _locate(self) -> None:
+        what, within = f"s3://{self.bucket}", LOCATE_SECONDS
+        answer, sent = self._send("HEAD", "", what, within=within)
+        answer.drain_conn()
+        region = _region(answer)
+        if not region and answer.status in REDIRECTS:
+            # Some name it in a body only.
+            query = {"list-type": "2", "max-keys": "0"}
+            answer, sent = self._send("GET", "", what, query=query, within=within)
+            region = _region(answer, read_answer(answer, what))
+        if region and (sent.is_aws or answer.status in REDIRECTS):
+            self.follow(region, sent)
+        self._is_located = answer.status < 500
 
     def _send(
         self,
@@ -165,43 +135,51 @@ class S3Client:
         headers: Mapping[str, str] | None = None,
         body: Buffer | None = None,
         within: float | None = None,
-    ) -> Any:
-        """Sign and send one request; see `network.send`."""
-        url = f"{self.connection.endpoint}/{quote(self.bucket)}"
+    ) -> tuple[Any, Connection]:
+        """Sign and send one request; see `network.send`. Also return how it was sent."""
+        connection = self.connection
+        url = f"{connection.endpoint}/{quote(self.bucket)}"
         if key:
             url += f"/{quote(key, safe='/~')}"
         if query:
             url += f"?{urlencode(sorted(query.items()), quote_via=quote)}"
-        signed = self._signed(method, url, dict(headers or {}), body)
-        return network.send(
-            self._pool(), method, url, what, headers=signed, body=body, within=within
-        )
+        signed = _signed(connection, method, url, dict(headers or {}), body)
+        pool = self._pool(connection)
+        answer = network.send(pool, method, url, what, headers=signed, body=body, within=within)
+        return answer, connection
 
-    def _pool(self) -> Any:
-        connection = self.connection
+    def _pool(self, connection: Connection) -> Any:
         found = self._pools.get(connection.endpoint)
         if found is None:
             proxy = proxy_for(connection.endpoint)
-            found = network.pool(connection.jobs, connection.timeout, proxy)
+            found = network.pool(connection.jobs, connection.timeout, proxy, connection.authorities)
             self._pools[connection.endpoint] = found
         return found
 
-    def _signed(
-        self, method: str, url: str, headers: dict[str, str], body: Buffer | None
-    ) -> dict[str, str]:
-        headers["Accept-Encoding"] = "identity"
-        if self.connection.requester_pays:
-            headers["x-amz-request-payer"] = "requester"
-        if self.connection.anonymous:
-            return headers
-        from botocore.auth import S3SigV4Auth  # a fifth of a second
-        from botocore.awsrequest import AWSRequest
 
-        request = AWSRequest(method=method, url=url, headers=headers, data=body)
-        request.context["payload_signing_enabled"] = False
-        credentials = self.connection.credentials()
-        S3SigV4Auth(credentials, "s3", self.connection.region).add_auth(request)
-        return dict(request.headers.items())
+def _signed(
+    connection: Connection, method: str, url: str, headers: dict[str, str], body: Buffer | None
+) -> dict[str, str]:
+    headers["Accept-Encoding"] = "identity"
+    if connection.requester_pays:
+        headers["x-amz-request-payer"] = "requester"
+    if connection.anonymous:
+        return headers
+    from botocore.auth import S3SigV4Auth  # a fifth of a second
+    from botocore.awsrequest import AWSRequest
+
+    request = AWSRequest(method=method, url=url, headers=headers, data=body)
+    request.context["payload_signing_enabled"] = False
+    S3SigV4Auth(connection.credentials(), "s3", connection.region).add_auth(request)
+    return dict(request.headers.items())
+
+
+def _region(answer: Any, data: bytes = b"") -> str:
+    """Return the region that an answer names for the bucket; empty where it names none."""
+    named = answer.headers.get("x-amz-bucket-region", "")
+    if not named and (found := _REGION.search(data)):
+        named = found[1].decode()
+    return named if _WORD.fullmatch(named) else ""
 
 
 def read_answer(answer: Any, what: str) -> bytes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bidsplan.errors import DeniedError, UsageError
+from bidsplan.storage.certificates import Authorities, Authority, certificates, named_authorities
 from bidsplan.urls import AMAZON
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Connection:
         Seconds without a byte after which one is given up.
     environment : frozenset of (str, str)
         The variables that botocore reads.
+    authorities : tuple of Authority
+        Whose certificates are trusted beside the system's.
     """
 
     endpoint: str
@@ -61,6 +64,7 @@ class Connection:
     jobs: int
     timeout: float
     environment: Environment = field(repr=False)
+    authorities: Authorities = ()
 
     @property
     def is_aws(self) -> bool:
@@ -132,6 +136,26 @@ class Connection:
                 "carry; check the profile and its credential_process"
             )
         return frozen
+
+    def denied(self) -> str:
+        """Say what may be the reason where an object or listing is denied, and what to do."""
+        if self.anonymous:
+            if self.requester_pays:
+                return (
+                    "--requester-pays needs signed requests: give credentials, and say "
+                    "'anonymous: false' or --signed"
+                )
+            return (
+                "check whether the bucket is public, or give credentials and say 'anonymous: "
+                "false'; if its requesters pay, add --requester-pays"
+            )
+        session = _session(self.profile, self.environment)
+        method = getattr(session.get_credentials(), "method", "AWS")
+        origin = "environment variables"
+        if method != "env":
+            origin = f"profile {session.profile!r}" if session.profile else method
+        more = "" if self.requester_pays else "; if its requesters pay, add --requester-pays"
+        return f"the credentials in use ({origin}) have no access to it{more}"
 
     def renew(self) -> bool:
         """Read credentials anew; report whether they are others now."""
@@ -221,6 +245,10 @@ def connect(access: Access, *, anonymous: bool) -> Connection:
     """
     environment = _environment()
     endpoint, region = _service(access.profile, access.region, access.endpoint_url, environment)
+    authorities = _authorities(access.profile, environment) + named_authorities()
+    if endpoint.startswith("https:"):
+        # A file that can't be read is reported before anything is requested.
+        certificates(authorities)
     return Connection(
         endpoint=_checked_endpoint(endpoint),
         region=region,
@@ -230,7 +258,21 @@ def connect(access: Access, *, anonymous: bool) -> Connection:
         jobs=access.jobs,
         timeout=access.timeout,
         environment=environment,
+        authorities=authorities,
     )
+
+
+@functools.lru_cache(maxsize=16)
+def _authorities(profile: str | None, environment: Environment) -> Authorities:
+    """Return what the AWS configuration names, beside the environment's own."""
+    from botocore.exceptions import BotoCoreError  # loaded with the session
+
+    named = [Authority(dict(environment).get("AWS_CA_BUNDLE", ""), "AWS_CA_BUNDLE")]
+    # Who needs more of a broken configuration reports it.
+    with suppress(BotoCoreError):
+        configured = _session(profile, environment).get_scoped_config().get("ca_bundle", "")
+        named.append(Authority(configured, "ca_bundle of the AWS profile"))
+    return tuple(each for each in named if each.path)
 
 
 _CONFIG_FILES = {

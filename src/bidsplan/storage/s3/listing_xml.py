@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
 from bidsplan.errors import StorageError
 from bidsplan.paths import printable
 from bidsplan.storage.headers import bare_etag, listed_version
-from bidsplan.storage.objects import Object
+from bidsplan.storage.objects import ArchivedObject, Object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,11 +20,8 @@ if TYPE_CHECKING:
 _NAMESPACE = re.compile(rb"\A(\s*(?:<\?[^>]*\?>\s*)?<\w+)\s+xmlns=\"[^\"]*\"")
 _LARGEST = 2**63 - 1
 _LONGEST_SIZE = len(str(_LARGEST))
-_MOST_ITEMS = 10_000_000
-"""Objects and directories that one listing may have."""
-
-_MOST_EMPTY = 1000
-"""Pages in a row that may be empty; a server that hides many objects sends some."""
+_ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+"""Storage classes whose objects can be read only once they are restored."""
 
 _ITEMS = "count(Contents | CommonPrefixes | Version | DeleteMarker)"
 _DOUBLED = "boolean(Contents/Key[2] | Contents/Size[2] | Contents/ETag[2])"
@@ -74,6 +73,7 @@ class Page:
             for element in self._root.iter(etree.Element):
                 element.tag = element.tag.rpartition("}")[2]
         self.kind: str = self._root.tag
+        self._archives = b">GLACIER<" in data or b">DEEP_ARCHIVE<" in data
         self._quoted = self._root.findtext("EncodingType") == "url"
 
     def __len__(self) -> int:
@@ -82,7 +82,23 @@ class Page:
     @property
     def truncated(self) -> bool:
         """Whether another page follows."""
-        return bool(self._root.findtext("IsTruncated") == "true")
+        said = self.text("IsTruncated").strip().lower()
+        return said in {"true", "1"} or (not said and bool(self.text("NextContinuationToken")))
+
+    @property
+    def is_version_1(self) -> bool:
+        """Whether it is of a server that knows only the first version of ListObjects."""
+        marker, count = self._root.find("Marker"), self._root.find("KeyCount")
+        return marker is not None and count is None and not self.text("NextContinuationToken")
+
+    @cached_property
+    def names(self) -> list[list[str]]:
+        """Keys of its objects, or of their latest versions, and its common prefixes."""
+        objects = self._columns[0] if self._columns[0] else [item.key for item in self.latest(0)]
+        directories = [*self.directories()]
+        # Some gateways list a directory's marker both ways.
+        markers = {*directories, ""}
+        return [[key for key in objects if key not in markers], directories]
 
     def text(self, name: str) -> str:
         """Return the text of an element, or nothing."""
@@ -98,28 +114,37 @@ class Page:
     def directories(self) -> Iterator[str]:
         """List the common prefixes."""
         for each in self._root.iterchildren("CommonPrefixes"):
-            yield self._unquoted(each.findtext("Prefix") or "")
+            if name := each.findtext("Prefix"):
+                yield self._unquoted(name)
 
     def objects(self, skip: int) -> list[Object]:
         """List the page's objects without the first characters of their keys.
 
         A key that has no more is left out. Raises StorageError for a size that no file could have.
         """
-        columns = [self._column(f"Contents/{name}/text()") for name in ("Key", "Size", "ETag")]
-        rows: Iterable[tuple[str, str, str | None]] = zip(*columns, strict=False)
+        keys, sizes, etags, *classes = self._columns
+        kinds: Iterable[type[Object]] = repeat(Object)
+        if classes:
+            kinds = (ArchivedObject if each in _ARCHIVES else Object for each in classes[0])
+        return [
+            kind(key[skip:], self._size(size), bare_etag(etag))
+            for kind, key, size, etag in zip(kinds, keys, sizes, etags, strict=False)
+            if len(key) > skip
+        ]
+
+    @cached_property
+    def _columns(self) -> list[list[Any]]:
+        """Its objects' keys, sizes and tags, and their storage classes where some are archived."""
+        fields = ["Key", "Size", "ETag", *(["StorageClass"] if self._archives else [])]
+        columns: list[list[Any]] = [self._column(f"Contents/{name}/text()") for name in fields]
         number = int(self._root.xpath("count(Contents)"))
         if {number} != set(map(len, columns)) or self._root.xpath(_DOUBLED):
             # Not every object has one of each.
-            rows = (
-                (item.findtext("Key") or "", item.findtext("Size") or "0", item.findtext("ETag"))
-                for item in self._root.iterchildren("Contents")
-            )
-        unquoted = ((self._unquoted(key), size, etag) for key, size, etag in rows)
-        return [
-            Object(key[skip:], self._size(size), bare_etag(etag))
-            for key, size, etag in unquoted
-            if len(key) > skip
-        ]
+            items = [*self._root.iterchildren("Contents")]
+            columns = [[item.findtext(name) for item in items] for name in fields]
+            columns[1] = [size or "0" for size in columns[1]]
+        columns[0] = [self._unquoted(key or "") for key in columns[0]]
+        return columns
 
     def _column(self, path: str) -> list[str]:
         # All at once: half the time that asking each element takes.
@@ -141,21 +166,3 @@ class Page:
             shown = printable(text[:_LONGEST_SIZE])
             raise StorageError(f"{self._what}: an object is said to have {shown!r} bytes")
         return int(text)
-
-
-def bounded(pages: Iterable[Page], what: str) -> Iterator[Page]:
-    """Pass pages on; raise StorageError where a listing is too long, or leads to no end."""
-    items = empty = 0
-    last = ""
-    for page in pages:
-        found, token = len(page), page.text("NextContinuationToken")
-        items += found
-        empty = 0 if found else empty + 1
-        if items > _MOST_ITEMS:
-            raise StorageError(f"{what}: it has more than {_MOST_ITEMS:,} objects and directories")
-        if empty > _MOST_EMPTY:
-            raise StorageError(f"{what}: the server sends empty pages without end")
-        if token and token == last:
-            raise StorageError(f"{what}: the server sends the same page again and again")
-        last = token
-        yield page

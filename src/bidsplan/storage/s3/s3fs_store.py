@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import s3fs
 from aiobotocore.httpsession import AIOHTTPSession
@@ -15,7 +16,8 @@ from yarl import URL
 from bidsplan.errors import RefusedHostError, StorageError, UnreachableError
 from bidsplan.paths import printable
 from bidsplan.storage import headers, retry
-from bidsplan.storage.addresses import check_endpoint
+from bidsplan.storage.addresses import check_endpoint, proxy_for
+from bidsplan.storage.certificates import new_context
 from bidsplan.storage.http_errors import RedirectedError, client_answer, client_error
 from bidsplan.storage.network import CHUNK
 from bidsplan.storage.s3.client import REDIRECTS
@@ -23,7 +25,9 @@ from bidsplan.storage.s3.store import S3Lister
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from ssl import SSLContext
 
+    from bidsplan.storage.certificates import Authorities
     from bidsplan.storage.objects import Stream
     from bidsplan.storage.s3.credentials import Connection
 
@@ -61,11 +65,11 @@ class S3fsStore(S3Lister):
         close = functools.partial(fs.loop.call_soon_threadsafe, body.close)
         found = HTTPHeaderDict(meta["HTTPHeaders"])
         status, chunks = meta["HTTPStatusCode"], _chunks(fs, body)
-        return S3Stream(status, found, start, what, chunks, close, stop)
+        return S3Stream(status, found, (start, stop), what, chunks, close)
 
     def _get(self, what: str, asked: dict[str, Any], *, may_move: bool) -> Any:
         """Request an object; go to the bucket's region once, if an error names it."""
-        fs = self._reader
+        fs, sent = self._reader, self._opened_for
 
         async def get() -> Any:
             client = await fs.set_session()
@@ -76,8 +80,8 @@ class S3fsStore(S3Lister):
         except Exception as error:
             status, _, found = client_answer(error)
             region = found.get("x-amz-bucket-region", "")
-            if not (may_move and status in REDIRECTS and self.client.move(region)):
-                raise client_error(error, what, self.client.connection.endpoint) from error
+            if not (may_move and status in REDIRECTS and self.client.follow(region, sent)):
+                raise client_error(error, what, sent.endpoint, sent.denied) from error
         self._forget_reader()
         return self._get(what, asked, may_move=False)
 
@@ -97,7 +101,7 @@ def _chunks(fs: Any, body: Any) -> Iterator[bytes]:
             return
         yield chunk
         if time.monotonic() > end:
-            raise UnreachableError("its bytes come too slowly")
+            raise UnreachableError("it arrives too slowly")
 
 
 def s3_filesystem(connection: Connection, *, shared: bool = False) -> Any:
@@ -111,6 +115,7 @@ def s3_filesystem(connection: Connection, *, shared: bool = False) -> Any:
         Whether to return the one that was made for the same connection and credentials before.
     """
     check_endpoint(connection.endpoint)
+    proxy = proxy_for(connection.endpoint)
     secrets: dict[str, Any] = {"anon": True}
     if not connection.anonymous:
         found = connection.credentials()
@@ -118,14 +123,16 @@ def s3_filesystem(connection: Connection, *, shared: bool = False) -> Any:
     return s3fs.S3FileSystem(
         **secrets,
         endpoint_url=connection.endpoint,
-        client_kwargs={"region_name": connection.region},
+        # Certificates and the proxy are chosen here, as for all other requests.
+        client_kwargs={"region_name": connection.region, "verify": True},
         config_kwargs={
             "max_pool_connections": connection.jobs,
             "connect_timeout": retry.CONNECT_SECONDS,
             "read_timeout": connection.timeout,
             "retries": {"max_attempts": 0},
+            "proxies": {urlsplit(connection.endpoint).scheme: proxy} if proxy else {},
             "s3": {"addressing_style": "path"},
-            "http_session_cls": _session_class(connection.endpoint),
+            "http_session_cls": _session_class(connection.endpoint, connection.authorities),
         },
         use_listings_cache=False,
         skip_instance_cache=not shared,
@@ -133,7 +140,7 @@ def s3_filesystem(connection: Connection, *, shared: bool = False) -> Any:
 
 
 @functools.cache
-def _session_class(endpoint: str) -> type[Any]:
+def _session_class(endpoint: str, authorities: Authorities) -> type[Any]:
     """Make the class of aiobotocore sessions that reach one endpoint, and follow no redirect."""
     origin = URL(endpoint).origin()
 
@@ -145,6 +152,9 @@ def _session_class(endpoint: str) -> type[Any]:
             if len(tags) > 1:
                 answer.headers["ETag"] = ", ".join(tags)
             return answer
+
+        def _get_ssl_context(self) -> SSLContext:
+            return new_context(authorities)
 
         async def _get_session(self, proxy_url: str | None) -> _Session:
             return _Session(await super()._get_session(proxy_url), origin)
@@ -182,7 +192,7 @@ class S3Stream:
     ----------
     found : mapping of str to str
         The answer's headers, whatever their case.
-    start, stop : int
+    span : tuple of int
         The first byte that was asked for, and the one to stop before, if one was.
     what : str
         The object, as messages name it.
@@ -192,11 +202,10 @@ class S3Stream:
         self,
         status: int,
         found: Mapping[str, str],
-        start: int,
+        span: tuple[int, int | None],
         what: str,
         chunks: Iterator[bytes],
         close: Callable[[], None],
-        stop: int | None = None,
     ) -> None:
         self._left = headers.content_length(found)
         self._what = what
@@ -204,7 +213,7 @@ class S3Stream:
         self.close = close
         try:
             said = found.get("Content-Range")
-            self.size = headers.whole_size(status, said, self._left, start, what, stop)
+            self.size = headers.whole_size(status, said, self._left, span[0], what, span[1])
         except StorageError:
             close()
             raise

@@ -6,19 +6,21 @@ import functools
 import re
 import time
 from abc import abstractmethod
+from operator import attrgetter
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bidsplan.errors import StorageError, ThrottledError, UnreachableError
+from bidsplan.errors import RefusedHostError, StorageError, ThrottledError, UnreachableError
 from bidsplan.paths import printable
 from bidsplan.storage import headers, network, retry
 from bidsplan.storage.addresses import check_endpoint, proxy_for
-from bidsplan.storage.objects import Children, Object
-from bidsplan.storage.obstore_reads import NoRangesError, WholeReader, open_stream
+from bidsplan.storage.objects import Abilities, Children, Object
+from bidsplan.storage.obstore_reads import CertificateError, NoRangesError, WholeReader, open_stream
 from bidsplan.storage.s3.client import S3Client
-from bidsplan.storage.store import Abilities, Store
+from bidsplan.storage.s3.listings import Listings
+from bidsplan.storage.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
@@ -47,7 +49,9 @@ class S3Lister(Store):
         self.url = f"s3://{bucket}/{path}".rstrip("/")
         self.endpoint = connection.endpoint
         self.client = S3Client(connection, bucket)
+        self._listings = Listings(self.client)
         self._opened: Any = None
+        self._opened_for = connection
         self._opening = Lock()
         self._prefix = f"{path}/" if path else ""
 
@@ -56,24 +60,25 @@ class S3Lister(Store):
         objects: list[Object] = []
         directories: list[str] = []
         skip = len(self._prefix)
-        for page in self.client.pages(self._prefix + prefix, delimiter="/"):
+        for page in self._listings.objects(self._prefix + prefix, delimiter="/"):
             objects += page.objects(skip)
             directories += [name[skip:] for name in page.directories()]
-        return Children(tuple(sorted(objects)), tuple(sorted(directories)))
+        objects.sort(key=attrgetter("key"))
+        return Children(tuple(objects), tuple(sorted(directories)))
 
     def list(self, prefix: str = "") -> Iterator[Object]:
         """See `Store.list`."""
-        for page in self.client.pages(self._prefix + prefix):
+        for page in self._listings.objects(self._prefix + prefix):
             yield from page.objects(len(self._prefix))
 
     def list_after(self, prefix: str, after: str) -> Iterator[Object]:
         """See `Store.list_after`."""
-        for page in self.client.pages(self._prefix + prefix, after=self._prefix + after):
+        for page in self._listings.objects(self._prefix + prefix, after=self._prefix + after):
             yield from page.objects(len(self._prefix))
 
     def versions(self, directory: str) -> Iterator[Object]:
         """See `Store.versions`."""
-        for page in self.client.version_pages(self._prefix + directory):
+        for page in self._listings.versions(self._prefix + directory):
             yield from page.latest(len(self._prefix))
 
     def version_of(self, key: str) -> Object:
@@ -103,6 +108,7 @@ class S3Lister(Store):
                 connection = self.client.locate()
                 check_endpoint(connection.endpoint)
                 self._opened = self._open_reader(connection)
+                self._opened_for = connection
             return self._opened
 
     def _forget_reader(self) -> None:
@@ -128,7 +134,7 @@ class S3Store(S3Lister):
         self._choose()
         self._plain_until = 0.0
         self._ranged = True
-        self._wholes = WholeReader()
+        self._wholes = WholeReader(self._denied)
 
     def _choose(self) -> None:
         """Choose who reads objects: obstore would pass a session token on to other hosts."""
@@ -156,8 +162,20 @@ class S3Store(S3Lister):
         what = f"s3://{self.client.bucket}/{name}"
         try:
             return open_stream(
-                self._reader, name, what, etag=etag, version=version, start=start, stop=stop
+                self._reader,
+                name,
+                what,
+                self._denied,
+                etag=etag,
+                version=version,
+                span=(start, stop),
             )
+        except CertificateError:
+            # OpenSSL takes some that obstore does not, such as one that is its own authority.
+            self._plain_only = True
+        except RefusedHostError:
+            # Perhaps the bucket's region could not be found out: plain requests go there.
+            self._forget_reader()
         except (ThrottledError, UnreachableError):
             # obstore does not tell how long the storage asks to wait, or where it sends requests;
             # plain answers do.
@@ -168,6 +186,9 @@ class S3Store(S3Lister):
                 raise
             self._ranged = False
         return self._plain_stream(name, etag, version, start, stop)
+
+    def _denied(self) -> str:
+        return self.client.connection.denied()
 
     def _plain_stream(
         self, name: str, etag: str | None, version: str | None, start: int, stop: int | None
@@ -218,6 +239,7 @@ class S3Store(S3Lister):
             timeout=connection.timeout,
             seconds=retry.BODY_SECONDS,
             hosts=[connection.host],
+            authorities=connection.authorities,
         )
         confined["client_options"]["allow_http"] = connection.endpoint.startswith("http://")
         return Obstore(**options, **confined)

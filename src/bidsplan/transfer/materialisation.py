@@ -1,10 +1,10 @@
-"""Fetching what a plan lists to a destination."""
+"""Fetching what a plan lists to a destination, as a generator of events."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.destination import open_destination
 from bidsplan.destination.base import Stopped
@@ -15,6 +15,7 @@ from bidsplan.plan.integrity import VerifyMode
 from bidsplan.storage.access import Access
 from bidsplan.transfer.decide import Decider, Existing
 from bidsplan.transfer.engine import Engine
+from bidsplan.transfer.removal import warn_of_unplanned
 from bidsplan.transfer.roots import max_connections
 
 if TYPE_CHECKING:
@@ -25,17 +26,19 @@ if TYPE_CHECKING:
     from bidsplan.plan import Planned
 
 
-def materialise(
+def materialise(  # noqa: PLR0913 - the options of a run
     plan: Planned,
     destination: str | PathLike[str],
     *,
     access: Access | None = None,
     base: str | PathLike[str] = ".",
-    existing: Existing = Existing.KEEP,
-    checking: VerifyMode = VerifyMode.FULL,
+    existing: Existing | str = Existing.KEEP,
+    checking: VerifyMode | str = VerifyMode.FULL,
     dry_run: bool = False,
     wait: bool = False,
-    stopping: Callable[[], bool] = lambda: False,
+    check_space: bool = True,
+    find_unplanned: bool = False,
+    stopping: Callable[[], bool] | None = None,
 ) -> Generator[Event, None, None]:
     """Fetch what a plan lists to a destination.
 
@@ -49,54 +52,93 @@ def materialise(
         are anonymous.
     base : path
         The directory that the plan's relative URLs are relative to: its own.
-    existing : Existing
-    checking : VerifyMode
+    existing : Existing or str
+    checking : VerifyMode or str
     dry_run : bool
         Decide, and do nothing.
     wait : bool
         Whether to wait for another run that is at work in the destination.
-    stopping : callable
+    check_space : bool
+        Whether to refuse to start where a directory's file system has no room for what is missing.
+    find_unplanned : bool
+        Whether to warn at the end of files of an earlier plan that are still in a directory.
+    stopping : callable, optional
         Called often; if it returns true, the run stops within seconds, and yields `Skipped` for
         each file that it did not finish.
 
     Yields
     ------
-    Waiting, Opened, Decided, Progressed, Resumed, Finished, Failed, Skipped, Slowed, Warned
-        As they happen. Closing the generator stops the work.
+    Event
+        Waiting, Opened, Decided, Progressed, Resumed, Finished, Failed, Skipped, Slowed, Warned,
+        Resumable.
+        As it happens. Closing the generator stops the work.
 
     Raises
     ------
     UsageError
-        Where a root's URL or the destination's is refused, or its transport can't reach it, or too
-        few files may be open at a time.
+        At once, where an option has no such value; later, where a root's URL or the
+        destination's is refused, or its transport can't reach it, or too few files may be open at
+        a time.
     DestinationError
-        Where the destination can't be opened.
+        Where the destination can't be opened or written, or has no room.
     StorageError
         Where the destination's URL can't be listed.
     LockedError
-        Where another run is at work there, and it is not waited for.
+        Where another run is active there, and it is not waited for.
     """
-    access = access or Access()
+    options = _Options(
+        Existing(existing),
+        VerifyMode(checking),
+        dry_run,
+        wait,
+        check_space,
+        find_unplanned,
+        stopping or _never_stopping,
+    )
+    return _events(plan, str(destination), access or Access(), str(base), options)
+
+
+class _Options(NamedTuple):
+    existing: Existing
+    checking: VerifyMode
+    dry_run: bool
+    wait: bool
+    check_space: bool
+    find_unplanned: bool
+    stopping: Callable[[], bool]
+
+
+def _never_stopping() -> bool:
+    return False
+
+
+def _events(
+    plan: Planned, destination: str, access: Access, base: str, options: _Options
+) -> Generator[Event, None, None]:
+    existing, checking, stopping = options.existing, options.checking, options.stopping
     access = replace(access, jobs=min(access.jobs, max_connections()))
     try:
-        place = open_destination(str(destination), access, create=not dry_run)
+        place = open_destination(destination, access, create=not options.dry_run)
     except DestinationError as error:
-        if not dry_run or not isinstance(error.__cause__, FileNotFoundError):
+        if not options.dry_run or not isinstance(error.__cause__, FileNotFoundError):
             raise
         yield from (Decided(entry=entry, action=Action.FETCH) for entry in plan.entries)
         return
     with ExitStack() as leaving:
         leaving.callback(place.close)
-        if dry_run:
+        if options.dry_run:
             sources = Sources(plan.header.roots, access, base)
             yield from _decide(plan, Decider(plan, sources, place, existing), stopping)
             return
         # Receipts are read only then: those of the run that was waited for count.
-        yield from place.lock(wait=wait, stopping=stopping)
-        engine = Engine(plan, place, existing, checking, access, str(base), stopping)
+        yield from place.lock(wait=options.wait, stopping=stopping)
+        place.check_space = options.check_space
+        engine = Engine(plan, place, existing, checking, access, base, stopping)
         leaving.pop_all()
         leaving.callback(engine.close)
         yield from engine.run()
+        if options.find_unplanned and engine.decider.outnumbered and not stopping():
+            yield from warn_of_unplanned(plan, place)
 
 
 def _decide(

@@ -1,0 +1,89 @@
+"""The plan beside a manifest's file, and whether it is this manifest's."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from bidsplan.errors import SelectionError, StalePlanError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bidsplan.manifest.load import ManifestFile
+    from bidsplan.plan.file import StoredPlan
+    from bidsplan.storage import Access
+
+
+class PlanPolicy(Enum):
+    """How far the plan beside a manifest is trusted."""
+
+    CURRENT = auto()
+    """Use it if it was compiled from this manifest, or else compile."""
+    LOCKED = auto()
+    """Use it, and fail if it was not compiled from this manifest."""
+    FROZEN = auto()
+    """Use it, whatever the manifest."""
+
+    @classmethod
+    def of(cls, *, locked: bool, frozen: bool) -> PlanPolicy:
+        """Return the policy that two options ask for; raises UsageError where both are set."""
+        if locked and frozen:
+            raise UsageError("--locked and --frozen cannot be used together")
+        return cls.LOCKED if locked else cls.FROZEN if frozen else cls.CURRENT
+
+
+def is_manifest(path: Path) -> bool:
+    """Report whether a file is a manifest, by its name; others are plans."""
+    return path.suffix in {".yaml", ".yml"}
+
+
+def refuse_locked_plan(source: object, policy: PlanPolicy) -> None:
+    """Raise UsageError where a plan, which has no manifest, is to be compared with one."""
+    if policy is PlanPolicy.LOCKED:
+        raise UsageError(
+            f"{source} is a plan, and --locked compares a manifest with its plan; name the "
+            "manifest, or leave --locked out"
+        )
+
+
+def stored_plan(manifest: Path) -> StoredPlan:
+    """Read the plan beside a manifest's file; raises StalePlanError where there is none."""
+    from bidsplan.plan.file import StoredPlan, default_plan_path  # on demand
+
+    path = default_plan_path(manifest)
+    if not path.exists():
+        raise StalePlanError(
+            f"{path}: there is no plan; write it with 'bidsplan compile {manifest}'"
+        )
+    return StoredPlan(path)
+
+
+def plan_beside(
+    loaded: ManifestFile, access: Access, policy: PlanPolicy
+) -> tuple[StoredPlan | None, bool]:
+    """Return the plan beside a manifest's file, if any, and whether the policy allows its use.
+
+    Raises StalePlanError where it does not and the policy is not to compile.
+    """
+    from bidsplan.compile.survey.participants import manifest_digest  # on demand
+    from bidsplan.plan.file import default_plan_path  # on demand
+
+    path = default_plan_path(loaded.path)
+    if policy is not PlanPolicy.CURRENT or path.exists():
+        plan = stored_plan(loaded.path)
+    else:
+        return None, False
+    if policy is PlanPolicy.FROZEN:
+        return plan, True
+    try:
+        digest = manifest_digest(loaded.manifest, loaded.path.parent, untrusted=access.untrusted)
+    except SelectionError as error:
+        raise error.located(loaded.locate) from error
+    current = plan.header.manifest_sha256 == digest
+    if policy is PlanPolicy.LOCKED and not current:
+        raise StalePlanError(
+            f"{path}: the plan was compiled from another manifest; update it with "
+            f"'bidsplan compile {loaded.path}'"
+        )
+    return plan, current

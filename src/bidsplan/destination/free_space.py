@@ -1,0 +1,56 @@
+"""Whether a file system has room for what is still to be fetched."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from bidsplan.destination.partial_files import held_bytes
+from bidsplan.errors import DiskFullError
+from bidsplan.paths import STATE_DIRECTORY, printable
+
+if TYPE_CHECKING:
+    from bidsplan.plan import Planned
+
+
+_KEPT = f"{STATE_DIRECTORY}/partial/kept"
+
+
+def check_free_space(root: str, plan: Planned) -> None:
+    """Raise DiskFullError where a directory's file system has no room for a plan's missing files.
+
+    What earlier runs have of large files counts as there. Quotas are not seen.
+    """
+    try:
+        found = os.statvfs(root)
+    except OSError:
+        return
+    free = found.f_bavail * found.f_frsize
+    # Nearly always there is room for all of it, which needs no look at the files.
+    if plan.header.bytes <= free:
+        return
+    needed = sum(entry.size for entry in plan.entries if not _exists(f"{root}/{entry.path}"))
+    needed -= _kept_bytes(root)
+    if needed > free:
+        from humanize import naturalsize  # only for the message
+
+        sizes = [naturalsize(number, format="%.1f") for number in (needed, free)]
+        raise DiskFullError(
+            f"{printable(root)}: {sizes[0]} are still to be fetched, and {sizes[1]} are free; free "
+            "some space, or fetch with --no-space-check"
+        )
+
+
+def _exists(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except OSError:
+        return False
+    return True
+
+
+def _kept_bytes(root: str) -> int:
+    with suppress(OSError), os.scandir(f"{root}/{_KEPT}") as kept:
+        return sum(held_bytes(entry.stat(follow_symlinks=False)) for entry in kept)
+    return 0

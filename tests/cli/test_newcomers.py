@@ -1,0 +1,378 @@
+"""What newcomers get wrong: one message each, with its place, and what to write instead."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAD = "manifest_version: 1\nstudy: {id: x, url: demo}\n"
+LONGEST = 200
+"""Characters of two lines in a terminal of 100 columns."""
+
+
+@pytest.fixture
+def study(ask_here, tmp_path):
+    """Copy the demo study to the working directory; gives what runs a command."""
+    shutil.copytree(ROOT / "manifests" / "demo", tmp_path / "demo")
+    shutil.copy(ROOT / "manifests" / "demo.yaml", tmp_path)
+    return ask_here
+
+
+def check(told, code, message):
+    """Compare a whole message, no line of which fills more than two lines."""
+    assert (told[0], told[2]) == (code, f"error: {message}\n")
+    assert max(map(len, told[2].splitlines())) <= LONGEST
+
+
+# The manifest, the exit code of compiling it, and what is said.
+MANIFESTS = {
+    "no version": (
+        "study: {id: x, url: demo}\n",
+        2,
+        "m.yaml:1: manifest_version: is required; write 'manifest_version: 1'",
+    ),
+    "no study": (
+        "manifest_version: 1\n",
+        2,
+        "m.yaml:1: study: is required; write 'study: {id: ds000114, url: "
+        "s3://openneuro.org/ds000114}'",
+    ),
+    "no url": (
+        "manifest_version: 1\nstudy: {id: x}\n",
+        2,
+        "m.yaml:2: study.url: is required; write 'url: s3://openneuro.org/ds000114'",
+    ),
+    "a URL for the study": (
+        "manifest_version: 1\nstudy: s3://openneuro.org/ds000114\n",
+        2,
+        "m.yaml:2: study: expected a mapping such as {id: ds000114, url: "
+        "s3://openneuro.org/ds000114}; got text",
+    ),
+    "nothing": (
+        "",
+        2,
+        "m.yaml: expected a mapping of fields; 'bidsplan init URL' writes one; the least is "
+        "'manifest_version: 1' and 'study: {id: ds000114, url: s3://openneuro.org/ds000114}'",
+    ),
+    "no space after a colon": (
+        "manifest_version: 1\nstudy: {id: x, url: demo, layout:subject-first}\n",
+        2,
+        "m.yaml:2: study.layout:subject-first: unknown field 'layout:subject-first'; write a "
+        "space after the colon: 'layout: …'",
+    ),
+    "a tab": (
+        HEAD + "files:\n\tsuffixes: [T1w]\n",
+        2,
+        "m.yaml:4: not valid YAML: a tab indents this line; indent with spaces only",
+    ),
+    "a page of OpenNeuro": (
+        "manifest_version: 1\nstudy: {id: x, url: https://openneuro.org/datasets/ds000114/versions/1.0.2}\n",
+        2,
+        "m.yaml:2: study.url: the URL is refused: files cannot be listed at this web "
+        "address; write s3://openneuro.org/ds000114",
+    ),
+    "a page of GitHub": (
+        "manifest_version: 1\nstudy: {id: x, url: https://github.com/OpenNeuroDatasets/ds000114}\n",
+        2,
+        "m.yaml:2: study.url: the URL is refused: files cannot be listed at this web "
+        "address; write s3://openneuro.org/ds000114",
+    ),
+    "a derivative's page of GitHub": (
+        "manifest_version: 1\nstudy: {id: x, url: https://github.com/OpenNeuroDerivatives/ds000114-fmriprep.git}\n",
+        2,
+        "m.yaml:2: study.url: the URL is refused: files cannot be listed at this web "
+        "address; write s3://openneuro-derivatives/fmriprep/ds000114-fmriprep",
+    ),
+    "S3 over https": (
+        "manifest_version: 1\nstudy: {id: x, url: https://s3.amazonaws.com/openneuro.org/ds000114}\n",
+        2,
+        "m.yaml:2: study.url: the URL is refused: files cannot be listed at this web "
+        "address; write s3://openneuro.org/ds000114",
+    ),
+    "an accession for a URL": (
+        "manifest_version: 1\nstudy: {id: x, url: ds000114}\n",
+        1,
+        "m.yaml:2: study.url: there is nothing at ds000114; write s3://openneuro.org/ds000114",
+    ),
+    "a directory that is not there": (
+        "manifest_version: 1\nstudy: {id: x, url: Demo}\n",
+        1,
+        "m.yaml:2: study.url: there is nothing at Demo; check its spelling, upper and lower "
+        "case included",
+    ),
+    "a number of subjects": (
+        HEAD + "subjects: 5\n",
+        2,
+        "m.yaml:3: subjects: 5 may be a number or a label; write 'subjects: {sample: 5}' for "
+        "5 subjects, or 'subjects: [\"5\"]' for sub-5",
+    ),
+    "subjects in a row": (
+        HEAD + "subjects: sub-01, sub-02\n",
+        2,
+        'm.yaml:3: subjects: expected a list; write \'subjects: ["sub-01", "sub-02"]\'',
+    ),
+    "no subjects": (
+        HEAD + "subjects: none\n",
+        2,
+        'm.yaml:3: subjects: expected all, labels such as ["01", "02"], or a mapping such as '
+        "{sample: 5}; got 'none'",
+    ),
+    "a sample without a seed": (
+        HEAD + "subjects: {sample: 2}\n",
+        2,
+        "m.yaml:3: subjects.sample: a sample needs a seed, so that others draw the same "
+        "subjects; write 'random_seed: 42' at the top level",
+    ),
+    "a sample in percent": (
+        HEAD + "random_seed: 1\nsubjects: {sample: 50%}\n",
+        2,
+        "m.yaml:4: subjects.sample: expected how many subjects to sample, such as 5 or "
+        "{count: 5}, or {fraction: 0.5}; got '50%'",
+    ),
+    "a sample of too many": (
+        HEAD + "random_seed: 1\nsubjects: {sample: 50}\n",
+        1,
+        "m.yaml:4: subjects.sample: 50 subjects are to be sampled of 4; sample "
+        "fewer, or select more by include, exclude and where",
+    ),
+    "a label without its zero": (
+        HEAD + "subjects: {include: [010]}\n",
+        1,
+        "m.yaml:3: subjects.include[0]: there is no subject '010'; did you mean '10'?",
+    ),
+    "a label that does not exist": (
+        HEAD + "subjects: [12]\n",
+        1,
+        "m.yaml:3: subjects[0]: there is no subject '12'; did you mean '2'?",
+    ),
+    "a datatype that is a suffix": (
+        HEAD + "files: dwi\n",
+        2,
+        "m.yaml:3: files: 'dwi' is a datatype and a suffix; write {datatypes: [dwi]} or "
+        "{suffixes: [dwi]}",
+    ),
+    "a word that BIDS lacks": (
+        HEAD + "files: T1\n",
+        2,
+        "m.yaml:3: files: 'T1' is no BIDS datatype and no BIDS suffix; write {datatypes: "
+        "[T1]} or {suffixes: [T1]}",
+    ),
+    "a glob for a filter": (
+        HEAD + "files: '*_T1w.json'\n",
+        2,
+        "m.yaml:3: files: expected a filter; write {include: ['*_T1w.json']}",
+    ),
+    "an extension for a filter": (
+        HEAD + "files: .nii.gz\n",
+        2,
+        "m.yaml:3: files: expected a filter; write {extensions: [.nii.gz]}",
+    ),
+    "an extension without its dot": (
+        HEAD + "files: {extensions: nii.gz}\n",
+        2,
+        "m.yaml:3: files.extensions: expected an extension with its dot; did you mean '.nii.gz'?",
+    ),
+    "an entity in a filter": (
+        HEAD + "files: {task: rest}\n",
+        2,
+        "m.yaml:3: files.task: unknown field 'task'; write 'entities: {task: …}'",
+    ),
+    "a filter at the top": (
+        HEAD + "suffixes: [T1w]\n",
+        2,
+        "m.yaml:3: suffixes: unknown field 'suffixes'; write 'files: {suffixes: …}' at the "
+        "top level",
+    ),
+    "a sample at the top": (
+        HEAD + "sample: 5\n",
+        2,
+        "m.yaml:3: sample: unknown field 'sample'; write 'subjects: {sample: …}' at the top level",
+    ),
+    "a seed by another name": (
+        HEAD + "seed: 42\n",
+        2,
+        "m.yaml:3: seed: unknown field 'seed'; did you mean 'random_seed'?",
+    ),
+    "subjects by another name": (
+        HEAD + "participants: all\n",
+        2,
+        "m.yaml:3: participants: unknown field 'participants'; did you mean 'subjects'?",
+    ),
+    "a field in the singular": (
+        HEAD + "subject: all\n",
+        2,
+        "m.yaml:3: subject: unknown field 'subject'; did you mean 'subjects'?",
+    ),
+    "a field with a capital": (
+        HEAD + "Subjects: all\n",
+        2,
+        "m.yaml:3: Subjects: unknown field 'Subjects'; did you mean 'subjects'?",
+    ),
+    "a misspelt field": (
+        HEAD + "files: {sufixes: [T1w]}\n",
+        2,
+        "m.yaml:3: files.sufixes: unknown field 'sufixes'; did you mean 'suffixes'?",
+    ),
+    "derivatives: true": (
+        HEAD + "derivatives: true\n",
+        2,
+        "m.yaml:3: derivatives: expected names, all or none; write 'derivatives: all'",
+    ),
+    "a list of derivatives' filters": (
+        HEAD + "derivatives: [{afq: bold}]\n",
+        2,
+        "m.yaml:3: derivatives: expected names of pipelines; write filters as 'derivatives: "
+        "{fmriprep: {suffixes: [bold]}}'",
+    ),
+    "a derivative that does not exist": (
+        HEAD + "derivatives: afq3\n",
+        1,
+        "m.yaml:3: derivatives: there is no derivative pipeline 'afq3'; did you mean 'afq'?",
+    ),
+    "a limit without a field": (
+        HEAD + "limits: 500GB\n",
+        2,
+        "m.yaml:3: limits: expected a mapping such as {max_bytes: 500GB}; got '500GB'",
+    ),
+    "a glob without quotes": (
+        HEAD + "files: {include: [*_T1w.json]}\n",
+        2,
+        "m.yaml:3: not valid YAML: did not find expected alphabetic or numeric character; "
+        'put a glob that begins with * in quotes: "*"',
+    ),
+    "a bracket that is not closed": (
+        HEAD + "files: {suffixes: [T1w}\n",
+        2,
+        "m.yaml:3: not valid YAML: did not find expected ',' or ']'; close each bracket, and "
+        "put text that contains {, }, [, ] or ',' in quotes",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "code", "message"), MANIFESTS.values(), ids=MANIFESTS)
+def test_a_mistake_in_a_manifest_is_answered_by_what_to_write(study, text, code, message):
+    Path("m.yaml").write_text(text, encoding="utf-8")
+    check(study("compile", "m.yaml"), code, message)
+
+
+# The command, its exit code, and what is said.
+COMMANDS = {
+    "a URL to compile": (
+        "compile s3://openneuro.org/ds000114",
+        2,
+        "s3://openneuro.org/ds000114 is a URL, and a manifest is expected; write one with "
+        "'bidsplan init s3://openneuro.org/ds000114 -o ds000114.yaml'",
+    ),
+    "an accession to compile": (
+        "compile ds000114",
+        2,
+        "ds000114 is an accession, and a manifest is expected; write one with 'bidsplan init "
+        "s3://openneuro.org/ds000114 -o ds000114.yaml'",
+    ),
+    "a page to compile": (
+        "compile https://openneuro.org/datasets/ds000114",
+        2,
+        "https://openneuro.org/datasets/ds000114 is a URL, and a manifest is expected; write "
+        "one with 'bidsplan init s3://openneuro.org/ds000114 -o ds000114.yaml'",
+    ),
+    "a directory to explain": (
+        "explain demo",
+        2,
+        "demo is a directory, and a manifest is expected; write one with 'bidsplan init demo "
+        "-o demo.yaml'",
+    ),
+    "a URL to validate": (
+        "validate s3://openneuro.org/ds000114",
+        2,
+        "s3://openneuro.org/ds000114 is a URL, and a manifest is expected; write one with "
+        "'bidsplan init s3://openneuro.org/ds000114 -o ds000114.yaml'",
+    ),
+    "a URL to fetch": (
+        "fetch s3://openneuro.org/ds000114 data",
+        2,
+        "s3://openneuro.org/ds000114 is a URL, and a manifest is expected; write one with "
+        "'bidsplan init s3://openneuro.org/ds000114 -o ds000114.yaml'",
+    ),
+    "an accession to fetch": (
+        "fetch ds000114 data",
+        2,
+        "ds000114 is an accession, and a manifest is expected; write one with 'bidsplan init "
+        "s3://openneuro.org/ds000114 -o ds000114.yaml'",
+    ),
+    "swapped arguments": (
+        "fetch data demo.yaml",
+        2,
+        "DEST comes last; write 'bidsplan fetch demo.yaml data'",
+    ),
+    "a swapped plan": (
+        "verify data demo.plan.jsonl",
+        2,
+        "DEST comes last; write 'bidsplan verify demo.plan.jsonl data'",
+    ),
+    "a manifest to init": (
+        "init demo.yaml",
+        2,
+        "demo.yaml is a manifest, by its name, and the URL of a study is expected, such as "
+        "s3://openneuro.org/ds000114",
+    ),
+    "an accession to init": (
+        "init ds000114",
+        1,
+        "there is nothing at ds000114; write s3://openneuro.org/ds000114",
+    ),
+    "a page to init": (
+        "init https://openneuro.org/datasets/ds000114",
+        2,
+        "the URL is refused: files cannot be listed at this web address; write "
+        "s3://openneuro.org/ds000114",
+    ),
+    "a plan to inspect": (
+        "inspect demo.plan.jsonl",
+        2,
+        "demo.plan.jsonl is a plan, by its name, and the URL of a study is expected, such as "
+        "s3://openneuro.org/ds000114",
+    ),
+    "a plan to compile": (
+        "compile demo.plan.jsonl",
+        2,
+        "demo.plan.jsonl: this is a plan, by its name; expected a manifest, such as "
+        "study.yaml; 'bidsplan fetch', 'verify', 'pin' and 'prune' also take plans",
+    ),
+    "a file that is neither": (
+        "fetch demo.txt data",
+        2,
+        "demo.txt: expected a manifest (.yaml, .yml) or a plan (.jsonl, .jsonl.gz, "
+        ".jsonl.zst), by its name",
+    ),
+    "no plan to verify": (
+        "verify demo.yaml data",
+        2,
+        "demo.plan.jsonl: there is no plan; write it with 'bidsplan compile demo.yaml'",
+    ),
+    "a locked plan": (
+        "fetch --locked demo.plan.jsonl data",
+        2,
+        "demo.plan.jsonl is a plan, and --locked compares a manifest with its plan; name the "
+        "manifest, or leave --locked out",
+    ),
+    "a file as the destination": (
+        "fetch demo.yaml demo/README.md",
+        1,
+        "demo/README.md: is a file, or lies below one; expected a directory",
+    ),
+    "a manifest that is not there": (
+        "compile none.yaml",
+        2,
+        "none.yaml: can't be read: No such file or directory",
+    ),
+}
+
+
+@pytest.mark.parametrize(("command", "code", "message"), COMMANDS.values(), ids=COMMANDS)
+def test_a_mistake_in_a_command_is_answered_by_what_to_write(study, command, code, message):
+    if "README" in command:
+        study("compile", "demo.yaml")
+    check(study(*command.split()), code, message)

@@ -1,0 +1,136 @@
+"""A denial says what the request may have lacked; what is archived is no denial."""
+
+from __future__ import annotations
+
+import pytest
+
+from bidsplan.errors import ArchivedError, DeniedError
+from bidsplan.plan.file import write_plan
+from bidsplan.storage import Access, Transport, find_file, open_store
+from plans import FILES, failures, fetch, plan_over, tree
+from servers import Rule
+from sites import Page, Site
+
+TRANSPORTS = [Transport.OBSTORE, Transport.FSSPEC]
+IMAGE = "sub-1/anat/image.nii.gz"
+
+
+@pytest.fixture
+def source(counted, bucket):
+    bucket.fill({f"x/{key}": data for key, data in FILES.items()})
+    return f"s3://{bucket.name}/x"
+
+
+def refuse(proxy, code, match="/x/", **more):
+    proxy.rules.append(Rule("status", match, status=403, code=code, **more))
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("key", ["a.txt", IMAGE], ids=["whole", "streamed"])
+@pytest.mark.parametrize("to_storage", [False, True], ids=["directory", "bucket"])
+def test_an_archived_object_fails_as_such_and_the_others_come(
+    counted, source, bucket, tmp_path, ask, transport, key, to_storage
+):
+    refuse(counted, "InvalidObjectState", key)
+    plan = plan_over(source, FILES)
+    folder = f"s3://{bucket.name}/copy" if to_storage else tmp_path / "d"
+    events = fetch(plan, folder, access=Access(transport=transport))
+    failed = failures(events)
+    assert {path: error.code for path, error in failed.items()} == {key: "archived"}
+    assert "restore it (aws s3api restore-object), or exclude it" in str(failed[key])
+    assert "credentials" not in str(failed[key])
+    there = bucket.files("copy/") if to_storage else tree(tmp_path / "d")
+    assert set(there) == set(FILES) - {key}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_table_that_is_archived_is_an_error_of_its_own(counted, source, transport):
+    refuse(counted, "InvalidObjectState")
+    store = open_store(source, access=Access(transport=transport))
+    with pytest.raises(ArchivedError, match=r"is archived \(403 InvalidObjectState\)"):
+        store.read("a.txt", limit=99)
+
+
+def test_an_archived_copy_is_archived_when_it_is_verified(counted, source, bucket, tmp_path, ask):
+    write_plan(plan_over(source, FILES), tmp_path / "s.plan.jsonl")
+    url = f"s3://{bucket.name}/copy"
+    assert ask("fetch", tmp_path / "s.plan.jsonl", url)[0] == 0
+    refuse(counted, "InvalidObjectState", "copy/a.txt")
+    code, out, said = ask("verify", tmp_path / "s.plan.jsonl", url, "--json")
+    assert code == 1
+    assert '"archived"' in out
+    assert "credentials" not in out + said
+
+
+PAYS = "if its requesters pay, add --requester-pays"
+HINTS = {
+    (False, False): f"check whether the bucket is public, or give credentials and say "
+    f"'anonymous: false'; {PAYS}",
+    (False, True): "--requester-pays needs signed requests: give credentials, and say "
+    "'anonymous: false' or --signed",
+    (True, False): f"the credentials in use (environment variables) have no access to it; {PAYS}",
+    (True, True): "the credentials in use (environment variables) have no access to it",
+}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(("signed", "pays"), HINTS)
+@pytest.mark.parametrize("key", ["a.txt", IMAGE], ids=["whole", "streamed"])
+def test_a_denial_says_what_this_request_lacked(
+    counted, source, tmp_path, transport, signed, pays, key
+):
+    refuse(counted, "AccessDenied")
+    access = Access(transport=transport, anonymous=not signed, requester_pays=pays)
+    said = str(failures(fetch(plan_over(source, FILES), tmp_path / "d", access=access))[key])
+    assert said == f"{source}/{key}: access is denied (403 AccessDenied); {HINTS[signed, pays]}"
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(("signed", "pays"), HINTS)
+def test_a_denied_listing_says_so_too(counted, source, transport, signed, pays):
+    refuse(counted, "AccessDenied", "list-type=2")
+    access = Access(transport=transport, anonymous=not signed, requester_pays=pays)
+    with pytest.raises(DeniedError) as caught:
+        open_store(source, access=access).children()
+    assert str(caught.value).endswith(f"(403 AccessDenied); {HINTS[signed, pays]}")
+
+
+@pytest.mark.parametrize("by", ["option", "environment"])
+def test_a_profile_is_named_and_no_secret_is(counted, source, monkeypatch, tmp_path, by):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    secrets = "aws_access_key_id = KEYID\naws_secret_access_key = SECRET\n"
+    (tmp_path / "credentials").write_text(f"[lab]\n{secrets}")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    if by == "environment":
+        monkeypatch.setenv("AWS_PROFILE", "lab")
+    refuse(counted, "AccessDenied", "list-type=2")
+    access = Access(profile="lab" if by == "option" else None, anonymous=False)
+    with pytest.raises(DeniedError, match=r"in use \(profile 'lab'\) have no access") as caught:
+        open_store(source, access=access).children()
+    assert "KEYID" not in str(caught.value)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_denied_upload_names_the_credentials(counted, source, bucket, tmp_path):
+    refuse(counted, "AccessDenied", "/copy/", method="PUT")
+    plan, url = plan_over(source, FILES), f"s3://{bucket.name}/copy"
+    said = {str(error) for error in failures(fetch(plan, url, access=Access())).values()}
+    assert said
+    assert all(
+        "denied (403 AccessDenied); the credentials in use (environment variables)" in text
+        for text in said
+    )
+
+
+def test_a_status_without_a_code_is_said_once(counted, source):
+    refuse(counted, "", method="HEAD")
+    with pytest.raises(DeniedError, match=r"access is denied \(403\);"):
+        find_file(f"{source}/a.txt", anonymous=False).read()
+
+
+def test_a_web_server_is_given_no_credentials():
+    with Site({"/x/": Page(status=403)}) as site, pytest.raises(DeniedError) as caught:
+        open_store(f"{site.url}/x", access=Access(allow_protocols=frozenset({"http"}))).children()
+    assert "anonymous" not in str(caught.value)
+    assert "without a login" in str(caught.value)
