@@ -80,3 +80,55 @@ def test_no_request_starts_before_the_storage_wants_it():
     assert pace.delay() == pytest.approx(0.5)
     clock.time += 1
     assert pace.delay() == 0
+
+
+class Link:
+    """A way that gives each connection so much, and all of them together no more than so much."""
+
+    def __init__(self, each, whole, most=64):
+        self.time = 0.0
+        self.each, self.whole = each, whole
+        self.limit = ConcurrencyLimit(most, now=lambda: self.time)
+        self.open = 0
+
+    def run(self, seconds):
+        """Let all that may be open bring bytes, as one large object's ranges do."""
+        streams = self.limit.streams
+        for _ in range(int(seconds * 100)):
+            while streams.take(extra=self.open > 0):
+                self.open += 1
+            while streams.excess():
+                streams.release()
+                self.open -= 1
+            self.time += 0.01
+            streams.moved(int(min(self.whole, self.open * self.each) * 0.01))
+        return streams.allowed
+
+
+def test_more_connections_are_kept_only_while_they_bring_more():
+    assert Link(40e6, 125e6).run(60) == 8
+    assert 14 <= Link(90e6, 1250e6).run(60) <= 20
+    assert Link(1e6, 1250e6).run(60) == 64
+
+
+def test_refusals_close_connections_of_large_objects_too():
+    link = Link(40e6, 4000e6)
+    assert link.run(60) > 8
+    for _ in range(8):
+        link.time += 1
+        link.limit.refused()
+    assert link.limit.streams.allowed == 1
+    assert link.limit.streams.take(extra=False)
+
+
+def test_a_rate_holds_over_all_connections():
+    clock = Clock(busy=0)
+    limit = ConcurrencyLimit(8, 50_000_000, now=lambda: clock.time)
+    last = 0.0
+    for _ in range(500):
+        last = max(last, clock.time + limit.rate.delay(1_000_000))
+    assert last == pytest.approx(10)
+    # What nobody used is not made up for later.
+    clock.time = 100.0
+    assert limit.rate.delay(1_000_000) == pytest.approx(0.02)
+    assert ConcurrencyLimit(8).rate.delay(10**12) == 0

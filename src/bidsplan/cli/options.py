@@ -37,6 +37,20 @@ def _jobs_option(name: str, default: int, most: int, text: str) -> Callable[...,
     )
 
 
+def parse_bytes(value: str) -> int:
+    """Parse a size such as 500GB or 1.5TiB."""
+    from pydantic import ByteSize, TypeAdapter, ValidationError  # slow to import
+
+    try:
+        number = int(TypeAdapter(ByteSize).validate_python(value))
+    except ValidationError as error:
+        message = f"{value!r} is not a size; write it as 500GB or 1.5TiB"
+        raise click.BadParameter(message) from error
+    if number <= 0:
+        raise click.BadParameter(f"{value!r} is not a size above 0")
+    return number
+
+
 def output_option(text: str) -> Callable[..., Any]:
     """Make the option ``--output`` with a text of help."""
     return click.option("-o", "--output", type=click.Path(path_type=Path), help=text)
@@ -121,6 +135,16 @@ DESTINATION = (
     ),
 )
 """What differs for a destination in storage."""
+
+RATE = (
+    click.option(
+        "--limit-rate",
+        type=parse_bytes,
+        metavar="RATE",
+        help="Most bytes a second, over all connections, e.g. 50M.",
+    ),
+)
+"""How fast files are fetched at the most."""
 
 _MANIFESTS = (".yaml", ".yml")
 _DOCUMENTS = (*_MANIFESTS, ".jsonl", ".jsonl.gz", ".jsonl.zst")

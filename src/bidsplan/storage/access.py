@@ -52,6 +52,8 @@ class Access:
         The most connections that a store may hold open.
     timeout : float
         Seconds without a byte after which a connection is given up.
+    limit_rate : int, optional
+        The most bytes a second that files are fetched by, over all connections.
     """
 
     transport: Transport | str = Transport.AUTO
@@ -66,6 +68,7 @@ class Access:
     dest_profile: str | None = None
     jobs: int = 256
     timeout: float = READ_SECONDS
+    limit_rate: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "transport", Transport(self.transport))

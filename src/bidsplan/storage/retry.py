@@ -84,6 +84,10 @@ class Deadline:
         """Record how many bytes have come, which count once however often they come."""
         self._arrived = max(self._arrived, arrived)
 
+    def waited(self, seconds: float) -> None:
+        """Give the object more time, for what it waited by the user's wish."""
+        self._began += seconds
+
     def allowed(self) -> float:
         """Return the seconds that the object may take, by the bytes received."""
         return _OBJECT_SECONDS + self._arrived / _LOWEST_RATE

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bidsplan.errors import ThrottledError
 from bidsplan.storage.retry import capped_wait
+from bidsplan.transfer.rate import RateLimit
 from bidsplan.transfer.slowdowns import Slowdowns
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class ConcurrencyLimit:
     ----------
     most : int
         The most requests in flight.
+    rate : int, optional
+        The most bytes a second.
     now, computed : callable
         Return seconds: the time, and the time that this thread has computed.
 
@@ -57,11 +60,13 @@ class ConcurrencyLimit:
         What is reported at the end of the run.
     streams : StreamLimit
         How many connections bring large objects.
+    rate : RateLimit
     """
 
     def __init__(
         self,
         most: int,
+        rate: int | None = None,
         *,
         now: Callable[[], float] = time.monotonic,
         computed: Callable[[], float] = time.thread_time,
@@ -69,6 +74,7 @@ class ConcurrencyLimit:
         self.limit = min(most, _FIRST)
         self.slowdowns = Slowdowns()
         self.streams = StreamLimit(most, self, now=now)
+        self.rate = RateLimit(rate, now=now)
         self._most = most
         self._good = 0
         self._clocks = now, computed

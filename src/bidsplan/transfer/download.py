@@ -337,7 +337,7 @@ class _Download:
         self._writer.write(chunk)
         self._checker.update(chunk)
         self._arrived += length
-        self._session.limit.streams.moved(length)
+        self._session.arrived(length, self._deadline)
         self._progress(length)
         self._deadline.reached(self._arrived - self.resumed)
         if self._deadline.left() <= 0 and self._arrived < self._entry.size:

@@ -85,7 +85,7 @@ class Engine:
         self._entries = iter(plan.entries)
         self._destination = destination
         self._jobs = access.jobs
-        self._limit = ConcurrencyLimit(self._jobs)
+        self._limit = ConcurrencyLimit(self._jobs, access.limit_rate)
         self._breaker = CircuitBreaker()
         self._stop = destination.stop
         self._stopping = stopping

@@ -264,7 +264,7 @@ class RangedDownload:
             if part.position == self._blocks.end_of(index):
                 self._note(index, part)
             view = view[some.nbytes :]
-        self._session.limit.streams.moved(arrived)
+        self._session.arrived(arrived, self._deadline)
         self._progress(arrived)
         with self._changed:
             self.arrived += arrived

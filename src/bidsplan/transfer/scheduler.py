@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from heapq import heappop, heappush
+from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
 from bidsplan.transfer.jobs import Job, JobSource, Lane, Pulled
@@ -28,6 +30,9 @@ _LEAVING = 1.0
 """Seconds that requests have to end when the work is stopped."""
 
 _STREAMS = 8
+_PARKED = 1000
+"""Large jobs that wait for a thread while small ones behind them are run."""
+
 _THREADS = 32
 _RANGES = 64
 _PATIENCE = 5.0
@@ -54,6 +59,8 @@ class Scheduler:
         self._members: set[asyncio.Task[None]] = set()
         self._busy: set[Future[None]] = set()
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._parked: list[tuple[int, int, Job]] = []
+        self._numbers = count()
         self._held = 0
         self._over: asyncio.Future[None] | None = None
         self._pulled_all = False
@@ -111,7 +118,7 @@ class Scheduler:
             self._end_slice()
 
     def _is_done(self) -> bool:
-        return self._pulled_all and not self._members and not self._busy
+        return self._pulled_all and not (self._members or self._busy or self._parked)
 
     def _fail(self, error: BaseException | None) -> None:
         self._trouble = self._trouble or error
@@ -126,6 +133,8 @@ class Scheduler:
                 self._pulled_all = job is Pulled.EXHAUSTED
                 self._look()
                 await asyncio.sleep(0)
+            elif job.lane is Lane.STREAM and self._slots[Lane.STREAM].locked():
+                await self._park(job)
             elif job.lane is not Lane.ASYNC:
                 await self._hand_over(job, job.lane)
             elif not await self._do(job):
@@ -143,15 +152,26 @@ class Scheduler:
             await turn
         self._held += size
         try:
+            if delay := self._limit.rate.delay(size):
+                await asyncio.sleep(delay)
             return await self._work.run_async(job)
         finally:
             self._release(size)
 
+    async def _park(self, job: Job) -> None:
+        """Keep a large job for later, so that small ones behind it use the connection meanwhile."""
+        heappush(self._parked, (-job.entry.size, next(self._numbers), job))
+        if len(self._parked) > _PARKED:
+            await self._hand_over(heappop(self._parked)[2], Lane.STREAM)
+
     async def _hand_over(self, job: Job, lane: Lane) -> None:
         await self._slots[lane].acquire()
+        self._submit(job, lane)
+
+    def _submit(self, job: Job, lane: Lane) -> None:
         future = self._threads.submit(self._work.run_in_thread, job)
         self._busy.add(future)
-        future.add_done_callback(lambda done: self._later(done, self._slots[lane]))
+        future.add_done_callback(lambda done: self._later(done, lane))
 
     async def aside(self, call: Callable[[], T]) -> T:
         """Call a function in a thread, for a job on the loop."""
@@ -170,14 +190,18 @@ class Scheduler:
             if not turn.done():
                 turn.set_result(None)
 
-    def _later(self, future: Future[None], slot: asyncio.Semaphore) -> None:
+    def _later(self, future: Future[None], lane: Lane) -> None:
         """Note in a thread that a job is done; the loop may be closed by then."""
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._returned, future, slot)
+            self._loop.call_soon_threadsafe(self._returned, future, lane)
 
-    def _returned(self, future: Future[None], slot: asyncio.Semaphore) -> None:
+    def _returned(self, future: Future[None], lane: Lane) -> None:
         self._busy.discard(future)
-        slot.release()
+        if lane is Lane.STREAM and self._parked and not self._work.stopped():
+            # The largest first, lest one of them is left alone at the end.
+            self._submit(heappop(self._parked)[2], lane)
+        else:
+            self._slots[lane].release()
         if not future.cancelled() and future.exception() is not None:
             self._fail(future.exception())
         self._look()

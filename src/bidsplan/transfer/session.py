@@ -41,6 +41,14 @@ class Session(NamedTuple):
     pool: Executor
     stop: Event
 
+    def arrived(self, number: int, deadline: Deadline) -> None:
+        """Count bytes of a large object, and wait for their turn where the rate is limited."""
+        self.limit.streams.moved(number)
+        seconds = self.limit.rate.delay(number)
+        if seconds:
+            deadline.waited(seconds)
+            self.stop.wait(seconds)
+
     def retrying(self, deadline: Deadline) -> Retrying:
         """Return the policy for an object's requests, whose waits end with the work."""
         return retrying(self.limit.failed, within=deadline.left()).copy(sleep=self._wait)

@@ -18,17 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def _bytes(value: str) -> int:
-    """Parse a size such as 500GB or 1.5TiB."""
-    from pydantic import ByteSize, TypeAdapter, ValidationError  # slow to import
-
-    try:
-        return int(TypeAdapter(ByteSize).validate_python(value))
-    except ValidationError as error:
-        message = f"{value!r} is not a size; write it as 500GB or 1.5TiB"
-        raise click.BadParameter(message) from error
-
-
 @click.command(
     "compile",
     epilog=options.examples(
@@ -43,7 +32,10 @@ def _bytes(value: str) -> int:
 )
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if the plan would change.")
 @click.option(
-    "--max-bytes", type=_bytes, metavar="SIZE", help="Fail if the plan is larger, e.g. than 500GB."
+    "--max-bytes",
+    type=options.parse_bytes,
+    metavar="SIZE",
+    help="Fail if the plan is larger, e.g. than 500GB.",
 )
 @click.option(
     "--digest",

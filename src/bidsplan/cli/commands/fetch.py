@@ -54,7 +54,7 @@ from bidsplan.transfer.materialisation import materialise
     flag_value=False,
     help="Start even if DEST has less free space than the missing files need.",
 )
-@options.settings_of(*options.STRICT, *options.SOURCES, *options.DESTINATION)
+@options.settings_of(*options.STRICT, *options.SOURCES, *options.DESTINATION, *options.RATE)
 def command(
     source: Path,
     destination: str,
