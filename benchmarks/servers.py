@@ -35,7 +35,8 @@ worker_rlimit_nofile {files};
 daemon off;
 events {{ worker_connections 4096; }}
 http {{
-  access_log off;
+  log_format sent '$uri $body_bytes_sent';
+  access_log {log};
   sendfile on;
   tcp_nopush on;
   keepalive_requests 1000000000;
@@ -98,7 +99,7 @@ def _wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @contextmanager
-def nginx(root: Path, folder: Path) -> Iterator[str]:
+def nginx(root: Path, folder: Path, *, log: bool = False) -> Iterator[str]:
     """Serve a bucket by nginx, and its listing by a responder of ours: the ceiling for clients.
 
     Parameters
@@ -107,6 +108,8 @@ def nginx(root: Path, folder: Path) -> Iterator[str]:
         Holds ``bucket/`` and ``objects.tsv``.
     folder : Path
         For configuration and logs.
+    log : bool
+        Whether to write what was sent of each object to ``sent.log``.
 
     Yields
     ------
@@ -131,6 +134,7 @@ def nginx(root: Path, folder: Path) -> Iterator[str]:
         NGINX.format(
             host=HOST,
             folder=folder,
+            log=f"{folder}/sent.log sent" if log else "off",
             root=root,
             port=port,
             listing=listing,
