@@ -38,8 +38,8 @@ def test_each_kind_is_a_warning_and_in_the_summary(study, ask):
         "'12'",
         "warning: study.yaml:3: subjects: 1 row names a directory but for zero padding: '01' "
         "(written '1')",
-        "warning: study.yaml:3: subjects.where.age: 1 subject has a 'age' that can't be compared "
-        "with a number: '8,5' (02)",
+        "warning: study.yaml:3: subjects.where.age: the 'age' of 1 subject can't be compared with "
+        "a number: '8,5' (02)",
         "warning: study.yaml:3: subjects.where: 1 participant has a row and no directory: '11'",
         "warning: study.yaml:3: subjects.where: 1 subject has a directory and no row: '03'",
     ]

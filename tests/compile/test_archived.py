@@ -34,9 +34,9 @@ def test_archived_files_are_counted_and_named(ask_here, tmp_path, transport, mor
     assert code == 0
     [warning] = [line for line in said.splitlines() if line.startswith("warning")]
     assert warning == (
-        "warning: 2 of the planned files (14 bytes) are archived (storage class GLACIER or "
-        "DEEP_ARCHIVE): sub-02/anat/sub-02_T1w.nii.gz, sub-03/anat/sub-03_T1w.nii.gz; restore them "
-        "before they are fetched, or exclude them"
+        "warning: 2 planned files are archived (storage class GLACIER or DEEP_ARCHIVE), with 14 "
+        "bytes: sub-02/anat/sub-02_T1w.nii.gz, sub-03/anat/sub-03_T1w.nii.gz; restore them before "
+        "they are fetched, or exclude them"
     )
     assert len(read_plan(tmp_path / "m.plan.jsonl").entries) == 13
 
@@ -46,7 +46,7 @@ def test_of_many_archived_files_ten_are_named(ask_here, tmp_path):
     code, out, _ = compiled(ask_here, tmp_path, classes, "--json")
     assert code == 0
     [warning] = json.loads(out)["warnings"]
-    assert warning["message"].startswith("12 of the planned files (84 bytes) are archived")
+    assert warning["message"].startswith("12 planned files are archived (storage class GLACIER")
     assert warning["message"].count("_T1w.nii.gz") == 10
     assert warning["message"].endswith(" and 2 more")
 
@@ -54,5 +54,5 @@ def test_of_many_archived_files_ten_are_named(ask_here, tmp_path):
 def test_archived_files_are_an_error_where_warnings_are(ask_here, tmp_path):
     code, _, said = compiled(ask_here, tmp_path, {T1W.format(2): "GLACIER"}, "--strict")
     assert code == 1
-    assert "error: 1 of the planned files (7 bytes) are archived" in said
+    assert "error: 1 planned file is archived" in said
     assert not (tmp_path / "m.plan.jsonl").exists()

@@ -248,7 +248,7 @@ def test_links_that_lead_nowhere_are_listed_and_can_not_be_read(tmp_path, target
 def test_a_link_that_leads_back_is_an_error(tmp_path):
     (tmp_path / "sub-1").mkdir()
     (tmp_path / "sub-1" / "link").symlink_to("..")
-    with pytest.raises(StorageError, match="a link that leads back to where it is"):
+    with pytest.raises(StorageError, match="a link to a directory that contains it"):
         list(open_store(str(tmp_path), access=Access()).list())
 
 

@@ -134,7 +134,7 @@ def test_a_planted_link_leads_nowhere(bucket, tmp_path, place):
         assert done.returncode == 0
         assert "receipts could not be written" in done.stderr
     else:
-        said = {"x.json": "a link or a directory is there"}.get(
+        said = {"x.json": "a link or a directory exists there"}.get(
             place.rpartition("/")[2], "a link or a file is where a directory should be"
         )
         assert (done.returncode, said in done.stderr) == (1, True)

@@ -205,7 +205,7 @@ def test_a_plan_of_another_manifest_is_compiled_again_refused_or_used(study):
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        ("x.yaml", {"locked": True, "frozen": True}, "exclude each other"),
+        ("x.yaml", {"locked": True, "frozen": True}, "cannot be used together"),
         ("x.plan.jsonl", {"locked": True}, "x.plan.jsonl is a plan"),
         (7, {}, "`source` must be a path, a Manifest, a ManifestFile or a Plan; got int"),
         ("nothing.yaml", {}, "nothing.yaml: can't be read: No such file"),

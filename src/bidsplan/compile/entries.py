@@ -101,9 +101,10 @@ def archive_warnings(selected: Iterable[DatasetEntries]) -> Iterator[Problem]:
         return
     names = ", ".join(map(printable, sorted(found)[:_MOST_NAMED]))
     more = f" and {len(found) - _MOST_NAMED:,} more" if len(found) > _MOST_NAMED else ""
+    files = "planned file is" if len(found) == 1 else "planned files are"
     yield Problem(
-        message=f"{len(found):,} of the planned files ({sum(found.values()):,} bytes) are archived "
-        f"(storage class GLACIER or DEEP_ARCHIVE): {names}{more}",
+        message=f"{len(found):,} {files} archived (storage class GLACIER or DEEP_ARCHIVE), with "
+        f"{sum(found.values()):,} bytes: {names}{more}",
         hint="restore them before they are fetched, or exclude them",
     )
 

@@ -97,8 +97,8 @@ def find_not_comparable(
         quoted = {unit: cohort.quoted(column, value) for unit, value in values.items()}
         named = [f"{text} ({unit})" if text else unit for unit, text in quoted.items()]
         hint = "name the values to leave out in 'not', or correct them in a table of your own"
-        count = counted(len(values), "subject", "has", "have")
-        text = f"{count} a {column!r} that can't be compared with a number"
+        of = "1 subject" if len(values) == 1 else f"{len(values):,} subjects"
+        text = f"the {column!r} of {of} can't be compared with a number"
         problem = Problem(
             message=f"{text}: {listed(named, len(values))}",
             at=("subjects", "where", column),
