@@ -16,6 +16,11 @@ from servers import Bucket, Proxy, moto_server, rclone_server
 _numbers = itertools.count()
 
 
+def pytest_xdist_auto_num_workers():
+    """Run one test more at a time than there are processors: some wait for most of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(autouse=True)
 def environment(monkeypatch, tmp_path):
     """Start from an environment that says nothing, wherever the tests run."""

@@ -152,6 +152,8 @@ _DOCUMENTS = (*_MANIFESTS, ".jsonl", ".jsonl.gz", ".jsonl.zst")
 
 def _check_document(document: Path) -> Path:
     """Refuse a study's URL, accession or directory where its manifest is expected."""
+    if document.suffix in {".jsonl", ".yaml", ".yml"} and ":" not in document.parts[0]:
+        return document
     # A path has lost one of a URL's slashes.
     text = re.sub(r"\A([A-Za-z][A-Za-z0-9+.-]*:/)(?!/)", r"\1/", str(document))
     url = meant_url(text) or text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import ssl
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +13,7 @@ from bidsplan.errors import UsageError
 from bidsplan.paths import printable
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
 
 
@@ -101,6 +101,8 @@ def _unusable(authority: Authority, why: str) -> UsageError:
 
 def _system_has_some() -> bool:
     """Report whether the system's certificates are where OpenSSL looks for them."""
+    import ssl  # a run that needs no request does without
+
     paths = ssl.get_default_verify_paths()
     hashed = paths.capath and any(map(_HASHED.fullmatch, os.listdir(paths.capath)))
     return sys.platform == "darwin" or bool(paths.cafile or hashed)
@@ -118,6 +120,8 @@ def new_context(authorities: Authorities) -> ssl.SSLContext:
 
     Raises UsageError where these can't be used.
     """
+    import ssl  # a run that needs no request does without
+
     context = _system_context()
     found = certificates(authorities)
     if found:
@@ -134,6 +138,8 @@ shared_context = functools.lru_cache(maxsize=16)(new_context)
 
 
 def _system_context() -> ssl.SSLContext:
+    import ssl  # a run that needs no request does without
+
     if sys.platform == "darwin":
         import truststore  # the keychain, which OpenSSL does not read
 
@@ -145,6 +151,8 @@ def _system_context() -> ssl.SSLContext:
 
 def untrusted(error: BaseException) -> str | None:
     """Say why a certificate was refused; None for an error of another kind."""
+    import ssl  # a run that needs no request does without
+
     for each in _causes(error):
         # aiohttp has a subclass that lacks what OpenSSL says, and holds the error that has it.
         if isinstance(each, ssl.SSLCertVerificationError) and hasattr(each, "verify_code"):
