@@ -160,7 +160,11 @@ class RangedDownload:
     def _digest(self, checker: Checker, front: int) -> int:
         """Digest the blocks at the front that are whole; returns the first that is not."""
         with self._changed:
-            self._changed.wait_for(lambda: self._whole[front] or self._error, _TURN)
+            # The first answer also ends the wait, since the other connections wait for it.
+            first = self._seen is None
+            self._changed.wait_for(
+                lambda: self._whole[front] or self._error or (first and self._seen), _TURN
+            )
             if self._error is not None:
                 raise self._error
             behind = self._whole.find(0, front, front + _DIGESTED)
