@@ -12,7 +12,8 @@ import pytest
 
 from bidsplan.plan.file import write_plan
 from kills import Runs
-from plans import leftovers, local_plan, plan_over, tree, write_files
+from plans import leftovers, local_plan, md5, plan_over, tree, write_files
+from sites import Site
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -139,3 +140,32 @@ def test_killed_in_a_rename_it_goes_on(fetch, tmp_path, number):
     assert subprocess.run(run, capture_output=True, check=False).returncode == 0
     assert tree(tmp_path / "d") == FILES
     assert leftovers(tmp_path / "d") == []
+
+
+def asked_for(requests):
+    """Count the bytes that requests ask for, each of which must be for a range."""
+    ranges = [headers["Range"].removeprefix("bytes=").split("-") for _, _, headers in requests]
+    return sum(int(last) + 1 - int(first) for first, last in ranges)
+
+
+def test_killed_between_ranges_it_asks_for_the_rest(runs, fetch, tmp_path):
+    files = {"sub-1/func/sub-1_bold.nii.gz": BIG * 5}
+    [(path, data)] = files.items()
+    folder, draw = tmp_path / "d", random.Random(2)
+    kills = resumed = 0
+    with Site() as site:
+        site.fill(files, etag=f'"{md5(data)}"')
+        command = fetch(plan_over(site.url, files), "--allow-protocol", "http")
+        while kills < 12 or not resumed:
+            begun, before = bool(leftovers(folder)), len(site.requests)
+            code = runs.run(*command, after=draw.uniform(0.05, 0.5))
+            assert tree(folder).get(path, data) == data
+            if code == 0:
+                resumed += begun and asked_for(site.requests[before:]) < len(data)
+                shutil.rmtree(folder)
+            else:
+                assert code == -signal.SIGKILL
+                kills += 1
+        assert runs.run(*command) == 0
+    assert tree(folder) == files
+    assert leftovers(folder) == []
