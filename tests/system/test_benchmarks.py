@@ -39,8 +39,7 @@ def test_a_stopped_benchmark_stops_its_servers(tmp_path, number):
             benchmark.send_signal(number)
             assert benchmark.wait(10) != 0
             connection.settimeout(10)
-            # The server's end closes or resets the connection.
+            # Only the server's end closes or resets the connection, on which nothing was sent. (Its
+            # port may be another test's by now.)
             with suppress(ConnectionResetError):
                 assert connection.recv(1) == b""
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), timeout=5)
