@@ -17,7 +17,7 @@ from bidsplan.compile.plan_policy import (
 )
 from bidsplan.errors import ArgumentTypeError, BidsplanError, FailedFile, FetchFailed, UsageError
 from bidsplan.events import Action, Failed, Skipped, Warned
-from bidsplan.messages import warn
+from bidsplan.messages import listed, warn
 from bidsplan.plan.file import StoredPlan, default_plan_path, write_plan
 from bidsplan.plan.integrity import VerifyMode
 from bidsplan.progress import Counts, Progress
@@ -26,7 +26,7 @@ from bidsplan.transfer.decide import Existing
 from bidsplan.transfer.materialisation import materialise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from contextlib import AbstractContextManager
 
     from bidsplan.errors import Problem
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
     from bidsplan.manifest.load import ManifestFile
     from bidsplan.plan import Plan, Planned
     from bidsplan.plan.integrity import CheckMethod
-
-
-_NAMED_AT_MOST = 10
-"""Files that one message names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -262,12 +258,5 @@ def failure_message(failed: Sequence[BidsplanError], skipped: int, files: int) -
     untried = f", and {skipped} were not finished" if skipped else ""
     return (
         f"{len(failed)} of {files} files could not be fetched{untried}; all others are complete, "
-        f"and another fetch continues from here: {listed(map(str, failed))}"
+        f"and another fetch continues from here: {listed(map(str, failed), separator='; ')}"
     )
-
-
-def listed(texts: Iterable[str]) -> str:
-    """Join the first of many texts, and the number of the others."""
-    named = list(texts)
-    more = f"; and {len(named) - _NAMED_AT_MOST} more" if len(named) > _NAMED_AT_MOST else ""
-    return "; ".join(named[:_NAMED_AT_MOST]) + more

@@ -321,3 +321,15 @@ def warn(text: str) -> None:
     while frame is not None and frame.f_globals.get("__name__", "").startswith("bidsplan."):
         level, frame = level + 1, frame.f_back
     warnings.warn(text, stacklevel=level)
+
+
+_NAMED = 10
+"""Things that one message names, of those that have the same problem."""
+
+
+def listed(words: Iterable[str], number: int | None = None, *, separator: str = ", ") -> str:
+    """Join the first of many words; `number` is how many there are, where not all are given."""
+    words = list(words)
+    shown = words[:_NAMED]
+    more = (len(words) if number is None else number) - len(shown)
+    return separator.join(shown) + (f" and {more:,} more" if shown and more > 0 else "")

@@ -356,3 +356,18 @@ def test_a_full_disk_ends_all_connections(fetch, monkeypatch):
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(OSError, match="No space left"):
         fetch(Ranged())
+
+
+def test_what_an_earlier_run_had_and_can_not_be_read_is_fetched_anew(fetch, tmp_path, monkeypatch):
+    (tmp_path / "partial").write_bytes(DATA[: 5 * BLOCK])
+    real, failures = os.pread, [OSError(errno.EIO, "Input/output error")]
+
+    def once(*arguments):
+        if failures:
+            raise failures.pop()
+        return real(*arguments)
+
+    monkeypatch.setattr(os, "pread", once)
+    verdict, data, told = fetch(Ranged(), copied=True)
+    assert (data, told["fetched"]) == (DATA, SIZE)
+    assert verdict.holds

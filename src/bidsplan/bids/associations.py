@@ -58,7 +58,7 @@ def associated(name: Name, metadata: Metadata) -> Iterator[Item]:
             yield member
     if not name.shaped:
         return
-    # Hardly any file has an entity that matters, so that few kinds are to be told apart.
+    # Few entities change the result, so files with the same ones share it.
     entities = _NONE if _entities_asked().isdisjoint(name.entities) else frozenset(name.entities)
     kinds = _kinds_of(name.suffix, name.extension, name.datatype, entities)
     for suffix, extension, inherit, beyond in kinds:

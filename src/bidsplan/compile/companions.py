@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bidsplan.bids.associations import NIFTI
 from bidsplan.bids.references import Targets, merged, stimulus_files, texts, uri_path
-from bidsplan.compile.omissions import listed
 from bidsplan.compile.survey.small_files import LARGEST_SIDECAR, decoded, parse_json, read_small
 from bidsplan.errors import Problem, StorageError
+from bidsplan.messages import listed
 from bidsplan.paths import printable, unsafe_key
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class Companions:
             left = sorted({item.name.path for item in maps if not self.choice.has(item)})
             cost = "what it names may be left out"
             if left:
-                cost = f"left out for it: {listed(map(printable, left), len(left))}"
+                cost = f"left out for it: {listed(map(printable, left))}"
             self.warn(Problem(message=f"{self._where(path)} {reason}; {cost}"))
 
     def _fields(self, items: Sequence[Item]) -> dict[str, dict[str, Any]]:

@@ -9,6 +9,7 @@ import msgspec
 
 from bidsplan.bids.dataset_files import DESCRIPTION
 from bidsplan.errors import Problem, SourceMissingError
+from bidsplan.messages import listed
 from bidsplan.paths import printable
 from bidsplan.plan import Entry
 from bidsplan.storage.objects import ArchivedObject
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from bidsplan.errors import Place
     from bidsplan.plan import Reason
     from bidsplan.storage import Object
-
-
-_SHOWN = 10
-"""Files that an error names."""
 
 
 def description(name: str, *, derivative: bool) -> str:
@@ -85,10 +82,6 @@ class DatasetEntries:
             )
 
 
-_MOST_NAMED = 10
-"""Archived files that a warning names."""
-
-
 def archive_warnings(selected: Iterable[DatasetEntries]) -> Iterator[Problem]:
     """Yield a warning where selected files must be restored before they can be fetched."""
     found = {
@@ -99,12 +92,10 @@ def archive_warnings(selected: Iterable[DatasetEntries]) -> Iterator[Problem]:
     }
     if not found:
         return
-    names = ", ".join(map(printable, sorted(found)[:_MOST_NAMED]))
-    more = f" and {len(found) - _MOST_NAMED:,} more" if len(found) > _MOST_NAMED else ""
     files = "planned file is" if len(found) == 1 else "planned files are"
     yield Problem(
         message=f"{len(found):,} {files} archived (storage class GLACIER or DEEP_ARCHIVE), with "
-        f"{sum(found.values()):,} bytes: {names}{more}",
+        f"{sum(found.values()):,} bytes: {listed(map(printable, sorted(found)))}",
         hint="restore them before they are fetched, or exclude them",
     )
 
@@ -117,11 +108,10 @@ def check_content(selected: Iterable[DatasetEntries], unread: Iterable[str]) -> 
         keys = store.absent(some.files[path].key for path in some.reasons)
         absent.update(printable(f"{store.url.rstrip('/')}/{key}") for key in keys)
     if absent:
-        names, more = ", ".join(sorted(absent)[:_SHOWN]), len(absent) - _SHOWN
         raise SourceMissingError(
             f"{len(absent):,} planned file{'s' * (len(absent) > 1)} without content here (links "
-            f"that lead nowhere, or git-annex pointers): {names}"
-            f"{f' and {more:,} more' if more > 0 else ''}; get it first, as by 'datalad get'"
+            f"that lead nowhere, or git-annex pointers): {listed(sorted(absent))}; get it first, "
+            "as by 'datalad get'"
         )
 
 

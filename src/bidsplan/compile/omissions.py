@@ -7,14 +7,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bidsplan.errors import Problem, dotted
+from bidsplan.messages import listed
+from bidsplan.paths import natural_key
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from bidsplan.errors import Place
-
-_MOST_LISTED = 10
-"""Subjects that one message lists."""
 
 
 class OmissionKind(StrEnum):
@@ -42,7 +41,7 @@ class Omission:
     number : int
         How many subjects.
     subjects : tuple of str
-        Those that messages may name, sorted.
+        Those that messages may name, in natural order.
     problem : Problem
         The reason with the first of the subjects, and the word of the manifest that settles it.
     settled : bool
@@ -56,13 +55,6 @@ class Omission:
     settled: bool = False
 
 
-def listed(words: Iterable[str], number: int) -> str:
-    """List the first of a number of words."""
-    shown = list(words)[:_MOST_LISTED]
-    more = f" and {number - len(shown):,} more" if number > len(shown) and shown else ""
-    return ", ".join(shown) + more
-
-
 def counted(number: int, noun: str, verb: str, verbs: str) -> str:
     """Write a number of things and its verb, in the singular or plural."""
     return f"{number:,} {noun} {verb}" if number == 1 else f"{number:,} {noun}s {verbs}"
@@ -71,14 +63,19 @@ def counted(number: int, noun: str, verb: str, verbs: str) -> str:
 def omission(
     kind: OmissionKind,
     units: Collection[str],
-    shown: Iterable[str],
     said: tuple[str, Place, str],
+    *,
+    shown: Mapping[str, str] | None = None,
     settled: bool = False,
 ) -> Omission:
-    """Make an omission of units from a text about them, its place and what to do."""
+    """Make an omission of units from a text about them, its place and what to do.
+
+    `shown` has the units that messages may name, with how they name them; by default all.
+    """
     text, at, hint = said
-    names = tuple(sorted(shown))
-    named = listed(map(repr, names), len(units))
+    shown = {unit: repr(unit) for unit in units} if shown is None else shown
+    names = tuple(sorted(shown, key=natural_key))
+    named = listed((shown[name] for name in names), len(units))
     message = f"{text}: {named}" if named else text
     problem = Problem(message=message, at=at, hint=hint)
     return Omission(kind=kind, number=len(units), subjects=names, problem=problem, settled=settled)
@@ -93,4 +90,4 @@ def find_without_files(units: Sequence[str], having: set[str], at: Place) -> Ite
         verb = "has" if len(lacking) == 1 else "have"
         text = f"{count} {verb} no file that {dotted(at)} selects"
         hint = "ask for such a file in subjects.require to leave them out, or exclude them"
-        yield omission(OmissionKind.NO_FILE, lacking, lacking, (text, at, hint))
+        yield omission(OmissionKind.NO_FILE, lacking, (text, at, hint))

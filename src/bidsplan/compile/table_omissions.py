@@ -6,14 +6,14 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from bidsplan.bids.labels import pair_alike
-from bidsplan.compile.omissions import Omission, OmissionKind, counted, listed, omission
+from bidsplan.compile.omissions import OmissionKind, counted, omission
 from bidsplan.compile.select.subjects import label_of, site_of
-from bidsplan.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from bidsplan.compile.cohort import Cohort
+    from bidsplan.compile.omissions import Omission
     from bidsplan.compile.select.subjects import NameChoice
     from bidsplan.errors import Place
     from bidsplan.manifest import Subjects
@@ -38,18 +38,22 @@ def find_table_omissions(
     place: Place = ("subjects", "where") if subjects.where else ("subjects", "from")
     if unlisted:
         text = counted(len(unlisted), "subject", "has", "have") + " a directory and no row"
-        yield omission(OmissionKind.NO_ROW, unlisted, unlisted, (text, place, hint), settled)
+        yield omission(OmissionKind.NO_ROW, unlisted, (text, place, hint), settled=settled)
     lost = {unit for unit in wanted & absent if by_name.keeps(unit)}
     if lost:
         text = counted(len(lost), "participant", "has", "have") + " a row and no directory"
-        shown = cohort.shown(lost)
-        yield omission(OmissionKind.NO_DIRECTORY, lost, shown, (text, place, hint), settled)
+        shown = {unit: repr(unit) for unit in cohort.shown(lost)}
+        said = text, place, hint
+        yield omission(OmissionKind.NO_DIRECTORY, lost, said, shown=shown, settled=settled)
 
 
 def _pair(
     absent: set[str], unlisted: set[str], *, shared: bool
 ) -> dict[str, list[tuple[str, str]]]:
     """Pair rows with directories that differ only in spelling, by the difference."""
+    if not unlisted:
+        # A table may have half a million rows.
+        return {}
     rows: dict[str, dict[str, str]] = defaultdict(dict)
     directories: dict[str, dict[str, str]] = defaultdict(dict)
     for units, by_site in ((absent, rows), (unlisted, directories)):
@@ -65,20 +69,13 @@ def _pair(
 def _spelled(difference: str, pairs: Sequence[tuple[str, str]], shown: set[str]) -> Omission:
     count = counted(len(pairs), "row", "names", "name")
     text = f"{count} a directory but for {difference}"
-    named = [
-        f"{label_of(unit)!r}" + (f" (written {label_of(row)!r})" if row in shown else "")
+    named = {
+        unit: f"{label_of(unit)!r}" + (f" (written {label_of(row)!r})" if row in shown else "")
         for row, unit in pairs
-    ]
-    units = [unit for _, unit in pairs]
+    }
     hint = "spell them alike in a table of your own (subjects.table: {file: …}), or exclude them"
-    message = f"{text}: {listed(named, len(pairs))}"
-    problem = Problem(message=message, at=("subjects", "table"), hint=hint)
-    return Omission(
-        kind=OmissionKind.SPELLING,
-        number=len(units),
-        subjects=tuple(sorted(units)),
-        problem=problem,
-    )
+    said = text, ("subjects", "table"), hint
+    return omission(OmissionKind.SPELLING, named, said, shown=named)
 
 
 def find_not_comparable(
@@ -89,24 +86,15 @@ def find_not_comparable(
     if not any(condition.is_numeric for condition in where.values()):
         return
     doubts: dict[str, dict[str, str]] = defaultdict(dict)
-    for unit in sorted(dropped):
+    for unit in dropped:
         if doubt := cohort.doubt(unit, where):
             column, value = doubt
             doubts[column][unit] = value
     for column, values in sorted(doubts.items()):
         quoted = {unit: cohort.quoted(column, value) for unit, value in values.items()}
-        named = [f"{text} ({unit})" if text else unit for unit, text in quoted.items()]
+        named = {unit: f"{text} ({unit})" if text else unit for unit, text in quoted.items()}
         hint = "name the values to leave out in 'not', or correct them in a table of your own"
         of = "1 subject" if len(values) == 1 else f"{len(values):,} subjects"
         text = f"the {column!r} of {of} can't be compared with a number"
-        problem = Problem(
-            message=f"{text}: {listed(named, len(values))}",
-            at=("subjects", "where", column),
-            hint=hint,
-        )
-        yield Omission(
-            kind=OmissionKind.NOT_COMPARABLE,
-            number=len(values),
-            subjects=tuple(values),
-            problem=problem,
-        )
+        said = text, ("subjects", "where", column), hint
+        yield omission(OmissionKind.NOT_COMPARABLE, values, said, shown=named)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.errors import ExistingFileError, StorageError
 from bidsplan.events import Failed, Finished, Skipped, Warned
-from bidsplan.fetching import failure_message, listed
-from bidsplan.messages import warn
+from bidsplan.fetching import failure_message
+from bidsplan.messages import listed, warn
 from bidsplan.paths import printable
 from bidsplan.plan import Entry, Plan, Root
 from bidsplan.progress import Counts, Progress
@@ -106,7 +106,7 @@ def _deliver(
                 case _:
                     pass
     if differing:
-        named = listed(printable(entry.path) for entry in differing)
+        named = listed((printable(entry.path) for entry in differing), separator="; ")
         warn(
             f"{len(differing)} files differ from what is in storage and were left as they are; "
             f"overwrite=True replaces them: {named}"

@@ -23,7 +23,7 @@ READ_SECONDS = 60.0
 """Seconds without a byte after which a connection is given up, unless the user says otherwise."""
 
 BODY_SECONDS = 600.0
-"""Seconds that reading a body may take; the bytes received by then are kept."""
+"""Seconds in which a body must be read; after that, the bytes received so far are kept."""
 
 PAGE_SECONDS = 120.0
 """Seconds that reading a page of a listing may take."""

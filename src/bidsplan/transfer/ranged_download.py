@@ -104,13 +104,17 @@ class RangedDownload:
         self._over = False
 
     def resume(self) -> None:
-        """Find the blocks that an earlier run has; raises OSError or Stopped."""
-        for index in self._blocks.begin(self._session.stop.is_set):
-            self._whole[index] = True
-            length = self._blocks.end_of(index) - index * BLOCK
-            self.resumed += length
-            self.arrived += length
-            self._progress(length, resumed=True)
+        """Find the blocks that an earlier run has; raises RangesRefusedError or Stopped."""
+        try:
+            for index in self._blocks.begin(self._session.stop.is_set):
+                self._whole[index] = True
+                length = self._blocks.end_of(index) - index * BLOCK
+                self.resumed += length
+                self.arrived += length
+                self._progress(length, resumed=True)
+        except OSError as error:
+            # They can't be read, or the disk has no room for two of them.
+            raise RangesRefusedError from error
         if self._session.stop.is_set():
             raise Stopped
         self._waiting.extend(self._missing())

@@ -17,6 +17,8 @@ from bidsplan.plan import Plan
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bidsplan.compile.compiler import Compiled
+
 
 @click.command(
     "compile",
@@ -78,9 +80,13 @@ def command(
     if check:
         return _check(path, old, compiled.plan, settings)
     write_plan(compiled.plan, path)
+    settings.console.result(written(compiled, path), {"plan": str(path), **_data(compiled)})
+    return 0
+
+
+def _data(compiled: Compiled) -> dict[str, object]:
     header = compiled.plan.header
-    data = {
-        "plan": str(path),
+    return {
         "subjects": list(header.subjects),
         "files": header.files,
         "bytes": header.bytes,
@@ -88,8 +94,6 @@ def command(
         "omissions": list(map(omission_data, compiled.omissions)),
         "warnings": [problem_data(problem) for problem in compiled.warnings],
     }
-    settings.console.result(written(compiled, path), data)
-    return 0
 
 
 def _read(path: Path) -> Plan | PlanError:

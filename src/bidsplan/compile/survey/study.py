@@ -6,11 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bidsplan.bids.dataset_files import DESCRIPTION, is_derivative
-from bidsplan.compile.omissions import listed
 from bidsplan.compile.survey.datasets import Dataset, subject_directories
 from bidsplan.compile.survey.small_files import LARGEST_SIDECAR, parse_json, read_small
 from bidsplan.errors import Problem, SelectionError, SourceMissingError
-from bidsplan.messages import suggestion
+from bidsplan.messages import listed, suggestion
 from bidsplan.paths import printable
 from bidsplan.urls import meant_url
 
@@ -102,7 +101,7 @@ def _is_derivative(dataset: Dataset, listing: RootListing, lister: Lister) -> bo
 def _warn_of_nobodys(dataset: Dataset, listing: RootListing, lister: Lister) -> None:
     """Warn of directories that look like subjects' and are not."""
     if names := listing.nobodys:
-        shown = listed(map(printable, names), len(names))
+        shown = listed(map(printable, names))
         message = f"{dataset.where}: not a subject's directory, and left out: {shown}"
         hint = "a subject's label has letters and digits only"
         lister.warn(Problem(message=message, hint=hint))
