@@ -191,9 +191,9 @@ def manifest_argument(name: str, *, several: bool = False) -> Callable[..., Any]
     return click.argument(name, type=path, nargs=many, required=True, callback=check)
 
 
-def check_study(text: str, other: tuple[str, ...] = _DOCUMENTS) -> None:
+def check_study(text: str) -> None:
     """Refuse a manifest or plan where a study's URL is expected."""
-    if text.endswith(other):
+    if text.endswith(_DOCUMENTS):
         plan = not text.endswith(_MANIFESTS)
         raise UsageError(
             f"{printable(text)} is a {'plan' if plan else 'manifest'}, by its name, and the URL of "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bidsplan.compile import table_omissions
 from bidsplan.compile.cohort import NO_ROW, read_tables, strata_columns
-from bidsplan.compile.layouts import Pipeline, labels_in, list_subjects
+from bidsplan.compile.layouts import Pipeline, labels_in, list_subjects, units_of
 from bidsplan.compile.omissions import OmissionKind
 from bidsplan.compile.select.choice import FileSelection, Request
 from bidsplan.compile.select.findings import Findings
@@ -161,10 +161,9 @@ def _having(
     having: set[str] = set()
     findings = Findings((requirement.filter,))
     for dataset, _, below in listings:
-        labels = labels_in(dataset, units)
         request = Request(
             filters=(requirement.filter,),
-            subjects=frozenset(labels),
+            subjects=frozenset(labels_in(dataset, units)),
             sessions=context.manifest.sessions,
             derivative=name is not None,
             companions=Companions.model_validate("none"),
@@ -172,7 +171,7 @@ def _having(
         )
         found = FileSelection(below, (), request)
         findings.merge(found.findings)
-        having.update(labels[label] for label in found.subjects)
+        having |= units_of(dataset, units, found.subjects)
     if units:
         context.report.add_errors(*findings.errors(place))
     return having

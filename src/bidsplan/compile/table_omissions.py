@@ -34,7 +34,7 @@ def find_table_omissions(
         if meant:
             yield _spelled(difference, meant, set(cohort.shown(row for row, _ in meant)))
     settled = subjects.missing == "skip"
-    hint = "exclude them in subjects.exclude, or say 'missing: skip' to go on without"
+    hint = "exclude them in subjects.exclude, or write 'missing: skip' to continue without"
     place: Place = ("subjects", "where") if subjects.where else ("subjects", "from")
     if unlisted:
         text = counted(len(unlisted), "subject", "has", "have") + " a directory and no row"
