@@ -93,9 +93,10 @@ def archive_warnings(selected: Iterable[DatasetEntries]) -> Iterator[Problem]:
     if not found:
         return
     files = "planned file is" if len(found) == 1 else "planned files are"
+    size = sum(found.values())
     yield Problem(
         message=f"{len(found):,} {files} archived (storage class GLACIER or DEEP_ARCHIVE), with "
-        f"{sum(found.values()):,} bytes: {listed(map(printable, sorted(found)))}",
+        f"{size:,} byte{'s' * (size != 1)}: {listed(map(printable, sorted(found)))}",
         hint="restore them before they are fetched, or exclude them",
     )
 
