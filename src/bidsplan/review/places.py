@@ -1,0 +1,171 @@
+"""Which subject, session, datatype and pipeline each file of a plan belongs to."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from bidsplan.bids.names import owner_label, parse_name, recording_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from bidsplan.plan import Entry, Header, Planned
+
+
+_REMEMBERED = 8192
+"""Directories, and names without their subject, that are parsed once: a plan repeats both."""
+
+_DERIVATIVES = "derivatives"
+
+
+class Place(NamedTuple):
+    """Where a file belongs in a study; what a path does not say is None.
+
+    Parameters
+    ----------
+    site : str or None
+        Of the manifest's listed sites.
+    pipeline : str or None
+        The derivative pipeline, which may have slashes; None for a raw file.
+    subject, session : str or None
+        Labels, without ``sub-`` and ``ses-``.
+    datatype : str or None
+        The directory below the subject or session, whether BIDS knows it or not.
+    suffix, extension : str
+        As `bidsplan.bids.names` reads them; those of the recording for files inside one.
+    """
+
+    site: str | None
+    pipeline: str | None
+    subject: str | None
+    session: str | None
+    datatype: str | None
+    suffix: str
+    extension: str
+
+    @property
+    def unit(self) -> str | None:
+        """The subject as the plan's header names it: ``site/label`` where there are sites."""
+        if self.subject is None or self.site is None:
+            return self.subject
+        return f"{self.site}/{self.subject}"
+
+
+class _Directory(NamedTuple):
+    """What all files of a directory have in common."""
+
+    site: str | None
+    pipeline: str | None
+    subject: str | None
+    session: str | None
+    datatype: str | None
+    recording: tuple[str, str] | None
+    """Suffix and extension of the recording that the directory lies in."""
+
+
+class Places:
+    """Finds the place of each path of a plan.
+
+    Parameters
+    ----------
+    header : Header
+        The plan's, which names the sites.
+    entries : iterable of Entry
+        The plan's; they show which pipelines have a slash in their names, which matters for files
+        of no subject alone.
+    """
+
+    def __init__(self, header: Header, entries: Iterable[Entry] = ()) -> None:
+        self._units = frozenset(header.subjects)
+        # Of equal labels the last is taken, as the compiler does.
+        self._unit_of = {unit.rpartition("/")[2]: unit for unit in header.subjects}
+        self._sites = {site for unit in header.subjects if (site := unit.rpartition("/")[0])}
+        self._directory = lru_cache(_REMEMBERED)(self._parse_directory)
+        self._nested: set[str] = set()
+        self._nested = self._find_nested(entries)
+
+    def __call__(self, path: str) -> Place:
+        """Return the place of a path below the destination."""
+        directory, _, base = path.rpartition("/")
+        site, pipeline, subject, session, datatype, recording = self._directory(directory)
+        if recording is not None:
+            return Place(site, pipeline, subject, session, datatype, *recording)
+        # What follows the subject is the same for many subjects.
+        first, _, rest = base.partition("_")
+        named = rest and first.startswith("sub-")
+        suffix, extension, said = _parse_base(rest if named else base)
+        if subject is None and first.startswith("sub-"):
+            subject = self._report_of(site, first)
+        return Place(site, pipeline, subject, session or said, datatype, suffix, extension)
+
+    def _report_of(self, site: str | None, first: str) -> str | None:
+        """Return the subject of a file such as ``sub-01.html`` at a dataset's root."""
+        label = first.removeprefix("sub-").partition(".")[0]
+        return label if (f"{site}/{label}" if site else label) in self._units else None
+
+    def _parse_directory(self, directory: str) -> _Directory:
+        site, segments = self._split_site(directory.split("/"))
+        pipeline = None
+        if segments[0] == _DERIVATIVES:
+            pipeline, segments = self._split_pipeline(segments[1:])
+        path = "/".join(segments)
+        found = parse_name(f"{path}/file")
+        session, recording = found.session, None
+        if recorded := recording_of(f"{path}/file"):
+            name = parse_name(recorded, recording=True)
+            session, recording = session or name.session, (name.suffix, name.extension)
+        if site is None and self._sites and found.subject is not None:
+            # A pipeline with a URL of its own may hold the subjects of every site.
+            site = self._unit_of.get(found.subject, "").rpartition("/")[0] or None
+        return _Directory(site, pipeline, found.subject, session, found.datatype, recording)
+
+    def _split_site(self, segments: list[str]) -> tuple[str | None, list[str]]:
+        """Split the site from a path's directories; a listed site is a dataset of its own."""
+        if not self._sites or segments[0] == _DERIVATIVES or not segments[0]:
+            return None, segments
+        for depth in range(len(segments), 0, -1):
+            if (site := "/".join(segments[:depth])) in self._sites:
+                return site, segments[depth:] or [""]
+        if owner_label(segments[0]) is None:
+            # No subject of this site is selected, so the header does not name it.
+            return segments[0], segments[1:] or [""]
+        return None, segments
+
+    def _split_pipeline(self, segments: list[str]) -> tuple[str | None, list[str]]:
+        """Split the pipeline from the directories below ``derivatives``, in either layout."""
+        owned = (index for index, name in enumerate(segments) if owner_label(name) is not None)
+        index = next(owned, None)
+        if index == 0:
+            return (segments[1] if segments[1:] else None), [segments[0], *segments[2:]]
+        if index is not None:
+            return "/".join(segments[:index]), segments[index:]
+        for depth in range(len(segments), 1, -1):
+            if (pipeline := "/".join(segments[:depth])) in self._nested:
+                return pipeline, [""]
+        return (segments[0] if segments else None), [""]
+
+    def _find_nested(self, entries: Iterable[Entry]) -> set[str]:
+        """Find the pipelines that have subjects and a slash in their names."""
+        marked = f"{_DERIVATIVES}/"
+        directories = {
+            path.rpartition("/")[0]
+            for path in (entry.path for entry in entries)
+            if marked in path and "/sub-" in path
+        }
+        pipelines = {self._parse_directory(directory).pipeline for directory in directories}
+        return {pipeline for pipeline in pipelines if pipeline and "/" in pipeline}
+
+
+@lru_cache(_REMEMBERED)
+def _parse_base(base: str) -> tuple[str, str, str | None]:
+    """Parse a file name's suffix, extension and session."""
+    name = parse_name(base)
+    return name.suffix, name.extension, name.session
+
+
+def placed(plan: Planned) -> Iterator[tuple[Entry, Place]]:
+    """Yield each entry of a plan with its place, in the plan's order."""
+    places = Places(plan.header, plan.entries)
+    for entry in plan.entries:
+        yield entry, places(entry.path)
