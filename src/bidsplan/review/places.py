@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bidsplan.bids.names import owner_label, parse_name, recording_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterator
 
     from bidsplan.plan import Entry, Header, Planned
 
@@ -71,19 +71,18 @@ class Places:
     ----------
     header : Header
         The plan's, which names the sites.
-    entries : iterable of Entry
-        The plan's; they show which pipelines have a slash in their names, which matters for files
-        of no subject alone.
+    pipelines : collection of str
+        Known names of pipelines. Those with a slash matter for files of no subject: without them,
+        ``derivatives/lab/afq/README`` belongs to ``lab``.
     """
 
-    def __init__(self, header: Header, entries: Iterable[Entry] = ()) -> None:
+    def __init__(self, header: Header, pipelines: Collection[str | None] = ()) -> None:
         self._units = frozenset(header.subjects)
         # Of equal labels the last is taken, as the compiler does.
         self._unit_of = {unit.rpartition("/")[2]: unit for unit in header.subjects}
         self._sites = {site for unit in header.subjects if (site := unit.rpartition("/")[0])}
         self._directory = lru_cache(_REMEMBERED)(self._parse_directory)
-        self._nested: set[str] = set()
-        self._nested = self._find_nested(entries)
+        self._pipelines = pipelines
 
     def __call__(self, path: str) -> Place:
         """Return the place of a path below the destination."""
@@ -141,20 +140,9 @@ class Places:
         if index is not None:
             return "/".join(segments[:index]), segments[index:]
         for depth in range(len(segments), 1, -1):
-            if (pipeline := "/".join(segments[:depth])) in self._nested:
+            if (pipeline := "/".join(segments[:depth])) in self._pipelines:
                 return pipeline, [""]
         return (segments[0] if segments else None), [""]
-
-    def _find_nested(self, entries: Iterable[Entry]) -> set[str]:
-        """Find the pipelines that have subjects and a slash in their names."""
-        marked = f"{_DERIVATIVES}/"
-        directories = {
-            path.rpartition("/")[0]
-            for path in (entry.path for entry in entries)
-            if marked in path and "/sub-" in path
-        }
-        pipelines = {self._parse_directory(directory).pipeline for directory in directories}
-        return {pipeline for pipeline in pipelines if pipeline and "/" in pipeline}
 
 
 @lru_cache(_REMEMBERED)
@@ -165,7 +153,21 @@ def _parse_base(base: str) -> tuple[str, str, str | None]:
 
 
 def placed(plan: Planned) -> Iterator[tuple[Entry, Place]]:
-    """Yield each entry of a plan with its place, in the plan's order."""
-    places = Places(plan.header, plan.entries)
+    """Yield each entry of a plan with its place.
+
+    They come in the plan's order, but for files of no subject in pipelines, which come last: only
+    the others show which pipelines have a slash in their names.
+    """
+    places = Places(plan.header)
+    pipelines: set[str | None] = set()
+    later: list[Entry] = []
     for entry in plan.entries:
+        place = places(entry.path)
+        if place.pipeline is not None and place.subject is None:
+            later.append(entry)
+        else:
+            pipelines.add(place.pipeline)
+            yield entry, place
+    places = Places(plan.header, pipelines)
+    for entry in later:
         yield entry, places(entry.path)
