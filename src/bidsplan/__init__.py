@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from bidsplan.plan import Entry, Plan
     from bidsplan.plan.file import read_plan, write_plan
     from bidsplan.plan.integrity import CheckMethod, VerifyMode
+    from bidsplan.review.report import write_report
     from bidsplan.storage import Access, Store, Transport, open_store
     from bidsplan.transfer.decide import Existing
     from bidsplan.transfer.materialisation import materialise
@@ -81,6 +82,7 @@ _NAMES = {
     "plan": "Entry Plan",
     "plan.file": "read_plan write_plan",
     "plan.integrity": "CheckMethod VerifyMode",
+    "review.report": "write_report",
     "storage": "Access Store Transport open_store",
     "transfer.decide": "Existing",
     "transfer.materialisation": "materialise",
@@ -146,6 +148,7 @@ __all__ = [
     "take_inventory",
     "verify",
     "write_plan",
+    "write_report",
 ]
 
 

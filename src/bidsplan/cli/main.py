@@ -26,6 +26,7 @@ _COMMANDS = {
     "explain": "Show why subjects and files are in a plan, or not.",
     "fetch": "Fetch a plan's files to a destination.",
     "verify": "Compare a destination with its plan.",
+    "report": "Write a page of what a plan lacks, and why.",
     "pin": "Add the digests of fetched files to a plan.",
     "prune": "Remove fetched files that are no longer in a plan.",
     "schema": "Print the JSON Schema of manifests, plans or reports.",
