@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from bidsplan.plan import Entry, Plan
     from bidsplan.plan.file import read_plan, write_plan
     from bidsplan.plan.integrity import CheckMethod, VerifyMode
-    from bidsplan.review.report import write_report
+    from bidsplan.review.report import find_proofs, find_reasons, write_report
     from bidsplan.storage import Access, Store, Transport, open_store
     from bidsplan.transfer.decide import Existing
     from bidsplan.transfer.materialisation import materialise
@@ -82,7 +82,7 @@ _NAMES = {
     "plan": "Entry Plan",
     "plan.file": "read_plan write_plan",
     "plan.integrity": "CheckMethod VerifyMode",
-    "review.report": "write_report",
+    "review.report": "find_proofs find_reasons write_report",
     "storage": "Access Store Transport open_store",
     "transfer.decide": "Existing",
     "transfer.materialisation": "materialise",
@@ -139,6 +139,8 @@ __all__ = [
     "compile_manifest",
     "explain_manifest",
     "fetch",
+    "find_proofs",
+    "find_reasons",
     "load_manifest",
     "materialise",
     "open_store",

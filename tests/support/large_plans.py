@@ -6,7 +6,7 @@ import random
 
 from bidsplan.plan import Entry, Plan, Root
 
-RAW = ["anat/T1w", "anat/T2w", "dwi/dwi", "func/bold", "fmap/epi", "perf/asl", "eeg/eeg", "beh/beh"]
+RAW = ["anat/T1w", "anat/T2w", "dwi/dwi", "func/bold", "fmap/epi", "perf/asl", "eeg/eeg"]
 PIPELINES = {
     "fmriprep": ["anat/dseg", "func/boldref"],
     "qsiprep": ["anat/dseg", "dwi/dwi"],
@@ -31,8 +31,8 @@ def large_plan(subjects=3000, *, seed=1):
                 datatype, _, suffix = kind.partition("/")
                 for extension, size in ((".nii.gz", 20_000_000), (".json", 900)):
                     path = f"{top}sub-{label}/{datatype}/sub-{label}_{suffix}{extension}"
-                    size += numbers.randrange(size)
-                    entries.append(Entry(path=path, key=path, size=size, reason="selected"))
+                    many = size + numbers.randrange(size)
+                    entries.append(Entry(path=path, key=path, size=many, reason="selected"))
     return Plan.build(
         entries,
         manifest_sha256="0" * 64,
