@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import json
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -186,7 +188,8 @@ def test_what_receipts_say_of_a_destination(study, ask):
     total = bidsplan.read_plan("study.plan.jsonl").header.files
     assert (code, out) == (
         0,
-        f"wrote study.report.html: {total - 3} of {total} files are proved in data\n",
+        f"wrote study.report.html: 2 of {total} files are proved in data, and {total - 5} checked "
+        "by size only\n",
     )
     assert "No file was read." in text()
     view, states = data()["views"][0], data()["states"]
@@ -197,7 +200,7 @@ def test_what_receipts_say_of_a_destination(study, ask):
         (2, "anat"): "not the planned file",
         (3, "anat"): "there, not proved",
     }
-    assert "proved by size only" in text()
+    assert "checked by size only" in text()
 
 
 def test_reading_the_destination_claims_what_was_read(study, ask):
@@ -208,7 +211,7 @@ def test_reading_the_destination_claims_what_was_read(study, ask):
     ask("report", "study.plan.jsonl", "--dest", "data", "--verify")
     assert "Every file was read, and compared with the plan." in text()
     assert "1 file was not proved" in text()
-    assert "proved by SHA-256" in text()
+    assert "checked by SHA-256" in text()
     assert "sub-01_T1w.nii.gz: not the planned file: by sha256" in text()
 
 
@@ -290,3 +293,44 @@ def test_python_writes_the_same_page(study, ask):
     bidsplan.write_report(plan, "python.html", reasons=reasons, proofs=proofs)
     assert Path("python.html").read_bytes() == Path("study.report.html").read_bytes()
     assert {type(event).__name__ for event in events} == {"Listed", "Finished"}
+
+
+def test_subjects_of_sites_are_told_apart(tmp_path, monkeypatch, ask):
+    monkeypatch.chdir(tmp_path)
+    for path in ("A/sub-1/anat/sub-1_T1w.nii.gz", "B/sub-1/anat/sub-1_T2w.nii.gz"):
+        write(f"study/{path}", path)
+    for label in ("1", "2"):
+        write(f"study/B/sub-{label}/dwi/sub-{label}_dwi.nii.gz", label)
+    write(
+        "m.yaml",
+        "manifest_version: 1\nstudy: {id: x, url: study}\nsite: [A, B]\n"
+        'subjects: {exclude: ["2"]}\nfiles: {suffixes: [T1w, dwi]}\n',
+    )
+    assert ask("compile", "m.yaml")[0] == 0
+    ask("report", "m.yaml")
+    found = data("m.report.html")
+    assert dict(zip(found["subjects"], cells(found["views"][0]), strict=True)) == {
+        "A/1": {"anat": 1, "dwi": ("no-file", "")},
+        "B/1": {"anat": ("filtered", "m.yaml:5"), "dwi": 1},
+    }
+    assert found["leftOut"] == [["subjects.exclude names it", "m.yaml:4", ["B/2"]]]
+    paths = {pattern for pattern, _ in found["files"]["patterns"]}
+    assert {"A/\0/anat/\0_T1w.nii.gz", "B/\0/dwi/\0_dwi.nii.gz"} <= paths
+
+
+def test_what_the_manual_shows_runs(tmp_path, monkeypatch, ask):
+    monkeypatch.chdir(tmp_path)
+    root = Path(__file__).resolve().parents[2]
+    shutil.copytree(root / "manifests" / "demo", "demo")
+    shutil.copy(root / "manifests" / "demo.yaml", "study.yaml")
+    page = (root / "docs" / "user" / "report.md").read_text("utf-8")
+    commands = re.findall(r"^bidsplan (.*)$", page, re.M)
+    assert len(commands) == 6
+    for command in commands:
+        code, _, err = ask(*shlex.split(command, comments=True))
+        assert code == 0, err
+    before = Path("report.html").read_bytes()
+    [code] = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    exec(compile(code, "report.md", "exec"), {})
+    assert Path("report.html").read_bytes() != before
+    assert Path("report.html").read_bytes() == Path("study.report.html").read_bytes()

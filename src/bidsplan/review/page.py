@@ -278,9 +278,8 @@ def _proofs(proofs: Proofs) -> dict[str, Any]:
     how = (
         "Every file was read, and compared with the plan."
         if proofs.read
-        else "No file was read. A file counts as proved by what its receipt says it was proved by "
-        "when it was fetched, if its size and time are still those of the receipt. "
-        "To read every file, use '--verify'."
+        else "No file was read. Files were checked when they were fetched, by what their receipts "
+        "say, and have had the same size and time since. To read every file, use '--verify'."
     )
     rows = [
         {"kind": kind, "text": text, "count": f"{number:,}"}
@@ -288,7 +287,7 @@ def _proofs(proofs: Proofs) -> dict[str, Any]:
         if (number := sum(state == kind for state in proofs.states.values()))
     ]
     rows += [
-        {"kind": "", "text": f"proved by {text}", "count": f"{number:,}"}
+        {"kind": "", "text": f"checked by {text}", "count": f"{number:,}"}
         for proof, text in PROOFS.items()
         if (number := proofs.proofs[proof])
     ]

@@ -195,7 +195,7 @@ class Reasons:
             if group is not None:
                 excluded = at[-1:] == ("exclude",)
                 kind = "excluded" if excluded else "filtered"
-                text = f"the study has files of it, and none is selected: {why}"
+                text = f"the study's files are not selected: {why}"
                 self.rejected[group][Reason(kind, printable(text), self._line(at))] += 1
 
     def _note_directory(self, path: str) -> Group | None:

@@ -11,6 +11,7 @@ from bidsplan.cli import options
 from bidsplan.cli.plans import load, plan_for
 from bidsplan.compile.plan_policy import PlanPolicy, is_manifest
 from bidsplan.errors import UsageError
+from bidsplan.plan.integrity import CheckMethod
 
 if TYPE_CHECKING:
     from bidsplan.plan import Planned
@@ -102,6 +103,8 @@ def _said(page: Path, plan: Planned, proofs: Proofs | None) -> tuple[str, dict[s
     data: dict[str, object] = {"report": str(page)}
     if proofs is None:
         return f"wrote {page}", data
-    proved, files = proofs.proofs.total(), plan.header.files
+    files, size = plan.header.files, proofs.proofs[CheckMethod.SIZE]
+    proved = proofs.proofs.total() - size
     text = f"wrote {page}: {proved:,} of {files:,} files are proved in {proofs.destination}"
-    return text, {**data, "proved": proved, "files": files}
+    text += f", and {size:,} checked by size only" if size else ""
+    return text, {**data, "proved": proved, "size_only": size, "files": files}
