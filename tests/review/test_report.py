@@ -325,7 +325,7 @@ def test_what_the_manual_shows_runs(tmp_path, monkeypatch, ask):
     shutil.copy(root / "manifests" / "demo.yaml", "study.yaml")
     page = (root / "docs" / "user" / "report.md").read_text("utf-8")
     commands = re.findall(r"^bidsplan (.*)$", page, re.M)
-    assert len(commands) == 6
+    assert len(commands) == 7
     for command in commands:
         code, _, err = ask(*shlex.split(command, comments=True))
         assert code == 0, err
