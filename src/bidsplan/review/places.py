@@ -152,6 +152,18 @@ def _parse_base(base: str) -> tuple[str, str, str | None]:
     return name.suffix, name.extension, name.session
 
 
+def pipelines_in(header: Header, directories: Collection[str]) -> set[str]:
+    """Return the names of the pipelines that a plan's directories belong to."""
+    places = Places(header)
+    found = {path: places(f"{path}/file") for path in directories}
+    owned = {place.pipeline for place in found.values() if place.subject is not None}
+    places = Places(header, owned)
+    others = {
+        places(f"{path}/file").pipeline for path, place in found.items() if place.subject is None
+    }
+    return {pipeline for pipeline in owned | others if pipeline is not None}
+
+
 def placed(plan: Planned) -> Iterator[tuple[Entry, Place]]:
     """Yield each entry of a plan with its place.
 
