@@ -289,11 +289,12 @@ def test_a_plan_that_a_revision_lacks_or_has_broken(repository, ask):
 
 def test_git_diff_shows_plans_as_text(repository, ask):
     page = (ROOT / "docs" / "user" / "reviewing.md").read_text(encoding="utf-8")
-    attributes, configuration = "*.plan.jsonl* diff=bidsplan", "git config diff.bidsplan.textconv"
-    assert f"{attributes}\n" in page
+    attributes = "*.plan.jsonl* -text diff=bidsplan"
+    configuration = "git config diff.bidsplan.textconv"
+    assert f"echo '{attributes}' >> .gitattributes\n" in page
     assert f'{configuration} "bidsplan textconv"\n' in page
     Path(".gitattributes").write_text(f"{attributes}\n", encoding="utf-8")
-    git("config", "diff.bidsplan.textconv", f"{sys.executable} -m bidsplan textconv")
+    git(*configuration.split()[1:], f"{sys.executable} -m bidsplan textconv")
     for path in repository:
         lines = git("diff", "HEAD~1", "--", path).splitlines()
         assert "-subject: 11" in lines
