@@ -162,6 +162,19 @@ def test_one_form_at_a_time(ask_here, forms):
     assert (code, "cannot be used together; choose one" in err) == (2, True)
 
 
+@pytest.mark.parametrize("command", ["show", "diff", "textconv", "cache-key"])
+def test_reading_plans_loads_nothing_heavy(plan, command):
+    code = (
+        "import sys; from bidsplan.cli.main import run; code = run(sys.argv[1:]); print(code, "
+        "[m for m in ('botocore', 'fsspec', 'numpy', 'obstore', 'pydantic') if m in sys.modules])"
+    )
+    arguments = [command, plan, *([plan] if command == "diff" else [])]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
 def test_cache_key_is_the_digest_of_the_entries(plan, ask):
     header = read_plan(plan).header
     assert ask("cache-key", plan) == (0, f"{header.entries_sha256}\n", "")
@@ -206,8 +219,10 @@ def test_a_diff_carries_digests_over_as_compile_does(plan, ask):
     ("arguments", "message"),
     [
         (["demo.plan.jsonl"], "is one plan; name a second"),
+        (["s3://openneuro.org/ds1"], "s3://openneuro.org/ds1 is a URL, and a manifest is expected"),
         (["no.plan.jsonl", "demo.plan.jsonl"], "no.plan.jsonl: can't be read: No such file"),
-        (["demo", "demo.plan.jsonl"], "expected a manifest (.yaml, .yml) or a plan"),
+        (["demo", "demo.plan.jsonl"], "demo is a directory, and a manifest is expected"),
+        (["x.txt", "demo.plan.jsonl"], "expected a manifest (.yaml, .yml) or a plan"),
         (["--rev", "HEAD", "demo.yaml"], "name one plan alone"),
         (["--rev", "HEAD", "demo.plan.jsonl", "demo.plan.jsonl"], "name one plan alone"),
         (["--json", "--markdown", "demo.yaml"], "cannot be used together"),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LONGEST_COMMENT = 65_536
 """Most characters of a comment on GitHub; here of its bytes, which are never fewer."""
 
-_LONGEST_VALUE = 300
+_LONGEST_VALUE = 256
 """Most bytes of a path or label that are shown."""
 
 _RESERVED = 1000
