@@ -60,7 +60,8 @@ def test_show_sums_up_a_plan(plan, ask):
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == "demo: 2 subjects, 23 files, 7.7 kB"
-    assert [line.split() for line in lines[2:5]] == [
+    assert lines[1:3] == ["from: demo", "drawn by rank with seed 42"]
+    assert [line.split() for line in lines[4:7]] == [
         ["pipeline", "files", "bytes"],
         ["afq", "5", "908", "Bytes"],
         ["(raw)", "18", "6.8", "kB"],
