@@ -278,8 +278,9 @@ def _proofs(proofs: Proofs) -> dict[str, Any]:
     how = (
         "Every file was read, and compared with the plan."
         if proofs.read
-        else "No file was read. Files were checked when they were fetched, by what their receipts "
-        "say, and have had the same size and time since. To read every file, use '--verify'."
+        else "No file was read. A file counts as checked by what its receipt says that it was "
+        "checked by when it was fetched, if its size and time are still those of the receipt. To "
+        "read every file, use '--verify'."
     )
     rows = [
         {"kind": kind, "text": text, "count": f"{number:,}"}
