@@ -15,6 +15,7 @@ import pytest
 
 import bidsplan
 from bidsplan.plan import Entry, Plan, Root
+from bidsplan.review import page_data
 from bidsplan.review.report import write_report
 from pages import PagedServer
 
@@ -210,7 +211,7 @@ def test_reading_the_destination_claims_what_was_read(study, ask):
     file.write_bytes(file.read_bytes().swapcase())
     ask("report", "study.plan.jsonl", "--dest", "data", "--verify")
     assert "Every file was read, and compared with the plan." in text()
-    assert "1 file was not proved" in text()
+    assert "What is wrong with 1 file" in text()
     assert "checked by SHA-256" in text()
     assert "sub-01_T1w.nii.gz: not the planned file: by sha256" in text()
 
@@ -293,6 +294,16 @@ def test_python_writes_the_same_page(study, ask):
     bidsplan.write_report(plan, "python.html", reasons=reasons, proofs=proofs)
     assert Path("python.html").read_bytes() == Path("study.report.html").read_bytes()
     assert {type(event).__name__ for event in events} == {"Listed", "Finished"}
+
+
+def test_of_very_many_files_the_largest_are_listed(study, ask, monkeypatch):
+    monkeypatch.setattr(page_data, "MOST_FILES", 3)
+    ask("report", "study.yaml")
+    plan, files = bidsplan.read_plan("study.plan.jsonl"), data()["files"]
+    packed = [number for _, _, some in files["groups"] for number in some]
+    assert files["total"] == plan.header.files
+    sizes = sorted((entry.size for entry in plan.entries), reverse=True)
+    assert sorted(packed[1::3], reverse=True) == sizes[:3]
 
 
 def test_subjects_of_sites_are_told_apart(tmp_path, monkeypatch, ask):
