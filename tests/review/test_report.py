@@ -216,12 +216,14 @@ def test_reading_the_destination_claims_what_was_read(study, ask):
     assert "sub-01_T1w.nii.gz: not the planned file: by sha256" in text()
 
 
-def test_archived_files_are_incomplete_until_they_are_there(tmp_path, ask_here):
+@pytest.mark.parametrize("versions", ["latest", "pinned"])
+def test_archived_files_are_incomplete_in_a_plan_that_is_current(tmp_path, ask_here, versions):
     key = "ds/sub-01/anat/sub-01_T1w.nii.gz"
     files = {"ds/dataset_description.json": b"{}", key: b"1234567"}
     write(
         tmp_path / "m.yaml",
-        "manifest_version: 1\nstudy: {id: x, url: 's3://b/ds'}\nfiles: {suffixes: [T1w]}\n",
+        f"manifest_version: 1\nstudy: {{id: x, url: 's3://b/ds', versions: {versions}}}\n"
+        "files: {suffixes: [T1w]}\n",
     )
     with PagedServer(files, page=5, classes={key: "GLACIER"}) as server:
         assert ask_here("compile", "m.yaml", "--endpoint-url", server.url)[0] == 0
@@ -229,6 +231,7 @@ def test_archived_files_are_incomplete_until_they_are_there(tmp_path, ask_here):
     found = data(tmp_path / "m.report.html")
     [mark] = found["views"][0]["marks"]
     assert (mark[:2], found["states"][mark[2]]) == ([0, 0], "archived at the source")
+    assert "out of date" not in text(tmp_path / "m.report.html")
 
 
 def test_the_same_plan_gives_the_same_page_whatever_the_hash_seed(study):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.paths import natural_key, printable
 from bidsplan.review.places import placed
-from bidsplan.review.reasons import UNPLANNED, group_of
+from bidsplan.review.reasons import COMPLETING, UNPLANNED, group_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from bidsplan.plan import Planned
     from bidsplan.review.reasons import Group, Reason, Reasons
 
-
-_COUNTED = frozenset({"selected", "fieldmap"})
-"""The reasons of files that make a cell complete; all others only come along with these."""
 
 _Key = tuple[str | None, ...]
 
@@ -143,7 +140,7 @@ def view_completeness(
     selected = frozenset(units)
     for entry, place in placed(plan):
         group = group_of(place)
-        if group is None or group.unit not in selected or entry.reason not in _COUNTED:
+        if group is None or group.unit not in selected or entry.reason not in COMPLETING:
             continue
         counts[group] += 1
         if state := states.get(entry.path):

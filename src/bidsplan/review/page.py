@@ -268,7 +268,7 @@ def _differences(reasons: Reasons) -> list[str]:
     for number, what in (
         (fresh.added, "would be added"),
         (fresh.removed, "would be removed"),
-        (fresh.changed, "would change in size, entity tag, version or reason"),
+        (fresh.changed, "would change in size, entity tag or reason"),
     ):
         items += [f"{_counted(number, 'file')} {what}"] if number else []
     return items

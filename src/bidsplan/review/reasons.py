@@ -14,7 +14,7 @@ from bidsplan.paths import natural_key, printable
 from bidsplan.review.places import Places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from bidsplan.compile.explain import Explanation
     from bidsplan.errors import Place as ManifestPlace
@@ -39,6 +39,9 @@ class Reason(NamedTuple):
     text: str
     where: str = ""
 
+
+COMPLETING = frozenset({"selected", "fieldmap"})
+"""The reasons of files that make a cell complete; all others only come along with these."""
 
 UNPLANNED = Reason("unknown", "the plan has no such file; its manifest would show why")
 _FAILED = Reason("unknown", "the manifest does not compile, so the reason is unknown")
@@ -104,6 +107,15 @@ class Reasons:
     loaded : ManifestFile
     explanation : Explanation
         Of the manifest, over the storage as it is now.
+    untrusted : bool
+        Whether links to files beside the manifest are not followed.
+
+    Attributes
+    ----------
+    archived : frozenset of str
+        Planned paths that must be restored before they can be fetched.
+    freshness : Freshness
+        Whether the plan is current.
     """
 
     def __init__(
@@ -121,7 +133,7 @@ class Reasons:
         self._lines: dict[ManifestPlace, str] = {}
         self._with_directory: set[tuple[str, str | None]] = set()
         self._added: set[Group] = set()
-        self.rejected: dict[Group, Counter[Reason]] = defaultdict(Counter)
+        self._rejected: dict[Group, Counter[Reason]] = defaultdict(Counter)
         self.archived = frozenset(archived_files(explanation.selected))
         digest = manifest_digest(loaded.manifest, loaded.path.parent, untrusted=untrusted)
         self.freshness = self._compare(plan, changed=digest != plan.header.manifest_sha256)
@@ -142,7 +154,7 @@ class Reasons:
             return _STALE
         counts: Counter[Reason] = Counter()
         for group in groups:
-            counts.update(self.rejected.get(group, {}))
+            counts.update(self._rejected.get(group, {}))
         if counts:
             # The reason of most files, and of equals the first by name, whatever their order.
             return min(counts, key=lambda reason: (-counts[reason], reason))
@@ -179,11 +191,19 @@ class Reasons:
         now = {entry.path: _identity(entry) for entry in self._entries()}
         before = {entry.path: _identity(entry) for entry in plan.entries}
         added = now.keys() - before.keys()
-        self._added = {group for path in added if (group := group_of(self._places(path)))}
+        self._added = set(self._groups(added))
         differing = sum(now[path] != before[path] for path in now.keys() & before.keys())
         for path in now:
             self._note_directory(path)
         return Freshness(changed, len(added), len(before.keys() - now.keys()), differing, ())
+
+    def _groups(self, paths: Collection[str]) -> Iterator[Group]:
+        """Yield the groups of those files among some that make a cell complete."""
+        for entry in self._entries():
+            if entry.path in paths and entry.reason in COMPLETING:
+                group = group_of(self._places(entry.path))
+                if group is not None:
+                    yield group
 
     def _entries(self) -> Iterator[Entry]:
         for some in self._explanation.selected:
@@ -196,7 +216,7 @@ class Reasons:
                 excluded = at[-1:] == ("exclude",)
                 kind = "excluded" if excluded else "filtered"
                 text = f"the study's files are not selected: {why}"
-                self.rejected[group][Reason(kind, printable(text), self._line(at))] += 1
+                self._rejected[group][Reason(kind, printable(text), self._line(at))] += 1
 
     def _note_directory(self, path: str) -> Group | None:
         group = group_of(self._places(path))
@@ -218,5 +238,6 @@ def _without_value(why: str) -> str:
     return why.partition(": it has ")[0]
 
 
-def _identity(entry: Entry) -> tuple[int, str | None, str | None, str]:
-    return entry.size, entry.etag, entry.version, entry.reason
+def _identity(entry: Entry) -> tuple[int, str | None, str]:
+    # Versions are not asked for again: another version has another tag, or the same bytes.
+    return entry.size, entry.etag, entry.reason
