@@ -150,6 +150,7 @@ def test_a_stale_plan_is_said_to_be_one(study, ask):
     )
     assert "2 files would be added" in said
     assert "1 file would change" in said
+    assert ["the manifest selects it now; compile it again", "", ["05"]] in data()["leftOut"]
     rows = dict(zip(data()["subjects"], cells(data()["views"][0]), strict=True))
     assert rows["02"]["anat"] == ("stale", "")
     assert rows["04"]["func"][0] == "not-selected"

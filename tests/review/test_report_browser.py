@@ -199,7 +199,7 @@ def test_lists_are_copied_downloaded_and_understood_by_a_manifest(browser, small
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_serious_violation(browser, every_kind, scheme):
+def test_axe_finds_no_violation(browser, every_kind, scheme):
     with opened(browser, every_kind, color_scheme=scheme, reduced_motion="reduce") as page:
         assert violations(page) == []
 

@@ -129,6 +129,7 @@ class Reasons:
         self._loaded = loaded
         self._explanation = explanation
         self._units = frozenset(explanation.record.units)
+        self._new_units = self._units - set(plan.header.subjects)
         self._places = Places(plan.header)
         self._lines: dict[ManifestPlace, str] = {}
         self._with_directory: set[tuple[str, str | None]] = set()
@@ -165,8 +166,9 @@ class Reasons:
         return Reason("no-file", "the study has no such file of this subject")
 
     def left_out(self) -> list[LeftOut]:
-        """List the subjects that the manifest leaves out, by rule, the most first."""
+        """List the subjects that are not in the plan, by rule, the most first."""
         found: dict[tuple[str, str], list[str]] = defaultdict(list)
+        found["the manifest selects it now; compile it again", ""] += self._new_units
         dropped = self._explanation.record.dropped
         for unit, drop in dropped.items():
             found[_without_value(drop.why), self._line(drop.at)].append(unit)
