@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 
@@ -105,8 +106,8 @@ def shown(page, selector="#grid tbody .first"):
 
 
 def says(page, selector, text):
-    """Wait until an element has a text."""
-    page.locator(selector, has_text=text).wait_for()
+    """Wait until an element's text starts so."""
+    page.locator(selector, has_text=re.compile(f"^{re.escape(text)}")).wait_for()
 
 
 def test_a_large_plan_is_drawn_only_where_it_is_in_view_filtered_and_sorted(browser, tmp_path):
