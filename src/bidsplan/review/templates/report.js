@@ -39,9 +39,10 @@
     });
   }
 
-  // A table of which only the rows in view exist. `row(index)` makes one.
+  // A table of which only the rows in view exist. `row(index)` makes one; `drawn()` is called then.
   class Rows {
-    constructor(scroller, table, row) {
+    constructor(scroller, table, row, drawn = () => {}) {
+      this.drawn = drawn;
       this.scroller = scroller;
       this.table = table;
       this.body = table.tBodies[0];
@@ -80,6 +81,7 @@
         rows.push(made);
       }
       this.body.replaceChildren(this.spacer(first), ...rows, this.spacer(this.length - last));
+      this.drawn();
     }
 
     measure() {
@@ -248,21 +250,26 @@
     filterRows();
   }
 
-  // Outlines the active cell, and says what it is.
-  function mark() {
+  // Outlines the active cell, where it is drawn, and returns it.
+  function outline() {
     for (const old of grid.querySelectorAll(".active")) old.classList.remove("active");
+    const cell = $(`c${matrix.at.row}-${matrix.at.column}`);
+    if (cell) grid.setAttribute("aria-activedescendant", cell.id);
+    else grid.removeAttribute("aria-activedescendant");
+    if (cell && document.activeElement === grid) cell.classList.add("active");
+    return cell;
+  }
+
+  // Outlines the active cell, says what it is, and returns it.
+  function mark() {
+    const cell = outline();
     const { row, column } = matrix.at;
-    const cell = $(`c${row}-${column}`);
-    grid.toggleAttribute("aria-activedescendant", false);
-    if (!cell) { $("detail").textContent = ""; return; }
-    grid.setAttribute("aria-activedescendant", cell.id);
-    if (document.activeElement === grid) cell.classList.add("active");
-    if (row < 0 || column < 1) { $("detail").textContent = row < 0 ? "" : summarise(matrix.order[row]); return; }
     const subject = matrix.order[row];
-    const [above, name] = column > 1 ? matrix.view.columns[column - 2] : ["", ""];
-    $("detail").textContent = column > 1
-      ? `${data.subjects[subject]}, ${above ? `${above} ` : ""}${name}: ${describe(subject, column - 2)}`
-      : summarise(subject);
+    let said = "";
+    if (subject !== undefined && column < 2) said = summarise(subject);
+    else if (subject !== undefined) said = `${data.subjects[subject]}, ${label(column - 2)}: ${describe(subject, column - 2)}`;
+    $("detail").textContent = said;
+    return cell;
   }
 
   function summarise(row) {
@@ -274,8 +281,7 @@
     const last = matrix.order.length - 1;
     matrix.at = { row: Math.max(-1, Math.min(last, row)), column: Math.max(0, Math.min(matrix.view.columns.length + 1, column)) };
     if (matrix.at.row >= 0) matrix.rows.reveal(matrix.at.row);
-    mark();
-    const cell = $(`c${matrix.at.row}-${matrix.at.column}`);
+    const cell = mark();
     if (cell && matrix.at.column > 0) revealColumn(cell);
     else $("grid-scroll").scrollLeft = 0;
   }
@@ -302,7 +308,6 @@
     if (event.target !== grid || event.ctrlKey || event.altKey || event.metaKey) return;
     const { row, column } = matrix.at;
     const page = Math.max(1, Math.floor($("grid-scroll").clientHeight / matrix.rows.height) - 2);
-    const last = matrix.order.length - 1;
     const moves = {
       ArrowUp: [row - 1, column], ArrowDown: [row + 1, column],
       ArrowLeft: [row, column - 1], ArrowRight: [row, column + 1],
@@ -313,13 +318,12 @@
     else if (moves[event.key]) move(...moves[event.key]);
     else return;
     event.preventDefault();
-    if (last < 0) $("detail").textContent = "no subject is shown";
   }
 
   function startMatrix() {
     if (!matrix.view || !matrix.view.columns.length) return;
     $("matrix").hidden = false;
-    matrix.rows = new Rows($("grid-scroll"), grid, drawRow);
+    matrix.rows = new Rows($("grid-scroll"), grid, drawRow, outline);
     fill($("view"), data.views.map((view, index) => [index, `by ${view.name}`]));
     $("view").addEventListener("change", () => choose(Number($("view").value)));
     onInput($("find"), filterRows);
