@@ -72,6 +72,15 @@ def unsafe_path(path: str) -> str | None:
     return unsafe_key(path)
 
 
+def relative_path(path: Path, above: Path) -> str:
+    """Return how a local path is written in a file that lies in a directory."""
+    written = os.path.relpath(path, above)
+    if os.path.realpath(above / written) != os.path.realpath(path):
+        # Behind a link, ".." leads elsewhere than its text says.
+        written = os.path.relpath(os.path.realpath(path), os.path.realpath(above))
+    return written
+
+
 def is_marker(key: str, size: int) -> bool:
     """Return whether an object only stands for a directory, as Hadoop's do."""
     return size == 0 and key.endswith(("/", "_$folder$"))

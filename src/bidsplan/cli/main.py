@@ -26,6 +26,7 @@ _COMMANDS = {
     "explain": "Show why subjects and files are in a plan, or not.",
     "show": "Show what a plan holds.",
     "diff": "Show what changed between two plans.",
+    "split": "Split a plan by subject, by site or evenly.",
     "fetch": "Fetch a plan's files to a destination.",
     "verify": "Compare a destination with its plan.",
     "pin": "Add the digests of fetched files to a plan.",

@@ -45,6 +45,7 @@ def materialise(  # noqa: PLR0913 - the options of a run
     Parameters
     ----------
     plan : Plan
+        Parts of one plan may be fetched to one destination at the same time.
     destination : path or str
         A local directory, made where it is not there, or any URL that fsspec writes.
     access : Access, optional
@@ -131,13 +132,14 @@ def _events(
             yield from _decide(plan, Decider(plan, sources, place, existing), stopping)
             return
         # Receipts are read only then: those of the run that was waited for count.
-        yield from place.lock(wait=options.wait, stopping=stopping)
+        part = plan.header.part is not None
+        yield from place.lock(wait=options.wait, shared=part, stopping=stopping)
         place.check_space = options.check_space
         engine = Engine(plan, place, existing, checking, access, base, stopping)
         leaving.pop_all()
         leaving.callback(engine.close)
         yield from engine.run()
-        if options.find_unplanned and engine.decider.outnumbered and not stopping():
+        if options.find_unplanned and not part and engine.decider.outnumbered and not stopping():
             yield from warn_of_unplanned(plan, place)
 
 

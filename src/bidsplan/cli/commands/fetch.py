@@ -19,7 +19,7 @@ from bidsplan.transfer.materialisation import materialise
     "fetch",
     epilog=options.examples(
         "bidsplan fetch ds000114.yaml data",
-        "bidsplan fetch -n ds000114.yaml data",
+        "bidsplan fetch -n --subject 01 ds000114.yaml data",
         "bidsplan fetch --locked ds000114.yaml s3://my-bucket/ds000114",
     ),
 )
@@ -54,7 +54,9 @@ from bidsplan.transfer.materialisation import materialise
     flag_value=False,
     help="Start even if DEST has less free space than the missing files need.",
 )
-@options.settings_of(*options.STRICT, *options.SOURCES, *options.DESTINATION, *options.RATE)
+@options.settings_of(
+    *options.PART, *options.STRICT, *options.SOURCES, *options.DESTINATION, *options.RATE
+)
 def command(
     source: Path,
     destination: str,
@@ -75,6 +77,7 @@ def command(
     if not is_manifest(source):
         refuse_locked_plan(source, policy)
     path, plan = plan_for(source, settings, policy, write=not dry_run)
+    plan = settings.part.of(plan)
     outcome = Outcome(plan, settings.console, dry_run=dry_run)
     with signals.first_signal(interrupt=False) as received:
         events = materialise(
