@@ -162,6 +162,19 @@ def test_one_form_at_a_time(ask_here, forms):
     assert (code, "cannot be used together; choose one" in err) == (2, True)
 
 
+@pytest.mark.parametrize("command", ["show", "diff", "textconv", "cache-key"])
+def test_reading_plans_loads_nothing_heavy(plan, command):
+    code = (
+        "import sys; from bidsplan.cli.main import run; code = run(sys.argv[1:]); print(code, "
+        "[m for m in ('botocore', 'fsspec', 'numpy', 'obstore', 'pydantic') if m in sys.modules])"
+    )
+    arguments = [command, plan, *([plan] if command == "diff" else [])]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
 def test_cache_key_is_the_digest_of_the_entries(plan, ask):
     header = read_plan(plan).header
     assert ask("cache-key", plan) == (0, f"{header.entries_sha256}\n", "")
@@ -206,8 +219,10 @@ def test_a_diff_carries_digests_over_as_compile_does(plan, ask):
     ("arguments", "message"),
     [
         (["demo.plan.jsonl"], "is one plan; name a second"),
+        (["s3://openneuro.org/ds1"], "s3://openneuro.org/ds1 is a URL, and a manifest is expected"),
         (["no.plan.jsonl", "demo.plan.jsonl"], "no.plan.jsonl: can't be read: No such file"),
-        (["demo", "demo.plan.jsonl"], "expected a manifest (.yaml, .yml) or a plan"),
+        (["demo", "demo.plan.jsonl"], "demo is a directory, and a manifest is expected"),
+        (["x.txt", "demo.plan.jsonl"], "expected a manifest (.yaml, .yml) or a plan"),
         (["--rev", "HEAD", "demo.yaml"], "name one plan alone"),
         (["--rev", "HEAD", "demo.plan.jsonl", "demo.plan.jsonl"], "name one plan alone"),
         (["--json", "--markdown", "demo.yaml"], "cannot be used together"),
@@ -264,14 +279,13 @@ def test_diff_with_a_revision(repository, ask, tmp_path, monkeypatch):
     assert ask("diff", "--rev", "HEAD", tmp_path / "demo.plan.jsonl")[0] == 0
 
 
-@pytest.mark.parametrize(
-    "revision", ["no-such", "--output=made", "-h", "", "HEAD:demo.yaml", "HEAD^{tree}", "--all"]
-)
-def test_a_revision_that_is_none_is_no_option_either(repository, ask, revision):
+def test_a_revision_that_is_none_is_no_option_either(repository, ask):
     before = sorted(Path().rglob("*"))
-    code, out, err = ask("diff", f"--rev={revision}", repository[0])
-    assert (code, out) == (2, "")
-    assert f"can't find the revision {revision!r}: " in err
+    wrong = ["no-such", "--output=made", "-h", "", "HEAD:demo.yaml", "HEAD^{tree}", "--all", "a b"]
+    for revision in wrong:
+        code, out, err = ask("diff", f"--rev={revision}", repository[0])
+        assert (code, out) == (2, "")
+        assert f"can't find the revision {revision!r}: " in err
     assert sorted(Path().rglob("*")) == before
 
 
@@ -289,11 +303,12 @@ def test_a_plan_that_a_revision_lacks_or_has_broken(repository, ask):
 
 def test_git_diff_shows_plans_as_text(repository, ask):
     page = (ROOT / "docs" / "user" / "reviewing.md").read_text(encoding="utf-8")
-    attributes, configuration = "*.plan.jsonl* diff=bidsplan", "git config diff.bidsplan.textconv"
-    assert f"{attributes}\n" in page
+    attributes = "*.plan.jsonl* -text diff=bidsplan"
+    configuration = "git config diff.bidsplan.textconv"
+    assert f"echo '{attributes}' >> .gitattributes\n" in page
     assert f'{configuration} "bidsplan textconv"\n' in page
     Path(".gitattributes").write_text(f"{attributes}\n", encoding="utf-8")
-    git("config", "diff.bidsplan.textconv", f"{sys.executable} -m bidsplan textconv")
+    git(*configuration.split()[1:], f"{sys.executable} -m bidsplan textconv")
     for path in repository:
         lines = git("diff", "HEAD~1", "--", path).splitlines()
         assert "-subject: 11" in lines

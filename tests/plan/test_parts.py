@@ -154,7 +154,12 @@ def test_split_evenly_writes_the_shares(tmp_path):
 
 
 def test_split_by_site_and_parts_in_other_directories_have_the_same_sources(tmp_path):
-    files = {"A/README": "dataset", "A/sub-1/a": "selected", "B/sub-1/a": "selected", "x": "dataset"}
+    files = {
+        "A/README": "dataset",
+        "A/sub-1/a": "selected",
+        "B/sub-1/a": "selected",
+        "x": "dataset",
+    }
     plan = plan_of(files, ["A/1", "B/1"], url="../study")
     source, parts = tmp_path / "plans" / "x.plan.jsonl", tmp_path / "plans" / "deep" / "parts"
     [first, second] = split_by_site(plan, parts, source=source)
