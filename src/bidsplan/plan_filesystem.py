@@ -21,27 +21,26 @@ from fsspec.registry import register_implementation
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 from fsspec.utils import isfilelike
 
-from bidsplan.errors import StalePlanError, StorageError, UsageError
+from bidsplan.errors import ArgumentTypeError, StalePlanError
 from bidsplan.paths import parents, printable, replacing
-from bidsplan.plan.file import read_plan
-from bidsplan.plan.model import ENCODER
-from bidsplan.plan.tree import PlanTree
+from bidsplan.plan.file import PLAN_SUFFIXES
 from bidsplan.storage.access import Access
 from bidsplan.storage.file_state import file_version
 from bidsplan.storage.ranges import FIRST, ReadAhead
-from bidsplan.transfer.planned_ranges import GeneratedRanges, PlannedRanges
-from bidsplan.transfer.roots import Roots
+from bidsplan.transfer.planned_files import (
+    HeldPlan,
+    PlannedFiles,
+    PlannedPath,
+    open_planned_files,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from os import PathLike
 
-    from bidsplan.plan import Entry, Planned
-    from bidsplan.storage.file_state import FileVersion
+    from bidsplan.plan import Planned
+    from bidsplan.storage.ranges import Ranges
 
-
-_PLANS_KEPT = 4
-"""Plans that are kept after they were read, so that URLs of the same plan don't read it again."""
 
 _RANGES_AT_ONCE = 8
 """Requests at a time of one call for several ranges."""
@@ -87,18 +86,17 @@ def filesystem(
 
 
 class PlanFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
-    """A plan as a read-only fsspec file system; see `filesystem`.
+    """Plans as a read-only fsspec file system; see `filesystem`.
 
     Parameters
     ----------
-    plan : path or Plan
+    plan : path or Plan, optional
+        Paths are those of its dataset. Without a plan, paths begin with that of a plan's file:
+        ``bidsplan:///study/study.plan.jsonl/sub-01/anat/sub-01_T1w.nii.gz``.
     access, base
         As of `filesystem`.
     entries_sha256 : str, optional
         The digest in the plan's header; a plan that has another is refused. It is pickled.
-    fo, target_protocol, target_options
-        The plan's path and protocol in a chained URL, such as
-        ``bidsplan://sub-01/anat::file:///study/study.plan.jsonl``.
 
     Notes
     -----
@@ -108,71 +106,75 @@ class PlanFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no 
     """
 
     protocol = "bidsplan"
-    # Instances would outlive a change of the plan's file; what is costly is kept by `_opened`.
+    # Instances would outlive a change of the plan's file, and are made in no time.
     cachable = False
 
     def __init__(
         self,
-        plan: str | PathLike[str] | Planned | _Held | None = None,
+        plan: str | PathLike[str] | Planned | HeldPlan | None = None,
         *,
         access: Access | None = None,
         base: str | PathLike[str] | None = None,
         entries_sha256: str | None = None,
-        fo: str | None = None,
-        target_protocol: str | None = None,
-        target_options: object = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        source = _source(plan if plan is not None else fo, target_protocol)
-        named = isinstance(source, str)
-        folder = os.path.dirname(source) if isinstance(source, str) else "."  # noqa: PTH120 - text
-        base = os.path.abspath(folder if base is None else base)  # noqa: PTH100 - as above
-        access = access or Access()
-        state = file_version(source) if isinstance(source, str) else None
-        self._planned = _opened(source, state, access, base)
-        digest = self._planned.digest
-        if entries_sha256 not in {None, digest}:
-            where = f"{printable(source)}: " if isinstance(source, str) else ""
+        self._access = access or Access()
+        self._base = None if base is None else _absolute(base)
+        self._source = None if plan is None else _source(plan)
+        self._files = None if self._source is None else self._read(self._source)
+        if self._files is not None and entries_sha256 not in {None, self._files.digest}:
             raise StalePlanError(
-                f"{where}the plan is another one than this file system was opened for; expected "
-                f"entries_sha256 {printable(str(entries_sha256))}, got {digest}"
+                f"{printable(str(self._source))}: expected the plan with entries_sha256 "
+                f"{printable(str(entries_sha256))}, got another, with {self._files.digest}; it was "
+                "replaced, or is another one on this machine"
             )
-        self._options: dict[str, Any] = {
-            "plan": source,
-            "access": access,
-            "base": base,
-            "entries_sha256": digest if named else None,
-        }
+
+    def _read(self, source: str | HeldPlan) -> PlannedFiles:
+        base, state = self._base or _absolute("."), None
+        if isinstance(source, str):
+            base, state = self._base or str(Path(source).parent), file_version(source)
+        return open_planned_files(source, state, self._access, base)
 
     @property
     def _fs_token(self) -> str:
         """What makes file systems equal: the same on each machine, unlike fsspec's own."""
-        access = self._options["access"]
-        plain = replace(access, allow_protocols=frozenset())
-        parts = (self._planned.digest, self._options["base"], plain, sorted(access.allow_protocols))
-        return hashlib.sha256(repr(parts).encode(errors="surrogatepass")).hexdigest()
+        plain = replace(self._access, allow_protocols=frozenset())
+        allowed = sorted(self._access.allow_protocols)
+        digest = self._files and self._files.digest
+        parts = repr((str(self._source), digest, self._base, plain, allowed))
+        return hashlib.sha256(parts.encode(errors="surrogatepass")).hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return functools.partial(type(self), **self._options), ()
+        options: dict[str, Any] = {"access": self._access, "base": self._base}
+        if self._files is not None:
+            options |= {"plan": self._source, "entries_sha256": self._files.digest}
+        return functools.partial(type(self), **options), ()
 
-    @classmethod
-    def _strip_protocol(cls, path: Any) -> Any:
-        stripped = super()._strip_protocol(path)
-        return stripped if isinstance(stripped, list) else stripped.lstrip("/")
+    def _place(self, path: str) -> PlannedPath:
+        """Return where a path is: in which plan, and where in its tree."""
+        path = self._strip_protocol(path)
+        if self._files is not None:
+            return PlannedPath(self._files, "", path.lstrip("/"))
+        for above in (*parents(path), path):
+            if above.endswith(PLAN_SUFFIXES) and os.path.isfile(above):  # noqa: PTH113 - text
+                return PlannedPath(self._read(_source(above)), above, path[len(above) + 1 :])
+        raise FileNotFoundError(
+            errno.ENOENT,
+            "there is no plan at the start of the path; expected one as in "
+            "'bidsplan://study.plan.jsonl/sub-01/anat', or the option plan='study.plan.jsonl'",
+            path,
+        )
 
     def ls(self, path: str, detail: bool = True, **_: object) -> list[Any]:
         """List what is directly below a directory, or a file itself; see fsspec."""
-        path = self._strip_protocol(path)
-        tree = self._planned.tree
-        if (entry := tree.entry(path)) is not None:
-            found = [self._info(entry)]
-        elif tree.is_directory(path):
-            found = [self._info(child) for child in tree.children(path)]
-            found.sort(key=lambda info: str(info["name"]))
-        else:
-            raise self._not_found(path)
-        return found if detail else [info["name"] for info in found]
+        place = self._place(path)
+        found = place.found()
+        listed = [place.info(found)]
+        if isinstance(found, str):
+            listed = [place.info(child) for child in place.files.tree.children(found)]
+            listed.sort(key=lambda info: str(info["name"]))
+        return listed if detail else [info["name"] for info in listed]
 
     def info(self, path: str, **_: object) -> dict[str, Any]:
         """Return what the plan says of a file or directory; see fsspec.
@@ -180,18 +182,8 @@ class PlanFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no 
         Beside fsspec's ``name``, ``size`` and ``type``, a file has ``etag``, ``version``, ``md5``,
         ``sha256``, ``reason``, ``key`` and ``url`` (that of its root), as an `Entry` has them.
         """
-        path = self._strip_protocol(path)
-        entry = self._planned.tree.entry(path)
-        if entry is None and not self._planned.tree.is_directory(path):
-            raise self._not_found(path)
-        return self._info(path if entry is None else entry)
-
-    def _info(self, found: Entry | str) -> dict[str, Any]:
-        if isinstance(found, str):
-            return {"name": found, "size": 0, "type": "directory"}
-        names = ("size", "etag", "version", "md5", "sha256", "reason", "key")
-        said = {name: getattr(found, name) for name in names}
-        return {"name": found.path, "type": "file", **said, "url": self._planned.url(found)}
+        place = self._place(path)
+        return place.info(place.found())
 
     def find(
         self,
@@ -204,39 +196,19 @@ class PlanFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no 
         """List all files below a path; see fsspec."""
         if maxdepth is not None and maxdepth < 1:
             raise ValueError("maxdepth must be at least 1")
-        path = self._strip_protocol(path)
-        found = {name: self._info(each) for name, each in self._below(path, maxdepth, withdirs)}
-        names = sorted(found)
-        return {name: found[name] for name in names} if detail else names
-
-    def _below(
-        self, path: str, maxdepth: int | None, withdirs: bool
-    ) -> Iterator[tuple[str, Entry | str]]:
-        """Yield files, and directories if asked for, some of them several times."""
-        tree, skip = self._planned.tree, len(path) + 1 if path else 0
-        if (entry := tree.entry(path)) is not None:
-            yield path, entry
-        elif withdirs and path and tree.is_directory(path):
-            yield path, path
-        above = None
-        for entry in tree.below(path):
-            if maxdepth is None or entry.path.count("/", skip) < maxdepth:
-                yield entry.path, entry
-            directory = entry.path.rpartition("/")[0]
-            if withdirs and directory != above:
-                for name in parents(entry.path):
-                    inside = len(name) >= skip > 0 or not path
-                    if inside and (maxdepth is None or name.count("/", skip) < maxdepth):
-                        yield name, name
-                above = directory
+        place = self._place(path)
+        listed = {place.name(each): each for each in place.below(maxdepth, withdirs=withdirs)}
+        names = sorted(listed)
+        return {name: place.info(listed[name]) for name in names} if detail else names
 
     def cat_file(
         self, path: str, start: int | None = None, end: int | None = None, **_: object
     ) -> bytes:
         """Read a file, or a range of it by one request; see fsspec."""
-        entry = self._entry(self._strip_protocol(path))
+        place = self._place(path)
+        entry = place.entry()
         first, stop, _step = slice(start, end).indices(entry.size)
-        return self._planned.ranges(entry).read(first, stop) if first < stop else b""
+        return place.files.ranges(entry).read(first, stop) if first < stop else b""
 
     def cat_ranges(
         self,
@@ -252,6 +224,8 @@ class PlanFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no 
             raise TypeError(f"`paths` must be a list; got {type(paths).__name__}")
         starts = starts if isinstance(starts, list) else [starts] * len(paths)
         ends = ends if isinstance(ends, list) else [ends] * len(paths)
+        if not len(paths) == len(starts) == len(ends):
+            raise ValueError("`paths`, `starts` and `ends` must have one length")
 
         def read(path: str, start: int | None, end: int | None) -> bytes | Exception:
             try:
@@ -261,8 +235,6 @@ class PlanFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no 
                     return error
                 raise
 
-        if not len(paths) == len(starts) == len(ends):
-            raise ValueError("`paths`, `starts` and `ends` must have one length")
         with ThreadPoolExecutor(_RANGES_AT_ONCE, thread_name_prefix="bidsplan-ranges") as pool:
             return list(pool.map(read, paths, starts, ends))
 
@@ -275,55 +247,29 @@ class PlanFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no 
         **_: object,
     ) -> None:
         """Copy one file to a local one, which appears if its bytes are the planned ones."""
-        path = self._strip_protocol(rpath)
+        place = self._place(rpath)
         target: Any = lpath if outfile is None else outfile
-        if not isfilelike(target) and self.isdir(path):
+        if not isfilelike(target) and isinstance(place.found(), str):
             Path(target).mkdir(parents=True, exist_ok=True)
             return
-        entry = self._entry(path)
+        entry = place.entry()
         callback.set_size(entry.size)
         if isfilelike(target):
-            self._copy(entry, target, callback)
+            place.files.copy(entry, target, callback.absolute_update)
             return
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         with replacing(Path(target)) as file:
-            self._copy(entry, file, callback)
-
-    def _copy(self, entry: Entry, file: IO[bytes], callback: Any) -> None:
-        ranges, start = self._planned.ranges(entry), file.tell()
-
-        def attempt() -> None:
-            done = 0
-            file.seek(start)
-            for piece in ranges.whole():
-                file.write(piece)
-                done += len(piece)
-                callback.absolute_update(done)
-
-        ranges.retried(attempt)
+            place.files.copy(entry, file, callback.absolute_update)
 
     def _open(
         self, path: str, mode: str = "rb", block_size: int | None = None, **options: Any
     ) -> PlannedFile:
         if mode != "rb":
             raise _read_only(path)
-        entry = self._entry(path)
+        place = self._place(path)
+        entry = place.entry()
         options = {"cache_type": _GrowingCache.name, **options, "size": entry.size}
-        return PlannedFile(self, entry, self._planned.ranges(entry), block_size, **options)
-
-    def _entry(self, path: str) -> Entry:
-        """Return the entry of a file; raises OSError where there is none."""
-        entry = self._planned.tree.entry(path)
-        if entry is not None:
-            return entry
-        if self._planned.tree.is_directory(path):
-            raise IsADirectoryError(errno.EISDIR, "expected a file, got a directory", path)
-        raise self._not_found(path)
-
-    def _not_found(self, path: str) -> OSError:
-        if any(self._planned.tree.entry(above) is not None for above in parents(path)):
-            return NotADirectoryError(errno.ENOTDIR, "it is below a file", path)
-        return FileNotFoundError(errno.ENOENT, "the plan has no such file or directory", path)
+        return PlannedFile(self, path, place.files.ranges(entry), block_size, **options)
 
     def _refuse(self, *_: object, **__: object) -> None:
         raise _read_only()
@@ -344,13 +290,13 @@ class PlannedFile(AbstractBufferedFile):  # type: ignore[misc] # fsspec has no t
     def __init__(
         self,
         fs: PlanFileSystem,
-        entry: Entry,
-        ranges: PlannedRanges | GeneratedRanges,
+        path: str,
+        ranges: Ranges,
         block_size: int | None,
         **options: Any,
     ) -> None:
         self._ranges = ranges
-        super().__init__(fs, entry.path, "rb", block_size, **options)
+        super().__init__(fs, path, "rb", block_size, **options)
 
     def _fetch_range(self, start: int, end: int) -> bytes:
         return self._ranges.read(start, end)
@@ -380,87 +326,19 @@ register_cache(_GrowingCache, clobber=True)
 register_implementation("bidsplan", PlanFileSystem, clobber=True)
 
 
-class _Held:
-    """A plan in memory, found equal and written as text by its header's digest.
-
-    fsspec makes a text of every argument, and a plan may have a million entries.
-    """
-
-    def __init__(self, plan: Planned) -> None:
-        self.plan = plan
-        self._digest = hashlib.sha256(ENCODER.encode(plan.header)).hexdigest()
-
-    def __repr__(self) -> str:
-        return f"<plan {self._digest}>"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Held) and self._digest == other._digest
-
-    def __hash__(self) -> int:
-        return hash(self._digest)
+def _absolute(path: str | PathLike[str]) -> str:
+    return os.path.abspath(os.fspath(path))  # noqa: PTH100 - without '..', and links not followed
 
 
-def _source(plan: object, protocol: str | None) -> str | _Held:
+def _source(plan: object) -> str | HeldPlan:
     """Return a plan's absolute path, or the plan itself."""
-    if protocol not in {None, "file", "local"}:
-        raise UsageError(
-            f"a plan is read from a local file; got one by {printable(str(protocol))!r}; download "
-            "it first"
-        )
     if isinstance(plan, str | os.PathLike):
-        return os.path.abspath(os.fspath(plan))  # noqa: PTH100 - as the chained URL has it
-    if isinstance(plan, _Held):
+        return _absolute(plan)
+    if isinstance(plan, HeldPlan):
         return plan
     if hasattr(plan, "header") and hasattr(plan, "entries"):
-        return _Held(plan)  # type: ignore[arg-type] # as `Planned` says
-    raise UsageError(
-        "`bidsplan://` needs a plan: give it as plan='study.plan.jsonl', or in the URL, as in "
-        "'bidsplan://sub-01/anat::file://study.plan.jsonl'"
-    )
-
-
-class _PlannedFiles:
-    """A plan's files, and the stores that their bytes are in."""
-
-    def __init__(self, plan: Planned, access: Access, base: str) -> None:
-        self.digest = plan.header.entries_sha256
-        self.tree = PlanTree(tuple(plan.entries))
-        self._header = plan.header
-        self._access, self._base = access, base
-        self._roots: tuple[int, Roots] | None = None
-
-    def url(self, entry: Entry) -> str | None:
-        """Return the URL of an entry's root; None for a generated file."""
-        return self._header.roots[entry.root].url if entry.content is None else None
-
-    def ranges(self, entry: Entry) -> PlannedRanges | GeneratedRanges:
-        """Open an entry for reading."""
-        if entry.content is not None:
-            return GeneratedRanges(entry.content)
-        roots = self._opened()
-        try:
-            return PlannedRanges(entry, roots.store(entry.root))
-        except StorageError:
-            # Roots open each store once; in a notebook the cause may be gone the next time.
-            self._roots = None
-            raise
-
-    def _opened(self) -> Roots:
-        found = self._roots
-        # Connections don't survive a fork.
-        if found is None or found[0] != os.getpid():
-            roots = Roots(self._header.roots, self._access, self._base, lambda _: None)
-            self._roots = found = os.getpid(), roots
-        return found[1]
-
-
-@functools.lru_cache(maxsize=_PLANS_KEPT)
-def _opened(
-    source: str | _Held, _state: FileVersion | None, access: Access, base: str
-) -> _PlannedFiles:
-    """Read a plan, unless its file is in the state in which it was read before."""
-    plan = source.plan if isinstance(source, _Held) else read_plan(source)
-    return _PlannedFiles(plan, access, base)
+        return HeldPlan(plan)  # type: ignore[arg-type] # as `Planned` says
+    raise ArgumentTypeError(f"`plan` must be a path or a Plan; got {type(plan).__name__}")
 
 
 def __getattr__(name: str) -> Any:
