@@ -299,7 +299,8 @@ class PlannedFile(AbstractBufferedFile):  # type: ignore[misc] # fsspec has no t
         super().__init__(fs, path, "rb", block_size, **options)
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        return self._ranges.read(start, end)
+        # Some of fsspec's caches ask for whole blocks.
+        return self._ranges.read(start, min(end, self.size))
 
 
 class _GrowingCache(BaseCache):  # type: ignore[misc] # fsspec has no types
