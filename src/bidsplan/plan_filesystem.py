@@ -11,6 +11,7 @@ import functools
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -79,8 +80,8 @@ def filesystem(
     --------
     >>> import bidsplan
     >>> fs = bidsplan.filesystem("manifests/demo.plan.jsonl")
-    >>> fs.glob("sub-*/anat/*_T1w.nii.gz")[0]
-    'sub-02/anat/sub-02_T1w.nii.gz'
+    >>> fs.ls("sub-1", detail=False)
+    ['sub-1/ses-baseline', 'sub-1/sub-1_sessions.tsv']
     """
     return PlanFileSystem(plan, access=access, base=base)
 
@@ -208,7 +209,10 @@ class PlanFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no 
         place = self._place(path)
         entry = place.entry()
         first, stop, _step = slice(start, end).indices(entry.size)
-        return place.files.ranges(entry).read(first, stop) if first < stop else b""
+        if first >= stop:
+            return b""
+        with closing(place.files.ranges(entry)) as ranges:
+            return ranges.read(first, stop)
 
     def cat_ranges(
         self,
@@ -301,6 +305,11 @@ class PlannedFile(AbstractBufferedFile):  # type: ignore[misc] # fsspec has no t
     def _fetch_range(self, start: int, end: int) -> bytes:
         # Some of fsspec's caches ask for whole blocks.
         return self._ranges.read(start, min(end, self.size))
+
+    def close(self) -> None:
+        """Close it, and discard what was kept of it."""
+        super().close()
+        self._ranges.close()
 
 
 class _GrowingCache(BaseCache):  # type: ignore[misc] # fsspec has no types

@@ -121,15 +121,28 @@ def test_a_server_without_ranges_sends_the_file_once(fs, counted):
     assert len(counted.requests) == asked <= 3
 
 
-def test_damage_of_a_whole_file_is_noticed(fs, counted, tmp_path):
+def test_damage_on_the_way_is_noticed_and_read_again(fs, counted, tmp_path):
+    counted.rules = [Rule("flip", ".json", times=1), Rule("flip", ".nii", times=1)]
+    assert fs.cat_file("b.json") == FILES["b.json"]
+    fs.get("a.nii", str(tmp_path / "got"))
+    assert (tmp_path / "got").read_bytes() == LARGE
+
+
+def test_damage_of_a_whole_file_is_an_error(fs, counted, tmp_path):
     counted.rules = [Rule("flip", ".json")]
-    with pytest.raises(IntegrityError, match="not the planned ones"):
+    with pytest.raises(IntegrityError, match="expected .*, got .*, twice"):
         fs.cat_file("b.json")
     with pytest.raises(IntegrityError):
         fs.open("b.json").read()
     with pytest.raises(IntegrityError):
         fs.get("b.json", str(tmp_path / "got"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_encrypted_objects_tag_is_no_digest(fs, counted):
+    said = {"x-amz-server-side-encryption": "aws:kms"}
+    counted.rules = [Rule("flip", "b.json"), Rule("say", "b.json", method="HEAD", headers=said)]
+    assert fs.cat_file("b.json") == b'{"a": 1|'
 
 
 def test_what_breaks_off_is_read_again(fs, counted, tmp_path):

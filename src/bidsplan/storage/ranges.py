@@ -106,6 +106,11 @@ class Ranges(ABC):
         self._is_bound = True
         return data
 
+    def close(self) -> None:
+        """Discard the whole file, if it is kept; nothing is read afterwards."""
+        if self._whole is not None:
+            self._whole.close()
+
     def _read(self, start: int, stop: int) -> bytes:
         whole = self._whole
         if whole is None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bidsplan.plan import Entry
+    from bidsplan.plan.integrity import Verdict
     from bidsplan.storage import Store
     from bidsplan.storage.file_state import FileVersion
     from bidsplan.storage.objects import Identity
@@ -78,6 +79,7 @@ class PlannedRanges(Ranges):
         self._store = store
         self._seen: Identity | None = None
         self._state: FileVersion | None = None
+        self._failed: Verdict | None = None
         self.size = entry.size
 
     def read(self, start: int, stop: int) -> bytes:
@@ -112,12 +114,18 @@ class PlannedRanges(Ranges):
         self._check(checker)
 
     def _check(self, checker: Checker) -> None:
-        verdict = checker.verdict()
-        if verdict.holds:
-            return
+        entry, verdict = self._entry, checker.verdict()
         by_tag = verdict.proof is CheckMethod.ETAG_MD5
-        if not by_tag or self._store.etag_is_md5(self._entry.key, version=self._entry.version):
-            judge_two_reads(self._entry, verdict, None, same=False)
+        if verdict.holds or (by_tag and not self._tag_is_md5()):
+            return
+        first, self._failed = self._failed, verdict
+        if first is None:
+            # The next try reads it again: bytes may be damaged on their way.
+            raise UnreachableError(f"{self._what}: the bytes received are not the planned ones")
+        judge_two_reads(entry, verdict, None, same=first.content == verdict.content)
+
+    def _tag_is_md5(self) -> bool:
+        return self._store.etag_is_md5(self._entry.key, version=self._entry.version)
 
     def _range(self, start: int, stop: int) -> bytes:
         entry, store = self._entry, self._store
