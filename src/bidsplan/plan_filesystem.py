@@ -121,8 +121,10 @@ class PlanFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no 
     ) -> None:
         super().__init__(**options)
         self._access = access or Access()
-        self._base = None if base is None else _absolute(base)
         self._source = None if plan is None else _source(plan)
+        if base is None and isinstance(self._source, HeldPlan):
+            base = "."
+        self._base = None if base is None else _absolute(base)
         self._files = None if self._source is None else self._read(self._source)
         if self._files is not None and entries_sha256 not in {None, self._files.digest}:
             raise StalePlanError(
@@ -132,9 +134,9 @@ class PlanFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no 
             )
 
     def _read(self, source: str | HeldPlan) -> PlannedFiles:
-        base, state = self._base or _absolute("."), None
+        base, state = self._base or "", None
         if isinstance(source, str):
-            base, state = self._base or str(Path(source).parent), file_version(source)
+            base, state = base or str(Path(source).parent), file_version(source)
         return open_planned_files(source, state, self._access, base)
 
     @property

@@ -363,10 +363,16 @@ def test_pickles_reopen_the_plan_and_hold_no_secret(stored, monkeypatch):
         pickle.loads(data)
 
 
-def test_a_plan_in_memory_is_pickled_whole(fs):
-    again = pickle.loads(pickle.dumps(fs))
+def test_a_plan_in_memory_is_pickled_whole(tmp_path, monkeypatch):
+    write_files(tmp_path / "source", FILES)
+    monkeypatch.chdir(tmp_path)
+    fs = bidsplan.filesystem(plan_over("source", FILES, tags=False))
+    data = pickle.dumps(fs)
+    monkeypatch.chdir("/")
+    again = pickle.loads(data)
     assert again == fs
     assert again.find("") == sorted(FILES)
+    assert again.cat_file("README") == FILES["README"]
     assert fs != bidsplan.filesystem(plan_of([entry("a")], "memory://x"))
 
 

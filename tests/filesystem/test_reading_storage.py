@@ -130,7 +130,7 @@ def test_damage_on_the_way_is_noticed_and_read_again(fs, counted, tmp_path):
 
 def test_damage_of_a_whole_file_is_an_error(fs, counted, tmp_path):
     counted.rules = [Rule("flip", ".json")]
-    with pytest.raises(IntegrityError, match="expected .*, got .*, twice"):
+    with pytest.raises(IntegrityError, match=r"expected .*, got .*, twice"):
         fs.cat_file("b.json")
     with pytest.raises(IntegrityError):
         fs.open("b.json").read()
