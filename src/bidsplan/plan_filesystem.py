@@ -22,7 +22,8 @@ from fsspec.registry import register_implementation
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 from fsspec.utils import isfilelike
 
-from bidsplan.errors import ArgumentTypeError, StalePlanError
+from bidsplan.errors import ArgumentTypeError, StalePlanError, UsageError
+from bidsplan.messages import has_user_info
 from bidsplan.paths import parents, printable, replacing
 from bidsplan.plan.file import PLAN_SUFFIXES
 from bidsplan.storage.access import Access
@@ -149,6 +150,11 @@ class PlanFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no 
         return hashlib.sha256(parts.encode(errors="surrogatepass")).hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if has_user_info(self._access.endpoint_url or ""):
+            raise UsageError(
+                "the file system can't be pickled, since its endpoint's URL holds a password; name "
+                "the endpoint without it, or by AWS_ENDPOINT_URL_S3 where the bytes are read"
+            )
         options: dict[str, Any] = {"access": self._access, "base": self._base}
         if self._files is not None:
             options |= {"plan": self._source, "entries_sha256": self._files.digest}

@@ -28,6 +28,7 @@ from bidsplan.errors import (
     SourceChangedError,
     SourceMissingError,
     StalePlanError,
+    UsageError,
 )
 from bidsplan.plan import Entry
 from bidsplan.plan.file import write_plan
@@ -361,6 +362,13 @@ def test_pickles_reopen_the_plan_and_hold_no_secret(stored, monkeypatch):
     write_plan(plan_over("source", {"README": b""}, tags=False), stored)
     with pytest.raises(StalePlanError, match="expected the plan with entries_sha256"):
         pickle.loads(data)
+
+
+def test_an_endpoint_with_a_password_is_not_pickled(stored):
+    access = Access(endpoint_url="https://me:secret@host")
+    with pytest.raises(UsageError, match="can't be pickled") as found:
+        pickle.dumps(bidsplan.filesystem(stored, access=access))
+    assert "secret" not in str(found.value)
 
 
 def test_a_plan_in_memory_is_pickled_whole(tmp_path, monkeypatch):
