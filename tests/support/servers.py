@@ -226,7 +226,7 @@ class Proxy:
         self.url = f"http://{HOST}:{self._server.server_address[1]}"
         if tls is not None:
             self.url = encrypted(self._server, self.url, tls)
-        # It looks so often whether it is to stop.
+        # Half a second between looks whether to stop would be most of a short test.
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
