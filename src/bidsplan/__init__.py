@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from bidsplan.plan import Entry, Plan
     from bidsplan.plan.file import read_plan, write_plan
     from bidsplan.plan.integrity import CheckMethod, VerifyMode
+    from bidsplan.plan_filesystem import filesystem
     from bidsplan.storage import Access, Store, Transport, open_store
     from bidsplan.transfer.decide import Existing
     from bidsplan.transfer.materialisation import materialise
@@ -81,6 +82,7 @@ _NAMES = {
     "plan": "Entry Plan",
     "plan.file": "read_plan write_plan",
     "plan.integrity": "CheckMethod VerifyMode",
+    "plan_filesystem": "filesystem",
     "storage": "Access Store Transport open_store",
     "transfer.decide": "Existing",
     "transfer.materialisation": "materialise",
@@ -137,6 +139,7 @@ __all__ = [
     "compile_manifest",
     "explain_manifest",
     "fetch",
+    "filesystem",
     "load_manifest",
     "materialise",
     "open_store",
