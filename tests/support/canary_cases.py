@@ -101,6 +101,8 @@ def _well() -> list[Case]:
         ["verify", "p.plan.jsonl", "done"],
         ["pin", "p.plan.jsonl", "done", "-o", "pinned.plan.jsonl"],
         ["prune", "p.plan.jsonl", "done", "--yes", "--all"],
+        ["export", "p.plan.jsonl", "--to", "s5cmd"],
+        ["export", "p.plan.jsonl", "--to", "rclone", "-o", "new.sh"],
         ["schema", "plan"],
     ]
     return [Case(" ".join(command), command, kind="well") for command in commands]

@@ -82,6 +82,7 @@ def run_shell(command, folder, dest, **environment):
         cwd=folder,
         env={**usual, **environment},
         capture_output=True,
+        check=False,
         text=True,
         timeout=50,
     )

@@ -30,7 +30,7 @@ def web_url(location: Location, access: Access) -> str:
     Raises
     ------
     UnsupportedError
-        Where web clients can't read it; the message says what it is, such as "a local directory".
+        Where web clients can't read it; the message says why.
     """
     if location.protocol in {"http", "https"}:
         found = f"{location.protocol}://{location.host}"
@@ -43,8 +43,8 @@ def web_url(location: Location, access: Access) -> str:
         found = _azure(location.host)
     else:
         local = location.protocol == "file"
-        what = "in a local directory" if local else f"behind the protocol {location.protocol!r}"
-        raise UnsupportedError(f"{what}, and web clients can't read it")
+        what = "local directories" if local else f"the protocol {location.protocol!r}"
+        raise UnsupportedError(f"web clients can't read {what}")
     return found + quote(f"/{location.path}".rstrip("/"), safe=_safe(location))
 
 
@@ -83,7 +83,7 @@ def _azure(container: str) -> str:
     account = os.environ.get(_ACCOUNT_NAME, "")
     if not _ACCOUNT.fullmatch(account):
         raise UnsupportedError(
-            f"in an Azure account whose name is not known, since {_ACCOUNT_NAME} does not say it"
+            f"the name of the Azure account is not known: {_ACCOUNT_NAME} does not say it"
         )
     return f"https://{account}.blob.core.windows.net/{quote(container)}"
 
@@ -92,4 +92,6 @@ def _check_service(protocol: str, *names: str) -> None:
     """Refuse another service than the usual one, whose web addresses are not known."""
     named = next((name for name in names if os.environ.get(name)), None)
     if named:
-        raise UnsupportedError(f"in the {protocol} service that {named} names, not the usual one")
+        raise UnsupportedError(
+            f"{named} names a service for {protocol} URLs whose web addresses are not known"
+        )

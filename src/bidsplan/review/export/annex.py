@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bidsplan.paths import printable
 from bidsplan.review.export.base import Draft, Format
-from bidsplan.review.export.losses import GUESSED, Loss, web_refused
+from bidsplan.review.export.losses import GUESSED, PIN, Loss, web_refused
 from bidsplan.review.export.shell import here_document, print_text
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ _EXTENSIONS = re.compile(r"(?<=[^/.])(?:\.[A-Za-z0-9]{1,4}){1,2}\Z")
 
 _URL_KEYS = Loss(
     lambda entry, sources: not sources.digests(entry),
-    "the plan has no digest of {files}, whose keys are their URLs: {tool} takes what is there by "
+    "the plan has no digest of {files}: the URL becomes the key, and {tool} takes what is there by "
     "then: {names}",
-    "'bidsplan pin' adds digests to a plan that was fetched",
+    PIN,
 )
 
 _SCRIPT = """#!/bin/sh

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bidsplan.paths import printable
 from bidsplan.review.export.base import Draft, Format
 from bidsplan.review.export.checksums import checksum_lines, most_known
-from bidsplan.review.export.losses import GUESSED, padded, web_refused
+from bidsplan.review.export.losses import GUESSED_MD5, PIN, padded, web_refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,12 +31,9 @@ def _refusing(algorithm: str) -> Refused:
     def refused(entry: Entry, sources: Sources) -> str | None:
         why = web_refused(entry, sources) or padded(entry)
         if why is None and "%" in entry.path:
-            why = "their paths have '%', which programs that read bags decode in different ways"
+            why = "what reads bags decodes '%' in paths in different ways"
         if why is None and algorithm not in dict(sources.digests(entry)):
-            why = (
-                "a bag needs digests of one kind of all files, and the plan has none of these; "
-                "'bidsplan pin' adds them to a plan that was fetched"
-            )
+            why = f"a bag needs digests of one kind of all files; {PIN}"
         return why
 
     return refused
@@ -68,7 +65,7 @@ def _fetched(entries: Iterable[Entry], sources: Sources) -> Iterator[bytes]:
 def _draft(plan: Planned, sources: Sources) -> Draft:
     algorithm = most_known(plan, sources)
     return Draft(
-        losses=(GUESSED,) if algorithm == "md5" else (),
+        losses=(GUESSED_MD5,) if algorithm == "md5" else (),
         refused=_refusing(algorithm),
         content=lambda: _files(plan, sources, algorithm),
         use=lambda path: (

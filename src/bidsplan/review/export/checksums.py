@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from bidsplan.review.export.base import Draft, Format
-from bidsplan.review.export.losses import GUESSED, Loss
+from bidsplan.review.export.losses import GUESSED_MD5, PIN, Loss
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,15 +48,15 @@ def undigested(algorithm: str) -> Loss:
     name = _NAMES[algorithm]
     return Loss(
         concerns,
-        f"the plan has no {name} of {{files}}, and they are left out: {{names}}",
-        "'bidsplan pin' adds the SHA-256 of all files to a plan that was fetched",
+        f"{{files}} left out, of which the plan has no {name}: {{names}}",
+        PIN,
     )
 
 
 def _draft(plan: Planned, sources: Sources) -> Draft:
     algorithm = most_known(plan, sources)
     return Draft(
-        losses=(undigested(algorithm), *((GUESSED,) if algorithm == "md5" else ())),
+        losses=(undigested(algorithm), *((GUESSED_MD5,) if algorithm == "md5" else ())),
         refused=lambda _entry, _sources: None,
         content=lambda: {"": checksum_lines(plan, sources, algorithm)},
         use=lambda path: f"(cd DEST && {algorithm}sum --check) < {shlex.quote(path)}",

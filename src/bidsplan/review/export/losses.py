@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 
 Refused = Callable[["Entry", "Sources"], str | None]
-"""Returns why a format can't have an entry, as a clause about many such, or None."""
+"""Returns why a format can't have an entry, or None."""
 
 _NAMED = 3
 """Files of a kind that a message names."""
+
+PIN = "'bidsplan pin' adds the SHA-256 of all files to a plan that was fetched"
 
 _VERIFY = "check what came with 'bidsplan verify'"
 
@@ -59,20 +61,26 @@ DIGESTS = Loss(
 )
 UNDIGESTED = Loss(
     lambda entry, sources: not sources.digests(entry),
-    "{files} have no digest in the plan that {tool} could compare: {names}",
-    "'bidsplan pin' adds digests to a plan that was fetched",
+    "the plan has no digest that {tool} could compare of {files}: {names}",
+    PIN,
 )
 CONTENT = Loss(
     lambda entry, _: entry.content is not None,
     "the text of {files} that the plan generates is left out: {names}",
     "'bidsplan fetch' writes them",
 )
-GUESSED = Loss(
+GUESSED_MD5 = Loss(
     lambda entry, sources: sources.has_md5_tag(entry) and sources.endpoint is not None,
     "the MD5 of {files} is the entity tag of their objects, which is right for most services, but "
     "not for each that is not Amazon's",
     "if correct files are refused, use a plan with digests of its own ('bidsplan pin')",
 )
+"""For what needs an MD5."""
+
+GUESSED = GUESSED_MD5._replace(
+    concerns=lambda entry, sources: entry.sha256 is None and GUESSED_MD5.concerns(entry, sources)
+)
+"""For what takes an MD5 where there is no SHA-256."""
 
 
 class _Tally:
@@ -148,10 +156,14 @@ def web_refused(entry: Entry, sources: Sources) -> str | None:
         return None
     source = sources.of(entry)
     if entry.version and source.location.protocol != "s3":
-        return "they name versions, which only S3 has"
-    return f"they are {source.why_not}" if source.why_not else None
+        return "only S3 has versions"
+    if source.signed and source.why_not is None:
+        return "web clients can't sign requests; if the storage is public, add --anonymous"
+    return source.why_not
 
 
 def padded(entry: Entry) -> str | None:
     """Refuse paths that start or end in a space, which is lost where lines are stripped."""
-    return "their paths start or end in a space" if entry.path != entry.path.strip() else None
+    if entry.path == entry.path.strip():
+        return None
+    return "spaces at the start and the end of a path would be lost"

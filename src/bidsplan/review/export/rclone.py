@@ -77,11 +77,14 @@ def _parts(entry: Entry) -> tuple[_Copy, str]:
 def _refused(entry: Entry, sources: Sources) -> str | None:
     if entry.content is not None:
         return None
-    protocol = sources.of(entry).location.protocol
+    source = sources.of(entry)
+    protocol = source.location.protocol
     if protocol not in _PROTOCOLS:
-        return f"they are behind the protocol {protocol!r}, whose name in rclone is not known"
+        return f"what rclone calls the protocol {protocol!r} is not known"
+    if protocol in {"gs", "az"} and source.why_not is not None:
+        return source.why_not
     if not _parts(entry)[1]:
-        return "they get other names than they have in storage"
+        return "a list gives files no other names than they have in storage"
     return None
 
 

@@ -20,19 +20,21 @@ if TYPE_CHECKING:
     from bidsplan.review.export.sources import Sources
 
 
-_UNSIGNED_TOO = Loss(
+def _signs(sources: Sources) -> bool:
+    return any(source.signed for source in sources.all)
+
+
+_SIGNED_TOO = Loss(
     lambda entry, sources: (
-        entry.content is None
-        and not sources.of(entry).signed
-        and any(source.signed for source in sources.used)
+        entry.content is None and not sources.of(entry).signed and _signs(sources)
     ),
-    "{tool} signs all requests or none: it also signs those for {files} of anonymous roots",
+    "{tool} signs all requests or none: it signs those for {files} of anonymous roots, too",
 )
 
 
 def _refused(entry: Entry, sources: Sources) -> str | None:
     if entry.content is None and sources.of(entry).location.protocol != "s3":
-        return "they are not in S3"
+        return "it reads only S3"
     return None
 
 
@@ -44,7 +46,7 @@ def _lines(plan: Planned, sources: Sources) -> Iterator[bytes]:
             # Without --raw the characters * and ? of a key would be wildcards.
             words = ["cp", "--raw"]
             if entry.version:
-                words += ["--version-id", entry.version]
+                words.append(f"--version-id={entry.version}")
             prefix = f"{location.path}/" if location.path else ""
             words.append(f"s3://{location.host}/{prefix}{entry.key}")
             words.append(f"./{entry.path}" if entry.path.startswith("-") else entry.path)
@@ -54,20 +56,20 @@ def _lines(plan: Planned, sources: Sources) -> Iterator[bytes]:
 def _command(sources: Sources, path: str) -> str:
     access = sources.access
     options = []
-    if not any(source.signed for source in sources.used):
+    if not _signs(sources):
         options.append("--no-sign-request")
     elif access.profile:
         options += ["--profile", access.profile]
     if access.requester_pays:
         options += ["--request-payer", "requester"]
-    if sources.used and sources.endpoint:
+    if sources.endpoint:
         options += ["--endpoint-url", sources.endpoint]
     return f"(cd DEST && {shlex.join(['s5cmd', *options, 'run'])}) < {shlex.quote(path)}"
 
 
 def _draft(plan: Planned, sources: Sources) -> Draft:
     return Draft(
-        losses=(TAGS, DIGESTS, CONTENT, _UNSIGNED_TOO),
+        losses=(TAGS, DIGESTS, CONTENT, _SIGNED_TOO),
         refused=_refused,
         content=lambda: {"": _lines(plan, sources)},
         use=lambda path: _command(sources, path),

@@ -14,7 +14,7 @@ from bidsplan.storage.web_urls import quote_key, web_url
 from bidsplan.urls import OBJECT_STORES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from bidsplan.plan import Entry, Root
     from bidsplan.storage.access import Access
@@ -25,7 +25,7 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 class Source(NamedTuple):
-    """A root, as the user's flags and environment resolve it.
+    """A root.
 
     Parameters
     ----------
@@ -33,14 +33,14 @@ class Source(NamedTuple):
         Whether requests must be signed.
     web : str
         URL for web clients; a slash and a quoted key follow. Empty where they can't read it.
-    why_not : str
+    why_not : str or None
         Why web clients can't read it.
     """
 
     location: Location
     signed: bool
     web: str
-    why_not: str
+    why_not: str | None
 
     @property
     def tags_are_md5(self) -> bool:
@@ -59,31 +59,28 @@ class Digest(NamedTuple):
 
 
 class Sources:
-    """The roots of a plan; each is resolved when it is first needed.
+    """The roots of a plan, as the user's flags and environment resolve them.
+
+    Raises UrlError where one is refused.
 
     Parameters
     ----------
     base : path
         The directory that a relative local path is relative to.
+
+    Attributes
+    ----------
+    all : tuple of Source
     """
 
-    def __init__(self, roots: Sequence[Root], access: Access, base: str | os.PathLike[str]) -> None:
+    def __init__(self, roots: Iterable[Root], access: Access, base: str | os.PathLike[str]) -> None:
         self.access = access
-        self._roots = roots
         self._base = base
-        self._found: dict[int, Source] = {}
+        self.all = tuple(map(self._resolved, roots))
 
     def of(self, entry: Entry) -> Source:
-        """Return the source of an entry that is not generated; raises UrlError if refused."""
-        found = self._found.get(entry.root)
-        if found is None:
-            found = self._found[entry.root] = self._resolved(self._roots[entry.root])
-        return found
-
-    @property
-    def used(self) -> list[Source]:
-        """Those that entries were found to come from, in the order of the plan's roots."""
-        return [self._found[number] for number in sorted(self._found)]
+        """Return the source of an entry that is not generated."""
+        return self.all[entry.root]
 
     @cached_property
     def endpoint(self) -> str | None:
@@ -127,11 +124,7 @@ class Sources:
         if location.protocol == "file":
             real = os.path.realpath(os.path.join(self._base, location.path))  # noqa: PTH118
             location = location._replace(path=real)
-        web, why_not = "", ""
         try:
-            web = web_url(location, access)
-            if signed:
-                web, why_not = "", "in storage that wants signed requests, which it can't make"
+            return Source(location, signed, web_url(location, access), None)
         except UnsupportedError as error:
-            why_not = str(error)
-        return Source(location, signed, web, why_not)
+            return Source(location, signed, "", str(error))
