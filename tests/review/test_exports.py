@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -311,6 +312,15 @@ def test_an_export_of_a_plan_loads_nothing_heavy(plan):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_page_has_the_formats_and_their_commands():
+    page = Path(__file__).parents[2].joinpath("docs/user/exporting.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.M) == list(FORMATS)
+    for name, files in re.findall(r"^bidsplan export \S+ --to (\w+) -o (\S+)$", page, re.M):
+        use = exported(name, S3, A).use(files)
+        assert use is None or name == "pooch" or use in page, name
+    assert len(re.findall(r"--to (\w+) -o", page)) == len(FORMATS) + 1
 
 
 def test_a_hostile_study_or_text_stays_inside_its_script():
