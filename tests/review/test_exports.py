@@ -138,7 +138,12 @@ def test_entity_tags_are_digests_only_of_public_s3():
         ("rclone", [Root(url="memory://x")], A, "what rclone calls the protocol 'memory'"),
         ("rclone", [Root(url="az://x")], A, "AZURE_STORAGE_ACCOUNT_NAME"),
         ("rclone", S3, exports.entry("a", b"", path="b"), "a list gives files no other names"),
-        ("pooch", S3, NO_DIGEST, "it needs a digest of each file; 'bidsplan pin' adds"),
+        (
+            "pooch",
+            S3,
+            NO_DIGEST,
+            "it needs a digest of each file; 'bidsplan compile --digest' adds it",
+        ),
         ("bagit", S3, NO_DIGEST, "digests of one kind of all files; 'bidsplan pin' adds"),
         ("bagit", S3, exports.entry("a%20b", b""), "decodes '%' in paths in different ways"),
     ],

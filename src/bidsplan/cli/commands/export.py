@@ -17,8 +17,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_HELP = """Write PLAN in the form that another tool reads. Makes no request.
+
+\b
+{forms}
+
+Warnings say what a form can't say, such as entity tags and digests. Files that it can't have at all
+are an error.
+"""
+
+
 @click.command(
     "export",
+    help=_HELP.format(forms="\n".join(f"{name:10} {form.about}" for name, form in FORMATS.items())),
     epilog=options.examples(
         "bidsplan export ds000114.plan.jsonl --to aria2 -o ds000114.aria2",
         "bidsplan export ds000114.yaml --to checksums > SHA256SUMS",
@@ -30,16 +41,12 @@ if TYPE_CHECKING:
     "--to",
     type=click.Choice(list(FORMATS)),
     required=True,
-    help="; ".join(f"{name}: {form.about}" for name, form in FORMATS.items()) + ".",
+    help="The tool, or the form.",
 )
 @options.output_option("The file or directory to write. [default: standard output]")
 @options.settings_of(*options.STRICT, *options.PLACES)
 def command(source: Path, to: str, output: Path | None, settings: options.Settings) -> None:
-    """Write PLAN in the form that another tool reads.
-
-    Warnings say what the form can't say, such as entity tags and digests. Files that it can't have
-    at all are an error. Makes no request.
-    """
+    """See `_HELP`."""
     console = settings.console
     path, plan = plan_for(source, settings)
     if output is None and console.json:

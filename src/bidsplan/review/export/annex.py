@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 import shlex
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from bidsplan.paths import printable
 from bidsplan.review.export.base import Draft, Format
-from bidsplan.review.export.losses import GUESSED, PIN, Loss, web_refused
+from bidsplan.review.export.losses import DIGEST, GUESSED, Loss, web_refused
 from bidsplan.review.export.shell import here_document, print_text
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _URL_KEYS = Loss(
     lambda entry, sources: not sources.digests(entry),
     "the plan has no digest of {files}: the URL becomes the key, and {tool} takes what is there by "
     "then: {names}",
-    PIN,
+    DIGEST,
 )
 
 _SCRIPT = """#!/bin/sh
@@ -56,16 +57,19 @@ def _lines(plan: Planned, sources: Sources) -> Iterator[bytes]:
     header = plan.header
     summary = f"{printable(header.study)}: {header.files} files, {header.bytes} bytes"
     yield _SCRIPT.format(summary=summary).encode()
-    stored = [entry for entry in plan.entries if entry.content is None]
-    keys = (f"{_key(entry, sources)} {entry.path}" for entry in stored)
-    yield from here_document("git annex fromkey --force --batch", keys)
-    urls = (f"{_key(entry, sources)} {sources.url(entry)}" for entry in stored)
-    yield from here_document("git annex registerurl --batch", urls)
+    for name, second in (("fromkey --force", attrgetter("path")), ("registerurl", sources.url)):
+        lines = (
+            f"{_key(entry, sources)} {second(entry)}"
+            for entry in plan.entries
+            if entry.content is None
+        )
+        yield from here_document(f"git annex {name} --batch", lines)
     for entry in plan.entries:
         if entry.content is not None:
-            path = shlex.quote(f"./{entry.path}")
-            yield f"\nmkdir -p -- {shlex.quote(f'./{entry.path}'.rpartition('/')[0])}\n".encode()
-            yield f"{print_text(entry.content)} > {path}\ngit add -- {path}\n".encode()
+            path = f"./{entry.path}"
+            directory, quoted = shlex.quote(path.rpartition("/")[0]), shlex.quote(path)
+            yield f"\nmkdir -p {directory}\n{print_text(entry.content)} > {quoted}\n".encode()
+            yield f"git add {quoted}\n".encode()
 
 
 def _draft(plan: Planned, sources: Sources) -> Draft:

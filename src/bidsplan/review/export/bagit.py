@@ -45,14 +45,19 @@ def _files(plan: Planned, sources: Sources, algorithm: str) -> Files:
         f"External-Identifier: {printable(header.study)}\n"
         f"Payload-Oxum: {header.bytes}.{header.files}\n"
     )
-    # Empty or not, a bag has the directory.
-    generated = [entry for entry in plan.entries if entry.content is not None]
+    generated = {
+        f"data/{entry.path}": iter([entry.content.encode()])
+        for entry in plan.entries
+        if entry.content is not None
+    }
     return {
         "bagit.txt": iter([_DECLARATION]),
         "bag-info.txt": iter([info.encode()]),
         f"manifest-{algorithm}.txt": checksum_lines(plan, sources, algorithm, "data/"),
         "fetch.txt": _fetched(plan.entries, sources),
-        **{f"data/{entry.path}": iter([(entry.content or "").encode()]) for entry in generated},
+        # Empty or not, a bag has the directory.
+        "data/": iter(()),
+        **generated,
     }
 
 

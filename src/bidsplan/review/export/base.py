@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.errors import DestinationError, UsageError
-from bidsplan.paths import replacing
+from bidsplan.paths import filling, replacing
 
 if TYPE_CHECKING:
+    import os
+
     from bidsplan.errors import Problem
     from bidsplan.plan import Planned
     from bidsplan.review.export.losses import Loss, Refused
@@ -22,7 +20,10 @@ if TYPE_CHECKING:
 
 
 Files = Mapping[str, Iterator[bytes]]
-"""The content of files by their path below a directory; of a format that is one file, by ``""``."""
+"""The content of files by their path below a directory; of a format that is one file, by ``""``.
+
+A path that ends in a slash is an empty directory.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +87,7 @@ class Export:
     to: str
     is_directory: bool
     warnings: tuple[Problem, ...]
-    draft: Draft
+    draft: Draft = field(repr=False)
 
     def use(self, path: str) -> str | None:
         """Return the command line, or the line of Python, that uses the export at a path."""
@@ -120,11 +121,8 @@ class Export:
         path = Path(path)
         try:
             if self.is_directory:
-                with _new_directory(path) as folder:
-                    for name, blocks in self.draft.content().items():
-                        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                        with (folder / name).open("xb") as file:
-                            file.writelines(blocks)
+                with filling(path) as folder:
+                    self._fill(folder)
             else:
                 with replacing(path) as file:
                     file.writelines(self.blocks())
@@ -134,19 +132,11 @@ class Export:
                 "'-o'"
             ) from error
 
-
-@contextmanager
-def _new_directory(path: Path) -> Iterator[Path]:
-    """Fill a temporary directory, which becomes the one at a path on success."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        yield folder
-        mask = os.umask(0)
-        os.umask(mask)
-        # mkdtemp makes directories that only their owner reads.
-        folder.chmod(0o777 & ~mask)
-        # Fails if anything but an empty directory is there.
-        folder.replace(path)
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
+    def _fill(self, folder: Path) -> None:
+        for name, blocks in self.draft.content().items():
+            if name.endswith("/"):
+                (folder / name).mkdir()
+                continue
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            with (folder / name).open("xb") as file:
+                file.writelines(blocks)

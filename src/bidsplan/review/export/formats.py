@@ -43,7 +43,7 @@ FORMATS = {
 def export_plan(
     plan: Planned, to: str, *, access: Access | None = None, base: str | os.PathLike[str] = "."
 ) -> Export:
-    """Write a plan in the form of another tool.
+    """Prepare a plan for another tool; nothing is written yet.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def export_plan(
     Returns
     -------
     Export
-        Its `warnings` say what the format can't say; nothing is written before `Export.write`.
+        Its `warnings` say what the format can't say; `Export.write` writes it.
 
     Raises
     ------

@@ -22,6 +22,7 @@ Refused = Callable[["Entry", "Sources"], str | None]
 _NAMED = 3
 """Files of a kind that a message names."""
 
+DIGEST = "'bidsplan compile --digest' adds it, or after a fetch 'bidsplan pin'"
 PIN = "'bidsplan pin' adds the SHA-256 of all files to a plan that was fetched"
 
 _VERIFY = "check what came with 'bidsplan verify'"
@@ -62,7 +63,7 @@ DIGESTS = Loss(
 UNDIGESTED = Loss(
     lambda entry, sources: not sources.digests(entry),
     "the plan has no digest that {tool} could compare of {files}: {names}",
-    PIN,
+    DIGEST,
 )
 CONTENT = Loss(
     lambda entry, _: entry.content is not None,

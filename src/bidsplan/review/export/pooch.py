@@ -11,7 +11,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from bidsplan.review.export.base import Draft, Format
-from bidsplan.review.export.losses import CONTENT, GUESSED, PIN, web_refused
+from bidsplan.review.export.losses import CONTENT, DIGEST, GUESSED, web_refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ def _refused(entry: Entry, sources: Sources) -> str | None:
     if why := web_refused(entry, sources):
         return why
     if not sources.digests(entry):
-        return f"it needs a digest of each file; {PIN}"
+        return f"it needs a digest of each file; {DIGEST}"
     return None
 
 
