@@ -71,7 +71,7 @@ CONTENT = Loss(
     "'bidsplan fetch' writes them",
 )
 GUESSED_MD5 = Loss(
-    lambda entry, sources: sources.has_md5_tag(entry) and sources.endpoint is not None,
+    lambda entry, sources: sources.has_md5_tag(entry) and not sources.is_amazon,
     "the MD5 of {files} is the entity tag of their objects, which is right for most services, but "
     "not for each that is not Amazon's",
     "if correct files are refused, use a plan with digests of its own ('bidsplan pin')",

@@ -133,7 +133,7 @@ def _place(source: Source, sources: Sources) -> tuple[str, list[str]]:
         return f":gcs:{place}", ["--gcs-env-auth" if source.signed else "--gcs-anonymous"]
     if protocol == "az":
         return f":azureblob:{place}", _azure(source)
-    options = ["--s3-provider", "Other" if sources.endpoint else "AWS"]
+    options = ["--s3-provider", "AWS" if sources.is_amazon else "Other"]
     if sources.endpoint:
         options += ["--s3-endpoint", sources.endpoint]
     if access.region:

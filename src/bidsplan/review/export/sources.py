@@ -7,11 +7,12 @@ import os
 import re
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 from bidsplan.errors import UnsupportedError
 from bidsplan.storage.open import allowed_location
 from bidsplan.storage.web_urls import quote_key, web_url
-from bidsplan.urls import OBJECT_STORES
+from bidsplan.urls import AMAZON, OBJECT_STORES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,6 +89,12 @@ class Sources:
         from bidsplan.storage.s3.credentials import shown_endpoint  # for S3 only
 
         return shown_endpoint(self.access)
+
+    @cached_property
+    def is_amazon(self) -> bool:
+        """Whether S3 is Amazon's own."""
+        endpoint = self.endpoint
+        return endpoint is None or re.fullmatch(AMAZON, urlsplit(endpoint).netloc) is not None
 
     def url(self, entry: Entry) -> str:
         """Return the URL by which web clients read an entry; its source must have one."""
