@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     from bidsplan.plan_filesystem import filesystem
     from bidsplan.review.export.base import Export
     from bidsplan.review.export.formats import export_plan
+    from bidsplan.review.changes import PlanChanges, compare_plans
+    from bidsplan.review.summary import PlanSummary, summarise_plan
     from bidsplan.storage import Access, Store, Transport, open_store
     from bidsplan.transfer.decide import Existing
     from bidsplan.transfer.materialisation import materialise
@@ -87,6 +89,8 @@ _NAMES = {
     "plan_filesystem": "filesystem",
     "review.export.base": "Export",
     "review.export.formats": "export_plan",
+    "review.changes": "PlanChanges compare_plans",
+    "review.summary": "PlanSummary summarise_plan",
     "storage": "Access Store Transport open_store",
     "transfer.decide": "Existing",
     "transfer.materialisation": "materialise",
@@ -124,6 +128,8 @@ __all__ = [
     "Opened",
     "Pinned",
     "Plan",
+    "PlanChanges",
+    "PlanSummary",
     "Problem",
     "Progressed",
     "PruneFailed",
@@ -141,6 +147,7 @@ __all__ = [
     "VerifyMode",
     "Waiting",
     "Warned",
+    "compare_plans",
     "compile_manifest",
     "explain_manifest",
     "export_plan",
@@ -152,6 +159,7 @@ __all__ = [
     "pin",
     "prune",
     "read_plan",
+    "summarise_plan",
     "take_inventory",
     "verify",
     "write_plan",

@@ -93,6 +93,10 @@ class Console:
         else:
             _echo(self._shown(text))
 
+    def write(self, text: str) -> None:
+        """Write a part of a document, whose values are already redacted and escaped."""
+        click.echo(text, nl=False)
+
     def record(self, data: dict[str, Any]) -> None:
         """Write a result that only ``--json`` shows."""
         if self.json:
@@ -210,7 +214,9 @@ def _redacted(value: Any, redact: Redactor) -> Any:
         return redact(value)
     if isinstance(value, dict):
         return {redact(name): _redacted(found, redact) for name, found in value.items()}
-    return [_redacted(found, redact) for found in value] if isinstance(value, list) else value
+    return (
+        [_redacted(found, redact) for found in value] if isinstance(value, list | tuple) else value
+    )
 
 
 def problem_data(problem: Problem) -> dict[str, Any]:
