@@ -60,9 +60,9 @@ if TYPE_CHECKING:
     from bidsplan.plan.file import read_plan, write_plan
     from bidsplan.plan.integrity import CheckMethod, VerifyMode
     from bidsplan.plan_filesystem import filesystem
+    from bidsplan.review.changes import PlanChanges, compare_plans
     from bidsplan.review.export.base import Export
     from bidsplan.review.export.formats import export_plan
-    from bidsplan.review.changes import PlanChanges, compare_plans
     from bidsplan.review.summary import PlanSummary, summarise_plan
     from bidsplan.storage import Access, Store, Transport, open_store
     from bidsplan.transfer.decide import Existing
