@@ -17,6 +17,8 @@ from bidsplan.paths import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from click.shell_completion import CompletionItem
+
 
 _COMMANDS = {
     "init": "Write a manifest to start from.",
@@ -41,10 +43,12 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command:
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         from importlib import import_module
 
         if name not in _COMMANDS:
+            if ctx.resilient_parsing:  # a shell completes what is not yet a command
+                return None
             from bidsplan.messages import suggestion  # only for a mistake
 
             raise click.UsageError(
@@ -52,6 +56,16 @@ class _Commands(click.Group):
             )
         command: click.Command = import_module(f"bidsplan.cli.commands.{name}").command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem  # only for shells
+
+        commands = [
+            CompletionItem(name, help=text)
+            for name, text in _COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

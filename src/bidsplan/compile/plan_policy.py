@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from bidsplan.manifest.load import ManifestFile
     from bidsplan.plan.file import StoredPlan
     from bidsplan.storage import Access
+
+
+_MANIFESTS = (".yaml", ".yml")
 
 
 class PlanPolicy(Enum):
@@ -35,7 +39,20 @@ class PlanPolicy(Enum):
 
 def is_manifest(path: Path) -> bool:
     """Report whether a file is a manifest, by its name; others are plans."""
-    return path.suffix in {".yaml", ".yml"}
+    return path.suffix in _MANIFESTS
+
+
+def manifest_beside(path: Path) -> Path:
+    """Return the manifest whose plan a file is, by its name, or the file if it is a manifest.
+
+    Raises UsageError where there is no such manifest.
+    """
+    if is_manifest(path):
+        return path
+    found = [path.with_name(path.name.removesuffix(".plan.jsonl") + end) for end in _MANIFESTS]
+    if not path.name.endswith(".plan.jsonl") or not any(map(os.path.exists, found)):
+        raise UsageError(f"{path}: expected the manifest of this plan beside it, as {found[0]}")
+    return next(filter(os.path.exists, found))
 
 
 def refuse_locked_plan(source: object, policy: PlanPolicy) -> None:
