@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from bidsplan.cli import annotations
+from bidsplan.cli import workflow_commands
 from bidsplan.errors import dotted
 from bidsplan.messages import Redactor, clipped, secrets_in
 from bidsplan.paths import printable
@@ -101,7 +101,7 @@ class Console:
             if self.redact(text) != text:
                 plain = _redacted(msgspec.to_builtins(data), self.redact)
                 text = msgspec.json.encode(plain).decode()
-            _echo(annotations.harmless_json(text))
+            _echo(workflow_commands.harmless_json(text))
 
     def say(self, text: str) -> None:
         """Write a text to standard error."""
@@ -114,7 +114,7 @@ class Console:
     def warn(self, problems: Iterable[Problem], label: str = "warning") -> None:
         """Write problems to standard error, a line each."""
         for problem in problems:
-            if problem.file and annotations.enabled():
+            if problem.file and workflow_commands.enabled():
                 self._annotate(str(problem), label, problem)
             else:
                 self.error(str(problem), label)
@@ -144,7 +144,7 @@ class Console:
         self._trace(error)
         if error.problems:
             self.warn(error.problems, "error")
-        elif annotations.enabled():
+        elif workflow_commands.enabled():
             self._annotate(str(error), "error")
         else:
             self.error(str(error))
@@ -192,16 +192,16 @@ class Console:
     def _shown(self, text: str) -> str:
         """Redact a text, and escape what could drive a terminal or a CI system."""
         lines = (printable(line) for line in self.redact(text).split("\n"))
-        return annotations.harmless("\n".join(lines))
+        return workflow_commands.harmless("\n".join(lines))
 
     def _annotate(self, text: str, label: str, problem: Problem | None = None) -> None:
         """Write a text that GitHub shows at a problem's line."""
         place = dotted(problem.at) if problem else ""
         file = problem.file if problem else None
-        command = annotations.annotation(
+        command = workflow_commands.annotation(
             label,
             self._shown(text),
-            file=self._shown(annotations.in_workspace(file)) if file else None,
+            file=self._shown(workflow_commands.in_workspace(file)) if file else None,
             line=problem.line if problem else None,
             title=self._shown(f"bidsplan: {place}" if place else "bidsplan"),
         )

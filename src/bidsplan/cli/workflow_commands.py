@@ -6,8 +6,8 @@ import os
 import re
 from pathlib import Path
 
-_DATA = {"%": "%25", "\r": "%0D", "\n": "%0A"}
-_PROPERTY = {**_DATA, ":": "%3A", ",": "%2C"}
+_DATA = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
+_PROPERTY = _DATA | str.maketrans({":": "%3A", ",": "%2C"})
 
 # Runners skip blanks before "::", and may ignore characters that have no width.
 _COMMAND = re.compile(r"(?m)^([^!-~\n]*):(?=[^!-~\n]*:)")
@@ -29,9 +29,9 @@ def annotation(label: str, text: str, **properties: str | int | None) -> str:
         ``file``, ``line`` and ``title``; those that are None are left out.
     """
     written = ",".join(
-        f"{name}={_escaped(str(value), _PROPERTY)}" for name, value in properties.items() if value
+        f"{name}={str(value).translate(_PROPERTY)}" for name, value in properties.items() if value
     )
-    return f"::{label} {written}::{_escaped(text, _DATA)}"
+    return f"::{label} {written}::{text.translate(_DATA)}"
 
 
 def harmless(text: str) -> str:
@@ -59,7 +59,3 @@ def in_workspace(file: str) -> str:
     if workspace and path.is_relative_to(root := Path(workspace).resolve()):
         return str(path.relative_to(root))
     return file
-
-
-def _escaped(text: str, characters: dict[str, str]) -> str:
-    return text.translate(str.maketrans(characters))
