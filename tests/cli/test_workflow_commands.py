@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bidsplan.cli.workflow_commands import annotation, harmless, harmless_json
 from bidsplan.cli.console import Console
+from bidsplan.cli.workflow_commands import annotation, harmless, harmless_json
 from bidsplan.paths import printable
 
 COMMANDS = {
