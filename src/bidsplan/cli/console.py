@@ -94,6 +94,10 @@ class Console:
         else:
             _echo(self._shown(text))
 
+    def write(self, text: str) -> None:
+        """Write a part of a document, whose values are already redacted and escaped."""
+        click.echo(text, nl=False)
+
     def record(self, data: dict[str, Any]) -> None:
         """Write a result that only ``--json`` shows."""
         if self.json:

@@ -26,10 +26,14 @@ _COMMANDS = {
     "validate": "Check manifests without network.",
     "compile": "Compile a manifest into a plan.",
     "explain": "Show why subjects and files are in a plan, or not.",
+    "show": "Show what a plan holds.",
+    "diff": "Show what changed between two plans.",
     "fetch": "Fetch a plan's files to a destination.",
     "verify": "Compare a destination with its plan.",
     "pin": "Add the digests of fetched files to a plan.",
     "prune": "Remove fetched files that are no longer in a plan.",
+    "textconv": "Print a plan as text that git can compare.",
+    "cache-key": "Print the key of a plan for caches.",
     "schema": "Print the JSON Schema of manifests, plans or reports.",
 }
 
@@ -54,7 +58,8 @@ class _Commands(click.Group):
             raise click.UsageError(
                 f"there is no command {name!r}; {suggestion(name, _COMMANDS)}", ctx
             )
-        command: click.Command = import_module(f"bidsplan.cli.commands.{name}").command
+        module = name.replace("-", "_")
+        command: click.Command = import_module(f"bidsplan.cli.commands.{module}").command
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
