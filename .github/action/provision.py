@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +19,30 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
-class Failure(Exception):
-    """What ends a step; a message, unless the command has written one."""
+class StepError(Exception):
+    """What ends a step: a message, unless a command has written one."""
 
 
 def main(step: str) -> int:
     """Run a step, and return its exit code."""
     try:
         {"plan": read_plan, "fetch": fetch}[step]()
-    except Failure as failure:
-        if str(failure):
-            annotate("error", str(failure))
+    except StepError as error:
+        if str(error):
+            annotate("error", str(error))
         return 1
     return 0
 
 
 def read_plan() -> None:
-    """Find the plan and its key, and whether the cache may be used."""
+    """Find the plan and its key, and decide whether the cache may be used."""
     untrusted = is_untrusted()
-    plan = checked_plan(untrusted)
-    header = header_of(plan, untrusted)
-    caching = caching_of(header["bytes"], untrusted)
+    if untrusted:
+        os.environ["BIDSPLAN_UNTRUSTED"] = "1"
+    source = value("manifest") or value("plan")
+    plan = found_plan(source)
+    known = bidsplan("cache-key", "--json", "--", source)
+    caching = caching_of(known["bytes"], untrusted=untrusted)
     set_outputs(
         {
             "plan": plan,
@@ -46,42 +50,48 @@ def read_plan() -> None:
             "untrusted": untrusted,
             "caching": caching,
             "restore": caching in {"auto", "restore-only", "untrusted"},
-            "cache-key": f"bidsplan-{header['entries_sha256']}",
-            "files": header["files"],
-            "bytes": header["bytes"],
+            "cache-key": f"bidsplan-{known['cache_key']}",
+            "files": known["files"],
+            "bytes": known["bytes"],
         }
     )
 
 
 def fetch() -> None:
     """Fetch and verify the plan's files; only then may they be saved."""
-    plan, path = os.environ["PLAN"], os.environ["DESTINATION"]
-    untrusted = os.environ["UNTRUSTED"] == "true"
-    jobs, report = value("jobs"), value("report")
-    hit = os.environ["CACHE_HIT"] == "true"
-    rows = {"plan": plan, "directory": path, "fetched": "failed", "verified": "no"}
-    rows["cache"] = "restored" if hit else "nothing restored, and nothing saved"
+    if os.environ["UNTRUSTED"] == "true":
+        os.environ["BIDSPLAN_UNTRUSTED"] = "1"
+    path, key = os.environ["DESTINATION"], os.environ["CACHE_KEY"]
+    hit, caching = os.environ["CACHE_HIT"] == "true", os.environ["CACHING"]
+    rows = {"plan": os.environ["PLAN"], "directory": path}
     try:
-        parallel = ["--jobs", jobs] if jobs else []
-        done = bidsplan("fetch", "--json", *parallel, "--", plan, path, untrusted=untrusted)
-        rows["fetched"] = done["summary"]
-        rows["verified"] = "failed"
-        rows["verified"] = bidsplan("verify", "--json", "--", plan, path)["summary"]
-        if report:
-            bidsplan("report", "--dest", path, "--output", report, "--", plan)
-            rows["report"] = report
-        if not hit:
-            rows["cache"] = _CACHED[os.environ["CACHING"]].format(key=os.environ["CACHE_KEY"])
-    except Failure:
+        done = fetched_and_verified(rows)
+        rows["cache"] = f"restored from {key}" if hit else _CACHED[caching].format(key=key)
+    except StepError:
+        rows["cache"] = f"restored from {key}" if hit else "nothing is saved"
         if hit and rows["verified"] == "failed":
-            key = os.environ["CACHE_KEY"]
-            annotate("error", f"the cache is damaged; delete it: gh cache delete {key}")
+            annotate("error", f"what was cached is damaged; delete it: gh cache delete {key}")
         raise
     finally:
         summarise(rows)
-    fetched = done["done"].get("fetch", 0) + done["done"].get("replace", 0)
-    save = not hit and os.environ["CACHING"] == "auto"
-    set_outputs({"path": Path(path).absolute(), "changed": fetched > 0, "save": save})
+    changed = any(done.get(action) for action in ("fetch", "replace"))
+    save = not hit and caching == "auto"
+    set_outputs({"path": Path(path).absolute(), "changed": changed, "save": save})
+
+
+def fetched_and_verified(rows: dict[str, str]) -> dict[str, int]:
+    """Run the commands, note their results in rows of the summary, and count what was done."""
+    plan, path = rows["plan"], rows["directory"]
+    jobs, report = value("jobs"), value("report")
+    rows |= {"fetched": "failed", "verified": "not tried"}
+    parallel = ["--jobs", jobs] if jobs else []
+    fetched = bidsplan("fetch", "--json", *parallel, "--", plan, path)
+    rows |= {"fetched": fetched["summary"], "verified": "failed"}
+    rows["verified"] = bidsplan("verify", "--json", "--", plan, path)["summary"]
+    if report:
+        bidsplan("report", "--dest", path, "--output", report, "--", plan)
+        rows["report"] = report
+    return dict(fetched["done"])
 
 
 _CACHED = {
@@ -95,12 +105,12 @@ _CACHED = {
 
 
 def value(name: str, *allowed: str) -> str:
-    """Return an input; raises Failure if it is none of the allowed ones, if there are any."""
+    """Return an input; raises StepError if it is none of the allowed ones, if there are any."""
     text = os.environ.get("INPUT_" + name.upper().replace("-", "_"), "")
     if not text.isprintable():
-        raise Failure(f"the input '{name}' has control characters or line breaks")
+        raise StepError(f"the input '{name}' has control characters or line breaks")
     if allowed and text not in allowed:
-        raise Failure(f"the input '{name}' is {text!r}; expected one of {', '.join(allowed)}")
+        raise StepError(f"the input '{name}' is {text!r}; expected one of {', '.join(allowed)}")
     return text
 
 
@@ -108,7 +118,7 @@ def destination() -> str:
     """Return the directory to provision, as the workflow names it."""
     path = value("path")
     if not path or "://" in path:
-        raise Failure(f"the input 'path' is {path!r}; expected a directory")
+        raise StepError(f"the input 'path' is {path!r}; expected a directory")
     return path
 
 
@@ -136,22 +146,18 @@ def is_strangers(event: dict[str, Any], repository: str) -> bool:
     return head is None or head["full_name"] != repository
 
 
-def checked_plan(untrusted: bool) -> str:
-    """Return the plan's path, after checking that it is the manifest's, or compiling it."""
-    manifest, plan = value("manifest"), value("plan")
-    locked = value("locked", "true", "false") == "true"
-    if bool(manifest) == bool(plan):
-        raise Failure("expected one of the inputs 'manifest' and 'plan'")
-    if plan:
-        return plan
-    if locked:
-        bidsplan("validate", "--locked", "--", manifest, untrusted=untrusted)
-    elif not is_current(manifest, untrusted):
-        bidsplan("compile", "--", manifest, untrusted=untrusted)
-    return str(Path(manifest).with_suffix(".plan.jsonl"))
+def found_plan(source: str) -> str:
+    """Return the path of a plan, or of a manifest's, which is compiled if need be."""
+    if bool(value("manifest")) == bool(value("plan")):
+        raise StepError("expected one of the inputs 'manifest' and 'plan'")
+    if source == value("plan"):
+        return source
+    if value("locked", "true", "false") == "false" and not is_current(source):
+        bidsplan("compile", "--", source)
+    return str(Path(source).with_suffix(".plan.jsonl"))
 
 
-def caching_of(size: int, untrusted: bool) -> str:
+def caching_of(size: int, *, untrusted: bool) -> str:
     """Return how far the cache is used for a plan of so many bytes: a key of `_CACHED`."""
     cache = value("cache", "auto", "restore-only", "off")
     most = parsed_size(value("max-cache-size"))
@@ -169,36 +175,30 @@ def parsed_size(text: str) -> int:
     """Return the number of bytes that a size such as 5GB or 1.5 GiB means."""
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?)(i?)B?", text, re.IGNORECASE)
     if not match:
-        raise Failure(f"the input 'max-cache-size' is {text!r}; expected a size such as 5GB")
+        raise StepError(f"the input 'max-cache-size' is {text!r}; expected a size such as 5GB")
     units = _BINARY if match[3] else _UNITS
     return int(float(match[1]) * units[match[2].upper()])
 
 
-def bidsplan(*arguments: str, untrusted: bool = False) -> dict[str, Any]:
-    """Run a command, and return the last line of its results if they are JSON."""
-    environment = {**os.environ, **({"BIDSPLAN_UNTRUSTED": "1"} if untrusted else {})}
-    last = "{}"
+def bidsplan(*arguments: str) -> dict[str, Any]:
+    """Run a command; with ``--json`` return the last line of its results, else show them."""
+    parsed = "--json" in arguments
+    output = subprocess.PIPE if parsed else None
     with subprocess.Popen(
-        [os.environ["BIDSPLAN"], *arguments], stdout=subprocess.PIPE, env=environment, text=True
+        [os.environ["BIDSPLAN"], *arguments], stdout=output, encoding="utf-8"
     ) as process:
-        for last in process.stdout or ():
-            if "--json" not in arguments:
-                print(last, end="", flush=True)
+        last = "".join(deque(process.stdout or (), maxlen=1))
+    result = dict(json.loads(last or "{}")) if parsed else {}
     if process.returncode:
-        raise Failure
-    return dict(json.loads(last)) if "--json" in arguments else {}
+        # What ends a command is shown by the command itself, as an annotation.
+        raise StepError(f"{arguments[0]}: {result['summary']}" if "summary" in result else "")
+    return result
 
 
-def is_current(manifest: str, untrusted: bool) -> bool:
-    """Return whether the manifest has a plan that was compiled from it; shows no problems."""
-    environment = {**os.environ, **({"BIDSPLAN_UNTRUSTED": "1"} if untrusted else {})}
+def is_current(manifest: str) -> bool:
+    """Return whether a manifest has a plan that was compiled from it; shows no problems."""
     command = [os.environ["BIDSPLAN"], "validate", "--locked", "--", manifest]
-    return not subprocess.run(command, capture_output=True, env=environment, check=False).returncode
-
-
-def header_of(plan: str, untrusted: bool) -> dict[str, Any]:
-    with open(plan) as file:
-        return json.loads(file.readline())
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def set_outputs(outputs: dict[str, object]) -> None:
