@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from bidsplan.plan import Entry, Plan
     from bidsplan.plan.file import read_plan, write_plan
     from bidsplan.plan.integrity import CheckMethod, VerifyMode
+    from bidsplan.review.changes import PlanChanges, compare_plans
+    from bidsplan.review.summary import PlanSummary, summarise_plan
     from bidsplan.storage import Access, Store, Transport, open_store
     from bidsplan.transfer.decide import Existing
     from bidsplan.transfer.materialisation import materialise
@@ -81,6 +83,8 @@ _NAMES = {
     "plan": "Entry Plan",
     "plan.file": "read_plan write_plan",
     "plan.integrity": "CheckMethod VerifyMode",
+    "review.changes": "PlanChanges compare_plans",
+    "review.summary": "PlanSummary summarise_plan",
     "storage": "Access Store Transport open_store",
     "transfer.decide": "Existing",
     "transfer.materialisation": "materialise",
@@ -117,6 +121,8 @@ __all__ = [
     "Opened",
     "Pinned",
     "Plan",
+    "PlanChanges",
+    "PlanSummary",
     "Problem",
     "Progressed",
     "PruneFailed",
@@ -134,6 +140,7 @@ __all__ = [
     "VerifyMode",
     "Waiting",
     "Warned",
+    "compare_plans",
     "compile_manifest",
     "explain_manifest",
     "fetch",
@@ -143,6 +150,7 @@ __all__ = [
     "pin",
     "prune",
     "read_plan",
+    "summarise_plan",
     "take_inventory",
     "verify",
     "write_plan",

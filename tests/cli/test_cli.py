@@ -57,7 +57,7 @@ def test_check_shows_what_would_change(study, ask):
     code, out, _ = ask("compile", "--check", "demo.yaml")
     assert code == 1
     assert out.splitlines() == [
-        "demo.plan.jsonl is out of date: 1 file changed; 7.7 kB before, 7.6 kB now",
+        "demo.plan.jsonl is out of date: 1 file changed content, −162 Bytes",
         "~ sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.json (size 164 -> 2)",
     ]
 
@@ -69,14 +69,14 @@ def test_check_shows_what_differs_of_subjects_and_of_the_header(study, ask):
     code, out, _ = ask("compile", "--check", "demo.yaml")
     assert (code, out) == (
         1,
-        "demo.plan.jsonl is out of date: only the header differs (manifest_sha256, random_seed 42 "
-        "-> 46)\n",
+        "demo.plan.jsonl is out of date: only the header differs\n"
+        "header: manifest_sha256 changed, random_seed 42 -> 46\n",
     )
     Path("demo.yaml").write_text(text.replace("sample: {count: 2}", "sample: {count: 3}"))
     _, out, _ = ask("compile", "--check", "demo.yaml")
     assert out.startswith(
-        "demo.plan.jsonl is out of date: 6 files added; 1 subject added; 7.7 kB before, 10.8 kB "
-        "now; the header differs (manifest_sha256)\n+ "
+        "demo.plan.jsonl is out of date: +1 subject, +6 files, +3.0 kB\nsubjects added: 2\n"
+        "header: manifest_sha256 changed\n+ "
     )
     Path("demo.yaml").write_text(text.replace("sample: {count: 2}", "sample: {count: 1}"))
     Path("demo/sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.json").write_text("{}")

@@ -76,7 +76,7 @@ def code(text: str) -> str:
 
 def _head(changes: PlanChanges, words: Wording) -> Iterator[str]:
     old, new = changes.old, changes.new
-    yield f"**{words.headline() or 'The plans are equal'}**\n"
+    yield f"**{words.headline()}**\n"
     names = [f"- {line}" for line in words.names()]
     if names:
         yield "\n".join(names) + "\n"

@@ -231,7 +231,9 @@ def _redacted(value: Any, redact: Redactor) -> Any:
         return redact(value)
     if isinstance(value, dict):
         return {redact(name): _redacted(found, redact) for name, found in value.items()}
-    return [_redacted(found, redact) for found in value] if isinstance(value, list) else value
+    return (
+        [_redacted(found, redact) for found in value] if isinstance(value, list | tuple) else value
+    )
 
 
 def problem_data(problem: Problem) -> dict[str, Any]:

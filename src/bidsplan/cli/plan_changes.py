@@ -98,7 +98,8 @@ class Wording:
         parts += self._changed()
         if gained := changes.new.bytes - changes.old.bytes:
             parts.append(signed_size(gained))
-        return ", ".join(parts) or "only the header differs"
+        other = "only the header differs" if changes else "the plans are equal"
+        return ", ".join(parts) or other
 
     def _changed(self) -> Iterator[str]:
         changes = self._changes
@@ -154,11 +155,10 @@ class Wording:
         return ", ".join(f"{name}{self._values(**both)}" for name, both in fields.items())
 
     def _values(self, old: Any, new: Any) -> str:
-        if old is None or new is None:
-            return " removed" if new is None else " added"
-        if max(len(str(old)), len(str(new))) > _LONGEST_SHOWN:
-            return " changed"
-        return f" {self._show(str(old))} -> {self._show(str(new))}"
+        before, after = ("none" if value is None else str(value) for value in (old, new))
+        if max(len(before), len(after)) <= _LONGEST_SHOWN:
+            return f" {self._show(before)} -> {self._show(after)}"
+        return " added" if old is None else " removed" if new is None else " changed"
 
 
 def _plus_minus(noun: str, added: Sequence[object], removed: Sequence[object]) -> Iterator[str]:

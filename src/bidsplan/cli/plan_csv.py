@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bidsplan.paths import printable
 from bidsplan.plan.integrity import best_check
-from bidsplan.review.places import placed
+from bidsplan.review.places import Places, pipelines_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,8 +36,9 @@ def csv_lines(plan: Planned, redact: Callable[[str], str]) -> Iterator[str]:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
     urls = [printable(root.url) for root in plan.header.roots]
-    for entry, place in placed(plan):
-        cells = _cells(entry, place, urls)
+    places = Places(plan.header, pipelines_of(plan))
+    for entry in plan.entries:
+        cells = _cells(entry, places(entry.path), urls)
         joined = " ".join(cells)
         if redact(joined) != joined:
             cells = [redact(cell) for cell in cells]

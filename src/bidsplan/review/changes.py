@@ -9,7 +9,7 @@ import msgspec
 from bidsplan.paths import natural_key
 from bidsplan.plan import Entry, Header
 from bidsplan.plan.integrity import CheckMethod, best_check
-from bidsplan.review.places import Places, pipelines_in
+from bidsplan.review.places import Places, derivative_directory, pipelines_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -221,8 +221,8 @@ class _Comparison:
         """Yield entries, and note the directories that may be a pipeline's."""
         directories = self._directories[plan]
         for entry in entries:
-            if "derivatives/" in entry.path:
-                directories.add(entry.path.rpartition("/")[0])
+            if directory := derivative_directory(entry.path):
+                directories.add(directory)
             yield entry
 
     def _differing(

@@ -17,6 +17,7 @@ _REMEMBERED = 8192
 """Directories, and names without their subject, that are parsed once: a plan repeats both."""
 
 _DERIVATIVES = "derivatives"
+_BELOW_DERIVATIVES = "derivatives/"
 
 
 class Place(NamedTuple):
@@ -162,6 +163,17 @@ def pipelines_in(header: Header, directories: Collection[str]) -> set[str]:
         places(f"{path}/file").pipeline for path, place in found.items() if place.subject is None
     }
     return {pipeline for pipeline in owned | others if pipeline is not None}
+
+
+def pipelines_of(plan: Planned) -> set[str]:
+    """Return the names of a plan's pipelines."""
+    paths = (entry.path for entry in plan.entries)
+    return pipelines_in(plan.header, set(filter(None, map(derivative_directory, paths))))
+
+
+def derivative_directory(path: str) -> str | None:
+    """Return the directory of a file that may be a derivative's, without parsing it."""
+    return path.rpartition("/")[0] if _BELOW_DERIVATIVES in path else None
 
 
 def placed(plan: Planned) -> Iterator[tuple[Entry, Place]]:

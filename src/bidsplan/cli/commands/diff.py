@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bidsplan.cli import options
-from bidsplan.cli.plan_changes import MOST_NAMED, Wording, changed_lines
+from bidsplan.cli.plan_changes import MOST_NAMED, changed_lines
 from bidsplan.cli.plans import compile_file, load, plan_of_file
 from bidsplan.compile.plan_policy import is_manifest, stored_plan
 from bidsplan.errors import UsageError
@@ -57,13 +57,10 @@ def command(
         from bidsplan.cli.changes_markdown import changes_markdown  # on demand
 
         settings.console.write(changes_markdown(changes, settings.console.redact))
-    elif changes:
-        data = {"equal": False, "summary": Wording(changes).headline(), **changes.to_dict()}
-        lines = changed_lines(changes, None if whole else MOST_NAMED)
-        settings.console.result("\n".join(lines), data)
     else:
-        text = "the plans are equal"
-        settings.console.result(text, {"equal": True, "summary": text, **changes.to_dict()})
+        lines = changed_lines(changes, None if whole else MOST_NAMED)
+        data = {"equal": not changes, "summary": lines[0], **changes.to_dict()}
+        settings.console.result("\n".join(lines), data)
     return 1 if changes else 0
 
 
@@ -76,8 +73,8 @@ def _plans(
             raise UsageError("--rev compares one plan with an earlier version; name one plan alone")
         from bidsplan.review.revisions import plan_at_revision  # on demand
 
-        new = plan_of_file(first)
-        return plan_at_revision(first, revision), new
+        current = plan_of_file(first)
+        return plan_at_revision(first, revision), current
     if second is None:
         if not is_manifest(first):
             raise UsageError(

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 def command(source: Path, settings: options.Settings) -> None:
     """Print PLAN as lines that 'git diff' can compare: a subject or a file each.
 
-    git shows plans so, also compressed ones, once .gitattributes has '*.plan.jsonl* diff=bidsplan'
-    and 'git config diff.bidsplan.textconv "bidsplan textconv"' was run. For a file that is no valid
-    plan it prints why, and a digest: git would show no file's difference if this failed.
+    git shows plans so, also compressed ones, once .gitattributes has the line '*.plan.jsonl* -text
+    diff=bidsplan', and 'git config diff.bidsplan.textconv "bidsplan textconv"' was run. For a file
+    that is no valid plan it prints why, and a digest: if this failed, git would stop.
     """
     from bidsplan.plan.file import StoredPlan  # on demand
 
