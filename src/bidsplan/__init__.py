@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from bidsplan.plan.file import read_plan, write_plan
     from bidsplan.plan.integrity import CheckMethod, VerifyMode
     from bidsplan.review.changes import PlanChanges, compare_plans
+    from bidsplan.review.report import write_report
     from bidsplan.review.summary import PlanSummary, summarise_plan
     from bidsplan.storage import Access, Store, Transport, open_store
     from bidsplan.transfer.decide import Existing
@@ -84,6 +85,7 @@ _NAMES = {
     "plan.file": "read_plan write_plan",
     "plan.integrity": "CheckMethod VerifyMode",
     "review.changes": "PlanChanges compare_plans",
+    "review.report": "write_report",
     "review.summary": "PlanSummary summarise_plan",
     "storage": "Access Store Transport open_store",
     "transfer.decide": "Existing",
@@ -154,6 +156,7 @@ __all__ = [
     "take_inventory",
     "verify",
     "write_plan",
+    "write_report",
 ]
 
 

@@ -83,7 +83,7 @@ def test_what_is_cached_needs_no_request(runner, checkout, stored):
     assert stored.requests
     stored.requests.clear()
     shutil.rmtree(checkout / "data")
-    second = runner.run(plan="s3.plan.jsonl", path="data/s3")
+    second = runner.run(plan="s3.plan.jsonl", path="data/s3", report="report.html")
     assert (second.code, second.outputs["cache-hit"], second.outputs["changed"]) == (
         0,
         "true",
@@ -91,6 +91,7 @@ def test_what_is_cached_needs_no_request(runner, checkout, stored):
     )
     assert stored.requests == []
     assert {name: (checkout / "data/s3" / name).read_bytes() for name in FILES} == FILES
+    assert "data/s3" in (checkout / "report.html").read_text(encoding="utf-8")
 
 
 def test_nothing_is_cached_of_a_run_that_failed(runner, checkout, stored):

@@ -30,6 +30,7 @@ _COMMANDS = {
     "diff": "Show what changed between two plans.",
     "fetch": "Fetch a plan's files to a destination.",
     "verify": "Compare a destination with its plan.",
+    "report": "Write a page of what a plan lacks, and why.",
     "pin": "Add the digests of fetched files to a plan.",
     "prune": "Remove fetched files that are no longer in a plan.",
     "textconv": "Print a plan as text that git can compare.",
