@@ -192,6 +192,8 @@ def bidsplan(*arguments: str) -> dict[str, Any]:
     if process.returncode:
         # What ends a command is shown by the command itself, as an annotation.
         raise StepError(f"{arguments[0]}: {result['summary']}" if "summary" in result else "")
+    if "summary" in result:
+        print(f"{arguments[0]}: {harmless(result['summary'])}", flush=True)
     return result
 
 
@@ -223,9 +225,14 @@ def markdown(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9 /-]", lambda match: f"&#{ord(match[0])};", shown)
 
 
+def harmless(text: str) -> str:
+    """Escape the older form of workflow commands, which runners find anywhere in a line."""
+    return text.replace("##[", "#\\x23[")
+
+
 def annotate(label: str, text: str) -> None:
     """Show a message at the run."""
-    escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    escaped = harmless(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
     print(f"::{label} title=bidsplan::{escaped}", flush=True)
 
 

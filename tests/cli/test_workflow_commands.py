@@ -116,6 +116,13 @@ def test_what_ends_a_command_is_shown_without_a_place(workflow, ask):
     ]
 
 
+def test_wrong_usage_is_shown_without_a_place(workflow, ask):
+    code, _, err = ask("validate", "--strikt", "x.yaml")
+    [(label, properties, data)] = commands_in(err)
+    assert (code, label, properties) == (2, "error", {"title": "bidsplan"})
+    assert data.startswith("No such option '--strikt'")
+
+
 @pytest.mark.parametrize("key", [HOSTILE, "a,line=1::b", "##[error]x", "\u3164::error::x"])
 def test_a_hostile_field_is_one_command(key, workflow, ask):
     Path("x.yaml").write_text(MANIFEST % json.dumps(key))

@@ -75,6 +75,10 @@ def test_the_demo_comes_from_the_cache_the_second_time(runner, checkout):
     assert tree(checkout / "data") == before
     assert "| fetched | 23 kept&#59; 23 files checked by size only |" in second.summary
     assert "| verified | 23 files verified by receipt |" in second.summary
+    assert second.log.splitlines()[-2:] == [
+        "fetch: 23 kept; 23 files checked by size only",
+        "verify: 23 files verified by receipt",
+    ]
 
 
 def test_what_is_cached_needs_no_request(runner, checkout, stored):
@@ -206,6 +210,7 @@ def test_a_fork_gets_no_local_file_and_no_cache(checkout, tmp_path):
         ({"manifest": "manifests/demo.yaml", "max-cache-size": "big"}, "expected a size such as"),
         ({"manifest": "manifests/demo.yaml", "bidsplan": "no-such-command"}, "names no command"),
         ({"manifest": "missing.yaml"}, "No such file"),
+        ({"manifest": "manifests/demo.yaml", "jobs": "many"}, "'many' is not a valid"),
     ],
 )
 def test_wrong_inputs_get_one_message(inputs, message, runner):

@@ -157,8 +157,11 @@ class Console:
 
     def misused(self, error: click.ClickException) -> int:
         """Report wrong usage as click does, and return its exit code."""
-        error.show(file=(text := io.StringIO()))
-        self.say(text.getvalue().rstrip("\n"))
+        if workflow_commands.enabled():
+            self._annotate(error.format_message(), "error")
+        else:
+            error.show(file=(text := io.StringIO()))
+            self.say(text.getvalue().rstrip("\n"))
         return error.exit_code
 
     def crash(self, error: Exception) -> int:
