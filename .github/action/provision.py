@@ -36,17 +36,21 @@ def main(step: str) -> int:
 
 def read_plan() -> None:
     """Find the plan and its key, and decide whether the cache may be used."""
-    untrusted = is_untrusted()
+    untrusted, path = is_untrusted(), destination()
+    cache, most = (
+        value("cache", "auto", "restore-only", "off"),
+        parsed_size(value("max-cache-size")),
+    )
     if untrusted:
         os.environ["BIDSPLAN_UNTRUSTED"] = "1"
     source = value("manifest") or value("plan")
     plan = found_plan(source)
     known = bidsplan("cache-key", "--json", "--", source)
-    caching = caching_of(known["bytes"], untrusted=untrusted)
+    caching = caching_of(cache, known["bytes"], most, untrusted=untrusted)
     set_outputs(
         {
             "plan": plan,
-            "path": destination(),
+            "path": path,
             "untrusted": untrusted,
             "caching": caching,
             "restore": caching in {"auto", "restore-only", "untrusted"},
@@ -157,10 +161,8 @@ def found_plan(source: str) -> str:
     return str(Path(source).with_suffix(".plan.jsonl"))
 
 
-def caching_of(size: int, *, untrusted: bool) -> str:
+def caching_of(cache: str, size: int, most: int, *, untrusted: bool) -> str:
     """Return how far the cache is used for a plan of so many bytes: a key of `_CACHED`."""
-    cache = value("cache", "auto", "restore-only", "off")
-    most = parsed_size(value("max-cache-size"))
     if cache != "off" and size > most:
         annotate(
             "warning",

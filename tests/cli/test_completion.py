@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from terminal import Terminal
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # (typed, what the line is after the tab key)
 CASES = [
@@ -26,11 +29,11 @@ INTERACTIVE = {
     "bash": ["bash", "--norc", "--noprofile", "-i"],
     "zsh": ["zsh", "-f", "-i"],
 }
+PAGE = (ROOT / "docs" / "user" / "completion.md").read_text(encoding="utf-8")
+SHOWN = dict(re.findall(r"^```(bash|zsh|fish)\n(\S.*)\n```$", PAGE.partition("Each asks")[0], re.M))
 SET_UP = {
-    "bash": 'PS1="ready> "; bind "set enable-bracketed-paste off"; '
-    'eval "$(_BIDSPLAN_COMPLETE=bash_source bidsplan)"\n',
-    "zsh": 'PS1="ready> "; autoload -U compinit; compinit -u -D; '
-    'eval "$(_BIDSPLAN_COMPLETE=zsh_source bidsplan)"; clear\n',
+    "bash": f'PS1="ready> "; bind "set enable-bracketed-paste off"; {SHOWN["bash"]}; clear\n',
+    "zsh": f'PS1="ready> "; autoload -U compinit; compinit -u -D; {SHOWN["zsh"]}; clear\n',
 }
 
 
@@ -66,7 +69,7 @@ def test_fish_completes_them_too(folder):
     if shutil.which("fish") is None:
         pytest.skip("there is no fish")
     asked = "; ".join(f"complete -C '{typed}'" for typed, _ in CASES)
-    script = f"_BIDSPLAN_COMPLETE=fish_source bidsplan | source; {asked}"
+    script = f"{SHOWN['fish']}; {asked}"
     done = subprocess.run(
         ["fish", "--no-config", "-c", script], capture_output=True, text=True, check=True
     )

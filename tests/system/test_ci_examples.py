@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from check_jsonschema import main as check_schema
+from click.testing import CliRunner
 
 import bidsplan
 from actions import ROOT
@@ -100,13 +102,8 @@ def test_the_examples_name_this_version():
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_files_fit_the_schemas_of_their_services(name):
     schema = f"vendor.{SCHEMAS[name]}"
-    done = subprocess.run(
-        [BIN / "check-jsonschema", "--builtin-schema", schema, ROOT / name],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
+    done = CliRunner().invoke(check_schema, ["--builtin-schema", schema, str(ROOT / name)])
+    assert done.exit_code == 0, done.output
 
 
 def test_no_risk_is_found_in_the_action_and_its_workflows(tmp_path):
