@@ -37,10 +37,8 @@ def main(step: str) -> int:
 def read_plan() -> None:
     """Find the plan and its key, and decide whether the cache may be used."""
     untrusted, path = is_untrusted(), destination()
-    cache, most = (
-        value("cache", "auto", "restore-only", "off"),
-        parsed_size(value("max-cache-size")),
-    )
+    cache = value("cache", "auto", "restore-only", "off")
+    most = parsed_size(value("max-cache-size"))
     if untrusted:
         os.environ["BIDSPLAN_UNTRUSTED"] = "1"
     source = value("manifest") or value("plan")
