@@ -158,10 +158,11 @@ class Console:
     def misused(self, error: click.ClickException) -> int:
         """Report wrong usage as click does, and return its exit code."""
         if workflow_commands.enabled():
-            self._annotate(error.format_message(), "error")
+            self._annotate(error.format_message().expandtabs(4), "error")
         else:
             error.show(file=(text := io.StringIO()))
-            self.say(text.getvalue().rstrip("\n"))
+            # click lists choices behind tabs, which are escaped like all that could drive a terminal.
+            self.say(text.getvalue().rstrip("\n").expandtabs(4))
         return error.exit_code
 
     def crash(self, error: Exception) -> int:
