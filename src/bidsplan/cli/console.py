@@ -161,7 +161,7 @@ class Console:
             self._annotate(error.format_message().expandtabs(4), "error")
         else:
             error.show(file=(text := io.StringIO()))
-            # click lists choices behind tabs, which are escaped like all that could drive a terminal.
+            # click lists choices behind tabs, which are escaped like what drives a terminal.
             self.say(text.getvalue().rstrip("\n").expandtabs(4))
         return error.exit_code
 
