@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Installs bidsplan as this action has it, unless the workflow names a command to use.
+#
+# Python runs isolated (-I): the working directory is the checkout, whose code may be a stranger's.
 set -euo pipefail
 
 fail() {
@@ -11,13 +13,13 @@ fail() {
 if [[ -n $INPUT_BIDSPLAN ]]; then
     command=$(command -v -- "$INPUT_BIDSPLAN") || fail "the input 'bidsplan' names no command"
 else
-    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    python3 -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         fail "bidsplan needs Python 3.11 or newer as python3; use actions/setup-python before it"
     # Other steps of the job may use another version of the action.
     environment=$RUNNER_TEMP/bidsplan${GITHUB_ACTION_PATH//[^[:alnum:]]/-}
     command=$environment/bin/bidsplan
     if [[ ! -x $command ]]; then
-        python3 -m venv "$environment"
+        python3 -I -m venv "$environment"
         "$environment/bin/pip" install --quiet --disable-pip-version-check "$GITHUB_ACTION_PATH"
     fi
 fi

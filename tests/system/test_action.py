@@ -230,6 +230,16 @@ def test_no_script_holds_an_expression():
     assert [step for step in ACTION["runs"]["steps"] if "${{" in step.get("run", "")] == []
 
 
+def test_no_step_imports_code_of_the_checkout(runner, checkout):
+    for name in ("json", "subprocess", "pathlib", "venv"):
+        (checkout / f"{name}.py").write_text("open('/dev/stderr', 'w').write('pwned')")
+    assert "pwned" not in runner.run(manifest="manifests/demo.yaml").log
+    install = (ROOT / ".github" / "action" / "install.sh").read_text(encoding="utf-8")
+    run_by = re.findall(r"python3 (-\S)", install)
+    assert len(run_by) >= 2
+    assert set(run_by) == {"-I"}
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [("5GB", 5 * 10**9), ("1.5 GiB", 3 << 29), ("7kB", 7000), ("10m", 10**7), ("12", 12)],
