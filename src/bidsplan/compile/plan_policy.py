@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -49,10 +48,13 @@ def manifest_beside(path: Path) -> Path:
     """
     if is_manifest(path):
         return path
-    found = [path.with_name(path.name.removesuffix(".plan.jsonl") + end) for end in _MANIFESTS]
-    if not path.name.endswith(".plan.jsonl") or not any(map(os.path.exists, found)):
-        raise UsageError(f"{path}: expected the manifest of this plan beside it, as {found[0]}")
-    return next(filter(os.path.exists, found))
+    stem = path.name.removesuffix(".plan.jsonl")
+    for suffix in _MANIFESTS:
+        if stem != path.name and (found := path.with_name(stem + suffix)).exists():
+            return found
+    raise UsageError(
+        f"{path}: expected a manifest, or the plan beside one, such as study.plan.jsonl and study.yaml"
+    )
 
 
 def refuse_locked_plan(source: object, policy: PlanPolicy) -> None:
