@@ -46,7 +46,9 @@ PLANS = st.builds(
     plan_of,
     st.lists(ENTRIES, max_size=8, unique_by=lambda entry: entry.path),
     st.lists(st.sampled_from(["1", "2", "3"]), unique=True),
-    st.lists(st.sampled_from(["s3://a/a", "s3://b/b", "s3://c/c"]), min_size=2, max_size=3),
+    st.lists(
+        st.sampled_from(["s3://a/a", "s3://b/b", "s3://c/c"]), min_size=2, max_size=3, unique=True
+    ),
     random_seed=st.sampled_from([None, 1, 2]),
 )
 
@@ -148,6 +150,11 @@ def test_a_root_that_is_renumbered_is_no_change_of_its_files():
     changes = compare_plans(old, new)
     assert (changes.changed, changes.header.keys()) == ((), {"roots"})
     assert "roots added: s3://c/c" in changed_lines(changes)
+    twice = ["s3://a/a", "s3://a/a"]
+    [change] = compare_plans(
+        plan_of([entry("x")], roots=twice), plan_of([entry("x", root=1)], roots=twice)
+    ).changed
+    assert change.fields == {"root": {"old": 0, "new": 1}}
     moved = compare_plans(old, plan_of(old.entries, roots=["s3://a/a", "s3://d/d"]))
     assert [change.fields for change in moved.changed] == [
         {"root": {"old": "s3://b/b", "new": "s3://d/d"}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.cli.console import counted, size
 from bidsplan.cli.plan_changes import Wording, signed_size
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LONGEST_COMMENT = 65_536
 """Most characters of a comment on GitHub; here of its bytes, which are never fewer."""
 
-_LONGEST_VALUE = 300
+_LONGEST_VALUE = 256
 """Most bytes of a path or label that are shown."""
 
 _RESERVED = 1000
@@ -39,29 +39,39 @@ def changes_markdown(changes: PlanChanges, redact: Callable[[str], str]) -> str:
     """
     words = Wording(changes, lambda text: code(redact(text)))
     head = "\n".join(_head(changes, words))
+    room = LONGEST_COMMENT - _RESERVED - len(head.encode())
     rows = changes.by_subject()
-    left = LONGEST_COMMENT - _RESERVED - len(head.encode())
-    subjects = (
-        _subject_line(code(redact(unit)) if unit else "no subject", row)
-        for unit, row in rows.items()
+    lines = (
+        _subject_line(code(redact(unit)) if unit else "no subject", rows[unit]) for unit in rows
     )
-    some = _fitting(subjects, left // 3)
-    left -= sum(map(_length, some))
+    subjects = _Section("subject", _fitting(lines, room // 3), len(rows))
+    room -= sum(map(_length, subjects.lines))
     number = len(changes.added) + len(changes.removed) + len(changes.changed)
-    files = _fitting((f"- {_WORDS[mark]} {text}" for mark, text in words.files()), left)
-    parts = [head, _details("By subject", some, len(rows)), _details("By file", files, number)]
-    missing = [
-        f"{total - shown:,} of {counted(total, noun)}"
-        for noun, shown, total in (
-            ("subject", len(some), len(rows)),
-            ("file", len(files), number),
-        )
-        if shown < total
-    ]
-    if missing:
-        left_out = " and ".join(missing)
-        parts.append(f"Left out to fit a comment: {left_out}; `bidsplan diff --all` has them.\n")
-    return "\n".join(filter(None, parts))
+    lines = (f"- {_WORDS[mark]} {text}" for mark, text in words.files())
+    files = _Section("file", _fitting(lines, room), number)
+    left_out = [section.left_out() for section in (subjects, files) if section.left_out()]
+    end = f"Left out to fit a comment: {' and '.join(left_out)}; `bidsplan diff --all` has them.\n"
+    return "\n".join([head, *subjects.text(), *files.text(), *([end] if left_out else [])])
+
+
+class _Section(NamedTuple):
+    """A list that unfolds: the lines that fit, and how many there would be."""
+
+    noun: str
+    lines: list[str]
+    total: int
+
+    def left_out(self) -> str:
+        """Say how much is left out, if anything."""
+        more = self.total - len(self.lines)
+        return f"{more:,} of {counted(self.total, self.noun)}" if more else ""
+
+    def text(self) -> Iterator[str]:
+        """Yield the section, if it has a line."""
+        if self.lines:
+            more = f" of {self.total:,}" if self.left_out() else ""
+            yield f"<details><summary>By {self.noun} ({len(self.lines):,}{more})</summary>\n"
+            yield from (*self.lines, "\n</details>\n")
 
 
 def code(text: str) -> str:
@@ -112,11 +122,3 @@ def _fitting(lines: Iterable[str], room: int) -> list[str]:
 
 def _length(line: str) -> int:
     return len(line.encode()) + 1
-
-
-def _details(title: str, lines: list[str], total: int) -> str:
-    if not lines:
-        return ""
-    shown = f"{len(lines):,} of {total:,}" if len(lines) < total else f"{total:,}"
-    rows = "\n".join(lines)
-    return f"<details><summary>{title} ({shown})</summary>\n\n{rows}\n\n</details>\n"

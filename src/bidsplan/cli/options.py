@@ -207,6 +207,16 @@ def manifest_argument(name: str, *, several: bool = False) -> Callable[..., Any]
     return click.argument(name, type=path, nargs=many, required=True, callback=check)
 
 
+def document_argument(name: str, metavar: str, *, required: bool = True) -> Callable[..., Any]:
+    """Make the argument for a manifest or a plan, of a command that has no destination."""
+
+    def check(_context: object, _parameter: object, value: Path | None) -> Path | None:
+        return None if value is None else _check_document(value)
+
+    path = click.Path(path_type=Path)
+    return click.argument(name, metavar=metavar, type=path, required=required, callback=check)
+
+
 def check_study(text: str) -> None:
     """Refuse a manifest or plan where a study's URL is expected."""
     if text.endswith(_DOCUMENTS):

@@ -43,6 +43,9 @@ def summary_lines(summary: PlanSummary, *, whole: bool = False) -> Iterator[str]
     subjects = counted(len(summary.selected), "subject")
     files = counted(summary.files, "file")
     yield f"{printable(summary.study)}: {subjects}, {files}, {size(summary.bytes)}"
+    yield f"from: {listed(map(printable, summary.roots))}"
+    if summary.sampling is not None:
+        yield f"drawn by {summary.sampling} with seed {summary.random_seed}"
     if without := [unit for unit in summary.selected if unit not in summary.subjects]:
         yield f"subjects without a file: {listed(map(printable, without))}"
     for name, title in _TITLES.items():

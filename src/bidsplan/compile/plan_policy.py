@@ -53,7 +53,7 @@ def manifest_beside(path: Path) -> Path:
         if stem != path.name and (found := path.with_name(stem + suffix)).exists():
             return found
     raise UsageError(
-        f"{path}: expected a manifest, or the plan beside one, such as study.plan.jsonl and study.yaml"
+        f"{path}: expected a manifest, or the plan beside one: study.plan.jsonl beside study.yaml"
     )
 
 

@@ -261,6 +261,8 @@ class _Comparison:
                 for header, entry in zip(self._headers, (old, new), strict=True)
             )
             fields["root"] = {"old": before, "new": after}
+        # Two roots may have one URL.
+        fields = fields or {"root": {"old": old.root, "new": new.root}}
         return FileChange(old=old, new=new, fields=fields, content=_other_bytes(old, new))
 
 

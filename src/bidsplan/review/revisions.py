@@ -47,8 +47,8 @@ def plan_at_revision(path: Path, revision: str) -> Plan:
     blob = _git(path.parent, "cat-file", "blob", f"{commit}:./{path.name}")
     if blob.returncode:
         raise UsageError(
-            f"{printable(str(path))}: it is not in the revision {revision!r} ({commit[:12]}); "
-            "name a revision that has it"
+            f"{printable(str(path))}: can't be read in the revision {revision!r}: "
+            f"{_reason(blob)}; name a revision that has it"
         )
     return read_plan(Path(f"{printable(revision)}:{path.name}"), file=io.BytesIO(blob.stdout))
 

@@ -52,6 +52,10 @@ class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
         The study's id.
     entries_sha256 : str
         Digest of the plan's entries, which changes if any of them does.
+    roots : tuple of str
+        URLs of the datasets that files come from.
+    random_seed, sampling : int, str or None
+        Of the draw, if there was one.
     files, bytes : int
         Number and total size of all files.
     selected : tuple of str
@@ -70,6 +74,9 @@ class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     study: str
     entries_sha256: str
+    roots: tuple[str, ...]
+    random_seed: int | None
+    sampling: str | None
     files: int
     bytes: int
     selected: tuple[str, ...]
@@ -111,6 +118,9 @@ def summarise_plan(plan: Planned) -> PlanSummary:
     return PlanSummary(
         study=header.study,
         entries_sha256=header.entries_sha256,
+        roots=tuple(root.url for root in header.roots),
+        random_seed=header.random_seed,
+        sampling=header.sampling,
         files=header.files,
         bytes=header.bytes,
         selected=tuple(sorted(header.subjects, key=natural_key)),

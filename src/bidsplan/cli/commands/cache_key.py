@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         "bidsplan cache-key --json ds000114.yaml",
     ),
 )
-@options.plan_argument
+@options.document_argument("source", "PLAN|MANIFEST")
 @options.settings_of(*options.ALLOWED)
 def command(source: Path, settings: options.Settings) -> None:
     """Print a key that changes if any file of PLAN does, for the cache of a CI system.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +15,8 @@ from bidsplan.plan.file import default_plan_path
 from bidsplan.review.changes import compare_plans
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bidsplan.plan import Planned
 
 
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
         "bidsplan diff --markdown ds000114.yaml > comment.md",
     ),
 )
-@click.argument("first", metavar="A", type=click.Path(path_type=Path))
-@click.argument("second", metavar="[B]", type=click.Path(path_type=Path), required=False)
+@options.document_argument("first", "A")
+@options.document_argument("second", "[B]", required=False)
 @click.option(
     "--rev", "revision", metavar="REV", help="Compare plan A with what it was at a git revision."
 )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         "bidsplan show --csv ds000114.plan.jsonl.gz > files.csv",
     ),
 )
-@options.plan_argument
+@options.document_argument("source", "PLAN|MANIFEST")
 @click.option("--tree", is_flag=True, help="Show directories, with files and bytes below each.")
 @click.option("--csv", is_flag=True, help="Write a table of all files, for spreadsheets.")
 @click.option("--all", "whole", is_flag=True, help="Show every row, subject and file.")
