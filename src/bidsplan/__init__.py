@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from bidsplan.review.changes import PlanChanges, compare_plans
     from bidsplan.review.export.base import Export
     from bidsplan.review.export.formats import export_plan
-    from bidsplan.review.report import write_report
+    from bidsplan.review.report import find_proofs, find_reasons, write_report
     from bidsplan.review.summary import PlanSummary, summarise_plan
     from bidsplan.storage import Access, Store, Transport, open_store
     from bidsplan.transfer.decide import Existing
@@ -91,7 +91,7 @@ _NAMES = {
     "review.changes": "PlanChanges compare_plans",
     "review.export.base": "Export",
     "review.export.formats": "export_plan",
-    "review.report": "write_report",
+    "review.report": "find_proofs find_reasons write_report",
     "review.summary": "PlanSummary summarise_plan",
     "storage": "Access Store Transport open_store",
     "transfer.decide": "Existing",
@@ -155,6 +155,8 @@ __all__ = [
     "export_plan",
     "fetch",
     "filesystem",
+    "find_proofs",
+    "find_reasons",
     "load_manifest",
     "materialise",
     "open_store",

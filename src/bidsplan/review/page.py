@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from collections import defaultdict
+from collections import Counter, defaultdict
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -198,6 +198,7 @@ def _matrix(plan: Planned, view: View, reasons: Reasons | None) -> dict[str, Any
         "by_reason": [
             {**reason._asdict(), "count": f"{count:,}"} for reason, count in view.by_reason()
         ],
+        "by_state": _by_state(view),
         "by_column": _by_column(plan, view),
         "left_out": [
             {**row._asdict(), "count": f"{len(row.units):,}", "units": [*map(printable, row.units)]}
@@ -206,6 +207,22 @@ def _matrix(plan: Planned, view: View, reasons: Reasons | None) -> dict[str, Any
         "left_out_count": _counted(number, "subject"),
         "notices": _notices(reasons),
     }
+
+
+def _by_state(view: View) -> list[dict[str, str]]:
+    """Count the files of cells by what keeps them from being complete."""
+    counts: Counter[str] = Counter()
+    for found in view.marks.values():
+        counts.update(found)
+    return [
+        {
+            "kind": state,
+            "text": f"file{'s' * (counts[state] != 1)} {text}",
+            "count": f"{counts[state]:,}",
+        }
+        for state, text in STATES.items()
+        if counts[state]
+    ]
 
 
 def _by_column(plan: Planned, view: View) -> list[dict[str, Any]]:
@@ -261,9 +278,9 @@ def _proofs(proofs: Proofs) -> dict[str, Any]:
     how = (
         "Every file was read, and compared with the plan."
         if proofs.read
-        else "No file was read. A file counts as proved by what its receipt says it was proved by "
-        "when it was fetched, if its size and time are still those of the receipt. "
-        "To read every file, use '--verify'."
+        else "No file was read. A file counts as checked by what its receipt says that it was "
+        "checked by when it was fetched, if its size and time are still those of the receipt. To "
+        "read every file, use '--verify'."
     )
     rows = [
         {"kind": kind, "text": text, "count": f"{number:,}"}
@@ -271,7 +288,7 @@ def _proofs(proofs: Proofs) -> dict[str, Any]:
         if (number := sum(state == kind for state in proofs.states.values()))
     ]
     rows += [
-        {"kind": "", "text": f"proved by {text}", "count": f"{number:,}"}
+        {"kind": "", "text": f"checked by {text}", "count": f"{number:,}"}
         for proof, text in PROOFS.items()
         if (number := proofs.proofs[proof])
     ]

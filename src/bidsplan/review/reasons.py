@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.compile.entries import archived_files
@@ -169,7 +170,10 @@ class Reasons:
         return sorted(groups, key=lambda group: (-len(group.units), group.text, group.where))
 
     def _compare(self, plan: Planned, *, changed: bool) -> Freshness:
-        problems = tuple(str(self._loaded.locate(each)) for each in self._explanation.problems)
+        # A page is read elsewhere, where the manifest's folder says nothing.
+        name = self._loaded.path.name
+        located = map(self._loaded.locate, self._explanation.problems)
+        problems = tuple(str(replace(each, file=each.file and name)) for each in located)
         if problems:
             return Freshness(changed, 0, 0, 0, problems)
         now = {entry.path: _identity(entry) for entry in self._entries()}
@@ -191,7 +195,7 @@ class Reasons:
             if group is not None:
                 excluded = at[-1:] == ("exclude",)
                 kind = "excluded" if excluded else "filtered"
-                text = f"the study has files of it, and none is selected: {why}"
+                text = f"the study's files are not selected: {why}"
                 self.rejected[group][Reason(kind, printable(text), self._line(at))] += 1
 
     def _note_directory(self, path: str) -> Group | None:
@@ -204,8 +208,8 @@ class Reasons:
         """Name a place of the manifest by file and line."""
         if at not in self._lines:
             found = self._loaded.locate(Problem(message="", at=at))
-            where = f"{found.file}:{found.line}" if found.file and found.line else ""
-            self._lines[at] = printable(where or dotted(at))
+            where = f"{self._loaded.path.name}:{found.line}" if found.line else dotted(at)
+            self._lines[at] = printable(where)
         return self._lines[at]
 
 

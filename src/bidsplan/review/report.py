@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from bidsplan.errors import BidsplanError, DestinationError, UsageError
 from bidsplan.paths import printable, replacing
-from bidsplan.review.page import render_page
 from bidsplan.storage.access import Access
 
 if TYPE_CHECKING:
@@ -20,19 +19,13 @@ if TYPE_CHECKING:
     from bidsplan.review.proofs import Proofs
     from bidsplan.review.reasons import Reasons
 
-    Notify = Callable[[Event], None]
-
 
 def write_report(
     plan: Planned,
     path: str | PathLike[str],
     *,
-    manifest: ManifestFile | None = None,
-    destination: str | PathLike[str] | None = None,
-    read: bool = False,
-    access: Access | None = None,
-    base: str | PathLike[str] = ".",
-    notify: Callable[[Event], None] | None = None,
+    reasons: Reasons | None = None,
+    proofs: Proofs | None = None,
 ) -> None:
     """Write a page that shows which subjects lack which files, and why.
 
@@ -41,42 +34,28 @@ def write_report(
     plan : Plan or StoredPlan
     path : path
         The page's file, which is replaced; its name ends in ``.html``.
-    manifest : ManifestFile, optional
-        The plan's manifest, which shows why files are missing; the study is listed as it is now.
-    destination : path or str, optional
-        Where the plan was fetched to, for what was proved there.
-    read : bool
-        Whether to read every file there, and not only receipts.
-    access : Access, optional
-        How storage may be reached.
-    base : path
-        The directory that the plan's relative URLs are relative to: its own.
-    notify : callable, optional
-        Takes each event of listing, from several threads, one at a time, and of reading.
+    reasons : Reasons, optional
+        What `find_reasons` returned.
+    proofs : Proofs, optional
+        What `find_proofs` returned.
 
     Raises
     ------
     UsageError
-        Where the page's name does not end in ``.html``, or a URL is refused.
-    StorageError
-        Where the study can't be listed.
+        Where the page's name does not end in ``.html``.
+    PlanError
+        Where the plan can't be read.
     DestinationError
-        Where the destination can't be opened, or the page can't be written.
+        Where the page can't be written.
 
     Notes
     -----
-    The page has neither time nor host: the same arguments, storage and destination give the same
-    bytes.
+    The page contains neither time nor host: the same arguments give the same bytes.
     """
+    from bidsplan.review.page import render_page  # counts and templates
+
     path = Path(path)
-    if path.suffix not in {".html", ".htm"}:
-        raise UsageError(f"{printable(str(path))}: the name of a page ends in .html")
-    access = access or Access()
-    reasons = _find_reasons(plan, manifest, access, notify) if manifest else None
-    proofs = None
-    if destination is not None:
-        events = _check(plan, str(destination), access, base, read=read)
-        proofs = _find_proofs(events, str(destination), notify, read=read)
+    check_page_name(path)
     page = render_page(plan, reasons=reasons, proofs=proofs)
     try:
         with replacing(path) as file:
@@ -86,41 +65,98 @@ def write_report(
         raise DestinationError(f"{printable(str(path))}: can't be written: {why}") from error
 
 
-def _find_reasons(
-    plan: Planned, manifest: ManifestFile, access: Access, notify: Notify | None
+def check_page_name(path: Path) -> None:
+    """Refuse the name of a file that is no page, which would be replaced."""
+    if path.suffix not in {".html", ".htm"}:
+        raise UsageError(f"{printable(str(path))}: the name of a page ends in .html")
+
+
+def find_reasons(
+    plan: Planned,
+    manifest: ManifestFile,
+    *,
+    access: Access | None = None,
+    notify: Callable[[Event], None] | None = None,
 ) -> Reasons:
+    """Find why subjects lack files, by the manifest of a plan and the study as it is now.
+
+    Parameters
+    ----------
+    plan : Plan or StoredPlan
+    manifest : ManifestFile
+        What `load_manifest` returned.
+    access : Access, optional
+        How storage may be reached.
+    notify : callable, optional
+        Takes each event of listing; called from several threads, one at a time.
+
+    Returns
+    -------
+    Reasons
+        Also where the plan is out of date, or the manifest does not compile any more.
+
+    Raises
+    ------
+    StorageError
+        Where the study can't be listed or read.
+    UsageError
+        Where a URL is refused.
+    """
     from bidsplan.compile.compiler import explain_manifest  # imports storage
     from bidsplan.review.reasons import Reasons
 
+    access = access or Access()
+    base = manifest.path.parent
     try:
-        explanation = explain_manifest(
-            manifest.manifest, base=manifest.path.parent, access=access, notify=notify
-        )
+        explanation = explain_manifest(manifest.manifest, base=base, access=access, notify=notify)
         return Reasons(plan, manifest, explanation, untrusted=access.untrusted)
     except BidsplanError as error:
         raise error.located(manifest.locate) from error
 
 
-def _check(
-    plan: Planned, destination: str, access: Access, base: str | PathLike[str], *, read: bool
-) -> Iterator[Event]:
-    """Compare a destination with a plan, by reading it or by its receipts."""
+def find_proofs(
+    plan: Planned,
+    destination: str | PathLike[str],
+    *,
+    read: bool = False,
+    access: Access | None = None,
+    base: str | PathLike[str] = ".",
+    notify: Callable[[Event], None] | None = None,
+) -> Proofs:
+    """Find what was proved about the files of a plan at a destination.
+
+    Parameters
+    ----------
+    plan : Plan or StoredPlan
+    destination : path or str
+        A local directory, or the URL that the plan was fetched to.
+    read : bool
+        Whether to read every file, as `verify` does. Otherwise a file counts as proved if its
+        receipt says by what, and its size and time are still the receipt's.
+    access : Access, optional
+        How a URL may be reached.
+    base : path
+        The directory that the plan's relative URLs are relative to: its own.
+    notify : callable, optional
+        Takes an event for each file.
+
+    Raises
+    ------
+    DestinationError
+        Where the destination can't be opened.
+    UsageError, StorageError
+        Where a URL is refused, or its receipts can't be listed.
+    """
+    from bidsplan.review.proofs import collect_proofs
     from bidsplan.transfer.receipt_check import check_receipts  # imports destinations
     from bidsplan.transfer.verification import verify
 
     check = verify if read else check_receipts
-    yield from check(plan, destination, access=access, base=base)
 
-
-def _find_proofs(
-    events: Iterator[Event], destination: str, notify: Notify | None, *, read: bool
-) -> Proofs:
-    from bidsplan.review.proofs import collect_proofs
-
-    def followed() -> Iterator[Event]:
-        for event in events:
+    def events() -> Iterator[Event]:
+        for event in check(plan, destination, access=access, base=base):
             if notify is not None:
                 notify(event)
             yield event
 
-    return collect_proofs(followed(), destination, read=read)
+    return collect_proofs(events(), str(destination), read=read)

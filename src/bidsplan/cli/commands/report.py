@@ -11,10 +11,12 @@ from bidsplan.cli import options
 from bidsplan.cli.plans import load, plan_for
 from bidsplan.compile.plan_policy import PlanPolicy, is_manifest
 from bidsplan.errors import UsageError
+from bidsplan.plan.integrity import CheckMethod
 
 if TYPE_CHECKING:
     from bidsplan.plan import Planned
-    from bidsplan.progress import Counts
+    from bidsplan.review.proofs import Proofs
+    from bidsplan.review.reasons import Reasons
 
 
 @click.command(
@@ -49,28 +51,19 @@ def command(
     page then also says which rule drops a file or a subject. It is one HTML file, which needs no
     network.
     """
-    from bidsplan.progress import Counts  # on demand
-    from bidsplan.review.report import write_report
+    from bidsplan.review.report import check_page_name, write_report  # on demand
 
     if read and destination is None:
         raise UsageError("--verify reads the files of a destination; name it by --dest")
-    path, plan = plan_for(source, settings, PlanPolicy.FROZEN)
     manifest = _manifest(source, manifest)
+    path, plan = plan_for(source, settings, PlanPolicy.FROZEN)
     page = output or path.with_name(f"{path.name.partition('.plan.')[0]}.report.html")
-    loaded = load(manifest, settings) if manifest else None
-    counts = Counts()
-    with settings.console.progress(counts, plan if destination and not loaded else None):
-        write_report(
-            plan,
-            page,
-            manifest=loaded,
-            destination=destination,
-            read=read,
-            access=settings.access,
-            base=path.parent,
-            notify=counts.add,
-        )
-    settings.console.result(_said(page, counts, plan, destination), {"report": str(page)})
+    # A study may be listed below, and a destination read: refuse a wrong output first.
+    check_page_name(page)
+    reasons = _reasons(plan, manifest, settings) if manifest else None
+    proofs = _proofs(plan, destination, path, settings, read=read) if destination else None
+    write_report(plan, page, reasons=reasons, proofs=proofs)
+    settings.console.result(*_said(page, plan, proofs))
 
 
 def _manifest(source: Path, manifest: Path | None) -> Path | None:
@@ -82,9 +75,36 @@ def _manifest(source: Path, manifest: Path | None) -> Path | None:
     return source
 
 
-def _said(page: Path, counts: Counts, plan: Planned, destination: str | None) -> str:
-    """Describe what was written."""
-    if destination is None:
-        return f"wrote {page}"
-    proved = sum(counts.proofs.values())
-    return f"wrote {page}: {proved:,} of {plan.header.files:,} files are proved in {destination}"
+def _reasons(plan: Planned, manifest: Path, settings: options.Settings) -> Reasons:
+    """List the study of a manifest, and find why files are missing."""
+    from bidsplan.review.report import find_reasons
+
+    loaded = load(manifest, settings)
+    with settings.console.progress() as notify:
+        return find_reasons(plan, loaded, access=settings.access, notify=notify)
+
+
+def _proofs(
+    plan: Planned, destination: str, path: Path, settings: options.Settings, *, read: bool
+) -> Proofs:
+    """Look at a destination, or read it."""
+    from bidsplan.progress import Counts  # on demand
+    from bidsplan.review.report import find_proofs
+
+    access, counts = settings.access, Counts()
+    with settings.console.progress(counts, plan):
+        return find_proofs(
+            plan, destination, read=read, access=access, base=path.parent, notify=counts.add
+        )
+
+
+def _said(page: Path, plan: Planned, proofs: Proofs | None) -> tuple[str, dict[str, object]]:
+    """Describe what was written, for people and for ``--json``."""
+    data: dict[str, object] = {"report": str(page)}
+    if proofs is None:
+        return f"wrote {page}", data
+    files, size = plan.header.files, proofs.proofs[CheckMethod.SIZE]
+    proved = proofs.proofs.total() - size
+    text = f"wrote {page}: {proved:,} of {files:,} files are proved in {proofs.destination}"
+    text += f", and {size:,} checked by size only" if size else ""
+    return text, {**data, "proved": proved, "size_only": size, "files": files}

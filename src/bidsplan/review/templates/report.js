@@ -47,14 +47,14 @@
       this.body = table.tBodies[0];
       this.row = row;
       this.length = 0;
-      this.height = 29;
+      this.height = 29; // pixels, until a row is measured
       this.first = -1;
       let asked = 0;
       scroller.addEventListener("scroll", () => {
         cancelAnimationFrame(asked);
         asked = requestAnimationFrame(() => this.draw(false));
       }, { passive: true });
-      new ResizeObserver(() => this.draw(true)).observe(scroller);
+      new ResizeObserver(() => { this.draw(true); this.measure(); }).observe(scroller);
     }
 
     show(length) {
@@ -68,11 +68,11 @@
       const visible = Math.ceil((this.scroller.clientHeight || 600) / this.height);
       const most = Math.max(0, this.length - visible);
       const top = Math.min(most, Math.floor(this.scroller.scrollTop / this.height));
-      // An even first row keeps the rows' number even above, and a screen's margin is drawn below.
-      const first = Math.max(0, top - 8) & ~3;
+      // Drawn anew every fourth row, with some rows beyond the view.
+      const first = Math.max(0, top - 4) & ~3;
       if (!always && first === this.first) return;
       this.first = first;
-      const last = Math.min(this.length, first + visible + 20);
+      const last = Math.min(this.length, first + visible + 12);
       const rows = [];
       for (let index = first; index < last; index += 1) {
         const made = this.row(index);
@@ -80,7 +80,14 @@
         rows.push(made);
       }
       this.body.replaceChildren(this.spacer(first), ...rows, this.spacer(this.length - last));
-      if (rows.length && rows[0].offsetHeight) this.height = rows[0].getBoundingClientRect().height;
+    }
+
+    measure() {
+      const row = this.body.querySelector("tr:not(.spacer)");
+      const height = row ? row.getBoundingClientRect().height : 0;
+      if (!height || height === this.height) return;
+      this.height = height;
+      this.draw(true);
     }
 
     spacer(count) {
@@ -188,8 +195,8 @@
       }
       const lost = marks.reduce((sum, mark) => sum + mark[1], 0);
       const text = value < 0 ? SIGNS[kind] : `${value - lost}/${value} ${SIGNS[kind]}`;
-      cell.append(make("span", { class: `sign ${kind}`, "aria-hidden": "true" }, text));
-      cell.append(make("span", { class: "hidden" }, describe(row, column)));
+      cell.setAttribute("aria-label", describe(row, column));
+      cell.append(make("span", { class: `sign ${kind}` }, text));
     });
     return made;
   }
