@@ -188,6 +188,8 @@ def bidsplan(*arguments: str) -> dict[str, Any]:
         [os.environ["BIDSPLAN"], *arguments], stdout=output, encoding="utf-8"
     ) as process:
         last = "".join(deque(process.stdout or (), maxlen=1))
+    if process.returncode < 0:
+        raise StepError(f"bidsplan {arguments[0]} was stopped by signal {-process.returncode}")
     result = dict(json.loads(last or "{}")) if parsed else {}
     if process.returncode:
         # What ends a command is shown by the command itself, as an annotation.

@@ -248,6 +248,15 @@ def test_sizes_are_those_of_the_command(text, size):
     assert provision.parsed_size(text) == size
 
 
+def test_a_command_that_the_system_stops_is_named(tmp_path, monkeypatch):
+    command = tmp_path / "bidsplan"
+    command.write_text("#!/bin/sh\nprintf '{\"path\":'\nkill -KILL $$\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("BIDSPLAN", str(command))
+    with pytest.raises(provision.StepError, match="bidsplan fetch was stopped by signal 9"):
+        provision.bidsplan("fetch", "--json")
+
+
 def test_the_summary_shows_hostile_text_as_it_is():
     shown = provision.markdown("<script>|`**a**`@lab [x](https://y)\n\u202e")
     assert re.sub(r"&#[0-9]+;", "", shown) == "scriptalab xhttps//y"
