@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from bidsplan.review.changes import PlanChanges, compare_plans
     from bidsplan.review.export.base import Export
     from bidsplan.review.export.formats import export_plan
+    from bidsplan.review.report import find_proofs, find_reasons, write_report
     from bidsplan.review.summary import PlanSummary, summarise_plan
     from bidsplan.storage import Access, Store, Transport, open_store
     from bidsplan.transfer.decide import Existing
@@ -87,9 +88,10 @@ _NAMES = {
     "plan.file": "read_plan write_plan",
     "plan.integrity": "CheckMethod VerifyMode",
     "plan_filesystem": "filesystem",
+    "review.changes": "PlanChanges compare_plans",
     "review.export.base": "Export",
     "review.export.formats": "export_plan",
-    "review.changes": "PlanChanges compare_plans",
+    "review.report": "find_proofs find_reasons write_report",
     "review.summary": "PlanSummary summarise_plan",
     "storage": "Access Store Transport open_store",
     "transfer.decide": "Existing",
@@ -153,6 +155,8 @@ __all__ = [
     "export_plan",
     "fetch",
     "filesystem",
+    "find_proofs",
+    "find_reasons",
     "load_manifest",
     "materialise",
     "open_store",
@@ -163,6 +167,7 @@ __all__ = [
     "take_inventory",
     "verify",
     "write_plan",
+    "write_report",
 ]
 
 
