@@ -442,3 +442,31 @@ def test_a_cohort_files_content_is_part_of_the_manifest(study, ask):
     code, _, err = ask("fetch", "demo.yaml", "d")
     assert code == 1
     assert "subjects.table.file: can't read 'cohort.tsv': No such file or directory" in err
+
+
+def test_locked_manifests_have_whole_plans_of_their_own(study, ask):
+    assert ask("validate", "demo.yaml", "--locked")[0] == 2
+    ask("compile", "demo.yaml")
+    plan = Path("demo.plan.jsonl")
+    for names in (["demo.yaml"], ["demo.plan.jsonl"], ["demo.plan.jsonl", "demo.yaml"]):
+        assert ask("validate", "--locked", *names) == (0, "demo.yaml: valid\n", "")
+    text = plan.read_text(encoding="utf-8")
+    plan.write_text(text.replace("sub-1/", "sub-2/"))
+    code, out, err = ask("validate", "--locked", "demo.plan.jsonl")
+    assert (code, out) == (2, "demo.yaml: not valid\n")
+    assert err.startswith("error: demo.plan.jsonl: ")
+    plan.write_text(text)
+    manifest = Path("demo.yaml").read_text(encoding="utf-8")
+    Path("demo.yaml").write_text(manifest.replace("random_seed: 42", "random_seed: 46"))
+    code, out, _ = ask("validate", "--locked", "--json", "demo.yaml")
+    told = json.loads(out)
+    assert (code, told["valid"], told["warnings"]) == (2, False, [])
+    assert told["problems"][0]["file"] == "demo.plan.jsonl"
+    assert ask("validate", "demo.yaml")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["other.plan.jsonl", "demo.jsonl"])
+def test_a_plan_without_its_manifest_is_not_checked(name, study, ask):
+    code, _, err = ask("validate", "--locked", name)
+    assert code == 2
+    assert err.startswith(f"error: {name}: expected a manifest, or the plan beside one")

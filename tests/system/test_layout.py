@@ -72,6 +72,7 @@ def test_the_rooms_and_modules_at_the_top():
         "fetching",
         "messages",
         "paths",
+        "plan_filesystem",
         "progress",
         "urls",
     }

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from bidsplan.paths import printable
 from bidsplan.plan.integrity import best_check
-from bidsplan.review.places import Places, pipelines_of
+from bidsplan.plan.places import Places, pipelines_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bidsplan.plan import Entry, Planned
-    from bidsplan.review.places import Place
+    from bidsplan.plan.places import Place
 
 
 _COLUMNS = (

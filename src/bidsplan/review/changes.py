@@ -9,7 +9,7 @@ import msgspec
 from bidsplan.paths import natural_key
 from bidsplan.plan import Entry, Header
 from bidsplan.plan.integrity import CheckMethod, best_check
-from bidsplan.review.places import Places, derivative_directory, pipelines_in
+from bidsplan.plan.places import Places, derivative_directory, pipelines_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.paths import natural_key, printable
-from bidsplan.review.places import placed
+from bidsplan.plan.places import placed
 from bidsplan.review.reasons import COMPLETING, UNPLANNED, group_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import heapq
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.paths import natural_key, printable
-from bidsplan.review.places import placed
+from bidsplan.plan.places import placed
 from bidsplan.review.proofs import PROOFS, STATES
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from bidsplan.compile.omissions import OmissionKind
 from bidsplan.compile.survey.participants import manifest_digest
 from bidsplan.errors import Problem, dotted
 from bidsplan.paths import natural_key, printable
-from bidsplan.review.places import Places
+from bidsplan.plan.places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bidsplan.errors import Place as ManifestPlace
     from bidsplan.manifest.load import ManifestFile
     from bidsplan.plan import Entry, Planned
-    from bidsplan.review.places import Place
+    from bidsplan.plan.places import Place
 
 
 class Reason(NamedTuple):

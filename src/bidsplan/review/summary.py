@@ -10,13 +10,13 @@ import msgspec
 
 from bidsplan.paths import natural_key
 from bidsplan.plan.integrity import best_check
-from bidsplan.review.places import placed
+from bidsplan.plan.places import placed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from bidsplan.plan import Entry, Planned
-    from bidsplan.review.places import Place
+    from bidsplan.plan.places import Place
 
 
 _LARGEST = 10

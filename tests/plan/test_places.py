@@ -3,7 +3,7 @@
 import pytest
 
 from bidsplan.plan import Entry, Plan, Root
-from bidsplan.review.places import Place, Places, placed
+from bidsplan.plan.places import Place, Places, placed
 
 
 def plan_of(paths, subjects):
