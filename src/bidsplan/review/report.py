@@ -140,6 +140,11 @@ def find_proofs(
     notify : callable, optional
         Takes an event for each file.
 
+    Returns
+    -------
+    Proofs
+        Of each file, by what it was proved, or what is wrong with it.
+
     Raises
     ------
     DestinationError
