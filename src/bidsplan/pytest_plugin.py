@@ -23,6 +23,29 @@ _MARKER = (
     "bidsplan(*paths): the test needs the datasets of these manifests or plans, which are relative "
     "to the rootdir; they are fetched before the first test"
 )
+_OPTIONS = (
+    (
+        "bidsplan",
+        ("fetch", "offline", "skip"),
+        "fetch",
+        "Fetch what the cache lacks (default); make no request, and use what the cache has; or "
+        "skip all tests that need a dataset",
+    ),
+    (
+        "bidsplan_unavailable",
+        ("fail", "skip"),
+        "fail",
+        "What to do with tests whose dataset can't be reached, or is not in the cache when "
+        "offline: fail them (default), or skip them",
+    ),
+    (
+        "bidsplan_cache",
+        None,
+        "",
+        "Directory of the datasets, relative to the rootdir; by default the user's cache",
+    ),
+)
+
 _FALSE = ("", "0", "false", "f", "no", "n", "off")
 
 
@@ -60,30 +83,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addini(name, f"{text} (as {option}).", default=default)
 
 
-_OPTIONS = (
-    (
-        "bidsplan",
-        ("fetch", "offline", "skip"),
-        "fetch",
-        "Fetch what the cache lacks (default); make no request, and use what the cache has; or "
-        "skip all tests that need a dataset",
-    ),
-    (
-        "bidsplan_unavailable",
-        ("fail", "skip"),
-        "fail",
-        "What to do with tests whose dataset can't be reached, or is not in the cache when "
-        "offline: fail them (default), or skip them",
-    ),
-    (
-        "bidsplan_cache",
-        None,
-        "",
-        "Directory of the datasets, relative to the rootdir; by default the user's cache",
-    ),
-)
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, and refuse options that the configuration file has wrong."""
     config.addinivalue_line("markers", _MARKER)
@@ -100,13 +99,9 @@ def _option(config: pytest.Config, name: str) -> str:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Show options that are not the default."""
-    shown = {name: _option(config, name) for name, *_ in _OPTIONS}
-    changed = [
-        f"{name.removeprefix('bidsplan_').replace('bidsplan', 'mode')}: {shown[name]}"
-        for name, _, default, _ in _OPTIONS
-        if shown[name] != default
-    ]
-    return [f"bidsplan: {', '.join(changed)}"] if changed else []
+    values = [(name, default, _option(config, name)) for name, _, default, _ in _OPTIONS]
+    shown = [f"{name}={value}" for name, default, value in values if value != default]
+    return [f"datasets for tests: {', '.join(shown)}"] if shown else []
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -126,22 +121,15 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         return
     if session.testsfailed and not config.option.continue_on_collection_errors:
         return
-    if sources := dict.fromkeys(path for item in session.items for path in _marked(item)):
+    if sources := [path for item in session.items for path in _marked(item)]:
         for source in sources:
             # What fails is reported by the tests that need it.
             _datasets(config).provide(source)
         _datasets(config).show()
 
 
-def _marked(item: pytest.Item) -> Iterator[str | PathLike[str]]:
-    for marker in item.iter_markers("bidsplan"):
-        for path in marker.args:
-            if not isinstance(path, str | os.PathLike):
-                raise pytest.UsageError(
-                    f"{item.nodeid}: the marker bidsplan takes paths of manifests or plans; got "
-                    f"{path!r}"
-                )
-            yield path
+def _marked(item: pytest.Item) -> Iterator[Any]:
+    return (path for marker in item.iter_markers("bidsplan") for path in marker.args)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -238,6 +226,9 @@ class _Datasets:
 
     def provide(self, source: str | PathLike[str]) -> Provided | _Failure:
         """Provide a dataset, once for the process."""
+        if not isinstance(source, str | os.PathLike):
+            expected = "expected the path of a manifest or a plan"
+            return _Failure(f"bidsplan: {expected}; got {source!r}", unavailable=False)
         path = self._config.rootpath / source
         if path not in self._provided:
             self._provided[path] = self._new(path)

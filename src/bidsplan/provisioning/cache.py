@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bidsplan.compile.plan_policy import PlanPolicy, is_manifest, plan_beside
+from bidsplan.compile.plan_policy import PlanPolicy, digest_of, is_manifest, plan_beside
 from bidsplan.destination import open_destination
 from bidsplan.errors import (
     BidsplanError,
     DestinationError,
     FetchFailed,
     MissingFileError,
+    PlanError,
     ThrottledError,
     UnreachableError,
 )
 from bidsplan.events import Waiting
 from bidsplan.paths import open_regular, replacing
 from bidsplan.plan.file import StoredPlan, default_plan_path, write_plan
+from bidsplan.plan.model import DECODE_ERRORS
 from bidsplan.provisioning.dataset import Dataset
 from bidsplan.storage.access import Access
 
@@ -111,13 +113,11 @@ class DatasetCache:
 
     def _cached(self, source: Path, slot: _Slot) -> Dataset | None:
         """Return the dataset of the plan that was compiled here, if it is still the manifest's."""
-        from bidsplan.compile.survey.participants import manifest_digest  # on demand
-
-        loaded = self._load(source)
-        if not slot.plan.exists():
+        digest = digest_of(self._load(source), self._access)
+        try:
+            plan = StoredPlan(slot.plan)
+        except PlanError:
             return None
-        plan, above = StoredPlan(slot.plan), source.parent
-        digest = manifest_digest(loaded.manifest, above, untrusted=self._access.untrusted)
         return self._dataset(plan, slot.folder) if plan.header.manifest_sha256 == digest else None
 
     def _dataset(self, plan: Planned, base: Path) -> Dataset:
@@ -197,11 +197,13 @@ class _Slot:
 
     def refuse_repeat(self, run: str) -> None:
         """Raise what another process of the same run has met."""
-        with suppress(OSError, msgspec.MsgspecError), open_regular(self._failure) as file:
-            failure = msgspec.json.decode(file.read(), type=_Failure)
-            if run and failure.run == run:
-                kind = UnreachableError if failure.unavailable else DestinationError
-                raise kind(failure.message)
+        try:
+            with open_regular(self._failure) as file:
+                failure = msgspec.json.decode(file.read(), type=_Failure)
+        except (OSError, *DECODE_ERRORS):
+            return
+        if run and failure.run == run:
+            raise (UnreachableError if failure.unavailable else DestinationError)(failure.message)
 
     def remember(self, error: BidsplanError, run: str) -> None:
         """Note a failure, for the other processes of this run."""

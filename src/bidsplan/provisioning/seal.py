@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bidsplan.paths import STATE_DIRECTORY, open_regular, printable, replacing
+from bidsplan.plan.model import DECODE_ERRORS
 from bidsplan.storage.file_state import version_of
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def read_seal(folder: Path) -> Seal | None:
     try:
         with open_regular(_path(folder)) as file:
             return msgspec.json.decode(file.read(), type=Seal)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *DECODE_ERRORS):
         return None
 
 
