@@ -59,6 +59,7 @@ def test_the_rooms_and_modules_at_the_top():
         "destination",
         "manifest",
         "plan",
+        "provisioning",
         "review",
         "s3bids",
         "storage",
@@ -73,6 +74,7 @@ def test_the_rooms_and_modules_at_the_top():
         "messages",
         "paths",
         "progress",
+        "pytest_plugin",
         "urls",
     }
 
