@@ -246,10 +246,10 @@ class _Datasets:
                 )
             return self._opened().provide(path)
         except BidsplanError as error:
-            # Messages about the file itself name it already.
-            named = str(error).startswith(str(path))
+            # Messages about the file itself, or about the plan beside it, name it already.
+            named = str(error).startswith(str(path.with_suffix("")))
             text = str(error) if named else f"{self._name(path)}: {error}"
-            return _Failure(f"bidsplan: {text}", is_unavailable(error))
+            return _Failure(f"bidsplan: {_redacted(text)}", is_unavailable(error))
 
     def _opened(self) -> DatasetCache:
         from bidsplan.provisioning.cache import DatasetCache
@@ -317,8 +317,14 @@ class _Datasets:
             name, folder = self._name(path), str(found.folder)
             text = f"{name}: {counted(found.files, 'file')}, {size(found.bytes)}"
             lines.append(_Line(text, False, folder, found.files, found.fetched))
-            lines += [_Line(f"{name}: {note}", odd=True) for note in found.notes]
+            lines += [_Line(_redacted(f"{name}: {note}"), odd=True) for note in found.notes]
         return [line for line in (*lines, *self._changed) if line not in self._shown]
+
+
+def _redacted(text: str) -> str:
+    from bidsplan.cli.console import find_redactor
+
+    return find_redactor()(text)
 
 
 class _Failure(NamedTuple):
