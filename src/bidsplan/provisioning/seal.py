@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,6 +15,7 @@ from bidsplan.storage.file_state import version_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 States = dict[str, list[int]]
@@ -49,10 +49,7 @@ def write_seal(folder: Path, sources: States) -> None:
 def file_states(folder: Path) -> States:
     """Look at all files of a dataset; a change of one that nobody can undo is its ctime."""
     # Devices may have other numbers after a restart.
-    return {
-        printable(path.relative_to(folder).as_posix()): list(version_of(found)[1:])
-        for path, found in _walk(folder)
-    }
+    return {printable(path): list(version_of(found)[1:]) for path, found in _walk(folder)}
 
 
 def changed_files(folder: Path) -> list[str]:
@@ -68,21 +65,32 @@ def protect(folder: Path) -> None:
     """Make the files of a dataset read-only; raises OSError."""
     for path, found in _walk(folder):
         if stat.S_ISREG(found.st_mode) and found.st_mode & _WRITABLE:
-            path.chmod(stat.S_IMODE(found.st_mode) & ~_WRITABLE)
+            (folder / path).chmod(stat.S_IMODE(found.st_mode) & ~_WRITABLE)
 
 
 def _path(folder: Path) -> Path:
     return folder.with_name("files.json")
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Find the files and links of a dataset; no link is followed."""
-    for above, directories, names in os.walk(folder):
-        if Path(above) == folder and STATE_DIRECTORY in directories:
-            directories.remove(STATE_DIRECTORY)
-        links = [name for name in directories if Path(above, name).is_symlink()]
-        for name in (*names, *links):
-            path = Path(above, name)
+def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Find the files and links of a dataset, by their paths below it; no link is followed."""
+    waiting = [""]
+    while waiting:
+        above = waiting.pop()
+        for entry in _listed(f"{folder}/{above}"):
+            path = above + entry.name
             # Another process may remove what is not planned.
             with suppress(FileNotFoundError):
-                yield path, path.lstat()
+                if not entry.is_dir(follow_symlinks=False):
+                    yield path, entry.stat(follow_symlinks=False)
+                elif path != STATE_DIRECTORY:
+                    waiting.append(f"{path}/")
+
+
+def _listed(directory: str) -> list[os.DirEntry[str]]:
+    # A directory that can't be read lacks its files, which shows.
+    try:
+        with os.scandir(directory) as entries:
+            return list(entries)
+    except OSError:
+        return []
