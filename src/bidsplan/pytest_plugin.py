@@ -240,16 +240,18 @@ class _Datasets:
 
         try:
             if not path.exists():
+                rootdir = self._config.rootpath
                 raise UsageError(
-                    f"there is no such file; paths are relative to pytest's rootdir, "
-                    f"{self._config.rootpath}"
+                    f"there is no such file; paths are relative to pytest's rootdir, {rootdir}"
                 )
             return self._opened().provide(path)
         except BidsplanError as error:
             # Messages about the file itself, or about the plan beside it, name it already.
             named = str(error).startswith(str(path.with_suffix("")))
             text = str(error) if named else f"{self._name(path)}: {error}"
-            return _Failure(f"bidsplan: {_redacted(text)}", is_unavailable(error))
+            return _Failure(f"bidsplan: {_shown(text)}", is_unavailable(error))
+        except OSError as error:
+            return _Failure(f"bidsplan: {_shown(str(error))}", unavailable=False)
 
     def _opened(self) -> DatasetCache:
         from bidsplan.provisioning.cache import DatasetCache
@@ -317,14 +319,16 @@ class _Datasets:
             name, folder = self._name(path), str(found.folder)
             text = f"{name}: {counted(found.files, 'file')}, {size(found.bytes)}"
             lines.append(_Line(text, False, folder, found.files, found.fetched))
-            lines += [_Line(_redacted(f"{name}: {note}"), odd=True) for note in found.notes]
+            lines += [_Line(_shown(f"{name}: {note}"), odd=True) for note in found.notes]
         return [line for line in (*lines, *self._changed) if line not in self._shown]
 
 
-def _redacted(text: str) -> str:
+def _shown(text: str) -> str:
+    """Hide secrets, and escape what could drive the terminal; names come from storage."""
     from bidsplan.cli.console import find_redactor
+    from bidsplan.paths import printable
 
-    return find_redactor()(text)
+    return "\n".join(printable(line) for line in find_redactor()(text).split("\n"))
 
 
 class _Failure(NamedTuple):

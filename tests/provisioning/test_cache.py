@@ -157,10 +157,10 @@ def test_what_is_not_planned_is_removed(cache, offline, plan, counted, tmp_path)
     keys(counted)
     outside = tmp_path / "outside"
     write_files(outside, {"mine": b"mine"})
-    write_files(folder, {"sub-1/new.txt": b"new"})
+    write_files(folder, {"sub-1/new\x1b[31m": b"new"})
     (folder / "link").symlink_to(outside)
-    assert changed_files(folder) == ["link", "sub-1/new.txt"]
-    removed = ("removed link, sub-1/new.txt, not in the plan",)
+    assert changed_files(folder) == ["link", "sub-1/new\\x1b[31m"]
+    removed = ("removed link, sub-1/new\\x1b[31m, not in the plan",)
     assert offline.provide(plan).notes == removed
     assert tree(folder) == STUDY
     assert (outside / "mine").read_bytes() == b"mine"

@@ -179,7 +179,7 @@ def test_a_wrong_path_plan_or_setting_says_what_is_expected(suite, bucket):
         """
         import pytest
 
-        @pytest.mark.parametrize("path", ["none.yaml", "study.yaml", "test.txt", None])
+        @pytest.mark.parametrize("path", ["none\\x1b[31m", "study.yaml", "test.txt", None])
         def test_path(bidsplan_dataset, path):
             bidsplan_dataset(path)
 
@@ -192,7 +192,7 @@ def test_a_wrong_path_plan_or_setting_says_what_is_expected(suite, bucket):
     run = suite.runpytest_subprocess("-p", "no:xdist")
     run.assert_outcomes(failed=4, errors=1)
     for line in (
-        "bidsplan: none.yaml: there is no such file; paths are relative to pytest's rootdir, *",
+        r"bidsplan: none\x1b?31m: there is no such file; paths are relative to pytest's rootdir*",
         "bidsplan: */study.plan.jsonl: the plan was compiled from another manifest; update it *",
         "bidsplan: */test.txt: a plan's name ends in .jsonl*",
         "bidsplan: expected the path of a manifest or a plan; got None",

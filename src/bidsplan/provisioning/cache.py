@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 def is_unavailable(error: BidsplanError) -> bool:
     """Report whether nothing but the network, or data that was not fetched before, is missing."""
     if isinstance(error, FetchFailed):
-        return all(is_unavailable(failed.error) for failed in error.failed)
+        return bool(error.failed) and all(is_unavailable(each.error) for each in error.failed)
     return isinstance(error, UnreachableError | ThrottledError | MissingFileError)
 
 
