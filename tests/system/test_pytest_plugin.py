@@ -80,7 +80,7 @@ def test_workers_fetch_once_and_then_work_offline(suite, counted):
     first.stdout.fnmatch_lines(["*= bidsplan =*", "study.yaml: 2 files, 3.1 MB, fetched: *"])
     assert reads(counted) == 1
     assert not (suite.path / "study.plan.jsonl").exists()
-    second = suite.runpytest_subprocess("-n2", "--bidsplan=offline")
+    second = suite.runpytest_subprocess("-p", "no:xdist", "--bidsplan=offline")
     second.assert_outcomes(passed=8)
     second.stdout.fnmatch_lines(["study.yaml: 2 files, 3.1 MB, from the cache: *"])
     assert counted.requests == []
@@ -104,7 +104,7 @@ def test_a_failed_fetch_is_a_short_error_and_tried_once(suite, counted):
     with pytest.raises(FetchFailed):
         DatasetCache(suite.path / "other").provide(suite.path / "study.yaml")
     alone = reads(counted)
-    run = suite.runpytest_subprocess("-n3")
+    run = suite.runpytest_subprocess("-n2")
     run.assert_outcomes(passed=1, errors=16)
     assert reads(counted) == alone
     run.stdout.fnmatch_lines(
@@ -214,7 +214,8 @@ def test_the_page_about_tests_is_true(pytester, monkeypatch):
     (pytester.path / name).parent.mkdir()
     (pytester.path / name).write_text(code)
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "home"))
-    for options in ([], ["--bidsplan=offline"]):
-        run = pytester.runpytest_subprocess("-p", "no:xdist", "--strict-markers", *options)
-        run.assert_outcomes(passed=1)
-        assert run.ret == 0
+    run = pytester.runpytest_subprocess(
+        "-p", "no:xdist", "-p", "no:hypothesispytest", "-W", "error"
+    )
+    run.assert_outcomes(passed=1)
+    run.stdout.fnmatch_lines(["bidsplan: manifests/demo.yaml: 23 files, *, fetched: *"])
