@@ -272,3 +272,24 @@ def test_a_cache_that_can_not_be_written_is_a_clear_error(cache, plan, tmp_path)
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(DestinationError, match="cache"):
         cache.provide(plan)
+
+
+def test_offline_a_cache_that_can_not_be_written_is_read(cache, offline, plan, counted, tmp_path):
+    folder = cache.provide(plan).folder
+    shutil.rmtree(tmp_path / "cache" / "sources")
+    (tmp_path / "cache" / "sources").write_text("no directory")
+    folder.with_name("files.json").unlink()
+    keys(counted)
+    assert offline.provide(plan).folder == folder
+    assert keys(counted) == []
+
+
+@pytest.mark.parametrize(
+    "made", [lambda path: path.mkdir(), lambda path: path.symlink_to("README")]
+)
+def test_what_can_not_be_replaced_is_named(cache, plan, made):
+    folder = cache.provide(plan).folder
+    (folder / IMAGE).unlink()
+    made(folder / IMAGE)
+    with pytest.raises(FetchFailed, match=f"{IMAGE}: a link or a directory exists there"):
+        cache.provide(plan)
