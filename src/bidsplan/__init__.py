@@ -59,6 +59,9 @@ if TYPE_CHECKING:
     from bidsplan.plan import Entry, Plan
     from bidsplan.plan.file import read_plan, write_plan
     from bidsplan.plan.integrity import CheckMethod, VerifyMode
+    from bidsplan.plan_filesystem import filesystem
+    from bidsplan.review.export.base import Export
+    from bidsplan.review.export.formats import export_plan
     from bidsplan.storage import Access, Store, Transport, open_store
     from bidsplan.transfer.decide import Existing
     from bidsplan.transfer.materialisation import materialise
@@ -81,6 +84,9 @@ _NAMES = {
     "plan": "Entry Plan",
     "plan.file": "read_plan write_plan",
     "plan.integrity": "CheckMethod VerifyMode",
+    "plan_filesystem": "filesystem",
+    "review.export.base": "Export",
+    "review.export.formats": "export_plan",
     "storage": "Access Store Transport open_store",
     "transfer.decide": "Existing",
     "transfer.materialisation": "materialise",
@@ -103,6 +109,7 @@ __all__ = [
     "Entry",
     "Event",
     "Existing",
+    "Export",
     "Failed",
     "FailedFile",
     "FetchFailed",
@@ -136,7 +143,9 @@ __all__ = [
     "Warned",
     "compile_manifest",
     "explain_manifest",
+    "export_plan",
     "fetch",
+    "filesystem",
     "load_manifest",
     "materialise",
     "open_store",

@@ -150,11 +150,35 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
-        mask = os.umask(0)
-        os.umask(mask)
         # mkstemp makes files that only their owner reads; these are for the whole lab.
-        Path(name).chmod(0o666 & ~mask)
+        Path(name).chmod(_allowed(0o666))
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def filling(path: Path) -> Iterator[Path]:
+    """Make a temporary directory, which on success becomes the one at a path.
+
+    Raises OSError if there is anything but an empty directory; on failure all is removed.
+    """
+    import shutil  # reading does without
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield folder
+        folder.chmod(_allowed(0o777))
+        folder.replace(path)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+
+
+def _allowed(mode: int) -> int:
+    """Return a file's mode without what the user's mask takes away."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mode & ~mask

@@ -85,7 +85,7 @@ TYPED = (
 
 def cases() -> list[Case]:
     """Give all cases, in a fixed order."""
-    return [*_well(), *_faulty(), *_typed(), *_wrong()]
+    return [*_well(), *_faulty(), *_typed(), *_wrong(), *_exports()]
 
 
 def _well() -> list[Case]:
@@ -102,6 +102,14 @@ def _well() -> list[Case]:
         ["pin", "p.plan.jsonl", "done", "-o", "pinned.plan.jsonl"],
         ["prune", "p.plan.jsonl", "done", "--yes", "--all"],
         ["schema", "plan"],
+    ]
+    return [Case(" ".join(command), command, kind="well") for command in commands]
+
+
+def _exports() -> list[Case]:
+    commands = [
+        ["export", "p.plan.jsonl", "--to", name, "-o", f"new.{name}"]
+        for name in ("s5cmd", "rclone", "aria2", "checksums", "csv", "datalad")
     ]
     return [Case(" ".join(command), command, kind="well") for command in commands]
 

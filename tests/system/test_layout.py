@@ -73,6 +73,7 @@ def test_the_rooms_and_modules_at_the_top():
         "fetching",
         "messages",
         "paths",
+        "plan_filesystem",
         "progress",
         "pytest_plugin",
         "urls",

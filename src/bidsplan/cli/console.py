@@ -148,7 +148,8 @@ class Console:
     def misused(self, error: click.ClickException) -> int:
         """Report wrong usage as click does, and return its exit code."""
         error.show(file=(text := io.StringIO()))
-        self.say(text.getvalue().rstrip("\n"))
+        # click lists choices behind tabs, which are escaped like all that could drive a terminal.
+        self.say(text.getvalue().rstrip("\n").expandtabs(4))
         return error.exit_code
 
     def crash(self, error: Exception) -> int:

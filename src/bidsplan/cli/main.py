@@ -28,6 +28,7 @@ _COMMANDS = {
     "verify": "Compare a destination with its plan.",
     "pin": "Add the digests of fetched files to a plan.",
     "prune": "Remove fetched files that are no longer in a plan.",
+    "export": "Write a plan for another tool, such as aria2 or DataLad.",
     "schema": "Print the JSON Schema of manifests, plans or reports.",
 }
 

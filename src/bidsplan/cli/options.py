@@ -83,7 +83,7 @@ ALLOWED = (
 )
 """What a manifest or a plan may name."""
 
-STORAGE = (
+PLACES = (
     click.option(
         "--endpoint-url", metavar="URL", help="S3 endpoint. [default: as for the AWS tools]"
     ),
@@ -99,6 +99,11 @@ STORAGE = (
         "--requester-pays", is_flag=True, help="Pay for requests to requester-pays buckets."
     ),
     *ALLOWED,
+)
+"""Where storage is, and as whom it is read."""
+
+STORAGE = (
+    *PLACES,
     click.option(
         "--timeout",
         type=click.FloatRange(0.1, 3600),

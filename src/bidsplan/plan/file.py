@@ -36,7 +36,7 @@ _BLOCK = 1 << 20
 _GZIP_LEVEL = 6
 """Takes half the time of gzip's highest level, for a file that is hardly larger."""
 
-_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+PLAN_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 
 
 def default_plan_path(manifest: str | PathLike[str]) -> Path:
@@ -46,9 +46,9 @@ def default_plan_path(manifest: str | PathLike[str]) -> Path:
 
 def plan_suffix(path: Path) -> str:
     """Return ``.jsonl``, ``.jsonl.gz`` or ``.jsonl.zst``, or raise UsageError."""
-    found = next((suffix for suffix in reversed(_SUFFIXES) if path.name.endswith(suffix)), None)
+    found = next((suffix for suffix in reversed(PLAN_SUFFIXES) if path.name.endswith(suffix)), None)
     if found is None:
-        raise UsageError(f"{path}: a plan's name ends in {', '.join(_SUFFIXES)}")
+        raise UsageError(f"{path}: a plan's name ends in {', '.join(PLAN_SUFFIXES)}")
     return found
 
 
