@@ -20,6 +20,8 @@ from bidsplan.urls import meant_url
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from click.shell_completion import CompletionItem
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
@@ -185,6 +187,15 @@ def _check_order(context: click.Context, _: click.Parameter, destination: str) -
     return destination
 
 
+def _complete_directory(
+    _context: object, _parameter: object, incomplete: str
+) -> list[CompletionItem]:
+    """Have the shell complete the name of a directory."""
+    from click.shell_completion import CompletionItem  # only for shells
+
+    return [CompletionItem(incomplete, type="dir")]
+
+
 def manifest_argument(name: str, *, several: bool = False) -> Callable[..., Any]:
     """Make the argument for one manifest or several."""
 
@@ -194,6 +205,16 @@ def manifest_argument(name: str, *, several: bool = False) -> Callable[..., Any]
     many = -1 if several else 1
     path = click.Path(path_type=Path)
     return click.argument(name, type=path, nargs=many, required=True, callback=check)
+
+
+def document_argument(name: str, metavar: str, *, required: bool = True) -> Callable[..., Any]:
+    """Make the argument for a manifest or a plan, of a command that has no destination."""
+
+    def check(_context: object, _parameter: object, value: Path | None) -> Path | None:
+        return None if value is None else _check_document(value)
+
+    path = click.Path(path_type=Path)
+    return click.argument(name, metavar=metavar, type=path, required=required, callback=check)
 
 
 def check_study(text: str) -> None:
@@ -207,7 +228,9 @@ def check_study(text: str) -> None:
 
 
 plan_argument = click.argument("source", metavar="PLAN|MANIFEST", type=click.Path(path_type=Path))
-destination_argument = click.argument("destination", metavar="DEST", callback=_check_order)
+destination_argument = click.argument(
+    "destination", metavar="DEST", callback=_check_order, shell_complete=_complete_directory
+)
 readers_option = _jobs_option("readers", 4, 256, "Maximum files read at a time.")
 wait_option = click.option("--wait", is_flag=True, help="Wait for another run into DEST to end.")
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from bidsplan.storage import Access
 
 
+_MANIFESTS = (".yaml", ".yml")
+
+
 class PlanPolicy(Enum):
     """How far the plan beside a manifest is trusted."""
 
@@ -35,7 +38,23 @@ class PlanPolicy(Enum):
 
 def is_manifest(path: Path) -> bool:
     """Report whether a file is a manifest, by its name; others are plans."""
-    return path.suffix in {".yaml", ".yml"}
+    return path.suffix in _MANIFESTS
+
+
+def manifest_beside(path: Path) -> Path:
+    """Return the manifest whose plan a file is, by its name, or the file if it is a manifest.
+
+    Raises UsageError where there is no such manifest.
+    """
+    if is_manifest(path):
+        return path
+    stem = path.name.removesuffix(".plan.jsonl")
+    for suffix in _MANIFESTS:
+        if stem != path.name and (found := path.with_name(stem + suffix)).exists():
+            return found
+    raise UsageError(
+        f"{path}: expected a manifest, or the plan beside one: study.plan.jsonl beside study.yaml"
+    )
 
 
 def refuse_locked_plan(source: object, policy: PlanPolicy) -> None:
