@@ -59,6 +59,7 @@ def test_the_rooms_and_modules_at_the_top():
         "destination",
         "manifest",
         "plan",
+        "provisioning",
         "review",
         "s3bids",
         "storage",
@@ -74,6 +75,7 @@ def test_the_rooms_and_modules_at_the_top():
         "paths",
         "plan_filesystem",
         "progress",
+        "pytest_plugin",
         "urls",
     }
 

@@ -85,7 +85,6 @@ def plan_beside(
 
     Raises StalePlanError where it does not and the policy is not to compile.
     """
-    from bidsplan.compile.survey.participants import manifest_digest  # on demand
     from bidsplan.plan.file import default_plan_path  # on demand
 
     path = default_plan_path(loaded.path)
@@ -95,14 +94,20 @@ def plan_beside(
         return None, False
     if policy is PlanPolicy.FROZEN:
         return plan, True
-    try:
-        digest = manifest_digest(loaded.manifest, loaded.path.parent, untrusted=access.untrusted)
-    except SelectionError as error:
-        raise error.located(loaded.locate) from error
-    current = plan.header.manifest_sha256 == digest
+    current = plan.header.manifest_sha256 == digest_of(loaded, access)
     if policy is PlanPolicy.LOCKED and not current:
         raise StalePlanError(
             f"{path}: the plan was compiled from another manifest; update it with "
             f"'bidsplan compile {loaded.path}'"
         )
     return plan, current
+
+
+def digest_of(loaded: ManifestFile, access: Access) -> str:
+    """Return what ties a plan to a manifest's file; raises SelectionError with its lines."""
+    from bidsplan.compile.survey.participants import manifest_digest  # on demand
+
+    try:
+        return manifest_digest(loaded.manifest, loaded.path.parent, untrusted=access.untrusted)
+    except SelectionError as error:
+        raise error.located(loaded.locate) from error
