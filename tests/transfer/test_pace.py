@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heapreplace
 
 import pytest
 
 from bidsplan.transfer.concurrency import ConcurrencyLimit
 from bidsplan.transfer.pace import Pace
+from bidsplan.transfer.rate import RateLimit
 
 MOST = 256
 
@@ -131,10 +132,25 @@ def test_a_rate_holds_over_all_connections():
     for _ in range(500):
         last = max(last, clock.time + limit.rate.delay(1_000_000))
     assert last == pytest.approx(10)
-    # What nobody used is not made up for later.
+    # What nobody used for long is not made up for later.
     clock.time = 100.0
     assert limit.rate.delay(1_000_000) == pytest.approx(0.02)
     assert ConcurrencyLimit(8).rate.delay(10**12) == 0
+
+
+@pytest.mark.parametrize("connections", [1, 8])
+def test_time_in_which_bytes_are_written_and_sent_is_made_up_for(connections):
+    clock = Clock(busy=0)
+    limit = RateLimit(5_000_000, now=lambda: clock.time)
+    turns = [(0.0, number) for number in range(connections)]
+    came = 0
+    while turns[0][0] < 10:
+        clock.time, number = turns[0]
+        came += 1 << 18
+        # Each thirty-second chunk completes a part, which is sent before more is read.
+        sent = 0.4 if came % (8 << 20) == 0 else 0.01
+        heapreplace(turns, (clock.time + limit.delay(1 << 18) + sent, number))
+    assert came / 10 == pytest.approx(5_000_000, rel=0.05)
 
 
 class Throttling:
