@@ -26,7 +26,7 @@ _IDLE = 0.6
 """Part of its time that the event loop's thread may have computed, for more requests to be of use:
 where it is the bottleneck they only cost memory and connections."""
 
-_FASTER = 4
+_FASTER = 2
 """Part of the limit that is added for each round without a refusal, until there was one."""
 
 _SPAN = 0.5
