@@ -175,7 +175,9 @@ class Scheduler:
             try:
                 return await self._work.run_async(job)
             except ThrottledError:
-                await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - jitter
+                seconds = random.uniform(0, longest)  # noqa: S311 - jitter
+                self._limit.slowdowns.waited(seconds)
+                await asyncio.sleep(seconds)
         return False
 
     async def _park(self, job: Job) -> None:
