@@ -25,7 +25,9 @@ def pytest_xdist_auto_num_workers():
 def environment(monkeypatch, tmp_path):
     """Start from an environment that says nothing, wherever the tests run."""
     for name in list(os.environ):
-        ours = name.startswith(("AWS_", "FSSPEC_", "BIDSPLAN_", "SSL_CERT_", "REQUESTS_CA_"))
+        ours = name.startswith(
+            ("AWS_", "FSSPEC_", "BIDSPLAN_", "GITHUB_", "SSL_CERT_", "REQUESTS_CA_")
+        )
         if (ours or name.lower().endswith("_proxy")) and name != "BIDSPLAN_CORPORA":
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

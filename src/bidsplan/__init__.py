@@ -59,6 +59,12 @@ if TYPE_CHECKING:
     from bidsplan.plan import Entry, Plan
     from bidsplan.plan.file import read_plan, write_plan
     from bidsplan.plan.integrity import CheckMethod, VerifyMode
+    from bidsplan.plan_filesystem import filesystem
+    from bidsplan.review.changes import PlanChanges, compare_plans
+    from bidsplan.review.export.base import Export
+    from bidsplan.review.export.formats import export_plan
+    from bidsplan.review.report import find_proofs, find_reasons, write_report
+    from bidsplan.review.summary import PlanSummary, summarise_plan
     from bidsplan.storage import Access, Store, Transport, open_store
     from bidsplan.transfer.decide import Existing
     from bidsplan.transfer.materialisation import materialise
@@ -81,6 +87,12 @@ _NAMES = {
     "plan": "Entry Plan",
     "plan.file": "read_plan write_plan",
     "plan.integrity": "CheckMethod VerifyMode",
+    "plan_filesystem": "filesystem",
+    "review.changes": "PlanChanges compare_plans",
+    "review.export.base": "Export",
+    "review.export.formats": "export_plan",
+    "review.report": "find_proofs find_reasons write_report",
+    "review.summary": "PlanSummary summarise_plan",
     "storage": "Access Store Transport open_store",
     "transfer.decide": "Existing",
     "transfer.materialisation": "materialise",
@@ -103,6 +115,7 @@ __all__ = [
     "Entry",
     "Event",
     "Existing",
+    "Export",
     "Failed",
     "FailedFile",
     "FetchFailed",
@@ -117,6 +130,8 @@ __all__ = [
     "Opened",
     "Pinned",
     "Plan",
+    "PlanChanges",
+    "PlanSummary",
     "Problem",
     "Progressed",
     "PruneFailed",
@@ -134,18 +149,25 @@ __all__ = [
     "VerifyMode",
     "Waiting",
     "Warned",
+    "compare_plans",
     "compile_manifest",
     "explain_manifest",
+    "export_plan",
     "fetch",
+    "filesystem",
+    "find_proofs",
+    "find_reasons",
     "load_manifest",
     "materialise",
     "open_store",
     "pin",
     "prune",
     "read_plan",
+    "summarise_plan",
     "take_inventory",
     "verify",
     "write_plan",
+    "write_report",
 ]
 
 

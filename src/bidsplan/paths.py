@@ -72,6 +72,15 @@ def unsafe_path(path: str) -> str | None:
     return unsafe_key(path)
 
 
+def relative_path(path: Path, above: Path) -> str:
+    """Return how a local path is written in a file that lies in a directory."""
+    written = os.path.relpath(path, above)
+    if os.path.realpath(above / written) != os.path.realpath(path):
+        # Behind a link, ".." leads elsewhere than its text says.
+        written = os.path.relpath(os.path.realpath(path), os.path.realpath(above))
+    return written
+
+
 def is_marker(key: str, size: int) -> bool:
     """Return whether an object only stands for a directory, as Hadoop's do."""
     return size == 0 and key.endswith(("/", "_$folder$"))
@@ -150,11 +159,35 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
-        mask = os.umask(0)
-        os.umask(mask)
         # mkstemp makes files that only their owner reads; these are for the whole lab.
-        Path(name).chmod(0o666 & ~mask)
+        Path(name).chmod(_allowed(0o666))
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def filling(path: Path) -> Iterator[Path]:
+    """Make a temporary directory, which on success becomes the one at a path.
+
+    Raises OSError if there is anything but an empty directory; on failure all is removed.
+    """
+    import shutil  # reading does without
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield folder
+        folder.chmod(_allowed(0o777))
+        folder.replace(path)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+
+
+def _allowed(mode: int) -> int:
+    """Return a file's mode without what the user's mask takes away."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mode & ~mask

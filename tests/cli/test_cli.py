@@ -57,7 +57,7 @@ def test_check_shows_what_would_change(study, ask):
     code, out, _ = ask("compile", "--check", "demo.yaml")
     assert code == 1
     assert out.splitlines() == [
-        "demo.plan.jsonl is out of date: 1 file changed; 7.7 kB before, 7.6 kB now",
+        "demo.plan.jsonl is out of date: 1 file changed content, −162 Bytes",
         "~ sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.json (size 164 -> 2)",
     ]
 
@@ -69,14 +69,14 @@ def test_check_shows_what_differs_of_subjects_and_of_the_header(study, ask):
     code, out, _ = ask("compile", "--check", "demo.yaml")
     assert (code, out) == (
         1,
-        "demo.plan.jsonl is out of date: only the header differs (manifest_sha256, random_seed 42 "
-        "-> 46)\n",
+        "demo.plan.jsonl is out of date: only the header differs\n"
+        "header: manifest_sha256 changed, random_seed 42 -> 46\n",
     )
     Path("demo.yaml").write_text(text.replace("sample: {count: 2}", "sample: {count: 3}"))
     _, out, _ = ask("compile", "--check", "demo.yaml")
     assert out.startswith(
-        "demo.plan.jsonl is out of date: 6 files added; 1 subject added; 7.7 kB before, 10.8 kB "
-        "now; the header differs (manifest_sha256)\n+ "
+        "demo.plan.jsonl is out of date: +1 subject, +6 files, +3.0 kB\nsubjects added: 2\n"
+        "header: manifest_sha256 changed\n+ "
     )
     Path("demo.yaml").write_text(text.replace("sample: {count: 2}", "sample: {count: 1}"))
     Path("demo/sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.json").write_text("{}")
@@ -443,3 +443,31 @@ def test_a_cohort_files_content_is_part_of_the_manifest(study, ask):
     code, _, err = ask("fetch", "demo.yaml", "d")
     assert code == 1
     assert "subjects.table.file: can't read 'cohort.tsv': No such file or directory" in err
+
+
+def test_locked_manifests_have_whole_plans_of_their_own(study, ask):
+    assert ask("validate", "demo.yaml", "--locked")[0] == 2
+    ask("compile", "demo.yaml")
+    plan = Path("demo.plan.jsonl")
+    for names in (["demo.yaml"], ["demo.plan.jsonl"], ["demo.plan.jsonl", "demo.yaml"]):
+        assert ask("validate", "--locked", *names) == (0, "demo.yaml: valid\n", "")
+    text = plan.read_text(encoding="utf-8")
+    plan.write_text(text.replace("sub-1/", "sub-2/"))
+    code, out, err = ask("validate", "--locked", "demo.plan.jsonl")
+    assert (code, out) == (2, "demo.yaml: not valid\n")
+    assert err.startswith("error: demo.plan.jsonl: ")
+    plan.write_text(text)
+    manifest = Path("demo.yaml").read_text(encoding="utf-8")
+    Path("demo.yaml").write_text(manifest.replace("random_seed: 42", "random_seed: 46"))
+    code, out, _ = ask("validate", "--locked", "--json", "demo.yaml")
+    told = json.loads(out)
+    assert (code, told["valid"], told["warnings"]) == (2, False, [])
+    assert told["problems"][0]["file"] == "demo.plan.jsonl"
+    assert ask("validate", "demo.yaml")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["other.plan.jsonl", "demo.jsonl"])
+def test_a_plan_without_its_manifest_is_not_checked(name, study, ask):
+    code, _, err = ask("validate", "--locked", name)
+    assert code == 2
+    assert err.startswith(f"error: {name}: expected a manifest, or the plan beside one")

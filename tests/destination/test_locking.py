@@ -29,7 +29,7 @@ HOLD = (
     "from bidsplan.destination.local import LocalDestination\n"
     "from bidsplan.destination.lock import RunLock\n"
     "lock = RunLock(LocalDestination(sys.argv[1], create=True))\n"
-    "print(list(lock.acquire(wait=False)), lock.held, flush=True)\n"
+    "print(list(lock.acquire(wait=False)), lock.exclusive, flush=True)\n"
     "sys.stdin.read()\n"
 )
 
@@ -120,7 +120,7 @@ def test_waiting_can_be_given_up(folder, other):
     lock = RunLock(LocalDestination(str(folder), create=False))
     [waiting] = lock.acquire(wait=True, stopping=lambda: next(asked))
     assert isinstance(waiting, Waiting)
-    assert not lock.held
+    assert not lock.exclusive
 
 
 def test_pruning_waits_too(tmp_path, folder, plan):

@@ -89,7 +89,7 @@ def serving(page, transport=Transport.AUTO):
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     endpoint = f"http://127.0.0.1:{server.server_address[1]}"
     access = Access(endpoint_url=endpoint, transport=transport)
     with open_store("s3://bucket/x", access=access) as store:

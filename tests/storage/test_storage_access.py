@@ -182,7 +182,7 @@ def test_an_answer_that_is_no_listing_is_an_error(body, request):
             pass
 
     server = ThreadingHTTPServer((HOST, 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     request.addfinalizer(server.shutdown)
     access = Access(endpoint_url=f"http://{HOST}:{server.server_address[1]}")
     with pytest.raises(StorageError, match="the answer is no listing"):

@@ -66,7 +66,7 @@ def over_http(tmp_path, request, files):
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "root"))
     handler.log_message = lambda *_: None
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     request.addfinalizer(server.shutdown)
     url = f"http://127.0.0.1:{server.server_address[1]}"
     return open_store(url, access=Access(allow_protocols=frozenset({"http"})))

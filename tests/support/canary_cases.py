@@ -85,7 +85,7 @@ TYPED = (
 
 def cases() -> list[Case]:
     """Give all cases, in a fixed order."""
-    return [*_well(), *_faulty(), *_typed(), *_wrong()]
+    return [*_well(), *_faulty(), *_typed(), *_wrong(), *_exports(), *_pages()]
 
 
 def _well() -> list[Case]:
@@ -102,6 +102,14 @@ def _well() -> list[Case]:
         ["pin", "p.plan.jsonl", "done", "-o", "pinned.plan.jsonl"],
         ["prune", "p.plan.jsonl", "done", "--yes", "--all"],
         ["schema", "plan"],
+    ]
+    return [Case(" ".join(command), command, kind="well") for command in commands]
+
+
+def _exports() -> list[Case]:
+    commands = [
+        ["export", "p.plan.jsonl", "--to", name, "-o", f"new.{name}"]
+        for name in ("s5cmd", "rclone", "aria2", "checksums", "csv", "datalad")
     ]
     return [Case(" ".join(command), command, kind="well") for command in commands]
 
@@ -168,6 +176,15 @@ def _wrong() -> list[Case]:
         ["explain", "m.yaml", f"u:{CANARY}-typed@h"],
     )
     return found + [Case(" ".join(words), words, kind="options") for words in wrong]
+
+
+def _pages() -> list[Case]:
+    """Give cases of pages, which hold what the manifest, the study and the destination say."""
+    page = ["report", "p.plan.jsonl", "-o", "page.html"]
+    manifests = [[*page, "--manifest", name] for name in MANIFESTS]
+    typed = [[*page, "--dest", form.format(canary=f"{CANARY}-typed")] for form in TYPED]
+    commands = [[*page, "--dest", "done"], *manifests, *typed]
+    return [Case(" ".join(command), command, kind="page") for command in commands]
 
 
 MANIFESTS = {

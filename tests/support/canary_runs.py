@@ -60,7 +60,7 @@ class OtherHost:
 
         self._server = _Server((OTHER_HOST, 0), Handler)
         self.url = f"http://{OTHER_HOST}:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
         self._server.shutdown()

@@ -64,7 +64,7 @@ def offline(folder):
     """Let no environment of the user, and no network, take part."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     dropped = ("AWS_", "AZURE_", "GOOGLE_", "BIDSPLAN_", "FSSPEC_")
     kept = {name: text for name, text in os.environ.items() if not name.startswith(dropped)}
     kept |= {

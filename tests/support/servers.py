@@ -226,7 +226,8 @@ class Proxy:
         self.url = f"http://{HOST}:{self._server.server_address[1]}"
         if tls is not None:
             self.url = encrypted(self._server, self.url, tls)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        # Half a second between looks whether to stop would be most of a short test.
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
         self._stalled.set()

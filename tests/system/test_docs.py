@@ -83,6 +83,18 @@ def test_the_python_examples_run(page, tmp_path):
     assert (tmp_path / "demo-dataset" / "README.md").exists()
 
 
+def test_the_examples_of_looking_into_a_plan_run(tmp_path):
+    shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
+    compile_ = [sys.executable, "-m", "bidsplan", "compile", "manifests/demo.yaml"]
+    subprocess.run(compile_, cwd=tmp_path, capture_output=True, check=True)
+    code = "\n".join(python_examples(USER / "looking-inside.md"))
+    python = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(python, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("_T1w.nii.gz ") == done.stdout.count(" (8, 8, 8)\n") == 2
+    assert done.stdout.endswith("10.0\n")
+
+
 def test_the_python_page_names_every_event_and_only_public_names():
     listed = names(section("python.md", "Step by step"))
     kinds = [kind for kind in vars(events).values() if isinstance(kind, type)]

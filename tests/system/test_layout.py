@@ -59,6 +59,7 @@ def test_the_rooms_and_modules_at_the_top():
         "destination",
         "manifest",
         "plan",
+        "provisioning",
         "review",
         "s3bids",
         "storage",
@@ -72,7 +73,9 @@ def test_the_rooms_and_modules_at_the_top():
         "fetching",
         "messages",
         "paths",
+        "plan_filesystem",
         "progress",
+        "pytest_plugin",
         "urls",
     }
 

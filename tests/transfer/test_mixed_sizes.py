@@ -50,7 +50,7 @@ class Server(ThreadingHTTPServer):
 
 def test_small_files_do_not_wait_behind_large_ones(tmp_path):
     with Server() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}/ds"
         access = Access(allow_protocols=frozenset({"http"}))
         plan = plan_over(url, LARGE | SMALL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import threading
 from collections import Counter
@@ -155,6 +156,19 @@ def test_ranges_cover_the_object_once(fetch):
         (2 * RANGE, SIZE),
     ]
     assert told == {"fetched": SIZE}
+
+
+@pytest.mark.parametrize("part", [5, 8, 15, 16])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_parts_are_digested_side_by_side(fetch, part, damaged):
+    """A tag of parts shows that its bytes came, and shows nothing where others did."""
+    parts = [DATA[start : start + part * BLOCK] for start in range(0, SIZE, part * BLOCK)]
+    tag = f"{md5(b''.join(hashlib.md5(one).digest() for one in parts))}-{len(parts)}"
+    data = DATA[:-1] + b"X" if damaged else DATA
+    verdict, came, _ = fetch(Ranged(data=data, etag=tag))
+    assert came == data
+    assert verdict.proof is (CheckMethod.SIZE if damaged else CheckMethod.MULTIPART)
+    assert verdict.content == xxhash.xxh3_128_hexdigest(data)
 
 
 def test_ranges_may_come_in_any_order(fetch):

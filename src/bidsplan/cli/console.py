@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from bidsplan.cli import workflow_commands
 from bidsplan.errors import dotted
 from bidsplan.messages import Redactor, clipped, secrets_in
 from bidsplan.paths import printable
@@ -93,6 +94,10 @@ class Console:
         else:
             _echo(self._shown(text))
 
+    def write(self, text: str) -> None:
+        """Write a part of a document, whose values are already redacted and escaped."""
+        click.echo(text, nl=False)
+
     def record(self, data: dict[str, Any]) -> None:
         """Write a result that only ``--json`` shows."""
         if self.json:
@@ -100,7 +105,7 @@ class Console:
             if self.redact(text) != text:
                 plain = _redacted(msgspec.to_builtins(data), self.redact)
                 text = msgspec.json.encode(plain).decode()
-            _echo(text)
+            _echo(workflow_commands.harmless_json(text))
 
     def say(self, text: str) -> None:
         """Write a text to standard error."""
@@ -113,7 +118,10 @@ class Console:
     def warn(self, problems: Iterable[Problem], label: str = "warning") -> None:
         """Write problems to standard error, a line each."""
         for problem in problems:
-            self.error(str(problem), label)
+            if problem.file and workflow_commands.enabled():
+                self._annotate(str(problem), label, problem)
+            else:
+                self.error(str(problem), label)
 
     def error(self, text: str, label: str = "error") -> None:
         """Write an error to standard error."""
@@ -140,6 +148,8 @@ class Console:
         self._trace(error)
         if error.problems:
             self.warn(error.problems, "error")
+        elif workflow_commands.enabled():
+            self._annotate(str(error), "error")
         else:
             self.error(str(error))
         self.record(error_data(error))
@@ -147,8 +157,12 @@ class Console:
 
     def misused(self, error: click.ClickException) -> int:
         """Report wrong usage as click does, and return its exit code."""
-        error.show(file=(text := io.StringIO()))
-        self.say(text.getvalue().rstrip("\n"))
+        if workflow_commands.enabled():
+            self._annotate(error.format_message().expandtabs(4), "error")
+        else:
+            error.show(file=(text := io.StringIO()))
+            # click lists choices behind tabs, which are escaped like what drives a terminal.
+            self.say(text.getvalue().rstrip("\n").expandtabs(4))
         return error.exit_code
 
     def crash(self, error: Exception) -> int:
@@ -184,10 +198,22 @@ class Console:
             logger.setLevel(before)
 
     def _shown(self, text: str) -> str:
-        """Redact a text, and escape what could drive the terminal; names come from storage."""
+        """Redact a text, and escape what could drive a terminal or a CI system."""
         lines = (printable(line) for line in self.redact(text).split("\n"))
-        # A line that starts with "::" would be a command to a CI system that reads the log.
-        return "\n".join(" " + line if line.startswith("::") else line for line in lines)
+        return workflow_commands.harmless("\n".join(lines))
+
+    def _annotate(self, text: str, label: str, problem: Problem | None = None) -> None:
+        """Write a text that GitHub shows at a problem's line."""
+        place = dotted(problem.at) if problem else ""
+        file = problem.file if problem else None
+        command = workflow_commands.annotation(
+            label,
+            self._shown(text),
+            file=self._shown(workflow_commands.in_workspace(file)) if file else None,
+            line=problem.line if problem else None,
+            title=self._shown(f"bidsplan: {place}" if place else "bidsplan"),
+        )
+        _echo(command, err=True)
 
     def _trace(self, error: Exception) -> None:
         if self.debug:
@@ -209,7 +235,9 @@ def _redacted(value: Any, redact: Redactor) -> Any:
         return redact(value)
     if isinstance(value, dict):
         return {redact(name): _redacted(found, redact) for name, found in value.items()}
-    return [_redacted(found, redact) for found in value] if isinstance(value, list) else value
+    return (
+        [_redacted(found, redact) for found in value] if isinstance(value, list | tuple) else value
+    )
 
 
 def problem_data(problem: Problem) -> dict[str, Any]:

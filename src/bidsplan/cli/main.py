@@ -17,6 +17,8 @@ from bidsplan.paths import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from click.shell_completion import CompletionItem
+
 
 _COMMANDS = {
     "init": "Write a manifest to start from.",
@@ -24,10 +26,17 @@ _COMMANDS = {
     "validate": "Check manifests without network.",
     "compile": "Compile a manifest into a plan.",
     "explain": "Show why subjects and files are in a plan, or not.",
+    "show": "Show what a plan holds.",
+    "diff": "Show what changed between two plans.",
+    "split": "Split a plan by subject, by site or evenly.",
     "fetch": "Fetch a plan's files to a destination.",
     "verify": "Compare a destination with its plan.",
+    "report": "Write a page of what a plan lacks, and why.",
     "pin": "Add the digests of fetched files to a plan.",
     "prune": "Remove fetched files that are no longer in a plan.",
+    "export": "Write a plan for another tool, such as aria2 or DataLad.",
+    "textconv": "Print a plan as text that git can compare.",
+    "cache-key": "Print the key of a plan for caches.",
     "schema": "Print the JSON Schema of manifests, plans or reports.",
 }
 
@@ -41,17 +50,30 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command:
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         from importlib import import_module
 
         if name not in _COMMANDS:
+            if ctx.resilient_parsing:  # a shell completes what is not yet a command
+                return None
             from bidsplan.messages import suggestion  # only for a mistake
 
             raise click.UsageError(
                 f"there is no command {name!r}; {suggestion(name, _COMMANDS)}", ctx
             )
-        command: click.Command = import_module(f"bidsplan.cli.commands.{name}").command
+        module = name.replace("-", "_")
+        command: click.Command = import_module(f"bidsplan.cli.commands.{module}").command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem  # only for shells
+
+        commands = [
+            CompletionItem(name, help=text)
+            for name, text in _COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

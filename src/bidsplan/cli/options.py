@@ -6,7 +6,7 @@ import functools
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -20,6 +20,26 @@ from bidsplan.urls import meant_url
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from click.shell_completion import CompletionItem
+
+    from bidsplan.plan import Planned
+
+
+class Part(NamedTuple):
+    """Which part of a plan a command works on; all of it where nothing is said."""
+
+    subjects: tuple[str, ...] = ()
+    sessions: tuple[str, ...] = ()
+    shard: tuple[int, int] | None = None
+
+    def of(self, plan: Planned) -> Planned:
+        """Return the part of a plan; raises UsageError where there is no such part."""
+        if not any(self):
+            return plan
+        from bidsplan.plan.parts import select_part  # on demand
+
+        return select_part(plan, *self)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
@@ -28,6 +48,7 @@ class Settings:
     console: Console
     access: Access = field(default_factory=Access)
     strict: bool = False
+    part: Part = field(default_factory=Part)
 
 
 class _Connections(click.IntRange):
@@ -93,7 +114,7 @@ ALLOWED = (
 )
 """What a manifest or a plan may name."""
 
-STORAGE = (
+PLACES = (
     click.option(
         "--endpoint-url", metavar="URL", help="S3 endpoint. [default: as for the AWS tools]"
     ),
@@ -109,6 +130,11 @@ STORAGE = (
         "--requester-pays", is_flag=True, help="Pay for requests to requester-pays buckets."
     ),
     *ALLOWED,
+)
+"""Where storage is, and as whom it is read."""
+
+STORAGE = (
+    *PLACES,
     click.option(
         "--timeout",
         type=click.FloatRange(0.1, 3600),
@@ -161,6 +187,41 @@ RATE = (
 )
 """How fast files are fetched at the most."""
 
+
+def _parse_shard(_context: object, _parameter: object, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    number, _, of = value.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise click.BadParameter(f"{value!r} is no share; write the first of eight as 1/8")
+    return int(number), int(of)
+
+
+PART = (
+    click.option(
+        "--subject",
+        "subjects",
+        multiple=True,
+        metavar="LABEL",
+        help="Only what this subject needs, the files of no subject included; may be repeated.",
+    ),
+    click.option(
+        "--session",
+        "sessions",
+        multiple=True,
+        metavar="LABEL",
+        help="Of the files of --subject, only those of this session, and those of none; may be "
+        "repeated.",
+    ),
+    click.option(
+        "--shard",
+        metavar="K/N",
+        callback=_parse_shard,
+        help="Only the K-th of N shares with about the same bytes and files.",
+    ),
+)
+"""Which part of a plan a command works on. Several runs may fetch parts to one DEST at once."""
+
 _MANIFESTS = (".yaml", ".yml")
 _DOCUMENTS = (*_MANIFESTS, ".jsonl", ".jsonl.gz", ".jsonl.zst")
 
@@ -195,6 +256,15 @@ def _check_order(context: click.Context, _: click.Parameter, destination: str) -
     return destination
 
 
+def _complete_directory(
+    _context: object, _parameter: object, incomplete: str
+) -> list[CompletionItem]:
+    """Have the shell complete the name of a directory."""
+    from click.shell_completion import CompletionItem  # only for shells
+
+    return [CompletionItem(incomplete, type="dir")]
+
+
 def manifest_argument(name: str, *, several: bool = False) -> Callable[..., Any]:
     """Make the argument for one manifest or several."""
 
@@ -204,6 +274,16 @@ def manifest_argument(name: str, *, several: bool = False) -> Callable[..., Any]
     many = -1 if several else 1
     path = click.Path(path_type=Path)
     return click.argument(name, type=path, nargs=many, required=True, callback=check)
+
+
+def document_argument(name: str, metavar: str, *, required: bool = True) -> Callable[..., Any]:
+    """Make the argument for a manifest or a plan, of a command that has no destination."""
+
+    def check(_context: object, _parameter: object, value: Path | None) -> Path | None:
+        return None if value is None else _check_document(value)
+
+    path = click.Path(path_type=Path)
+    return click.argument(name, metavar=metavar, type=path, required=required, callback=check)
 
 
 def check_study(text: str) -> None:
@@ -217,7 +297,9 @@ def check_study(text: str) -> None:
 
 
 plan_argument = click.argument("source", metavar="PLAN|MANIFEST", type=click.Path(path_type=Path))
-destination_argument = click.argument("destination", metavar="DEST", callback=_check_order)
+destination_argument = click.argument(
+    "destination", metavar="DEST", callback=_check_order, shell_complete=_complete_directory
+)
 readers_option = _jobs_option("readers", 4, click.IntRange(1, 256), "Maximum files read at a time.")
 wait_option = click.option("--wait", is_flag=True, help="Wait for another run into DEST to end.")
 
@@ -236,9 +318,11 @@ def settings_of(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], 
             redact = click.get_current_context().find_object(Redactor) or find_redactor()
             names = {field.name for field in fields(Access)} & kwargs.keys()
             access = Access(**{name: kwargs.pop(name) for name in names})
+            chosen = {name: kwargs.pop(name) for name in set(Part._fields) & kwargs.keys()}
             shown = {name: kwargs.pop(name) for name in ("json", "debug", "quiet")}
             console = Console(**shown, redact=redact)
-            kwargs["settings"] = Settings(console=console, access=access, strict=strict)
+            part = Part(**chosen)
+            kwargs["settings"] = Settings(console=console, access=access, strict=strict, part=part)
             return function(**kwargs)
 
         for option in reversed((*options, *console)):

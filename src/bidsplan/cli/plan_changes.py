@@ -1,126 +1,169 @@
-"""How a plan differs from an earlier one, for people and for ``--json``."""
+"""How a plan differs from an earlier one, as text."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from bidsplan.cli.console import counted, size
-from bidsplan.paths import natural_key
+from bidsplan.messages import listed
+from bidsplan.paths import printable
+from bidsplan.review.changes import FileChange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from bidsplan.plan import Entry, Header, Plan
+    from bidsplan.plan import Entry
+    from bidsplan.review.changes import Fields, PlanChanges, SubjectChanges
 
 
-_MOST_NAMED = 20
-"""The most files that the text names."""
+MOST_NAMED = 20
+"""The most files, and the most subjects, that the text names."""
 
 _LONGEST_SHOWN = 24
-"""Characters of the longest value that the text shows."""
+"""Characters of the longest value that is shown."""
 
-_DERIVED = frozenset({"subjects", "files", "bytes", "entries_sha256"})
-"""Fields of the header that follow from the entries, or are reported by themselves."""
+_MINUS = "\N{MINUS SIGN}"
 
-Fields = dict[str, dict[str, Any]]
-"""The old and the new value of each field that differs."""
+_LISTS = ("subjects_added", "subjects_removed", "pipelines_added", "pipelines_removed")
 
 
-@dataclass(kw_only=True, slots=True)
-class PlanChanges:
-    """What changed between two plans; the fields are those of the JSON."""
+def changed_lines(
+    changes: PlanChanges, most: int | None = MOST_NAMED, *, by_subject: bool = True
+) -> list[str]:
+    """Describe changes in one line, then the header's, by subject if wanted, and by file.
 
-    added: list[dict[str, Any]] = field(default_factory=list)
-    removed: list[dict[str, Any]] = field(default_factory=list)
-    changed: list[dict[str, Any]] = field(default_factory=list)
-    subjects_added: list[str] = field(default_factory=list)
-    subjects_removed: list[str] = field(default_factory=list)
-    header: Fields = field(default_factory=dict)
-    files: dict[str, int] = field(default_factory=dict)
-    bytes: dict[str, int] = field(default_factory=dict)
+    At most so many subjects and files are named, or all where `most` is None.
+    """
+    words = Wording(changes)
+    found = [words.headline(), *words.names()]
+    if by_subject:
+        found += _table(changes.by_subject(), most)
+    files = [f"{mark} {text}" for mark, text in words.files()]
+    if files and by_subject:
+        found.append("")
+    found += files[:most]
+    if most is not None and len(files) > most:
+        more = counted(len(files) - most, "more file")
+        found.append(f"… and {more}; 'bidsplan diff --all' names them")
+    return found
 
-    def __bool__(self) -> bool:
-        """Whether anything changed."""
-        return any([*self._files(), self.subjects_added, self.subjects_removed, self.header])
 
-    def _files(self) -> tuple[list[dict[str, Any]], ...]:
-        return self.added, self.removed, self.changed
+def _table(rows: dict[str, SubjectChanges], most: int | None) -> list[str]:
+    from tabulate import tabulate  # on demand
 
-    def lines(self) -> list[str]:
-        """Describe the changes: a summary, then the first files, by path."""
-        marked = [
-            (row["path"], f"{mark} {row['path']}{_shown(row.get('fields', {}))}")
-            for mark, rows in zip("+-~", self._files(), strict=True)
-            for row in rows
+    cells = [
+        [
+            printable(unit) or "(no subject)",
+            *(number or "" for number in (row.added, row.removed, row.content, row.other)),
+            signed_size(row.bytes) if row.bytes else "",
         ]
-        named = [line for _, line in sorted(marked)]
-        more = len(named) - _MOST_NAMED
-        rest = [f"… and {more:,} more"] if more > 0 else []
-        return ["; ".join(self._summary(bool(named))), *named[:_MOST_NAMED], *rest]
-
-    def _summary(self, files_differ: bool) -> Iterator[str]:
-        counts = zip(self._files(), ("added", "removed", "changed"), strict=True)
-        yield from (f"{counted(len(rows), 'file')} {word}" for rows, word in counts if rows)
-        subjects = {"added": self.subjects_added, "removed": self.subjects_removed}
-        for word, labels in subjects.items():
-            if labels:
-                yield f"{counted(len(labels), 'subject')} {word}"
-        if self.bytes["before"] != self.bytes["after"]:
-            yield f"{size(self.bytes['before'])} before, {size(self.bytes['after'])} now"
-        if self.header:
-            only = "" if files_differ else "only "
-            yield f"{only}the header differs{_shown(self.header)}"
+        for unit, row in [*rows.items()][:most]
+    ]
+    titles = ["subject", "added", "removed", "new content", "other change", "bytes"]
+    align = ("left", *["right"] * (len(titles) - 1))
+    text = tabulate(cells, titles, "plain", disable_numparse=True, colalign=align)
+    more = len(rows) - len(cells)
+    rest = [f"… and {counted(more, 'more subject')}"] if more else []
+    return ["", text, *rest] if cells else []
 
 
-def _shown(fields: Fields) -> str:
-    """Name fields that differ, with short values."""
-    texts = []
-    for name, both in fields.items():
-        values = [str(both["old"]), str(both["new"])]
-        short = max(map(len, values)) <= _LONGEST_SHOWN
-        texts.append(f"{name} {' -> '.join(values)}" if short else name)
-    return f" ({', '.join(texts)})" if texts else ""
+def signed_size(number: int) -> str:
+    """Format bytes that were gained or lost."""
+    return f"+{size(number)}" if number >= 0 else f"{_MINUS}{size(-number)}"
 
 
-def compare_plans(old: Plan, new: Plan) -> PlanChanges:
-    """Find what differs between two plans."""
-    before = {entry.path: entry for entry in old.entries}
-    after = {entry.path: entry for entry in new.entries}
-    pairs = ((path, before[path], after[path]) for path in before if path in after)
-    return PlanChanges(
-        added=_rows(entry for path, entry in after.items() if path not in before),
-        removed=_rows(entry for path, entry in before.items() if path not in after),
-        changed=[
-            {"path": path, "fields": _differing(one, other)}
-            for path, one, other in pairs
-            if one != other
-        ],
-        subjects_added=_without(new.header.subjects, old.header.subjects),
-        subjects_removed=_without(old.header.subjects, new.header.subjects),
-        header=_differing(old.header, new.header),
-        files={"before": old.header.files, "after": new.header.files},
-        bytes={"before": old.header.bytes, "after": new.header.bytes},
-    )
+class Wording:
+    """Words for changes.
+
+    Parameters
+    ----------
+    changes : PlanChanges
+    show : callable
+        Escapes labels, paths and values, which are untrusted.
+    """
+
+    def __init__(self, changes: PlanChanges, show: Callable[[str], str] = printable) -> None:
+        self._changes = changes
+        self._show = show
+
+    def headline(self) -> str:
+        """Say in one line what changed."""
+        changes = self._changes
+        words = {
+            "subject": (changes.subjects_added, changes.subjects_removed),
+            "file": (changes.added, changes.removed),
+            "pipeline": (changes.pipelines_added, changes.pipelines_removed),
+        }
+        parts = [part for noun, both in words.items() for part in _plus_minus(noun, *both)]
+        parts += self._changed()
+        if gained := changes.new.bytes - changes.old.bytes:
+            parts.append(signed_size(gained))
+        other = "only the header differs" if changes else "the plans are equal"
+        return ", ".join(parts) or other
+
+    def _changed(self) -> Iterator[str]:
+        changes = self._changes
+        others = [change for change in changes.changed if not change.content]
+        content = len(changes.changed) - len(others)
+        if changes.renamed:
+            yield f"{counted(len(changes.renamed), 'file')} renamed"
+        if content:
+            yield f"{counted(content, 'file')} changed content"
+        if others:
+            names = dict.fromkeys(name for change in others for name in change.fields)
+            yield f"{counted(len(others), 'file')} changed only {listed(names)}"
+
+    def names(self) -> Iterator[str]:
+        """Name added and removed subjects, pipelines and roots, and the header's other fields."""
+        for title in _LISTS:
+            if found := getattr(self._changes, title):
+                number = len(found)
+                named = listed(map(self._show, found[:MOST_NAMED]), number)
+                yield f"{title.replace('_', ' ')}: {named}"
+        roots = (self._changes.old.roots, self._changes.new.roots)
+        before, after = ({root.url: None for root in some} for some in roots)
+        for title, some in (("added", after.keys() - before), ("removed", before.keys() - after)):
+            if some:
+                yield f"roots {title}: {listed(map(self._show, sorted(some)))}"
+        if self._changes.header:
+            yield f"header: {self._fields(self._changes.header)}"
+
+    def files(self) -> Iterator[tuple[str, str]]:
+        """Yield a mark (+, - or ~) and a text for each file, by path."""
+        changes = self._changes
+        was = {new: old for old, new in changes.renamed.items()}
+        marked: list[tuple[str, str, Entry | FileChange]] = [
+            *(("+", entry.path, entry) for entry in changes.added),
+            *(("-", entry.path, entry) for entry in changes.removed),
+            *(("~", change.path, change) for change in changes.changed),
+        ]
+        for mark, path, found in sorted(marked, key=lambda row: row[1]):
+            if isinstance(found, FileChange):
+                text = self._fields(found.fields)
+            elif mark == "-":
+                text = "renamed" if path in changes.renamed else size(found.size)
+            else:
+                text = self._added(found, was.get(path))
+            yield mark, f"{self._show(path)} ({text})"
+
+    def _added(self, entry: Entry, old: str | None) -> str:
+        text = f"{size(entry.size)}, {entry.reason}"
+        return text if old is None else f"{text}; renamed from {self._show(old)}"
+
+    def _fields(self, fields: Fields) -> str:
+        """Name fields that differ, with their values where they are short."""
+        return ", ".join(f"{name}{self._values(**both)}" for name, both in fields.items())
+
+    def _values(self, old: Any, new: Any) -> str:
+        before, after = ("none" if value is None else str(value) for value in (old, new))
+        if max(len(before), len(after)) <= _LONGEST_SHOWN:
+            return f" {self._show(before)} -> {self._show(after)}"
+        return " added" if old is None else " removed" if new is None else " changed"
 
 
-def _rows(entries: Iterable[Entry]) -> list[dict[str, Any]]:
-    return [{"path": entry.path, "size": entry.size} for entry in entries]
-
-
-def _without(units: Iterable[str], others: Iterable[str]) -> list[str]:
-    return sorted(set(units) - set(others), key=natural_key)
-
-
-def _differing(old: Entry | Header, new: Entry | Header) -> Fields:
-    before, after = (
-        {name: msgspec.to_builtins(getattr(part, name)) for name in part.__struct_fields__}
-        for part in (old, new)
-    )
-    return {
-        name: {"old": value, "new": after[name]}
-        for name, value in before.items()
-        if value != after[name] and name not in _DERIVED
-    }
+def _plus_minus(noun: str, added: Sequence[object], removed: Sequence[object]) -> Iterator[str]:
+    if added:
+        yield f"+{counted(len(added), noun)}"
+    if removed:
+        number = f"{len(removed):,}" if added else counted(len(removed), noun)
+        yield f"{_MINUS}{number}"

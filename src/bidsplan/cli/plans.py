@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bidsplan.compile.omissions import Omission
     from bidsplan.manifest.load import ManifestFile
     from bidsplan.plan import Planned
+    from bidsplan.plan.file import StoredPlan
 
 
 def load(path: Path, settings: Settings) -> ManifestFile:
@@ -104,6 +105,18 @@ def omission_data(omission: Omission) -> dict[str, object]:
     }
 
 
+def plan_of_file(path: Path) -> StoredPlan:
+    """Read a plan's file; another name than a plan's is an error that says what is expected."""
+    from bidsplan.plan.file import StoredPlan  # on demand
+
+    if ".jsonl" not in path.suffixes:
+        raise UsageError(
+            f"{path}: expected a manifest (.yaml, .yml) or a plan (.jsonl, .jsonl.gz, .jsonl.zst), "
+            "by its name"
+        )
+    return StoredPlan(path)
+
+
 def plan_for(
     source: Path, settings: Settings, policy: PlanPolicy = PlanPolicy.LOCKED, *, write: bool = False
 ) -> tuple[Path, Planned]:
@@ -112,15 +125,10 @@ def plan_for(
     Where `write` is set, a plan that had to be compiled is written. Raises StalePlanError where the
     policy needs a plan that does not exist or is another manifest's.
     """
-    from bidsplan.plan.file import StoredPlan, default_plan_path, write_plan  # on demand
+    from bidsplan.plan.file import default_plan_path, write_plan  # on demand
 
     if not is_manifest(source):
-        if ".jsonl" not in source.suffixes:
-            raise UsageError(
-                f"{source}: expected a manifest (.yaml, .yml) or a plan (.jsonl, .jsonl.gz, "
-                ".jsonl.zst), by its name"
-            )
-        return source, StoredPlan(source)
+        return source, plan_of_file(source)
     path = default_plan_path(source)
     if policy is PlanPolicy.FROZEN:
         return path, stored_plan(source)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bidsplan import messages
+from bidsplan.compile.context import Dropped
 from bidsplan.compile.select import predicates
 from bidsplan.compile.select.subjects import label_of, named_label, site_of
 from bidsplan.compile.survey.participants import LARGEST_TABLE, parse_table
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _MOST_VALUES = 20_000
 """Different values that a column may have for a hint to name any."""
 
-NO_ROW = "it has no row in the table"
+NO_ROW = Dropped("it has no row in the table", ("subjects", "table"))
 
 _DOUBT = "it does not look like a table of participants, so its content is not shown"
 
@@ -75,7 +76,7 @@ class Cohort:
         """Return whether any of a unit's rows fulfils all conditions."""
         return any(predicates.row_matches(row, where) for row in self._rows(unit))
 
-    def mismatch(self, unit: str, where: Mapping[str, Condition]) -> str:
+    def mismatch(self, unit: str, where: Mapping[str, Condition]) -> Dropped:
         """Explain by a unit's first row why none of its rows fulfils all conditions."""
         row = next(iter(self._rows(unit)), None)
         if row is None:
@@ -86,8 +87,10 @@ class Cohort:
                 has = self.quoted(column, value) or "another value"
                 has = has if value else repr(predicates.MISSING)
                 fails = "can't be compared" if held is None else "is not met"
-                return f"subjects.where.{column} {fails}: it has {has}"
-        return "none of its rows has all of what subjects.where asks"
+                why = f"subjects.where.{column} {fails}: it has {has}"
+                return Dropped(why, ("subjects", "where", column))
+        why = "none of its rows has all of what subjects.where asks"
+        return Dropped(why, ("subjects", "where"))
 
     def doubt(self, unit: str, where: Mapping[str, Condition]) -> tuple[str, str] | None:
         """Return a column and value that keep a unit from being compared, if nothing else does."""

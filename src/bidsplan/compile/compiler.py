@@ -170,9 +170,10 @@ def explain_manifest(
         As `compile_manifest`.
     """
     problems: tuple[Problem, ...] = ()
+    selected: list[DatasetEntries] = []
     with _open(manifest, base, None, access, notify, opener, detailed=True) as context:
         try:
-            _choose(context)
+            selected = _choose(context)
         except SelectionError as error:
             problems = error.problems
         # Without subjects, no rule has been applied to the study's files.
@@ -183,6 +184,7 @@ def explain_manifest(
             problems=problems,
             omissions=tuple(context.report.omissions),
             rule=selection_rule(manifest.subjects),
+            selected=tuple(selected),
         )
 
 

@@ -89,6 +89,13 @@ class Choice(NamedTuple):
     place: Place
 
 
+class Dropped(NamedTuple):
+    """Why a unit is not selected, and the place of the rule in the manifest."""
+
+    why: str
+    at: Place
+
+
 @dataclass(kw_only=True, slots=True)
 class Record:
     """The decisions of a compilation, for explaining them.
@@ -99,16 +106,16 @@ class Record:
 
     detailed: bool = False
     units: list[str] = field(default_factory=list)
-    dropped: dict[str, str] = field(default_factory=dict)
+    dropped: dict[str, Dropped] = field(default_factory=dict)
     choices: list[Choice] = field(default_factory=list)
     directories: list[DatasetEntries] = field(default_factory=list)
 
     def drop(
-        self, before: Iterable[str], after: Iterable[str], why: str | Callable[[str], str]
+        self, before: Iterable[str], after: Iterable[str], why: Dropped | Callable[[str], Dropped]
     ) -> None:
         """Note why a step dropped units: the reason, or a function that returns it for a unit."""
         for unit in set(before) - set(after):
-            self.dropped[unit] = why if isinstance(why, str) else why(unit)
+            self.dropped[unit] = why if isinstance(why, Dropped) else why(unit)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -82,14 +82,19 @@ class DatasetEntries:
             )
 
 
-def archive_warnings(selected: Iterable[DatasetEntries]) -> Iterator[Problem]:
-    """Yield a warning where selected files must be restored before they can be fetched."""
-    found = {
+def archived_files(selected: Iterable[DatasetEntries]) -> dict[str, int]:
+    """Return the planned paths, with sizes, that must be restored before they can be fetched."""
+    return {
         each.dataset.target_path(path): each.files[path].size
         for each in selected
         for path in each.reasons
         if isinstance(each.files[path], ArchivedObject)
     }
+
+
+def archive_warnings(selected: Iterable[DatasetEntries]) -> Iterator[Problem]:
+    """Yield a warning where selected files must be restored before they can be fetched."""
+    found = archived_files(selected)
     if not found:
         return
     files = "planned file is" if len(found) == 1 else "planned files are"

@@ -14,9 +14,11 @@ from bidsplan.paths import natural_key
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bidsplan.compile.context import Record
+    from bidsplan.compile.context import Choice, Record
+    from bidsplan.compile.entries import DatasetEntries
     from bidsplan.compile.omissions import Omission
     from bidsplan.compile.survey.study import Located
+    from bidsplan.errors import Place
     from bidsplan.manifest import Subjects
 
 
@@ -26,6 +28,23 @@ class Answer(NamedTuple):
     name: str
     taken: bool
     why: str
+
+
+class Rejected(NamedTuple):
+    """A file of a selected subject that the study has and the plan leaves out.
+
+    Parameters
+    ----------
+    path : str
+        Where it would be below the destination.
+    why : str
+    at : tuple of str or int
+        The place of the rule in the manifest.
+    """
+
+    path: str
+    why: str
+    at: Place
 
 
 def selection_rule(subjects: Subjects) -> str:
@@ -54,6 +73,8 @@ class Explanation:
         Subjects that are left out, or have none of the files, without a rule that says so.
     rule : str
         Why the selected subjects are selected.
+    selected : tuple of DatasetEntries
+        The files of the plan, by dataset; empty where the manifest does not compile.
     """
 
     record: Record
@@ -61,6 +82,7 @@ class Explanation:
     problems: tuple[Problem, ...]
     omissions: tuple[Omission, ...]
     rule: str = "selected"
+    selected: tuple[DatasetEntries, ...] = ()
 
     def subjects(self) -> list[Answer]:
         """Explain every subject of the study, sorted."""
@@ -73,7 +95,7 @@ class Explanation:
             Answer(unit, True, ", but ".join([self.rule, *lacking.get(unit, ())]))
             for unit in self.record.units
         ]
-        answers += [Answer(unit, False, why) for unit, why in self.record.dropped.items()]
+        answers += [Answer(unit, False, drop.why) for unit, drop in self.record.dropped.items()]
         return sorted(answers, key=lambda answer: natural_key(answer.name))
 
     def subject(self, name: str) -> list[Answer]:
@@ -93,21 +115,25 @@ class Explanation:
         first = min(answers, key=lambda answer: not answer.taken, default=None)
         return first or self._by_subject(path) or self._by_place(path)
 
+    def rejected(self) -> Iterator[Rejected]:
+        """Yield each file of the selected subjects that no rule selects, and why."""
+        for each in self.record.choices:
+            for path, rejection in each.files.rejected():
+                at = rejection.at
+                if not at or isinstance(at[0], int):
+                    at = (*each.place, *at)
+                yield Rejected(each.dataset.target_path(path), _named(rejection.why, each), at)
+
     def _by_choices(self, path: str) -> Iterator[Answer]:
         """Explain a file by filters and companions."""
-        for dataset, choice, place in self.record.choices:
+        for choice in self.record.choices:
+            dataset = choice.dataset
             for start in (dataset.destination, dataset.prefix):
                 below = path.removeprefix(start).replace(f"/{dataset.within}", "/", 1)
-                found = choice.why(below) if path.startswith(start) else None
-                if found is None:
-                    continue
-                taken, why = found
-                if why.startswith(("[", "selected by [")):
-                    # Filters are named by their number; this writes their place in the manifest.
-                    where = dotted(part for part in place if part != "filters")
-                    one = "[0]" if choice.number_of_filters == 1 else "["
-                    why = why.replace(one, f"{where}{one}" if one == "[" else where)
-                yield Answer(path, taken, why)
+                found = choice.files.why(below) if path.startswith(start) else None
+                if found is not None:
+                    taken, why = found
+                    yield Answer(path, taken, _named(why, choice))
 
     def _by_directories(self, path: str) -> Iterator[Answer]:
         """Explain a file in a directory that is taken whole."""
@@ -143,3 +169,12 @@ class Explanation:
             if ("files",) not in places:
                 return Answer(path, False, "files are not selected at all")
         return None
+
+
+def _named(why: str, choice: Choice) -> str:
+    """Write the place of filters in the manifest, where a text names them by their number."""
+    if not why.startswith(("[", "selected by [")):
+        return why
+    where = dotted(part for part in choice.place if part != "filters")
+    one = "[0]" if choice.files.number_of_filters == 1 else "["
+    return why.replace(one, f"{where}{one}" if one == "[" else where)

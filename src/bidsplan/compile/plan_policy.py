@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from bidsplan.storage import Access
 
 
+_MANIFESTS = (".yaml", ".yml")
+
+
 class PlanPolicy(Enum):
     """How far the plan beside a manifest is trusted."""
 
@@ -35,7 +38,23 @@ class PlanPolicy(Enum):
 
 def is_manifest(path: Path) -> bool:
     """Report whether a file is a manifest, by its name; others are plans."""
-    return path.suffix in {".yaml", ".yml"}
+    return path.suffix in _MANIFESTS
+
+
+def manifest_beside(path: Path) -> Path:
+    """Return the manifest whose plan a file is, by its name, or the file if it is a manifest.
+
+    Raises UsageError where there is no such manifest.
+    """
+    if is_manifest(path):
+        return path
+    stem = path.name.removesuffix(".plan.jsonl")
+    for suffix in _MANIFESTS:
+        if stem != path.name and (found := path.with_name(stem + suffix)).exists():
+            return found
+    raise UsageError(
+        f"{path}: expected a manifest, or the plan beside one: study.plan.jsonl beside study.yaml"
+    )
 
 
 def refuse_locked_plan(source: object, policy: PlanPolicy) -> None:
@@ -66,7 +85,6 @@ def plan_beside(
 
     Raises StalePlanError where it does not and the policy is not to compile.
     """
-    from bidsplan.compile.survey.participants import manifest_digest  # on demand
     from bidsplan.plan.file import default_plan_path  # on demand
 
     path = default_plan_path(loaded.path)
@@ -76,14 +94,20 @@ def plan_beside(
         return None, False
     if policy is PlanPolicy.FROZEN:
         return plan, True
-    try:
-        digest = manifest_digest(loaded.manifest, loaded.path.parent, untrusted=access.untrusted)
-    except SelectionError as error:
-        raise error.located(loaded.locate) from error
-    current = plan.header.manifest_sha256 == digest
+    current = plan.header.manifest_sha256 == digest_of(loaded, access)
     if policy is PlanPolicy.LOCKED and not current:
         raise StalePlanError(
             f"{path}: the plan was compiled from another manifest; update it with "
             f"'bidsplan compile {loaded.path}'"
         )
     return plan, current
+
+
+def digest_of(loaded: ManifestFile, access: Access) -> str:
+    """Return what ties a plan to a manifest's file; raises SelectionError with its lines."""
+    from bidsplan.compile.survey.participants import manifest_digest  # on demand
+
+    try:
+        return manifest_digest(loaded.manifest, loaded.path.parent, untrusted=access.untrusted)
+    except SelectionError as error:
+        raise error.located(loaded.locate) from error

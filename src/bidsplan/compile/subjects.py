@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bidsplan.compile import table_omissions
 from bidsplan.compile.cohort import NO_ROW, read_tables, strata_columns
+from bidsplan.compile.context import Dropped
 from bidsplan.compile.layouts import Pipeline, labels_in, list_subjects, units_of
 from bidsplan.compile.omissions import OmissionKind
 from bidsplan.compile.select.choice import FileSelection, Request
@@ -20,7 +21,7 @@ from bidsplan.compile.select.subjects import (
     site_of,
 )
 from bidsplan.compile.survey.participants import parse_labels
-from bidsplan.errors import Problem
+from bidsplan.errors import Problem, dotted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,16 +46,19 @@ def choose_subjects(context: Context) -> list[str]:
     units, absent = _from_and_where(context, cohort, tree)
     by_name = _names(context, cohort, tree, absent)
     included = [unit for unit in units if by_name.includes(unit)]
-    context.record.drop(units, included, "subjects.include does not name it")
+    unnamed = Dropped("subjects.include does not name it", ("subjects", "include"))
+    context.record.drop(units, included, unnamed)
     units = [unit for unit in included if by_name.keeps(unit)]
-    context.record.drop(included, units, "subjects.exclude names it")
+    named = Dropped("subjects.exclude names it", ("subjects", "exclude"))
+    context.record.drop(included, units, named)
     if cohort and (subjects.from_ != "tree" or subjects.where):
         _report_omissions(context, cohort, tree, by_name)
     report.raise_errors()
     if subjects.require:
         units = _require(context, units)
     drawn = _sample(context, cohort, units)
-    context.record.drop(units, drawn, "it is not in the random sample")
+    not_drawn = Dropped("it is not in the random sample", ("subjects", "sample"))
+    context.record.drop(units, drawn, not_drawn)
     if not drawn:
         report.add_errors(Problem(message="no subject is left to select", at=("subjects",)))
         report.add_errors(*(omission.problem for omission in report.omissions))
@@ -103,7 +107,8 @@ def _report_omissions(
             report.add_omissions([omission])
         if omission.kind is OmissionKind.SPELLING:
             for unit in omission.subjects:
-                record.dropped[unit] = f"{NO_ROW}, but for another spelling of its label"
+                why = f"{NO_ROW.why}, but for another spelling of its label"
+                record.dropped[unit] = Dropped(why, NO_ROW.at)
     dropped = [unit for unit in record.dropped if unit in tree and by_name.keeps(unit)]
     report.add_omissions(table_omissions.find_not_comparable(subjects, cohort, dropped))
 
@@ -119,7 +124,8 @@ def _from_and_where(
     units = tree if subjects.from_ == "tree" else tree & listed
     record.drop(tree, units, NO_ROW)
     unseen: set[str] = set() if cohort.shared else absent
-    record.drop(cohort.shown(unseen), (), "it has no directory in the study")
+    no_directory = Dropped("it has no directory in the study", ("subjects", "from"))
+    record.drop(cohort.shown(unseen), (), no_directory)
     if subjects.where:
         where = cohort.conditions(subjects.where)
         context.report.add_errors(*cohort.problems(where))
@@ -134,9 +140,11 @@ def _from_and_where(
 def _require(context: Context, units: list[str]) -> list[str]:
     """Keep the units that have a file for each requirement, within the selected sessions."""
     for number, requirement in enumerate(context.manifest.subjects.require):
-        having = _having(context, units, requirement, ("subjects", "require", number))
+        place: Place = ("subjects", "require", number)
+        having = _having(context, units, requirement, place)
         kept = [unit for unit in units if unit in having]
-        context.record.drop(units, kept, f"it has no file for subjects.require[{number}]")
+        lacking = Dropped(f"it has no file for {dotted(place)}", place)
+        context.record.drop(units, kept, lacking)
         units = kept
     context.report.raise_errors()
     return units

@@ -239,6 +239,7 @@ class Destination(ABC):
         self,
         *,
         wait: bool,
+        shared: bool = False,
         create: bool = True,
         stopping: Callable[[], bool] = lambda: False,
     ) -> Iterator[Waiting | Warned]:
@@ -248,6 +249,8 @@ class Destination(ABC):
         ----------
         wait : bool
             Whether to wait for another run.
+        shared : bool
+            Whether others that share it may be at work as well.
         create : bool
             Whether to make the lock where no run ever was.
         stopping : callable

@@ -164,15 +164,16 @@ class LocalDestination(Directory, Destination):
         self,
         *,
         wait: bool,
+        shared: bool = False,
         create: bool = True,
         stopping: Callable[[], bool] = lambda: False,
     ) -> Generator[Waiting | Warned, None, None]:
         """See `Destination.lock`."""
-        return self._run_lock.acquire(wait=wait, create=create, stopping=stopping)
+        return self._run_lock.acquire(wait=wait, shared=shared, create=create, stopping=stopping)
 
     def finish(self) -> Iterator[Resumable]:
         """Merge the receipts of many runs; see `Destination.finish`."""
-        if self._run_lock.held and self._noted:
+        if self._run_lock.exclusive and self._noted:
             compact(self)
         if kept := self.resumable_bytes():
             yield Resumable(bytes=kept)

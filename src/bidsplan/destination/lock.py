@@ -1,4 +1,4 @@
-"""One run at a time in a destination, where its file system has locks.
+"""One run at a time in a destination, or several of parts of a plan, where there are locks.
 
 A lock saves work, and correctness does not hang on it: every run writes to partials of its own and
 gives them their paths by renaming, so that runs which can't see each other's locks end well too.
@@ -53,28 +53,30 @@ class RunLock:
 
     Attributes
     ----------
-    held : bool
-        Whether this run has it.
+    exclusive : bool
+        Whether this run has it, and nobody else.
     """
 
     def __init__(self, folder: Directory) -> None:
         self._folder = folder
         self._descriptor = -1
+        self._shared = False
         self._trouble: OSError | None = None
 
     @property
-    def held(self) -> bool:  # noqa: D102 - see the class
-        return self._descriptor >= 0
+    def exclusive(self) -> bool:  # noqa: D102 - see the class
+        return self._descriptor >= 0 and not self._shared
 
     def acquire(
         self,
         *,
         wait: bool,
+        shared: bool = False,
         create: bool = True,
         stopping: Callable[[], bool] = lambda: False,
     ) -> Generator[Waiting | Warned, None, None]:
         """Take the lock, or go on without where there is none; see `Destination.lock`."""
-        pause = _FIRST_PAUSE
+        pause, self._shared = _FIRST_PAUSE, shared
         while not self._is_settled(create=create):
             holder = self._holder()
             if not wait:
@@ -111,8 +113,8 @@ class RunLock:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
                 raise OSError(errno.EINVAL, "the lock is a link, or no plain file")
-            # Runs that share a destination by design would take LOCK_SH here.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            kind = fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             if not is_at(descriptor, _NAME, directory):
                 return False
             self._descriptor, descriptor = descriptor, -1

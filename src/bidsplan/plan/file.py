@@ -36,7 +36,7 @@ _BLOCK = 1 << 20
 _GZIP_LEVEL = 6
 """Takes half the time of gzip's highest level, for a file that is hardly larger."""
 
-_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+PLAN_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 
 
 def default_plan_path(manifest: str | PathLike[str]) -> Path:
@@ -46,19 +46,21 @@ def default_plan_path(manifest: str | PathLike[str]) -> Path:
 
 def plan_suffix(path: Path) -> str:
     """Return ``.jsonl``, ``.jsonl.gz`` or ``.jsonl.zst``, or raise UsageError."""
-    found = next((suffix for suffix in reversed(_SUFFIXES) if path.name.endswith(suffix)), None)
+    found = next((suffix for suffix in reversed(PLAN_SUFFIXES) if path.name.endswith(suffix)), None)
     if found is None:
-        raise UsageError(f"{path}: a plan's name ends in {', '.join(_SUFFIXES)}")
+        raise UsageError(f"{path}: a plan's name ends in {', '.join(PLAN_SUFFIXES)}")
     return found
 
 
-def read_plan(path: str | PathLike[str]) -> Plan:
+def read_plan(path: str | PathLike[str], *, file: IO[bytes] | None = None) -> Plan:
     """Read a plan and check all that can be checked.
 
     Parameters
     ----------
     path : path
         Ending in ``.jsonl``, ``.jsonl.gz`` or ``.jsonl.zst``.
+    file : binary file, optional
+        What to read instead of the file at the path, such as an earlier version of it.
 
     Returns
     -------
@@ -69,7 +71,7 @@ def read_plan(path: str | PathLike[str]) -> Plan:
     PlanError
         Where it can't be read, or is truncated, edited, unsafe or no plan at all.
     """
-    with _opened(Path(path)) as stream:
+    with _opened(Path(path), file) as stream:
         return Plan.parse(_blocks(stream))
 
 
@@ -121,11 +123,11 @@ class StoredPlan:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def _opened(path: Path, file: IO[bytes] | None = None) -> Iterator[IO[bytes]]:
     """Open a plan's uncompressed bytes; every failure to read them is a PlanError."""
     suffix = plan_suffix(path)
     try:
-        with open_regular(path) as file, _uncompressed(file, suffix) as stream:
+        with file or open_regular(path) as found, _uncompressed(found, suffix) as stream:
             yield stream
     except PlanError as error:
         raise type(error)(f"{path}: {error}") from error

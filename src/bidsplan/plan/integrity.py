@@ -16,6 +16,7 @@ from bidsplan.paths import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Executor, Future
 
     from typing_extensions import Buffer
 
@@ -146,7 +147,7 @@ class _Parts:
     """The entity tag of an upload in parts of one size."""
 
     def __init__(self, size: int) -> None:
-        self._size = size
+        self.size = size
         self._left = size
         self._part = hashlib.md5(usedforsecurity=False)
         self._whole = hashlib.md5(usedforsecurity=False)
@@ -166,12 +167,43 @@ class _Parts:
         self._whole.update(self._part.digest())
         self._count += 1
         self._part = hashlib.md5(usedforsecurity=False)
-        self._left = self._size
+        self._left = self.size
 
     def hexdigest(self) -> str:
-        if self._left != self._size:
+        if self._left != self.size:
             self._close()
         return f"{self._whole.hexdigest()}-{self._count}"
+
+
+class _PartsAside:
+    """As `_Parts`, of bytes that can be read again: threads of a pool digest the parts."""
+
+    def __init__(self, size: int, read: Callable[[int, int], Buffer], pool: Executor) -> None:
+        self._size = size
+        self._read = read
+        self._pool = pool
+        self._arrived = 0
+        self._parts: list[Future[bytes]] = []
+
+    def update(self, data: Buffer) -> None:
+        self._arrived += memoryview(data).nbytes
+        while self._arrived >= (len(self._parts) + 1) * self._size:
+            self._submit((len(self._parts) + 1) * self._size)
+
+    def _submit(self, stop: int) -> None:
+        self._parts.append(self._pool.submit(self._digest, len(self._parts) * self._size, stop))
+
+    def _digest(self, start: int, stop: int) -> bytes:
+        digest = hashlib.md5(usedforsecurity=False)
+        for place in range(start, stop, _MIB):
+            digest.update(self._read(place, min(stop, place + _MIB)))
+        return digest.digest()
+
+    def hexdigest(self) -> str:
+        if self._arrived > len(self._parts) * self._size:
+            self._submit(self._arrived)
+        parts = b"".join(part.result() for part in self._parts)
+        return f"{hashlib.md5(parts, usedforsecurity=False).hexdigest()}-{len(self._parts)}"
 
 
 class _Crc:
@@ -229,6 +261,21 @@ class Checker:
         if self._proof is CheckMethod.MULTIPART and (checksum is None or not checksum.whole):
             parts = int((entry.etag or "").rpartition("-")[2])
             self._digests += [_Parts(size) for size in part_sizes(entry.size, parts)]
+
+    def digest_aside(self, read: Callable[[int, int], Buffer], pool: Executor) -> None:
+        """Have a pool's threads digest the parts of a multipart entity tag, side by side.
+
+        Parameters
+        ----------
+        read : callable
+            Returns the bytes from one place to another, which were digested in order.
+        pool : Executor
+            It must not end before the verdict.
+        """
+        self._digests = [
+            _PartsAside(digest.size, read, pool) if isinstance(digest, _Parts) else digest
+            for digest in self._digests
+        ]
 
     def update(self, data: Buffer) -> None:
         """Digest the next bytes."""

@@ -137,6 +137,9 @@ class Header(
         The entries' number and total size.
     entries_sha256 : str
         Digest of the entries' lines, each with its line feed.
+    part : str or None
+        Which part of a larger plan this is. Parts may be fetched to one destination at once, and
+        what a part does not list is not superfluous there.
     """
 
     plan_version: Annotated[int, Meta(ge=1)]
@@ -149,6 +152,7 @@ class Header(
     files: Size
     bytes: Size
     entries_sha256: Hex64
+    part: Annotated[str, Meta(min_length=1, max_length=65_536)] | None = None
 
     @classmethod
     def parse(cls, line: builtins.bytes) -> Header:

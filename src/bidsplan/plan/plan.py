@@ -108,7 +108,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def rebuild(cls, header: Header, entries: Iterable[Entry]) -> Plan:
         """Build a plan of other entries for the manifest, roots and subjects of a header."""
         names = ("manifest_sha256", "study", "roots", "subjects", "random_seed", "sampling")
-        return cls.build(entries, **{name: getattr(header, name) for name in names})
+        built = cls.build(entries, **{name: getattr(header, name) for name in names})
+        head = msgspec.structs.replace(built.header, part=header.part)
+        return msgspec.structs.replace(built, header=head)
 
     def to_dicts(self) -> list[dict[str, object]]:
         """Return the entries as dictionaries, for a table such as a pandas DataFrame.

@@ -95,17 +95,26 @@ def open_writable(url: str, *, access: Access, stop: Event) -> WritableStore:
 
 
 def _allowed(url: str, access: Access, what: str) -> Location:
-    """Parse a URL that is not refused."""
+    """Parse a URL that is not refused, nor its host."""
+    location = allowed_location(url, access, what)
+    # Our own client checks what it connects to; other libraries connect by themselves.
+    named = location.protocol not in OBJECT_STORES | NO_MACHINES | _LOCAL
+    if named and (access.untrusted or location.protocol not in _WEB):
+        _check_host(location, access)
+    return location
+
+
+def allowed_location(url: str, access: Access, what: str = "URL") -> Location:
+    """Parse a URL that can be allowed without asking for its host's addresses.
+
+    Raises UrlError where it is refused; `what` names it in the message.
+    """
     reason = refused_url(url, allow=access.allow_protocols)
     if reason:
         raise UrlError(f"the {what} is refused: {reason}")
     location = parse_url(url)
     if access.untrusted:
         _check_untrusted(location)
-    # Our own client checks what it connects to; other libraries connect by themselves.
-    named = location.protocol not in OBJECT_STORES | NO_MACHINES | _LOCAL
-    if named and (access.untrusted or location.protocol not in _WEB):
-        _check_host(location, access)
     return location
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bidsplan.storage.access import Access
 
 
-_ENVIRONMENT = {
+OTHER_SERVICES = {
     "gs": ("STORAGE_EMULATOR_HOST", "GOOGLE_BASE_URL"),
     "az": (
         "AZURE_STORAGE_ACCOUNT_NAME",
@@ -83,7 +83,7 @@ def place_of(url: str, access: Access, base: str | os.PathLike[str]) -> Place:
         from bidsplan.storage.s3.credentials import find_endpoint  # for S3 only
 
         return Place(("s3", _service(find_endpoint(access)), host), path)
-    named = [os.environ.get(name, "") for name in _ENVIRONMENT.get(protocol, ())]
+    named = [os.environ.get(name, "") for name in OTHER_SERVICES.get(protocol, ())]
     if protocol == "az":
         named += re.findall(_ACCOUNT, os.environ.get("AZURE_STORAGE_CONNECTION_STRING", ""))
     return Place((protocol, *named, host.rpartition("@")[2]), path)

@@ -25,7 +25,7 @@ from bidsplan.errors import (
 from bidsplan.paths import printable, replacing
 from bidsplan.storage.access import Access
 from bidsplan.storage.fsspec_store import fsspec_error
-from bidsplan.storage.ranges import FIRST, open_ranges
+from bidsplan.storage.ranges import ReadAhead, open_ranges
 from bidsplan.storage.retry import retrying
 from bidsplan.storage.s3.credentials import Connection, connect
 
@@ -37,13 +37,6 @@ if TYPE_CHECKING:
 
 SMALL = 32 << 20
 """Bytes up to which a file is sent by one request, so that its tag is its MD5."""
-
-_LARGEST_AHEAD = 4 << 20
-_MANY = 256 << 10
-"""Bytes of a read that has a request of its own, without reading ahead."""
-
-_LARGEST = 32 << 20
-"""The most bytes of one request, which are briefly held twice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,8 +195,7 @@ def _located(connection: Connection, bucket: str) -> Connection:
 class RangedFile(io.RawIOBase):
     """A file's bytes, requested where and when they are read.
 
-    What is read from its start, or continues where the last read ended, is requested in growing
-    pieces; after a jump, only what is read. A read returns all that it asks for, up to the file's
+    They are read ahead as by `ReadAhead`. A read returns all that it asks for, up to the file's
     end. No connection is held. Raises StorageError where the file can't be opened.
     """
 
@@ -213,9 +205,8 @@ class RangedFile(io.RawIOBase):
             lambda: open_ranges(file.filesystem, file.path, file.what, file.url)
         )
         self.size: int = self._ranges.size
-        self._at = self._start = 0
-        self._held = memoryview(b"")
-        self._ahead = FIRST
+        self._ahead = ReadAhead(self._range, self.size)
+        self._at = 0
 
     def readable(self) -> bool:
         """Return True."""
@@ -244,27 +235,15 @@ class RangedFile(io.RawIOBase):
         view = memoryview(buffer).cast("B")[: max(self.size - self._at, 0)]
         done = 0
         while done < len(view):
-            some = self._some(len(view) - done)
+            some = self._ahead.some(self._at, len(view) - done)
             view[done : done + len(some)] = some
             done += len(some)
             self._at += len(some)
         return done
 
-    def _some(self, wanted: int) -> memoryview:
-        """Return at most so many bytes at the current position."""
-        offset = self._at - self._start
-        if 0 <= offset < len(self._held):
-            return self._held[offset : offset + wanted]
-        follows = offset == len(self._held)
-        large = wanted >= _MANY
-        asked = min(max(wanted, 0 if large or not follows else self._ahead), _LARGEST)
-        stop = min(self._at + asked, self.size)
-        found = memoryview(self._retried(lambda: self._ranges.read(self._at, stop)))
-        self._ahead = min(2 * self._ahead, _LARGEST_AHEAD) if follows else FIRST
-        # A large piece is used up at once; to hold it would cost every open image as much.
-        self._held = found[:0] if large else found
-        self._start = self._at + len(found) if large else self._at
-        return found[:wanted]
+    def _range(self, start: int, stop: int) -> bytes:
+        data: bytes = self._retried(lambda: self._ranges.read(start, stop))
+        return data
 
     def _retried(self, call: Callable[[], Any]) -> Any:
         def once() -> Any:

@@ -17,7 +17,7 @@ from bidsplan.storage.http import answers
 from bidsplan.storage.http.client import HttpClient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from bidsplan.storage.objects import Identity
 
@@ -29,7 +29,54 @@ _IN_MEMORY = 64 << 20
 """Bytes of a file without a validator that are kept in memory, and not in a temporary file."""
 
 
-class _UnboundError(StorageError):
+_LARGEST_AHEAD = 4 << 20
+_MANY = 256 << 10
+"""Bytes of a read that has a request of its own, without reading ahead."""
+
+_LARGEST = 32 << 20
+"""The most bytes of one request, which are briefly held twice."""
+
+
+class ReadAhead:
+    """Reads one file by ranges, and holds a piece of it.
+
+    What is read from its start, or continues where the last read ended, is requested in growing
+    pieces; after a jump, only what is read.
+
+    Parameters
+    ----------
+    read : callable
+        Returns the bytes from one position up to another.
+    size : int
+        Bytes of the file.
+    first : int
+        Bytes of the first piece.
+    """
+
+    def __init__(self, read: Callable[[int, int], bytes], size: int, first: int = FIRST) -> None:
+        self._read = read
+        self._size = size
+        self._first = self._ahead = first
+        self._held = memoryview(b"")
+        self._start = 0
+
+    def some(self, at: int, wanted: int) -> memoryview:
+        """Return at most so many bytes at a position, which is before the file's end."""
+        offset = at - self._start
+        if 0 <= offset < len(self._held):
+            return self._held[offset : offset + wanted]
+        follows = offset == len(self._held)
+        large = wanted >= _MANY
+        asked = min(max(wanted, 0 if large or not follows else self._ahead), _LARGEST)
+        found = memoryview(self._read(at, min(at + asked, self._size)))
+        self._ahead = min(2 * self._ahead, _LARGEST_AHEAD) if follows else self._first
+        # A large piece is used up at once; to hold it would cost every open file as much.
+        self._held = found[:0] if large else found
+        self._start = at + len(found) if large else at
+        return found[:wanted]
+
+
+class UnboundError(StorageError):
     """An answer does not say which content its range is of."""
 
 
@@ -59,15 +106,20 @@ class Ranges(ABC):
         self._is_bound = True
         return data
 
+    def close(self) -> None:
+        """Discard the whole file, if it is kept; nothing is read afterwards."""
+        if self._whole is not None:
+            self._whole.close()
+
     def _read(self, start: int, stop: int) -> bytes:
         whole = self._whole
         if whole is None:
             try:
                 return self._range(start, stop)
-            except _UnboundError:
+            except UnboundError:
                 if self._is_bound:
                     raise
-            whole = self._keep(self._all(), self.size)
+            whole = self._keep(self.whole(), self.size)
         whole.seek(start)
         return whole.read(stop - start)
 
@@ -87,10 +139,10 @@ class Ranges(ABC):
 
     @abstractmethod
     def _range(self, start: int, stop: int) -> bytes:
-        """Read a range; raises `_UnboundError` where nothing binds it to the others."""
+        """Read a range; raises `UnboundError` where nothing binds it to the others."""
 
     @abstractmethod
-    def _all(self) -> Iterator[bytes]:
+    def whole(self) -> Iterator[bytes]:
         """Read the whole file by one request."""
 
     def _check_range(self, status: int, said: str | None, start: int, stop: int) -> None:
@@ -136,13 +188,13 @@ class _S3Ranges(Ranges):
 
     def _range(self, start: int, stop: int) -> bytes:
         if self._tag is None:
-            raise _UnboundError(f"{self._what}: it has no strong entity tag")
+            raise UnboundError(f"{self._what}: it has no strong entity tag")
         answer = self._get_object(self._opened.read_kw, Range=f"bytes={start}-{stop - 1}")
         try:
             tag, version = strong_etag(answer.get("ETag")), answer.get("VersionId")
             same_version = self._opened.version_id in {None, version} or version is None
             if tag is None:
-                raise _UnboundError(f"{self._what}: an answer does not say what it is of")
+                raise UnboundError(f"{self._what}: an answer does not say what it is of")
             if tag != self._tag or not same_version:
                 raise self._changed()
             status = answer["ResponseMetadata"]["HTTPStatusCode"]
@@ -151,7 +203,8 @@ class _S3Ranges(Ranges):
         finally:
             answer["Body"].close()
 
-    def _all(self) -> Iterator[bytes]:
+    def whole(self) -> Iterator[bytes]:
+        """See `Ranges.whole`."""
         answer = self._get_object(self._opened._request_payer_kw)  # noqa: SLF001 - for s3fs's own calls
         status = answer["ResponseMetadata"]["HTTPStatusCode"]
         try:
@@ -199,7 +252,7 @@ class _WebRanges(Ranges):
             if type(error) is not StorageError:
                 raise
             # The server refuses the range, for example because the file is empty.
-            self._keep(self._all())
+            self._keep(self.whole())
             return
         if answer.status == 200:
             self._keep(self._whole_body(answer))
@@ -212,7 +265,7 @@ class _WebRanges(Ranges):
             self._first = self._body(answer, 0, min(FIRST, size))
         else:
             network.drop(answer)
-            self._keep(self._all())
+            self._keep(self.whole())
 
     def _send(self, headers: dict[str, str]) -> tuple[Any, str]:
         return self._client.send("GET", self._url, self._what, headers)
@@ -240,7 +293,8 @@ class _WebRanges(Ranges):
         finally:
             network.drop(answer)
 
-    def _all(self) -> Iterator[bytes]:
+    def whole(self) -> Iterator[bytes]:
+        """See `Ranges.whole`."""
         return self._whole_body(self._send({})[0])
 
     def _whole_body(self, answer: Any) -> Iterator[bytes]:
@@ -264,7 +318,7 @@ class _FileRanges(Ranges):
         info = fs.info(path)
         self._state = file_state(info)
         if not tells_content(info):
-            self._keep(self._all())
+            self._keep(self.whole())
             return
         size = info.get("size") if opened is None else opened.size
         if size is None:
@@ -281,5 +335,6 @@ class _FileRanges(Ranges):
             raise self._changed()
         return data
 
-    def _all(self) -> Iterator[bytes]:
+    def whole(self) -> Iterator[bytes]:
+        """See `Ranges.whole`."""
         yield self._fs.cat_file(self._path)

@@ -225,8 +225,7 @@ class _Download:
             ranged.resume()
             checking = VerifyMode.FULL if ranged.resumed else session.checking
             self._checker = Checker(entry, checking, self.checksum)
-            ranged.run(self._checker)
-            verdict = self._checker.verdict()
+            verdict = ranged.run(self._checker)
         except RangesRefusedError:
             verdict = None
         finally:

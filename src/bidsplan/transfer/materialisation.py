@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from bidsplan.destination import open_destination
-from bidsplan.destination.base import Stopped
-from bidsplan.destination.sources import Sources
-from bidsplan.errors import BidsplanError, DestinationError
-from bidsplan.events import Action, Decided, Failed
 from bidsplan.plan.integrity import VerifyMode
 from bidsplan.storage.access import Access
-from bidsplan.transfer.decide import Decider, Existing
-from bidsplan.transfer.engine import Engine
-from bidsplan.transfer.removal import warn_of_unplanned
-from bidsplan.transfer.roots import max_connections
+from bidsplan.transfer.decide import Existing
+from bidsplan.transfer.run import Options, run_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -39,12 +30,14 @@ def materialise(  # noqa: PLR0913 - the options of a run
     check_space: bool = True,
     find_unplanned: bool = False,
     stopping: Callable[[], bool] | None = None,
+    client: Any = None,
 ) -> Generator[Event, None, None]:
     """Fetch what a plan lists to a destination.
 
     Parameters
     ----------
     plan : Plan
+        Parts of one plan may be fetched to one destination at the same time.
     destination : path or str
         A local directory, made where it is not there, or any URL that fsspec writes.
     access : Access, optional
@@ -65,6 +58,9 @@ def materialise(  # noqa: PLR0913 - the options of a run
     stopping : callable, optional
         Called often; if it returns true, the run stops within seconds, and yields `Skipped` for
         each file that it did not finish.
+    client : distributed.Client, optional
+        Of a dask cluster whose workers fetch. They use their own credentials, and must reach the
+        destination, and local sources, by the same paths.
 
     Yields
     ------
@@ -86,78 +82,16 @@ def materialise(  # noqa: PLR0913 - the options of a run
     LockedError
         Where another run is active there, and it is not waited for.
     """
-    options = _Options(
-        Existing(existing),
-        VerifyMode(checking),
-        dry_run,
-        wait,
-        check_space,
-        find_unplanned,
-        stopping or _never_stopping,
+    options = Options(
+        Existing(existing), VerifyMode(checking), dry_run, wait, check_space, find_unplanned
     )
-    return _events(plan, str(destination), access or Access(), str(base), options)
+    access, stopping = access or Access(), stopping or _never_stopping
+    if client is None or dry_run:
+        return run_plan(plan, str(destination), access, str(base), options, stopping)
+    from bidsplan.transfer.distributed import run_on_cluster  # only for clusters
 
-
-class _Options(NamedTuple):
-    existing: Existing
-    checking: VerifyMode
-    dry_run: bool
-    wait: bool
-    check_space: bool
-    find_unplanned: bool
-    stopping: Callable[[], bool]
+    return run_on_cluster(plan, str(destination), access, str(base), options, stopping, client)
 
 
 def _never_stopping() -> bool:
     return False
-
-
-def _events(
-    plan: Planned, destination: str, access: Access, base: str, options: _Options
-) -> Generator[Event, None, None]:
-    existing, checking, stopping = options.existing, options.checking, options.stopping
-    access = replace(access, jobs=min(access.jobs, max_connections()))
-    try:
-        place = open_destination(destination, access, create=not options.dry_run)
-    except DestinationError as error:
-        if not options.dry_run or not isinstance(error.__cause__, FileNotFoundError):
-            raise
-        yield from (Decided(entry=entry, action=Action.FETCH) for entry in plan.entries)
-        return
-    with ExitStack() as leaving:
-        leaving.callback(place.close)
-        if options.dry_run:
-            sources = Sources(plan.header.roots, access, base)
-            yield from _decide(plan, Decider(plan, sources, place, existing), stopping)
-            return
-        # Receipts are read only then: those of the run that was waited for count.
-        yield from place.lock(wait=options.wait, stopping=stopping)
-        place.check_space = options.check_space
-        engine = Engine(plan, place, existing, checking, access, base, stopping)
-        leaving.pop_all()
-        leaving.callback(engine.close)
-        yield from engine.run()
-        if options.find_unplanned and engine.decider.outnumbered and not stopping():
-            yield from warn_of_unplanned(plan, place)
-
-
-def _decide(
-    plan: Planned, decider: Decider, stopping: Callable[[], bool]
-) -> Generator[Decided | Failed, None, None]:
-    """Decide for each entry, and do nothing."""
-    for entry in plan.entries:
-        if stopping():
-            return
-        try:
-            decision = decider.check_metadata(entry)
-        except DestinationError as error:
-            yield Failed(entry=entry, error=error)
-            continue
-        try:
-            if not decision.final:
-                decision = decider.check_content(entry, decision.state, stopping)
-            yield Decided(entry=entry, action=decision.action)
-        except Stopped:
-            return
-        except BidsplanError as error:
-            yield Failed(entry=entry, error=error)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from threading import Condition
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from bidsplan.destination.blocks import Blocks
     from bidsplan.plan import Entry
-    from bidsplan.plan.integrity import Checker
+    from bidsplan.plan.integrity import Checker, Verdict
     from bidsplan.storage import Store, Stream
     from bidsplan.storage.objects import Identity
     from bidsplan.storage.retry import Deadline
@@ -128,7 +129,7 @@ class RangedDownload:
             yield _Part(first * BLOCK, self._blocks.end_of(last - 1))
             first = last
 
-    def run(self, checker: Checker) -> None:
+    def run(self, checker: Checker) -> Verdict:
         """Fetch what is missing, and digest all of it.
 
         Raises
@@ -137,14 +138,20 @@ class RangedDownload:
             Where the object must be fetched by one request.
         OSError, StorageError, Stopped
         """
+        # Started only for digests that can be made side by side.
+        digesting = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="bidsplan-digest")
+        checker.digest_aside(self._blocks.read, digesting)
         front = 0
         try:
             while front < self._blocks.number:
                 self._add_workers()
                 front = self._digest(checker, front)
+            verdict = checker.verdict()
         finally:
             self._leave()
+            digesting.shutdown(cancel_futures=True)
         self._blocks.finish()
+        return verdict
 
     def _add_workers(self) -> None:
         """Open as many connections as are of use, the second once an answer to the first came."""

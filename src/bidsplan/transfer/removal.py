@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bidsplan.destination import open_destination
-from bidsplan.errors import BidsplanError, DestinationError, Problem
+from bidsplan.errors import BidsplanError, DestinationError, Problem, UsageError
 from bidsplan.events import Kept, KeptReason, Pruned, PruneFailed, Waiting, Warned
-from bidsplan.paths import collision_form
+from bidsplan.paths import collision_form, printable
 from bidsplan.storage.access import Access
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def prune(
     Raises
     ------
     UsageError
-        Where the destination is, or lies in, a folder that the plan's files come from.
+        Where the destination is, or lies in, a folder that the plan's files come from, and where
+        the plan is a part of another one.
     DestinationError, StorageError
         Where the destination, or a directory above it, can't be looked at.
     LockedError
@@ -78,6 +79,11 @@ def prune(
     bidsplan fetched are removed, also with `everything`. Nothing is removed of ``.bidsplan/`` and
     ``.git/``, of another destination inside of this one, or of the plan's roots.
     """
+    if plan.header.part is not None:
+        raise UsageError(
+            f"the plan is a part of another one ({printable(plan.header.part)}), and its "
+            "destination may hold the others; prune by the whole plan"
+        )
     place = open_destination(str(destination), access or Access(), create=False)
     try:
         if not dry_run:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bidsplan.cli import options
 from bidsplan.cli.console import problem_data
-from bidsplan.cli.plan_changes import compare_plans
+from bidsplan.cli.plan_changes import changed_lines
 from bidsplan.cli.plans import compile_file, load, omission_data, written
 from bidsplan.errors import PlanError, Problem
 from bidsplan.plan import Plan
+from bidsplan.review.changes import compare_plans
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,10 +114,10 @@ def _check(path: Path, old: Plan | PlanError, plan: Plan, settings: options.Sett
         differences = [f"{path} would be rewritten: {old}"]
     else:
         changes = compare_plans(old, plan)
-        data = dataclasses.asdict(changes)
+        data = changes.to_dict()
         if changes:
-            summary, *names = changes.lines()
-            differences = [f"{path} is out of date: {summary}", *names]
+            summary, *more = changed_lines(changes, by_subject=False)
+            differences = [f"{path} is out of date: {summary}", *more]
     settings.console.result(
         "\n".join(differences) or f"{path} is current",
         {"plan": str(path), "current": not differences, "differences": differences, **data},

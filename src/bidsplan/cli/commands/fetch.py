@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,16 +12,21 @@ from bidsplan.cli import options, signals
 from bidsplan.cli.plans import plan_for
 from bidsplan.cli.report import Outcome
 from bidsplan.compile.plan_policy import PlanPolicy, is_manifest, refuse_locked_plan
+from bidsplan.errors import LibraryError, UsageError
+from bidsplan.paths import printable
 from bidsplan.plan.integrity import VerifyMode
 from bidsplan.transfer.decide import Existing
 from bidsplan.transfer.materialisation import materialise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @click.command(
     "fetch",
     epilog=options.examples(
         "bidsplan fetch ds000114.yaml data",
-        "bidsplan fetch -n ds000114.yaml data",
+        "bidsplan fetch -n --subject 01 ds000114.yaml data",
         "bidsplan fetch --locked ds000114.yaml s3://my-bucket/ds000114",
     ),
 )
@@ -54,7 +61,15 @@ from bidsplan.transfer.materialisation import materialise
     flag_value=False,
     help="Start even if DEST has less free space than the missing files need.",
 )
-@options.settings_of(*options.STRICT, *options.SOURCES, *options.DESTINATION, *options.RATE)
+@click.option(
+    "--dask",
+    "scheduler",
+    metavar="ADDRESS",
+    help="Fetch by the workers of the dask cluster at this address, such as tcp://host:8786.",
+)
+@options.settings_of(
+    *options.PART, *options.STRICT, *options.SOURCES, *options.DESTINATION, *options.RATE
+)
 def command(
     source: Path,
     destination: str,
@@ -65,6 +80,7 @@ def command(
     checking: str,
     wait: bool,
     check_space: bool,
+    scheduler: str | None,
     settings: options.Settings,
 ) -> int:
     """Fetch the files of a MANIFEST or PLAN to DEST, verify them, and resume interrupted runs.
@@ -75,8 +91,9 @@ def command(
     if not is_manifest(source):
         refuse_locked_plan(source, policy)
     path, plan = plan_for(source, settings, policy, write=not dry_run)
+    plan = settings.part.of(plan)
     outcome = Outcome(plan, settings.console, dry_run=dry_run)
-    with signals.first_signal(interrupt=False) as received:
+    with signals.first_signal(interrupt=False) as received, _cluster(scheduler) as client:
         events = materialise(
             plan,
             destination,
@@ -89,5 +106,29 @@ def command(
             check_space=check_space,
             find_unplanned=True,
             stopping=lambda: bool(received),
+            client=client,
         )
         return outcome.follow(events)
+
+
+@contextmanager
+def _cluster(address: str | None) -> Iterator[Any]:
+    """Connect to a dask cluster, if one is named."""
+    if address is None:
+        yield None
+        return
+    try:
+        import distributed  # of the extra 'dask'
+    except ImportError as error:
+        raise LibraryError(
+            "dask is missing; install it with 'pip install bidsplan[dask]'"
+        ) from error
+    try:
+        client = distributed.Client(address, set_as_default=False, timeout=10)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"no dask scheduler answers at {printable(address)}; start one by 'dask scheduler', "
+            "and give the address that it prints"
+        ) from error
+    with client:
+        yield client

@@ -8,10 +8,14 @@ import click
 
 from bidsplan.cli import options
 from bidsplan.cli.console import problem_data
-from bidsplan.errors import ManifestError
+from bidsplan.compile.plan_policy import PlanPolicy, manifest_beside, plan_beside
+from bidsplan.errors import BidsplanError, ManifestError, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from bidsplan.manifest.load import ManifestFile
 
 
 @click.command(
@@ -19,34 +23,61 @@ if TYPE_CHECKING:
     epilog=options.examples(
         "bidsplan validate ds000114.yaml",
         "bidsplan validate --strict studies/hbn.yaml studies/adhd200.yaml",
+        "bidsplan validate --locked studies/hbn.yaml studies/adhd200.plan.jsonl",
     ),
 )
 @options.manifest_argument("manifests", several=True)
+@click.option(
+    "--locked",
+    is_flag=True,
+    help="Also check that each manifest's plan is whole and was compiled from it; for the name of "
+    "a plan, checks its manifest.",
+)
 @options.settings_of(*options.ALLOWED, *options.STRICT)
-def command(manifests: tuple[Path, ...], settings: options.Settings) -> int:
+def command(manifests: tuple[Path, ...], locked: bool, settings: options.Settings) -> int:
     """Check MANIFESTS without network and credentials.
 
     Shows all problems of each manifest, and exits with 2 if there are any.
     """
-    valid = [_is_valid(path, settings) for path in manifests]
+    paths = map(manifest_beside, manifests) if locked else manifests
+    valid = [_is_valid(path, locked, settings) for path in dict.fromkeys(paths)]
     return 0 if all(valid) else ManifestError.exit_code
 
 
-def _is_valid(path: Path, settings: options.Settings) -> bool:
+def _is_valid(path: Path, locked: bool, settings: options.Settings) -> bool:
     """Check a manifest, and show the outcome."""
     from bidsplan.manifest.load import load_manifest  # imports pydantic and YAML
 
     access, console = settings.access, settings.console
+    found: dict[str, Sequence[Problem]] = {}
     try:
-        problems = load_manifest(
+        loaded = load_manifest(
             path, allow_protocols=access.allow_protocols, untrusted=access.untrusted
-        ).warnings
-        key, valid = "warnings", not (settings.strict and problems)
+        )
+        found["warnings"] = loaded.warnings
+        if locked and (stale := _plan_problems(loaded, settings)):
+            found["problems"] = stale
     except ManifestError as error:
-        key, valid, problems = "problems", False, error.problems
-    console.warn(problems, "warning" if valid else "error")
+        found["problems"] = error.problems
+    valid = "problems" not in found and not (settings.strict and found["warnings"])
+    console.warn(found.get("warnings", ()), "error" if settings.strict else "warning")
+    console.warn(found.get("problems", ()), "error")
+    listed = {key: [*map(problem_data, problems)] for key, problems in found.items()}
     console.result(
         f"{path}: {'valid' if valid else 'not valid'}",
-        {"manifest": str(path), "valid": valid, key: [*map(problem_data, problems)]},
+        {"manifest": str(path), "valid": valid, **listed},
     )
     return valid
+
+
+def _plan_problems(loaded: ManifestFile, settings: options.Settings) -> Sequence[Problem]:
+    """Return why the plan beside a manifest can't be used for it."""
+    from bidsplan.plan.file import default_plan_path
+
+    try:
+        plan_beside(loaded, settings.access, PlanPolicy.LOCKED)
+    except BidsplanError as error:
+        file = str(default_plan_path(loaded.path))
+        message = str(error).removeprefix(f"{file}: ")
+        return error.problems or [Problem(message=message, file=file)]
+    return []

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Also check that NIfTI files have all data that their headers claim, and whole gzip.",
 )
-@options.settings_of(*options.STORAGE, *options.DESTINATION)
+@options.settings_of(*options.PART, *options.STORAGE, *options.DESTINATION)
 def command(
     source: Path, destination: str, readers: int, deep: bool, settings: options.Settings
 ) -> int:
@@ -40,6 +40,7 @@ def command(
     them.
     """
     path, plan = plan_for(source, settings)
+    plan = settings.part.of(plan)
     outcome = Outcome(plan, settings.console, verb="verified")
     return outcome.follow(
         verify(plan, destination, jobs=readers, deep=deep, access=settings.access, base=path.parent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.bids.associations import associated
 from bidsplan.bids.dataset_files import DESCRIPTION, report_subject, select_dataset_files
@@ -13,8 +13,9 @@ from bidsplan.compile.select.filters import CompiledFilter
 from bidsplan.compile.select.findings import Findings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
+    from bidsplan.errors import Place
     from bidsplan.manifest import Companions, Filter, Sessions
     from bidsplan.plan import Reason
 
@@ -25,6 +26,21 @@ _REJECTIONS = {
     "hidden": "its name starts with a dot, which only a glob with the dot matches",
     "no datatype": "it is in no datatype's directory, and no include glob names it",
 }
+
+
+class Rejection(NamedTuple):
+    """Why a file is not selected.
+
+    Parameters
+    ----------
+    why : str
+        A text, which names filters by their number: ``[0]: suffixes does not match``.
+    at : tuple of str or int
+        The place of the rule, below the filters where it starts with a number or is empty.
+    """
+
+    why: str
+    at: Place = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,7 +163,7 @@ class FileSelection:
             return None
         reason = self.reasons.get(path)
         if reason is None:
-            return False, self._rejection(item)
+            return False, self._rejection(item).why
         if reason == "selected":
             return True, f"selected by [{self._rejections(item).index(None)}]"
         for other in self.taken:
@@ -156,23 +172,48 @@ class FileSelection:
                 return True, f"{reason}: it belongs to {other.name.path}"
         return True, reason
 
-    def _rejection(self, item: Item) -> str:
+    def rejected(self) -> Iterator[tuple[str, Rejection]]:
+        """Yield the path of each file of the subjects that is not selected, and why."""
+        for item in self._items:
+            if not self.has(item):
+                rejection = self._excluded_by(item) or self._rejection_of_subjects(item)
+                for path in item.paths:
+                    yield path, rejection
+
+    def _rejection(self, item: Item) -> Rejection:
         """Return why an item is not selected."""
+        excluded = self._excluded_by(item)
+        if excluded:
+            return excluded
+        if item in self._root_items and item not in self._candidates_at_root():
+            why = "no selected file needs it, and dataset_files does not include it"
+            return Rejection(why, ("dataset_files",))
+        return self._rejection_of_subjects(item)
+
+    def _excluded_by(self, item: Item) -> Rejection | None:
         for number, rule in enumerate(self._filters):
             if rule.excludes(item.name.path):
-                return f"[{number}].exclude matches it"
-        if item in self._root_items and item not in self._candidates_at_root():
-            return "no selected file needs it, and dataset_files does not include it"
+                return Rejection(f"[{number}].exclude matches it", (number, "exclude"))
+        return None
+
+    def _rejection_of_subjects(self, item: Item) -> Rejection:
+        """Return why an item that filters may select, and none excludes, is not selected."""
         if not self._in_sessions(item.name.session):
             session = item.name.session
-            return f"its session {session!r} is not selected" if session else "it has no session"
+            why = f"its session {session!r} is not selected" if session else "it has no session"
+            return Rejection(why, ("sessions",))
         if item.is_table and not self._request.whole:
-            return "tables are not selected; see companions.tables"
-        rejections = [
-            f"[{number}]: {_REJECTIONS.get(text or '', f'{text} does not match')}"
-            for number, text in enumerate(self._rejections(item))
-        ]
-        return "; ".join(rejections) or "files are not selected at all"
+            return Rejection("tables are not selected; see companions.tables", ("companions",))
+        parts = self._rejections(item)
+        why = "; ".join(
+            f"[{number}]: {_REJECTIONS.get(part or '', f'{part} does not match')}"
+            for number, part in enumerate(parts)
+        )
+        if len(parts) != 1 or parts[0] is None:
+            return Rejection(why or "files are not selected at all")
+        # What is no field of a filter has the place of the filter.
+        field = () if parts[0] in _REJECTIONS.keys() - {"include"} else parts[0].split(".")
+        return Rejection(why, (0, *field))
 
     def _rejections(self, item: Item) -> list[str | None]:
         return [rule.rejection(item, anywhere=self._request.whole) for rule in self._filters]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from bidsplan.errors import Problem, UrlError
+from bidsplan.paths import relative_path
 from bidsplan.plan import Root
 from bidsplan.urls import OBJECT_STORES, canonical_url, parse_url
 
@@ -74,12 +74,7 @@ class Roots:
         path = Path(canonical_url(url))
         if path.is_absolute():
             return path.as_posix()
-        place, above = self._base / path, self.plan_directory
-        written = os.path.relpath(place, above)
-        if os.path.realpath(above / written) != os.path.realpath(place):
-            # Behind a link, ".." leads elsewhere than its text says.
-            written = os.path.relpath(os.path.realpath(place), os.path.realpath(above))
-        return canonical_url(written)
+        return canonical_url(relative_path(self._base / path, self.plan_directory))
 
     def store(self, index: int) -> Store:
         """Return the store of an opened root."""

@@ -6,6 +6,7 @@ do reads of keys that obstore can't express, and writes, at half of what botocor
 
 from __future__ import annotations
 
+import functools
 import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -38,11 +39,11 @@ class S3Client:
     """Requests to one bucket, which is followed to its region once an answer names it."""
 
     def __init__(self, connection: Connection, bucket: str) -> None:
-        self.connection = connection
+        self._located = _located(connection)
+        self.connection = self._located.get(bucket, connection)
         self.bucket = bucket
         # By endpoint, since looking for proxies costs as much as signing.
         self._pools: dict[str, Any] = {}
-        self._is_located = False
 
     def head(
         self, key: str, version: str | None = None, headers: Mapping[str, str] | None = None
@@ -77,7 +78,7 @@ class S3Client:
         for again in (True, False):
             answer, sent = self._send(method, key, what, **more)
             if answer.status < 300:
-                self._is_located = True
+                self._located[self.bucket] = sent
                 return answer
             data = read_answer(answer, what)
             region = _region(answer, data) if answer.status in REDIRECTS else ""
@@ -105,7 +106,8 @@ class S3Client:
 
     def locate(self) -> Connection:
         """Find out the bucket's region, where that decides how requests are sent or signed."""
-        if not self._is_located and (self.connection.is_aws or not self.connection.anonymous):
+        is_located = self.bucket in self._located
+        if not is_located and (self.connection.is_aws or not self.connection.anonymous):
             # A server that is out of reach is reported by the request that this is for.
             with suppress(UnreachableError):
                 self._locate()
@@ -123,7 +125,8 @@ class S3Client:
             region = _region(answer, read_answer(answer, what))
         if region and (sent.is_aws or answer.status in REDIRECTS):
             self.follow(region, sent)
-        self._is_located = answer.status < 500
+        if answer.status < 500:
+            self._located[self.bucket] = self.connection
 
     def _send(
         self,
@@ -155,6 +158,15 @@ class S3Client:
             found = network.pool(connection.jobs, connection.timeout, proxy, connection.authorities)
             self._pools[connection.endpoint] = found
         return found
+
+
+@functools.lru_cache(maxsize=64)
+def _located(_: Connection) -> dict[str, Connection]:
+    """Return how buckets are reached that answers have come from, by name.
+
+    A run that compiles and then fetches looks for a bucket's region once.
+    """
+    return {}
 
 
 def _signed(

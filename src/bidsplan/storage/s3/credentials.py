@@ -306,6 +306,20 @@ def find_endpoint(access: Access) -> str | None:
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
+def shown_endpoint(access: Access) -> str | None:
+    """Return the endpoint that `connect` would resolve, without user information.
+
+    Raises UsageError where it can't be used.
+
+    Returns
+    -------
+    str or None
+        None for Amazon's own endpoints in its usual partition.
+    """
+    endpoint = find_endpoint(access)
+    return None if endpoint is None else _checked_endpoint(endpoint)
+
+
 def _is_configured() -> bool:
     """Report whether an AWS configuration file may name an endpoint."""
     for name, usual in _CONFIG_FILES.items():

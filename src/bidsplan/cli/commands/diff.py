@@ -1,0 +1,107 @@
+"""``bidsplan diff``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from bidsplan.cli import options
+from bidsplan.cli.plan_changes import MOST_NAMED, changed_lines
+from bidsplan.cli.plans import compile_file, load, plan_of_file
+from bidsplan.compile.plan_policy import is_manifest, stored_plan
+from bidsplan.errors import UsageError
+from bidsplan.plan.file import default_plan_path
+from bidsplan.review.changes import compare_plans
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bidsplan.plan import Planned
+
+
+@click.command(
+    "diff",
+    epilog=options.examples(
+        "bidsplan diff old.plan.jsonl new.plan.jsonl",
+        "bidsplan diff --rev HEAD~1 ds000114.plan.jsonl",
+        "bidsplan diff --markdown ds000114.yaml > comment.md",
+    ),
+)
+@options.document_argument("first", "A")
+@options.document_argument("second", "[B]", required=False)
+@click.option(
+    "--rev", "revision", metavar="REV", help="Compare plan A with what it was at a git revision."
+)
+@click.option("--all", "whole", is_flag=True, help="Name every subject and file.")
+@click.option(
+    "--markdown", is_flag=True, help="Write a comment for a pull request, of 65,536 bytes at most."
+)
+@options.settings_of(*options.STRICT, *options.SOURCES)
+def command(
+    first: Path,
+    second: Path | None,
+    revision: str | None,
+    whole: bool,
+    markdown: bool,
+    settings: options.Settings,
+) -> int:
+    """Show what changed from plan A to plan B, and exit with 1 if anything did.
+
+    A manifest is compiled as the storage is now, and nothing is written; alone, it is compared with
+    the plan beside it. The first line sums up; subjects and files follow.
+    """
+    if markdown and settings.console.json:
+        raise UsageError("--markdown and --json cannot be used together")
+    changes = compare_plans(*_plans(first, second, revision, settings))
+    if markdown:
+        from bidsplan.cli.changes_markdown import changes_markdown  # on demand
+
+        settings.console.write(changes_markdown(changes, settings.console.redact))
+    else:
+        lines = changed_lines(changes, None if whole else MOST_NAMED)
+        data = {"equal": not changes, "summary": lines[0], **changes.to_dict()}
+        settings.console.result("\n".join(lines), data)
+    return 1 if changes else 0
+
+
+def _plans(
+    first: Path, second: Path | None, revision: str | None, settings: options.Settings
+) -> tuple[Planned, Planned]:
+    """Return the old and the new plan that the arguments name."""
+    if revision is not None:
+        if second is not None or is_manifest(first):
+            raise UsageError("--rev compares one plan with an earlier version; name one plan alone")
+        from bidsplan.review.revisions import plan_at_revision  # on demand
+
+        current = plan_of_file(first)
+        return plan_at_revision(first, revision), current
+    if second is None:
+        if not is_manifest(first):
+            raise UsageError(
+                f"{first} is one plan; name a second, or an earlier version of it with --rev, or a "
+                "manifest, which is compared with its plan"
+            )
+        known: tuple[Path, Planned] = (default_plan_path(first), stored_plan(first))
+        return known[1], _compiled(first, known, settings)
+    stored: dict[Path, Planned] = {
+        path: plan_of_file(path) for path in (first, second) if not is_manifest(path)
+    }
+    old, new = (
+        stored[path]
+        if path in stored
+        else _compiled(path, next(iter(stored.items()), None), settings)
+        for path in (first, second)
+    )
+    return old, new
+
+
+def _compiled(
+    manifest: Path, known: tuple[Path, Planned] | None, settings: options.Settings
+) -> Planned:
+    """Compile a manifest as a new version of a known plan, if there is one."""
+    path, previous = known or (default_plan_path(manifest), None)
+    loaded = load(manifest, settings)
+    return compile_file(
+        loaded, path, settings, previous=previous, previous_directory=path.parent
+    ).plan

@@ -1,0 +1,80 @@
+"""``bidsplan textconv``."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bidsplan.cli import options
+from bidsplan.errors import PlanError
+from bidsplan.paths import open_regular
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bidsplan.plan import Entry, Planned, Root
+
+
+@click.command(
+    "textconv",
+    epilog=options.examples(
+        "bidsplan textconv ds000114.plan.jsonl.gz",
+        "bidsplan textconv ds000114.plan.jsonl > ds000114.txt",
+    ),
+)
+@click.argument("source", metavar="PLAN", type=click.Path(path_type=Path))
+@options.settings_of()
+def command(source: Path, settings: options.Settings) -> None:
+    """Print PLAN as lines that 'git diff' can compare: a subject or a file each.
+
+    git shows plans so, also compressed ones, once .gitattributes has the line '*.plan.jsonl* -text
+    diff=bidsplan', and 'git config diff.bidsplan.textconv "bidsplan textconv"' was run. For a file
+    that is no valid plan it prints why, and a digest: if this failed, git would stop.
+    """
+    from bidsplan.plan.file import StoredPlan  # on demand
+
+    try:
+        lines = list(_lines(StoredPlan(source)))
+    except PlanError as error:
+        if not source.is_file():
+            raise
+        with open_regular(source) as file:
+            digest = hashlib.sha256(file.read()).hexdigest()
+        reason = str(error).removeprefix(f"{source}: ")
+        lines = [f"no valid plan: {reason}", f"sha256: {digest}"]
+    settings.console.result("\n".join(lines), {"plan": str(source), "lines": lines})
+
+
+def _lines(plan: Planned) -> Iterator[str]:
+    header = plan.header
+    yield f"study: {header.study}"
+    yield f"manifest_sha256: {header.manifest_sha256}"
+    for root in header.roots:
+        yield f"root: {_access(root)}"
+    if header.random_seed is not None:
+        yield f"random_seed: {header.random_seed} ({header.sampling})"
+    yield from (f"subject: {subject}" for subject in header.subjects)
+    yield f"files: {header.files:,}"
+    yield f"bytes: {header.bytes:,}"
+    for entry in plan.entries:
+        yield f"{entry.path}: {', '.join(_fields(entry, header.roots))}"
+
+
+def _access(root: Root) -> str:
+    words = {True: " (anonymous)", False: " (signed)", None: ""}
+    return f"{root.url}{words[root.anonymous]}"
+
+
+def _fields(entry: Entry, roots: tuple[Root, ...]) -> Iterator[str]:
+    yield f"{entry.size:,} bytes"
+    yield entry.reason
+    for name in ("etag", "version", "md5", "sha256"):
+        if value := getattr(entry, name):
+            yield f"{name} {value}"
+    if entry.content is not None:
+        yield f"content {entry.content!r}"
+    elif entry.key != entry.path or entry.root:
+        yield f"from {roots[entry.root].url} {entry.key}"

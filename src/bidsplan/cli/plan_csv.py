@@ -1,0 +1,65 @@
+"""A plan's files as CSV that spreadsheets open without running anything."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING
+
+from bidsplan.paths import printable
+from bidsplan.plan.integrity import best_check
+from bidsplan.plan.places import Places, pipelines_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bidsplan.plan import Entry, Planned
+    from bidsplan.plan.places import Place
+
+
+_COLUMNS = (
+    *("path", "size", "reason", "subject", "session", "datatype", "suffix", "extension"),
+    *("pipeline", "url", "key", "etag", "version", "md5", "sha256", "proof"),
+)
+
+_FORMULA = tuple("=+-@＝＋－＠")
+"""What makes a cell a formula, also in the wide forms that some spreadsheets take for these."""
+
+
+def csv_lines(plan: Planned, redact: Callable[[str], str]) -> Iterator[str]:
+    """Yield the header, then a line for each file.
+
+    A cell that starts like a formula gets an apostrophe before it; unprintable characters are
+    written as escapes. `redact` is applied to each value that it would change.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    urls = [printable(root.url) for root in plan.header.roots]
+    places = Places(plan.header, pipelines_of(plan))
+    for entry in plan.entries:
+        cells = _cells(entry, places(entry.path), urls)
+        joined = " ".join(cells)
+        if redact(joined) != joined:
+            cells = [redact(cell) for cell in cells]
+        writer.writerow(map(_safe, cells))
+        if text.tell() > 1 << 16:
+            yield text.getvalue()
+            text.seek(0)
+            text.truncate()
+    yield text.getvalue()
+
+
+def _cells(entry: Entry, place: Place, urls: list[str]) -> list[str]:
+    _, pipeline, _, session, datatype, suffix, extension = place
+    # The last word of a name such as dataset_description.json says nothing about data.
+    named = "" if entry.reason == "dataset" else suffix
+    names = (place.unit, session, datatype, named, extension, pipeline)
+    url = urls[entry.root] if entry.content is None else ""
+    tags = (entry.etag, entry.version, entry.md5, entry.sha256, best_check(entry).value)
+    cells = (entry.path, str(entry.size), entry.reason, *names, url, entry.key, *tags)
+    return [printable(cell) if cell else "" for cell in cells]
+
+
+def _safe(cell: str) -> str:
+    return f"'{cell}" if cell.lstrip().startswith(_FORMULA) else cell

@@ -1,0 +1,72 @@
+"""A plan's files as a tree of directories."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bidsplan.cli.console import counted, size
+from bidsplan.paths import natural_key, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bidsplan.plan import Planned
+
+
+_MOST = 6
+"""The most directories, and the most files, that are shown of one directory."""
+
+_DEEPEST = 40
+"""Directories above a file that get a line each; what is below is part of the file's name."""
+
+
+class _Directory:
+    """A directory of a plan, with what is below it."""
+
+    def __init__(self) -> None:
+        self.files = 0
+        self.bytes = 0
+        self.directories: dict[str, _Directory] = {}
+        self.own: dict[str, int] = {}
+
+    def below(self, name: str) -> _Directory:
+        return self.directories.setdefault(name, _Directory())
+
+    def amount(self) -> str:
+        return f"{counted(self.files, 'file')}, {size(self.bytes)}"
+
+
+def tree_lines(plan: Planned, *, whole: bool = False) -> Iterator[str]:
+    """Yield a line for each directory and file; of many neighbours only the first, unless all."""
+    top = _Directory()
+    for entry in plan.entries:
+        top.files += 1
+        top.bytes += entry.size
+        directory = top
+        *above, name = entry.path.split("/", _DEEPEST)
+        for part in above:
+            directory = directory.below(part)
+            directory.files += 1
+            directory.bytes += entry.size
+        directory.own[name] = entry.size
+    yield f"{printable(plan.header.study)} ({top.amount()})"
+    yield from _below(top, "  ", None if whole else _MOST)
+
+
+def _below(directory: _Directory, indent: str, most: int | None) -> Iterator[str]:
+    names = sorted(directory.directories, key=natural_key)
+    for name in names[:most]:
+        below = directory.directories[name]
+        yield f"{indent}{printable(name)}/ ({below.amount()})"
+        yield from _below(below, indent + "  ", most)
+    if rest := [directory.directories[name] for name in names[len(names[:most]) :]]:
+        files = counted(sum(below.files for below in rest), "file")
+        amount = size(sum(below.bytes for below in rest))
+        noun = "more directory" if len(rest) == 1 else "more directories"
+        yield f"{indent}… and {len(rest):,} {noun} ({files}, {amount})"
+    files_ = sorted(directory.own.items(), key=lambda row: natural_key(row[0]))
+    for name, number in files_[:most]:
+        yield f"{indent}{printable(name)} ({size(number)})"
+    if others := files_[len(files_[:most]) :]:
+        amount = size(sum(number for _, number in others))
+        yield f"{indent}… and {counted(len(others), 'more file')} ({amount})"

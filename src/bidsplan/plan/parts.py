@@ -1,0 +1,152 @@
+"""Parts of a plan, each a plan itself: what some subjects need, or a share of the files.
+
+The unit of most work on a study is the subject: a part that holds one, with the files of no subject
+such as ``dataset_description.json`` and inherited sidecars, is a valid dataset.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bidsplan.bids.names import bare_label
+from bidsplan.errors import UsageError
+from bidsplan.messages import listed, suggestion
+from bidsplan.paths import printable
+from bidsplan.plan.places import placed
+from bidsplan.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from bidsplan.plan.model import Entry
+    from bidsplan.plan.places import Place
+    from bidsplan.plan.plan import Planned
+
+
+_FILE_COST = 1 << 18
+"""Bytes that can be fetched in the time that one more file takes."""
+
+
+def subjects_part(plan: Planned, subjects: Iterable[str], sessions: Iterable[str] = ()) -> Plan:
+    """Return the part of a plan that some subjects need.
+
+    That is their own files, what those refer to, and the files of no subject.
+
+    Parameters
+    ----------
+    plan : Plan
+    subjects : iterable of str
+        Labels, with or without ``sub-``; where the plan has sites, also ``site/label``.
+    sessions : iterable of str
+        Labels, with or without ``ses-``: of each subject's files, only those of these sessions, and
+        those of no session. All where there is none.
+
+    Raises
+    ------
+    UsageError
+        Where the plan has no such subject, or those have no such session.
+    """
+    units = _units(plan, subjects)
+    wanted = {bare_label(session, "ses-") for session in sessions}
+    chosen: list[Entry] = []
+    met: set[str] = set()
+    sites = {unit.rpartition("/")[0] for unit in units}
+    selected = frozenset(plan.header.subjects)
+    for entry, place in placed(plan):
+        if is_shared(entry, place, selected):
+            if (place.site or "") in sites or place.site is None:
+                chosen.append(entry)
+        elif place.unit in units:
+            met.add(place.session or "")
+            if not wanted or place.session is None or place.session in wanted:
+                chosen.append(entry)
+    for session in sorted(wanted - met):
+        known = sorted(met - {""})
+        raise UsageError(
+            f"there is no session {session!r} in the plan's files of "
+            f"{listed(sorted(map(printable, units)))}; {suggestion(session, known)}"
+        )
+    names = [*sorted(units), *(f"ses-{session}" for session in sorted(wanted))]
+    header = msgspec.structs.replace(
+        plan.header, subjects=tuple(sorted(units)), part=f"subjects {' '.join(names)}"
+    )
+    return Plan.rebuild(header, chosen)
+
+
+def _units(plan: Planned, subjects: Iterable[str]) -> set[str]:
+    """Return the plan's names of subjects; a label may be at several sites."""
+    by_label: dict[str, set[str]] = {}
+    for unit in plan.header.subjects:
+        for name in {unit, unit.rpartition("/")[2]}:
+            by_label.setdefault(name, set()).add(unit)
+    units: set[str] = set()
+    for subject in subjects:
+        site, slash, label = subject.rpartition("/")
+        found = by_label.get(subject) or by_label.get(f"{site}{slash}{bare_label(label)}")
+        if not found:
+            raise UsageError(
+                f"there is no subject {subject!r} in the plan; {suggestion(subject, by_label)}"
+            )
+        units |= found
+    return units
+
+
+def is_shared(entry: Entry, place: Place, selected: frozenset[str]) -> bool:
+    """Report whether an entry belongs to every subject's part.
+
+    So do files of no subject, and those of subjects that are not selected themselves, such as
+    empty-room recordings.
+    """
+    return place.unit not in selected or entry.reason == "reference"
+
+
+def share(plan: Planned, number: int, of: int) -> Plan:
+    """Return one of several parts with about the same bytes and files, which lie side by side.
+
+    Each entry is in one of them, and neighbours are mostly in the same.
+
+    Parameters
+    ----------
+    number, of : int
+        From 1 on.
+
+    Raises
+    ------
+    UsageError
+        Where `number` is not between 1 and `of`.
+    """
+    if not 1 <= number <= of:
+        raise UsageError(f"there is no part {number} of {of}; expected 1 to {of}")
+    part = ", ".join(filter(None, (plan.header.part, f"share {number} of {of}")))
+    header = msgspec.structs.replace(plan.header, part=part)
+    return Plan.rebuild(header, (entry for part, entry in shares(plan, of) if part == number))
+
+
+def shares(plan: Planned, of: int) -> Iterator[tuple[int, Entry]]:
+    """Yield each entry with the number of its share, from 1 on; see `share`."""
+    cost = plan.header.bytes + _FILE_COST * plan.header.files
+    before = 0
+    for entry in plan.entries:
+        own = entry.size + _FILE_COST
+        # An entry is in the share that its middle lies in.
+        yield (2 * before + own) * of // (2 * cost) + 1, entry
+        before += own
+
+
+def select_part(
+    plan: Planned,
+    subjects: Sequence[str] = (),
+    sessions: Sequence[str] = (),
+    shard: tuple[int, int] | None = None,
+) -> Planned:
+    """Return what is left of a plan by the options that choose a part, which may be combined.
+
+    Raises UsageError as `subjects_part` and `share` do.
+    """
+    if sessions and not subjects:
+        raise UsageError("--session needs --subject: name the subjects whose session it is")
+    if subjects:
+        plan = subjects_part(plan, subjects, sessions)
+    return share(plan, *shard) if shard else plan

@@ -1,0 +1,233 @@
+"""A plan split into many parts at once, each written as a plan of its own, with an index."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import defaultdict
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from bidsplan.errors import DestinationError, PlanError, UsageError
+from bidsplan.paths import printable, relative_path, replacing, unsafe_key
+from bidsplan.plan.file import plan_suffix, write_plan
+from bidsplan.plan.model import ENCODER
+from bidsplan.plan.parse import parse_lines
+from bidsplan.plan.parts import is_shared, shares
+from bidsplan.plan.places import placed
+from bidsplan.plan.plan import Plan
+from bidsplan.urls import canonical_url, parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from os import PathLike
+
+    from bidsplan.plan.model import Entry, Header, Root
+    from bidsplan.plan.plan import Planned
+
+
+class PartFile(NamedTuple):
+    """A part of a plan that was written.
+
+    Parameters
+    ----------
+    name : str
+        The subject, the site, or the number of the share.
+    plan : str
+        Path of the part's file, below the directory of the index.
+    files, bytes : int
+    """
+
+    name: str
+    plan: str
+    files: int
+    bytes: int
+
+
+class _Part(NamedTuple):
+    """A part that is to be written: its file without the suffix, and what its header says."""
+
+    path: str
+    subjects: tuple[str, ...]
+    site: str | None
+    says: str
+
+
+def split_by_subject(
+    plan: Planned, directory: str | PathLike[str], *, source: str | PathLike[str]
+) -> Iterator[PartFile]:
+    """Write a plan for each subject, as `subjects_part` makes it, and an index of them.
+
+    Parameters
+    ----------
+    plan : Plan
+    directory : path
+        Made where it is not there. It gets ``sub-<label>.plan.jsonl``, in the directory of its site
+        where the plan has sites, ``index.tsv`` and ``index.json``.
+    source : path
+        The plan's own file: its relative URLs are relative to its directory, and the parts are
+        compressed as it is.
+
+    Yields
+    ------
+    PartFile
+        Once it is written, in the order of the header's subjects.
+
+    Raises
+    ------
+    UsageError
+        Where the plan has no subjects.
+    PlanError
+        Where a subject's label can't be a file's name.
+    DestinationError
+        Where something can't be written.
+    """
+    if not plan.header.subjects:
+        raise UsageError(f"{source}: the plan has no subjects to split it by")
+    parts = {}
+    for unit in plan.header.subjects:
+        site, _, label = unit.rpartition("/")
+        path = f"{site}/sub-{label}" if site else f"sub-{label}"
+        parts[unit] = _Part(path, (unit,), site or None, f"subjects {unit}")
+    return _written(plan, parts, _of_units(plan), Path(directory), Path(source))
+
+
+def split_by_site(
+    plan: Planned, directory: str | PathLike[str], *, source: str | PathLike[str]
+) -> Iterator[PartFile]:
+    """Write a plan for each site, ``<site>.plan.jsonl``; otherwise as `split_by_subject`."""
+    subjects: dict[str, list[str]] = defaultdict(list)
+    for unit in plan.header.subjects:
+        subjects[unit.rpartition("/")[0]].append(unit)
+    if set(subjects) <= {""}:
+        raise UsageError(f"{source}: the plan has no sites to split it by")
+    parts = {
+        site: _Part(site, tuple(units), site, f"site {site}") for site, units in subjects.items()
+    }
+    entries = (
+        (None if unit is None else unit.rpartition("/")[0], site, entry)
+        for unit, site, entry in _of_units(plan)
+    )
+    return _written(plan, parts, entries, Path(directory), Path(source))
+
+
+def split_evenly(
+    plan: Planned, directory: str | PathLike[str], number: int, *, source: str | PathLike[str]
+) -> Iterator[PartFile]:
+    """Write so many plans with about the same bytes and files; otherwise as `split_by_subject`."""
+    width, units = len(str(number)), plan.header.subjects
+    parts = {
+        str(index): _Part(f"part-{index:0{width}}", units, None, f"share {index} of {number}")
+        for index in range(1, number + 1)
+    }
+    entries = ((str(index), None, entry) for index, entry in shares(plan, number))
+    return _written(plan, parts, entries, Path(directory), Path(source))
+
+
+def _of_units(plan: Planned) -> Iterator[tuple[str | None, str | None, Entry]]:
+    """Yield each entry with its subject, or with its site where it belongs to all subjects."""
+    selected = frozenset(plan.header.subjects)
+    for entry, place in placed(plan):
+        yield None if is_shared(entry, place, selected) else place.unit, place.site, entry
+
+
+def _written(
+    plan: Planned,
+    parts: dict[str, _Part],
+    entries: Iterable[tuple[str | None, str | None, Entry]],
+    directory: Path,
+    source: Path,
+) -> Iterator[PartFile]:
+    for part in parts.values():
+        if reason := unsafe_key(part.path):
+            raise PlanError(f"{source}: {printable(part.path)!r} can't be a file's name: {reason}")
+    suffix, written = f".plan{plan_suffix(source)}", []
+    try:
+        header = moved(plan.header, source.parent, directory)
+        with _Spool(entries) as spool:
+            for name, part in parts.items():
+                path = directory / f"{part.path}{suffix}"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                says = ", ".join(filter(None, (header.part, part.says)))
+                head = msgspec.structs.replace(header, subjects=part.subjects, part=says)
+                if path.parent != directory:
+                    head = moved(head, directory, path.parent)
+                made = Plan.rebuild(head, spool.entries(name, part.site))
+                write_plan(made, path)
+                found = made.header
+                file = PartFile(name, f"{part.path}{suffix}", found.files, found.bytes)
+                written.append(file)
+                yield file
+        _write_index(directory, written)
+    except OSError as error:
+        where = printable(str(error.filename or directory))
+        raise DestinationError(f"{where}: can't be written: {error.strerror or error}") from error
+
+
+class _Spool:
+    """A plan's entries by part, in a temporary file: a large plan does not fit into memory twice.
+
+    Entries of no part are in every part; of those with a site, in the parts of that site.
+    """
+
+    def __init__(self, entries: Iterable[tuple[str | None, str | None, Entry]]) -> None:
+        self._entries = entries
+        self._shared: dict[str | None, list[Entry]] = defaultdict(list)
+        self._places: dict[str, list[tuple[int, int]]] = defaultdict(list)
+
+    def __enter__(self) -> _Spool:
+        self._file: IO[bytes] = TemporaryFile(prefix="bidsplan-")
+        for name, run in groupby(self._entries, itemgetter(0)):
+            if name is None:
+                for _, site, entry in run:
+                    self._shared[site].append(entry)
+                continue
+            lines = ENCODER.encode_lines([entry for _, _, entry in run])
+            self._places[name].append((self._file.tell(), len(lines)))
+            self._file.write(lines)
+        return self
+
+    def entries(self, name: str, site: str | None) -> Iterator[Entry]:
+        """Yield the entries of a part."""
+        for start, length in self._places[name]:
+            self._file.seek(start)
+            yield from parse_lines(self._file.read(length))
+        yield from self._shared[None]
+        if site is not None:
+            yield from self._shared[site]
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def moved(header: Header, before: Path, after: Path) -> Header:
+    """Return the header of a plan in another directory, which relative URLs are relative to."""
+
+    def move(root: Root) -> Root:
+        location = parse_url(root.url)
+        if location.protocol != "file" or Path(location.path).is_absolute():
+            return root
+        path = relative_path(before / location.path, after)
+        return msgspec.structs.replace(root, url=canonical_url(path))
+
+    return msgspec.structs.replace(header, roots=tuple(map(move, header.roots)))
+
+
+def _write_index(directory: Path, parts: list[PartFile]) -> None:
+    text = io.StringIO()
+    table = csv.writer(text, delimiter="\t", lineterminator="\n")
+    table.writerow(PartFile._fields)
+    table.writerows(parts)
+    documents = {
+        "index.tsv": text.getvalue(),
+        "index.json": json.dumps([part._asdict() for part in parts], indent=1) + "\n",
+    }
+    for name, document in documents.items():
+        with replacing(directory / name) as file:
+            file.write(document.encode())

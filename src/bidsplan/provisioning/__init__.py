@@ -1,0 +1,1 @@
+"""Datasets that the processes of a machine share: each is fetched once, into a cache."""

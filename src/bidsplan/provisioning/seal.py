@@ -1,0 +1,96 @@
+"""Shows that no file of a dataset has been touched since all of them were checked."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bidsplan.paths import STATE_DIRECTORY, open_regular, printable, replacing
+from bidsplan.plan.model import DECODE_ERRORS
+from bidsplan.storage.file_state import version_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+States = dict[str, list[int]]
+"""Sizes, times and inodes, which change with a file's content, by path."""
+
+_WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+
+
+class Seal(msgspec.Struct, frozen=True, kw_only=True):
+    """The states of a dataset's files, and of the local files that they came from."""
+
+    files: States
+    sources: States
+
+
+def read_seal(folder: Path) -> Seal | None:
+    """Read the seal beside a dataset; None where there is none, or none that is valid."""
+    try:
+        with open_regular(_path(folder)) as file:
+            return msgspec.json.decode(file.read(), type=Seal)
+    except (OSError, *DECODE_ERRORS):
+        return None
+
+
+def write_seal(folder: Path, sources: States) -> None:
+    """Write the seal of a dataset; raises OSError."""
+    with replacing(_path(folder)) as file:
+        file.write(msgspec.json.encode(Seal(files=file_states(folder), sources=sources)))
+
+
+def file_states(folder: Path) -> States:
+    """Look at all files of a dataset; a change of one that nobody can undo is its ctime."""
+    # Devices may have other numbers after a restart.
+    return {printable(path): list(version_of(found)[1:]) for path, found in _walk(folder)}
+
+
+def changed_files(folder: Path) -> list[str]:
+    """List what was written, added or removed since a dataset was sealed."""
+    seal = read_seal(folder)
+    if seal is None:
+        return []
+    before, now = seal.files, file_states(folder)
+    return sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
+
+
+def protect(folder: Path) -> None:
+    """Make the files of a dataset read-only; raises OSError."""
+    for path, found in _walk(folder):
+        if stat.S_ISREG(found.st_mode) and found.st_mode & _WRITABLE:
+            (folder / path).chmod(stat.S_IMODE(found.st_mode) & ~_WRITABLE)
+
+
+def _path(folder: Path) -> Path:
+    return folder.with_name("files.json")
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Find the files and links of a dataset, by their paths below it; no link is followed."""
+    waiting = [""]
+    while waiting:
+        above = waiting.pop()
+        for entry in _listed(f"{folder}/{above}"):
+            path = above + entry.name
+            # Another process may remove what is not planned.
+            with suppress(FileNotFoundError):
+                if not entry.is_dir(follow_symlinks=False):
+                    yield path, entry.stat(follow_symlinks=False)
+                elif path != STATE_DIRECTORY:
+                    waiting.append(f"{path}/")
+
+
+def _listed(directory: str) -> list[os.DirEntry[str]]:
+    # A directory that can't be read lacks its files, which shows.
+    try:
+        with os.scandir(directory) as entries:
+            return list(entries)
+    except OSError:
+        return []

@@ -1,0 +1,348 @@
+"""A pytest plugin: datasets for tests, each fetched once for a machine.
+
+Every pytest run of an environment with bidsplan imports this module, so it imports little.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from os import PathLike
+
+    from bidsplan.provisioning.cache import DatasetCache
+    from bidsplan.provisioning.dataset import Provided
+
+_MARKER = (
+    "bidsplan(*paths): the test needs the datasets of these manifests or plans, which are relative "
+    "to the rootdir; they are fetched before the first test"
+)
+_OPTIONS = (
+    (
+        "bidsplan",
+        ("fetch", "offline", "skip"),
+        "fetch",
+        "Fetch what the cache lacks (default); make no request, and use what the cache has; or "
+        "skip all tests that need a dataset",
+    ),
+    (
+        "bidsplan_unavailable",
+        ("fail", "skip"),
+        "fail",
+        "What to do with tests whose dataset can't be reached, or is not in the cache when "
+        "offline: fail them (default), or skip them",
+    ),
+    (
+        "bidsplan_cache",
+        None,
+        "",
+        "Directory of the datasets, relative to the rootdir; by default the user's cache",
+    ),
+)
+
+_FALSE = ("", "0", "false", "f", "no", "n", "off")
+
+
+class BidsplanDataset(Protocol):
+    """The type of the fixture ``bidsplan_dataset``."""
+
+    def __call__(self, source: str | PathLike[str], /) -> Path:
+        """Return the directory of a manifest's or a plan's dataset, all of whose files are there.
+
+        Parameters
+        ----------
+        source : path
+            A manifest or a plan, relative to pytest's rootdir.
+
+        Returns
+        -------
+        Path
+            Shared by all tests of the machine, which must not write there.
+        """
+
+
+@pytest.fixture(scope="session")
+def bidsplan_dataset(pytestconfig: pytest.Config) -> BidsplanDataset:
+    """Return a function that provides the dataset of a manifest or a plan, by its path."""
+    return _datasets(pytestconfig).path
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options, each also for the configuration file."""
+    group = parser.getgroup("bidsplan", "datasets for tests")
+    for name, choices, default, text in _OPTIONS:
+        option = f"--{name.replace('_', '-')}"
+        values: dict[str, Any] = {"choices": choices} if choices else {"metavar": "DIR"}
+        group.addoption(option, dest=name, default=None, help=f"{text}.", **values)
+        parser.addini(name, f"{text} (as {option}).", default=default)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker, and refuse options that the configuration file has wrong."""
+    config.addinivalue_line("markers", _MARKER)
+    for name, choices, _, _ in _OPTIONS:
+        if choices and (value := _option(config, name)) not in choices:
+            raise pytest.UsageError(
+                f"{name}: expected one of {', '.join(choices)}; got {value!r}, in {config.inipath}"
+            )
+
+
+def _option(config: pytest.Config, name: str) -> str:
+    return str(config.getoption(name) or config.getini(name))
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Show options that are not the default."""
+    values = [(name, default, _option(config, name)) for name, _, default, _ in _OPTIONS]
+    shown = [f"{name}={value}" for name, default, value in values if value != default]
+    return [f"datasets for tests: {', '.join(shown)}"] if shown else []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the fixture, so that ``-m bidsplan`` selects it too."""
+    for item in items:
+        used = "bidsplan_dataset" in getattr(item, "fixturenames", ())
+        if used and item.get_closest_marker("bidsplan") is None:
+            item.add_marker("bidsplan")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Provide the datasets of markers, before any test's time begins to count."""
+    config = session.config
+    if config.option.collectonly or _option(config, "bidsplan") == "skip":
+        return
+    if session.testsfailed and not config.option.continue_on_collection_errors:
+        return
+    if sources := [path for item in session.items for path in _marked(item)]:
+        for source in sources:
+            # What fails is reported by the tests that need it.
+            _datasets(config).provide(source)
+        _datasets(config).show()
+
+
+def _marked(item: pytest.Item) -> Iterator[Any]:
+    return (path for marker in item.iter_markers("bidsplan") for path in marker.args)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip or fail a test whose datasets are not there."""
+    if item.get_closest_marker("bidsplan") is None:
+        return
+    if _option(item.config, "bidsplan") == "skip":
+        pytest.skip("it needs a dataset (--bidsplan=skip)")
+    for source in _marked(item):
+        _datasets(item.config).path(source)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Look whether tests have changed a dataset, and report to the controller of workers."""
+    datasets = session.config.stash.get(_STASHED, None)
+    output = getattr(session.config, "workeroutput", None)
+    if datasets is not None:
+        datasets.look_for_changes()
+        if output is not None:
+            output["bidsplan"] = [tuple(line) for line in datasets.lines()]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker of pytest-xdist reports; one that crashed reports nothing."""
+    reported = getattr(node, "workeroutput", {}).get("bidsplan", ())
+    node.config.stash.setdefault(_REPORTED, []).extend(_Line(*line) for line in reported)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say what was provided, from where, and what is odd about it."""
+    totals: Counter[_Line] = Counter()
+    own = config.stash.get(_STASHED, None)
+    for line in (*config.stash.get(_REPORTED, ()), *(own.lines() if own is not None else ())):
+        totals[line._replace(fetched=0)] += line.fetched
+    if totals:
+        terminalreporter.write_sep("=", "bidsplan")
+    for line, fetched in totals.items():
+        terminalreporter.write_line(str(line._replace(fetched=fetched)), yellow=line.odd)
+
+
+class _Line(NamedTuple):
+    """What there is to report of a dataset, or what is odd about it.
+
+    Parameters
+    ----------
+    fetched : int
+        How many of its files this process has fetched.
+    """
+
+    text: str
+    odd: bool = False
+    folder: str = ""
+    files: int = 0
+    fetched: int = 0
+
+    def __str__(self) -> str:
+        """Return the whole line."""
+        if self.odd:
+            return self.text
+        some = f"{self.fetched:,} fetched, others from the cache"
+        whole = self.fetched >= self.files
+        how = "from the cache" if not self.fetched else "fetched" if whole else some
+        return f"{self.text}, {how}: {self.folder}"
+
+
+class _Datasets:
+    """The datasets that this process has provided or could not, by their paths."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._mode = _option(config, "bidsplan")
+        self._skips = _option(config, "bidsplan_unavailable") == "skip"
+        self._provided: dict[Path, Provided | _Failure] = {}
+        self._changed: list[_Line] = []
+        self._shown: set[_Line] = set()
+        self._reporter = config.pluginmanager.get_plugin("terminalreporter")
+        self._cache: DatasetCache | None = None
+
+    def path(self, source: str | PathLike[str], /) -> Path:
+        """Return a dataset's directory, or end the test."""
+        __tracebackhide__ = True
+        if self._mode == "skip":
+            pytest.skip("it needs a dataset (--bidsplan=skip)")
+        found = self.provide(source)
+        if not isinstance(found, _Failure):
+            return found.folder
+        if found.unavailable and self._skips:
+            pytest.skip(found.text)
+        pytest.fail(found.text, pytrace=False)
+
+    def provide(self, source: str | PathLike[str]) -> Provided | _Failure:
+        """Provide a dataset, once for the process."""
+        if not isinstance(source, str | os.PathLike):
+            expected = "expected the path of a manifest or a plan"
+            return _Failure(f"bidsplan: {expected}; got {source!r}", unavailable=False)
+        path = self._config.rootpath / source
+        if path not in self._provided:
+            self._provided[path] = self._new(path)
+        return self._provided[path]
+
+    def _new(self, path: Path) -> Provided | _Failure:
+        from bidsplan.errors import BidsplanError, UsageError
+        from bidsplan.provisioning.cache import is_unavailable
+
+        try:
+            if not path.exists():
+                rootdir = self._config.rootpath
+                raise UsageError(
+                    f"there is no such file; paths are relative to pytest's rootdir, {rootdir}"
+                )
+            return self._opened().provide(path)
+        except BidsplanError as error:
+            # Messages about the file itself, or about the plan beside it, name it already.
+            named = str(error).startswith(str(path.with_suffix("")))
+            text = str(error) if named else f"{self._name(path)}: {error}"
+            return _Failure(f"bidsplan: {_shown(text)}", is_unavailable(error))
+        except OSError as error:
+            return _Failure(f"bidsplan: {_shown(str(error))}", unavailable=False)
+
+    def _opened(self) -> DatasetCache:
+        from bidsplan.provisioning.cache import DatasetCache
+        from bidsplan.storage.access import Access
+
+        if self._cache is None:
+            untrusted = os.environ.get("BIDSPLAN_UNTRUSTED", "").lower() not in _FALSE
+            worker = getattr(self._config, "workerinput", {})
+            self._cache = DatasetCache(
+                self._directory(),
+                access=Access(untrusted=untrusted),
+                offline=self._mode == "offline",
+                run=worker.get("testrunuid", ""),
+                say=self._say,
+            )
+        return self._cache
+
+    def _directory(self) -> Path:
+        if chosen := _option(self._config, "bidsplan_cache"):
+            return self._config.rootpath / Path(chosen).expanduser()
+        from platformdirs import user_cache_path
+
+        return user_cache_path("bidsplan", appauthor=False) / "datasets"
+
+    def _say(self, text: str) -> None:
+        if self._reporter is not None:
+            self._reporter.write_line(f"bidsplan: {text}")
+
+    def _name(self, path: Path) -> str:
+        from bidsplan.paths import printable
+
+        above = self._config.rootpath
+        return printable(str(path.relative_to(above) if path.is_relative_to(above) else path))
+
+    def show(self) -> None:
+        """Write what was provided, where there is a terminal, rather than at the end."""
+        if self._reporter is not None:
+            for line in self.lines():
+                self._reporter.write_line(f"bidsplan: {line}", yellow=line.odd)
+                self._shown.add(line)
+
+    def look_for_changes(self) -> None:
+        """Look whether anything was written to the datasets since they were provided."""
+        from bidsplan.messages import listed
+        from bidsplan.provisioning.seal import changed_files
+
+        for path, found in self._provided.items():
+            if isinstance(found, _Failure):
+                continue
+            if changed := changed_files(found.folder):
+                text = (
+                    f"warning: {self._name(path)}: {listed(changed)} changed while tests ran, and "
+                    "they must not write to shared data; the next run restores it"
+                )
+                self._changed.append(_Line(text, odd=True))
+
+    def lines(self) -> list[_Line]:
+        """List what there is to report, and was not shown yet."""
+        from bidsplan.cli.console import counted, size
+
+        lines = []
+        for path, found in self._provided.items():
+            if isinstance(found, _Failure):
+                continue
+            name, folder = self._name(path), str(found.folder)
+            text = f"{name}: {counted(found.files, 'file')}, {size(found.bytes)}"
+            lines.append(_Line(text, False, folder, found.files, found.fetched))
+            lines += [_Line(_shown(f"{name}: {note}"), odd=True) for note in found.notes]
+        return [line for line in (*lines, *self._changed) if line not in self._shown]
+
+
+def _shown(text: str) -> str:
+    """Hide secrets, and escape what could drive the terminal; names come from storage."""
+    from bidsplan.cli.console import find_redactor
+    from bidsplan.paths import printable
+
+    return "\n".join(printable(line) for line in find_redactor()(text).split("\n"))
+
+
+class _Failure(NamedTuple):
+    """Why there is no dataset."""
+
+    text: str
+    unavailable: bool
+
+
+_STASHED = pytest.StashKey[_Datasets]()
+_REPORTED = pytest.StashKey[list[_Line]]()
+
+
+def _datasets(config: pytest.Config) -> _Datasets:
+    if _STASHED not in config.stash:
+        config.stash[_STASHED] = _Datasets(config)
+    return config.stash[_STASHED]

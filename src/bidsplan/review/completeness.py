@@ -1,0 +1,221 @@
+"""Which subjects of a plan have files of which datatype, session and pipeline."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from bidsplan.paths import natural_key, printable
+from bidsplan.plan.places import placed
+from bidsplan.review.reasons import COMPLETING, UNPLANNED, group_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from bidsplan.plan import Planned
+    from bidsplan.review.reasons import Group, Reason, Reasons
+
+
+_Key = tuple[str | None, ...]
+
+
+class Column(NamedTuple):
+    """A column of a view: what all its files have in common.
+
+    Parameters
+    ----------
+    above : str
+        The dataset, in a view that has several; empty for the study's own.
+    name : str
+    have, lack : int
+        How many subjects have such a file, and how many have none.
+    """
+
+    above: str
+    name: str
+    have: int
+    lack: int
+
+    @property
+    def label(self) -> str:
+        """Its name on one line."""
+        return f"{self.above} {self.name}".strip()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """Subjects by columns.
+
+    Parameters
+    ----------
+    name : str
+    columns : list of Column
+        Those that most subjects lack first.
+    cells : list of list of int
+        A row for each subject. A positive number is that of files; a negative one, -1 - the index
+        of a reason.
+    reasons : list of Reason
+    marks : dict of (int, int) to dict of str to int
+        Of a row and a column, how many of its files are in a state other than planned.
+    """
+
+    name: str
+    columns: list[Column]
+    cells: list[list[int]]
+    reasons: list[Reason]
+    marks: dict[tuple[int, int], dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> int:
+        """How many cells have no file."""
+        return sum(column.lack for column in self.columns)
+
+    def by_reason(self) -> list[tuple[Reason, int]]:
+        """Count the cells without a file by reason, the most first."""
+        counts = [0] * len(self.reasons)
+        for row in self.cells:
+            for value in row:
+                if value < 0:
+                    counts[-1 - value] += 1
+        pairs = zip(self.reasons, counts, strict=True)
+        return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
+
+
+def _datatype(group: Group) -> _Key:
+    return group.pipeline, group.datatype
+
+
+def _session(group: Group) -> _Key:
+    return None, group.session
+
+
+def _pipeline(group: Group) -> _Key:
+    return None, group.pipeline
+
+
+def _everything(group: Group) -> _Key:
+    return group.pipeline, group.session, group.datatype
+
+
+_VIEWS: Mapping[str, Callable[[Group], _Key]] = {
+    "session and datatype": _everything,
+    "datatype": _datatype,
+    "session": _session,
+    "pipeline": _pipeline,
+}
+_MOST_COLUMNS = 40
+"""Columns of a view that a page may open on."""
+
+_NOTHING = {
+    "datatype": "no datatype",
+    "session": "no session",
+    "pipeline": "raw",
+    "session and datatype": "no datatype",
+}
+"""What a column of files that have none is called."""
+
+
+def view_completeness(
+    plan: Planned, reasons: Reasons | None, states: Mapping[str, str]
+) -> list[View]:
+    """Count each subject's files by datatype, session and pipeline.
+
+    Parameters
+    ----------
+    plan : Plan or StoredPlan
+    reasons : Reasons, optional
+        Why files are missing, where a manifest says so.
+    states : mapping of str to str
+        By path, what keeps a planned file from being complete.
+
+    Returns
+    -------
+    list of View
+        The one to open on first; those by session and by pipeline only where the plan has any.
+    """
+    units = sorted(plan.header.subjects, key=natural_key)
+    counts: dict[Group, int] = defaultdict(int)
+    marks: dict[Group, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    selected = frozenset(units)
+    for entry, place in placed(plan):
+        group = group_of(place)
+        if group is None or group.unit not in selected or entry.reason not in COMPLETING:
+            continue
+        counts[group] += 1
+        if state := states.get(entry.path):
+            marks[group][state] += 1
+    names = [name for name in _VIEWS if _is_worth_while(name, counts)]
+    views = [_View(name, units, reasons).build(counts, marks) for name in names]
+    # Few sessions are shown at once; of many, people choose.
+    return sorted(views, key=lambda view: not 0 < len(view.columns) <= _MOST_COLUMNS)
+
+
+def _is_worth_while(name: str, counts: Mapping[Group, int]) -> bool:
+    """Whether a view shows what no other does."""
+    sessions = any(group.session is not None for group in counts)
+    pipelines = any(group.pipeline is not None for group in counts)
+    needs = {"session": sessions, "pipeline": pipelines, "session and datatype": sessions}
+    return needs.get(name, True)
+
+
+class _View:
+    """Builds one view."""
+
+    def __init__(self, name: str, units: list[str], reasons: Reasons | None) -> None:
+        self._name = name
+        self._key = _VIEWS[name]
+        self._units = units
+        self._row = {unit: row for row, unit in enumerate(units)}
+        self._why = reasons
+        self._numbers: dict[Reason, int] = {}
+
+    def build(self, counts: Mapping[Group, int], marks: Mapping[Group, dict[str, int]]) -> View:
+        """Count the files of each cell, and find the reason of each that has none."""
+        have: dict[_Key, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+        kinds: dict[_Key, set[Group]] = defaultdict(set)
+        for group, number in counts.items():
+            key = self._key(group)
+            have[key][self._row[group.unit]] += number
+            kinds[key].add(group._replace(unit=""))
+        keys = sorted(have, key=lambda key: (len(have[key]), [natural_key(k or "") for k in key]))
+        cells = [
+            [have[key].get(row) or self._reason(unit, kinds[key]) for key in keys]
+            for row, unit in enumerate(self._units)
+        ]
+        columns = [self._column(key, len(have[key])) for key in keys]
+        found = self._marks(keys, marks)
+        return View(
+            name=self._name, columns=columns, cells=cells, reasons=[*self._numbers], marks=found
+        )
+
+    def _marks(
+        self, keys: list[_Key], marks: Mapping[Group, dict[str, int]]
+    ) -> dict[tuple[int, int], dict[str, int]]:
+        place = {key: number for number, key in enumerate(keys)}
+        found: dict[tuple[int, int], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        for group, states in marks.items():
+            for state, number in states.items():
+                found[self._row[group.unit], place[self._key(group)]][state] += number
+        return dict(sorted(found.items()))
+
+    def _column(self, key: _Key, have: int) -> Column:
+        above, *rest = key
+        nothing = _NOTHING[self._name]
+        names = [rest[-1] or nothing]
+        if len(rest) > 1:
+            names.insert(0, f"ses-{rest[0]}" if rest[0] else "no session")
+        elif self._name == "session" and rest[0]:
+            names = [f"ses-{rest[0]}"]
+        name = printable(" · ".join(names))
+        return Column(printable(above or ""), name, have, len(self._units) - have)
+
+    def _reason(self, unit: str, kinds: set[Group]) -> int:
+        """Return the number of the reason why a subject has no file of some kinds."""
+        reason = UNPLANNED
+        if self._why is not None:
+            ordered = sorted(kinds, key=lambda kind: [part or "" for part in kind])
+            pipelines = [*dict.fromkeys(kind.pipeline for kind in ordered)]
+            groups = [kind._replace(unit=unit) for kind in ordered]
+            reason = self._why.of_cell(unit, pipelines, groups)
+        return -1 - self._numbers.setdefault(reason, len(self._numbers))

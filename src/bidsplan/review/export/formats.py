@@ -1,0 +1,88 @@
+"""The formats that there are, and a plan's export to one of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bidsplan.errors import UsageError
+from bidsplan.messages import suggestion
+from bidsplan.review.export import (
+    annex,
+    aria2,
+    bagit,
+    checksums,
+    pooch,
+    rclone,
+    s5cmd,
+    spreadsheet,
+)
+from bidsplan.review.export.base import Export
+from bidsplan.review.export.losses import Survey
+from bidsplan.review.export.sources import Sources
+from bidsplan.storage.access import Access
+
+if TYPE_CHECKING:
+    import os
+
+    from bidsplan.plan import Planned
+
+
+FORMATS = {
+    "s5cmd": s5cmd.FORMAT,
+    "rclone": rclone.FORMAT,
+    "aria2": aria2.FORMAT,
+    "checksums": checksums.FORMAT,
+    "pooch": pooch.FORMAT,
+    "bagit": bagit.FORMAT,
+    "csv": spreadsheet.FORMAT,
+    "datalad": annex.FORMAT,
+}
+"""Formats by the names that users give them; a new one needs its module and its row."""
+
+
+def export_plan(
+    plan: Planned, to: str, *, access: Access | None = None, base: str | os.PathLike[str] = "."
+) -> Export:
+    """Prepare a plan for another tool; nothing is written yet.
+
+    Parameters
+    ----------
+    plan : Plan
+    to : str
+        ``s5cmd``, ``rclone``, ``aria2``, ``checksums``, ``pooch``, ``bagit``, ``csv`` or
+        ``datalad``.
+    access : Access, optional
+        How storage is reached: the S3 endpoint and region, and whether requests are signed.
+    base : path
+        The directory that relative local paths in the plan are relative to: the plan's own.
+
+    Returns
+    -------
+    Export
+        Its `warnings` say what the format can't say; `Export.write` writes it.
+
+    Raises
+    ------
+    UsageError
+        Where there is no such format, or where a file can't be in it; nothing is left out
+        silently.
+
+    Examples
+    --------
+    >>> import bidsplan
+    >>> plan = bidsplan.read_plan("study.plan.jsonl")  # doctest: +SKIP
+    >>> bidsplan.export_plan(plan, "aria2").write("study.aria2")  # doctest: +SKIP
+    """
+    if to not in FORMATS:
+        raise UsageError(f"there is no format {to!r}; {suggestion(to, FORMATS)}")
+    form = FORMATS[to]
+    sources = Sources(plan.header.roots, access or Access(), base)
+    draft = form.draft(plan, sources)
+    survey = Survey(draft.losses)
+    survey.look(plan.entries, sources, draft.refused)
+    return Export(
+        to=to,
+        is_directory=form.is_directory,
+        warnings=survey.warnings(form.tool),
+        draft=draft,
+    )

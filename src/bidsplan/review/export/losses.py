@@ -1,0 +1,170 @@
+"""What a format can't say of a plan, counted; what it can't do without is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from bidsplan.errors import Problem, UnsupportedError
+from bidsplan.messages import listed
+from bidsplan.paths import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bidsplan.plan import Entry
+    from bidsplan.review.export.sources import Sources
+
+
+Refused = Callable[["Entry", "Sources"], str | None]
+"""Returns why a format can't have an entry, or None."""
+
+_NAMED = 3
+"""Files of a kind that a message names."""
+
+DIGEST = "'bidsplan compile --digest' adds it, or after a fetch 'bidsplan pin'"
+PIN = "'bidsplan pin' adds the SHA-256 of all files to a plan that was fetched"
+
+_VERIFY = "check what came with 'bidsplan verify'"
+
+
+class Loss(NamedTuple):
+    """Something that a format does not say of some entries.
+
+    Parameters
+    ----------
+    concerns : callable
+        Reports whether an entry loses it.
+    text : str
+        The warning: ``{tool}``, ``{files}`` for their number, and ``{names}`` of the first.
+    hint : str, optional
+    """
+
+    concerns: Callable[[Entry, Sources], bool]
+    text: str
+    hint: str | None = None
+
+
+TAGS = Loss(
+    lambda entry, _: entry.etag is not None and entry.version is None,
+    "{tool} can't ask for the planned entity tags of {files}: it gets what is there by then",
+    _VERIFY,
+)
+VERSIONS = Loss(
+    lambda entry, _: entry.version is not None,
+    "{tool} can't ask for the planned versions of {files}: it gets the current ones",
+    _VERIFY,
+)
+DIGESTS = Loss(
+    lambda entry, sources: entry.content is None and bool(sources.digests(entry)),
+    "{tool} compares no digests: those of {files} are left out",
+    _VERIFY,
+)
+UNDIGESTED = Loss(
+    lambda entry, sources: not sources.digests(entry),
+    "the plan has no digest that {tool} could compare of {files}: {names}",
+    DIGEST,
+)
+CONTENT = Loss(
+    lambda entry, _: entry.content is not None,
+    "the text of {files} that the plan generates is left out: {names}",
+    "'bidsplan fetch' writes them",
+)
+GUESSED_MD5 = Loss(
+    lambda entry, sources: sources.has_md5_tag(entry) and not sources.is_amazon,
+    "the MD5 of {files} is the entity tag of their objects, which is right for most services, but "
+    "not for each that is not Amazon's",
+    "if correct files are refused, use a plan with digests of its own ('bidsplan pin')",
+)
+"""For what needs an MD5."""
+
+GUESSED = GUESSED_MD5._replace(
+    concerns=lambda entry, sources: entry.sha256 is None and GUESSED_MD5.concerns(entry, sources)
+)
+"""For what takes an MD5 where there is no SHA-256."""
+
+
+class _Tally:
+    """Entries that have one thing in common."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._first: list[str] = []
+
+    def add(self, entry: Entry) -> None:
+        self.number += 1
+        if len(self._first) < _NAMED:
+            self._first.append(printable(entry.path))
+
+    @property
+    def files(self) -> str:
+        return f"{self.number:,} file{'s' * (self.number != 1)}"
+
+    @property
+    def names(self) -> str:
+        return listed(self._first, self.number)
+
+
+class Survey:
+    """What a look at each entry of a plan has found.
+
+    Parameters
+    ----------
+    losses : iterable of Loss
+        What the format can't say.
+    """
+
+    def __init__(self, losses: Iterable[Loss]) -> None:
+        self._lost = {loss: _Tally() for loss in losses}
+        self._refused: dict[str, _Tally] = {}
+
+    def look(self, entries: Iterable[Entry], sources: Sources, refused: Refused) -> None:
+        """Count what is lost and refused of entries."""
+        for entry in entries:
+            reason = refused(entry, sources)
+            if reason is not None:
+                self._refused.setdefault(reason, _Tally()).add(entry)
+                continue
+            for loss, tally in self._lost.items():
+                if loss.concerns(entry, sources):
+                    tally.add(entry)
+
+    def warnings(self, tool: str) -> tuple[Problem, ...]:
+        """Return a warning for each kind of loss; raises UnsupportedError for what is refused."""
+        if self._refused:
+            raise UnsupportedError(
+                problems=[
+                    Problem(
+                        message=f"{tally.files} can't be written for {tool}: {tally.names}",
+                        hint=reason,
+                    )
+                    for reason, tally in self._refused.items()
+                ]
+            )
+        return tuple(
+            Problem(
+                message=loss.text.format(tool=tool, files=tally.files, names=tally.names),
+                hint=loss.hint,
+            )
+            for loss, tally in self._lost.items()
+            if tally.number
+        )
+
+
+def web_refused(entry: Entry, sources: Sources) -> str | None:
+    """Refuse entries that web clients can't read."""
+    if entry.content is not None:
+        return None
+    source = sources.of(entry)
+    if entry.version and source.location.protocol != "s3":
+        return "only S3 has versions"
+    if source.signed and source.why_not is None:
+        return "web clients can't sign requests; if the storage is public, add --anonymous"
+    return source.why_not
+
+
+def padded(entry: Entry) -> str | None:
+    """Refuse paths that start or end in a space, which is lost where lines are stripped."""
+    if entry.path == entry.path.strip():
+        return None
+    return "spaces at the start and the end of a path would be lost"

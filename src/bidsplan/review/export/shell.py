@@ -1,0 +1,40 @@
+"""Parts of shell scripts, for any POSIX shell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+END = "/"
+"""Ends a here-document: neither a key nor a path starts with a slash, nor does a URL."""
+
+
+def here_document(command: str, lines: Iterable[str]) -> Iterator[bytes]:
+    """Yield a command, and its standard input; no line may start with a slash."""
+    yield f"{command} <<'{END}'\n".encode()
+    for line in lines:
+        yield f"{line}\n".encode()
+    yield f"{END}\n".encode()
+
+
+def print_text(text: str) -> str:
+    r"""Return the command that writes a text, whatever it holds, to standard output.
+
+    Examples
+    --------
+    >>> print(print_text("100% sure\n"))
+    printf '100\045 sure\n'
+    """
+    return f"printf '{''.join(map(_spelt, text.encode()))}'"
+
+
+def _spelt(byte: int) -> str:
+    character = chr(byte)
+    if character == "\n":
+        return "\\n"
+    # A hyphen at the start would be an option's.
+    plain = " " <= character <= "~" and character not in "%'\\-"
+    return character if plain else f"\\{byte:03o}"

@@ -1,0 +1,83 @@
+"""What was proved about the files of a plan at a destination."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bidsplan.errors import MissingFileError, UnprovedError
+from bidsplan.events import Failed, Finished
+from bidsplan.plan.integrity import CheckMethod
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bidsplan.errors import BidsplanError
+    from bidsplan.events import Event
+
+PROOFS = {
+    CheckMethod.CONTENT: "content in the plan",
+    CheckMethod.SHA256: "SHA-256",
+    CheckMethod.MD5: "MD5",
+    CheckMethod.CHECKSUM: "S3 checksum",
+    CheckMethod.ETAG_MD5: "MD5 (entity tag)",
+    CheckMethod.MULTIPART: "multipart entity tag",
+    CheckMethod.RECEIPT: "digest in the receipt",
+    CheckMethod.SIZE: "size only",
+}
+"""What a file was shown by to be the planned one."""
+
+STATES = {
+    "absent": "not there",
+    "differs": "not the planned file",
+    "unproved": "there, not proved",
+    "archived": "archived at the source",
+}
+"""What keeps a planned file from being complete."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proofs:
+    """What was found at a destination.
+
+    Parameters
+    ----------
+    destination : str
+    read : bool
+        Whether every file was read; otherwise receipts say what proved it when it was fetched.
+    proofs : Counter of CheckMethod
+        How many files were proved by what.
+    by_path : dict of str to CheckMethod
+    states : dict of str to str
+        By path, of the files that were not proved: absent, differs or unproved.
+    messages : dict of str to str
+        By path, why.
+    """
+
+    destination: str
+    read: bool
+    proofs: Counter[CheckMethod] = field(default_factory=Counter)
+    by_path: dict[str, CheckMethod] = field(default_factory=dict)
+    states: dict[str, str] = field(default_factory=dict)
+    messages: dict[str, str] = field(default_factory=dict)
+
+
+def collect_proofs(events: Iterable[Event], destination: str, *, read: bool) -> Proofs:
+    """Collect the events of `verify` or `check_receipts`; parameters as in `Proofs`."""
+    found = Proofs(destination=destination, read=read)
+    for event in events:
+        if isinstance(event, Finished):
+            found.proofs[event.proof] += 1
+            found.by_path[event.entry.path] = event.proof
+        elif isinstance(event, Failed):
+            path, error = event.entry.path, event.error
+            found.states[path] = _state(error)
+            found.messages[path] = str(error)
+    return found
+
+
+def _state(error: BidsplanError) -> str:
+    if isinstance(error, MissingFileError):
+        return "absent"
+    return "unproved" if isinstance(error, UnprovedError) else "differs"

@@ -1,0 +1,193 @@
+"""How much a plan holds: by subject, session, datatype, suffix, pipeline, reason and proof."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bidsplan.paths import natural_key
+from bidsplan.plan.integrity import best_check
+from bidsplan.plan.places import placed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from bidsplan.plan import Entry, Planned
+    from bidsplan.plan.places import Place
+
+
+_LARGEST = 10
+"""The largest files that a summary names."""
+
+OTHER = ""
+"""The name of the count of files that have no subject, session, datatype, suffix or pipeline."""
+
+
+class Amount(msgspec.Struct, frozen=True):
+    """A number of files, and their bytes."""
+
+    files: int
+    bytes: int
+
+
+class LargeFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One of a plan's largest files."""
+
+    path: str
+    size: int
+
+
+class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plan holds.
+
+    Each count adds up to all files of the plan. The empty name counts the files that have none:
+    those of no subject, without a session or datatype, files that describe a dataset, raw files.
+
+    Parameters
+    ----------
+    study : str
+        The study's id.
+    entries_sha256 : str
+        Digest of the plan's entries, which changes if any of them does.
+    roots : tuple of str
+        URLs of the datasets that files come from.
+    random_seed, sampling : int, str or None
+        Of the draw, if there was one.
+    files, bytes : int
+        Number and total size of all files.
+    selected : tuple of str
+        The header's subjects, in natural order; one may be without a file.
+    subjects : dict of str to Amount
+        By subject, as the header names them: ``site/label`` where there are sites.
+    sessions, datatypes, suffixes, pipelines : dict of str to Amount
+        By what the path says, in natural order.
+    reasons : dict of str to Amount
+        By why a file is in the plan, the most bytes first.
+    proofs : dict of str to Amount
+        By how a file can be proved to be the planned one, a `CheckMethod`; the most bytes first.
+    largest : tuple of LargeFile
+        The largest files, the largest first.
+    """
+
+    study: str
+    entries_sha256: str
+    roots: tuple[str, ...]
+    random_seed: int | None
+    sampling: str | None
+    files: int
+    bytes: int
+    selected: tuple[str, ...]
+    subjects: dict[str, Amount]
+    sessions: dict[str, Amount]
+    datatypes: dict[str, Amount]
+    suffixes: dict[str, Amount]
+    pipelines: dict[str, Amount]
+    reasons: dict[str, Amount]
+    proofs: dict[str, Amount]
+    largest: tuple[LargeFile, ...]
+
+
+def summarise_plan(plan: Planned) -> PlanSummary:
+    """Count what a plan holds.
+
+    Parameters
+    ----------
+    plan : Plan or StoredPlan
+        Whose entries are read, not the files themselves.
+
+    Returns
+    -------
+    PlanSummary
+        What it holds.
+
+    Examples
+    --------
+    >>> from bidsplan.plan import Entry, Plan, Root
+    >>> entry = Entry(path="sub-01/anat/sub-01_T1w.nii.gz", key="a", size=9, reason="selected")
+    >>> roots = [Root(url="s3://bucket/study")]
+    >>> fields = {"manifest_sha256": "0" * 64, "study": "x", "roots": roots, "subjects": ["01"]}
+    >>> summarise_plan(Plan.build([entry], **fields)).suffixes
+    {'T1w': Amount(files=1, bytes=9)}
+    """
+    counted = _Counted()
+    largest = heapq.nlargest(_LARGEST, counted.follow(placed(plan)), key=_by_size)
+    header = plan.header
+    return PlanSummary(
+        study=header.study,
+        entries_sha256=header.entries_sha256,
+        roots=tuple(root.url for root in header.roots),
+        random_seed=header.random_seed,
+        sampling=header.sampling,
+        files=header.files,
+        bytes=header.bytes,
+        selected=tuple(sorted(header.subjects, key=natural_key)),
+        subjects=_named(counted.units.items()),
+        sessions=_named(counted.by(_SESSION)),
+        datatypes=_named(counted.by(_DATATYPE)),
+        suffixes=_named(counted.by(_SUFFIX)),
+        pipelines=_named(counted.by(_PIPELINE)),
+        reasons=_ranked(counted.by(_REASON)),
+        proofs=_ranked(counted.by(_PROOF)),
+        largest=tuple(LargeFile(path=entry.path, size=entry.size) for entry in largest),
+    )
+
+
+def _by_size(entry: Entry) -> int:
+    return entry.size
+
+
+_Group = tuple[str | None, ...]
+_SESSION, _DATATYPE, _SUFFIX, _PIPELINE, _REASON, _PROOF = range(6)
+
+
+class _Counted:
+    """Files and bytes by subject, and by all else at once, since such groups are few."""
+
+    def __init__(self) -> None:
+        self.units: dict[str | None, list[int]] = defaultdict(lambda: [0, 0])
+        self._groups: dict[_Group, list[int]] = defaultdict(lambda: [0, 0])
+
+    def follow(self, files: Iterable[tuple[Entry, Place]]) -> Iterator[Entry]:
+        """Count files on their way, and yield their entries."""
+        units, groups = self.units, self._groups
+        for entry, place in files:
+            _, pipeline, _, session, datatype, suffix, _ = place
+            reason = entry.reason
+            # The last word of a name such as dataset_description.json says nothing about data.
+            named = None if reason == "dataset" else suffix
+            group = (session, datatype, named, pipeline, reason, best_check(entry).value)
+            of_unit, of_group = units[place.unit], groups[group]
+            of_unit[0] += 1
+            of_unit[1] += entry.size
+            of_group[0] += 1
+            of_group[1] += entry.size
+            yield entry
+
+    def by(self, field: int) -> Iterator[tuple[str | None, list[int]]]:
+        """Yield the amount of each group under one of its fields."""
+        for group, amounts in self._groups.items():
+            yield group[field], amounts
+
+
+def _named(rows: Iterable[tuple[str | None, list[int]]]) -> dict[str, Amount]:
+    """Add up rows by name, in natural order; nameless ones come last."""
+    return _added(rows, lambda row: (row[0] == OTHER, natural_key(row[0]), row[0]))
+
+
+def _ranked(rows: Iterable[tuple[str | None, list[int]]]) -> dict[str, Amount]:
+    """Add up rows by name, the most bytes first."""
+    return _added(rows, lambda row: (-row[1][1], -row[1][0], row[0]))
+
+
+def _added(
+    rows: Iterable[tuple[str | None, list[int]]], key: Callable[[tuple[str, list[int]]], object]
+) -> dict[str, Amount]:
+    sums: dict[str, list[int]] = {}
+    for name, (files, size) in rows:
+        amounts = sums.setdefault(name or OTHER, [0, 0])
+        amounts[0] += files
+        amounts[1] += size
+    return {name: Amount(*amounts) for name, amounts in sorted(sums.items(), key=key)}  # type: ignore[arg-type] # sort keys are comparable

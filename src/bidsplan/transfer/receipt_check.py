@@ -1,0 +1,72 @@
+"""Comparing a destination with its plan by what receipts say, without reading any file."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from bidsplan.destination import open_destination
+from bidsplan.destination.base import missing
+from bidsplan.destination.sources import Sources
+from bidsplan.errors import BidsplanError, UnprovedError
+from bidsplan.events import Action, Failed, Finished
+from bidsplan.paths import printable
+from bidsplan.storage.access import Access
+from bidsplan.transfer.decide import Decider, Existing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from os import PathLike
+
+    from bidsplan.events import Event
+    from bidsplan.plan import Entry, Planned
+
+
+def check_receipts(
+    plan: Planned,
+    destination: str | PathLike[str],
+    *,
+    access: Access | None = None,
+    base: str | PathLike[str] = ".",
+) -> Iterator[Event]:
+    """Look at every file of a plan, and recall what it was proved by when it was fetched.
+
+    Parameters
+    ----------
+    plan, destination, access, base
+        As in `bidsplan.verify`.
+
+    Yields
+    ------
+    Finished or Failed
+        One for each entry, in the plan's order. A file is finished where a receipt says what
+        proved it, and its size and time, or its tag in storage, are still the receipt's.
+
+    Raises
+    ------
+    DestinationError, UsageError, StorageError
+        As `bidsplan.verify`.
+    """
+    access = access or Access()
+    with closing(open_destination(str(destination), access, create=False)) as place:
+        sources = Sources(plan.header.roots, access, base)
+        decider = Decider(plan, sources, place, Existing.KEEP)
+        for entry in plan.entries:
+            try:
+                yield _look_at(entry, decider)
+            except BidsplanError as error:
+                yield Failed(entry=entry, error=error)
+
+
+def _look_at(entry: Entry, decider: Decider) -> Event:
+    decision = decider.check_metadata(entry)
+    if decision.proof is not None:
+        return Finished(entry=entry, action=Action.KEEP, proof=decision.proof)
+    if decision.action is Action.FETCH:
+        raise missing(entry.path)
+    if decision.error is not None:
+        raise decision.error
+    raise UnprovedError(
+        f"{printable(entry.path)}: no receipt says what proved the file that is there; "
+        "'bidsplan verify' reads it"
+    )

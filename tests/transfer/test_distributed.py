@@ -1,0 +1,149 @@
+"""A plan fetched by the workers of a dask cluster."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+from collections import Counter
+
+import pytest
+
+from bidsplan.cli.main import run
+from bidsplan.errors import (
+    DestinationError,
+    ExistingFileError,
+    FailedFile,
+    FetchFailed,
+    Problem,
+    SelectionError,
+    ThrottledError,
+    UsageError,
+)
+from bidsplan.events import Failed, Finished, Skipped
+from bidsplan.plan.file import write_plan
+from bidsplan.storage import Access
+from bidsplan.transfer.materialisation import materialise
+from plans import failures, local_plan, tree
+
+distributed = pytest.importorskip("distributed")
+
+FILES = {
+    **{f"sub-{n:03}/anat/sub-{n:03}_T1w.json": str(n).encode() * 10 for n in range(120)},
+    **{f"sub-{n:03}/anat/sub-{n:03}_T1w.nii": str(n).encode() * 700_000 for n in range(6)},
+}
+
+
+@pytest.fixture(scope="module")
+def client():
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def ended(events):
+    return Counter(e.entry.path for e in events if isinstance(e, Finished | Failed | Skipped))
+
+
+def test_workers_make_what_one_run_makes(client, tmp_path):
+    plan = local_plan(tmp_path, FILES)
+    events = list(materialise(plan, tmp_path / "d", client=client))
+    assert not failures(events)
+    assert tree(tmp_path / "d") == FILES
+    assert ended(events) == dict.fromkeys(FILES, 1)
+
+
+def test_a_worker_that_dies_is_replaced(client, tmp_path):
+    plan = local_plan(tmp_path, FILES)
+    pids = list(client.run(os.getpid).values())
+    fetching = materialise(plan, tmp_path / "d", client=client)
+    events = [next(fetching)]
+    os.kill(pids[0], signal.SIGKILL)
+    events += fetching
+    assert not failures(events)
+    assert tree(tmp_path / "d") == FILES
+    assert ended(events) == dict.fromkeys(FILES, 1)
+
+
+def test_a_run_that_is_stopped_reports_each_file_and_can_be_finished(client, tmp_path):
+    plan = local_plan(tmp_path, FILES)
+    events = list(materialise(plan, tmp_path / "d", client=client, stopping=lambda: True))
+    assert ended(events) == dict.fromkeys(FILES, 1)
+    assert not failures(materialise(plan, tmp_path / "d", client=client))
+    assert tree(tmp_path / "d") == FILES
+
+
+def test_an_error_of_the_run_is_raised_and_one_of_a_file_is_reported(client, tmp_path):
+    plan = local_plan(tmp_path, FILES)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DestinationError, match="expected a directory"):
+        list(materialise(plan, tmp_path / "file", client=client))
+    path = next(iter(FILES))
+    (tmp_path / "d" / path).parent.mkdir(parents=True)
+    (tmp_path / "d" / path).write_text("another file")
+    events = list(materialise(plan, tmp_path / "d", client=client))
+    assert {at: type(error) for at, error in failures(events).items()} == {path: ExistingFileError}
+
+
+def test_what_is_sent_holds_no_secret(client, tmp_path, monkeypatch):
+    canary = "canary0123456789"
+    for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"):
+        monkeypatch.setenv(name, canary)
+    plan = local_plan(tmp_path, FILES)
+    sent = []
+    submit = client.submit
+    monkeypatch.setattr(client, "submit", lambda *given, **named: keep(sent, submit, given, named))
+    events = list(materialise(plan, tmp_path / "d", client=client))
+    assert not failures(events)
+    assert len(sent) == 8
+    assert not [found for found in sent if canary.encode() in found]
+
+
+def keep(sent, submit, given, named):
+    sent.append(distributed.protocol.pickle.dumps((given, named)))
+    return submit(*given, **named)
+
+
+def test_an_endpoint_with_a_password_is_not_sent(client, tmp_path):
+    access = Access(endpoint_url="https://me:password@example.org")
+    with pytest.raises(UsageError, match="not sent to other machines") as caught:
+        list(materialise(local_plan(tmp_path), tmp_path / "d", client=client, access=access))
+    assert "password@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ThrottledError("slow down"),
+        SelectionError(problems=[Problem(message="nothing", at=("a", 1), hint="look")]),
+        FetchFailed("x", failed=[FailedFile("a", UsageError("b"))], skipped=["c"]),
+    ],
+)
+def test_errors_survive_the_way_from_a_worker(error):
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert copy.problems == error.problems
+    assert vars(copy).keys() == vars(error).keys()
+
+
+def test_the_command_line_fetches_by_a_cluster(client, tmp_path, capsys):
+    write_plan(local_plan(tmp_path, FILES), tmp_path / "x.plan.jsonl")
+    address = client.scheduler.address
+    paths = [str(tmp_path / "x.plan.jsonl"), str(tmp_path / "d")]
+    assert run(["fetch", "--dask", address, *paths]) == 0
+    assert f"{len(FILES)} fetched" in capsys.readouterr().out
+    assert tree(tmp_path / "d") == FILES
+    assert run(["fetch", *paths]) == 0
+    assert f"{len(FILES)} kept" in capsys.readouterr().out
+
+
+def test_a_scheduler_that_does_not_answer_is_wrong_usage(tmp_path, capsys, monkeypatch):
+    write_plan(local_plan(tmp_path), tmp_path / "x.plan.jsonl")
+    paths = [str(tmp_path / "x.plan.jsonl"), str(tmp_path / "d")]
+    assert run(["fetch", "--dask", "nonsense://x", *paths]) == 2
+    assert "no dask scheduler answers at nonsense://x" in capsys.readouterr().err
