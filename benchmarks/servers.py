@@ -36,6 +36,7 @@ daemon off;
 events {{ worker_connections 4096; }}
 http {{
   log_format sent '$uri $body_bytes_sent';
+  log_format answered '$msec $status $uri';
   access_log {log};
   sendfile on;
   tcp_nopush on;
@@ -46,6 +47,7 @@ http {{
   map_hash_bucket_size 256;
   map $uri $md5 {{ include {folder}/etags.map; }}
   map "$http_if_match:$md5" $differs {{ default 1; "~^:" 0; '~^"([0-9a-f-]+)":\\1$' 0; }}
+{limits}
   upstream listing {{ server {host}:{listing}; keepalive 64; }}
   server {{
     listen {host}:{port};
@@ -56,7 +58,11 @@ http {{
       proxy_set_header Connection "";
       proxy_buffers 16 64k;
     }}
+    location @slower {{
+      return 503 '<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>';
+    }}
     location / {{
+      {limited}
       if ($differs) {{ return 412; }}
       more_clear_input_headers If-Match;
       more_set_headers 'ETag: "$md5"';
@@ -64,6 +70,11 @@ http {{
   }}
 }}
 """
+
+LIMITS = "  limit_req_zone $server_port zone=all:1m rate={rate}r/s;"
+LIMITED = "limit_req zone=all burst={burst} nodelay; error_page 503 @slower;"
+BURST = 0.2
+"""Seconds' worth of requests that nobody made, and that are allowed later."""
 
 
 def _free_port() -> int:
@@ -98,8 +109,14 @@ def _wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
     sys.exit(f"{server.args!r} does not serve: {log.read_text(errors='replace')}")
 
 
+def _log(folder: Path, log: bool, rate: int) -> str:
+    if rate:
+        return f"{folder}/answers.log answered"
+    return f"{folder}/sent.log sent" if log else "off"
+
+
 @contextmanager
-def nginx(root: Path, folder: Path, *, log: bool = False) -> Iterator[str]:
+def nginx(root: Path, folder: Path, *, log: bool = False, rate: int = 0) -> Iterator[str]:
     """Serve a bucket by nginx, and its listing by a responder of ours: the ceiling for clients.
 
     Parameters
@@ -110,6 +127,9 @@ def nginx(root: Path, folder: Path, *, log: bool = False) -> Iterator[str]:
         For configuration and logs.
     log : bool
         Whether to write what was sent of each object to ``sent.log``.
+    rate : int
+        Requests a second for objects above which the answer is 503 (SlowDown), which writes
+        each answer's time and status to ``answers.log``; 0 is no limit.
 
     Yields
     ------
@@ -134,7 +154,9 @@ def nginx(root: Path, folder: Path, *, log: bool = False) -> Iterator[str]:
         NGINX.format(
             host=HOST,
             folder=folder,
-            log=f"{folder}/sent.log sent" if log else "off",
+            log=_log(folder, log, rate),
+            limits=LIMITS.format(rate=rate) if rate else "",
+            limited=LIMITED.format(burst=int(rate * BURST)) if rate else "",
             root=root,
             port=port,
             listing=listing,

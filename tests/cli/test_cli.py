@@ -250,6 +250,7 @@ def test_an_untrusted_manifest_may_not_read_local_files(study, ask, monkeypatch)
         ),
         (["compile", "demo.yaml", "--transport", "obstore"], "obstore can't reach 'file'"),
         (["compile", "demo.yaml", "--jobs", "0"], "Invalid value for '-j'"),
+        (["compile", "demo.yaml", "--jobs", "all"], "'all' is not a valid number or auto"),
         (["compile", "x.plan.jsonl"], "x.plan.jsonl: this is a plan, by its name; expected a man"),
     ],
 )

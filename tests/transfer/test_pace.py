@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from heapq import heappop, heappush, heapreplace
+
 import pytest
 
 from bidsplan.transfer.concurrency import ConcurrencyLimit
+from bidsplan.transfer.pace import Pace
+from bidsplan.transfer.rate import RateLimit
 
 MOST = 256
 
@@ -128,7 +132,111 @@ def test_a_rate_holds_over_all_connections():
     for _ in range(500):
         last = max(last, clock.time + limit.rate.delay(1_000_000))
     assert last == pytest.approx(10)
-    # What nobody used is not made up for later.
+    # What nobody used for long is not made up for later.
     clock.time = 100.0
     assert limit.rate.delay(1_000_000) == pytest.approx(0.02)
     assert ConcurrencyLimit(8).rate.delay(10**12) == 0
+
+
+@pytest.mark.parametrize("connections", [1, 8])
+def test_time_in_which_bytes_are_written_and_sent_is_made_up_for(connections):
+    clock = Clock(busy=0)
+    limit = RateLimit(5_000_000, now=lambda: clock.time)
+    turns = [(0.0, number) for number in range(connections)]
+    came = 0
+    while turns[0][0] < 10:
+        clock.time, number = turns[0]
+        came += 1 << 18
+        # Each thirty-second chunk completes a part, which is sent before more is read.
+        sent = 0.4 if came % (8 << 20) == 0 else 0.01
+        heapreplace(turns, (clock.time + limit.delay(1 << 18) + sent, number))
+    assert came / 10 == pytest.approx(5_000_000, rel=0.05)
+
+
+class Throttling:
+    """A storage that refuses more requests than `allowed` a second; a client that asks for all."""
+
+    def __init__(self, allowed, round_trip, *, burst=0.2, most=256):
+        self.time = 0.0
+        self.allowed, self.round_trip, self.burst, self.most = allowed, round_trip, burst, most
+        self.pace = Pace(now=lambda: self.time)
+        self.tokens, self.filled = allowed * burst, 0.0
+        self.under_way = []
+        self.turn = None
+        self.known = None
+
+    def _is_answered(self):
+        spare = self.tokens + (self.time - self.filled) * self.allowed
+        self.tokens, self.filled = min(self.allowed * self.burst, spare), self.time
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+    def _start(self):
+        if self.turn is None:
+            self.turn = self.time + self.pace.delay()
+        if self.turn > self.time or len(self.under_way) >= self.most:
+            return False
+        heappush(self.under_way, (self.time + self.round_trip, self._is_answered()))
+        self.turn = None
+        return True
+
+    def run(self, seconds):
+        """Return how many requests were answered, and refused, in each second."""
+        counts = []
+        for _ in range(seconds):
+            count = {True: 0, False: 0}
+            for _ in range(1000):
+                self.time += 0.001
+                while self.under_way and self.under_way[0][0] <= self.time:
+                    _, answered = heappop(self.under_way)
+                    count[answered] += 1
+                    if answered:
+                        self.pace.answered()
+                    else:
+                        self.known = self.pace.refused()
+                while self._start():
+                    pass
+            counts.append((count[True], count[False]))
+        return counts
+
+
+@pytest.mark.parametrize("round_trip", [0.001, 0.03, 0.1])
+@pytest.mark.parametrize(("allowed", "burst"), [(50, 0.2), (500, 1.0), (2000, 0.02)])
+def test_a_throttled_client_stays_just_below_what_is_allowed(allowed, burst, round_trip):
+    steady = Throttling(allowed, round_trip, burst=burst).run(20)[5:]
+    assert min(answered for answered, _ in steady) >= 0.85 * allowed
+    assert sum(answered for answered, _ in steady) >= 0.95 * allowed * len(steady)
+    assert sum(refused for _, refused in steady) <= 0.05 * allowed * len(steady)
+
+
+def test_where_more_is_allowed_later_more_is_asked_for():
+    storage = Throttling(500, 0.03)
+    storage.run(10)
+    storage.allowed = 1500
+    assert storage.run(30)[-1][0] > 1350
+
+
+def test_where_less_is_allowed_later_less_is_asked_for_within_two_seconds():
+    storage = Throttling(1500, 0.03)
+    storage.run(10)
+    storage.allowed = 300
+    storage.run(2)
+    assert sum(refused for _, refused in storage.run(10)) < 0.1 * 300 * 10
+
+
+def test_a_storage_that_refuses_everything_is_asked_less_and_less():
+    storage = Throttling(1500, 0.03)
+    storage.run(5)
+    assert storage.known
+    storage.allowed = storage.tokens = 0
+    first = storage.run(10)[0]
+    assert not storage.known
+    assert storage.run(1)[0][1] < first[1] / 20
+
+
+def test_before_the_first_refusal_nothing_waits_for_a_turn():
+    pace = Pace(now=lambda: 0.0)
+    assert not pace.limited
+    assert [pace.delay() for _ in range(1000)] == [0.0] * 1000

@@ -147,6 +147,31 @@ def test_a_run_that_nothing_slows_down_says_nothing_of_it(bucket, fetch):
     assert (code, total["slow"], said) == (0, None, "")
 
 
+def test_where_some_requests_are_refused_only_those_wait(bucket, proxy, fetch, tmp_path):
+    files = {f"sub-{number:03}/x.json": b"{}" for number in range(300)}
+    bucket.fill(files)
+    proxy.rules.append(Rule("status", "/sub-2", times=30))
+    began = time.monotonic()
+    code, _, total, _ = fetch(files)
+    assert code == 0
+    assert time.monotonic() - began < 10
+    assert tree(tmp_path / "d") == files
+    assert total["slow"]["throttled"] == 30
+    assert 0 < total["slow"]["waited"] < 1
+
+
+@pytest.mark.parametrize("place", ["directory", "bucket"])
+def test_a_limit_of_the_rate_holds_for_downloads_and_copies(files, bucket, tmp_path, place):
+    plan = tmp_path / "p.plan.jsonl"
+    write_plan(plan_over(f"s3://{bucket.name}", files), plan)
+    there = str(tmp_path / "d") if place == "directory" else f"s3://{bucket.name}/copies"
+    rate = 2 * sum(map(len, files.values()))
+    command = ["fetch", str(plan), there, "-q", "--anonymous", "--endpoint-url", bucket.endpoint]
+    began = time.monotonic()
+    assert run([*command, "--limit-rate", str(rate)]) == 0
+    assert time.monotonic() - began > 0.45
+
+
 NOW = "Wed, 21 Oct 2026 07:28:00 GMT"
 ASKED = {
     "5": 5,

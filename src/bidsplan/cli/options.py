@@ -14,7 +14,7 @@ from bidsplan.cli.console import Console, find_redactor
 from bidsplan.errors import UsageError
 from bidsplan.messages import Redactor
 from bidsplan.paths import printable
-from bidsplan.storage.access import Access, Transport
+from bidsplan.storage.access import AUTO_JOBS, Access, Transport
 from bidsplan.urls import meant_url
 
 if TYPE_CHECKING:
@@ -51,8 +51,18 @@ class Settings:
     part: Part = field(default_factory=Part)
 
 
-def _jobs_option(name: str, default: int, most: int, text: str) -> Callable[..., Any]:
-    number = click.IntRange(1, most)
+class _Connections(click.IntRange):
+    """A number of connections, or `auto`."""
+
+    name = "number or auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return AUTO_JOBS if value == "auto" else super().convert(value, param, ctx)
+
+
+def _jobs_option(
+    name: str, default: str | int, number: click.IntRange, text: str
+) -> Callable[..., Any]:
     return click.option(
         "-j", "--jobs", name, type=number, default=default, show_default=True, help=text
     )
@@ -145,7 +155,12 @@ SOURCES = (
         show_default=True,
         help="Library that lists and reads storage.",
     ),
-    _jobs_option("jobs", 256, 1024, "Maximum connections."),
+    _jobs_option(
+        "jobs",
+        "auto",
+        _Connections(1, 1024),
+        f"Maximum connections; auto opens as many as help, up to {AUTO_JOBS}.",
+    ),
     *STORAGE,
 )
 """How the storage that a study lies in is reached, and how fast."""
@@ -285,7 +300,7 @@ plan_argument = click.argument("source", metavar="PLAN|MANIFEST", type=click.Pat
 destination_argument = click.argument(
     "destination", metavar="DEST", callback=_check_order, shell_complete=_complete_directory
 )
-readers_option = _jobs_option("readers", 4, 256, "Maximum files read at a time.")
+readers_option = _jobs_option("readers", 4, click.IntRange(1, 256), "Maximum files read at a time.")
 wait_option = click.option("--wait", is_flag=True, help="Wait for another run into DEST to end.")
 
 

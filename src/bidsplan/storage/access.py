@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from bidsplan.errors import Choice
 from bidsplan.storage.retry import READ_SECONDS
 
+AUTO_JOBS = 512
+"""Connections of which as many are used as measured to help: enough for small objects at 100 ms."""
+
 
 class Transport(Choice):
     """Which library moves the bytes.
@@ -66,7 +69,7 @@ class Access:
     untrusted: bool = False
     dest_endpoint_url: str | None = None
     dest_profile: str | None = None
-    jobs: int = 256
+    jobs: int = AUTO_JOBS
     timeout: float = READ_SECONDS
     limit_rate: int | None = None
 

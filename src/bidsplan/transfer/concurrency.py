@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bidsplan.errors import ThrottledError
 from bidsplan.storage.retry import capped_wait
+from bidsplan.transfer.pace import Pace
 from bidsplan.transfer.rate import RateLimit
 from bidsplan.transfer.slowdowns import Slowdowns
 
@@ -25,7 +26,7 @@ _IDLE = 0.6
 """Part of its time that the event loop's thread may have computed, for more requests to be of use:
 where it is the bottleneck they only cost memory and connections."""
 
-_FASTER = 4
+_FASTER = 2
 """Part of the limit that is added for each round without a refusal, until there was one."""
 
 _SPAN = 0.5
@@ -60,6 +61,8 @@ class ConcurrencyLimit:
         What is reported at the end of the run.
     streams : StreamLimit
         How many connections bring large objects.
+    pace : Pace
+        How many requests start in a second, where the storage refuses only some.
     rate : RateLimit
     """
 
@@ -74,6 +77,7 @@ class ConcurrencyLimit:
         self.limit = min(most, _FIRST)
         self.slowdowns = Slowdowns()
         self.streams = StreamLimit(most, self, now=now)
+        self.pace = Pace(now=now)
         self.rate = RateLimit(rate, now=now)
         self._most = most
         self._good = 0
@@ -86,6 +90,7 @@ class ConcurrencyLimit:
 
     def succeeded(self) -> None:
         """Note a request that went well; for the event loop's thread."""
+        self.pace.answered()
         self._good += 1
         if self._good >= self.limit < self._most:
             if self._is_idle():
@@ -105,7 +110,8 @@ class ConcurrencyLimit:
             self.refused()
             return
         self.slowdowns.throttled(error.retry_after)
-        self.refused(error.retry_after)
+        if not self.pace.refused():
+            self.refused(error.retry_after)
 
     def refused(self, wait: float | None = None) -> None:
         """Note a request that was refused, or that broke off; `wait` is in seconds."""

@@ -208,7 +208,8 @@ class Engine:
         """See `JobSource.run_async`."""
         entry, checking = job.entry, self._checking
         assert job.store is not None  # noqa: S101 - for the type checker
-        began = time.monotonic()
+        # A second try, here or in a thread, has what is left of the entry's time.
+        began = self._began.pop(entry.path, None) or time.monotonic()
         digested = is_digested(entry, checking)
         request = FetchRequest(entry.key, entry.size, entry.etag, entry.version, digested)
         try:
@@ -216,15 +217,15 @@ class Engine:
         except StorageError as error:
             if isinstance(error, ThrottledError | UnreachableError):
                 self._limit.failed(error)
-            # A second try in a thread has what is left of the entry's time.
             self._began[entry.path] = began
+            if isinstance(error, ThrottledError) and self._limit.pace.limited:
+                raise
             return False
         if entry.version is None and entry.etag and whole.etag not in {None, entry.etag}:
             return False
         data = whole.data
         if entry.size > _LONG and self._scheduler:
-            check = functools.partial(check_whole, entry, data, checking)
-            verdict = await self._scheduler.aside(check)
+            verdict = await self._scheduler.aside(check_whole, entry, data, checking)
         else:
             verdict = check_whole(entry, data, checking)
         if not verdict.holds or self._stop.is_set():
@@ -235,10 +236,9 @@ class Engine:
 
     def _write_small(self, job: Job, data: Buffer, verdict: Verdict) -> bool:
         entry, action = job.entry, job.decision.action
-        replace = action is Action.REPLACE
         try:
             write = self._destination.write_small
-            state = write(entry.path, data, verdict.content, replace=replace)
+            state = write(entry.path, data, verdict.content, replace=action is Action.REPLACE)
         except DestinationError as error:
             self._failed(entry, error)
             return True

@@ -67,7 +67,10 @@ class JobSource(Protocol):
         ...
 
     async def run_async(self, job: Job) -> bool:
-        """Run a job on the loop; returns whether it is done, or must be run in a thread."""
+        """Run a job on the loop; returns whether it is done, or must be run in a thread.
+
+        Raises ThrottledError where it may be run on the loop again.
+        """
         ...
 
     def run_in_thread(self, job: Job) -> None:

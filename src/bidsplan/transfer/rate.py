@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_SLACK = 0.5
+"""Seconds without bytes that are made up for afterwards, since a connection that writes, checks or
+sends what came reads nothing meanwhile."""
+
 
 class RateLimit:
     """Tells each connection how long to wait, such that a rate holds over all of them.
@@ -33,6 +37,8 @@ class RateLimit:
             return 0.0
         with self._lock:
             now = self._now()
-            # Time in which nothing came is not made up for.
-            self._busy_until = max(self._busy_until, now) + number / self._rate
-            return self._busy_until - now
+            if now - self._busy_until > _SLACK:
+                # Longer times, in which there was nothing to fetch, are not.
+                self._busy_until = now
+            self._busy_until += number / self._rate
+            return max(0.0, self._busy_until - now)

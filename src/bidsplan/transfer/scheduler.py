@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from heapq import heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
+from bidsplan.errors import ThrottledError
 from bidsplan.transfer.jobs import Job, JobSource, Lane, Pulled
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 _SLICE = 0.05
 """Seconds after which events are emitted, however few."""
@@ -28,6 +31,9 @@ _HELD = 48 << 20
 
 _LEAVING = 1.0
 """Seconds that requests have to end when the work is stopped."""
+
+_WAITS = (0.1, 0.2, 0.4)
+"""Seconds that a small object waits at the most, each time that the storage refuses it."""
 
 _STREAMS = 8
 _PARKED = 1000
@@ -62,6 +68,7 @@ class Scheduler:
         self._parked: list[tuple[int, int, Job]] = []
         self._numbers = count()
         self._held = 0
+        self._gate = asyncio.Lock()
         self._over: asyncio.Future[None] | None = None
         self._pulled_all = False
         self._trouble: BaseException | None = None
@@ -154,9 +161,24 @@ class Scheduler:
         try:
             if delay := self._limit.rate.delay(size):
                 await asyncio.sleep(delay)
-            return await self._work.run_async(job)
+            return await self._request(job)
         finally:
             self._release(size)
+
+    async def _request(self, job: Job) -> bool:
+        """Run a job in its turn; one that is refused waits for a moment, and for another turn."""
+        for longest in _WAITS:
+            if self._limit.pace.limited:
+                # One at a time takes a turn, so that the rate may change for those who wait.
+                async with self._gate:
+                    await asyncio.sleep(self._limit.pace.delay())
+            try:
+                return await self._work.run_async(job)
+            except ThrottledError:
+                seconds = random.uniform(0, longest)  # noqa: S311 - jitter
+                self._limit.slowdowns.waited(seconds)
+                await asyncio.sleep(seconds)
+        return False
 
     async def _park(self, job: Job) -> None:
         """Keep a large job for later, so that small ones behind it use the connection meanwhile."""
@@ -173,9 +195,9 @@ class Scheduler:
         self._busy.add(future)
         future.add_done_callback(lambda done: self._later(done, lane))
 
-    async def aside(self, call: Callable[[], T]) -> T:
+    async def aside(self, call: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
         """Call a function in a thread, for a job on the loop."""
-        return await self._loop.run_in_executor(self._threads, call)
+        return await self._loop.run_in_executor(self._threads, call, *arguments)
 
     def later(self, call: Callable[[], None]) -> None:
         """Call a function in a thread, and wait for it only when closing."""

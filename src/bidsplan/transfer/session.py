@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from bidsplan.storage.retry import retrying
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Executor
     from threading import Event
 
-    from tenacity import Retrying
+    from tenacity import RetryCallState, Retrying
 
     from bidsplan.plan.integrity import VerifyMode
     from bidsplan.storage.retry import Deadline
     from bidsplan.transfer.concurrency import ConcurrencyLimit
+    from bidsplan.transfer.pace import Pace
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Progress(Protocol):
@@ -49,10 +55,28 @@ class Session(NamedTuple):
             deadline.waited(seconds)
             self.stop.wait(seconds)
 
-    def retrying(self, deadline: Deadline) -> Retrying:
-        """Return the policy for an object's requests, whose waits end with the work."""
-        return retrying(self.limit.failed, within=deadline.left()).copy(sleep=self._wait)
+    def retrying(self, deadline: Deadline) -> _Requests:
+        """Return how an object's requests are sent: each in its turn, and again if need be.
+
+        All waits end with the work.
+        """
+        policy = retrying(self.limit.failed, within=deadline.left())
+        return _Requests(policy.copy(sleep=self._wait, before=self._take_turn), self.limit.pace)
 
     def _wait(self, seconds: float) -> None:
         self.limit.slowdowns.waited(seconds)
         self.stop.wait(seconds)
+
+    def _take_turn(self, _: RetryCallState) -> None:
+        if seconds := self.limit.pace.delay():
+            self.stop.wait(seconds)
+
+
+class _Requests(NamedTuple):
+    policy: Retrying
+    pace: Pace
+
+    def __call__(self, request: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
+        result = self.policy(request, *arguments, **more)
+        self.pace.answered()
+        return result
