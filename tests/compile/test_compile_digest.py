@@ -198,7 +198,7 @@ def test_the_command_reads_and_a_digest_of_now_beats_one_of_before(study, ask_he
     code, out, _ = ask_here("fetch", "m.yaml", "d")
     assert (code, "1 failed (corrupt)" in out) == (1, True)
     code, out, _ = ask_here("compile", "--check", "--digest", "m.yaml", "--json")
-    assert (code, json.loads(out)["differences"][1:]) == (1, ["~ README (sha256)"])
+    assert (code, json.loads(out)["differences"][1:]) == (1, ["~ README (sha256 changed)"])
     assert ask_here("compile", "--digest", "m.yaml")[0] == 0
     assert digests(read_plan("m.plan.jsonl"))["README"] == hashlib.sha256(b"HELLO").hexdigest()
     assert ask_here("fetch", "m.yaml", "d")[0] == 0

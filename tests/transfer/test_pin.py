@@ -262,7 +262,7 @@ def test_a_changed_object_loses_its_digest_and_the_others_keep_theirs(remote, as
     remote.put(f"study/{T1W}", b"FIRST")
     code, out, _ = ask_here("compile", "--check", "m.yaml")
     assert code == 1
-    assert out.splitlines()[1:] == [f"~ {T1W} (etag, sha256)"]
+    assert out.splitlines()[1:] == [f"~ {T1W} (etag changed, sha256 removed)"]
     assert ask_here("compile", "m.yaml")[0] == 0
     expected = {path: sha256(data) for path, data in STUDY.items()} | {T1W: None}
     assert digests(read_plan("m.plan.jsonl")) == expected

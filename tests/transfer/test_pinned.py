@@ -260,7 +260,7 @@ def test_check_tells_of_a_newer_version(study, tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     assert run(["compile", "--check", str(path), "--json"]) == 1
     differences = json.loads(capsys.readouterr().out)["differences"]
-    assert differences[1:] == [f"~ {T1W} (version)"]
+    assert differences[1:] == [f"~ {T1W} (version changed)"]
     assert read_plan(tmp_path / "study.plan.jsonl") == before
 
 

@@ -11,6 +11,7 @@ import os
 import pickle
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -115,22 +116,18 @@ class _Run:
             fetch_share, lines, *self._arguments, access, self._topic, key=key, pure=False
         )
         self._shares[key], self._futures[key] = share, future
-        future.add_done_callback(self._heard.put)
 
     def _next(self) -> Iterator[Event]:
-        try:
+        """Yield what workers report next, and what ended shares say."""
+        with suppress(Empty):
             heard = self._heard.get(timeout=_INTERVAL)
-        except Empty:
-            return
-        if isinstance(heard, bytes):
             yield from self._new(pickle.loads(heard))  # noqa: S301 - of this cluster's own worker
-            return
-        future = self._futures.pop(heard.key)
-        share = self._shares.pop(heard.key)
-        if future.status == "finished":
-            yield from self._new(future.result())
-        else:
-            yield from self._lost(share, future)
+        for key in [key for key, future in self._futures.items() if future.done()]:
+            future, share = self._futures.pop(key), self._shares.pop(key)
+            if future.status == "finished":
+                yield from self._new(future.result())
+            else:
+                yield from self._lost(share, future)
 
     def _new(self, events: Iterable[Event]) -> Iterator[Event]:
         """Yield events that were not reported before: those of a share may come twice."""
