@@ -6,6 +6,7 @@ ratio is that of two clients' seconds in the same round, interpreter and listing
 
     python benchmarks/transfers.py
     python benchmarks/transfers.py --only w2 --rounds 9
+    python benchmarks/transfers.py --only "big, 30 ms, 1 Gbit/s" --clients bidsplan s5cmd
 """
 
 from __future__ import annotations
@@ -180,6 +181,9 @@ def main() -> int:
     """Make data, start servers, compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=COMPARISONS, nargs="+", default=list(COMPARISONS))
+    parser.add_argument(
+        "--clients", choices=CLIENTS, nargs="+", help="only these; the last one is divided by"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--memory", type=Path, default=Path("/dev/shm"), help="a tmpfs")  # noqa: S108
     parser.add_argument("--peers", type=Path, default=Path(".peers"), help="the peers' environment")
@@ -209,6 +213,8 @@ def main() -> int:
         }
         for name in arguments.only:
             comparison = COMPARISONS[name]
+            if arguments.clients:
+                comparison = comparison._replace(clients=tuple(arguments.clients))
             size = sizes[comparison.workload]
             endpoint = endpoints[comparison.server]
             report(name, comparison, compare(comparison, endpoint, size, arguments.rounds, folder))
