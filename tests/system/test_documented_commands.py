@@ -1,4 +1,4 @@
-"""Every command that the documents show is one, and those of whole pages are run as a reader would."""
+"""Every command that the documents show is one, and those of two more pages are run."""
 
 from __future__ import annotations
 
