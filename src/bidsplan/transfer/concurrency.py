@@ -32,7 +32,7 @@ _FASTER = 2
 _SPAN = 0.5
 """Seconds over which the bytes of large objects are counted."""
 
-_FIRST_STREAMS = 8
+_FIRST_STREAMS = 16
 _MOST_STREAMS = 64
 _WORTH = 1.05
 """How much faster bytes must come for more connections to be kept."""

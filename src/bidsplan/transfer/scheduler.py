@@ -35,7 +35,9 @@ _LEAVING = 1.0
 _WAITS = (0.1, 0.2, 0.4)
 """Seconds that a small object waits at the most, each time that the storage refuses it."""
 
-_STREAMS = 8
+_STREAMS = 32
+"""Large jobs at a time at the most; how many are of use, the limit of streams measures."""
+
 _PARKED = 1000
 """Large jobs that wait for a thread while small ones behind them are run."""
 
@@ -55,12 +57,13 @@ class Scheduler:
         self._work = work
         self._limit = limit
         self._loop = _new_loop()
-        self._threads = ThreadPoolExecutor(min(jobs, _THREADS), thread_name_prefix="bidsplan")
+        self._most_streams = min(jobs, _STREAMS)
+        threads = min(jobs, _THREADS) + self._most_streams
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="bidsplan")
         self.ranges = ThreadPoolExecutor(min(jobs, _RANGES), thread_name_prefix="bidsplan-ranges")
-        self._slots = {
-            Lane.THREAD: asyncio.Semaphore(min(jobs, _THREADS)),
-            Lane.STREAM: asyncio.Semaphore(min(jobs, _STREAMS)),
-        }
+        self._slot = asyncio.Semaphore(min(jobs, _THREADS))
+        self._streaming = 0
+        self._turns: deque[asyncio.Future[None]] = deque()
         self._other: ThreadPoolExecutor | None = None
         self._members: set[asyncio.Task[None]] = set()
         self._busy: set[Future[None]] = set()
@@ -113,6 +116,18 @@ class Scheduler:
             member = self._loop.create_task(self._member())
             self._members.add(member)
             member.add_done_callback(self._left)
+        self._fill_streams()
+
+    def _fill_streams(self) -> None:
+        """Start as many large jobs as are of use now."""
+        while self._parked and self._may_stream() and not self._work.stopped():
+            # The largest first, lest one of them is left alone at the end.
+            self._submit(heappop(self._parked)[2], Lane.STREAM)
+        if self._may_stream():
+            _wake(self._turns)
+
+    def _may_stream(self) -> bool:
+        return self._streaming < min(self._most_streams, self._limit.streams.allowed)
 
     def _left(self, member: asyncio.Task[None]) -> None:
         self._members.discard(member)
@@ -140,7 +155,7 @@ class Scheduler:
                 self._pulled_all = job is Pulled.EXHAUSTED
                 self._look()
                 await asyncio.sleep(0)
-            elif job.lane is Lane.STREAM and self._slots[Lane.STREAM].locked():
+            elif job.lane is Lane.STREAM and not self._may_stream():
                 await self._park(job)
             elif job.lane is not Lane.ASYNC:
                 await self._hand_over(job, job.lane)
@@ -187,10 +202,16 @@ class Scheduler:
             await self._hand_over(heappop(self._parked)[2], Lane.STREAM)
 
     async def _hand_over(self, job: Job, lane: Lane) -> None:
-        await self._slots[lane].acquire()
+        if lane is Lane.THREAD:
+            await self._slot.acquire()
+        while lane is Lane.STREAM and not self._may_stream():
+            turn = self._loop.create_future()
+            self._turns.append(turn)
+            await turn
         self._submit(job, lane)
 
     def _submit(self, job: Job, lane: Lane) -> None:
+        self._streaming += lane is Lane.STREAM
         future = self._threads.submit(self._work.run_in_thread, job)
         self._busy.add(future)
         future.add_done_callback(lambda done: self._later(done, lane))
@@ -207,10 +228,7 @@ class Scheduler:
 
     def _release(self, size: int) -> None:
         self._held -= size
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
+        _wake(self._waiting)
 
     def _later(self, future: Future[None], lane: Lane) -> None:
         """Note in a thread that a job is done; the loop may be closed by then."""
@@ -219,11 +237,11 @@ class Scheduler:
 
     def _returned(self, future: Future[None], lane: Lane) -> None:
         self._busy.discard(future)
-        if lane is Lane.STREAM and self._parked and not self._work.stopped():
-            # The largest first, lest one of them is left alone at the end.
-            self._submit(heappop(self._parked)[2], lane)
+        if lane is Lane.STREAM:
+            self._streaming -= 1
+            self._fill_streams()
         else:
-            self._slots[lane].release()
+            self._slot.release()
         if not future.cancelled() and future.exception() is not None:
             self._fail(future.exception())
         self._look()
@@ -248,6 +266,14 @@ class Scheduler:
         for member in late:
             member.cancel()
         await asyncio.gather(*late, return_exceptions=True)
+
+
+def _wake(turns: deque[asyncio.Future[None]]) -> None:
+    """Have all who wait for their turn look again."""
+    while turns:
+        turn = turns.popleft()
+        if not turn.done():
+            turn.set_result(None)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
