@@ -29,10 +29,10 @@ where it is the bottleneck they only cost memory and connections."""
 _FASTER = 2
 """Part of the limit that is added for each round without a refusal, until there was one."""
 
-_SPAN = 0.5
+_SPAN = 0.25
 """Seconds over which the bytes of large objects are counted."""
 
-_FIRST_STREAMS = 16
+_FIRST_STREAMS = 8
 _MOST_STREAMS = 64
 _WORTH = 1.05
 """How much faster bytes must come for more connections to be kept."""
@@ -150,6 +150,7 @@ class StreamLimit:
         self._now = now
         self._allowed = min(self._most, _FIRST_STREAMS)
         self._before: int | None = None  # what was allowed before more were tried
+        self._opening = False
         self._rate = 0.0
         self._used = self._bytes = 0
         self._began = now()
@@ -191,9 +192,13 @@ class StreamLimit:
                 self._adapt(rate, now)
 
     def _adapt(self, rate: float, now: float) -> None:
-        if self._before is not None and rate < self._rate * _WORTH:
+        if self._opening:
+            # The first bytes of new connections take a few round trips.
+            self._opening = False
+        elif self._before is not None and rate < self._rate * _WORTH:
             self._allowed, self._before = self._before, None
             self._until = now + _PAUSE
         elif now >= self._until and self._allowed < self._most:
             self._before, self._rate = self._allowed, rate
-            self._allowed = min(self._most, self._allowed + max(1, self._allowed // 2))
+            self._allowed = min(self._most, 2 * self._allowed)
+            self._opening = True
