@@ -259,6 +259,11 @@ def repository(plan, ask, monkeypatch, tmp_path):
     for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
         monkeypatch.setenv(name, os.devnull)
     forms = [plan, Path("zipped.plan.jsonl.gz"), Path("packed.plan.jsonl.zst")]
+    files, folder = list(tmp_path.iterdir()), tmp_path / "folder"
+    folder.mkdir()
+    for file in files:
+        file.rename(folder / file.name)
+    monkeypatch.chdir(folder)
     git("init", "--quiet", "..")
     for count in (2, 1):
         change_manifest("count: 2", f"count: {count}")
@@ -277,7 +282,7 @@ def test_diff_with_a_revision(repository, ask, tmp_path, monkeypatch):
             assert out.splitlines()[:2] == ["−1 subject, −6 files, −3.0 kB", "subjects removed: 11"]
         assert ask("diff", "--rev", "HEAD", path) == (0, "the plans are equal\n", "")
     monkeypatch.chdir("/")
-    assert ask("diff", "--rev", "HEAD", tmp_path / "demo.plan.jsonl")[0] == 0
+    assert ask("diff", "--rev", "HEAD", tmp_path / "folder" / "demo.plan.jsonl")[0] == 0
 
 
 def test_a_revision_that_is_none_is_no_option_either(repository, ask):

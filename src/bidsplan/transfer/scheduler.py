@@ -58,7 +58,7 @@ class Scheduler:
         self._limit = limit
         self._loop = _new_loop()
         self._most_streams = min(jobs, _STREAMS)
-        threads = min(jobs, _THREADS) + self._most_streams
+        threads = min(jobs, _THREADS + _STREAMS)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="bidsplan")
         self.ranges = ThreadPoolExecutor(min(jobs, _RANGES), thread_name_prefix="bidsplan-ranges")
         self._slot = asyncio.Semaphore(min(jobs, _THREADS))
