@@ -112,7 +112,7 @@ class Link:
 def test_more_connections_are_kept_only_while_they_bring_more():
     assert Link(40e6, 125e6).run(60) == 8
     assert 14 <= Link(90e6, 1250e6).run(60) <= 20
-    assert Link(1e6, 1250e6).run(60) == 64
+    assert Link(1e6, 1250e6).run(60) == 32
 
 
 def test_refusals_close_connections_of_large_objects_too():

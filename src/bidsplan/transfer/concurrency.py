@@ -33,8 +33,8 @@ _SPAN = 0.25
 """Seconds over which the bytes of large objects are counted."""
 
 _FIRST_STREAMS = 8
-_MOST_STREAMS = 64
-_WORTH = 1.05
+_MOST_STREAMS = 32
+_WORTH = 1.1
 """How much faster bytes must come for more connections to be kept."""
 
 _PAUSE = 10.0

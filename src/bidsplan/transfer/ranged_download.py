@@ -41,8 +41,11 @@ if TYPE_CHECKING:
 LEAST = 32 << 20
 """Bytes of the smallest object that is fetched by ranges."""
 
-_RANGE = 16
-"""Blocks that one request asks for at the most."""
+_RANGE, _LEAST_RANGE = 16, 2
+"""Blocks that one request asks for at the most, and at the least."""
+
+_AHEAD = 128
+"""Blocks that all requests ask for together: only what is behind them can be digested already."""
 
 _DIGESTED = 4
 """Blocks that are read back at a time, from the page cache."""
@@ -125,7 +128,7 @@ class RangedDownload:
         first = 0
         while (first := self._whole.find(0, first)) >= 0:
             last = self._whole.find(1, first)
-            last = min(len(self._whole) if last < 0 else last, first + _RANGE)
+            last = len(self._whole) if last < 0 else last
             yield _Part(first * BLOCK, self._blocks.end_of(last - 1))
             first = last
 
@@ -212,7 +215,13 @@ class RangedDownload:
             too_many = self._active > 1 and self._session.limit.streams.excess()
             if self._over or self._error is not None or too_many or not self._waiting:
                 return None
-            return self._waiting.popleft()
+            part = self._waiting.popleft()
+            blocks = max(_LEAST_RANGE, min(_RANGE, _AHEAD // self._active))
+            border = (part.position // BLOCK + blocks) * BLOCK
+            if border < part.stop:
+                self._waiting.appendleft(_Part(border, part.stop))
+                part.stop = border
+            return part
 
     def _fetch(self, part: _Part) -> None:
         """Fetch a range; it may break off often, as long as it makes progress."""
