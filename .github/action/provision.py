@@ -71,8 +71,9 @@ def fetch() -> None:
         rows["cache"] = f"restored from {key}" if hit else _CACHED[caching].format(key=key)
     except StepError:
         rows["cache"] = f"restored from {key}" if hit else "nothing is saved"
-        if hit and rows["verified"] == "failed":
-            annotate("error", f"what was cached is damaged; delete it: gh cache delete {key}")
+        if hit and "failed" in {rows["fetched"], rows["verified"]}:
+            why = "what was cached is damaged, or another plan's of the same names and sizes"
+            annotate("error", f"{why}; delete it: gh cache delete {key}")
         raise
     finally:
         summarise(rows)

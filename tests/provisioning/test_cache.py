@@ -167,6 +167,16 @@ def test_what_is_not_planned_is_removed(cache, offline, plan, counted, tmp_path)
     assert keys(counted) == []
 
 
+def test_hidden_files_and_empty_directories_are_removed_too(cache, offline, plan):
+    folder = cache.provide(plan).folder
+    write_files(folder, {".bidsignore": b"*", "sub-99/.cache/x": b"x"})
+    (folder / "sub-98" / "anat").mkdir(parents=True)
+    [note] = offline.provide(plan).notes
+    assert all(name in note for name in (".bidsignore", "sub-98", "sub-99"))
+    assert not [name for name in (".bidsignore", "sub-98", "sub-99") if (folder / name).exists()]
+    assert offline.provide(plan).notes == ()
+
+
 def test_files_are_read_only_and_a_copy_can_be_written(cache, plan, tmp_path):
     folder = cache.provide(plan).folder
     modes = {stat.S_IMODE((folder / path).stat().st_mode) & 0o222 for path in STUDY}

@@ -196,7 +196,9 @@ def test_pooch_brings_the_planned_files(try_export, bucket, ask, moto, tmp_path)
     plan = exports.odd_plan(bucket, files, more=exports.generated())
     said, dest = try_export(plan, "pooch")
     found = pooch.create(path=dest, base_url="")
-    assert said["use"] == 'pooch.create(path=DEST, base_url="").load_registry("it\'s pooch")'
+    assert said["use"] == (
+        'study = pooch.create(path="DEST", base_url=""); study.load_registry("it\'s pooch")'
+    )
     found.load_registry(tmp_path / "it's pooch")
     for name in found.registry:
         found.fetch(name)

@@ -100,7 +100,12 @@ def test_entity_tags_are_digests_only_of_public_s3():
         ("aria2", LOCAL, A, "web clients can't read local directories"),
         ("pooch", SIGNED, A, "web clients can't sign requests; if the storage is public"),
         ("bagit", [Root(url="memory://x")], A, "web clients can't read the protocol 'memory'"),
-        ("datalad", WEB, exports.entry("a", b"", version="1"), "only S3 has versions"),
+        (
+            "datalad",
+            WEB,
+            exports.entry("a", b"", version="1"),
+            "only URLs of S3 can name a version",
+        ),
         ("aria2", S3, exports.entry("trailing ", b""), "spaces at the start and the end"),
         ("s5cmd", WEB, A, "it reads only S3"),
         ("rclone", [Root(url="memory://x")], A, "what rclone calls the protocol 'memory'"),

@@ -35,7 +35,7 @@ def changed_lines(
     At most so many subjects and files are named, or all where `most` is None.
     """
     words = Wording(changes)
-    found = [words.headline(), *words.names()]
+    found = [words.headline(), *words.names(most)]
     if by_subject:
         found += _table(changes.by_subject(), most)
     files = [f"{mark} {text}" for mark, text in words.files()]
@@ -113,12 +113,13 @@ class Wording:
             names = dict.fromkeys(name for change in others for name in change.fields)
             yield f"{counted(len(others), 'file')} changed only {listed(names)}"
 
-    def names(self) -> Iterator[str]:
+    def names(self, most: int | None = MOST_NAMED) -> Iterator[str]:
         """Name added and removed subjects, pipelines and roots, and the header's other fields."""
         for title in _LISTS:
             if found := getattr(self._changes, title):
-                number = len(found)
-                named = listed(map(self._show, found[:MOST_NAMED]), number)
+                named = ", ".join(map(self._show, found[:most]))
+                more = len(found) - len(found[:most])
+                named += f" and {more:,} more" if more else ""
                 yield f"{title.replace('_', ' ')}: {named}"
         roots = (self._changes.old.roots, self._changes.new.roots)
         before, after = ({root.url: None for root in some} for some in roots)

@@ -14,9 +14,15 @@ from bidsplan.errors import MissingFileError
 from bidsplan.events import Failed, Finished, Pruned, PruneFailed
 from bidsplan.fetching import fetch
 from bidsplan.messages import listed
-from bidsplan.paths import printable
+from bidsplan.paths import collision_form, parents, printable
 from bidsplan.plan.integrity import CheckMethod
-from bidsplan.provisioning.seal import file_states, protect, read_seal, write_seal
+from bidsplan.provisioning.seal import (
+    file_states,
+    protect,
+    read_seal,
+    superfluous,
+    write_seal,
+)
 from bidsplan.storage.places import place_of
 from bidsplan.transfer.removal import prune
 from bidsplan.transfer.verification import verify
@@ -161,6 +167,15 @@ class Dataset:
                         removed.append(path)
                     case PruneFailed(path=path):
                         left.append(path)
+        # Hidden files and empty directories are somebody's elsewhere; here all is bidsplan's own.
+        planned = {
+            collision_form(path)
+            for entry in self._plan.entries
+            for path in (entry.path, *parents(entry.path))
+        }
+        while others := [each for each in superfluous(self.folder, planned) if each not in left]:
+            for path in others:
+                (removed if _is_removed(self.folder / path) else left).append(path)
         found = (("removed", removed), ("can't remove", left))
         return tuple(
             f"{what} {listed(map(printable, paths))}, not in the plan"
@@ -180,6 +195,15 @@ class Dataset:
             return {}
         found = ((entry.path, sources.state(entry)) for entry in self._plan.entries)
         return {path: list(state) for path, state in found if state}
+
+
+def _is_removed(path: Path) -> bool:
+    """Remove a file or an empty directory; returns whether that went well."""
+    try:
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    except OSError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bidsplan.paths import STATE_DIRECTORY, open_regular, printable, replacing
+from bidsplan.paths import (
+    STATE_DIRECTORY,
+    collision_form,
+    open_regular,
+    parents,
+    printable,
+    replacing,
+)
 from bidsplan.plan.model import DECODE_ERRORS
 from bidsplan.storage.file_state import version_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
     from pathlib import Path
 
 
@@ -58,7 +65,14 @@ def changed_files(folder: Path) -> list[str]:
     if seal is None:
         return []
     before, now = seal.files, file_states(folder)
-    return sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
+    changed = {path for path in before.keys() | now.keys() if before.get(path) != now.get(path)}
+    # A directory whose files were removed is empty now; they are what has changed.
+    return sorted(changed - {above for path in changed for above in parents(path)})
+
+
+def superfluous(folder: Path, planned: Container[str]) -> list[str]:
+    """List files, links and empty directories but those planned, by their `collision_form`."""
+    return [path for path, _ in _walk(folder) if collision_form(path) not in planned]
 
 
 def protect(folder: Path) -> None:
@@ -73,11 +87,15 @@ def _path(folder: Path) -> Path:
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Find the files and links of a dataset, by their paths below it; no link is followed."""
+    """Find the files, links and empty directories of a dataset; no link is followed."""
     waiting = [""]
     while waiting:
         above = waiting.pop()
-        for entry in _listed(f"{folder}/{above}"):
+        found = _listed(f"{folder}/{above}")
+        if above and not found:
+            with suppress(FileNotFoundError):
+                yield above[:-1], (folder / above).stat(follow_symlinks=False)
+        for entry in found:
             path = above + entry.name
             # Another process may remove what is not planned.
             with suppress(FileNotFoundError):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bidsplan.plan import Plan
 
 
+_OF_HOOKS = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"}
 _SETTINGS = {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
 
 
@@ -41,7 +42,9 @@ def plan_at_revision(path: Path, revision: str) -> Plan:
     wanted = ("--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     found = _git(path.parent, "rev-parse", *wanted)
     if found.returncode:
-        reason = _reason(found) or "it does not name a commit"
+        reason = _reason(found) or (
+            "it names no commit that is here; a shallow clone, as CI makes, has no earlier ones"
+        )
         raise UsageError(f"{printable(str(path))}: can't find the revision {revision!r}: {reason}")
     commit = found.stdout.split()[-1].decode()
     blob = _git(path.parent, "cat-file", "blob", f"{commit}:./{path.name}")
@@ -58,8 +61,10 @@ def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     if program is None:
         raise UsageError("a revision is read by git, which is not installed")
     command = [program, "-C", str(folder), *arguments]
+    # A hook of git sets variables for its own repository, relative to its own directory.
+    here = {name: text for name, text in os.environ.items() if name not in _OF_HOOKS}
     return subprocess.run(  # noqa: S603 - no shell, and nothing that was given is an option
-        command, env={**os.environ, **_SETTINGS}, capture_output=True, check=False
+        command, env={**here, **_SETTINGS}, capture_output=True, check=False
     )
 
 

@@ -107,4 +107,6 @@ def _said(page: Path, plan: Planned, proofs: Proofs | None) -> tuple[str, dict[s
     proved = proofs.proofs.total() - size
     text = f"wrote {page}: {proved:,} of {files:,} files are proved in {proofs.destination}"
     text += f", and {size:,} checked by size only" if size else ""
-    return text, {**data, "proved": proved, "size_only": size, "files": files}
+    wrong = len(proofs.states)
+    text += f", and {wrong:,} missing, different or unproved" if wrong else ""
+    return text, {**data, "proved": proved, "size_only": size, "wrong": wrong, "files": files}

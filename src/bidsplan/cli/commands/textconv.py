@@ -10,7 +10,7 @@ import click
 
 from bidsplan.cli import options
 from bidsplan.errors import PlanError
-from bidsplan.paths import open_regular
+from bidsplan.paths import open_regular, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,8 @@ def command(source: Path, settings: options.Settings) -> None:
     from bidsplan.plan.file import StoredPlan  # on demand
 
     try:
-        lines = list(_lines(StoredPlan(source)))
+        # A line break in a name must not look like a line of its own.
+        lines = [printable(line) for line in _lines(StoredPlan(source))]
     except PlanError as error:
         if not source.is_file():
             raise
@@ -56,6 +57,8 @@ def _lines(plan: Planned) -> Iterator[str]:
         yield f"root: {_access(root)}"
     if header.random_seed is not None:
         yield f"random_seed: {header.random_seed} ({header.sampling})"
+    if header.part is not None:
+        yield f"part: {header.part}"
     yield from (f"subject: {subject}" for subject in header.subjects)
     yield f"files: {header.files:,}"
     yield f"bytes: {header.bytes:,}"

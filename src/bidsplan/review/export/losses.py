@@ -157,7 +157,7 @@ def web_refused(entry: Entry, sources: Sources) -> str | None:
         return None
     source = sources.of(entry)
     if entry.version and source.location.protocol != "s3":
-        return "only S3 has versions"
+        return "only URLs of S3 can name a version"
     if source.signed and source.why_not is None:
         return "web clients can't sign requests; if the storage is public, add --anonymous"
     return source.why_not

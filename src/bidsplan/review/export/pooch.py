@@ -42,7 +42,9 @@ def _draft(plan: Planned, sources: Sources) -> Draft:
         losses=(GUESSED, CONTENT),
         refused=_refused,
         content=lambda: {"": _lines(plan, sources)},
-        use=lambda path: f'pooch.create(path=DEST, base_url="").load_registry({path!r})',
+        use=lambda path: (
+            f'study = pooch.create(path="DEST", base_url=""); study.load_registry({path!r})'
+        ),
     )
 
 
