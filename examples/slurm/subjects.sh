@@ -18,5 +18,5 @@ trap 'rm -rf "$data"' EXIT
 bidsplan fetch --quiet "$parts/$plan" "$data"
 
 # The app, in the place of this line: it sees a BIDS dataset of one subject.
-mkdir -p "$results"
+mkdir -p "$(dirname "$results/$subject")"
 find "$data" -name '*.nii.gz' -not -path '*/.bidsplan/*' | wc -l > "$results/$subject.txt"

@@ -181,3 +181,10 @@ def test_split_refuses_names_that_lead_elsewhere_and_plans_without_subjects(tmp_
     with pytest.raises(UsageError, match="no sites"):
         list(split_by_site(plan_of({}, ["1"]), tmp_path / "p", source=source))
     assert not (tmp_path / "p").exists()
+
+
+def test_split_does_not_replace_the_plan_itself(tmp_path):
+    source = tmp_path / "part-1.plan.jsonl"
+    with pytest.raises(UsageError, match="would replace the plan"):
+        list(split_evenly(plan_of(ONE_SITE, ["1"]), tmp_path, 2, source=source))
+    assert not list(tmp_path.iterdir())

@@ -22,6 +22,7 @@ from bidsplan.errors import (
 )
 from bidsplan.events import Failed, Finished, Skipped
 from bidsplan.plan.file import write_plan
+from bidsplan.progress import Counts
 from bidsplan.storage import Access
 from bidsplan.transfer.materialisation import materialise
 from plans import failures, local_plan, tree
@@ -55,6 +56,10 @@ def test_workers_make_what_one_run_makes(client, tmp_path):
     assert not failures(events)
     assert tree(tmp_path / "d") == FILES
     assert ended(events) == dict.fromkeys(FILES, 1)
+    counts = Counts()
+    for event in events:
+        counts.add(event)
+    assert counts.bytes == sum(map(len, FILES.values()))
 
 
 def test_a_worker_that_dies_is_replaced(client, tmp_path):
@@ -73,6 +78,7 @@ def test_a_run_that_is_stopped_reports_each_file_and_can_be_finished(client, tmp
     plan = local_plan(tmp_path, FILES)
     events = list(materialise(plan, tmp_path / "d", client=client, stopping=lambda: True))
     assert ended(events) == dict.fromkeys(FILES, 1)
+    assert sum(isinstance(event, Skipped) for event in events) > len(FILES) / 2
     assert not failures(materialise(plan, tmp_path / "d", client=client))
     assert tree(tmp_path / "d") == FILES
 

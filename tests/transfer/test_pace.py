@@ -240,3 +240,13 @@ def test_before_the_first_refusal_nothing_waits_for_a_turn():
     pace = Pace(now=lambda: 0.0)
     assert not pace.limited
     assert [pace.delay() for _ in range(1000)] == [0.0] * 1000
+
+
+def test_a_refusal_after_idle_time_stalls_nothing():
+    clock = Clock(busy=0)
+    pace = Pace(now=lambda: clock.time)
+    for _ in range(13):
+        pace.answered()
+    clock.time += 3600
+    assert not pace.refused()
+    assert pace.delay() < 1

@@ -155,8 +155,9 @@ class RunLock:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             # What is killed leaves its name there; who ends well does not.
-            with suppress(OSError):
-                os.ftruncate(descriptor, 0)
+            if not self._shared:
+                with suppress(OSError):
+                    os.ftruncate(descriptor, 0)
             # The kernel takes the lock back even where it reports an error.
             with suppress(OSError):
                 os.close(descriptor)

@@ -20,7 +20,7 @@ from bidsplan.plan.plan import Plan
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from bidsplan.plan.model import Entry
+    from bidsplan.plan.model import Entry, Header
     from bidsplan.plan.places import Place
     from bidsplan.plan.plan import Planned
 
@@ -69,10 +69,14 @@ def subjects_part(plan: Planned, subjects: Iterable[str], sessions: Iterable[str
             f"{listed(sorted(map(printable, units)))}; {suggestion(session, known)}"
         )
     names = [*sorted(units), *(f"ses-{session}" for session in sorted(wanted))]
-    header = msgspec.structs.replace(
-        plan.header, subjects=tuple(sorted(units)), part=f"subjects {' '.join(names)}"
-    )
+    header = header_of_part(plan.header, f"subjects {' '.join(names)}")
+    header = msgspec.structs.replace(header, subjects=tuple(sorted(units)))
     return Plan.rebuild(header, chosen)
+
+
+def header_of_part(header: Header, says: str) -> Header:
+    """Return the header of a part of a plan, which may be a part itself."""
+    return msgspec.structs.replace(header, part=", ".join(filter(None, (header.part, says))))
 
 
 def _units(plan: Planned, subjects: Iterable[str]) -> set[str]:
@@ -119,9 +123,8 @@ def share(plan: Planned, number: int, of: int) -> Plan:
     """
     if not 1 <= number <= of:
         raise UsageError(f"there is no part {number} of {of}; expected 1 to {of}")
-    part = ", ".join(filter(None, (plan.header.part, f"share {number} of {of}")))
-    header = msgspec.structs.replace(plan.header, part=part)
-    return Plan.rebuild(header, (entry for part, entry in shares(plan, of) if part == number))
+    header = header_of_part(plan.header, f"share {number} of {of}")
+    return Plan.rebuild(header, (entry for share_, entry in shares(plan, of) if share_ == number))
 
 
 def shares(plan: Planned, of: int) -> Iterator[tuple[int, Entry]]:

@@ -19,7 +19,7 @@ from bidsplan.paths import printable, relative_path, replacing, unsafe_key
 from bidsplan.plan.file import plan_suffix, write_plan
 from bidsplan.plan.model import ENCODER
 from bidsplan.plan.parse import parse_lines
-from bidsplan.plan.parts import is_shared, shares
+from bidsplan.plan.parts import header_of_part, is_shared, shares
 from bidsplan.plan.places import placed
 from bidsplan.plan.plan import Plan
 from bidsplan.urls import canonical_url, parse_url
@@ -148,14 +148,17 @@ def _written(
         if reason := unsafe_key(part.path):
             raise PlanError(f"{source}: {printable(part.path)!r} can't be a file's name: {reason}")
     suffix, written = f".plan{plan_suffix(source)}", []
+    targets = {(directory / f"{part.path}{suffix}").resolve() for part in parts.values()}
+    if source.resolve() in targets:
+        raise UsageError(f"{source}: a part would replace the plan; choose another directory")
     try:
         header = moved(plan.header, source.parent, directory)
         with _Spool(entries) as spool:
             for name, part in parts.items():
                 path = directory / f"{part.path}{suffix}"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                says = ", ".join(filter(None, (header.part, part.says)))
-                head = msgspec.structs.replace(header, subjects=part.subjects, part=says)
+                head = header_of_part(header, part.says)
+                head = msgspec.structs.replace(head, subjects=part.subjects)
                 if path.parent != directory:
                     head = moved(head, directory, path.parent)
                 made = Plan.rebuild(head, spool.entries(name, part.site))

@@ -198,7 +198,9 @@ class StreamLimit:
         elif self._before is not None and rate < self._rate * _WORTH:
             self._allowed, self._before = self._before, None
             self._until = now + _PAUSE
-        elif now >= self._until and self._allowed < self._most:
+        elif self._allowed == self._most:
+            self._before = None
+        elif now >= self._until:
             self._before, self._rate = self._allowed, rate
             self._allowed = min(self._most, 2 * self._allowed)
             self._opening = True

@@ -16,14 +16,12 @@ from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from bidsplan.errors import UnreachableError, UsageError
-from bidsplan.events import Failed, Finished, Opened, Progressed, Resumed, Skipped, Warned
+from bidsplan.events import Failed, Finished, Opened, Skipped, Warned
 from bidsplan.messages import has_user_info
 from bidsplan.paths import printable
 from bidsplan.plan import Plan
-from bidsplan.plan.parts import shares
+from bidsplan.plan.parts import header_of_part, shares
 from bidsplan.transfer.run import run_plan
 from bidsplan.urls import parse_url
 
@@ -44,6 +42,9 @@ _FEWEST_JOBS = 8
 
 _INTERVAL = 0.25
 """Seconds between two reports of a share, and between two looks whether to stop."""
+
+_LEAVING = 15.0
+"""Seconds that shares have to end when the run is stopped."""
 
 _PATIENCE = 1.0
 """Seconds between two questions of a worker whether to stop, each of which is a request."""
@@ -91,6 +92,7 @@ class _Run:
         self._shares: dict[str, Plan] = {}
         self._futures: dict[str, Any] = {}
         self._ended: set[str] = set()
+        self._ends: float | None = None
         self._once: set[str] = set()
 
     def events(self, access: Access, stopping: Callable[[], bool]) -> Iterator[Event]:
@@ -98,15 +100,19 @@ class _Run:
         threads = max(1, sum(self._client.nthreads().values()))
         number = max(1, min(self._plan.header.files, _EACH * threads))
         jobs = max(_FEWEST_JOBS, access.jobs // threads)
-        limit = access.limit_rate and max(1, access.limit_rate // threads)
+        limit = access.limit_rate and max(1, access.limit_rate // min(threads, number))
         access = replace(access, jobs=min(access.jobs, jobs), limit_rate=limit)
         self._client.subscribe_topic(self._topic, lambda event: self._heard.put(event[1]))
         for share in _split(self._plan, number):
             self._submit(share, access)
         while self._futures:
-            if stopping():
+            if self._ends is None and stopping():
                 # Workers end their shares as any run that is stopped does.
                 self._stop.set()
+                self._ends = time.monotonic() + _LEAVING
+            elif self._ends is not None and time.monotonic() >= self._ends:
+                # Some have not begun, or are of a worker that does not answer.
+                self._client.cancel(list(self._futures.values()))
             yield from self._next()
 
     def _submit(self, share: Plan, access: Access) -> None:
@@ -119,10 +125,14 @@ class _Run:
 
     def _next(self) -> Iterator[Event]:
         """Yield what workers report next, and what ended shares say."""
+        # Looked at first: what a share has reported comes before its end.
+        done = [key for key, future in self._futures.items() if future.done()]
         with suppress(Empty):
-            heard = self._heard.get(timeout=_INTERVAL)
-            yield from self._new(pickle.loads(heard))  # noqa: S301 - of this cluster's own worker
-        for key in [key for key, future in self._futures.items() if future.done()]:
+            heard = self._heard.get(timeout=0 if done else _INTERVAL)
+            while True:
+                yield from self._new(pickle.loads(heard))  # noqa: S301 - of this cluster's own worker
+                heard = self._heard.get_nowait()
+        for key in done:
             future, share = self._futures.pop(key), self._shares.pop(key)
             if future.status == "finished":
                 yield from self._new(future.result())
@@ -143,14 +153,17 @@ class _Run:
             yield event
 
     def _lost(self, share: Plan, future: Any) -> Iterator[Event]:
-        """Report the rest of a share whose workers died; other errors are those of the run."""
-        if future.status == "cancelled":
+        """Report the rest of a share that did not end; errors of the run are raised."""
+        if future.status == "cancelled" and self._ends is not None:
             yield from self._new(Skipped(entry=entry) for entry in share.entries)
             return
-        error = future.exception()
-        if type(error).__name__ != "KilledWorker":
-            raise error
-        why = "the workers that fetched it died; look at their logs, and run it again"
+        if future.status == "cancelled":
+            why = "the connection to the dask scheduler was lost; run it again"
+        else:
+            error = future.exception()
+            if type(error).__name__ != "KilledWorker":
+                raise error
+            why = "the workers that fetched it died; look at their logs, and run it again"
         yield from self._new(
             Failed(entry=entry, error=UnreachableError(f"{printable(entry.path)}: {why}"))
             for entry in share.entries
@@ -161,7 +174,9 @@ class _Run:
         if self._futures:
             self._stop.set()
             self._client.cancel(list(self._futures.values()))
-        self._client.unsubscribe_topic(self._topic)
+        with suppress(ValueError):
+            # It was never subscribed to where the scheduler was lost before.
+            self._client.unsubscribe_topic(self._topic)
 
 
 def _split(plan: Planned, number: int) -> Iterator[Plan]:
@@ -170,8 +185,7 @@ def _split(plan: Planned, number: int) -> Iterator[Plan]:
     for share, entry in shares(plan, number):
         found.setdefault(share, []).append(entry)
     for share, entries in found.items():
-        part = ", ".join(filter(None, (plan.header.part, f"share {share} of {number}")))
-        yield Plan.rebuild(msgspec.structs.replace(plan.header, part=part), entries)
+        yield Plan.rebuild(header_of_part(plan.header, f"share {share} of {number}"), entries)
 
 
 def fetch_share(
@@ -188,11 +202,12 @@ def fetch_share(
     plan = Plan.parse(lines.partition(b"\n")[::2])
     for event in run_plan(plan, destination, access, base, options, stopping):
         said.append(event)
-        if not isinstance(event, Progressed | Resumed):
+        if isinstance(event, Finished | Failed | Skipped | Opened | Warned):
             all_ended.append(event)
         if time.monotonic() - since >= _INTERVAL:
             worker.log_event(topic, pickle.dumps(said))
             said, since = [], time.monotonic()
+    worker.log_event(topic, pickle.dumps(said))
     return all_ended
 
 
@@ -201,7 +216,7 @@ class _Stopping:
 
     def __init__(self, event: Any) -> None:
         self._event = event
-        self._asked = time.monotonic()
+        self._asked = -_PATIENCE
         self._stop = False
 
     def __call__(self) -> bool:

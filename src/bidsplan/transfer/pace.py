@@ -101,6 +101,9 @@ class Pace:
         """Note a refusal; returns whether enough else was answered for a rate to be known."""
         with self._lock:
             now = self._now()
+            if now - self._began > 2 * _SPAN:
+                # Idle time tells no rate.
+                self._count_from(now)
             answered = self._answered + self._earlier
             enough = answered >= _ENOUGH
             if self._base is None and not enough:

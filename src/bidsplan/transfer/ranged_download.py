@@ -142,8 +142,8 @@ class RangedDownload:
         OSError, StorageError, Stopped
         """
         # Started only for digests that can be made side by side.
-        digesting = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="bidsplan-digest")
-        checker.digest_aside(self._blocks.read, digesting)
+        digesting = ThreadPoolExecutor(_processors(), thread_name_prefix="bidsplan-digest")
+        checker.digest_aside(self._read_back, digesting)
         front = 0
         try:
             while front < self._blocks.number:
@@ -155,6 +155,11 @@ class RangedDownload:
             digesting.shutdown(cancel_futures=True)
         self._blocks.finish()
         return verdict
+
+    def _read_back(self, start: int, stop: int) -> Buffer:
+        if self._session.stop.is_set():
+            raise Stopped
+        return self._blocks.read(start, stop)
 
     def _add_workers(self) -> None:
         """Open as many connections as are of use, the second once an answer to the first came."""
@@ -302,3 +307,11 @@ class RangedDownload:
         with self._changed:
             self._whole[index] = True
             self._changed.notify()
+
+
+def _processors() -> int:
+    """Return how many processors this process may use, which a cluster's jobs are given few of."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1

@@ -189,7 +189,10 @@ class Scheduler:
                     await asyncio.sleep(self._limit.pace.delay())
             try:
                 return await self._work.run_async(job)
-            except ThrottledError:
+            except ThrottledError as error:
+                if error.retry_after:
+                    # A thread waits for as long as the storage asks.
+                    return False
                 seconds = random.uniform(0, longest)  # noqa: S311 - jitter
                 self._limit.slowdowns.waited(seconds)
                 await asyncio.sleep(seconds)

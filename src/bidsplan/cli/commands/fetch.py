@@ -93,7 +93,10 @@ def command(
     path, plan = plan_for(source, settings, policy, write=not dry_run)
     plan = settings.part.of(plan)
     outcome = Outcome(plan, settings.console, dry_run=dry_run)
-    with signals.first_signal(interrupt=False) as received, _cluster(scheduler) as client:
+    with (
+        signals.first_signal(interrupt=False) as received,
+        _cluster(None if dry_run else scheduler) as client,
+    ):
         events = materialise(
             plan,
             destination,
