@@ -190,8 +190,8 @@ def test_what_receipts_say_of_a_destination(study, ask):
     total = bidsplan.read_plan("study.plan.jsonl").header.files
     assert (code, out) == (
         0,
-        f"wrote study.report.html: 2 of {total} files are proved in data, and {total - 5} checked "
-        "by size only\n",
+        f"wrote study.report.html: 2 of {total} files are proved in data, {total - 5} checked by "
+        "size only, 3 missing, different or unproved\n",
     )
     assert "No file was read." in text()
     view, states = data()["views"][0], data()["states"]

@@ -106,7 +106,7 @@ def _said(page: Path, plan: Planned, proofs: Proofs | None) -> tuple[str, dict[s
     files, size = plan.header.files, proofs.proofs[CheckMethod.SIZE]
     proved = proofs.proofs.total() - size
     text = f"wrote {page}: {proved:,} of {files:,} files are proved in {proofs.destination}"
-    text += f", and {size:,} checked by size only" if size else ""
+    text += f", {size:,} checked by size only" if size else ""
     wrong = len(proofs.states)
-    text += f", and {wrong:,} missing, different or unproved" if wrong else ""
+    text += f", {wrong:,} missing, different or unproved" if wrong else ""
     return text, {**data, "proved": proved, "size_only": size, "wrong": wrong, "files": files}
