@@ -175,7 +175,7 @@ def pytest_terminal_summary(
 
 
 class _Line(NamedTuple):
-    """What there is to report of a dataset, or what is odd about it.
+    """A note for the report: which dataset was provided, or a warning about one.
 
     Parameters
     ----------
@@ -309,7 +309,7 @@ class _Datasets:
                 self._changed.append(_Line(text, odd=True))
 
     def lines(self) -> list[_Line]:
-        """List what there is to report, and was not shown yet."""
+        """List the notes that were not shown yet."""
         from bidsplan.cli.console import counted, size
 
         lines = []

@@ -64,8 +64,8 @@ def test_what_a_format_cannot_say_is_counted_once_a_kind():
     version = exports.entry("c.txt", b"c", version="v1")
     entries = A, tagged, version, NO_DIGEST, *exports.generated()
     assert warnings("s5cmd", S3, *entries) == [
-        "s5cmd can't ask for the planned entity tags of 3 files: it gets what is there by then; "
-        "check what came with 'bidsplan verify'",
+        "s5cmd can't request 3 files by their entity tags: an object that was replaced is fetched "
+        "too; check what came with 'bidsplan verify'",
         "s5cmd compares no digests: those of 3 files are left out; check what came with 'bidsplan "
         "verify'",
         "the text of 1 file that the plan generates is left out: "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bidsplan import events
 from bidsplan.cli.console import counted, error_data, size
 from bidsplan.events import Action
-from bidsplan.plan.integrity import CheckMethod
+from bidsplan.plan.integrity import CHECK_NAMES, CheckMethod
 from bidsplan.progress import Counts
 
 if TYPE_CHECKING:
@@ -19,15 +19,6 @@ if TYPE_CHECKING:
     from bidsplan.plan import Plan, Planned
 
 
-_CHECKS = {
-    CheckMethod.CONTENT: "content",
-    CheckMethod.SHA256: "SHA-256",
-    CheckMethod.MD5: "MD5",
-    CheckMethod.CHECKSUM: "S3 checksum",
-    CheckMethod.ETAG_MD5: "MD5 (entity tag)",
-    CheckMethod.MULTIPART: "multipart entity tag",
-    CheckMethod.SIZE: "size only",
-}
 _DONE = {Action.FETCH: "fetched", Action.REPLACE: "replaced", Action.KEEP: "kept"}
 
 
@@ -103,7 +94,7 @@ class Outcome:
     def _checks(self) -> str:
         """Describe by what files were checked: ``20 files checked by MD5, 3 by size only``."""
         ways = [(way, self._counts.proofs[way]) for way in CheckMethod if self._counts.proofs[way]]
-        texts = [f"{number:,} by {_CHECKS.get(way, way.value)}" for way, number in ways]
+        texts = [f"{number:,} by {CHECK_NAMES[way]}" for way, number in ways]
         if texts:
             number = ways[0][1]
             by = texts[0].partition(" ")[2]

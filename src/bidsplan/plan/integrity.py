@@ -44,6 +44,19 @@ class CheckMethod(StrEnum):
     """It has the planned size, and came from the object with the planned entity tag."""
 
 
+CHECK_NAMES = {
+    CheckMethod.CONTENT: "content",
+    CheckMethod.SHA256: "SHA-256",
+    CheckMethod.MD5: "MD5",
+    CheckMethod.CHECKSUM: "S3 checksum",
+    CheckMethod.ETAG_MD5: "MD5 (entity tag)",
+    CheckMethod.MULTIPART: "multipart entity tag",
+    CheckMethod.RECEIPT: "receipt",
+    CheckMethod.SIZE: "size only",
+}
+"""The methods as summaries name them, strongest first."""
+
+
 class Checksum(NamedTuple):
     """A storage's checksum of a whole object."""
 

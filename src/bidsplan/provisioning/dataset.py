@@ -155,7 +155,7 @@ class Dataset:
         return found
 
     def _tidied(self) -> tuple[str, ...]:
-        """Remove what is not planned; returns what there is to say of it."""
+        """Remove files that are not planned; returns a note of them."""
         if not self.folder.is_dir():
             return ()
         removed, left = [], []

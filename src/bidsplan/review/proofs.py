@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bidsplan.errors import MissingFileError, UnprovedError
 from bidsplan.events import Failed, Finished
-from bidsplan.plan.integrity import CheckMethod
+from bidsplan.plan.integrity import CHECK_NAMES, CheckMethod
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,14 +17,9 @@ if TYPE_CHECKING:
     from bidsplan.events import Event
 
 PROOFS = {
+    **CHECK_NAMES,
     CheckMethod.CONTENT: "content in the plan",
-    CheckMethod.SHA256: "SHA-256",
-    CheckMethod.MD5: "MD5",
-    CheckMethod.CHECKSUM: "S3 checksum",
-    CheckMethod.ETAG_MD5: "MD5 (entity tag)",
-    CheckMethod.MULTIPART: "multipart entity tag",
     CheckMethod.RECEIPT: "digest in the receipt",
-    CheckMethod.SIZE: "size only",
 }
 """What a file was shown by to be the planned one."""
 

@@ -33,7 +33,7 @@ _SPAN = 0.25
 """Seconds over which the bytes of large objects are counted."""
 
 _FIRST_STREAMS = 8
-_MOST_STREAMS = 32
+MOST_STREAMS = 32
 _WORTH = 1.1
 """How much faster bytes must come for more connections to be kept."""
 
@@ -145,7 +145,7 @@ class StreamLimit:
     def __init__(
         self, most: int, refusals: ConcurrencyLimit, *, now: Callable[[], float] = time.monotonic
     ) -> None:
-        self._most = min(most, _MOST_STREAMS)
+        self._most = min(most, MOST_STREAMS)
         self._refusals = refusals
         self._now = now
         self._allowed = min(self._most, _FIRST_STREAMS)

@@ -12,6 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from bidsplan.errors import ThrottledError
+from bidsplan.transfer.concurrency import MOST_STREAMS
 from bidsplan.transfer.jobs import Job, JobSource, Lane, Pulled
 
 if TYPE_CHECKING:
@@ -35,9 +36,6 @@ _LEAVING = 1.0
 _WAITS = (0.1, 0.2, 0.4)
 """Seconds that a small object waits at the most, each time that the storage refuses it."""
 
-_STREAMS = 32
-"""Large jobs at a time at the most; how many are of use, the limit of streams measures."""
-
 _PARKED = 1000
 """Large jobs that wait for a thread while small ones behind them are run."""
 
@@ -57,8 +55,7 @@ class Scheduler:
         self._work = work
         self._limit = limit
         self._loop = _new_loop()
-        self._most_streams = min(jobs, _STREAMS)
-        threads = min(jobs, _THREADS + _STREAMS)
+        threads = min(jobs, _THREADS + MOST_STREAMS)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="bidsplan")
         self.ranges = ThreadPoolExecutor(min(jobs, _RANGES), thread_name_prefix="bidsplan-ranges")
         self._slot = asyncio.Semaphore(min(jobs, _THREADS))
@@ -127,7 +124,7 @@ class Scheduler:
             _wake(self._turns)
 
     def _may_stream(self) -> bool:
-        return self._streaming < min(self._most_streams, self._limit.streams.allowed)
+        return self._streaming < self._limit.streams.allowed
 
     def _left(self, member: asyncio.Task[None]) -> None:
         self._members.discard(member)

@@ -47,7 +47,7 @@ class Loss(NamedTuple):
 
 TAGS = Loss(
     lambda entry, _: entry.etag is not None and entry.version is None,
-    "{tool} can't ask for the planned entity tags of {files}: it gets what is there by then",
+    "{tool} can't request {files} by their entity tags: an object that was replaced is fetched too",
     _VERIFY,
 )
 VERSIONS = Loss(
