@@ -5,7 +5,7 @@ are medians: of opening the page until its tables are drawn, and from a key in a
 the next frame is drawn::
 
     python benchmarks/report_page.py
-    python benchmarks/report_page.py --picture docs/user/report.png
+    python benchmarks/report_page.py --picture docs/how-to/report.png
 """
 
 from __future__ import annotations

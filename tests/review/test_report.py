@@ -338,7 +338,7 @@ def test_what_the_manual_shows_runs(tmp_path, monkeypatch, ask):
     root = Path(__file__).resolve().parents[2]
     shutil.copytree(root / "manifests" / "demo", "demo")
     shutil.copy(root / "manifests" / "demo.yaml", "study.yaml")
-    page = (root / "docs" / "user" / "report.md").read_text("utf-8")
+    page = (root / "docs" / "how-to" / "report.md").read_text("utf-8")
     commands = re.findall(r"^bidsplan (.*)$", page, re.M)
     assert len(commands) == 7
     for command in commands:

@@ -19,7 +19,7 @@ from actions import ROOT
 from bidsplan.cli.main import run
 
 EXAMPLES = ROOT / "examples" / "ci"
-PAGE = (ROOT / "docs" / "user" / "ci.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how-to" / "ci.md").read_text(encoding="utf-8")
 HOOKS = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
 BIN = Path(sys.executable).parent
 SCHEMAS = {

@@ -19,13 +19,18 @@ from bidsplan.plan import Entry, Header
 from bidsplan.plan.integrity import CheckMethod
 
 ROOT = Path(__file__).resolve().parents[2]
-USER, DEVELOPER = ROOT / "docs" / "user", ROOT / "docs" / "developer"
+DOCS = ROOT / "docs"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
+def page_of(name):
+    """Find the page of a name in whichever folder it is."""
+    (found,) = DOCS.glob(f"*/{name}")
+    return found
+
+
 def text(name):
-    folder = USER if (USER / name).exists() else DEVELOPER
-    return (folder / name).read_text(encoding="utf-8")
+    return page_of(name).read_text(encoding="utf-8")
 
 
 def section(name, heading):
@@ -44,7 +49,7 @@ def names(markdown):
 
 def examples():
     """Find the whole manifests that the documents show."""
-    for page in sorted([*USER.glob("*.md"), ROOT / "README.md"]):
+    for page in sorted([*DOCS.rglob("*.md"), ROOT / "README.md"]):
         blocks = re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
         for number, block in enumerate(blocks):
             if "manifest_version" in block:
@@ -66,7 +71,9 @@ def python_examples(page):
     return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", USER / "python.md"], ids=["README", "python"])
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", page_of("python.md")], ids=["README", "python"]
+)
 def test_the_python_examples_run(page, tmp_path):
     """Run all of a page in one interpreter, as a reader would."""
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
@@ -87,7 +94,7 @@ def test_the_examples_of_looking_into_a_plan_run(tmp_path):
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
     compile_ = [sys.executable, "-m", "bidsplan", "compile", "manifests/demo.yaml"]
     subprocess.run(compile_, cwd=tmp_path, capture_output=True, check=True)
-    code = "\n".join(python_examples(USER / "looking-inside.md"))
+    code = "\n".join(python_examples(page_of("looking-inside.md")))
     python = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(python, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

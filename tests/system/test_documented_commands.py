@@ -92,7 +92,9 @@ def run_shell(script, folder):
 
 def test_the_page_of_many_jobs_runs(study):
     """All but the cluster, which has tests of its own, and the scripts, which have too."""
-    shown = [block for block in blocks(ROOT / "docs" / "user" / "scaling.md") if "#!" not in block]
+    shown = [
+        block for block in blocks(ROOT / "docs" / "how-to" / "scaling.md") if "#!" not in block
+    ]
     local = [block for block in shown if "dask" not in block]
     assert len(shown) - len(local) == 1
     for block in local:
@@ -105,7 +107,7 @@ def test_the_page_of_many_jobs_runs(study):
 def test_exports_that_are_shown_are_written(study):
     lines = [
         line
-        for block in blocks(ROOT / "docs" / "user" / "exporting.md")
+        for block in blocks(ROOT / "docs" / "how-to" / "exporting.md")
         for line in block.splitlines()
         if line.startswith("bidsplan export")
     ]

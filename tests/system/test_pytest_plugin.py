@@ -208,7 +208,7 @@ def test_a_wrong_path_plan_or_setting_says_what_is_expected(suite, bucket):
 
 def test_the_page_about_tests_is_true(pytester, monkeypatch):
     """Run the files that the page shows, as a reader would who copies them."""
-    page = (ROOT / "docs" / "user" / "testing.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "how-to" / "testing.md").read_text(encoding="utf-8")
     shutil.copytree(ROOT / "manifests", pytester.path / "manifests")
     [(name, code)] = re.findall(r"^```python\n# (\S+)\n(.*?)^```", page, re.M | re.S)
     (pytester.path / name).parent.mkdir()

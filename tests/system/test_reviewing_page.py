@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "user" / "reviewing.md"
+PAGE = ROOT / "docs" / "how-to" / "reviewing.md"
 
 
 def test_the_examples_print_what_the_page_shows(tmp_path):
