@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from hypothesis import given
@@ -85,6 +86,22 @@ def test_a_subject_of_a_site_gets_its_sites_files():
     assert subjects_part(plan, ["1"]).header.subjects == ("A/1", "B/1")
 
 
+def test_files_of_a_site_without_subjects_are_in_every_part(tmp_path):
+    files = {
+        "A/sub-1/anat/sub-1_T1w.nii": "selected",
+        "B/sub-1/anat/sub-1_T1w.nii": "selected",
+        "C/README": "dataset",
+        "C/phenotype/age.tsv": "dataset",
+    }
+    plan = plan_of(files, ["A/1", "B/1"])
+    for split in (split_by_subject, split_by_site):
+        found = list(split(plan, tmp_path / split.__name__, source=tmp_path / "x.plan.jsonl"))
+        parts = [paths(read_plan(tmp_path / split.__name__ / file.plan)) for file in found]
+        assert [len(part) for part in parts] == [3, 3]
+        assert set().union(*parts) == set(files)
+    assert paths(subjects_part(plan, ["A/1"])) == set(files) - {"B/sub-1/anat/sub-1_T1w.nii"}
+
+
 @pytest.mark.parametrize(
     ("subjects", "sessions", "said"),
     [
@@ -143,6 +160,43 @@ def test_split_writes_what_the_part_of_each_subject_is(tmp_path):
     ]
     rows = json.loads((tmp_path / "parts" / "index.json").read_text())
     assert rows == [file._asdict() for file in found]
+
+
+LABELS = st.sampled_from(["1", "2", "10"])
+SITES = st.sampled_from(["A/", "B/", "C/", ""])
+BELOW = st.sampled_from(
+    [
+        "sub-{}/anat/sub-{}_T1w.nii",
+        "derivatives/prep/sub-{}/x.json",
+        "derivatives/sub-{}/prep/y.json",
+        "derivatives/prep/sub-{}.html",
+        "derivatives/deep/prep/README",
+        "phenotype/{}.tsv",
+        "README",
+    ]
+)
+
+
+@given(
+    st.sets(st.tuples(SITES, BELOW, LABELS), max_size=20),
+    st.sets(st.tuples(SITES, LABELS), min_size=1, max_size=4),
+)
+def test_each_file_is_in_a_part_of_some_subject(places, selected):
+    files = {site + below.format(label, label): "selected" for site, below, label in places}
+    units = sorted(f"{site}{label}" for site, label in selected)
+    plan = plan_of(files, units)
+    assert set().union(*(paths(subjects_part(plan, [unit])) for unit in units)) == set(files)
+
+
+def test_a_part_that_did_not_change_keeps_its_time(tmp_path):
+    split = {"directory": tmp_path / "parts", "source": tmp_path / "x.plan.jsonl.gz"}
+    found = [file.plan for file in split_by_subject(plan_of(ONE_SITE, ["1", "10"]), **split)]
+    for path in (tmp_path / "parts").iterdir():
+        os.utime(path, (1, 1))
+    more = {**ONE_SITE, "sub-10/anat/sub-10_T2w.nii.gz": "selected"}
+    list(split_by_subject(plan_of(more, ["1", "10"]), **split))
+    new = {path.name: path.stat().st_mtime > 1 for path in (tmp_path / "parts").iterdir()}
+    assert new == {found[0]: False, found[1]: True, "index.tsv": True, "index.json": True}
 
 
 def test_split_evenly_writes_the_shares(tmp_path):

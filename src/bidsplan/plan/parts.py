@@ -32,7 +32,8 @@ _FILE_COST = 1 << 18
 def subjects_part(plan: Planned, subjects: Iterable[str], sessions: Iterable[str] = ()) -> Plan:
     """Return the part of a plan that some subjects need.
 
-    That is their own files, what those refer to, and the files of no subject.
+    That is their own files, what those refer to, and the files of no subject, except those of
+    other subjects' sites.
 
     Parameters
     ----------
@@ -52,11 +53,11 @@ def subjects_part(plan: Planned, subjects: Iterable[str], sessions: Iterable[str
     wanted = {bare_label(session, "ses-") for session in sessions}
     chosen: list[Entry] = []
     met: set[str] = set()
-    sites = {unit.rpartition("/")[0] for unit in units}
+    others = sites_of(plan.header.subjects) - sites_of(units)
     selected = frozenset(plan.header.subjects)
     for entry, place in placed(plan):
         if is_shared(entry, place, selected):
-            if (place.site or "") in sites or place.site is None:
+            if place.site not in others:
                 chosen.append(entry)
         elif place.unit in units:
             met.add(place.session or "")
@@ -72,6 +73,11 @@ def subjects_part(plan: Planned, subjects: Iterable[str], sessions: Iterable[str
     header = header_of_part(plan.header, f"subjects {' '.join(names)}")
     header = msgspec.structs.replace(header, subjects=tuple(sorted(units)))
     return Plan.rebuild(header, chosen)
+
+
+def sites_of(units: Iterable[str]) -> set[str]:
+    """Return the sites of subjects as a plan's header names them; empty where there are none."""
+    return {unit.rpartition("/")[0] for unit in units} - {""}
 
 
 def header_of_part(header: Header, says: str) -> Header:

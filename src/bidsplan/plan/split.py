@@ -19,7 +19,7 @@ from bidsplan.paths import printable, relative_path, replacing, unsafe_key
 from bidsplan.plan.file import plan_suffix, write_plan
 from bidsplan.plan.model import ENCODER
 from bidsplan.plan.parse import parse_lines
-from bidsplan.plan.parts import header_of_part, is_shared, shares
+from bidsplan.plan.parts import header_of_part, is_shared, shares, sites_of
 from bidsplan.plan.places import placed
 from bidsplan.plan.plan import Plan
 from bidsplan.urls import canonical_url, parse_url
@@ -69,7 +69,8 @@ def split_by_subject(
     plan : Plan
     directory : path
         Made where it is not there. It gets ``sub-<label>.plan.jsonl``, in the directory of its site
-        where the plan has sites, ``index.tsv`` and ``index.json``.
+        where the plan has sites, ``index.tsv`` and ``index.json``. A part that is there already
+        keeps its time, so that workflow engines repeat nothing; the index is written anew.
     source : path
         The plan's own file: its relative URLs are relative to its directory, and the parts are
         compressed as it is.
@@ -132,9 +133,11 @@ def split_evenly(
 
 def _of_units(plan: Planned) -> Iterator[tuple[str | None, str | None, Entry]]:
     """Yield each entry with its subject, or with its site where it belongs to all subjects."""
-    selected = frozenset(plan.header.subjects)
+    selected, sites = frozenset(plan.header.subjects), sites_of(plan.header.subjects)
     for entry, place in placed(plan):
-        yield None if is_shared(entry, place, selected) else place.unit, place.site, entry
+        # The files of a site without a selected subject are in every part, lest they be in none.
+        site = place.site if place.site in sites else None
+        yield None if is_shared(entry, place, selected) else place.unit, site, entry
 
 
 def _written(
@@ -162,7 +165,7 @@ def _written(
                 if path.parent != directory:
                     head = moved(head, directory, path.parent)
                 made = Plan.rebuild(head, spool.entries(name, part.site))
-                write_plan(made, path)
+                write_plan(made, path, keep_equal=True)
                 found = made.header
                 file = PartFile(name, f"{part.path}{suffix}", found.files, found.bytes)
                 written.append(file)

@@ -45,7 +45,8 @@ def command(
     """Split PLAN into plans that may be fetched side by side, and list them in an index.
 
     The index is written as index.tsv and index.json: name, plan, files and bytes of each part, for
-    array jobs and sample sheets. The part of a subject is a valid dataset.
+    array jobs and workflow engines. The part of a subject is a valid dataset. A part that is there
+    already, with the same content, keeps its time.
     """
     from bidsplan.plan import split  # on demand
 
