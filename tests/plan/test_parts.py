@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -56,6 +58,53 @@ def test_a_subjects_part_has_its_files_and_those_of_no_subject():
     assert part.header.random_seed == 3
     # It can be read as any plan can.
     assert Plan.parse(part.lines()) == part
+
+
+def test_a_part_has_the_sidecars_that_apply_to_its_files():
+    files = {
+        "task-a_bold.json": "inherited",
+        "task-b_bold.json": "inherited",
+        "task-b_acq-x_bold.json": "inherited",
+        "run-1_meg.json": "inherited",
+        "echo-9_bold.json": "inherited",
+        "sub-1/func/sub-1_task-a_run-1_bold.nii.gz": "selected",
+        "sub-1/func/sub-1_task-b_run-1_bold.json": "selected",
+        "sub-1/meg/sub-1_run-1_meg.ds/sub-1.meg4": "selected",
+        "sub-2/func/sub-2_task-b_acq-x_bold.nii.gz": "selected",
+        "derivatives/p/sub-1/func/sub-1_task-b_bold.nii.gz": "selected",
+        "derivatives/p/task-b_bold.json": "inherited",
+    }
+    plan = plan_of(files, ["1", "2"])
+    [one, two] = (
+        {path for path in paths(subjects_part(plan, [subject])) if "sub-" not in path}
+        for subject in ("1", "2")
+    )
+    # Whom it is for is not said by the name of "echo-9"; nothing of the plan may get lost.
+    assert one == {
+        "task-a_bold.json",
+        "run-1_meg.json",
+        "echo-9_bold.json",
+        "derivatives/p/task-b_bold.json",
+    }
+    assert two == {"task-b_bold.json", "task-b_acq-x_bold.json", "echo-9_bold.json"}
+
+
+def test_a_session_leaves_out_the_sidecars_of_others():
+    files = {
+        "sub-1/sub-1_task-a_bold.json": "inherited",
+        "sub-1/sub-1_task-b_bold.json": "inherited",
+        "sub-1/ses-x/func/sub-1_ses-x_task-a_bold.nii": "selected",
+        "sub-1/ses-y/func/sub-1_ses-y_task-b_bold.nii": "selected",
+    }
+    part = subjects_part(plan_of(files, ["1"]), ["1"], ["x"])
+    assert paths(part) == {path for path in files if "task-a" in path}
+
+
+def test_recordings_of_an_empty_room_are_for_every_subject():
+    files = {**ONE_SITE, "sub-emptyroom/ses-x/meg/sub-emptyroom_meg.fif": "selected"}
+    plan = plan_of(files, ["1", "10", "emptyroom"])
+    for subject in plan.header.subjects:
+        assert [path for path in paths(subjects_part(plan, [subject])) if "emptyroom" in path]
 
 
 def test_a_session_leaves_out_other_sessions_and_keeps_files_of_none():
@@ -171,6 +220,11 @@ BELOW = st.sampled_from(
         "derivatives/sub-{}/prep/y.json",
         "derivatives/prep/sub-{}.html",
         "derivatives/deep/prep/README",
+        "sub-{}/func/sub-{}_task-a_bold.nii",
+        "task-a_bold.json",
+        "derivatives/prep/sub-{}/func/sub-{}_ses-x_task-a_bold.nii",
+        "derivatives/prep/task-a_bold.json",
+        "sub-emptyroom/meg/sub-emptyroom_task-noise_meg.fif",
         "phenotype/{}.tsv",
         "README",
     ]
@@ -182,10 +236,17 @@ BELOW = st.sampled_from(
     st.sets(st.tuples(SITES, LABELS), min_size=1, max_size=4),
 )
 def test_each_file_is_in_a_part_of_some_subject(places, selected):
-    files = {site + below.format(label, label): "selected" for site, below, label in places}
-    units = sorted(f"{site}{label}" for site, label in selected)
+    named = {site + below.format(label, label) for site, below, label in places}
+    files = {path: "inherited" if "task-a_bold.j" in path else "selected" for path in named}
+    # A header has the subjects of sites, or of none.
+    sites = {site for site, _ in selected}
+    units = sorted(f"{site}{label}" for site, label in selected if site or sites == {""})
     plan = plan_of(files, units)
-    assert set().union(*(paths(subjects_part(plan, [unit])) for unit in units)) == set(files)
+    parts = {unit: subjects_part(plan, [unit]) for unit in units}
+    assert set().union(*map(paths, parts.values())) == set(files)
+    with tempfile.TemporaryDirectory() as folder:
+        split = split_by_subject(plan, folder, source="x.plan.jsonl")
+        assert {file.name: read_plan(Path(folder) / file.plan) for file in split} == parts
 
 
 def test_a_part_that_did_not_change_keeps_its_time(tmp_path):

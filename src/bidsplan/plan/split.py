@@ -22,6 +22,7 @@ from bidsplan.plan.parse import parse_lines
 from bidsplan.plan.parts import header_of_part, is_shared, shares, sites_of
 from bidsplan.plan.places import placed
 from bidsplan.plan.plan import Plan
+from bidsplan.plan.sidecars import Sidecars
 from bidsplan.urls import canonical_url, parse_url
 
 if TYPE_CHECKING:
@@ -96,7 +97,9 @@ def split_by_subject(
         site, _, label = unit.rpartition("/")
         path = f"{site}/sub-{label}" if site else f"sub-{label}"
         parts[unit] = _Part(path, (unit,), site or None, f"subjects {unit}")
-    return _written(plan, parts, _of_units(plan), Path(directory), Path(source))
+    sidecars = _sidecars_above(plan)
+    entries = _of_units(plan, sidecars)
+    return _written(plan, parts, entries, sidecars, Path(directory), Path(source))
 
 
 def split_by_site(
@@ -111,11 +114,9 @@ def split_by_site(
     parts = {
         site: _Part(site, tuple(units), site, f"site {site}") for site, units in subjects.items()
     }
-    entries = (
-        (None if unit is None else unit.rpartition("/")[0], site, entry)
-        for unit, site, entry in _of_units(plan)
-    )
-    return _written(plan, parts, entries, Path(directory), Path(source))
+    sidecars = _sidecars_above(plan)
+    entries = _of_units(plan, sidecars, by_site=True)
+    return _written(plan, parts, entries, sidecars, Path(directory), Path(source))
 
 
 def split_evenly(
@@ -128,22 +129,36 @@ def split_evenly(
         for index in range(1, number + 1)
     }
     entries = ((str(index), None, entry) for index, entry in shares(plan, number))
-    return _written(plan, parts, entries, Path(directory), Path(source))
+    return _written(plan, parts, entries, Sidecars(()), Path(directory), Path(source))
 
 
-def _of_units(plan: Planned) -> Iterator[tuple[str | None, str | None, Entry]]:
-    """Yield each entry with its subject, or with its site where it belongs to all subjects."""
+def _sidecars_above(plan: Planned) -> Sidecars:
+    """Return the sidecars that lie above the directories of subjects."""
+    return Sidecars(entry for entry in plan.entries if "/sub-" not in f"/{entry.path}")
+
+
+def _of_units(
+    plan: Planned, sidecars: Sidecars, *, by_site: bool = False
+) -> Iterator[tuple[str | None, str | None, Entry]]:
+    """Yield each entry with its subject or site, or with its site alone where it is shared.
+
+    Afterwards the sidecars' parts are known.
+    """
     selected, sites = frozenset(plan.header.subjects), sites_of(plan.header.subjects)
     for entry, place in placed(plan):
+        shared = is_shared(entry, place, selected)
         # The files of a site without a selected subject are in every part, lest they be in none.
         site = place.site if place.site in sites else None
-        yield None if is_shared(entry, place, selected) else place.unit, site, entry
+        name = None if shared else site if by_site else place.unit
+        sidecars.add(name, entry)
+        yield name, site, entry
 
 
 def _written(
     plan: Planned,
     parts: dict[str, _Part],
     entries: Iterable[tuple[str | None, str | None, Entry]],
+    sidecars: Sidecars,
     directory: Path,
     source: Path,
 ) -> Iterator[PartFile]:
@@ -164,10 +179,12 @@ def _written(
                 head = msgspec.structs.replace(head, subjects=part.subjects)
                 if path.parent != directory:
                     head = moved(head, directory, path.parent)
-                made = Plan.rebuild(head, spool.entries(name, part.site))
+                found = spool.entries(name, part.site)
+                needed = (entry for entry in found if sidecars.is_for(name, entry))
+                made = Plan.rebuild(head, needed)
                 write_plan(made, path, keep_equal=True)
-                found = made.header
-                file = PartFile(name, f"{part.path}{suffix}", found.files, found.bytes)
+                size = made.header.bytes
+                file = PartFile(name, f"{part.path}{suffix}", made.header.files, size)
                 written.append(file)
                 yield file
         _write_index(directory, written)
