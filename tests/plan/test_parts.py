@@ -201,11 +201,12 @@ def test_split_writes_what_the_part_of_each_subject_is(tmp_path):
         written = read_plan(tmp_path / "parts" / file.plan)
         assert written == subjects_part(plan, [file.name])
         assert (file.files, file.bytes) == (written.header.files, written.header.bytes)
+        assert file.key == written.header.entries_sha256
     index = (tmp_path / "parts" / "index.tsv").read_text().splitlines()
     assert index == [
-        "name\tplan\tfiles\tbytes",
-        "1\tsub-1.plan.jsonl.zst\t11\t11",
-        "10\tsub-10.plan.jsonl.zst\t8\t8",
+        "name\tplan\tfiles\tbytes\tkey",
+        f"1\tsub-1.plan.jsonl.zst\t11\t11\t{found[0].key}",
+        f"10\tsub-10.plan.jsonl.zst\t8\t8\t{found[1].key}",
     ]
     rows = json.loads((tmp_path / "parts" / "index.json").read_text())
     assert rows == [file._asdict() for file in found]

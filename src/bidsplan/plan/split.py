@@ -43,12 +43,15 @@ class PartFile(NamedTuple):
     plan : str
         Path of the part's file, below the directory of the index.
     files, bytes : int
+    key : str
+        Changes if any file of the part does: its ``entries_sha256``.
     """
 
     name: str
     plan: str
     files: int
     bytes: int
+    key: str
 
 
 class _Part(NamedTuple):
@@ -162,35 +165,45 @@ def _written(
     directory: Path,
     source: Path,
 ) -> Iterator[PartFile]:
-    for part in parts.values():
-        if reason := unsafe_key(part.path):
-            raise PlanError(f"{source}: {printable(part.path)!r} can't be a file's name: {reason}")
-    suffix, written = f".plan{plan_suffix(source)}", []
-    targets = {(directory / f"{part.path}{suffix}").resolve() for part in parts.values()}
-    if source.resolve() in targets:
-        raise UsageError(f"{source}: a part would replace the plan; choose another directory")
+    targets, written = _targets(parts, directory, source), []
     try:
         header = moved(plan.header, source.parent, directory)
         with _Spool(entries) as spool:
             for name, part in parts.items():
-                path = directory / f"{part.path}{suffix}"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                head = header_of_part(header, part.says)
-                head = msgspec.structs.replace(head, subjects=part.subjects)
-                if path.parent != directory:
-                    head = moved(head, directory, path.parent)
                 found = spool.entries(name, part.site)
                 needed = (entry for entry in found if sidecars.is_for(name, entry))
-                made = Plan.rebuild(head, needed)
-                write_plan(made, path, keep_equal=True)
-                size = made.header.bytes
-                file = PartFile(name, f"{part.path}{suffix}", made.header.files, size)
-                written.append(file)
-                yield file
+                head = _write_part(part, directory, directory / targets[name], header, needed)
+                counts = head.files, head.bytes, head.entries_sha256
+                written.append(PartFile(name, targets[name], *counts))
+                yield written[-1]
         _write_index(directory, written)
     except OSError as error:
         where = printable(str(error.filename or directory))
         raise DestinationError(f"{where}: can't be written: {error.strerror or error}") from error
+
+
+def _targets(parts: dict[str, _Part], directory: Path, source: Path) -> dict[str, str]:
+    """Return the path of each part below the directory; none may replace the plan itself."""
+    for part in parts.values():
+        if reason := unsafe_key(part.path):
+            raise PlanError(f"{source}: {printable(part.path)!r} can't be a file's name: {reason}")
+    targets = {name: f"{part.path}.plan{plan_suffix(source)}" for name, part in parts.items()}
+    if source.resolve() in {(directory / target).resolve() for target in targets.values()}:
+        raise UsageError(f"{source}: a part would replace the plan; choose another directory")
+    return targets
+
+
+def _write_part(
+    part: _Part, directory: Path, path: Path, header: Header, entries: Iterable[Entry]
+) -> Header:
+    """Write a part unless the same is there already; return its header."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = msgspec.structs.replace(header_of_part(header, part.says), subjects=part.subjects)
+    if path.parent != directory:
+        head = moved(head, directory, path.parent)
+    made = Plan.rebuild(head, entries)
+    write_plan(made, path, keep_equal=True)
+    return made.header
 
 
 class _Spool:
