@@ -118,14 +118,17 @@ class Bucket:
         with self._opened("GET", path) as answer:
             return answer.read()
 
-    def files(self, prefix: str = "") -> dict[str, bytes]:
-        """Give all objects below a prefix, but for what bidsplan notes there."""
+    def keys(self, prefix: str = "") -> list[str]:
+        """Name all objects below a prefix."""
         page = self.get(f"?list-type=2&encoding-type=url&prefix={quote(prefix)}").decode()
         assert "<IsTruncated>false" in page
-        keys = [unquote_plus(key) for key in re.findall("<Key>(.*?)</Key>", page)]
+        return [unquote_plus(key) for key in re.findall("<Key>(.*?)</Key>", page)]
+
+    def files(self, prefix: str = "") -> dict[str, bytes]:
+        """Give all objects below a prefix, but for what bidsplan notes there."""
         return {
             key.removeprefix(prefix): self.get(f"/{quote(key, safe='/')}")
-            for key in keys
+            for key in self.keys(prefix)
             if "/.bidsplan/" not in f"/{key}"
         }
 

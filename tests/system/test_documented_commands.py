@@ -26,7 +26,9 @@ def blocks(page):
 
 def commands(block):
     """Yield the words of each call of bidsplan in a block of shell."""
-    for line in block.replace("\\\n", " ").splitlines():
+    lines = block.replace("\\\n", " ").splitlines()
+    typed = [line for line in lines if line.startswith("$ ")]
+    for line in typed or lines:
         for part in re.split(r" && | \| ", line.strip().removeprefix("$ ")):
             if "bidsplan " not in part or part.startswith("#"):
                 continue
