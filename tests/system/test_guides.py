@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from pathlib import Path
 
@@ -27,13 +28,14 @@ COMMITTER = {
 def check(tmp_path, moto):
     """Run a guide, and compare it with what it shows."""
 
-    def call(name, real=(), **environment):
+    def call(name, real=(), errors=0, **environment):
         page = GUIDES / name
         environment = {"AWS_ENDPOINT_URL_S3": moto.url} | environment
         played = guides.play(page, tmp_path, real={AMAZON: moto.url, **dict(real)}, **environment)
         (tmp_path / name).write_text(played, encoding="utf-8")
         shown = page.read_text(encoding="utf-8")
         assert played == shown, f"what the commands print now is in {tmp_path / name}"
+        assert len(re.findall("^error: ", shown, re.M)) == errors
         return tmp_path / "work"
 
     return call
@@ -59,9 +61,9 @@ def test_the_guide_to_fmriprep_prints_what_it_shows(check, openneuro):
 
 def test_the_guide_to_hbn_prints_what_it_shows(check, moto):
     labels = ("NDARAA306NT2", "NDARAB458VK9", "NDARAC349YUC", "NDARAA948VFH", "NDARAD459XJK")
-    for site, of_site in (("Site-RU", labels[:3]), ("Site-CBIC", labels[3:])):
-        files = studies.brain_network(site, of_site)
-        studies.upload(moto.url, "fcp-indi", "data/Projects/HBN/MRI", files)
+    files = studies.brain_network("Site-RU", labels[:3])
+    files |= studies.brain_network("Site-CBIC", labels[3:])
+    studies.upload(moto.url, "fcp-indi", "data/Projects/HBN/MRI", files)
     check("hbn.md")
 
 
@@ -92,7 +94,7 @@ def lab(moto, tmp_path):
 
 
 def test_the_guide_to_private_storage_prints_what_it_shows(check, lab):
-    work = check("private-storage.md", lab, AWS_ENDPOINT_URL_S3="")
+    work = check("private-storage.md", lab, 2, AWS_ENDPOINT_URL_S3="")
     assert sorted(path.name for path in work.iterdir()) == [
         "cohort.plan.jsonl",
         "cohort.yaml",
@@ -113,7 +115,7 @@ def test_the_guide_to_datalad_prints_what_it_shows(check, openneuro):
     names = {
         f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
     }
-    check("datalad.md", **allowed, **names)
+    check("datalad.md", errors=2, **allowed, **names)
 
 
 def test_the_guide_to_moving_prints_what_it_shows(check, openneuro, moto, tmp_path):
