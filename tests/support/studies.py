@@ -132,9 +132,10 @@ def brain_network(site: str, labels: Iterable[str]) -> dict[str, bytes]:
 DIFFUSION = (".json", ".bval", ".bvec", ".nii.gz")
 
 
-def upload(endpoint: str, bucket: str, prefix: str, files: dict[str, bytes]) -> None:
+def upload(
+    endpoint: str, bucket: str, prefix: str, files: dict[str, bytes], *, public: bool = True
+) -> None:
     """Put a study into a bucket, below a prefix, in the place of what was there."""
-    filled, wanted = Bucket(endpoint, bucket), {f"{prefix}/{path}": files[path] for path in files}
-    for key in set(filled.keys(f"{prefix}/")) - wanted.keys():
-        filled.delete(key)
-    filled.fill(wanted)
+    filled = Bucket(endpoint, bucket, public)
+    filled.erase(f"{prefix}/")
+    filled.fill({f"{prefix}/{path}": data for path, data in files.items()})
