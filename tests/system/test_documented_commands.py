@@ -112,4 +112,4 @@ def test_exports_that_are_shown_are_written(study):
     run_shell("bidsplan fetch study.plan.jsonl data && bidsplan pin study.plan.jsonl data", study)
     for line in lines:
         run_shell(line, study)
-    assert len({line.split("--to ")[1].split()[0] for line in lines}) == 8
+    assert len({line.split("--to ")[1].split()[0] for line in lines}) == 9
