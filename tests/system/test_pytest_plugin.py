@@ -219,3 +219,13 @@ def test_the_page_about_tests_is_true(pytester, monkeypatch):
     )
     run.assert_outcomes(passed=1)
     run.stdout.fnmatch_lines(["bidsplan: manifests/demo.yaml: 23 files, *, fetched: *"])
+
+
+def test_only_the_cache_of_the_machine_needs_the_extra(suite):
+    suite.makepyfile(MARKED)
+    suite.makeconftest("import sys\nsys.modules['platformdirs'] = None\n")
+    run = suite.runpytest_subprocess("-p", "no:xdist")
+    run.assert_outcomes(passed=1, errors=8)
+    run.stdout.fnmatch_lines(["bidsplan: study.yaml: * run pip install 'bidsplan?pytest?', or *"])
+    chosen = suite.runpytest_subprocess("-p", "no:xdist", "--bidsplan-cache=here")
+    chosen.assert_outcomes(passed=9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,7 +93,7 @@ def command(
         refuse_locked_plan(source, policy)
     path, plan = plan_for(source, settings, policy, write=not dry_run)
     plan = settings.part.of(plan)
-    outcome = Outcome(plan, settings.console, dry_run=dry_run)
+    outcome = Outcome(plan, settings.console, dry_run=dry_run, place=destination)
     with (
         signals.first_signal(interrupt=False) as received,
         _cluster(None if dry_run else scheduler) as client,
@@ -111,7 +112,19 @@ def command(
             stopping=lambda: bool(received),
             client=client,
         )
-        return outcome.follow(events)
+        code = outcome.follow(events)
+    if code == 0 and outcome.changed and not (settings.console.quiet or settings.console.json):
+        settings.console.say(_next_steps(source, destination))
+    return code
+
+
+def _next_steps(source: Path, destination: str) -> str:
+    """Name commands that look at what was fetched."""
+    places = shlex.join([str(source), destination])
+    return (
+        f"next: 'bidsplan verify {places}' checks the files again, 'bidsplan report "
+        f"{shlex.quote(str(source))}' shows what the study lacks"
+    )
 
 
 @contextmanager
