@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from bidsplan.messages import listed
 from bidsplan.paths import open_regular, printable, replacing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 MANIFEST = "study.yaml"
@@ -35,19 +37,27 @@ def write_demo(folder: Path) -> DemoFiles:
     Raises DestinationError where another file is in the way; nothing is written then.
     """
     demo = _demo()
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     missing = _missing(demo, folder)
-    try:
+    with _writing(folder):
         for path in missing:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             with replacing(folder / path) as file:
                 file.write(demo[path])
-    except OSError as error:
-        place = error.filename or folder
-        raise DestinationError(
-            f"{printable(str(place))}: can't be written: {error.strerror}; choose another directory"
-        ) from error
     size = sum(map(len, demo.values()))
     return DemoFiles(manifest=folder / MANIFEST, files=len(demo), bytes=size, written=len(missing))
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        place = printable(str(error.filename or folder))
+        raise DestinationError(
+            f"{place}: can't be written: {error.strerror}; choose another directory"
+        ) from error
 
 
 def _demo() -> dict[str, bytes]:

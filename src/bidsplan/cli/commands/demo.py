@@ -29,7 +29,8 @@ def command(folder: Path, settings: options.Settings) -> None:
     demo = write_demo(folder)
     written = "wrote" if demo.written else "already there:"
     files = f"{counted(demo.files, 'file')}, {size(demo.bytes)}"
-    entered = f"cd {shlex.quote(str(folder))}"
+    name = str(folder)
+    entered = f"cd {shlex.quote(f'./{name}' if name.startswith('-') else name)}"
     steps = [f"bidsplan {step}" for step in _STEPS]
     settings.console.result(
         "\n".join(

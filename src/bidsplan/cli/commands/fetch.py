@@ -22,6 +22,8 @@ from bidsplan.transfer.materialisation import materialise
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bidsplan.cli.console import Console
+
 
 @click.command(
     "fetch",
@@ -113,18 +115,18 @@ def command(
             client=client,
         )
         code = outcome.follow(events)
-    if code == 0 and outcome.changed and not (settings.console.quiet or settings.console.json):
-        settings.console.say(_next_steps(source, destination))
+    if code == 0 and outcome.changed:
+        _say_next(settings.console, str(source), destination)
     return code
 
 
-def _next_steps(source: Path, destination: str) -> str:
+def _say_next(console: Console, source: str, destination: str) -> None:
     """Name commands that look at what was fetched."""
-    places = shlex.join([str(source), destination])
-    return (
-        f"next: 'bidsplan verify {places}' checks the files again, 'bidsplan report "
-        f"{shlex.quote(str(source))}' shows what the study lacks"
-    )
+    if not console.quiet and not console.json:
+        console.say(
+            f"next: 'bidsplan verify {shlex.join([source, destination])}' checks the files again, "
+            f"'bidsplan report {shlex.quote(source)}' shows what the study lacks"
+        )
 
 
 @contextmanager
