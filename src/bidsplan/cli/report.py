@@ -73,8 +73,10 @@ class Outcome:
 
     @property
     def changed(self) -> bool:
-        """Whether any file was fetched or replaced."""
-        return bool(self._counts.done[Action.FETCH] or self._counts.done[Action.REPLACE])
+        """Whether files were fetched or replaced, and none is missing."""
+        counts = self._counts
+        done = counts.done[Action.FETCH] + counts.done[Action.REPLACE]
+        return done > 0 and not counts.failures and not counts.skipped
 
     def _show(self, event: Event) -> None:
         console = self._console

@@ -115,14 +115,13 @@ def command(
             client=client,
         )
         code = outcome.follow(events)
-    if code == 0 and outcome.changed:
-        _say_next(settings.console, str(source), destination)
+    _say_next(outcome, settings.console, str(source), destination)
     return code
 
 
-def _say_next(console: Console, source: str, destination: str) -> None:
-    """Name commands that look at what was fetched."""
-    if not console.quiet and not console.json:
+def _say_next(outcome: Outcome, console: Console, source: str, destination: str) -> None:
+    """Name commands that look at what was fetched, if anything was."""
+    if outcome.changed and not console.quiet and not console.json:
         console.say(
             f"next: 'bidsplan verify {shlex.join([source, destination])}' checks the files again, "
             f"'bidsplan report {shlex.quote(source)}' shows what the study lacks"
