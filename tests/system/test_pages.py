@@ -127,3 +127,14 @@ def test_every_command_says_what_exit_code_1_means():
     page = (ROOT / "docs" / "reference" / "exit-codes.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `bidsplan (\S+)` \|", page, re.M)
     assert rows == commands.list_commands(None)
+
+
+def test_terms_of_the_glossary_are_in_order_and_in_use():
+    glossary = ROOT / "docs" / "reference" / "glossary.md"
+    rows = re.findall(r"^\| \*?(.+?)\*?(?: \(\w+\))? \| .+ \|$", glossary.read_text("utf-8"), re.M)
+    terms = rows[1:]
+    assert len(terms) > 30
+    plain = [term.replace(" ", "") for term in terms]
+    assert plain == sorted(plain)
+    others = " ".join(page.read_text("utf-8").lower() for page in PAGES if page != glossary)
+    assert [term for term in terms if term.lower() not in others] == []
