@@ -28,7 +28,8 @@ PROGRAMS = {"bidsplan", ".venv/bin/bidsplan"}
 
 def commands(block):
     """Yield the words of each call of bidsplan in a block of shell."""
-    for line in block.text.replace("\\\n", " ").splitlines():
+    typed = [command for command, _ in block.calls()] or [block.text]
+    for line in "\n".join(typed).replace("\\\n", " ").splitlines():
         for part in re.split(r" && | \| ", line.strip().removeprefix("$ ")):
             if "bidsplan " not in part or part.startswith("#"):
                 continue
