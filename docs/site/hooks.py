@@ -31,6 +31,8 @@ _LINK = re.compile(
     r"([^)\s#]+)"
 )
 """Where a link leads: relative to its page, or from the root of the repository by its web page."""
+_BOOSTS = {"troubleshooting/": 4, "developer/": 0.2, "changelog": 0.2}
+"""How pages are ranked by the search, by how their address begins."""
 _DECLARATION = re.compile(r"^<!-- (?:page|block): .*? -->\n*", re.M | re.S)
 
 
@@ -89,6 +91,8 @@ def _uri(name: str) -> str:
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Lead links to files of the repository to where they are in the site."""
     uri = page.file.src_uri
+    boost = next((rank for start, rank in _BOOSTS.items() if uri.startswith(start)), 1)
+    page.meta.setdefault("search", {"boost": boost})
 
     def lead(link: re.Match[str]) -> str:
         target = _target(_source(uri), link)
