@@ -267,8 +267,15 @@ class _Datasets:
     def _directory(self) -> Path:
         if chosen := _option(self._config, "bidsplan_cache"):
             return self._config.rootpath / Path(chosen).expanduser()
-        from platformdirs import user_cache_path
+        try:
+            from platformdirs import user_cache_path  # of the extra 'pytest'
+        except ImportError as error:
+            from bidsplan.errors import LibraryError
 
+            raise LibraryError(
+                "the cache of the machine is found by platformdirs, which is not installed; run "
+                "pip install 'bidsplan[pytest]', or choose a directory with --bidsplan-cache"
+            ) from error
         return user_cache_path("bidsplan", appauthor=False) / "datasets"
 
     def _say(self, text: str) -> None:
