@@ -107,7 +107,7 @@ def _open(location: Location, access: Access, anonymous: bool, seconds: float) -
 
 
 def _public() -> str:
-    return "check whether it is public, or give credentials and say 'anonymous: false'"
+    return "check whether it is public, or give credentials and say 'anonymous: false' or --signed"
 
 
 def _signed() -> str:

@@ -147,7 +147,7 @@ class Connection:
                 )
             return (
                 "check whether the bucket is public, or give credentials and say 'anonymous: "
-                "false'; if its requesters pay, add --requester-pays"
+                "false' or --signed; if its requesters pay, add --requester-pays"
             )
         session = _session(self.profile, self.environment)
         method = getattr(session.get_credentials(), "method", "AWS")
