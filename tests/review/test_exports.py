@@ -301,7 +301,9 @@ def test_an_export_of_a_plan_loads_nothing_heavy(plan):
 
 
 def test_the_page_has_the_formats_and_their_commands():
-    page = Path(__file__).parents[2].joinpath("docs/user/exporting.md").read_text(encoding="utf-8")
+    page = (
+        Path(__file__).parents[2].joinpath("docs/how-to/exporting.md").read_text(encoding="utf-8")
+    )
     assert re.findall(r"^\| `(\w+)` \|", page, re.M) == list(FORMATS)
     for name, files in re.findall(r"^bidsplan export \S+ --to (\w+) -o (\S+)$", page, re.M):
         use = exported(name, S3, A).use(files)

@@ -27,16 +27,31 @@ def _listed(pairs: Iterable[tuple[str, int]]) -> list[str]:
 
 
 class Outcome:
-    """Shows a run's events as they come, and its summary; `verb` says any success in one word."""
+    """Shows a run's events as they come, and its summary.
+
+    Parameters
+    ----------
+    verb : str, optional
+        Says any success in one word.
+    place : str
+        The destination, where the summary shall name it.
+    """
 
     def __init__(
-        self, plan: Planned, console: Console, *, dry_run: bool = False, verb: str | None = None
+        self,
+        plan: Planned,
+        console: Console,
+        *,
+        dry_run: bool = False,
+        verb: str | None = None,
+        place: str = "",
     ) -> None:
         self.pinned: Plan | None = None  # of a Pinned event
         self._plan = plan
         self._console = console
         self._dry_run = dry_run
         self._verb = verb
+        self._place = place
         self._counts = Counts()
         self._rows: list[tuple[str, str, str, str]] = []
 
@@ -50,9 +65,16 @@ class Outcome:
                 if json or not isinstance(event, events.Finished):
                     self._show(event)
         text = "; ".join(self._intended() if self._dry_run else self._done()) or "nothing to do"
-        shown = f"{self._table()}\n{text}" if self._dry_run and not json else text
+        shown = f"{self._place}: {text}" if self._place else text
+        if self._dry_run and not json:
+            shown = f"{self._table()}\n{shown}"
         self._console.result(shown, {"summary": text, **self._counts.summary()})
         return 1 if self._counts.failures or self._counts.skipped else 0
+
+    @property
+    def changed(self) -> bool:
+        """Whether any file was fetched or replaced."""
+        return bool(self._counts.done[Action.FETCH] or self._counts.done[Action.REPLACE])
 
     def _show(self, event: Event) -> None:
         console = self._console
