@@ -12,6 +12,7 @@ import msgspec
 
 from bidsplan.bids.names import bare_label
 from bidsplan.errors import UsageError
+from bidsplan.help_codes import HelpCode
 from bidsplan.messages import listed, suggestion
 from bidsplan.paths import printable
 from bidsplan.plan.places import placed
@@ -66,7 +67,8 @@ def subjects_part(plan: Planned, subjects: Iterable[str], sessions: Iterable[str
         known = sorted(met - {""})
         raise UsageError(
             f"there is no session {session!r} in the plan's files of "
-            f"{listed(sorted(map(printable, units)))}; {suggestion(session, known)}"
+            f"{listed(sorted(map(printable, units)))}; {suggestion(session, known)}",
+            help_code=HelpCode.PART,
         )
     names = [*sorted(units), *(f"ses-{session}" for session in sorted(wanted))]
     header = header_of_part(plan.header, f"subjects {' '.join(names)}")
@@ -91,7 +93,8 @@ def _units(plan: Planned, subjects: Iterable[str]) -> set[str]:
         found = by_label.get(subject) or by_label.get(f"{site}{slash}{bare_label(label)}")
         if not found:
             raise UsageError(
-                f"there is no subject {subject!r} in the plan; {suggestion(subject, by_label)}"
+                f"there is no subject {subject!r} in the plan; {suggestion(subject, by_label)}",
+                help_code=HelpCode.PART,
             )
         units |= found
     return units

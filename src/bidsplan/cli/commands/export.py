@@ -11,6 +11,7 @@ from bidsplan.cli import options
 from bidsplan.cli.console import problem_data
 from bidsplan.cli.plans import plan_for
 from bidsplan.errors import UsageError
+from bidsplan.help_codes import HelpCode
 from bidsplan.review.export.formats import FORMATS, export_plan
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def command(source: Path, to: str, output: Path | None, settings: options.Settin
         raise UsageError("with --json the export itself needs a file: name one with '-o'")
     export = export_plan(plan, to, access=settings.access, base=path.parent)
     if settings.strict and export.warnings:
-        raise UsageError(problems=export.warnings)
+        raise UsageError(problems=export.warnings, help_code=HelpCode.STRICT)
     if output is None:
         blocks = export.blocks()
         console.warn(export.warnings)
