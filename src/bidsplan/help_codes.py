@@ -77,6 +77,7 @@ class HelpCode(StrEnum):
     CERTIFICATE = "BP515"
     TOO_SLOW = "BP516"
     STORAGE = "BP517"
+    BUCKET_MISSING = "BP518"
 
     # The bytes.
     CORRUPT = "BP601"
@@ -95,9 +96,8 @@ class HelpCode(StrEnum):
     DATALAD_CLONE = "BP707"
     SAME_NAME = "BP708"
     WRITE_DENIED = "BP709"
-    BUCKET_MISSING = "BP710"
-    FETCH_FAILED = "BP711"
-    CACHE = "BP712"
+    FETCH_FAILED = "BP710"
+    CACHE = "BP711"
 
     @property
     def topic(self) -> str:

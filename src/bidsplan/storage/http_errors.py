@@ -115,7 +115,7 @@ def status_error(
         text = f"{what}: access is denied ({said}); {advice}"
         return errors.DeniedError(text, help_code=help_code)
     if status == 404:
-        return errors.SourceMissingError(f"{what}: there is no such object or bucket ({said})")
+        return _missing(what, said, code)
     if status == 412:
         return errors.SourceChangedError(
             f"{what}: it is no longer the object that was listed ({said})"
@@ -123,6 +123,15 @@ def status_error(
     if status >= 500 and status != 501:
         return errors.UnreachableError(f"{what}: the storage failed ({said})")
     return errors.StorageError(f"{what}: the storage refused ({said})")
+
+
+def _missing(what: str, said: str, code: str) -> errors.SourceMissingError:
+    if code == "NoSuchBucket":
+        return errors.SourceMissingError(
+            f"{what}: there is no such bucket ({said}); check its name, and --endpoint-url",
+            help_code=HelpCode.BUCKET_MISSING,
+        )
+    return errors.SourceMissingError(f"{what}: there is no such object or bucket ({said})")
 
 
 def _said(status: int, code: str) -> str:
@@ -153,7 +162,8 @@ def write_error(
         return errors.MissingFileError(f"{what}: its upload was ended by someone else ({said})")
     if status == 404:
         return errors.DestinationError(
-            f"{what}: there is no such bucket ({said})", help_code=HelpCode.BUCKET_MISSING
+            f"{what}: there is no such bucket ({said}); check its name, and --dest-endpoint-url",
+            help_code=HelpCode.BUCKET_MISSING,
         )
     found = status_error(status, what, code, headers, denied)
     if type(found) is errors.DeniedError:
