@@ -210,7 +210,7 @@ def test_the_page_about_tests_is_true(pytester, monkeypatch):
     """Run the files that the page shows, as a reader would who copies them."""
     page = (ROOT / "docs" / "how-to" / "testing.md").read_text(encoding="utf-8")
     shutil.copytree(ROOT / "manifests", pytester.path / "manifests")
-    [(name, code)] = re.findall(r"^```python\n# (\S+)\n(.*?)^```", page, re.M | re.S)
+    [(name, code)] = re.findall(r"^```python title=\"(\S+)\"\n(.*?)^```", page, re.M | re.S)
     (pytester.path / name).parent.mkdir()
     (pytester.path / name).write_text(code)
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "home"))

@@ -292,7 +292,13 @@ def test_a_plan_makes_a_table(study):
         "sha256",
         "content",
     ]
-    assert {tuple(row) for row in rows} == {(*fields, "url")}
+    places = ("subject", "session", "datatype", "suffix", "extension", "pipeline")
+    assert {tuple(row) for row in rows} == {(*fields, "url", *places)}
     table = pd.DataFrame(rows)
+    image = table[table["path"].str.endswith("sub-1_ses-baseline_T1w.nii.gz")].iloc[0]
+    assert [image[name] for name in places[:5]] == ["1", "baseline", "anat", "T1w", ".nii.gz"]
+    assert table["pipeline"].value_counts().to_dict() == {"afq": 5}
+    (row,) = (row for row in rows if row["path"] == "dataset_description.json")
+    assert [row[name] for name in places] == [None, None, None, None, ".json", None]
     assert table["size"].sum() == done.plan.header.bytes
     assert set(table["url"].dropna()) == {"demo"}
