@@ -79,7 +79,7 @@ def test_each_code_has_one_entry_and_its_row_in_the_index():
         assert f"## {code} {topic}\n" in pages[page]
 
 
-@pytest.mark.parametrize("entry", help_entries().values(), ids=lambda entry: entry.topic)
+@pytest.mark.parametrize("entry", list(help_entries().values()), ids=lambda entry: entry.topic)
 def test_an_entry_says_why_what_to_do_and_how_to_see_that_it_is_solved(entry):
     assert re.match(r"[A-Z].*\.\Z", entry.title)
     assert re.search(r"^Why: ?", entry.text, re.M)
@@ -95,7 +95,7 @@ def leaves(kind=errors.BidsplanError):
             yield from leaves(below)
 
 
-@pytest.mark.parametrize("kind", leaves(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", list(leaves()), ids=lambda kind: kind.__name__)
 def test_the_name_of_each_kind_of_error_finds_an_entry(kind, ask):
     code, out, err = ask("help", kind.code)
     assert (code, err) == (0, "")
