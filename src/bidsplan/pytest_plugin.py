@@ -312,7 +312,7 @@ class _Datasets:
 
     def lines(self) -> list[_Line]:
         """List the notes that were not shown yet."""
-        from bidsplan.cli.console import counted, size
+        from bidsplan.messages import counted, size
 
         lines = []
         for path, found in self._provided.items():

@@ -36,18 +36,6 @@ _AWS_FILES = {
 _LARGEST_AWS_FILE = 1 << 20
 
 
-def size(number: int) -> str:
-    """Format a number of bytes."""
-    from humanize import naturalsize  # a no-op fetch should not wait for it
-
-    return naturalsize(number, format="%.1f")
-
-
-def counted(number: int, noun: str) -> str:
-    """Format a number of things."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
 def find_redactor(arguments: Sequence[str] = ()) -> Redactor:
     """Redact the secrets of the environment, the AWS files and the command's arguments."""
     # Any argument may be a URL, even a mistyped one.

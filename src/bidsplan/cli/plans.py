@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bidsplan.cli.console import counted, size
 from bidsplan.compile.plan_policy import PlanPolicy, is_manifest, plan_beside, stored_plan
 from bidsplan.errors import BidsplanError, ManifestError, SelectionError, UsageError, dotted
 from bidsplan.help_codes import HelpCode
+from bidsplan.messages import counted, size
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,8 +6,9 @@ from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
 from bidsplan import events
-from bidsplan.cli.console import coded, counted, error_data, size
+from bidsplan.cli.console import coded, error_data
 from bidsplan.events import Action
+from bidsplan.messages import counted, size
 from bidsplan.plan.integrity import CHECK_NAMES, CheckMethod
 from bidsplan.progress import Counts
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from bidsplan.cli import options
-from bidsplan.cli.console import counted, size
 from bidsplan.errors import DestinationError, SelectionError
 from bidsplan.help_codes import HelpCode
+from bidsplan.messages import counted, size
 from bidsplan.paths import natural_key, printable
 from bidsplan.urls import parse_url
 

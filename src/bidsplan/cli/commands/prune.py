@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from bidsplan.cli import options
-from bidsplan.cli.console import coded, counted, error_data, size
+from bidsplan.cli.console import coded, error_data
 from bidsplan.cli.plans import plan_for
 from bidsplan.errors import UsageError
 from bidsplan.events import Kept, KeptReason, Pruned, PruneFailed, Waiting, Warned
+from bidsplan.messages import counted, size
 from bidsplan.transfer.removal import prune
 
 if TYPE_CHECKING:
