@@ -6,8 +6,9 @@ from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
 from bidsplan import events
-from bidsplan.cli.console import counted, error_data, size
+from bidsplan.cli.console import coded, error_data
 from bidsplan.events import Action
+from bidsplan.messages import counted, size
 from bidsplan.plan.integrity import CHECK_NAMES, CheckMethod
 from bidsplan.progress import Counts
 
@@ -69,6 +70,7 @@ class Outcome:
         if self._dry_run and not json:
             shown = f"{self._table()}\n{shown}"
         self._console.result(shown, {"summary": text, **self._counts.summary()})
+        self._console.refer(self._counts.help_codes)
         return 1 if self._counts.failures or self._counts.skipped else 0
 
     @property
@@ -90,7 +92,7 @@ class Outcome:
                 console.record({"path": entry.path, "action": "skip"})
             case events.Failed(entry=entry, error=error):
                 console.record({"path": entry.path, **error_data(error)})
-                console.error(str(error))
+                console.error(coded(str(error), error.help_code))
             case events.Waiting(holder=holder):
                 console.say(f"waiting: {holder}")
             case events.Warned(problem=problem):

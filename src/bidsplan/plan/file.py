@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from bidsplan.errors import DestinationError, PlanError, UsageError
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import open_regular, replacing
 from bidsplan.plan import Header, Plan
 from bidsplan.plan.model import LONGEST_LINE
@@ -133,13 +134,15 @@ def _opened(path: Path, file: IO[bytes] | None = None) -> Iterator[IO[bytes]]:
         with file or open_regular(path) as found, _uncompressed(found, suffix) as stream:
             yield stream
     except PlanError as error:
-        raise type(error)(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error}", help_code=error.help_code) from error
     except EOFError as error:
         raise PlanError(f"{path}: it is truncated; compile it again") from error
     except zlib.error as error:
         raise PlanError(f"{path}: it is not valid gzip: {error}; compile it again") from error
     except OSError as error:
-        raise PlanError(f"{path}: can't be read: {error.strerror or error}") from error
+        raise PlanError(
+            f"{path}: can't be read: {error.strerror or error}", help_code=HelpCode.PLAN_UNREADABLE
+        ) from error
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import msgspec
 
 from bidsplan.bids.names import bare_label
 from bidsplan.errors import UsageError
+from bidsplan.help_codes import HelpCode
 from bidsplan.messages import listed, suggestion
 from bidsplan.paths import printable
 from bidsplan.plan.places import placed
@@ -83,7 +84,8 @@ def _refuse_unmet(wanted: set[str], met: set[str], units: Iterable[str]) -> None
     for session in sorted(wanted - met):
         raise UsageError(
             f"there is no session {session!r} in the plan's files of "
-            f"{listed(sorted(map(printable, units)))}; {suggestion(session, sorted(met - {''}))}"
+            f"{listed(sorted(map(printable, units)))}; {suggestion(session, sorted(met - {''}))}",
+            help_code=HelpCode.PART,
         )
 
 
@@ -109,7 +111,8 @@ def _units(plan: Planned, subjects: Iterable[str]) -> set[str]:
         found = by_label.get(subject) or by_label.get(f"{site}{slash}{bare_label(label)}")
         if not found:
             raise UsageError(
-                f"there is no subject {subject!r} in the plan; {suggestion(subject, by_label)}"
+                f"there is no subject {subject!r} in the plan; {suggestion(subject, by_label)}",
+                help_code=HelpCode.PART,
             )
         units |= found
     return units

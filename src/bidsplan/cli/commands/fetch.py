@@ -14,6 +14,7 @@ from bidsplan.cli.plans import plan_for
 from bidsplan.cli.report import Outcome
 from bidsplan.compile.plan_policy import PlanPolicy, is_manifest, refuse_locked_plan
 from bidsplan.errors import LibraryError, UsageError
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 from bidsplan.plan.integrity import VerifyMode
 from bidsplan.transfer.decide import Existing
@@ -145,7 +146,8 @@ def _cluster(address: str | None) -> Iterator[Any]:
     except (OSError, ValueError) as error:
         raise UsageError(
             f"no dask scheduler answers at {printable(address)}; start one by 'dask scheduler', "
-            "and give the address that it prints"
+            "and give the address that it prints",
+            help_code=HelpCode.DASK,
         ) from error
     with client:
         yield client
