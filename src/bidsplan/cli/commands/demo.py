@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from bidsplan.cli import options
-from bidsplan.cli.console import counted, size
 from bidsplan.cli.demo_study import MANIFEST, write_demo
+from bidsplan.messages import counted, size
 
 
 @click.command(
