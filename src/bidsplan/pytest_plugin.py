@@ -46,8 +46,6 @@ _OPTIONS = (
     ),
 )
 
-_FALSE = ("", "0", "false", "f", "no", "n", "off")
-
 
 class BidsplanDataset(Protocol):
     """The type of the fixture ``bidsplan_dataset``."""
@@ -257,14 +255,11 @@ class _Datasets:
 
     def _opened(self) -> DatasetCache:
         from bidsplan.provisioning.cache import DatasetCache
-        from bidsplan.storage.access import Access
 
         if self._cache is None:
-            untrusted = os.environ.get("BIDSPLAN_UNTRUSTED", "").lower() not in _FALSE
             worker = getattr(self._config, "workerinput", {})
             self._cache = DatasetCache(
                 self._directory(),
-                access=Access(untrusted=untrusted),
                 offline=self._mode == "offline",
                 run=worker.get("testrunuid", ""),
                 say=self._say,
@@ -274,8 +269,15 @@ class _Datasets:
     def _directory(self) -> Path:
         if chosen := _option(self._config, "bidsplan_cache"):
             return self._config.rootpath / Path(chosen).expanduser()
-        from platformdirs import user_cache_path
+        try:
+            from platformdirs import user_cache_path  # of the extra 'pytest'
+        except ImportError as error:
+            from bidsplan.errors import LibraryError
 
+            raise LibraryError(
+                "the cache of the machine is found by platformdirs, which is not installed; run "
+                "pip install 'bidsplan[pytest]', or choose a directory with --bidsplan-cache"
+            ) from error
         return user_cache_path("bidsplan", appauthor=False) / "datasets"
 
     def _say(self, text: str) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -287,6 +288,16 @@ def test_a_pipelines_schema_accepts_the_sheet_and_its_files_exist(tmp_path, monk
     assert list(table["subject"]) == ["sub-1", "sub-11"]
     for column in ("t1", "dwi", "bval", "bvec"):
         assert table[column].map(lambda path: Path(path).is_file()).all()
+
+
+def test_the_columns_that_the_page_shows_find_files():
+    page = (DEMO.parents[1] / "docs" / "how-to" / "exporting.md").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"--column (\w+)='(\S+)'", page))
+    names = ["anat/sub-1_T1w.nii.gz", "dwi/sub-1_dir-PA_dwi.nii.gz"]
+    names += [f"dwi/sub-1_dir-AP_dwi{end}" for end in (".nii.gz", ".bval", ".bvec")]
+    paths = [f"sub-1/{name}" for name in names] + ["derivatives/freesurfer/sub-1/mri/wmparc.mgz"]
+    [row] = rows(paths, ["1"], columns=shown)
+    assert list(row) == ["sample", "subject", *shown]
 
 
 @pytest.mark.parametrize("column", ["t1", "=x", "t1=", "t1=a"])

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 _END = "\0"
@@ -39,11 +40,15 @@ class Reader:
     home : Path
         The person's home directory, which is empty.
     variables : dict of str to str
-        What the environment has beside the test's own.
+        What the environment has beside the test's own. By any other text than a variable's name:
+        what is meant where a page has that text, such as a server of the test for one that a
+        page makes up.
     """
 
     def __init__(self, folder: Path, home: Path, variables) -> None:
-        self._folder, self._state = folder, home / "state"
+        self._folder, self._home, self._state = folder, home, home / "state"
+        self._meant = {name: text for name, text in variables.items() if not name.isidentifier()}
+        variables = {name: text for name, text in variables.items() if name.isidentifier()}
         self._state.write_text("")
         program = home / "bin" / "bidsplan"
         program.parent.mkdir()
@@ -71,8 +76,14 @@ class Reader:
 
     def do(self, block) -> None:
         """Type a block, or write the file that it shows; fail if it does not do what it shows."""
+        block = replace(
+            block,
+            text=self._translated(block.text),
+            prints=block.prints and self._translated(block.prints),
+        )
         if block.kind == "file":
-            path = self._here() / block.title
+            own = block.title.startswith("~/")
+            path = self._home / block.title[2:] if own else self._here() / block.title
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, encoding="utf-8")
         elif block.kind == "python":
@@ -83,6 +94,11 @@ class Reader:
             done = self._shell(f"set -euo pipefail\n{block.text}")
             assert done.returncode == 0, f"line {block.line}: {block.text}\n{done.stdout}"
             self._compare(block, done.stdout)
+
+    def _translated(self, text: str) -> str:
+        for shown, meant in self._meant.items():
+            text = text.replace(shown, meant)
+        return text
 
     def _here(self) -> Path:
         found = re.search(r"^cd (.*)$", self._state.read_text(), re.M)
@@ -103,7 +119,7 @@ class Reader:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=55,
+            timeout=200,
         )
 
     def _type_session(self, block, calls) -> None:

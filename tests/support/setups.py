@@ -11,16 +11,23 @@ import gzip
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 from pathlib import Path
 
 import nibabel
 import numpy as np
+import pytest
+import trustme
 
-from servers import Bucket
+import exports
+import studies
+from plans import write_files
+from servers import HOST, Bucket, Proxy
 
 ROOT = Path(__file__).resolve().parents[2]
+AMAZON = "https://s3.amazonaws.com"
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
@@ -66,7 +73,73 @@ def git(folder, endpoint):
     return {}
 
 
-SETUPS = {setup.__name__: setup for setup in (empty, demo, study, pinned, git)}
+def openneuro(folder, endpoint):
+    """Serve two studies of OpenNeuro, and what fMRIPrep made of one of them."""
+    Bucket(endpoint, "openneuro.org").versioned()
+    studies.upload(endpoint, "openneuro.org", "ds000114", studies.test_retest())
+    studies.upload(endpoint, "openneuro.org", "ds000001", studies.gamblers())
+    files = studies.preprocessed_gamblers()
+    studies.upload(endpoint, "openneuro-derivatives", "fmriprep/ds000001-fmriprep", files)
+    return {"AWS_ENDPOINT_URL_S3": endpoint, AMAZON: endpoint}
+
+
+def gamblers(folder, endpoint):
+    """Serve the sixteen subjects of OpenNeuro's ds000001."""
+    studies.upload(endpoint, "openneuro.org", "ds000001", studies.sixteen_gamblers())
+    return {"AWS_ENDPOINT_URL_S3": endpoint, AMAZON: endpoint}
+
+
+def hbn(folder, endpoint):
+    """Serve two sites of the Healthy Brain Network."""
+    files = studies.brain_network("Site-RU", ("NDARAA306NT2", "NDARAB458VK9", "NDARAC349YUC"))
+    files |= studies.brain_network("Site-CBIC", ("NDARAA948VFH", "NDARAD459XJK"))
+    studies.upload(endpoint, "fcp-indi", "data/Projects/HBN/MRI", files)
+    return {"AWS_ENDPOINT_URL_S3": endpoint, AMAZON: endpoint}
+
+
+def lab(folder, endpoint):
+    """Serve a study to those with keys, under a certificate of a private authority.
+
+    The server's thread ends with the tests.
+    """
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(HOST).configure_cert(context)
+    bundle, keys = folder.with_name("ca.pem"), folder.with_name("get-keys")
+    authority.cert_pem.write_to_path(bundle)
+    secret = '{"Version": 1, "AccessKeyId": "lab", "SecretAccessKey": "secret"}'
+    keys.write_text(f"#!/bin/sh\necho '{secret}'\n", encoding="utf-8")
+    keys.chmod(0o755)
+    for bucket, files in (("lab-data", studies.gamblers()), ("lab-copies", {})):
+        studies.upload(endpoint, bucket, "cohort", files, public=False)
+    url = Proxy(endpoint, tls=context).url
+    return {
+        "https://minio.lab.example:9000": url,
+        "minio.lab.example": HOST,
+        "/etc/ssl/lab-ca.pem": str(bundle),
+        "/opt/lab/get-keys": str(keys),
+        "AWS_CONFIG_FILE": str(folder.with_name("home") / ".aws" / "config"),
+    }
+
+
+def annex(folder, endpoint):
+    """Let git-annex ask hosts of this machine."""
+    exports.needed("git", "git-annex")
+    name = "annex.security.allowed-ip-addresses"
+    return {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": name, "GIT_CONFIG_VALUE_0": HOST}
+
+
+def peers(folder, endpoint):
+    """Set up s3bids and s5cmd, and write what `downloadcmd` may have downloaded."""
+    exports.needed("s5cmd")
+    pytest.importorskip("s3bids")
+    write_files(folder / "nda" / "fmriresults01", studies.gamblers())
+    return {"S3_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "us-east-1", **KEYS}
+
+
+SETUPS = {
+    setup.__name__: setup
+    for setup in (empty, demo, study, pinned, git, openneuro, gamblers, hbn, lab, annex, peers)
+}
 
 
 def bidsplan(arguments, folder, variables):
@@ -87,9 +160,7 @@ def description(name, **fields):
 
 def fill_openneuro(endpoint):
     """Put a study like ds000114 of OpenNeuro, and a pipeline's results, into a server."""
-    Bucket(endpoint, "openneuro.org").fill(
-        {f"ds000114/{path}": data for path, data in openneuro_study().items()}
-    )
+    studies.upload(endpoint, "openneuro.org", "ds000114", openneuro_study())
 
 
 def openneuro_study():

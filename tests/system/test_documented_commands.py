@@ -28,7 +28,8 @@ PROGRAMS = {"bidsplan", ".venv/bin/bidsplan"}
 
 def commands(block):
     """Yield the words of each call of bidsplan in a block of shell."""
-    for line in block.text.replace("\\\n", " ").splitlines():
+    typed = [command for command, _ in block.calls()] or [block.text]
+    for line in "\n".join(typed).replace("\\\n", " ").splitlines():
         for part in re.split(r" && | \| ", line.strip().removeprefix("$ ")):
             if "bidsplan " not in part or part.startswith("#"):
                 continue
@@ -69,6 +70,7 @@ def test_a_page_says_where_its_blocks_run(name):
     assert bool(left) == bool(page.setups), f"blocks at lines {left}, and {page.setups}"
 
 
+@pytest.mark.timeout(240)  # seconds where nothing else runs
 @pytest.mark.parametrize("name", [name for name, page in RUN.items() if page.setups])
 def test_the_blocks_of_a_page_do_what_it_shows(name, moto, tmp_path, monkeypatch):
     folder, home = tmp_path / "work", tmp_path / "home"

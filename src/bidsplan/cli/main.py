@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 _COMMANDS = {
+    "demo": "Write a small study to try everything on.",
     "init": "Write a manifest to start from.",
     "inspect": "Show what a study contains.",
     "validate": "Check manifests without network.",

@@ -72,17 +72,21 @@ def subjects_part(plan: Planned, subjects: Iterable[str], sessions: Iterable[str
         if needed or (shared and place.site not in others):
             chosen.append(entry)
         sidecars.add(None if shared else _OWN if needed else _OTHERS, entry)
-    for session in sorted(wanted - met):
-        known = sorted(met - {""})
-        raise UsageError(
-            f"there is no session {session!r} in the plan's files of "
-            f"{listed(sorted(map(printable, units)))}; {suggestion(session, known)}",
-            help_code=HelpCode.PART,
-        )
+    _refuse_unmet(wanted, met, units)
     names = [*sorted(units), *(f"ses-{session}" for session in sorted(wanted))]
     header = header_of_part(plan.header, f"subjects {' '.join(names)}")
     header = msgspec.structs.replace(header, subjects=tuple(sorted(units)))
     return Plan.rebuild(header, (entry for entry in chosen if sidecars.is_for(_OWN, entry)))
+
+
+def _refuse_unmet(wanted: set[str], met: set[str], units: Iterable[str]) -> None:
+    """Refuse sessions that none of the subjects has."""
+    for session in sorted(wanted - met):
+        raise UsageError(
+            f"there is no session {session!r} in the plan's files of "
+            f"{listed(sorted(map(printable, units)))}; {suggestion(session, sorted(met - {''}))}",
+            help_code=HelpCode.PART,
+        )
 
 
 def sites_of(units: Iterable[str]) -> set[str]:

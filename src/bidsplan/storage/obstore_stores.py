@@ -109,7 +109,7 @@ def _open(location: Location, access: Access, anonymous: bool, seconds: float) -
 
 
 def _public() -> Advice:
-    text = "check whether it is public, or give credentials and say 'anonymous: false'"
+    text = "check whether it is public, or give credentials and say 'anonymous: false' or --signed"
     return Advice(text, HelpCode.DENIED_UNSIGNED)
 
 

@@ -147,7 +147,7 @@ class Connection:
         if self.anonymous:
             text = (
                 "check whether the bucket is public, or give credentials and say 'anonymous: "
-                "false'; if its requesters pay, add --requester-pays"
+                "false' or --signed; if its requesters pay, add --requester-pays"
             )
             if self.requester_pays:
                 text = (
