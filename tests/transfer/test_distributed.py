@@ -105,7 +105,7 @@ def test_what_is_sent_holds_no_secret(client, tmp_path, monkeypatch):
     monkeypatch.setattr(client, "submit", lambda *given, **named: keep(sent, submit, given, named))
     events = list(materialise(plan, tmp_path / "d", client=client))
     assert not failures(events)
-    assert len(sent) == 8
+    assert len(sent) == 9
     assert not [found for found in sent if canary.encode() in found]
 
 
