@@ -29,7 +29,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import workloads
 import xxhash
@@ -125,12 +125,13 @@ class Study(NamedTuple):
 
     def parts(self, way: str) -> list[tuple[str, ...]]:
         """Give the options of each of a way's processes."""
-        return {
+        found: dict[str, list[tuple[str, ...]]] = {
             "one": [()],
             "shards": [("--shard", f"{number}/{SHARDS}") for number in range(1, SHARDS + 1)],
             "slices": [("--subject", f"{number:02}") for number in range(1, self.subjects + 1)],
             "dask": [("--dask", self.dask.address)],
-        }[way]
+        }
+        return found[way]
 
 
 WAYS = ("one", "shards", "slices", "dask")
@@ -337,8 +338,24 @@ def cluster(folder: Path, settings: dict[str, str], threads: int) -> Iterator[Cl
 
     told = folder / "scheduler.json"
     dask, local = BIN / "dask", ("--host", "127.0.0.1", "--no-dashboard")
-    scheduler = [dask, "scheduler", *local, "--port", "0", "--scheduler-file", told]
-    worker = [dask, "worker", *local, "--scheduler-file", told, "--nworkers", str(WORKERS)]
+    scheduler: list[str | Path] = [
+        dask,
+        "scheduler",
+        *local,
+        "--port",
+        "0",
+        "--scheduler-file",
+        told,
+    ]
+    worker: list[str | Path] = [
+        dask,
+        "worker",
+        *local,
+        "--scheduler-file",
+        told,
+        "--nworkers",
+        str(WORKERS),
+    ]
     worker += ["--nthreads", str(threads), "--local-directory", folder / "dask"]
     with ExitStack() as stack:
         for number, command in enumerate((scheduler, worker)):
@@ -348,7 +365,8 @@ def cluster(folder: Path, settings: dict[str, str], threads: int) -> Iterator[Cl
             stack.callback(running.terminate)
             while not told.exists() and running.poll() is None:
                 time.sleep(PAUSE)
-        client = stack.enter_context(distributed.Client(scheduler_file=str(told)))
+        client: Any = distributed.Client(scheduler_file=str(told))  # type: ignore[no-untyped-call]
+        stack.callback(client.close)
         client.wait_for_workers(WORKERS)
 
         def processor() -> float:

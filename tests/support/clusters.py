@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import distributed
@@ -17,6 +20,7 @@ import bidsplan
 from sites import Site
 
 _DEADLINE = 60.0
+_ZLIB = zlib.compress(b"", 1)[:2]
 SOURCE = str(Path(bidsplan.__file__).parents[1])
 
 
@@ -77,14 +81,63 @@ class Cluster:
 
     def stop(self) -> None:
         self.client.close()
-        for process in reversed(self._processes):
-            process.terminate()
+        # Asked to end, some workers wait for a scheduler that has ended before them.
         for process in self._processes:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
+            process.wait()
+
+
+class Recorder:
+    """Passes all that a client and a scheduler say to each other on, and keeps it.
+
+    Attributes
+    ----------
+    address : str
+        Where clients find the scheduler.
+    """
+
+    def __init__(self, address: str) -> None:
+        host, port = address.removeprefix("tcp://").split(":")
+        self._target = host, int(port)
+        self._kept: list[bytearray] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.address = f"tcp://127.0.0.1:{self._listening.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                server = socket.create_connection(self._target)
+                for pair in ((client, server), (server, client)):
+                    self._kept.append(bytearray())
+                    arguments = (*pair, self._kept[-1])
+                    threading.Thread(target=self._pass_on, args=arguments, daemon=True).start()
+
+    def _pass_on(self, source, target, kept) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                kept += data
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def said(self) -> bytes:
+        """Give all that was said, and again what is compressed in it."""
+        kept = b"\n".join(map(bytes, self._kept))
+        return b"\n".join([kept, *_uncompressed(kept)])
+
+    def stop(self) -> None:
+        self._listening.close()
+
+
+def _uncompressed(data: bytes):
+    at = -1
+    while (at := data.find(_ZLIB, at + 1)) >= 0:
+        with suppress(zlib.error):
+            yield zlib.decompressobj().decompress(data[at:])
 
 
 class KillingSite(Site):

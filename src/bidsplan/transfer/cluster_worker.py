@@ -110,7 +110,7 @@ class Task(NamedTuple):
         if made_by != (own := version("bidsplan")):
             raise UsageError(
                 f"bidsplan {made_by} started the run, and a worker has bidsplan {own}; install the "
-                "same version for the client, the scheduler and all workers"
+                "same version for the client and all workers"
             )
         task: Task = pickle.loads(data)  # noqa: S301 - from the cluster's own client
         return task

@@ -174,8 +174,8 @@ class _Run:
         return found
 
     def _submit(self, function: Callable[[str, bytes], Any], task: Task, key: str) -> Any:
-        own = version("bidsplan")
-        return self._client.submit(function, own, task.dump(), key=key, pure=False)
+        call, own = _imported_there(function.__name__), version("bidsplan")
+        return self._client.submit(call, own, task.dump(), key=key, pure=False)
 
     def _submit_all(self) -> None:
         plan, access = self._plan, self._task.access
@@ -295,6 +295,27 @@ class _Run:
             self._client.unsubscribe_topic(self._task.topic)
 
 
+def _imported_there(name: str) -> Callable[[str, bytes], Any]:
+    """Return a function of `cluster_worker` that is imported only where it is called.
+
+    A worker that can't unpickle a task ends without a word, and the scheduler unpickles it too.
+    """
+
+    def call(made_by: str, data: bytes) -> Any:
+        import importlib
+
+        import distributed
+
+        try:
+            module = importlib.import_module("bidsplan.transfer.cluster_worker")
+        except ImportError as error:
+            address = distributed.get_worker().address
+            raise ImportError(f"{error}, on the worker {address}") from error
+        return getattr(module, name)(made_by, data)
+
+    return call
+
+
 def _why_lost(future: Any) -> str:
     """Say why a share's end brought no report of some files; errors of the run are raised."""
     if future.status == "finished":
@@ -320,11 +341,10 @@ def _error_of(future: Any) -> BaseException:
         )
     if isinstance(error, BidsplanError):
         return error
-    if isinstance(error, ImportError) or "deserialization" in str(error):
+    if isinstance(error, ImportError):
         return LibraryError(
-            f"the dask scheduler or a worker can't load bidsplan ({error}); install bidsplan "
-            f"{version('bidsplan')} and the client's version of dask for the scheduler and all "
-            "workers"
+            f"a worker has no bidsplan, or another one: {printable(str(error))}; install bidsplan "
+            f"{version('bidsplan')} for all workers"
         )
     return error
 
