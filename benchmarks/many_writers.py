@@ -321,7 +321,7 @@ def _after(study: Study, came: int, wrong: list[str]) -> str:
 def kill(study: Study) -> None:
     """Kill a shard, a slice and a worker in turn."""
     shards, slices = study.parts("shards"), study.parts("slices")
-    kills = {
+    kills: dict[str, Callable[[], str]] = {
         "shard": lambda: kill_process(study, shards, 1),
         "slice": lambda: kill_process(study, slices[:AT_A_TIME], 1),
         "worker": lambda: kill_worker(study),

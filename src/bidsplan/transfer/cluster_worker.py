@@ -226,7 +226,7 @@ class _Reporter:
         self.plan = task.plan()
         self._numbers = {entry.path: number for number, entry in enumerate(self.plan.entries)}
         self._names = task.share, secrets.token_hex(8)
-        self._send = lambda data: worker.log_event(task.topic, data)
+        self._worker, self._topic = worker, task.topic
         self._clear()
         self.send()
 
@@ -264,5 +264,5 @@ class _Reporter:
         """Send what was collected."""
         others = pickle.dumps(self._others) if self._others else b""
         report = Report(*self._names, self._decided, self._moved, self._finished, others, over)
-        self._send(msgspec.msgpack.encode(report))
+        self._worker.log_event(self._topic, msgspec.msgpack.encode(report))
         self._clear()
