@@ -37,10 +37,14 @@ from clients import Job, environment
 from stopping import exit_on_signals, tied
 from workloads import KIB, MIB, write_manifest
 
+from bidsplan.plan.file import read_plan
+from bidsplan.plan.parts import share, subjects_part
 from servers import nginx
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from bidsplan.plan import Planned
 
 BIN = Path(sys.executable).parent
 NAME = "many"
@@ -168,21 +172,24 @@ class Took(NamedTuple):
 
 
 def fetch(study: Study, way: str) -> Took:
-    """Fetch in one way, at most four processes at a time."""
-    parts = list(enumerate(study.parts(way)))
+    """Fetch in one way."""
+    used, began = _used(study), time.perf_counter()
+    run_parts(study, study.parts(way))
+    return Took(time.perf_counter() - began, _used(study) - used)
+
+
+def run_parts(study: Study, parts: list[tuple[str, ...]]) -> None:
+    """Fetch parts, at most four processes at a time."""
 
     def run(part: tuple[int, tuple[str, ...]]) -> int:
         return study.fetch(study.output(part[0]), *part[1]).wait()
 
-    used, began = _used(study), time.perf_counter()
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        codes = list(pool.map(run, parts))
-    took = Took(time.perf_counter() - began, _used(study) - used)
+        codes = list(pool.map(run, enumerate(parts)))
     for number, code in enumerate(codes):
         if code:
             said = study.output(number).read_text(errors="replace")
-            sys.exit(f"{way}: part {number} ended with {code}: {said[-2000:]}")
-    return took
+            sys.exit(f"{parts[number]} ended with {code}: {said[-2000:]}")
 
 
 def _used(study: Study) -> float:
@@ -261,29 +268,32 @@ def report(found: dict[str, list[Took]]) -> None:
         )
 
 
-def kill_process(study: Study, options: list[tuple[str, ...]], victim: int) -> str:
-    """Kill one of several fetches once some of its own files are there; then fetch its part again.
+def kill_process(study: Study, way: str, part: Planned) -> str:
+    """Kill the second of four fetches once some of its part is there; then fetch what is left.
 
     Returns what was found, to be printed.
     """
-    running = [study.fetch(study.output(number), *some) for number, some in enumerate(options)]
-    _wait_for_files(study, running[victim])
-    running[victim].kill()
-    code = running[victim].wait()
+    parts = study.parts(way)
+    running = [
+        study.fetch(study.output(number), *some) for number, some in enumerate(parts[:AT_A_TIME])
+    ]
+    _wait_for_files(study, running[1], part)
+    running[1].kill()
+    running[1].wait()
     wrong = differences(study, whole=False)
     codes = [process.wait() for process in running]
     wrong += differences(study, whole=False)
+    if codes != [0, -signal.SIGKILL, 0, 0]:
+        sys.exit(f"unexpected exit codes: {codes}")
     came = len(digests(study.destination))
-    again = study.fetch(study.output(), *options[victim]).wait()
-    if code != -signal.SIGKILL or any(codes[:victim] + codes[victim + 1 :]) or again:
-        sys.exit(f"unexpected exit codes: {code}, {codes}, {again}")
+    run_parts(study, [parts[1], *parts[AT_A_TIME:]])
     return _after(study, came, wrong)
 
 
 def kill_worker(study: Study) -> str:
     """Kill a worker once some files are there; the run itself must end well."""
     running = study.fetch(study.output(), "--dask", study.dask.address)
-    _wait_for_files(study, running)
+    _wait_for_files(study, running, read_plan(study.plan))
     os.kill(study.dask.pids()[0], signal.SIGKILL)
     wrong = differences(study, whole=False)
     if code := running.wait():
@@ -297,9 +307,10 @@ def kill_worker(study: Study) -> str:
     return _after(study, came, wrong)
 
 
-def _wait_for_files(study: Study, process: subprocess.Popen[bytes]) -> None:
-    """Wait until a tenth of the files are there."""
-    while len(_names(study.destination)) < len(study.digests) // 10:
+def _wait_for_files(study: Study, process: subprocess.Popen[bytes], part: Planned) -> None:
+    """Wait until a tenth of a part's files are there."""
+    own = {Path(entry.path).name for entry in part.entries}
+    while len(own.intersection(_names(study.destination))) < max(1, len(own) // 10):
         if process.poll() is not None:
             sys.exit("it ended before it could be killed")
         time.sleep(PAUSE)
@@ -320,10 +331,10 @@ def _after(study: Study, came: int, wrong: list[str]) -> str:
 
 def kill(study: Study) -> None:
     """Kill a shard, a slice and a worker in turn."""
-    shards, slices = study.parts("shards"), study.parts("slices")
+    whole = read_plan(study.plan)
     kills: dict[str, Callable[[], str]] = {
-        "shard": lambda: kill_process(study, shards, 1),
-        "slice": lambda: kill_process(study, slices[:AT_A_TIME], 1),
+        "shard": lambda: kill_process(study, "shards", share(whole, 2, SHARDS)),
+        "slice": lambda: kill_process(study, "slices", subjects_part(whole, ["02"])),
         "worker": lambda: kill_worker(study),
     }
     for name, run in kills.items():
