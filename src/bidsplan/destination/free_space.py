@@ -30,8 +30,7 @@ def check_free_space(root: str, plan: Planned) -> None:
     # Nearly always there is room for all of it, which needs no look at the files.
     if plan.header.bytes <= free:
         return
-    needed = sum(entry.size for entry in plan.entries if not _exists(f"{root}/{entry.path}"))
-    needed -= _kept_bytes(root)
+    needed = missing_bytes(root, plan)
     if needed > free:
         from humanize import naturalsize  # only for the message
 
@@ -40,6 +39,12 @@ def check_free_space(root: str, plan: Planned) -> None:
             f"{printable(root)}: {sizes[0]} are still to be fetched, and {sizes[1]} are free; free "
             "some space, or fetch with --no-space-check"
         )
+
+
+def missing_bytes(root: str, plan: Planned) -> int:
+    """Count the bytes of a plan's files that a directory does not have."""
+    needed = sum(entry.size for entry in plan.entries if not _exists(f"{root}/{entry.path}"))
+    return needed - _kept_bytes(root)
 
 
 def _exists(path: str) -> bool:
