@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bidsplan.compile.compiler import Compiled, compile_manifest, explain_manifest
     from bidsplan.compile.survey.inventory import take_inventory
+    from bidsplan.destination.cache_options import CacheLink, CacheOptions
     from bidsplan.errors import (
         BidsplanError,
         DestinationError,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     )
     from bidsplan.events import (
         Action,
+        Copied,
         Decided,
         Digested,
         Digesting,
@@ -77,10 +79,12 @@ __version__ = "0.1.0"
 _NAMES = {
     "compile.compiler": "Compiled compile_manifest explain_manifest",
     "compile.survey.inventory": "take_inventory",
+    "destination.cache_options": "CacheLink CacheOptions",
     "errors": "BidsplanError DestinationError FailedFile FetchFailed IntegrityError Problem "
     "SelectionError StalePlanError StorageError UsageError",
-    "events": "Action Decided Digested Digesting Event Failed Finished Kept KeptReason Listed "
-    "Opened Pinned Progressed PruneFailed Pruned Resumable Resumed Skipped Slowed Waiting Warned",
+    "events": "Action Copied Decided Digested Digesting Event Failed Finished Kept KeptReason "
+    "Listed Opened Pinned Progressed PruneFailed Pruned Resumable Resumed Skipped Slowed Waiting "
+    "Warned",
     "fetching": "FetchSummary fetch",
     "manifest": "Manifest",
     "manifest.load": "ManifestFile load_manifest",
@@ -106,8 +110,11 @@ __all__ = [
     "Access",
     "Action",
     "BidsplanError",
+    "CacheLink",
+    "CacheOptions",
     "CheckMethod",
     "Compiled",
+    "Copied",
     "Decided",
     "DestinationError",
     "Digested",

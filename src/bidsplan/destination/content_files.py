@@ -3,6 +3,7 @@
 ::
 
     DIR/content/<first two digits>/<kind>-<digest>-<size>   the contents
+    DIR/content/CACHEDIR.TAG                                keeps backups from saving them
     DIR/added/<random>-<bytes>                              how much was added since all was counted
     DIR/.bidsplan/partial/                                  files that are being written
 
@@ -41,8 +42,8 @@ _BLOCK = 4096
 _TAG = "CACHEDIR.TAG"
 _TAG_TEXT = (
     b"Signature: 8a477f597d28d172789f06886806bc55\n"
-    b"# Contents that bidsplan fetched, for other destinations; see bidsplan cache --help.\n"
-    b"# Backups may leave them out: https://bford.info/cachedir/\n"
+    b"# Contents that bidsplan fetched and can fetch again; see bidsplan cache --help.\n"
+    b"# For what this file says to backups see https://bford.info/cachedir/\n"
 )
 
 
@@ -85,7 +86,7 @@ def content_keys(entry: Entry) -> list[ContentKey]:
 
 def room_of(size: int) -> int:
     """Return the bytes that a file of a size takes."""
-    return -(-size // _BLOCK) * _BLOCK
+    return max(1, -(-size // _BLOCK)) * _BLOCK
 
 
 class Held(NamedTuple):
@@ -112,8 +113,7 @@ class ContentFiles(Directory):
     def __init__(self, root: str, *, create: bool) -> None:
         super().__init__(root, create=create)
         self.writable = os.access(root, os.W_OK)
-        if self.writable:
-            self._mark()
+        self._marked = False
 
     def open(self, key: ContentKey) -> int | None:
         """Open a content; None where there is none, negative where something else has its name.
@@ -140,6 +140,7 @@ class ContentFiles(Directory):
 
         Returns whether it was added, and was not there. Raises OSError.
         """
+        self._mark()
         with self.directory(key.place, create=True) as directory:
             if _exists(key.name, directory):
                 return False
@@ -168,9 +169,12 @@ class ContentFiles(Directory):
                 os.rmdir(key.name, dir_fd=directory)
 
     def _mark(self) -> None:
-        """Tell backups what this directory is."""
-        with suppress(OSError):
-            descriptor = os.open(_TAG, NEW_FILE, 0o666, dir_fd=self._fd)
+        """Tell backups, once, that the contents are a cache, and nothing else here is."""
+        if self._marked:
+            return
+        self._marked = True
+        with suppress(FileExistsError), self.contents() as directory:
+            descriptor = os.open(_TAG, NEW_FILE, 0o666, dir_fd=directory)
             try:
                 os.write(descriptor, _TAG_TEXT)
             finally:

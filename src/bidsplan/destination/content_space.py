@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import fcntl
 import logging
-from contextlib import contextmanager, suppress
+import os
+import time
+from contextlib import closing, contextmanager, suppress
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from bidsplan.destination.content_files import Removed, room_of
+from bidsplan.destination.content_files import ContentFiles, Removed, room_of
+from bidsplan.destination.directory import destination_error
 from bidsplan.destination.free_space import missing_bytes
+from bidsplan.errors import Choice
+from bidsplan.paths import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bidsplan.destination.content_files import ContentFiles, Held
+    from bidsplan.destination.cache_options import CacheOptions
+    from bidsplan.destination.content_files import Held
     from bidsplan.plan import Planned
 
 _SPARE = 0.1
@@ -22,6 +28,9 @@ _SPARE = 0.1
 
 _STEPS = 20
 """Parts of the size after each of which it is looked whether too much is held."""
+
+_PAUSE = 0.2
+"""Seconds between two tries to count while another run does."""
 
 _SECOND = 1_000_000_000
 
@@ -92,6 +101,47 @@ class ContentSpace:
             reduce_to(files, self._most)
 
 
+class CacheTask(Choice):
+    """What to do with a content cache.
+
+    Attributes
+    ----------
+    COUNT
+        Count what it holds.
+    PRUNE
+        Remove what was used least recently, where it holds more than it may.
+    CLEAR
+        Remove all contents.
+    """
+
+    COUNT = "count"
+    PRUNE = "prune"
+    CLEAR = "clear"
+
+
+def manage_cache(options: CacheOptions, task: CacheTask) -> Removed:
+    """Count or remove what a content cache holds, whatever runs use it meanwhile.
+
+    Raises
+    ------
+    DestinationError
+        Where the directory can't be opened or written.
+    """
+    root = os.fspath(options.directory)
+    with closing(ContentFiles(root, create=False)) as files:
+        try:
+            if task is CacheTask.COUNT:
+                by_second, number = _counted(files)
+                return Removed(0, 0, number, sum(by_second.values()))
+            most = 0 if task is CacheTask.CLEAR else options.max_bytes
+            while (removed := reduce_to(files, most or 0)) is None:
+                # Another run counts, which takes seconds.
+                time.sleep(_PAUSE)
+            return removed
+        except OSError as error:
+            raise destination_error(error, printable(root)) from error
+
+
 def reduce_to(files: ContentFiles, most: int) -> Removed | None:
     """Remove what was used least recently until there is room below a size.
 
@@ -114,22 +164,6 @@ def reduce_to(files: ContentFiles, most: int) -> Removed | None:
         with suppress(OSError):
             files.replace_notes(notes, total - size)
         return Removed(removed, size, number - removed, total - size)
-
-
-def clear(files: ContentFiles) -> Removed:
-    """Remove all contents."""
-    notes = files.added()
-    gone = [room_of(each.size) for each in files.held() if files.remove(each)]
-    left = [room_of(each.size) for each in files.held()]
-    with suppress(OSError):
-        files.replace_notes(notes, sum(left))
-    return Removed(len(gone), sum(gone), len(left), sum(left))
-
-
-def count(files: ContentFiles) -> Removed:
-    """Count all contents, and remove nothing."""
-    by_second, number = _counted(files)
-    return Removed(0, 0, number, sum(by_second.values()))
 
 
 @contextmanager

@@ -68,7 +68,12 @@ if TYPE_CHECKING:
     help="Fetch by the workers of the dask cluster at this address, such as tcp://host:8786.",
 )
 @options.settings_of(
-    *options.PART, *options.STRICT, *options.SOURCES, *options.DESTINATION, *options.RATE
+    *options.PART,
+    *options.STRICT,
+    *options.CACHE,
+    *options.SOURCES,
+    *options.DESTINATION,
+    *options.RATE,
 )
 def command(
     source: Path,
@@ -110,6 +115,7 @@ def command(
             find_unplanned=True,
             stopping=lambda: bool(received),
             client=client,
+            cache=settings.cache,
         )
         return outcome.follow(events)
 
