@@ -48,6 +48,9 @@ _KINDS = {
 }
 """What proves a content, and the kind of its key."""
 
+_LEAST_LINKED = 4 << 20
+"""Bytes of the smallest content that is linked; smaller ones are copied sooner than linked."""
+
 _OFTEN_NS = 3600 * 1_000_000_000
 """Nanoseconds within which another use is not noted."""
 
@@ -164,7 +167,7 @@ class ContentCache:
         self, key: ContentKey, descriptor: int, entry: Entry, writer: Writer, moved: _Moved
     ) -> Verdict:
         """Have a writer's file hold a content, and digest it there."""
-        if self._hard and os.fstat(descriptor).st_uid == os.geteuid():
+        if self._links(key) and os.fstat(descriptor).st_uid == os.geteuid():
             verdict = self._digest(entry, descriptor, moved)
             if not _is_proof(verdict) or self._link(key, descriptor, writer):
                 return verdict
@@ -174,6 +177,9 @@ class ContentCache:
         if into is not None and clone(descriptor, into):
             return self._digest(entry, into, moved)
         return self._digest(entry, descriptor, moved, writer.write)
+
+    def _links(self, key: ContentKey) -> bool:
+        return self._hard and key.size >= _LEAST_LINKED
 
     def _link(self, key: ContentKey, descriptor: int, writer: Writer) -> bool:
         """Have a writer's file be the cached one; False where there can be no such link."""
@@ -231,7 +237,7 @@ class ContentCache:
             return True
 
         self._space.written(entry.size)
-        if key is not None:
+        if key is not None and not self._space.is_too_large(key.size):
             self._add(key, write)
 
     def add_file(self, entry: Entry, verdict: Verdict, writer: Writer) -> None:
@@ -245,9 +251,9 @@ class ContentCache:
                 verdict = self._digest(entry, source)
         key = _key_of(entry, verdict)
         self._space.written(entry.size)
-        if key is None:
+        if key is None or self._space.is_too_large(key.size):
             return
-        if not (self._hard and self._link_in(key, source, writer)):
+        if not (self._links(key) and self._link_in(key, source, writer)):
             self._add(key, lambda target: copy(source, target, self._stopping))
 
     def _link_in(self, key: ContentKey, source: int, writer: Writer) -> bool:
@@ -262,7 +268,7 @@ class ContentCache:
 
     def _add(self, key: ContentKey, write: Callable[[int], bool]) -> None:
         files = self._open()
-        if files is None or not self._adding or self._space.is_too_large(key.size):
+        if files is None or not self._adding:
             return
         try:
             if not self._space.fits(files, key.size):

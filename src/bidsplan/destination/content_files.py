@@ -28,7 +28,6 @@ from bidsplan.storage.rename import rename
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
 
 _CONTENT = "content"
 _ADDED = "added"
@@ -173,16 +172,12 @@ class ContentFiles(Directory):
         if self._marked:
             return
         self._marked = True
-        with suppress(FileExistsError), self.contents() as directory:
+        with suppress(FileExistsError), self.directory(_CONTENT, create=True) as directory:
             descriptor = os.open(_TAG, NEW_FILE, 0o666, dir_fd=directory)
             try:
                 os.write(descriptor, _TAG_TEXT)
             finally:
                 os.close(descriptor)
-
-    def contents(self) -> AbstractContextManager[int]:
-        """Open the directory of all contents; gives a descriptor. Raises OSError."""
-        return self.directory(_CONTENT, create=True)
 
     def held(self) -> Iterator[Held]:
         """Yield all contents, in no order; passes over what others remove meanwhile."""

@@ -6,7 +6,7 @@ import fcntl
 import logging
 import os
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -161,7 +161,7 @@ def reduce_to(files: ContentFiles, most: int) -> Removed | None:
         removed = size = 0
         if total > most:
             removed, size = _remove_oldest(files, by_second, total - int(most * (1 - _SPARE)))
-        with suppress(OSError):
+        if notes or total:
             files.replace_notes(notes, total - size)
         return Removed(removed, size, number - removed, total - size)
 
@@ -169,16 +169,24 @@ def reduce_to(files: ContentFiles, most: int) -> Removed | None:
 @contextmanager
 def _alone(files: ContentFiles) -> Iterator[bool]:
     """Keep other runs from counting at the same time, where there are locks."""
-    with files.contents() as directory:
+    with files.directory("") as directory:
+        # Opened anew: a duplicate of another descriptor would share its lock.
+        own = os.open(".", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
         try:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        except OSError as error:
-            # Without locks, two runs may remove more than they must.
-            logging.getLogger(__name__).debug("no lock on a content cache: %s", error)
-        yield True
+            yield _is_locked(own)
+        finally:
+            os.close(own)
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        # Without locks, two runs may remove more than they must.
+        logging.getLogger(__name__).debug("no lock on a content cache: %s", error)
+    return True
 
 
 def _counted(files: ContentFiles) -> tuple[dict[int, int], int]:
