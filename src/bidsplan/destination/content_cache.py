@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from bidsplan.destination.base import Stopped
 from bidsplan.destination.cache_options import CacheLink
 from bidsplan.destination.content_files import ContentFiles, content_keys
+from bidsplan.destination.content_queue import ContentQueue
 from bidsplan.destination.content_space import ContentSpace
 from bidsplan.destination.copying import chunks, clone, copy
 from bidsplan.destination.directory import write_all
@@ -70,6 +71,11 @@ class ContentCache:
         The destination, where it is a directory: room is left for its files.
     plan : Planned
         What is to be there in the end.
+
+    Attributes
+    ----------
+    queue : ContentQueue
+        Small contents that are added soon.
     """
 
     def __init__(
@@ -83,6 +89,7 @@ class ContentCache:
         self._opened = False
         self._files: ContentFiles | None = None
         self._adding = False
+        self.queue = ContentQueue(self.add_small)
         self._damaged: list[str] = []
         self._trouble: str | None = None
 
@@ -100,6 +107,11 @@ class ContentCache:
                 return None
             self._files, self._adding = files, files.writable
             return files
+
+    def may_have(self, entry: Entry) -> bool:
+        """Look whether anything has the name of an entry's content; cheap, and no promise."""
+        files = self._open()
+        return files is not None and any(map(files.has, content_keys(entry)))
 
     def read_small(self, entry: Entry) -> tuple[Buffer, Verdict] | None:
         """Return an entry's content and a verdict that holds, if it is there."""
@@ -230,6 +242,8 @@ class ContentCache:
 
     def add_small(self, entry: Entry, verdict: Verdict, data: Buffer) -> None:
         """Add a content that was proved."""
+        if self._stopping():
+            return
         key = _key_of(entry, verdict)
 
         def write(descriptor: int) -> bool:
@@ -285,6 +299,7 @@ class ContentCache:
 
     def finish(self) -> Generator[Problem, None, None]:
         """Note what was added, and yield what went wrong."""
+        self.queue.wait(self._stopping)
         if self._files is not None:
             try:
                 self._space.settle(self._files, self._stopping)

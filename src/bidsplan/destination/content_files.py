@@ -125,6 +125,10 @@ class ContentFiles(Directory):
         except FileNotFoundError:
             return None
 
+    def has(self, key: ContentKey) -> bool:
+        """Report whether anything has a content's name, behind links as well."""
+        return _exists(f"{key.place}/{key.name}", self._fd)
+
     def shares_disk(self, root: str) -> bool:
         """Report whether a directory is of the same file system. Raises OSError."""
         return os.stat(root).st_dev == os.fstat(self._fd).st_dev  # noqa: PTH116 - once a content
@@ -140,9 +144,8 @@ class ContentFiles(Directory):
         Returns whether it was added, and was not there. Raises OSError.
         """
         self._mark()
-        with self.directory(key.place, create=True) as directory:
-            if _exists(key.name, directory):
-                return False
+        if self.has(key):
+            return False
         partials, name = self.partials(), self.new_name()
         try:
             descriptor = os.open(name, NEW_FILE, 0o666, dir_fd=partials)
@@ -266,6 +269,6 @@ def _held(place: str, found: os.DirEntry[str]) -> Held | None:
 def _exists(name: str, directory: int) -> bool:
     try:
         os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
+    except OSError:
         return False
     return True

@@ -196,7 +196,7 @@ class Engine:
 
     async def run_cached(self, job: Job) -> bool:
         """See `JobSource.run_cached`."""
-        if self._cache is None or self._scheduler is None:
+        if self._cache is None or self._scheduler is None or not self._cache.may_have(job.entry):
             return False
         try:
             found = await self._scheduler.aside(self._cache.read_small, job.entry)
@@ -234,7 +234,9 @@ class Engine:
         self._limit.slowdowns.took(entry.path, time.monotonic() - began)
         done = self._write_small(job, data, verdict)
         if done and self._cache and self._scheduler:
-            await self._scheduler.aside(self._cache.add_small, entry, verdict, data)
+            cache, scheduler = self._cache, self._scheduler
+            if not cache.queue.put(entry, verdict, data, scheduler.later):
+                await scheduler.aside(cache.add_small, entry, verdict, data)
         return done
 
     def _write_small(
