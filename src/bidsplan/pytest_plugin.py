@@ -46,8 +46,6 @@ _OPTIONS = (
     ),
 )
 
-_FALSE = ("", "0", "false", "f", "no", "n", "off")
-
 
 class BidsplanDataset(Protocol):
     """The type of the fixture ``bidsplan_dataset``."""
@@ -255,14 +253,11 @@ class _Datasets:
 
     def _opened(self) -> DatasetCache:
         from bidsplan.provisioning.cache import DatasetCache
-        from bidsplan.storage.access import Access
 
         if self._cache is None:
-            untrusted = os.environ.get("BIDSPLAN_UNTRUSTED", "").lower() not in _FALSE
             worker = getattr(self._config, "workerinput", {})
             self._cache = DatasetCache(
                 self._directory(),
-                access=Access(untrusted=untrusted),
                 offline=self._mode == "offline",
                 run=worker.get("testrunuid", ""),
                 say=self._say,

@@ -157,8 +157,8 @@ MANIFESTS = {
     "a word that BIDS lacks": (
         HEAD + "files: T1\n",
         2,
-        "m.yaml:3: files: 'T1' is no BIDS datatype and no BIDS suffix; write {datatypes: "
-        "[T1]} or {suffixes: [T1]}",
+        "m.yaml:3: files: 'T1' is no BIDS datatype and no BIDS suffix; did you mean 'T1w'? "
+        "Otherwise write {datatypes: [T1]} or {suffixes: [T1]}",
     ),
     "a glob for a filter": (
         HEAD + "files: '*_T1w.json'\n",

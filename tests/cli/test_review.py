@@ -310,7 +310,7 @@ def test_a_plan_that_a_revision_lacks_or_has_broken(repository, ask):
 
 
 def test_git_diff_shows_plans_as_text(repository, ask):
-    page = (ROOT / "docs" / "user" / "reviewing.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "how-to" / "reviewing.md").read_text(encoding="utf-8")
     attributes = "*.plan.jsonl* -text diff=bidsplan"
     configuration = "git config diff.bidsplan.textconv"
     assert f"echo '{attributes}' >> .gitattributes\n" in page

@@ -20,6 +20,7 @@ from bidsplan.manifest.vocabulary import vocabulary_warnings
 from bidsplan.manifest.yaml_reader import LARGEST, Document, read_yaml
 from bidsplan.messages import is_secret, names_a_secret, nearest
 from bidsplan.paths import open_regular, printable
+from bidsplan.urls import untrusted_by_default
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -108,7 +109,10 @@ _PLACES: Mapping[str, type[BaseModel] | None] = {
 
 
 def load_manifest(
-    path: str | PathLike[str], *, allow_protocols: Iterable[str] = (), untrusted: bool = False
+    path: str | PathLike[str],
+    *,
+    allow_protocols: Iterable[str] = (),
+    untrusted: bool | None = None,
 ) -> ManifestFile:
     """Read and validate a manifest.
 
@@ -117,8 +121,8 @@ def load_manifest(
     path : path
     allow_protocols : iterable of str
         Protocols of URLs to allow besides the usual ones.
-    untrusted : bool
-        Refuse a manifest that is a symbolic link.
+    untrusted : bool, optional
+        Refuse a manifest that is a symbolic link. By default as ``BIDSPLAN_UNTRUSTED`` says.
 
     Returns
     -------
@@ -129,7 +133,7 @@ def load_manifest(
     ManifestError
         Listing everything that is wrong with it.
     """
-    path = Path(path)
+    path, untrusted = Path(path), untrusted_by_default() if untrusted is None else untrusted
     if ".jsonl" in path.suffixes:
         problem = Problem(
             message="this is a plan, by its name; expected a manifest, such as study.yaml",

@@ -172,7 +172,7 @@ def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
             block += stream.readline(LONGEST_LINE)
 
 
-def write_plan(plan: Plan, path: str | PathLike[str]) -> None:
+def write_plan(plan: Plan, path: str | PathLike[str], *, keep_equal: bool = False) -> None:
     """Write a plan atomically.
 
     Parameters
@@ -181,6 +181,8 @@ def write_plan(plan: Plan, path: str | PathLike[str]) -> None:
     path : path
         Ending in ``.jsonl``, ``.jsonl.gz`` or ``.jsonl.zst``; the same plan is compressed to the
         same bytes.
+    keep_equal : bool
+        Whether a file that is the same already stays as it is, and keeps its time.
 
     Raises
     ------
@@ -190,7 +192,10 @@ def write_plan(plan: Plan, path: str | PathLike[str]) -> None:
     path = Path(path)
     suffix = plan_suffix(path)
     try:
-        with replacing(path) as file, _compressed(file, suffix) as stream:
+        with (
+            replacing(path, keep_equal=keep_equal) as file,
+            _compressed(file, suffix) as stream,
+        ):
             for line in plan.lines():
                 stream.write(line)
     except OSError as error:

@@ -13,6 +13,7 @@ from bidsplan.paths import collision_form, printable
 from bidsplan.plan import model
 from bidsplan.plan.model import ENCODER, Entry, Header, Root
 from bidsplan.plan.parse import PathCheck, read_entries
+from bidsplan.plan.places import Places, pipelines_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -118,8 +119,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         Returns
         -------
         list of dict
-            One for each entry, all with the keys of `Entry`, and ``url``: that of its root, and
-            None for a generated file.
+            One for each entry, all with the keys of `Entry`; ``url``, that of its root, None for a
+            generated file; and as its path says, else None, ``subject``, ``session``, ``datatype``,
+            ``suffix``, ``extension`` and ``pipeline``. With sites, a subject is ``site/label``.
         """
         return entry_dicts(self)
 
@@ -155,10 +157,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def entry_dicts(plan: Planned) -> list[dict[str, object]]:
     """Return a plan's entries as dictionaries; see `Plan.to_dicts`."""
     roots = plan.header.roots
+    places = Places(plan.header, pipelines_of(plan))
     return [
         {
             **msgspec.structs.asdict(entry),
             "url": roots[entry.root].url if entry.content is None else None,
+            **places(entry.path).columns(entry.reason),
         }
         for entry in plan.entries
     ]

@@ -44,8 +44,9 @@ def command(
 ) -> None:
     """Split PLAN into plans that may be fetched side by side, and list them in an index.
 
-    The index is written as index.tsv and index.json: name, plan, files and bytes of each part, for
-    array jobs and sample sheets. The part of a subject is a valid dataset.
+    The index is written as index.tsv and index.json, for array jobs and workflow engines: name,
+    plan, files, bytes and key of each part. The key changes if any file of the part does. The part
+    of a subject is a valid dataset. A part that would stay the same is not written again.
     """
     from bidsplan.plan import split  # on demand
 
