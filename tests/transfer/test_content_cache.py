@@ -303,7 +303,7 @@ def test_an_interrupted_file_comes_from_the_cache_and_leaves_nothing(
 
 
 def test_a_destination_in_storage_is_written_from_the_cache(
-    study, proxy, access, tmp_path, memory, bucket
+    study, proxy, access, tmp_path, memory, bucket, s3
 ):
     fetch(study, tmp_path / "a", access=access, cache=tmp_path / "cache")
     proxy.requests.clear()
@@ -311,6 +311,15 @@ def test_a_destination_in_storage_is_written_from_the_cache(
     assert counts_of(events).cached == len(FILES)
     assert proxy.requests == []
     assert memory.cat("/copy/" + LARGE) == PARTS
+    events = fetch(
+        study,
+        f"s3://{bucket.name}/copy",
+        access=Access(endpoint_url=proxy.url, dest_endpoint_url=bucket.endpoint),
+        cache=tmp_path / "cache",
+    )
+    assert counts_of(events).cached == len(FILES)
+    assert read(proxy) == set()
+    assert bucket.get(f"/copy/{LARGE}") == PARTS
     # Nothing is added from there, and what the cache has not is fetched.
     options = CacheOptions(directory=tmp_path / "other")
     events = fetch(study, "memory://more", access=access, cache=options)
@@ -355,7 +364,9 @@ def test_hard_links_across_file_systems_are_copies(study, access, tmp_path, monk
         assert tree(tmp_path / name) == FILES
     assert counts_of(events).cached == len(FILES)
     assert counts_of(events).reached == sum(map(len, FILES.values()))
-    assert (tmp_path / "b" / LARGE).stat().st_nlink == 1
+    for name in ("a", "b"):
+        found = (tmp_path / name / LARGE).stat()
+        assert (found.st_nlink, found.st_mode & 0o200) == (1, 0o200)
 
 
 def test_a_file_that_is_there_is_compared_with_the_cached_content(study, access, tmp_path):

@@ -20,11 +20,12 @@ from bidsplan.errors import (
     ThrottledError,
     UsageError,
 )
-from bidsplan.events import Failed, Finished, Skipped
+from bidsplan.events import Failed, Finished, Skipped, Warned
 from bidsplan.plan.file import write_plan
 from bidsplan.progress import Counts
 from bidsplan.storage import Access
 from bidsplan.transfer.materialisation import materialise
+from caches import proved_plan
 from plans import failures, local_plan, tree
 
 distributed = pytest.importorskip("distributed")
@@ -153,3 +154,21 @@ def test_a_scheduler_that_does_not_answer_is_wrong_usage(tmp_path, capsys, monke
     paths = [str(tmp_path / "x.plan.jsonl"), str(tmp_path / "d")]
     assert run(["fetch", "--dask", "nonsense://x", *paths]) == 2
     assert "no dask scheduler answers at nonsense://x" in capsys.readouterr().err
+
+
+def test_workers_use_a_content_cache_where_they_have_it(client, tmp_path):
+    plan, cache = proved_plan(tmp_path / "source", FILES), tmp_path / "cache"
+    events = list(materialise(plan, tmp_path / "a", client=client, cache=cache))
+    assert not failures(events)
+    # Each worker says that it has none; that is told once.
+    told = [str(event.problem) for event in events if isinstance(event, Warned)]
+    assert len(told) == 1
+    assert "can't be opened: No such file or directory" in told[0]
+    assert not cache.exists()
+    cache.mkdir()
+    list(materialise(plan, tmp_path / "b", client=client, cache=cache))
+    counts = Counts()
+    for event in materialise(plan, tmp_path / "c", client=client, cache=cache):
+        counts.add(event)
+    assert (counts.cached, counts.bytes) == (len(FILES), 0)
+    assert tree(tmp_path / "c") == FILES

@@ -261,7 +261,7 @@ class ContentCache:
             return
         if verdict.proof is CheckMethod.CHECKSUM and best_check(entry) is CheckMethod.MULTIPART:
             # The storage's checksum made the parts' digests needless so far.
-            with suppress(_UnreadableError):
+            with suppress(_UnreadableError, Stopped):
                 verdict = self._digest(entry, source)
         key = _key_of(entry, verdict)
         self._space.written(entry.size)
@@ -271,13 +271,14 @@ class ContentCache:
             self._add(key, lambda target: copy(source, target, self._stopping))
 
     def _link_in(self, key: ContentKey, source: int, writer: Writer) -> bool:
+        """Have the cache hold a writer's file itself; False where it can't."""
         assert self._files is not None  # noqa: S101 - for the type checker
         with suppress(OSError), self._files.directory(key.place, create=True) as directory:
-            _forbid_writing(source)
-            linked = writer.link_as(key.name, directory)
-            if linked:
+            mode = _forbid_writing(source)
+            if writer.link_as(key.name, directory):
                 self._space.added(self._files, key.size, self._stopping)
-            return linked
+                return True
+            os.fchmod(source, mode)
         return False
 
     def _add(self, key: ContentKey, write: Callable[[int], bool]) -> None:
@@ -310,7 +311,7 @@ class ContentCache:
             names = listed(sorted(set(self._damaged)))
             yield Problem(
                 message=f"content cache {where}: damaged files were found and not used: {names}",
-                hint="they were removed, and fetched from the source",
+                hint="they were fetched from the source",
             )
         if self._trouble:
             yield Problem(
@@ -354,9 +355,11 @@ def _key_of(entry: Entry, verdict: Verdict) -> ContentKey | None:
     return next((key for key in content_keys(entry) if key.kind == kind), None)
 
 
-def _forbid_writing(descriptor: int) -> None:
+def _forbid_writing(descriptor: int) -> int:
+    """Let nobody write to a file any more; returns its mode before."""
     mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
     os.fchmod(descriptor, mode & 0o444)
+    return mode
 
 
 def _note_use(descriptor: int) -> None:
