@@ -28,7 +28,7 @@ def commands_page(root: Path) -> str:
     """Write the page."""
     context = click.Context(bidsplan, info_name="bidsplan")
     ends = _exits(root / "docs" / "reference" / "exit-codes.md")
-    sections = [_section(name, context, ends[name]) for name in bidsplan.list_commands(context)]
+    sections = [_section(name, context, ends) for name in bidsplan.list_commands(context)]
     return _HEAD + "\n".join(sections)
 
 
@@ -38,7 +38,9 @@ def _exits(page: Path) -> dict[str, str]:
     return dict(re.findall(r"^\| `bidsplan (\S+)` \| (.+?) \|$", text, re.M))
 
 
-def _section(name: str, parent: click.Context, ends: str) -> str:
+def _section(name: str, parent: click.Context, ends: dict[str, str]) -> str:
+    if name not in ends:
+        raise ValueError(f"docs/reference/exit-codes.md has no row for 'bidsplan {name}'")
     command = bidsplan.get_command(parent, name)
     assert command is not None  # noqa: S101 - the group lists it
     context = click.Context(command, info_name=name, parent=parent)
@@ -51,7 +53,7 @@ def _section(name: str, parent: click.Context, ends: str) -> str:
             f"{plain(inspect.cleandoc(command.help or ''))}\n",
             fence(" ".join(usage.split())),
             *_examples(command),
-            f"Exits with 1 {ends}.\n",
+            f"Exits with 1 {ends[name]}.\n",
             table(["option", "value", "meaning"], rows),
         ]
     )

@@ -8,26 +8,34 @@ from __future__ import annotations
 
 import io
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import bidsplan
+from bidsplan.cli.demo_study import write_demo
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "docs" / "pictures"
 SESSION = (
-    "bidsplan validate manifests/demo.yaml",
-    "bidsplan compile manifests/demo.yaml",
-    "sed -i 's/count: 2/count: 3/' manifests/demo.yaml",
-    "bidsplan diff manifests/demo.yaml",
-    "bidsplan fetch manifests/demo.yaml demo-dataset",
-    "bidsplan fetch manifests/demo.yaml demo-dataset",
+    "bidsplan validate cohort.yaml",
+    "bidsplan compile cohort.yaml",
+    "sed -i 's/sample: 2/sample: 3/' cohort.yaml",
+    "bidsplan diff cohort.yaml",
+    "bidsplan fetch cohort.yaml data",
+    "bidsplan verify cohort.yaml data",
 )
+_COHORT = """\
+manifest_version: 1
+study: {id: demo, url: study}
+subjects: {sample: 2}
+random_seed: 42
+sessions: [baseline]
+files: [T1w, {datatypes: [dwi]}]
+"""
 _PROMPT = "$ "
-_COLUMNS = 116
+_COLUMNS = 122
 _COLOURS = {_PROMPT: "bold cyan", "+ ": "green", "- ": "red"}
 """How lines that begin so are shown."""
 
@@ -71,10 +79,11 @@ derivatives:
 
 
 def run_session() -> list[str]:
-    """Run the commands of the session in a copy of the demo study; return what a terminal shows."""
+    """Run the commands of the session beside the demo study; return what a terminal shows."""
     lines = []
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(ROOT / "manifests", Path(folder) / "manifests")
+        write_demo(Path(folder))
+        (Path(folder) / "cohort.yaml").write_text(_COHORT, encoding="utf-8")
         for command in SESSION:
             program = command.replace("bidsplan", f"'{sys.executable}' -m bidsplan", 1)
             done = subprocess.run(

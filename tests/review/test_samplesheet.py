@@ -291,7 +291,7 @@ def test_a_pipelines_schema_accepts_the_sheet_and_its_files_exist(tmp_path, monk
 
 
 def test_the_columns_that_the_page_shows_find_files():
-    page = (DEMO.parents[1] / "docs" / "user" / "exporting.md").read_text(encoding="utf-8")
+    page = (DEMO.parents[1] / "docs" / "how-to" / "exporting.md").read_text(encoding="utf-8")
     shown = dict(re.findall(r"--column (\w+)='(\S+)'", page))
     names = ["anat/sub-1_T1w.nii.gz", "dwi/sub-1_dir-PA_dwi.nii.gz"]
     names += [f"dwi/sub-1_dir-AP_dwi{end}" for end in (".nii.gz", ".bval", ".bvec")]

@@ -119,7 +119,7 @@ class Reader:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=55,
+            timeout=200,
         )
 
     def _type_session(self, block, calls) -> None:

@@ -70,6 +70,7 @@ def test_a_page_says_where_its_blocks_run(name):
     assert bool(left) == bool(page.setups), f"blocks at lines {left}, and {page.setups}"
 
 
+@pytest.mark.timeout(240)  # seconds where nothing else runs
 @pytest.mark.parametrize("name", [name for name, page in RUN.items() if page.setups])
 def test_the_blocks_of_a_page_do_what_it_shows(name, moto, tmp_path, monkeypatch):
     folder, home = tmp_path / "work", tmp_path / "home"

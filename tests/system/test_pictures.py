@@ -26,4 +26,5 @@ def test_the_picture_of_a_session_is_current():
 
 
 def test_pictures_need_no_other_file():
-    assert not re.search(r"url\((?!#)|href=|@import|<script", (PICTURES / "session.svg").read_text())
+    svg = (PICTURES / "session.svg").read_text(encoding="utf-8")
+    assert not re.search(r"url\((?!#)|href=|@import|<script", svg)

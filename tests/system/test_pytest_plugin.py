@@ -221,6 +221,16 @@ def test_the_page_about_tests_is_true(pytester, monkeypatch):
     run.stdout.fnmatch_lines(["bidsplan: manifests/demo.yaml: 23 files, *, fetched: *"])
 
 
+def test_only_the_cache_of_the_machine_needs_the_extra(suite):
+    suite.makepyfile(MARKED)
+    suite.makeconftest("import sys\nsys.modules['platformdirs'] = None\n")
+    run = suite.runpytest_subprocess("-p", "no:xdist")
+    run.assert_outcomes(passed=1, errors=8)
+    run.stdout.fnmatch_lines(["bidsplan: study.yaml: * run pip install 'bidsplan?pytest?', or *"])
+    chosen = suite.runpytest_subprocess("-p", "no:xdist", "--bidsplan-cache=here")
+    chosen.assert_outcomes(passed=9)
+
+
 def test_the_tests_of_a_stranger_get_no_local_file(suite, monkeypatch):
     monkeypatch.setenv("BIDSPLAN_UNTRUSTED", "1")
     (suite.path / "study.yaml").write_text("manifest_version: 1\nstudy: {id: x, url: /etc}\n")

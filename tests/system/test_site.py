@@ -18,6 +18,8 @@ mkdocs = pytest.importorskip("mkdocs.commands.build", reason="needs the extra do
 pytest.importorskip("mkdocstrings", reason="needs the extra docs")
 pytest.importorskip("material", reason="needs the extra docs")
 
+pytestmark = pytest.mark.timeout(240)  # ten seconds where nothing else runs
+
 FETCHED = {"img": "src", "link": "href", "script": "src", "iframe": "src", "source": "src"}
 """What a browser requests by itself, and the attribute that says where."""
 
@@ -51,7 +53,6 @@ class Requests(HTMLParser):
         self.found += [value for name, value in attrs if FETCHED.get(tag) == name]
 
 
-@pytest.mark.timeout(240)  # ten seconds where nothing else runs
 def test_no_page_asks_another_host(site):
     pages = list(site.rglob("*.html"))
     assert len(pages) > 25

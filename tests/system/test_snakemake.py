@@ -104,8 +104,6 @@ def test_snakemake_validates_a_sample_sheet(study):
 
 @pytest.mark.parametrize("workflow", ["Snakefile", "headers.smk"])
 def test_the_documents_show_the_workflows_as_they_are(workflow):
-    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md")]
-    shown = [
-        block for page in pages for block in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
-    ]
+    page = (ROOT / "docs" / "how-to" / "scaling.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^```python title=[^\n]*\n(.*?)^```", page, re.M | re.S)
     assert (WORKFLOWS / workflow).read_text(encoding="utf-8") in shown

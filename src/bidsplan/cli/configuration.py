@@ -44,10 +44,10 @@ def size_of(text: str) -> int | None:
 
 
 def configuration_path() -> Path:
-    """Return where the file is, if there is one."""
-    from platformdirs import user_config_path  # only for commands that are configured
-
-    return user_config_path("bidsplan", appauthor=False) / "config.toml"
+    """Return where the file is, if there is one: on macOS too, as git and uv have theirs."""
+    home = os.environ.get("XDG_CONFIG_HOME", "")
+    above = Path(home) if Path(home).is_absolute() else Path("~/.config").expanduser()
+    return above / "bidsplan" / "config.toml"
 
 
 def cache_options(

@@ -28,6 +28,7 @@ from bidsplan.compile.survey.sources import Roots
 from bidsplan.compile.survey.study import survey_study
 from bidsplan.compile.versions import only_versioned, pin_versions
 from bidsplan.errors import Problem, SelectionError
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 from bidsplan.plan import Plan, clashes
 from bidsplan.storage import Access, open_store
@@ -249,7 +250,7 @@ def _choose(context: Context) -> list[DatasetEntries]:
             (("directories",), record.directories),
         ]
     )
-    report.add_errors(*conflicts)
+    report.add_errors(*conflicts, help_code=HelpCode.CLASH)
     report.raise_errors()
     return kept
 
@@ -290,7 +291,7 @@ def _check_limits(entries: Sequence[Entry], manifest: Manifest, max_bytes: int |
         if limit is not None and has > limit
     ]
     if problems:
-        raise SelectionError(problems=problems)
+        raise SelectionError(problems=problems, help_code=HelpCode.LIMIT)
 
 
 def _plan(context: Context, entries: Iterable[Entry]) -> Plan:

@@ -9,6 +9,7 @@ import msgspec
 
 from bidsplan.bids.dataset_files import DESCRIPTION
 from bidsplan.errors import Problem, SourceMissingError
+from bidsplan.help_codes import HelpCode
 from bidsplan.messages import listed
 from bidsplan.paths import printable
 from bidsplan.plan import Entry
@@ -117,7 +118,8 @@ def check_content(selected: Iterable[DatasetEntries], unread: Iterable[str]) -> 
         raise SourceMissingError(
             f"{len(absent):,} planned file{'s' * (len(absent) > 1)} without content here (links "
             f"that lead nowhere, or git-annex pointers): {listed(sorted(absent))}; get it first, "
-            "as by 'datalad get'"
+            "as by 'datalad get'",
+            help_code=HelpCode.CONTENT_MISSING,
         )
 
 

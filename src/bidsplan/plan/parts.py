@@ -12,6 +12,7 @@ import msgspec
 
 from bidsplan.bids.names import bare_label
 from bidsplan.errors import UsageError
+from bidsplan.help_codes import HelpCode
 from bidsplan.messages import listed, suggestion
 from bidsplan.paths import printable
 from bidsplan.plan.places import placed
@@ -71,16 +72,21 @@ def subjects_part(plan: Planned, subjects: Iterable[str], sessions: Iterable[str
         if needed or (shared and place.site not in others):
             chosen.append(entry)
         sidecars.add(None if shared else _OWN if needed else _OTHERS, entry)
-    for session in sorted(wanted - met):
-        known = sorted(met - {""})
-        raise UsageError(
-            f"there is no session {session!r} in the plan's files of "
-            f"{listed(sorted(map(printable, units)))}; {suggestion(session, known)}"
-        )
+    _refuse_unmet(wanted, met, units)
     names = [*sorted(units), *(f"ses-{session}" for session in sorted(wanted))]
     header = header_of_part(plan.header, f"subjects {' '.join(names)}")
     header = msgspec.structs.replace(header, subjects=tuple(sorted(units)))
     return Plan.rebuild(header, (entry for entry in chosen if sidecars.is_for(_OWN, entry)))
+
+
+def _refuse_unmet(wanted: set[str], met: set[str], units: Iterable[str]) -> None:
+    """Refuse sessions that none of the subjects has."""
+    for session in sorted(wanted - met):
+        raise UsageError(
+            f"there is no session {session!r} in the plan's files of "
+            f"{listed(sorted(map(printable, units)))}; {suggestion(session, sorted(met - {''}))}",
+            help_code=HelpCode.PART,
+        )
 
 
 def sites_of(units: Iterable[str]) -> set[str]:
@@ -105,7 +111,8 @@ def _units(plan: Planned, subjects: Iterable[str]) -> set[str]:
         found = by_label.get(subject) or by_label.get(f"{site}{slash}{bare_label(label)}")
         if not found:
             raise UsageError(
-                f"there is no subject {subject!r} in the plan; {suggestion(subject, by_label)}"
+                f"there is no subject {subject!r} in the plan; {suggestion(subject, by_label)}",
+                help_code=HelpCode.PART,
             )
         units |= found
     return units

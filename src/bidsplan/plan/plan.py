@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import msgspec
 
 from bidsplan.errors import PlanError
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import collision_form, printable
 from bidsplan.plan import model
 from bidsplan.plan.model import ENCODER, Entry, Header, Root
@@ -88,7 +89,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         if size > model.LARGEST_SIZE:
             raise PlanError(
                 f"the files have {size:,} bytes in all, more than a plan can say "
-                f"({model.LARGEST_SIZE:,}); the storage reports impossible sizes"
+                f"({model.LARGEST_SIZE:,}); the storage reports impossible sizes",
+                help_code=HelpCode.LIMIT,
             )
         header = Header(
             plan_version=model.PLAN_VERSION,
@@ -184,7 +186,8 @@ def _check_header(header: Header) -> None:
         raise PlanError(
             f"the plan would name {len(header.subjects):,} subjects in {len(line):,} bytes; the "
             f"most are {model.MOST_SUBJECTS:,} in {model.LONGEST_LINE:,}; select fewer, or split "
-            "the manifest by site"
+            "the manifest by site",
+            help_code=HelpCode.LIMIT,
         )
     try:
         model.HEADER_DECODER.decode(line)

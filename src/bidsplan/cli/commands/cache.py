@@ -6,9 +6,9 @@ import click
 
 from bidsplan.cli import options
 from bidsplan.cli.configuration import cache_options
-from bidsplan.cli.console import counted, size
 from bidsplan.destination.content_space import CacheTask, manage_cache
 from bidsplan.errors import UsageError
+from bidsplan.messages import counted, size
 from bidsplan.paths import printable
 
 

@@ -11,6 +11,7 @@ from bidsplan.cli import options
 from bidsplan.cli.console import problem_data
 from bidsplan.cli.plans import plan_for
 from bidsplan.errors import UsageError
+from bidsplan.help_codes import HelpCode
 from bidsplan.review.export.formats import FORMATS, export_plan
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def command(
         plan, to, access=settings.access, base=path.parent, columns=columns, dest=dest
     )
     if settings.strict and export.warnings:
-        raise UsageError(problems=export.warnings)
+        raise UsageError(problems=export.warnings, help_code=HelpCode.STRICT)
     if output is None:
         blocks = export.blocks()
         console.warn(export.warnings)

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from bidsplan.cli import options
-from bidsplan.cli.console import counted, size
 from bidsplan.cli.plans import plan_for
 from bidsplan.errors import UsageError
+from bidsplan.messages import counted, size
 
 
 @click.command(

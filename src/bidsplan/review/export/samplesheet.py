@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from bidsplan.plan import Planned
     from bidsplan.review.export.sheet_files import Subject
-    from bidsplan.review.export.sheet_rows import SheetFile
 
 
 _COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -50,20 +49,6 @@ class _Line(NamedTuple):
     identity: dict[str, str]
     entities: dict[str, str]
     cells: dict[str, str]
-
-
-def _lines(subjects: Mapping[Subject, list[SheetFile]]) -> list[_Line]:
-    """Return the rows in the order of their samples; raises UsageError for ambiguous ones."""
-    apart, lines = entities_apart(subjects.values()), []
-    conflicts: dict[str, list[str]] = defaultdict(list)
-    for subject, files in subjects.items():
-        found = SubjectRows(files, apart)
-        for column, first, second in found.conflicts:
-            conflicts[column].append(f"{printable(first)} and {printable(second)}")
-        lines += [_line(subject, dict(key), cells) for key, cells in found.rows()]
-    if conflicts:
-        raise UsageError(problems=[_conflict(*found) for found in sorted(conflicts.items())])
-    return sorted(lines, key=lambda line: _order(line.identity["sample"]))
 
 
 def _conflict(column: str, pairs: list[str]) -> Problem:
@@ -91,35 +76,58 @@ def _order(sample: str) -> tuple[list[tuple[int, int, str]], str]:
 
 
 class _Sheet:
-    """A plan's sample sheet."""
+    """A plan's sample sheet; its rows are made twice, since all of them may need much memory.
+
+    Raises UsageError where two files are for one cell, or none is for a column.
+    """
 
     def __init__(self, plan: Planned, columns: Mapping[str, str], dest: str) -> None:
         files = SheetFiles(plan, columns)
         self.nameless = files.nameless
-        self._lines = _lines(files.by_subject)
-        self.paths = {path for line in self._lines for path in line.cells.values()}
+        self.odd: set[str] = set()
+        self._subjects = files.by_subject
+        self._apart = entities_apart(files.by_subject.values())
         self._dest = dest if dest in {"", "/"} else f"{dest.rstrip('/')}/"
-        found = {column for line in self._lines for column in line.cells}
+        self._refuse_conflicts()
+        said, entities, found, units = set[str](), set[str](), set[str](), set[str]()
+        for line in self._lines():
+            said |= line.identity.keys()
+            entities |= line.entities.keys()
+            found |= line.cells.keys()
+            units.add(line.unit)
+            self.odd.update(filter(_ODD.search, line.cells.values()))
         self._columns = list(columns) or sorted(found, key=lambda name: (name.lower(), name))
-        if missing := [
-            _no_file(name, columns[name]) for name in self._columns if name not in found
-        ]:
+        missing = [_no_file(name, columns[name]) for name in self._columns if name not in found]
+        if missing:
             raise UsageError(problems=missing)
-        with_rows = {line.unit for line in self._lines}
-        self.without_rows = [unit for unit in plan.header.subjects if unit not in with_rows]
+        self._identity = [name for name in _IDENTITY if name in {"sample", "subject", *said}]
+        self._entities = sorted(entities)
+        self.without_rows = [unit for unit in plan.header.subjects if unit not in units]
+
+    def _refuse_conflicts(self) -> None:
+        conflicts: dict[str, list[str]] = defaultdict(list)
+        for files in self._subjects.values():
+            for column, first, second in SubjectRows(files, self._apart).conflicts:
+                conflicts[column].append(f"{printable(first)} and {printable(second)}")
+        if conflicts:
+            raise UsageError(problems=[_conflict(*found) for found in sorted(conflicts.items())])
+
+    def _lines(self) -> Iterator[_Line]:
+        """Yield the rows, sorted by site, subject and sample."""
+        for subject in sorted(self._subjects, key=lambda found: _order(f"{found[0]}/{found[1]}")):
+            rows = SubjectRows(self._subjects[subject], self._apart).rows()
+            lines = [_line(subject, dict(key), cells) for key, cells in rows]
+            yield from sorted(lines, key=lambda line: _order(line.identity["sample"]))
 
     def blocks(self) -> Iterator[bytes]:
         """Yield the lines of the sheet."""
-        said = {name for line in self._lines for name in line.identity}
-        identity = [name for name in _IDENTITY if name in said or name in {"sample", "subject"}]
-        entities = sorted({name for line in self._lines for name in line.entities})
         taken = {*_IDENTITY, *self._columns}
-        heading = [f"entity_{name}" if name in taken else name for name in entities]
+        heading = [f"entity_{name}" if name in taken else name for name in self._entities]
         columns = [f"file_{name}" if name in _IDENTITY else name for name in self._columns]
-        yield _encoded([*identity, *heading, *columns])
-        for line in self._lines:
-            cells = [line.identity.get(name, "") for name in identity]
-            cells += [line.entities.get(name, "") for name in entities]
+        yield _encoded([*self._identity, *heading, *columns])
+        for line in self._lines():
+            cells = [line.identity.get(name, "") for name in self._identity]
+            cells += [line.entities.get(name, "") for name in self._entities]
             paths = [self._located(line.cells.get(column)) for column in self._columns]
             yield _encoded([*map(guarded, cells), *paths])
 
@@ -168,7 +176,7 @@ def _draft(columns: Mapping[str, str], dest: str, plan: Planned, _: object) -> D
         "no column has {files} whose names have no suffix of letters and digits: {names}",
     )
     odd = Loss(
-        lambda entry, _: entry.path in sheet.paths and _ODD.search(entry.path) is not None,
+        lambda entry, _: entry.path in sheet.odd,
         "most pipelines refuse the paths of {files}, with spaces or quotation marks: {names}",
     )
     return Draft(
