@@ -38,11 +38,11 @@ def configure(tmp_path, monkeypatch):
 
 
 def test_what_came_from_the_cache_is_said(plan, tmp_path, ask):
-    fetch = ["fetch", plan, "--cache", tmp_path / "cache"]
-    assert ask(*fetch, tmp_path / "a")[1].startswith("2 fetched; 5.0 kB; 2 files checked")
+    fetch = ["fetch", "--quiet", plan, "--cache", tmp_path / "cache"]
+    assert "2 fetched; 5.0 kB; 2 files checked by SHA-256" in ask(*fetch, tmp_path / "a")[1]
     code, out, err = ask(*fetch, tmp_path / "b")
     assert (code, err) == (0, "")
-    assert out == "2 fetched; 2 files (5.0 kB) from the cache; 2 files checked by SHA-256\n"
+    assert "2 fetched; 2 files (5.0 kB) from the cache; 2 files checked by SHA-256" in out
     code, out, _ = ask(*fetch, tmp_path / "c", "--json")
     *rows, last = map(json.loads, out.splitlines())
     assert [row["cached"] for row in rows] == [True, True]
@@ -56,7 +56,7 @@ def test_options_come_before_the_environment_and_that_before_the_file(
 ):
     def used(*more):
         name = f"d{len(list(tmp_path.iterdir()))}"
-        code, _, err = ask("fetch", plan, tmp_path / name, *more)
+        code, _, err = ask("fetch", "--quiet", plan, tmp_path / name, *more)
         assert (code, err) == (0, "")
         made = {path.name for path in tmp_path.glob("cache-*")}
         for path in tmp_path.glob("cache-*"):
@@ -146,7 +146,8 @@ def test_the_command_needs_to_know_which_cache(tmp_path, ask):
     assert "of no use without --cache" in ask(*fetch, "--cache-link", "hard")[2]
     none = tmp_path / "none"
     code, _, err = ask("cache", none)
-    assert (code, err) == (1, f"error: {none}: can't be opened: No such file or directory\n")
+    assert code == 1
+    assert err.startswith(f"error: {none}: can't be opened: No such file or directory")
 
 
 def test_clearing_another_directory_removes_nothing(tmp_path, ask):

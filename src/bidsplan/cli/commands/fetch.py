@@ -99,9 +99,10 @@ def command(
     policy = PlanPolicy.of(locked=locked, frozen=frozen)
     if not is_manifest(source):
         refuse_locked_plan(source, policy)
-    path, plan = plan_for(source, settings, policy, write=not dry_run)
-    plan = settings.part.of(plan)
-    outcome = Outcome(plan, settings.console, dry_run=dry_run, place=destination)
+    path, whole = plan_for(source, settings, policy, write=not dry_run)
+    outcome = Outcome(
+        plan := settings.part.of(whole), settings.console, dry_run=dry_run, place=destination
+    )
     with (
         signals.first_signal(interrupt=False) as received,
         _cluster(None if dry_run else scheduler) as client,
