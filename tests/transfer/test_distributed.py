@@ -27,13 +27,14 @@ from bidsplan.errors import (
     ThrottledError,
     UsageError,
 )
-from bidsplan.events import Action, Failed, Finished, Skipped, Waiting
+from bidsplan.events import Action, Failed, Finished, Skipped, Waiting, Warned
 from bidsplan.plan import Entry
 from bidsplan.plan.file import write_plan
 from bidsplan.progress import Counts
 from bidsplan.storage import Access
 from bidsplan.transfer.distributed import _Moved
 from bidsplan.transfer.materialisation import materialise
+from caches import proved_plan
 from plans import failures, local_plan, plan_of, tree
 
 distributed = pytest.importorskip("distributed")
@@ -226,3 +227,21 @@ def test_bytes_of_a_file_are_those_of_the_worker_that_finished_it(moves, last):
     own = [move for move in moves if move[0] == last]
     assert counts.bytes == sum(came for _, came, _ in own)
     assert counts.resumed == sum(resumed for *_, resumed in own)
+
+
+def test_workers_use_a_content_cache_where_they_have_it(client, tmp_path):
+    plan, cache = proved_plan(tmp_path / "source", FILES), tmp_path / "cache"
+    events = list(materialise(plan, tmp_path / "a", client=client, cache=cache))
+    assert not failures(events)
+    # Each worker says that it has none; that is told once.
+    told = [str(event.problem) for event in events if isinstance(event, Warned)]
+    assert len(told) == 1
+    assert "can't be opened: No such file or directory" in told[0]
+    assert not cache.exists()
+    cache.mkdir()
+    list(materialise(plan, tmp_path / "b", client=client, cache=cache))
+    counts = Counts()
+    for event in materialise(plan, tmp_path / "c", client=client, cache=cache):
+        counts.add(event)
+    assert (counts.cached, counts.bytes) == (len(FILES), 0)
+    assert tree(tmp_path / "c") == FILES

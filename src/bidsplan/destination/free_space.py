@@ -36,13 +36,18 @@ def check_free_space(root: str, plan: Planned) -> None:
     # Nearly always there is room for all of it, which needs no look at the files.
     if free is None or plan.header.bytes <= free:
         return
-    needed = sum(entry.size for entry in plan.entries if not _exists(f"{root}/{entry.path}"))
-    needed -= _kept_bytes(root)
+    needed = missing_bytes(root, plan)
     if needed > free:
         raise DiskFullError(
             f"{printable(root)}: {size(needed)} are still to be fetched, and {size(free)} are "
             "free; free some space, or fetch with --no-space-check"
         )
+
+
+def missing_bytes(root: str, plan: Planned) -> int:
+    """Count the bytes of a plan's files that a directory does not have."""
+    needed = sum(entry.size for entry in plan.entries if not _exists(f"{root}/{entry.path}"))
+    return needed - _kept_bytes(root)
 
 
 def _exists(path: str) -> bool:

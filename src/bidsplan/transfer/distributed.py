@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from bidsplan.events import Event
     from bidsplan.plan import Entry, Planned
     from bidsplan.storage.access import Access
-    from bidsplan.transfer.run import Options
+    from bidsplan.transfer.options import Options
 
 
 _EACH = 4
