@@ -34,10 +34,18 @@ _Index = dict[str, dict[tuple[str, ...], dict[tuple[str, ...], "Item"]]]
 
 
 class Metadata:
-    """An index of files that may come along with others."""
+    """An index of files that may come along with others.
 
-    def __init__(self, items: Collection[Item]) -> None:
+    Parameters
+    ----------
+    items : collection of Item
+    root : Metadata, optional
+        Of the files at the dataset's root, where `items` are only those in some directories.
+    """
+
+    def __init__(self, items: Collection[Item], root: Metadata | None = None) -> None:
         self._all = items
+        self._root = root
         self._items: dict[tuple[str, str], list[Item]] = {}
         self._indices: dict[tuple[str, str], _Index] = {}
         for item in items:
@@ -46,19 +54,24 @@ class Metadata:
                 self._items.setdefault((name.suffix, name.extension), []).append(item)
 
     @cached_property
-    def by_path(self) -> dict[str, Item]:
+    def _by_path(self) -> dict[str, Item]:
         """All items, of which few datasets need any by its path."""
         return {item.name.path: item for item in self._all}
 
-    def _index(self, suffix: str, extension: str) -> _Index:
-        """Index the items of one kind when it is first needed, as most kinds never are."""
+    def find(self, path: str) -> Item | None:
+        """Return the item at a path."""
+        found = self._by_path.get(path)
+        return self._root.find(path) if found is None and self._root is not None else found
+
+    def index(self, suffix: str, extension: str) -> _Index:
+        """Return the items of one kind, indexed when it is first needed, as most never are."""
         kind = (suffix, extension)
-        if kind not in self._items:
-            return {}
         index = self._indices.get(kind)
         if index is None:
-            index = self._indices[kind] = {}
-            for item in self._items[kind]:
+            # No other item is in the root's own directory.
+            above = self._root.index(suffix, extension) if self._root is not None else {}
+            index = self._indices[kind] = {**above}
+            for item in self._items.get(kind, ()):
                 entities = item.name.entities
                 keys = tuple(sorted(entities))
                 values = tuple([entities[key] for key in keys])
@@ -79,7 +92,7 @@ class Metadata:
         Those with the most entities are last. Items may have the entities `beyond` although the
         file has none.
         """
-        index = self._index(suffix, extension).get(directory, {})
+        index = self.index(suffix, extension).get(directory, {})
         found: list[Item] = []
         for keys in sorted(index, key=lambda keys: (len(keys), keys)):
             shared = [key for key in keys if key not in beyond or key in entities]
@@ -98,7 +111,7 @@ class Metadata:
 
     def _levels(self, name: Name, suffix: str, extension: str) -> list[str]:
         """List the directories above a file that hold any metadata of a kind."""
-        index = self._index(suffix, extension)
+        index = self.index(suffix, extension)
         return [above for above in levels(name.directory) if above in index] if index else []
 
     def inherited(self, name: Name) -> Iterator[Item]:

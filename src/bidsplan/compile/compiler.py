@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bidsplan.compile.choose_files import choose_files
-from bidsplan.compile.context import Context, Record, Report
+from bidsplan.compile.context import Context, Record, Report, Whole
 from bidsplan.compile.derivatives import choose_in_derivatives
 from bidsplan.compile.digests import add_digests, carry_digests
-from bidsplan.compile.entries import (
-    DatasetEntries,
-    archive_warnings,
-    check_content,
-    drop_repeats,
-)
+from bidsplan.compile.entries import Selected, Source
 from bidsplan.compile.explain import Explanation, selection_rule
 from bidsplan.compile.layouts import list_subjects
 from bidsplan.compile.omissions import find_without_files
@@ -24,12 +19,14 @@ from bidsplan.compile.select.globs import Globs
 from bidsplan.compile.subjects import choose_subjects
 from bidsplan.compile.survey.listing import Lister
 from bidsplan.compile.survey.participants import manifest_digest
+from bidsplan.compile.survey.shared import SharedListings
 from bidsplan.compile.survey.sources import Roots
 from bidsplan.compile.survey.study import survey_study
 from bidsplan.compile.versions import only_versioned, pin_versions
 from bidsplan.errors import Problem, SelectionError
 from bidsplan.paths import printable
 from bidsplan.plan import Plan, clashes
+from bidsplan.plan.spool import collect
 from bidsplan.storage import Access, open_store
 
 if TYPE_CHECKING:
@@ -41,7 +38,7 @@ if TYPE_CHECKING:
     from bidsplan.errors import Place
     from bidsplan.events import Event
     from bidsplan.manifest import Manifest
-    from bidsplan.plan import Entry, Planned
+    from bidsplan.plan import Entry, Planned, Reason
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +62,7 @@ class Compiled:
     endpoints: tuple[str, ...]
 
 
-def compile_manifest(
+def compile_manifest(  # noqa: PLR0913 - each is an option of the command
     manifest: Manifest,
     *,
     base: str | PathLike[str] = ".",
@@ -77,6 +74,8 @@ def compile_manifest(
     previous_directory: str | PathLike[str] | None = None,
     digest: bool = False,
     max_bytes: int | None = None,
+    listings: SharedListings | None = None,
+    spool: bool = False,
 ) -> Compiled:
     """Resolve a manifest over storage as it is now.
 
@@ -102,6 +101,11 @@ def compile_manifest(
         plan their SHA-256. Digests of local files are cached for the user.
     max_bytes : int, optional
         Refuse a larger plan, besides what the manifest's own limits say.
+    listings : SharedListings, optional
+        Has what earlier compilations listed, and gets what this one lists.
+    spool : bool
+        Whether the entries of a large plan are in a temporary file instead of in memory: those of
+        a million files take half a gigabyte. `Plan.entries` then reads them when they are needed.
 
     Returns
     -------
@@ -118,23 +122,25 @@ def compile_manifest(
     UrlError
         Where a URL is refused.
     """
-    with _open(manifest, base, plan_directory, access, notify, opener) as context:
+    work = _open(manifest, base, plan_directory, access, notify, opener, listings, spool=spool)
+    with work as context:
         selected = _choose(context)
-        check_content(selected, context.report.unread)
-        context.report.warn(*archive_warnings(selected))
-        if manifest.study.versions == "pinned":
-            selected = pin_versions(context, selected)
-        planned = [entry for some in selected for entry in some.entries()]
+        context.selected.check_content(context.report.unread)
+        context.report.warn(*context.selected.archive_warnings())
         # Before anything is read.
-        _check_limits(planned, manifest, max_bytes)
-        entries: Iterable[Entry] = planned
+        _check_limits(selected, manifest, max_bytes)
+        entries: Iterable[Entry] = selected
+        if manifest.study.versions == "pinned":
+            entries = pin_versions(context, selected)
         if digest:
-            entries = add_digests(context, planned)
+            entries = add_digests(context, collect(entries, spool=spool))
         if previous is not None:
             before = previous_directory
             before = context.roots.plan_directory if before is None else Path(before)
             entries = carry_digests(context, entries, previous, before)
-        plan = _plan(context, entries)
+        if entries is not selected:
+            selected = collect(entries, spool=spool)
+        plan = _plan(context, selected)
         warnings = tuple(sorted(context.report.warnings, key=str))
         return Compiled(
             plan=plan,
@@ -170,7 +176,7 @@ def explain_manifest(
         As `compile_manifest`.
     """
     problems: tuple[Problem, ...] = ()
-    selected: list[DatasetEntries] = []
+    selected: Sequence[Entry] = ()
     with _open(manifest, base, None, access, notify, opener, detailed=True) as context:
         try:
             selected = _choose(context)
@@ -184,7 +190,8 @@ def explain_manifest(
             problems=problems,
             omissions=tuple(context.report.omissions),
             rule=selection_rule(manifest.subjects),
-            selected=tuple(selected),
+            entries=selected,
+            archived=context.selected.archived if selected else (),
         )
 
 
@@ -196,19 +203,29 @@ def _open(
     access: Access | None,
     notify: Callable[[Event], None] | None,
     opener: Opener,
+    listings: SharedListings | None = None,
     *,
     detailed: bool = False,
+    spool: bool = False,
 ) -> Iterator[Context]:
     """Open what a compilation needs, and close it afterwards."""
     access = access or Access()
     planned = Path(base if plan_directory is None else plan_directory)
-    if manifest.study.versions == "pinned":
-        opener = only_versioned(opener)
     report = Report(notify)
-    with (
-        closing(Roots(access, Path(base), planned, opener)) as roots,
-        closing(Lister(access.jobs, report.add_event)) as lister,
-    ):
+    with ExitStack() as stack:
+        if listings is None and manifest.subjects.require:
+            # What is required of subjects is listed before what is selected of them.
+            listings = stack.enter_context(SharedListings())
+        keep_open = listings is not None
+        if listings is not None:
+            opener = listings.sharing(opener)
+        if manifest.study.versions == "pinned":
+            opener = only_versioned(opener)
+        roots = Roots(access, Path(base), planned, opener, keep_open=keep_open)
+        stack.enter_context(closing(roots))
+        lister = stack.enter_context(
+            closing(Lister(access.jobs, report.add_event, shared=listings))
+        )
         yield Context(
             manifest=manifest,
             base=Path(base),
@@ -216,24 +233,26 @@ def _open(
             lister=lister,
             report=report,
             record=Record(detailed=detailed),
+            selected=Selected(spool=spool),
         )
 
 
-def _choose(context: Context) -> list[DatasetEntries]:
+def _choose(context: Context) -> Sequence[Entry]:
     """Choose subjects, and files of the study, of its derivatives, and its whole directories."""
     manifest, report, record = context.manifest, context.report, context.record
     context.study = survey_study(manifest, context.roots, context.lister)
     units = record.units = choose_subjects(context)
     listings = list_subjects(context, context.study, units if manifest.files else ())
-    selected, findings = choose_files(context, listings, units)
+    chosen = choose_files(context, listings, units)
+    chosen.add_root()
+    findings = chosen.findings
     if manifest.files:
         report.add_omissions(find_without_files(units, findings.units, ("files",)))
     if isinstance(manifest.dataset_files, tuple):
         names = {name for _, at_root in context.study for name in at_root.files}
         message = "there is no file {!r} at the dataset's root"
         report.check_known(manifest.dataset_files, names, message, ("dataset_files",))
-    in_derivatives, sessions = choose_in_derivatives(context, units)
-    sessions |= findings.sessions
+    sessions = choose_in_derivatives(context, units) | findings.sessions
     wanted = (manifest.sessions.include or ()) if manifest.sessions else ()
     message = "no selected subject has a session {!r}"
     report.check_known(wanted, sessions, message, ("sessions", "include"))
@@ -241,25 +260,19 @@ def _choose(context: Context) -> list[DatasetEntries]:
     if not wanted or not sessions.isdisjoint(wanted):
         report.add_errors(*findings.errors(("files",)))
         report.warn(*findings.warnings(("files",)))
-    record.directories = _choose_directories(context)
-    kept, conflicts = drop_repeats(
-        [
-            (("files",), selected),
-            (("derivatives",), in_derivatives),
-            (("directories",), record.directories),
-        ]
-    )
+    _choose_directories(context)
+    entries, conflicts = context.selected.entries()
     report.add_errors(*conflicts)
     report.raise_errors()
-    return kept
+    return entries
 
 
-def _choose_directories(context: Context) -> list[DatasetEntries]:
+def _choose_directories(context: Context) -> None:
     """Choose whole directories at the datasets' roots, except what filters exclude."""
-    manifest = context.manifest
+    manifest, at = context.manifest, ("directories",)
     names = {name for _, at_root in context.study for name in at_root.directories}
     message = "there is no directory {!r} at the dataset's root"
-    context.report.check_known(manifest.directories, names, message, ("directories",))
+    context.report.check_known(manifest.directories, names, message, at)
     wanted = [
         (dataset, name)
         for dataset, at_root in context.study
@@ -267,13 +280,13 @@ def _choose_directories(context: Context) -> list[DatasetEntries]:
         if name in at_root.directories
     ]
     excludes = Globs([glob for filter_ in manifest.files for glob in filter_.exclude], dots=True)
-    selected = []
-    for (dataset, _), files in zip(wanted, context.lister.directories(wanted), strict=True):
+    contents = context.lister.stream_directories(wanted)
+    for (dataset, _), files in zip(wanted, contents, strict=True):
         kept = [path for path in files if "/." not in path and not excludes.match(path)]
-        selected.append(
-            DatasetEntries(dataset=dataset, files=files, reasons=dict.fromkeys(kept, "dataset"))
-        )
-    return selected
+        reasons: dict[str, Reason] = dict.fromkeys(kept, "dataset")
+        context.selected.add(Source(dataset, manifest.study.id, at), files, reasons)
+        if context.record.detailed:
+            context.record.directories.append(Whole(dataset, files, reasons))
 
 
 def _check_limits(entries: Sequence[Entry], manifest: Manifest, max_bytes: int | None) -> None:
@@ -293,7 +306,7 @@ def _check_limits(entries: Sequence[Entry], manifest: Manifest, max_bytes: int |
         raise SelectionError(problems=problems)
 
 
-def _plan(context: Context, entries: Iterable[Entry]) -> Plan:
+def _plan(context: Context, entries: Sequence[Entry]) -> Plan:
     """Build the plan, and warn of paths that some file systems can't tell apart."""
     manifest = context.manifest
     sample, untrusted = manifest.subjects.sample, context.roots.access.untrusted

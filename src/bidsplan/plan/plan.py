@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Sequence  # msgspec resolves the types of fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -13,13 +16,14 @@ from bidsplan.paths import collision_form, printable
 from bidsplan.plan import model
 from bidsplan.plan.model import ENCODER, Entry, Header, Root
 from bidsplan.plan.parse import PathCheck, read_entries
+from bidsplan.plan.spool import SpooledEntries, blocks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-_BATCH = 4096
-"""Entries that are encoded in one call."""
+_PARTS = 256
+"""Parts of a plan's hashes that are searched for repeated ones, one by one."""
 
 _LONG = 1000
 """Bytes of a line below which nothing in it can be too long."""
@@ -43,7 +47,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     Parameters
     ----------
     header : Header
-    entries : tuple of Entry
+    entries : sequence of Entry
+        A tuple; or, where a large plan was compiled with ``spool=True``, `SpooledEntries`.
 
     Notes
     -----
@@ -51,7 +56,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     header: Header
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
 
     @classmethod
     def build(
@@ -70,7 +75,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         Parameters
         ----------
         entries : iterable of Entry
-            In any order.
+            In any order; `SpooledEntries` must be sorted, and stay where they are.
         manifest_sha256, study, roots, subjects, random_seed, sampling
             As in `Header`.
 
@@ -80,15 +85,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             Where two entries have the same path, a file is also a directory, a path is unsafe, or
             a reader would refuse the header or an entry.
         """
-        ordered = tuple(sorted(entries, key=attrgetter("path")))
+        ordered: Sequence[Entry] = (
+            entries
+            if isinstance(entries, SpooledEntries)
+            else tuple(sorted(entries, key=attrgetter("path")))
+        )
         places = tuple(roots)
-        PathCheck(len(places))(ordered)
-        size = sum(entry.size for entry in ordered)
-        if size > model.LARGEST_SIZE:
-            raise PlanError(
-                f"the files have {size:,} bytes in all, more than a plan can say "
-                f"({model.LARGEST_SIZE:,}); the storage reports impossible sizes"
-            )
+        size, digest = _check_entries(ordered, len(places))
         header = Header(
             plan_version=model.PLAN_VERSION,
             manifest_sha256=manifest_sha256,
@@ -99,7 +102,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             subjects=tuple(sorted(subjects)),
             files=len(ordered),
             bytes=size,
-            entries_sha256=_digest(ordered),
+            entries_sha256=digest,
         )
         _check_header(header)
         return cls(header=header, entries=ordered)
@@ -125,9 +128,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def lines(self) -> Iterator[bytes]:
         """Yield the header, then each entry: a line of compact JSON with its line feed."""
+        for text in self.texts():
+            yield from text.splitlines(keepends=True)
+
+    def texts(self) -> Iterator[bytes]:
+        """Yield the header's line, then the lines of some thousands of entries at a time."""
         yield ENCODER.encode(self.header) + b"\n"
-        for entry in self.entries:
-            yield ENCODER.encode(entry) + b"\n"
+        for block in blocks_of(self.entries):
+            yield block.text
 
     @classmethod
     def parse(cls, lines: Iterable[bytes]) -> Plan:
@@ -149,7 +157,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         first = next(blocks, b"\n")
         header = Header.parse(first)
         entries = [entry for some in read_entries(header, blocks, first=first) for entry in some]
-        return cls(header=header, entries=tuple(entries))
+        return cls(header=header, entries=tuple(map(_frugal, entries)))
+
+
+def _frugal(entry: Entry) -> Entry:
+    """Let an entry have its key's text once where its path is the same, as it mostly is."""
+    if entry.key == entry.path:
+        msgspec.structs.force_setattr(entry, "key", entry.path)
+    return entry
 
 
 def entry_dicts(plan: Planned) -> list[dict[str, object]]:
@@ -165,12 +180,31 @@ def entry_dicts(plan: Planned) -> list[dict[str, object]]:
 
 
 def clashes(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:
-    """Yield pairs of entries whose paths differ only in case or Unicode form, the first first."""
+    """Yield pairs of entries whose paths differ only in case or Unicode form, the first first.
+
+    The entries are iterated twice where any seem to.
+    """
+    wanted = _repeated_hashes(hash(collision_form(entry.path)) for entry in entries)
     seen: dict[str, Entry] = {}
-    for entry in entries:
-        first = seen.setdefault(collision_form(entry.path), entry)
-        if first.path != entry.path:
-            yield first, entry
+    for entry in entries if wanted else ():
+        form = collision_form(entry.path)
+        if hash(form) in wanted:
+            first = seen.setdefault(form, entry)
+            if first.path != entry.path:
+                yield first, entry
+
+
+def _repeated_hashes(hashes: Iterable[int]) -> set[int]:
+    """Return the hashes that are there twice, with eight bytes of memory for each."""
+    parts = [array("q") for _ in range(_PARTS)]
+    for each in hashes:
+        parts[each % _PARTS].append(each)
+    # Nearly always there is none, and a set of one part is all that is made.
+    repeated: set[int] = set()
+    for part in parts:
+        if len(set(part)) < len(part):
+            repeated.update(each for each, times in Counter(part).items() if times > 1)
+    return repeated
 
 
 def _check_header(header: Header) -> None:
@@ -188,15 +222,22 @@ def _check_header(header: Header) -> None:
         raise PlanError(f"the plan's header can't be written: {error}") from error
 
 
-def _digest(entries: tuple[Entry, ...]) -> str:
-    digest = hashlib.sha256()
-    for start in range(0, len(entries), _BATCH):
-        some = entries[start : start + _BATCH]
-        text = ENCODER.encode_lines(some)
+def _check_entries(entries: Sequence[Entry], roots: int) -> tuple[int, str]:
+    """Check sorted entries, and return their bytes and the digest of their lines."""
+    digest, size = hashlib.sha256(), 0
+    check = PathCheck(roots)
+    for some, text in blocks_of(entries):
+        check(some)
+        size += sum(entry.size for entry in some)
         digest.update(text)
         if max(map(len, text.split(b"\n"))) > _LONG:
             _check_long(some)
-    return digest.hexdigest()
+    if size > model.LARGEST_SIZE:
+        raise PlanError(
+            f"the files have {size:,} bytes in all, more than a plan can say "
+            f"({model.LARGEST_SIZE:,}); the storage reports impossible sizes"
+        )
+    return size, digest.hexdigest()
 
 
 def _check_long(entries: Iterable[Entry]) -> None:

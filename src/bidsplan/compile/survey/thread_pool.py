@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 
 Given = TypeVar("Given")
@@ -58,16 +60,47 @@ class ThreadPool:
                     return [future.result() for future in futures]
         return [future.result() for future in futures]
 
+    def stream(
+        self, work: Callable[[Given], Result], items: Iterable[Given], ahead: int
+    ) -> Iterator[Result]:
+        """Run `work` for many items, and yield the results in the items' order.
+
+        No more than `ahead` items are begun before their turn, so that few results wait for it.
+        After a failure nothing more is started.
+        """
+        waiting: deque[Future[Result]] = deque()
+        further = iter(items)
+        self._start = time.monotonic(), time.process_time()
+        try:
+            while True:
+                room = min(self._limit, ahead) - len(waiting)
+                waiting.extend(
+                    self._pool.submit(work, each) for each in islice(further, max(room, 0))
+                )
+                if not waiting:
+                    return
+                if waiting[0].done() or wait([waiting[0]], _INTERVAL).done:
+                    yield waiting.popleft().result()
+                else:
+                    self._consider()
+        finally:
+            for future in waiting:
+                future.cancel()
+
     def _wait(self, done: SimpleQueue[Future[Any]]) -> Future[Any] | None:
         """Wait an interval for a future to end, and double the threads where they were idle."""
         try:
             ended = done.get(timeout=_INTERVAL)
         except Empty:
             ended = None
+        self._consider()
+        return ended
+
+    def _consider(self) -> None:
+        """Double the threads where they were idle since this was last considered."""
         now, computed = time.monotonic(), time.process_time()
         elapsed = now - self._start[0]
         if elapsed >= _INTERVAL:
             if computed - self._start[1] < _BUSY * elapsed:
                 self._limit = min(self._most, 2 * self._limit)
             self._start = now, computed
-        return ended
