@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bidsplan.compile.compiler import Compiled, compile_manifest, explain_manifest
     from bidsplan.compile.survey.inventory import take_inventory
+    from bidsplan.compile.survey.shared import SharedListings
     from bidsplan.errors import (
         BidsplanError,
         DestinationError,
@@ -77,6 +78,7 @@ __version__ = "0.1.0"
 _NAMES = {
     "compile.compiler": "Compiled compile_manifest explain_manifest",
     "compile.survey.inventory": "take_inventory",
+    "compile.survey.shared": "SharedListings",
     "errors": "BidsplanError DestinationError FailedFile FetchFailed IntegrityError Problem "
     "SelectionError StalePlanError StorageError UsageError",
     "events": "Action Decided Digested Digesting Event Failed Finished Kept KeptReason Listed "
@@ -139,6 +141,7 @@ __all__ = [
     "Resumable",
     "Resumed",
     "SelectionError",
+    "SharedListings",
     "Skipped",
     "Slowed",
     "StalePlanError",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bidsplan.bids.recordings import Item
 
 
+_NONE: frozenset[str] = frozenset()
 _LOWEST_ONLY = (".tsv", ".tsv.gz", ".bval", ".bvec")
 
 
@@ -92,35 +93,16 @@ class Metadata:
         Those with the most entities are last. Items may have the entities `beyond` although the
         file has none.
         """
-        index = self.index(suffix, extension).get(directory, {})
-        found: list[Item] = []
-        for keys in sorted(index, key=lambda keys: (len(keys), keys)):
-            shared = [key for key in keys if key not in beyond or key in entities]
-            if not all(key in entities for key in shared):
-                continue
-            if len(shared) == len(keys):
-                item = index[keys].get(tuple(entities[key] for key in keys))
-                found += [item] if item else []
-            else:
-                found += [
-                    item
-                    for item in index[keys].values()
-                    if all(item.name.entities[key] == entities[key] for key in shared)
-                ]
-        return found
-
-    def _levels(self, name: Name, suffix: str, extension: str) -> list[str]:
-        """List the directories above a file that hold any metadata of a kind."""
-        index = self.index(suffix, extension)
-        return [above for above in levels(name.directory) if above in index] if index else []
+        return _applying(self.index(suffix, extension).get(directory, {}), entities, beyond)
 
     def inherited(self, name: Name) -> Iterator[Item]:
         """List what applies to a file, the JSON sidecars of deeper levels first."""
         if not name.shaped:
             return
         if name.extension != ".json":
-            for directory in self._levels(name, name.suffix, ".json"):
-                yield from self.applying(directory, name.suffix, ".json", name.entities)
+            index = self.index(name.suffix, ".json")
+            for directory in levels(name.directory) if index else ():
+                yield from _applying(index.get(directory, {}), name.entities, _NONE)
         if name.extension not in {".json", *_LOWEST_ONLY}:
             for extension in _LOWEST_ONLY:
                 yield from self.lowest(name, name.suffix, extension)
@@ -132,8 +114,33 @@ class Metadata:
 
         That is one item, or with `beyond` all of that level; see `applying`.
         """
-        for directory in self._levels(name, suffix, extension):
-            found = self.applying(directory, suffix, extension, name.entities, beyond=beyond)
+        index = self.index(suffix, extension)
+        for directory in levels(name.directory) if index else ():
+            found = _applying(index.get(directory, {}), name.entities, beyond)
             if found:
                 return found if beyond else found[-1:]
         return []
+
+
+def _applying(
+    items: Mapping[tuple[str, ...], Mapping[tuple[str, ...], Item]],
+    entities: Mapping[str, str],
+    beyond: frozenset[str],
+) -> list[Item]:
+    """List the items of one directory and kind that apply; see `Metadata.applying`."""
+    found: list[Item] = []
+    ordered = sorted(items, key=lambda keys: (len(keys), keys)) if len(items) > 1 else items
+    for keys in ordered:
+        shared = [key for key in keys if key not in beyond or key in entities] if beyond else keys
+        # A value that the file lacks is none that any item has.
+        values = [entities.get(key) for key in shared]
+        if len(shared) == len(keys):
+            item = items[keys].get(tuple(values))  # type: ignore[arg-type] # as said
+            found += [item] if item else []
+        elif None not in values:
+            found += [
+                item
+                for item in items[keys].values()
+                if all(item.name.entities[key] == entities[key] for key in shared)
+            ]
+    return found

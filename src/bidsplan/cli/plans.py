@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bidsplan.cli.options import Settings
     from bidsplan.compile.compiler import Compiled
     from bidsplan.compile.omissions import Omission
+    from bidsplan.compile.survey.shared import SharedListings
     from bidsplan.manifest.load import ManifestFile
     from bidsplan.plan import Planned
     from bidsplan.plan.file import StoredPlan
@@ -42,6 +43,7 @@ def compile_file(
     previous_directory: Path | None = None,
     digest: bool = False,
     max_bytes: int | None = None,
+    listings: SharedListings | None = None,
 ) -> Compiled:
     """Compile a loaded manifest, and show its warnings with their lines."""
     from bidsplan.compile.compiler import compile_manifest  # imports storage
@@ -58,6 +60,8 @@ def compile_file(
                 previous_directory=previous_directory,
                 digest=digest,
                 max_bytes=max_bytes,
+                listings=listings,
+                spool=True,
             )
     except BidsplanError as error:
         raise error.located(loaded.locate) from error

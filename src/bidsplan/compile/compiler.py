@@ -25,7 +25,7 @@ from bidsplan.compile.survey.study import survey_study
 from bidsplan.compile.versions import only_versioned, pin_versions
 from bidsplan.errors import Problem, SelectionError
 from bidsplan.paths import printable
-from bidsplan.plan import Plan, clashes
+from bidsplan.plan import Plan
 from bidsplan.plan.spool import collect
 from bidsplan.storage import Access, open_store
 
@@ -128,7 +128,7 @@ def compile_manifest(  # noqa: PLR0913 - each is an option of the command
         context.selected.check_content(context.report.unread)
         context.report.warn(*context.selected.archive_warnings())
         # Before anything is read.
-        _check_limits(selected, manifest, max_bytes)
+        _check_limits(len(selected), context.selected.bytes, manifest, max_bytes)
         entries: Iterable[Entry] = selected
         if manifest.study.versions == "pinned":
             entries = pin_versions(context, selected)
@@ -289,9 +289,8 @@ def _choose_directories(context: Context) -> None:
             context.record.directories.append(Whole(dataset, files, reasons))
 
 
-def _check_limits(entries: Sequence[Entry], manifest: Manifest, max_bytes: int | None) -> None:
-    limits, files = manifest.limits, len(entries)
-    total = sum(entry.size for entry in entries)
+def _check_limits(files: int, total: int, manifest: Manifest, max_bytes: int | None) -> None:
+    limits = manifest.limits
     rules: tuple[tuple[Place, str, int, int | None], ...] = (
         ((), "bytes", total, max_bytes),
         (("limits", "max_bytes"), "bytes", total, limits.max_bytes),
@@ -319,7 +318,7 @@ def _plan(context: Context, entries: Sequence[Entry]) -> Plan:
         random_seed=manifest.random_seed if sample else None,
         sampling=sample.method if sample else None,
     )
-    for first, other in clashes(plan.entries):
+    for first, other in context.selected.clashes.pairs(plan.entries):
         names = f"{printable(first.path)!r} and {printable(other.path)!r}"
         message = f"{names} are the same file where case or Unicode form is ignored"
         context.report.warn(Problem(message=message))

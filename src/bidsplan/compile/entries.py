@@ -10,7 +10,7 @@ from bidsplan.bids.dataset_files import DESCRIPTION
 from bidsplan.errors import Problem, SourceMissingError
 from bidsplan.messages import listed
 from bidsplan.paths import printable
-from bidsplan.plan import Entry
+from bidsplan.plan import ClashFinder, Entry
 from bidsplan.plan.spool import EntrySorter, collect
 from bidsplan.storage.objects import ArchivedObject
 
@@ -69,6 +69,10 @@ class Selected:
     ----------
     archived : dict of str to int
         Sizes of the files that must be restored before they can be fetched, by planned path.
+    bytes : int
+        Of all files, once `entries` was called.
+    clashes : ClashFinder
+        Has the paths of all files then.
     """
 
     def __init__(self, *, spool: bool) -> None:
@@ -77,6 +81,8 @@ class Selected:
         self._sources: list[Source] = []
         self._absent: set[str] = set()
         self.archived: dict[str, int] = {}
+        self.bytes = 0
+        self.clashes = ClashFinder()
 
     def add(
         self, source: Source, files: Mapping[str, Object], reasons: Mapping[str, Reason]
@@ -128,6 +134,8 @@ class Selected:
             for entry in some:
                 if last is None or entry.path != last.path:
                     last = entry
+                    self.bytes += entry.size
+                    self.clashes.add(entry.path)
                     yield entry
                 elif (entry.root, entry.key) != (last.root, last.key):
                     self._report_conflict(last, entry, problems)

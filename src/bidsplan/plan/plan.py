@@ -16,7 +16,7 @@ from bidsplan.paths import collision_form, printable
 from bidsplan.plan import model
 from bidsplan.plan.model import ENCODER, Entry, Header, Root
 from bidsplan.plan.parse import PathCheck, read_entries
-from bidsplan.plan.spool import SpooledEntries, blocks_of
+from bidsplan.plan.spool import SpooledEntries, blocks_of, texts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -134,8 +134,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def texts(self) -> Iterator[bytes]:
         """Yield the header's line, then the lines of some thousands of entries at a time."""
         yield ENCODER.encode(self.header) + b"\n"
-        for block in blocks_of(self.entries):
-            yield block.text
+        yield from texts_of(self.entries)
 
     @classmethod
     def parse(cls, lines: Iterable[bytes]) -> Plan:
@@ -179,32 +178,45 @@ def entry_dicts(plan: Planned) -> list[dict[str, object]]:
     ]
 
 
+class ClashFinder:
+    """Finds paths that differ only in case or Unicode form, with eight bytes for each path."""
+
+    def __init__(self) -> None:
+        self._hashes = [array("q") for _ in range(_PARTS)]
+
+    def add(self, path: str) -> None:
+        """Add a path."""
+        found = hash(collision_form(path))
+        self._hashes[found % _PARTS].append(found)
+
+    def pairs(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:
+        """Yield pairs of the entries whose paths were added, the first first."""
+        # Nearly always there are none, and a set of one part is all that is made.
+        repeated = {
+            each
+            for part in self._hashes
+            if len(set(part)) < len(part)
+            for each, times in Counter(part).items()
+            if times > 1
+        }
+        seen: dict[str, Entry] = {}
+        for entry in entries if repeated else ():
+            form = collision_form(entry.path)
+            if hash(form) in repeated:
+                first = seen.setdefault(form, entry)
+                if first.path != entry.path:
+                    yield first, entry
+
+
 def clashes(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:
     """Yield pairs of entries whose paths differ only in case or Unicode form, the first first.
 
-    The entries are iterated twice where any seem to.
+    The entries can be iterated repeatedly.
     """
-    wanted = _repeated_hashes(hash(collision_form(entry.path)) for entry in entries)
-    seen: dict[str, Entry] = {}
-    for entry in entries if wanted else ():
-        form = collision_form(entry.path)
-        if hash(form) in wanted:
-            first = seen.setdefault(form, entry)
-            if first.path != entry.path:
-                yield first, entry
-
-
-def _repeated_hashes(hashes: Iterable[int]) -> set[int]:
-    """Return the hashes that are there twice, with eight bytes of memory for each."""
-    parts = [array("q") for _ in range(_PARTS)]
-    for each in hashes:
-        parts[each % _PARTS].append(each)
-    # Nearly always there is none, and a set of one part is all that is made.
-    repeated: set[int] = set()
-    for part in parts:
-        if len(set(part)) < len(part):
-            repeated.update(each for each, times in Counter(part).items() if times > 1)
-    return repeated
+    finder = ClashFinder()
+    for entry in entries:
+        finder.add(entry.path)
+    return finder.pairs(entries)
 
 
 def _check_header(header: Header) -> None:

@@ -69,11 +69,10 @@ class SpooledEntries(Sequence["Entry"]):
         """How many times something was added."""
         return len(self._ends) - 1
 
-    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
-        """Read the blocks again, or some of them."""
-        for number in range(start, self.number_of_blocks if stop is None else stop):
-            text = self._text(number)
-            yield Block(parse_lines(text), text)
+    def texts(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """Read the lines of each block, or of some blocks."""
+        stop = len(self._ends) - 1 if stop is None else stop
+        return (self._text(number) for number in range(start, stop))
 
     def _text(self, number: int) -> bytes:
         start, end = self._ends[number : number + 2]
@@ -83,8 +82,8 @@ class SpooledEntries(Sequence["Entry"]):
         return self._numbers[-1]
 
     def __iter__(self) -> Iterator[Entry]:
-        for block in self.blocks():
-            yield from block.entries
+        for text in self.texts():
+            yield from parse_lines(text)
 
     @overload
     def __getitem__(self, index: int) -> Entry: ...
@@ -119,11 +118,18 @@ def _explained() -> Iterator[None]:
 def blocks_of(entries: Sequence[Entry]) -> Iterator[Block]:
     """Yield entries, wherever they are, with their lines, some thousands at a time."""
     if isinstance(entries, SpooledEntries):
-        yield from entries.blocks()
+        yield from (Block(parse_lines(text), text) for text in entries.texts())
         return
     for start in range(0, len(entries), BLOCK):
         some = entries[start : start + BLOCK]
         yield Block(some, ENCODER.encode_lines(some))
+
+
+def texts_of(entries: Sequence[Entry]) -> Iterator[bytes]:
+    """Yield the lines of entries, wherever they are, some thousands at a time."""
+    if isinstance(entries, SpooledEntries):
+        return entries.texts()
+    return (block.text for block in blocks_of(entries))
 
 
 def collect(entries: Iterable[Entry], *, spool: bool) -> Sequence[Entry]:
@@ -181,10 +187,7 @@ class EntrySorter:
         waiting, self._waiting = self._waiting, []
         runs: list[Iterator[Sequence[Entry]]] = []
         if self._spooled is not None:
-            runs = [
-                (block.entries for block in self._spooled.blocks(*ends))
-                for ends in pairwise(self._ends)
-            ]
+            runs = [map(parse_lines, self._spooled.texts(*ends)) for ends in pairwise(self._ends)]
         return _merge([*runs, iter([waiting] if waiting else [])])
 
 
