@@ -89,7 +89,7 @@ def test_the_file_is_gone_with_the_entries(monkeypatch, tmp_path, recwarn):
 
 def test_a_directory_without_room_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
-    with pytest.raises(DestinationError, match="a temporary file can't be written.*TMPDIR"):
+    with pytest.raises(DestinationError, match=r"a temporary file can't be written.*TMPDIR"):
         collect(many(100), spool=True)
 
 

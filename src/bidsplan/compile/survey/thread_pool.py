@@ -9,6 +9,9 @@ from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from bidsplan.storage.concurrency import RequestLimit
+from bidsplan.storage.retry import limited_by
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -25,19 +28,28 @@ class ThreadPool:
     """Runs a function for many items, up to `most` at a time.
 
     A thread and its connection cost about as much as an answer of a near server, which few threads
-    keep busy. Where they mostly wait, their number doubles, and doubles again.
+    keep busy. Where they mostly wait, their number doubles, and doubles again, until the storage
+    refuses a request: then fewer work at a time, each request in its turn, until that goes well.
+
+    Attributes
+    ----------
+    limit : RequestLimit
+        What the requests of all threads obey.
     """
 
     def __init__(self, most: int) -> None:
         self._pool = ThreadPoolExecutor(max_workers=most, thread_name_prefix="bidsplan-ask")
-        self._most = most
-        self._limit = min(most, _FIRST)
+        self.limit = RequestLimit(most, _FIRST, computed=time.process_time)
         self._start = (0.0, 0.0)
 
     def close(self) -> None:
         """Stop; what is under way is dropped."""
         # Not waited for: a server may keep it waiting for minutes.
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self, work: Callable[[Given], Result], item: Given) -> Result:
+        with limited_by(self.limit):
+            return work(item)
 
     def each(self, work: Callable[[Given], Result], items: Iterable[Given]) -> list[Result]:
         """Run `work` for many items and return the results in the items' order.
@@ -49,11 +61,11 @@ class ThreadPool:
         under_way = 0
         self._start = time.monotonic(), time.process_time()
         for item in items:
-            future = self._pool.submit(work, item)
+            future = self._pool.submit(self._run, work, item)
             futures.append(future)
             future.add_done_callback(done.put)
             under_way += 1
-            while under_way >= self._limit:
+            while under_way >= self.limit.limit:
                 ended = self._wait(done)
                 under_way -= ended is not None
                 if ended is not None and ended.exception() is not None:
@@ -73,9 +85,10 @@ class ThreadPool:
         self._start = time.monotonic(), time.process_time()
         try:
             while True:
-                room = min(self._limit, ahead) - len(waiting)
+                room = min(self.limit.limit, ahead) - len(waiting)
                 waiting.extend(
-                    self._pool.submit(work, each) for each in islice(further, max(room, 0))
+                    self._pool.submit(self._run, work, each)
+                    for each in islice(further, max(room, 0))
                 )
                 if not waiting:
                     return
@@ -102,5 +115,5 @@ class ThreadPool:
         elapsed = now - self._start[0]
         if elapsed >= _INTERVAL:
             if computed - self._start[1] < _BUSY * elapsed:
-                self._limit = min(self._most, 2 * self._limit)
+                self.limit.widen()
             self._start = now, computed
