@@ -33,7 +33,7 @@ _MOST_DIRECTORIES = 500_000  # of one dataset's root; no study has as many subje
 _SAMPLE = 8  # directories, at least, that are listed one by one to see how much they hold
 _PAGE = 800  # keys that should come on one page of a listing, which has room for a thousand
 _PAGES = 8  # of one range: few enough for the objects that wait, many for the last not to matter
-_AHEAD = 128_000  # objects that may be listed before their turn, at half a kilobyte each
+_AHEAD = 24_000  # objects that may be listed before their turn; a page takes megabytes meanwhile
 _BATCH = 1000  # objects that are counted at a time
 _ANNEX_KEY = re.compile(r"(MD5|SHA1|SHA256|SHA512)E?-s[0-9]+--")
 
