@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.compile.choose_files import choose_files
 from bidsplan.compile.context import Context, Record, Report, Whole
@@ -122,8 +122,9 @@ def compile_manifest(  # noqa: PLR0913 - each is an option of the command
     UrlError
         Where a URL is refused.
     """
-    work = _open(manifest, base, plan_directory, access, notify, opener, listings, spool=spool)
-    with work as context:
+    directory = Path(base if plan_directory is None else plan_directory)
+    where = _Where(Path(base), directory, access or Access(), opener, listings)
+    with _open(manifest, where, notify, spool=spool) as context:
         selected = _choose(context)
         context.selected.check_content(context.report.unread)
         context.report.warn(*context.selected.archive_warnings())
@@ -177,7 +178,8 @@ def explain_manifest(
     """
     problems: tuple[Problem, ...] = ()
     selected: Sequence[Entry] = ()
-    with _open(manifest, base, None, access, notify, opener, detailed=True) as context:
+    where = _Where(Path(base), Path(base), access or Access(), opener)
+    with _open(manifest, where, notify, detailed=True) as context:
         try:
             selected = _choose(context)
         except SelectionError as error:
@@ -195,40 +197,44 @@ def explain_manifest(
         )
 
 
+class _Where(NamedTuple):
+    """Where a manifest and its plan are, and how storage is reached and listed."""
+
+    base: Path
+    plan_directory: Path
+    access: Access
+    opener: Opener
+    listings: SharedListings | None = None
+
+
 @contextmanager
 def _open(
     manifest: Manifest,
-    base: str | PathLike[str],
-    plan_directory: str | PathLike[str] | None,
-    access: Access | None,
+    where: _Where,
     notify: Callable[[Event], None] | None,
-    opener: Opener,
-    listings: SharedListings | None = None,
     *,
     detailed: bool = False,
     spool: bool = False,
 ) -> Iterator[Context]:
     """Open what a compilation needs, and close it afterwards."""
-    access = access or Access()
-    planned = Path(base if plan_directory is None else plan_directory)
+    base, plan_directory, access, opener, listings = where
     report = Report(notify)
     with ExitStack() as stack:
         if listings is None and manifest.subjects.require:
             # What is required of subjects is listed before what is selected of them.
             listings = stack.enter_context(SharedListings())
-        keep_open = listings is not None
+        shared = listings is not None
         if listings is not None:
             opener = listings.sharing(opener)
         if manifest.study.versions == "pinned":
             opener = only_versioned(opener)
-        roots = Roots(access, Path(base), planned, opener, keep_open=keep_open)
+        roots = Roots(access, base, plan_directory, opener, keep_open=shared)
+        lister = Lister(access.jobs, report.add_event, shared=listings)
         stack.enter_context(closing(roots))
-        lister = stack.enter_context(
-            closing(Lister(access.jobs, report.add_event, shared=listings))
-        )
+        stack.enter_context(closing(lister))
         yield Context(
             manifest=manifest,
-            base=Path(base),
+            base=base,
             roots=roots,
             lister=lister,
             report=report,

@@ -107,13 +107,6 @@ def _compiled(
     listings: SharedListings | None = None,
 ) -> Planned:
     """Compile a manifest as a new version of a known plan, if there is one."""
-    path, previous = known or (default_plan_path(manifest), None)
+    path = known[0] if known else default_plan_path(manifest)
     loaded = load(manifest, settings)
-    return compile_file(
-        loaded,
-        path,
-        settings,
-        previous=previous,
-        previous_directory=path.parent,
-        listings=listings,
-    ).plan
+    return compile_file(loaded, path, settings, known=known, listings=listings).plan
