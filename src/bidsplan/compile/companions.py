@@ -61,6 +61,10 @@ class References:
     ----------
     rooms, stimuli : set of str
         Paths that files of other directories refer to.
+    sidecars : dict of str to object
+        Contents of sidecars at the root, by name.
+    broken, left : dict
+        Why sidecars at the root were not read, and the field maps that are left out for each.
     """
 
     store: Store
