@@ -136,8 +136,7 @@ def compile_manifest(  # noqa: PLR0913 - each is an option of the command
         if digest:
             entries = add_digests(context, collect(entries, spool=spool))
         if previous is not None:
-            before = previous_directory
-            before = context.roots.plan_directory if before is None else Path(before)
+            before = Path(directory if previous_directory is None else previous_directory)
             entries = carry_digests(context, entries, previous, before)
         if entries is not selected:
             selected = collect(entries, spool=spool)
