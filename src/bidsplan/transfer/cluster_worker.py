@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from bidsplan.events import Event
     from bidsplan.storage.access import Access
-    from bidsplan.transfer.run import Options
+    from bidsplan.transfer.options import Options
 
 
 INTERVAL = 0.25
