@@ -1,11 +1,10 @@
-"""Time the page of a large plan in Chromium, or draw the picture of a small one for the manual.
+"""Time the page of a large plan in Chromium.
 
 The plan has 3,000 subjects and, by datatype, 20 columns, of which 7 % of the cells are empty. Times
 are medians: of opening the page until its tables are drawn, and from a key in a search field until
 the next frame is drawn::
 
     python benchmarks/report_page.py
-    python benchmarks/report_page.py --picture docs/user/report.png
 """
 
 from __future__ import annotations
@@ -47,21 +46,6 @@ FRAME = """async ([field, text]) => {
   await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
   return performance.now() - start;
 }"""
-
-MANIFEST = """\
-manifest_version: 1
-study: {id: sleep-and-memory, url: study}
-subjects:
-  where: {age: {min: 18}}
-  exclude: ["05"]
-  sample: {count: 24}
-random_seed: 42
-files:
-  - {suffixes: [T1w], extensions: [.nii.gz]}
-  - {suffixes: [dwi, bold], exclude: ["**/*_acq-bad_*"]}
-derivatives:
-  fmriprep: {suffixes: [boldref]}
-"""
 
 
 def large_plan(subjects: int = 3000) -> Plan:
@@ -135,60 +119,13 @@ def measure(folder: Path, rounds: int) -> None:
         print(f"{what} filtered in {statistics.median(times):.0f} ms (slowest {max(times):.0f})")
 
 
-def make_study(folder: Path) -> None:
-    """Make a study of forty subjects, of which each may lack something."""
-    numbers = random.Random(8)
-    (folder / "study").mkdir()
-    rows = ["participant_id\tage"]
-    for label in (f"{number:02}" for number in range(1, 41)):
-        rows += [f"{label}\t{numbers.randrange(12, 40)}"] if label != "17" else []
-        for session in ("01", "02"):
-            name = f"sub-{label}_ses-{session}"
-            bold = "task-rest" if numbers.random() < 0.93 else "task-rest_acq-bad"
-            found = [
-                f"anat/{name}_{'T1w' if numbers.random() < 0.9 else 'T2w'}",
-                *([f"dwi/{name}_dwi"] if numbers.random() < 0.85 else []),
-                *([f"func/{name}_{bold}_bold"] if numbers.random() < 0.95 else []),
-            ]
-            for stem in found:
-                size = numbers.randrange(100, 4000)
-                _write(folder / f"study/sub-{label}/ses-{session}/{stem}.nii.gz", size)
-        if numbers.random() < 0.85:
-            stem = f"sub-{label}/func/sub-{label}_task-rest_boldref.nii.gz"
-            _write(folder / f"study/derivatives/fmriprep/{stem}", 500)
-    (folder / "study/participants.tsv").write_text("\n".join(rows) + "\n")
-    (folder / "study.yaml").write_text(MANIFEST)
-
-
-def _write(path: Path, size: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"x" * size)
-
-
-def draw(folder: Path, picture: Path) -> None:
-    """Draw the page of a small study whose manifest is known."""
-    make_study(folder)
-    loaded = bidsplan.load_manifest(folder / "study.yaml")
-    plan = bidsplan.compile_manifest(loaded.manifest, base=folder).plan
-    reasons = bidsplan.find_reasons(plan, loaded)
-    bidsplan.write_report(plan, folder / "study.html", reasons=reasons)
-    with chromium() as browser:
-        size = {"width": 1180, "height": 900}
-        page, _ = open_page(browser, folder / "study.html", viewport=size)
-        page.screenshot(path=picture)
-
-
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--picture", type=Path, metavar="PNG")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        if options.picture:
-            draw(Path(name), options.picture)
-        else:
-            measure(Path(name), options.rounds)
+        measure(Path(name), options.rounds)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ It is built to show what a selection can get wrong. One subject's label begins a
 `11`), and one pipeline's name begins another's (`afq`, `afq2`). The gradients stand only at the
 dataset's root, and so does the sidecar of the `nback` task. A field map names the runs that it is
 meant for, a derivative has session-less files as well as reports at its root, and `sourcedata`
-holds a folder that looks like a subject's.
+holds a folder that looks like a subject's. As in most studies, something is missing: one subject's
+second session has no diffusion images, and one pipeline lacks another subject.
 
-Run ``python manifests/make_demo.py`` after a change, and commit what it writes. The same files come
-out on every machine: an image's voxels are a hash of its own path, so no random generator's version
-matters, and nothing holds a date of today.
+Run ``python manifests/make_demo.py`` after a change, and commit what it writes: the study, and the
+archive of it that `bidsplan demo` unpacks. The same files come out on every machine: an image's
+voxels are a hash of its own path, so no random generator's version matters, and nothing holds a
+date of today.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import sys
+import shutil
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,11 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 HERE = Path(__file__).resolve().parent / "demo"
+ARCHIVE = HERE.parents[1] / "src" / "bidsplan" / "cli" / "demo_study.zip"
 
 PARTICIPANTS = {"1": (8, "F", "control"), "2": (12, "M", "patient"), "10": (9, "F", "n/a")}
 PARTICIPANTS["11"] = (11, "M", "patient")
 SESSIONS = {"baseline": "1900-01-15", "followup": "1900-07-15"}  # shifted, as BIDS asks
 TASKS = {"baseline": ("nback", "rest"), "followup": ("rest",)}
+NOT_SCANNED = ("10", "followup")  # no diffusion images
+NOT_PROCESSED = ("afq", "2")
 
 DIRECTIONS = np.array(
     [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [0.6, 0.8, 0], [0.6, 0, 0.8], [0, 0.6, 0.8]]
@@ -149,7 +155,7 @@ def _session(label: str, session: str) -> Iterator[File]:
     stem = f"sub-{label}_ses-{session}"
     files = {
         **dict(_anatomical(stem)),
-        **dict(_diffusion(stem)),
+        **dict(() if (label, session) == NOT_SCANNED else _diffusion(stem)),
         **dict(_functional(stem, TASKS[session])),
         **dict(_field_map(stem, session)),
     }
@@ -205,8 +211,12 @@ def _pipeline(name: str) -> Iterator[File]:
     yield _json(f"{root}/dwi.json", {"SkullStripped": False})
     yield from _gradients(f"{root}/")
     for label in PARTICIPANTS:
+        if (name, label) == NOT_PROCESSED:
+            continue
         yield f"{root}/sub-{label}.html", f"<title>{name}: sub-{label}</title>\n".encode()
         for session in SESSIONS:
+            if (label, session) == NOT_SCANNED:
+                continue
             stem = f"sub-{label}_ses-{session}"
             folder = f"{root}/sub-{label}/ses-{session}/dwi"
             yield _profiles(f"{folder}/{stem}_desc-profiles_tractometry.csv")
@@ -216,6 +226,8 @@ def _pipeline(name: str) -> Iterator[File]:
 def _anatomical_derivatives() -> Iterator[File]:
     """Make masks that belong to a subject and to no session, as fMRIPrep writes them."""
     for label in PARTICIPANTS:
+        if ("afq", label) == NOT_PROCESSED:
+            continue
         stem = f"derivatives/afq/sub-{label}/anat/sub-{label}_desc-brain_mask"
         yield _image(f"{stem}.nii.gz", (8, 8, 8))
         yield _json(f"{stem}.json", {"Type": "Brain"})
@@ -262,5 +274,20 @@ def _table(path: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) 
     return path, "".join(lines).encode()
 
 
+def write_archive(path: Path) -> None:
+    """Write the study as the archive that `bidsplan demo` unpacks.
+
+    Parameters
+    ----------
+    path : Path
+        Overwritten.
+    """
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in demo_files().items():
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+
+
 if __name__ == "__main__":
-    write_demo(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE)
+    shutil.rmtree(HERE)
+    write_demo(HERE)
+    write_archive(ARCHIVE)

@@ -12,6 +12,7 @@ Examples
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,11 @@ if TYPE_CHECKING:
     from bidsplan.transfer.verification import verify
 
 __version__ = "0.1.0"
+
+UNSUPPORTED = (
+    "bidsplan runs on Linux and macOS; on Windows, install it in the Windows Subsystem for Linux "
+    "(WSL), and run it there"
+)
 
 _NAMES = {
     "compile.compiler": "Compiled compile_manifest explain_manifest",
@@ -177,6 +183,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if sys.platform == "win32":
+        raise ImportError(UNSUPPORTED)
     value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value

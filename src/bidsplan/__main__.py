@@ -7,9 +7,14 @@ import os
 import sys
 from typing import NoReturn
 
+from bidsplan import UNSUPPORTED
+
 
 def main() -> NoReturn:
     """Run the command line and exit with its exit code."""
+    if sys.platform == "win32":
+        sys.stderr.write(f"error: {UNSUPPORTED}\n")
+        sys.exit(2)
     from bidsplan.cli import signals  # imports little, so that a signal during start-up is handled
 
     # Before and after the command itself there is nothing to clean up.

@@ -29,10 +29,11 @@ Leaves also inherit the builtin that callers would catch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
+from bidsplan.help_codes import HelpCode, help_line
 from bidsplan.messages import LONGEST_MESSAGE, LONGEST_PART, clipped, printed_size, redacted
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Problem:
         The document's name.
     line : int, optional
         Its line, counted from 1.
+    help_code : HelpCode, optional
+        The entry of troubleshooting about it; that of its error where none is given.
     """
 
     message: str
@@ -76,6 +79,7 @@ class Problem:
     hint: str | None = None
     file: str | None = None
     line: int | None = None
+    help_code: HelpCode | None = None
 
     def __post_init__(self) -> None:
         for name in ("message", "expected", "hint"):
@@ -107,6 +111,9 @@ class BidsplanError(Exception):
         Shortened where it is long, its secrets hidden; by default made from `problems`.
     problems : iterable of Problem, optional
         Everything that is wrong, each with its place.
+    help_code : HelpCode, optional
+        The entry of troubleshooting that says what to do; by default that of the problems, if all
+        have the same, or else of the class.
 
     Attributes
     ----------
@@ -114,26 +121,55 @@ class BidsplanError(Exception):
         Exit code of the command line.
     code : str
         A stable name of the kind of failure, for ``--json`` and summaries.
+
+    Notes
+    -----
+    A traceback ends with the command that prints the entry. The text of the error lacks it, since
+    other messages quote it.
     """
 
     exit_code: ClassVar[int] = 1
     code: ClassVar[str] = "error"
+    help_code: HelpCode = HelpCode.BUG
 
-    def __init_subclass__(cls, code: str | None = None) -> None:
+    def __init_subclass__(cls, code: str | None = None, help_code: HelpCode | None = None) -> None:
         cls.code = code or cls.code
+        cls.help_code = help_code or cls.help_code
 
-    def __init__(self, message: str | None = None, *, problems: Iterable[Problem] = ()) -> None:
-        self.problems: tuple[Problem, ...] = tuple(problems)
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        problems: Iterable[Problem] = (),
+        help_code: HelpCode | None = None,
+    ) -> None:
+        own = help_code or self.help_code
+        self.problems: tuple[Problem, ...] = tuple(
+            problem if problem.help_code else replace(problem, help_code=own)
+            for problem in problems
+        )
         if message is None:
             message = _joined(self.problems)
         super().__init__(clipped(redacted(message)))
+        self.help_code = own
+        codes = self.help_codes()
+        if help_code is None and len(codes) == 1:
+            [self.help_code] = codes
+        self.add_note(help_line(codes))
+
+    def help_codes(self) -> set[HelpCode]:
+        """Return the codes of all problems, or the error's own where it has none."""
+        return {problem.help_code for problem in self.problems if problem.help_code} or {
+            self.help_code
+        }
 
     def located(self, locate: Callable[[Problem], Problem]) -> Self:
         """Return this error with its problems located, by a function, and sorted by line."""
         if not self.problems:
             return self
         located = [locate(problem) for problem in self.problems]
-        return type(self)(problems=sorted(located, key=lambda problem: problem.line or 0))
+        located.sort(key=lambda problem: problem.line or 0)
+        return type(self)(problems=located, help_code=self.help_code)
 
 
 def _joined(problems: tuple[Problem, ...]) -> str:
@@ -165,7 +201,7 @@ class FailedFile(NamedTuple):
     error: BidsplanError
 
 
-class FetchFailed(BidsplanError, code="fetch-failed"):  # noqa: N818 - says what happened
+class FetchFailed(BidsplanError, code="fetch-failed", help_code=HelpCode.FETCH_FAILED):  # noqa: N818 - says what happened
     """Some files were not fetched; all others are complete, and fetching again resumes.
 
     Parameters
@@ -180,12 +216,16 @@ class FetchFailed(BidsplanError, code="fetch-failed"):  # noqa: N818 - says what
     def __init__(
         self, message: str, *, failed: Sequence[FailedFile] = (), skipped: Sequence[str] = ()
     ) -> None:
-        super().__init__(message)
         self.failed = tuple(failed)
         self.skipped = tuple(skipped)
+        super().__init__(message)
+
+    def help_codes(self) -> set[HelpCode]:
+        """Return the codes of all files that failed."""
+        return set().union(*(file.error.help_codes() for file in self.failed)) or {self.help_code}
 
 
-class UsageError(BidsplanError, ValueError, code="usage"):
+class UsageError(BidsplanError, ValueError, code="usage", help_code=HelpCode.USAGE):
     """The request is wrong, whatever the storage holds."""
 
     exit_code: ClassVar[int] = 2
@@ -200,11 +240,11 @@ class Choice(StrEnum):
         raise UsageError(f"{value!r} is no value of {cls.__name__}; expected one of {values}")
 
 
-class ManifestError(UsageError, code="manifest"):
+class ManifestError(UsageError, code="manifest", help_code=HelpCode.MANIFEST):
     """The manifest is invalid; lists everything wrong with it."""
 
 
-class UnsupportedError(UsageError, code="unsupported"):
+class UnsupportedError(UsageError, code="unsupported", help_code=HelpCode.UNSUPPORTED):
     """A valid request for something that is not implemented."""
 
 
@@ -212,107 +252,117 @@ class ArgumentTypeError(UsageError, TypeError, code="argument-type"):
     """An argument of the wrong type."""
 
 
-class LibraryError(UsageError, ImportError, code="library"):
+class LibraryError(UsageError, ImportError, code="library", help_code=HelpCode.LIBRARY):
     """A library that only some functions need is not installed."""
 
 
-class UrlError(UsageError, code="url"):
+class UrlError(UsageError, code="url", help_code=HelpCode.URL):
     """A URL that is refused: its protocol, its host or its form."""
 
 
-class PlanError(UsageError, code="plan"):
+class PlanError(UsageError, code="plan", help_code=HelpCode.PLAN):
     """The plan is invalid: truncated, edited, or no plan at all."""
 
 
-class PlanVersionError(PlanError, code="plan-version"):
+class PlanVersionError(PlanError, code="plan-version", help_code=HelpCode.PLAN_VERSION):
     """The plan was written by a newer bidsplan."""
 
 
-class StalePlanError(PlanError, code="plan-stale"):
+class StalePlanError(PlanError, code="plan-stale", help_code=HelpCode.PLAN_STALE):
     """The plan is missing, or was compiled from another manifest."""
 
 
-class SelectionError(BidsplanError, LookupError, code="selection"):
+class SelectionError(BidsplanError, LookupError, code="selection", help_code=HelpCode.SELECTION):
     """The study lacks what the manifest selects."""
 
 
-class StorageError(BidsplanError, OSError, code="storage"):
+class StorageError(BidsplanError, OSError, code="storage", help_code=HelpCode.STORAGE):
     """The source could not be listed or read."""
 
 
-class SourceMissingError(StorageError, FileNotFoundError, code="source-missing"):
+class SourceMissingError(
+    StorageError, FileNotFoundError, code="source-missing", help_code=HelpCode.SOURCE_MISSING
+):
     """There is no such object, or nothing below the prefix."""
 
 
-class RootMissingError(SourceMissingError):
+class RootMissingError(SourceMissingError, help_code=HelpCode.ROOT_MISSING):
     """The local directory that a plan's files come from does not exist."""
 
 
-class SourceChangedError(StorageError, code="source-changed"):
+class SourceChangedError(StorageError, code="source-changed", help_code=HelpCode.SOURCE_CHANGED):
     """The object is no longer the one that was planned."""
 
 
-class ArchivedError(StorageError, code="archived"):
+class ArchivedError(StorageError, code="archived", help_code=HelpCode.ARCHIVED):
     """The object is in an archive, and must be restored before it can be read."""
 
 
-class ListingError(StorageError):
+class ListingError(StorageError, help_code=HelpCode.LISTING):
     """The pages of a listing do not add up to a whole one."""
 
 
-class NoIndexError(StorageError, code="no-index"):
+class NoIndexError(StorageError, code="no-index", help_code=HelpCode.NO_INDEX):
     """A web server has no index of a directory, so its files can't be listed."""
 
 
-class DeniedError(StorageError, PermissionError, code="denied"):
+class DeniedError(StorageError, PermissionError, code="denied", help_code=HelpCode.DENIED):
     """The storage denies access: no permission, or invalid credentials."""
 
 
-class CredentialsError(DeniedError, code="credentials"):
+class CredentialsError(DeniedError, code="credentials", help_code=HelpCode.CREDENTIALS):
     """The credentials have expired or are unknown; every further request would fail too."""
 
 
-class RefusedHostError(StorageError, PermissionError, code="refused-host"):
+class RefusedHostError(
+    StorageError, PermissionError, code="refused-host", help_code=HelpCode.REFUSED_HOST
+):
     """A host that must not be contacted, or a redirect to one."""
 
 
-class ThrottledError(StorageError, code="throttled"):
+class ThrottledError(StorageError, code="throttled", help_code=HelpCode.THROTTLED):
     """The storage asks to slow down, for `retry_after` seconds if it says so; retried."""
 
     retry_after: float | None = None
 
 
-class UnreachableError(StorageError, ConnectionError, code="unreachable"):
+class UnreachableError(
+    StorageError, ConnectionError, code="unreachable", help_code=HelpCode.UNREACHABLE
+):
     """No response, or one that broke off; retried."""
 
 
-class IntegrityError(BidsplanError, ValueError, code="corrupt"):
+class IntegrityError(BidsplanError, ValueError, code="corrupt", help_code=HelpCode.CORRUPT):
     """Bytes arrived, and they are not the planned ones."""
 
 
-class UnprovedError(IntegrityError, code="unproved"):
+class UnprovedError(IntegrityError, code="unproved", help_code=HelpCode.UNPROVED):
     """Only its size shows that a file is the planned one, and that is not enough."""
 
 
-class DestinationError(BidsplanError, OSError, code="destination"):
+class DestinationError(BidsplanError, OSError, code="destination", help_code=HelpCode.DESTINATION):
     """The destination could not be written."""
 
 
-class ExistingFileError(DestinationError, FileExistsError, code="existing"):
+class ExistingFileError(
+    DestinationError, FileExistsError, code="existing", help_code=HelpCode.EXISTING
+):
     """A different file exists at a planned path."""
 
 
-class MissingFileError(DestinationError, FileNotFoundError, code="missing"):
+class MissingFileError(
+    DestinationError, FileNotFoundError, code="missing", help_code=HelpCode.MISSING
+):
     """A planned file is not in the destination."""
 
 
-class UnsafePathError(DestinationError, code="unsafe-path"):
+class UnsafePathError(DestinationError, code="unsafe-path", help_code=HelpCode.UNSAFE_PATH):
     """A symbolic link, or another non-directory, among a path's directories."""
 
 
-class LockedError(DestinationError, BlockingIOError, code="locked"):
+class LockedError(DestinationError, BlockingIOError, code="locked", help_code=HelpCode.LOCKED):
     """Another run holds the destination's lock."""
 
 
-class DiskFullError(DestinationError, code="disk-full"):
+class DiskFullError(DestinationError, code="disk-full", help_code=HelpCode.DISK_FULL):
     """No space, no quota, or a file too large for the file system."""

@@ -333,3 +333,15 @@ def listed(words: Iterable[str], number: int | None = None, *, separator: str = 
     shown = words[:_NAMED]
     more = (len(words) if number is None else number) - len(shown)
     return separator.join(shown) + (f" and {more:,} more" if shown and more > 0 else "")
+
+
+def size(number: int) -> str:
+    """Write a number of bytes: ``7.7 kB``."""
+    from humanize import naturalsize  # a no-op fetch should not wait for it
+
+    return naturalsize(number, format="%.1f")
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number of things: ``2 subjects``."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bidsplan.events import Action, Event
+    from bidsplan.help_codes import HelpCode
     from bidsplan.plan import Planned
     from bidsplan.plan.integrity import CheckMethod
 
@@ -61,6 +62,7 @@ class Counts:
     done: Counter[Action] = field(default_factory=Counter)
     proofs: Counter[CheckMethod] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)  # by error code
+    help_codes: set[HelpCode] = field(default_factory=set)  # of the failures
     skipped: int = 0
     bytes: int = 0
     resumed: int = 0  # bytes of earlier runs
@@ -96,6 +98,7 @@ class Counts:
             self._move(event)
         elif isinstance(event, Failed):
             self.failures[event.error.code] += 1
+            self.help_codes |= event.error.help_codes()
             self.reached -= self.moved.pop(event.entry.path, 0)
         elif isinstance(event, Skipped):
             self.skipped += 1

@@ -46,8 +46,6 @@ _OPTIONS = (
     ),
 )
 
-_FALSE = ("", "0", "false", "f", "no", "n", "off")
-
 
 class BidsplanDataset(Protocol):
     """The type of the fixture ``bidsplan_dataset``."""
@@ -236,6 +234,7 @@ class _Datasets:
 
     def _new(self, path: Path) -> Provided | _Failure:
         from bidsplan.errors import BidsplanError, UsageError
+        from bidsplan.help_codes import help_line
         from bidsplan.provisioning.cache import is_unavailable
 
         try:
@@ -249,20 +248,18 @@ class _Datasets:
             # Messages about the file itself, or about the plan beside it, name it already.
             named = str(error).startswith(str(path.with_suffix("")))
             text = str(error) if named else f"{self._name(path)}: {error}"
-            return _Failure(f"bidsplan: {_shown(text)}", is_unavailable(error))
+            text = f"{_shown(text)} [{error.help_code}]\n{help_line(error.help_codes())}"
+            return _Failure(f"bidsplan: {text}", is_unavailable(error))
         except OSError as error:
             return _Failure(f"bidsplan: {_shown(str(error))}", unavailable=False)
 
     def _opened(self) -> DatasetCache:
         from bidsplan.provisioning.cache import DatasetCache
-        from bidsplan.storage.access import Access
 
         if self._cache is None:
-            untrusted = os.environ.get("BIDSPLAN_UNTRUSTED", "").lower() not in _FALSE
             worker = getattr(self._config, "workerinput", {})
             self._cache = DatasetCache(
                 self._directory(),
-                access=Access(untrusted=untrusted),
                 offline=self._mode == "offline",
                 run=worker.get("testrunuid", ""),
                 say=self._say,
@@ -272,8 +269,15 @@ class _Datasets:
     def _directory(self) -> Path:
         if chosen := _option(self._config, "bidsplan_cache"):
             return self._config.rootpath / Path(chosen).expanduser()
-        from platformdirs import user_cache_path
+        try:
+            from platformdirs import user_cache_path  # of the extra 'pytest'
+        except ImportError as error:
+            from bidsplan.errors import LibraryError
 
+            raise LibraryError(
+                "the cache of the machine is found by platformdirs, which is not installed; run "
+                "pip install 'bidsplan[pytest]', or choose a directory with --bidsplan-cache"
+            ) from error
         return user_cache_path("bidsplan", appauthor=False) / "datasets"
 
     def _say(self, text: str) -> None:
@@ -310,7 +314,7 @@ class _Datasets:
 
     def lines(self) -> list[_Line]:
         """List the notes that were not shown yet."""
-        from bidsplan.cli.console import counted, size
+        from bidsplan.messages import counted, size
 
         lines = []
         for path, found in self._provided.items():

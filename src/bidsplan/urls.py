@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -145,6 +146,14 @@ def is_public(address: Address) -> bool:
     reserved = address.is_reserved or any(address in network for network in _RESERVED)
     refused = wrapped or reserved or address.is_multicast or is_link_local(address)
     return address.is_global and not refused
+
+
+_FALSE = frozenset({"", "0", "false", "f", "no", "n", "off"})
+
+
+def untrusted_by_default() -> bool:
+    """Return whether ``BIDSPLAN_UNTRUSTED`` says that manifests and plans may be strangers'."""
+    return os.environ.get("BIDSPLAN_UNTRUSTED", "").strip().lower() not in _FALSE
 
 
 OBJECT_STORES = frozenset({"s3", "gs", "az"})

@@ -29,7 +29,7 @@ INTERACTIVE = {
     "bash": ["bash", "--norc", "--noprofile", "-i"],
     "zsh": ["zsh", "-f", "-i"],
 }
-PAGE = (ROOT / "docs" / "user" / "completion.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how-to" / "completion.md").read_text(encoding="utf-8")
 SHOWN = dict(re.findall(r"^```(bash|zsh|fish)\n(\S.*)\n```$", PAGE.partition("Each asks")[0], re.M))
 SET_UP = {
     "bash": f'PS1="ready> "; bind "set enable-bracketed-paste off"; {SHOWN["bash"]}; clear\n',

@@ -196,17 +196,17 @@ def test_diff_compares_plans_manifests_and_both(plan, study, ask):
     before = sorted(study.rglob("*"))
     for pair in (("demo.yaml",), ("old.plan.jsonl", "demo.yaml")):
         code, out, _ = ask("diff", *pair)
-        assert (code, out.splitlines()[0]) == (1, "+1 subject, +6 files, +3.0 kB")
+        assert (code, out.splitlines()[0]) == (1, "+1 subject, +5 files, +2.9 kB")
     assert sorted(study.rglob("*")) == before
     code, out, _ = ask("diff", "demo.yaml", "old.plan.jsonl")
     assert (code, out.splitlines()[:2]) == (
         1,
-        ["−1 subject, −6 files, −3.0 kB", "subjects removed: 2"],
+        ["−1 subject, −5 files, −2.9 kB", "subjects removed: 2"],
     )
     data = json.loads(ask("diff", "demo.yaml", "--json")[1])
-    assert (data["equal"], data["summary"]) == (False, "+1 subject, +6 files, +3.0 kB")
-    assert (data["subjects_added"], len(data["added"])) == (["2"], 6)
-    assert ask("diff", "demo.yaml", "--markdown")[1].startswith("**+1 subject, +6 files, +3.0 kB**")
+    assert (data["equal"], data["summary"]) == (False, "+1 subject, +5 files, +2.9 kB")
+    assert (data["subjects_added"], len(data["added"])) == (["2"], 5)
+    assert ask("diff", "demo.yaml", "--markdown")[1].startswith("**+1 subject, +5 files, +2.9 kB**")
 
 
 def test_a_diff_carries_digests_over_as_compile_does(plan, ask):
@@ -310,7 +310,7 @@ def test_a_plan_that_a_revision_lacks_or_has_broken(repository, ask):
 
 
 def test_git_diff_shows_plans_as_text(repository, ask):
-    page = (ROOT / "docs" / "user" / "reviewing.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "how-to" / "reviewing.md").read_text(encoding="utf-8")
     attributes = "*.plan.jsonl* -text diff=bidsplan"
     configuration = "git config diff.bidsplan.textconv"
     assert f"echo '{attributes}' >> .gitattributes\n" in page

@@ -52,7 +52,7 @@ def test_a_message_is_above_the_bar_and_ctrl_c_leaves_it_in_its_place(fetch, pro
     terminal = Terminal(fetch, columns=100)
     message, bar = terminal.wait_for(is_half_done)
     assert message.startswith("error: s3://")
-    assert message.endswith("/sub-03/x.json: there is no such object or bucket (404)")
+    assert message.endswith("/sub-03/x.json: there is no such object or bucket (404) [BP501]")
     assert re.search(r"\| 4\.\d\dM/9\.44M \[00:\d\d<00:\d\d, [0-9.]+[kM]?B/s, 5/6 files\]$", bar)
     terminal.press(b"\x03")
     lines = terminal.wait()

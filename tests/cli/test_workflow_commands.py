@@ -82,10 +82,10 @@ def test_problems_are_shown_at_their_lines(workflow, ask):
         (
             "error",
             {"file": "studies/x.yaml", "line": "3", "title": "bidsplan: files.sufixes"},
-            "x.yaml:3: files.sufixes: unknown field 'sufixes'; did you mean 'suffixes'?",
+            "x.yaml:3: files.sufixes: unknown field 'sufixes'; did you mean 'suffixes'? [BP203]",
         )
     ]
-    assert len(err.splitlines()) == 1
+    assert err.splitlines()[1:] == ["for help: bidsplan help BP203"]
 
 
 def test_warnings_are_shown_at_their_lines(workflow, ask):
@@ -112,7 +112,11 @@ def test_what_ends_a_command_is_shown_without_a_place(workflow, ask):
     code, _, err = ask("verify", "x.jsonl", "data")
     assert code == 2
     assert commands_in(err) == [
-        ("error", {"title": "bidsplan"}, "x.jsonl: can't be read: No such file or directory")
+        (
+            "error",
+            {"title": "bidsplan"},
+            "x.jsonl: can't be read: No such file or directory [BP405]",
+        )
     ]
 
 
@@ -132,7 +136,7 @@ def test_a_hostile_field_is_one_command(key, workflow, ask):
     assert (label, set(properties)) == ("error", {"file", "line", "title"})
     assert (properties["file"], properties["line"]) == ("studies/x.yaml", "3")
     assert properties["title"].startswith("bidsplan: files.")
-    assert len(err.rstrip("\n").splitlines()) == 1
+    assert len(err.splitlines()) == 2
     assert "\n" not in data
 
 

@@ -193,7 +193,10 @@ def test_a_digest_of_the_plan_is_worth_more_than_its_source(ask_here):
     assert ask_here("pin", "m.plan.jsonl", "d")[0] == 0
     assert ask_here("fetch", "m.plan.jsonl", "d")[0] == 0
     Path("study", T1W).write_bytes(b"FIRST")
-    assert ask_here("fetch", "m.plan.jsonl", "d")[:2] == (0, "3 kept; 3 files checked by SHA-256\n")
+    assert ask_here("fetch", "m.plan.jsonl", "d")[:2] == (
+        0,
+        "d: 3 kept; 3 files checked by SHA-256\n",
+    )
     assert tree(Path("d")) == STUDY
 
 

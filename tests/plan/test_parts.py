@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -57,6 +60,53 @@ def test_a_subjects_part_has_its_files_and_those_of_no_subject():
     assert Plan.parse(part.lines()) == part
 
 
+def test_a_part_has_the_sidecars_that_apply_to_its_files():
+    files = {
+        "task-a_bold.json": "inherited",
+        "task-b_bold.json": "inherited",
+        "task-b_acq-x_bold.json": "inherited",
+        "run-1_meg.json": "inherited",
+        "echo-9_bold.json": "inherited",
+        "sub-1/func/sub-1_task-a_run-1_bold.nii.gz": "selected",
+        "sub-1/func/sub-1_task-b_run-1_bold.json": "selected",
+        "sub-1/meg/sub-1_run-1_meg.ds/sub-1.meg4": "selected",
+        "sub-2/func/sub-2_task-b_acq-x_bold.nii.gz": "selected",
+        "derivatives/p/sub-1/func/sub-1_task-b_bold.nii.gz": "selected",
+        "derivatives/p/task-b_bold.json": "inherited",
+    }
+    plan = plan_of(files, ["1", "2"])
+    [one, two] = (
+        {path for path in paths(subjects_part(plan, [subject])) if "sub-" not in path}
+        for subject in ("1", "2")
+    )
+    # Whom it is for is not said by the name of "echo-9"; nothing of the plan may get lost.
+    assert one == {
+        "task-a_bold.json",
+        "run-1_meg.json",
+        "echo-9_bold.json",
+        "derivatives/p/task-b_bold.json",
+    }
+    assert two == {"task-b_bold.json", "task-b_acq-x_bold.json", "echo-9_bold.json"}
+
+
+def test_a_session_leaves_out_the_sidecars_of_others():
+    files = {
+        "sub-1/sub-1_task-a_bold.json": "inherited",
+        "sub-1/sub-1_task-b_bold.json": "inherited",
+        "sub-1/ses-x/func/sub-1_ses-x_task-a_bold.nii": "selected",
+        "sub-1/ses-y/func/sub-1_ses-y_task-b_bold.nii": "selected",
+    }
+    part = subjects_part(plan_of(files, ["1"]), ["1"], ["x"])
+    assert paths(part) == {path for path in files if "task-a" in path}
+
+
+def test_recordings_of_an_empty_room_are_for_every_subject():
+    files = {**ONE_SITE, "sub-emptyroom/ses-x/meg/sub-emptyroom_meg.fif": "selected"}
+    plan = plan_of(files, ["1", "10", "emptyroom"])
+    for subject in plan.header.subjects:
+        assert [path for path in paths(subjects_part(plan, [subject])) if "emptyroom" in path]
+
+
 def test_a_session_leaves_out_other_sessions_and_keeps_files_of_none():
     part = subjects_part(plan_of(ONE_SITE, ["1", "10"]), ["1"], ["ses-a"])
     whole = paths(subjects_part(plan_of(ONE_SITE, ["1", "10"]), ["1"]))
@@ -83,6 +133,22 @@ def test_a_subject_of_a_site_gets_its_sites_files():
     }
     # A label alone is that of every site.
     assert subjects_part(plan, ["1"]).header.subjects == ("A/1", "B/1")
+
+
+def test_files_of_a_site_without_subjects_are_in_every_part(tmp_path):
+    files = {
+        "A/sub-1/anat/sub-1_T1w.nii": "selected",
+        "B/sub-1/anat/sub-1_T1w.nii": "selected",
+        "C/README": "dataset",
+        "C/phenotype/age.tsv": "dataset",
+    }
+    plan = plan_of(files, ["A/1", "B/1"])
+    for split in (split_by_subject, split_by_site):
+        found = list(split(plan, tmp_path / split.__name__, source=tmp_path / "x.plan.jsonl"))
+        parts = [paths(read_plan(tmp_path / split.__name__ / file.plan)) for file in found]
+        assert [len(part) for part in parts] == [3, 3]
+        assert set().union(*parts) == set(files)
+    assert paths(subjects_part(plan, ["A/1"])) == set(files) - {"B/sub-1/anat/sub-1_T1w.nii"}
 
 
 @pytest.mark.parametrize(
@@ -135,14 +201,64 @@ def test_split_writes_what_the_part_of_each_subject_is(tmp_path):
         written = read_plan(tmp_path / "parts" / file.plan)
         assert written == subjects_part(plan, [file.name])
         assert (file.files, file.bytes) == (written.header.files, written.header.bytes)
+        assert file.key == written.header.entries_sha256
     index = (tmp_path / "parts" / "index.tsv").read_text().splitlines()
     assert index == [
-        "name\tplan\tfiles\tbytes",
-        "1\tsub-1.plan.jsonl.zst\t11\t11",
-        "10\tsub-10.plan.jsonl.zst\t8\t8",
+        "name\tplan\tfiles\tbytes\tkey",
+        f"1\tsub-1.plan.jsonl.zst\t11\t11\t{found[0].key}",
+        f"10\tsub-10.plan.jsonl.zst\t8\t8\t{found[1].key}",
     ]
     rows = json.loads((tmp_path / "parts" / "index.json").read_text())
     assert rows == [file._asdict() for file in found]
+
+
+LABELS = st.sampled_from(["1", "2", "10"])
+SITES = st.sampled_from(["A/", "B/", "C/", ""])
+BELOW = st.sampled_from(
+    [
+        "sub-{}/anat/sub-{}_T1w.nii",
+        "derivatives/prep/sub-{}/x.json",
+        "derivatives/sub-{}/prep/y.json",
+        "derivatives/prep/sub-{}.html",
+        "derivatives/deep/prep/README",
+        "sub-{}/func/sub-{}_task-a_bold.nii",
+        "task-a_bold.json",
+        "derivatives/prep/sub-{}/func/sub-{}_ses-x_task-a_bold.nii",
+        "derivatives/prep/task-a_bold.json",
+        "sub-emptyroom/meg/sub-emptyroom_task-noise_meg.fif",
+        "phenotype/{}.tsv",
+        "README",
+    ]
+)
+
+
+@given(
+    st.sets(st.tuples(SITES, BELOW, LABELS), max_size=20),
+    st.sets(st.tuples(SITES, LABELS), min_size=1, max_size=4),
+)
+def test_each_file_is_in_a_part_of_some_subject(places, selected):
+    named = {site + below.format(label, label) for site, below, label in places}
+    files = {path: "inherited" if "task-a_bold.j" in path else "selected" for path in named}
+    # A header has the subjects of sites, or of none.
+    sites = {site for site, _ in selected}
+    units = sorted(f"{site}{label}" for site, label in selected if site or sites == {""})
+    plan = plan_of(files, units)
+    parts = {unit: subjects_part(plan, [unit]) for unit in units}
+    assert set().union(*map(paths, parts.values())) == set(files)
+    with tempfile.TemporaryDirectory() as folder:
+        split = split_by_subject(plan, folder, source="x.plan.jsonl")
+        assert {file.name: read_plan(Path(folder) / file.plan) for file in split} == parts
+
+
+def test_a_part_that_did_not_change_keeps_its_time(tmp_path):
+    split = {"directory": tmp_path / "parts", "source": tmp_path / "x.plan.jsonl.gz"}
+    found = [file.plan for file in split_by_subject(plan_of(ONE_SITE, ["1", "10"]), **split)]
+    for path in (tmp_path / "parts").iterdir():
+        os.utime(path, (1, 1))
+    more = {**ONE_SITE, "sub-10/anat/sub-10_T2w.nii.gz": "selected"}
+    list(split_by_subject(plan_of(more, ["1", "10"]), **split))
+    new = {path.name: path.stat().st_mtime > 1 for path in (tmp_path / "parts").iterdir()}
+    assert new == {found[0]: False, found[1]: True, "index.tsv": True, "index.json": True}
 
 
 def test_split_evenly_writes_the_shares(tmp_path):

@@ -8,6 +8,7 @@ from bidsplan.cli.main import run
 from bidsplan.plan import Entry
 from bidsplan.plan.file import write_plan
 from bidsplan.urls import refused_url
+from codes import without_codes
 from plans import plan_of
 
 BUCKETS = ["buc ket", "..", "b%20", "b:9", "b\\x", "-", "é", "b;x", "x" * 256, ".b", "b*"]
@@ -35,7 +36,7 @@ def test_a_bucket_that_can_not_be_is_refused(tmp_path, capfd, monkeypatch, use, 
     assert use(f"s3://{bucket}/x", tmp_path) == 2
     said = capfd.readouterr().err
     assert NO_BUCKET in said
-    assert said.count("\n") == 1
+    assert without_codes(said).count("\n") == 1
     assert bucket not in said.replace(NO_BUCKET, "").replace(str(tmp_path), "") or len(bucket) < 3
 
 
@@ -54,7 +55,7 @@ def test_what_can_not_be_opened_is_told(tmp_path, capfd, monkeypatch, use, url):
     said = capfd.readouterr().err
     assert said.startswith("error: ")
     assert "defect" not in said
-    assert said.count("\n") == 1
+    assert without_codes(said).count("\n") == 1
     if url.startswith("az"):
         assert "AZURE_STORAGE_ACCOUNT_NAME must name the account" in said
 
@@ -71,7 +72,7 @@ def test_an_endpoint_that_can_not_be_is_told(tmp_path, capfd, monkeypatch, use, 
     said = capfd.readouterr().err
     assert said.startswith("error: ")
     assert "can't be used" in said
-    assert said.count("\n") == 1
+    assert without_codes(said).count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["openneuro.org", "A_b", "$web", "1", "fcp-indi", "x" * 63])

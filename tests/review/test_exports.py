@@ -56,7 +56,7 @@ def test_the_endpoint_of_the_environment_is_used_without_its_password(monkeypatc
     for name in FORMATS.keys() - {"bagit"}:
         found = text(name, S3, A)
         assert "secret" not in found
-        assert ("127.0.0.1:9/x" in found) == (name not in {"checksums", "csv"})
+        assert ("127.0.0.1:9/x" in found) == (name not in {"checksums", "csv", "samplesheet"})
 
 
 def test_what_a_format_cannot_say_is_counted_once_a_kind():
@@ -74,7 +74,15 @@ def test_what_a_format_cannot_say_is_counted_once_a_kind():
     kinds = {
         name: len(warnings(name, S3, *entries)) for name in FORMATS.keys() - {"pooch", "bagit"}
     }
-    assert kinds == {"s5cmd": 3, "rclone": 3, "aria2": 2, "checksums": 1, "csv": 1, "datalad": 1}
+    assert kinds == {
+        "s5cmd": 3,
+        "rclone": 3,
+        "aria2": 2,
+        "checksums": 1,
+        "csv": 1,
+        "samplesheet": 0,
+        "datalad": 1,
+    }
 
 
 def test_entity_tags_are_digests_only_of_public_s3():
@@ -293,7 +301,9 @@ def test_an_export_of_a_plan_loads_nothing_heavy(plan):
 
 
 def test_the_page_has_the_formats_and_their_commands():
-    page = Path(__file__).parents[2].joinpath("docs/user/exporting.md").read_text(encoding="utf-8")
+    page = (
+        Path(__file__).parents[2].joinpath("docs/how-to/exporting.md").read_text(encoding="utf-8")
+    )
     assert re.findall(r"^\| `(\w+)` \|", page, re.M) == list(FORMATS)
     for name, files in re.findall(r"^bidsplan export \S+ --to (\w+) -o (\S+)$", page, re.M):
         use = exported(name, S3, A).use(files)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -331,21 +329,3 @@ def test_subjects_of_sites_are_told_apart(tmp_path, monkeypatch, ask):
     assert found["leftOut"] == [["subjects.exclude names it", "m.yaml:4", ["B/2"]]]
     paths = {pattern for pattern, _ in found["files"]["patterns"]}
     assert {"A/\0/anat/\0_T1w.nii.gz", "B/\0/dwi/\0_dwi.nii.gz"} <= paths
-
-
-def test_what_the_manual_shows_runs(tmp_path, monkeypatch, ask):
-    monkeypatch.chdir(tmp_path)
-    root = Path(__file__).resolve().parents[2]
-    shutil.copytree(root / "manifests" / "demo", "demo")
-    shutil.copy(root / "manifests" / "demo.yaml", "study.yaml")
-    page = (root / "docs" / "user" / "report.md").read_text("utf-8")
-    commands = re.findall(r"^bidsplan (.*)$", page, re.M)
-    assert len(commands) == 7
-    for command in commands:
-        code, _, err = ask(*shlex.split(command, comments=True))
-        assert code == 0, err
-    before = Path("report.html").read_bytes()
-    [code] = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
-    exec(compile(code, "report.md", "exec"), {})
-    assert Path("report.html").read_bytes() != before
-    assert Path("report.html").read_bytes() == Path("study.report.html").read_bytes()

@@ -180,6 +180,20 @@ def test_the_matrix_is_used_by_the_keyboard(browser, small):
         assert page.evaluate("document.activeElement.id") == "files-scroll"
 
 
+def test_a_cell_shows_the_files_of_its_site_and_of_pipelines_that_have_no_sites(browser, tmp_path):
+    mine = ["B/sub-1/anat/sub-1_T1w.nii.gz", "derivatives/afq/sub-1/dwi/sub-1_profiles.csv"]
+    paths = ["A/sub-1/anat/sub-1_T1w.nii.gz", "B/sub-10/anat/sub-10_T1w.nii.gz", *mine]
+    path = tmp_path / "sites.html"
+    write_report(plan_of(paths, ["A/1", "B/1", "B/10"]), path)
+    with opened(browser, path) as page:
+        name = page.get_by_text("B/1", exact=True)
+        page.locator("#grid tbody tr", has=name).locator("td").first.click()
+        page.focus("#grid")
+        page.keyboard.press("Enter")
+        assert page.locator("#find-file").input_value() == "B/sub-1/"
+        assert shown(page, "#files-table td.mono") == mine
+
+
 def test_lists_are_copied_downloaded_and_understood_by_a_manifest(browser, small, tmp_path):
     with opened(browser, small, accept_downloads=True) as page:
         page.select_option("#list", label="without dwi")

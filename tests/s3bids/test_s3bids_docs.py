@@ -12,12 +12,12 @@ from bidsplan import s3bids
 from pictures import data_of, image, packed
 from servers import Bucket
 
-USER = Path(__file__).resolve().parents[2] / "docs" / "user"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 SUBJECTS = [f"sub-{number:02}" for number in range(1, 11)]
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
-@pytest.mark.parametrize("page", ["images.md", "s3bids.md"])
+@pytest.mark.parametrize("page", ["how-to/images.md", "reference/s3bids.md"])
 def test_the_snippets_of_a_page_run(s3, moto, tmp_path, monkeypatch, page):
     monkeypatch.chdir(tmp_path)
     shown = image()
@@ -31,11 +31,11 @@ def test_the_snippets_of_a_page_run(s3, moto, tmp_path, monkeypatch, page):
     Bucket(moto.url, "openneuro.org").fill(
         {f"ds000114/{path}": data for path, data in files.items()}
     )
-    snippets = re.findall(r"^```python\n(.*?)^```", (USER / page).read_text("utf-8"), re.M | re.S)
+    snippets = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text("utf-8"), re.M | re.S)
     known = {}
     for snippet in snippets:
         exec(snippet, known)
-    if page == "images.md":
+    if page == "how-to/images.md":
         copy = s3bids.s3fs_nifti_read("my-bucket/copy.nii.gz")
         assert np.array_equal(data_of(copy), data_of(shown))
         assert s3bids.s3fs_json_read("my-bucket/copy.json") == {"RepetitionTime": 2}

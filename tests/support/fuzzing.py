@@ -28,13 +28,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from unittest import mock
 
-import zstandard
-
 from bidsplan.cli.main import run
 from bidsplan.errors import BidsplanError
 from bidsplan.manifest.load import load_manifest
 from bidsplan.plan.file import StoredPlan
 from mutations import MANIFESTS, STUDY, URLS, Mutator, encoded
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 CRASH = re.compile(
     r"error: unexpected|bug in bidsplan|Traceback|panicked|RUST_BACKTRACE|core dumped"
@@ -288,7 +291,7 @@ def is_offline(url):
 def packed(data, name):
     if name.endswith(".gz"):
         return gzip.compress(data, 1, mtime=0)
-    return zstandard.compress(data, 1) if name.endswith(".zst") else data
+    return zstd.compress(data, 1) if name.endswith(".zst") else data
 
 
 def fuzz(folder, *, plans, manifests, seed):

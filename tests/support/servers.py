@@ -21,6 +21,7 @@ from urllib.parse import quote, unquote_plus
 HOST = "127.0.0.1"
 _DEADLINE = 30.0
 _TRICKLE = 0.1
+_VERSION = "<Key>(.*?)</Key>.*?<VersionId>(.*?)</VersionId>"
 
 
 def free_port() -> int:
@@ -76,8 +77,9 @@ def rclone_server(folder: Path, root: Path) -> Process:
 class Bucket:
     """Fills a bucket by plain requests, so that no client of ours is part of its own test."""
 
-    def __init__(self, endpoint: str, name: str) -> None:
+    def __init__(self, endpoint: str, name: str, public: bool = True) -> None:
         self.endpoint, self.name = endpoint, name
+        self._acl = "public-read" if public else "private"
         self._send("PUT", "")
 
     def _send(self, method, path, data=None, headers=None):
@@ -91,7 +93,7 @@ class Bucket:
         key = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request"
         request.add_header("Authorization", f"{key}, SignedHeaders=host, Signature=0")
         request.add_header("Content-Type", "application/octet-stream")
-        request.add_header("x-amz-acl", "public-read")
+        request.add_header("x-amz-acl", self._acl)
         return urllib.request.urlopen(request, timeout=30)
 
     def put(self, key: str, data: bytes, headers=None):
@@ -117,6 +119,13 @@ class Bucket:
     def get(self, path: str) -> bytes:
         with self._opened("GET", path) as answer:
             return answer.read()
+
+    def erase(self, prefix: str) -> None:
+        """Remove all versions of the objects below a prefix, as if they had never been."""
+        page = self.get(f"?versions&prefix={quote(prefix)}").decode()
+        assert "<IsTruncated>false" in page
+        for key, version in re.findall(_VERSION, page, re.S):
+            self._send("DELETE", f"/{quote(key, safe='/')}?versionId={version}")
 
     def files(self, prefix: str = "") -> dict[str, bytes]:
         """Give all objects below a prefix, but for what bidsplan notes there."""

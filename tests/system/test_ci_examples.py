@@ -19,7 +19,7 @@ from actions import ROOT
 from bidsplan.cli.main import run
 
 EXAMPLES = ROOT / "examples" / "ci"
-PAGE = (ROOT / "docs" / "user" / "ci.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how-to" / "ci.md").read_text(encoding="utf-8")
 HOOKS = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
 BIN = Path(sys.executable).parent
 SCHEMAS = {
@@ -129,18 +129,23 @@ def test_the_lines_for_gitlab_provision_the_data(repository):
     assert (forked.returncode, "untrusted" in forked.stderr) == (2, True)
 
 
-def test_the_lines_for_circleci_provision_the_data(repository):
+def test_the_lines_for_circleci_provision_the_data(repository, tmp_path):
     steps = example("circleci.yml")["jobs"]["test"]["steps"]
     scripts = [step["run"] for step in steps if "run" in step]
     for script in scripts:
-        done = shell(script)
+        done = shell(script, BASH_ENV=str(tmp_path / "own"))
         assert done.returncode == 0, done.stderr
     assert (repository / "data" / "README.md").exists()
     key = (repository / ".data-key").read_text()
     assert key.strip() in (repository / "manifests" / "study.plan.jsonl").read_text()
     shutil.rmtree("data")
-    forked = [shell(script, CIRCLE_PR_REPONAME="study").returncode for script in scripts]
-    assert forked == [0, 0, 2, 0]
+    forked = {"BASH_ENV": str(tmp_path / "forked"), "CIRCLE_PR_REPONAME": "study"}
+    assert [shell(script, **forked).returncode for script in scripts] == [0, 0, 0, 2, 0]
+    # The plan is read as a stranger's too.
+    Path("manifests/study.yaml").rename("elsewhere.yaml")
+    Path("manifests/study.yaml").symlink_to("../elsewhere.yaml")
+    linked = next(step for step in scripts if "cache-key" in step)
+    assert "symbolic links" in shell(linked, **forked).stderr
 
 
 GH = """#!/bin/sh
@@ -189,6 +194,17 @@ def test_a_pull_request_is_opened_and_updated_where_the_storage_changed(update, 
         "bidsplan/update",
     )
     assert "manifests/study.plan.jsonl" in pushed.splitlines()
+    assert update(pulls=1)[:2] == ["edit", "bidsplan/update"]
+
+
+def test_the_first_plan_comes_by_a_pull_request_too(update, tmp_path):
+    git("rm", "--quiet", "manifests/study.plan.jsonl")
+    commit("Remove the plan")
+    assert update(pulls=0)[:3] == ["create", "--head", "bidsplan/update"]
+    told = (tmp_path / "changes.md").read_text()
+    assert told.startswith("    demo: 2 subjects, 23 files")
+    # Nothing in a block of code is a link or a mention.
+    assert all(line.startswith("    ") for line in told.splitlines())
     assert update(pulls=1)[:2] == ["edit", "bidsplan/update"]
 
 

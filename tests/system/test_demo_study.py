@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from bidsplan.cli.demo_study import write_demo
+
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 DEMO = MANIFESTS / "demo"
 VALIDATOR = Path(sysconfig.get_path("scripts")) / "bids-validator-deno"
@@ -49,6 +51,11 @@ def issues(dataset):
 def test_what_is_checked_in_is_what_the_script_makes(make_demo, tmp_path):
     make_demo.write_demo(tmp_path)
     assert contents(DEMO) == contents(tmp_path)
+
+
+def test_the_archive_in_the_package_is_what_is_checked_in(tmp_path):
+    write_demo(tmp_path)
+    assert contents(tmp_path / "study") == contents(DEMO)
 
 
 def test_the_script_gives_the_same_bytes_twice(make_demo):

@@ -71,6 +71,7 @@ def test_the_rooms_and_modules_at_the_top():
         "errors",
         "events",
         "fetching",
+        "help_codes",
         "messages",
         "paths",
         "plan_filesystem",

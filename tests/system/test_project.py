@@ -39,7 +39,7 @@ def check(document):
 def documents():
     for path in MANIFESTS:
         yield pytest.param(path.read_text(encoding="utf-8"), id=path.stem)
-    text = (ROOT / "docs" / "user" / "manifest.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "manifest.md").read_text(encoding="utf-8")
     for number, block in enumerate(text.split("```yaml\n")[1:]):
         if "manifest_version" in block.partition("```")[0]:
             yield pytest.param(block.partition("```")[0], id=f"manual-{number}")

@@ -208,9 +208,9 @@ def test_a_wrong_path_plan_or_setting_says_what_is_expected(suite, bucket):
 
 def test_the_page_about_tests_is_true(pytester, monkeypatch):
     """Run the files that the page shows, as a reader would who copies them."""
-    page = (ROOT / "docs" / "user" / "testing.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "how-to" / "testing.md").read_text(encoding="utf-8")
     shutil.copytree(ROOT / "manifests", pytester.path / "manifests")
-    [(name, code)] = re.findall(r"^```python\n# (\S+)\n(.*?)^```", page, re.M | re.S)
+    [(name, code)] = re.findall(r"^```python title=\"(\S+)\"\n(.*?)^```", page, re.M | re.S)
     (pytester.path / name).parent.mkdir()
     (pytester.path / name).write_text(code)
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "home"))
@@ -219,3 +219,22 @@ def test_the_page_about_tests_is_true(pytester, monkeypatch):
     )
     run.assert_outcomes(passed=1)
     run.stdout.fnmatch_lines(["bidsplan: manifests/demo.yaml: 23 files, *, fetched: *"])
+
+
+def test_only_the_cache_of_the_machine_needs_the_extra(suite):
+    suite.makepyfile(MARKED)
+    suite.makeconftest("import sys\nsys.modules['platformdirs'] = None\n")
+    run = suite.runpytest_subprocess("-p", "no:xdist")
+    run.assert_outcomes(passed=1, errors=8)
+    run.stdout.fnmatch_lines(["bidsplan: study.yaml: * run pip install 'bidsplan?pytest?', or *"])
+    chosen = suite.runpytest_subprocess("-p", "no:xdist", "--bidsplan-cache=here")
+    chosen.assert_outcomes(passed=9)
+
+
+def test_the_tests_of_a_stranger_get_no_local_file(suite, monkeypatch):
+    monkeypatch.setenv("BIDSPLAN_UNTRUSTED", "1")
+    (suite.path / "study.yaml").write_text("manifest_version: 1\nstudy: {id: x, url: /etc}\n")
+    suite.makepyfile(MARKED)
+    run = suite.runpytest_subprocess("-p", "no:xdist")
+    run.assert_outcomes(passed=1, errors=8)
+    run.stdout.fnmatch_lines(["*an untrusted manifest may not name file URLs or local paths*"])

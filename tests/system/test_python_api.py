@@ -292,7 +292,37 @@ def test_a_plan_makes_a_table(study):
         "sha256",
         "content",
     ]
-    assert {tuple(row) for row in rows} == {(*fields, "url")}
+    places = ("subject", "session", "datatype", "suffix", "extension", "pipeline")
+    assert {tuple(row) for row in rows} == {(*fields, "url", *places)}
     table = pd.DataFrame(rows)
+    image = table[table["path"].str.endswith("sub-1_ses-baseline_T1w.nii.gz")].iloc[0]
+    assert [image[name] for name in places[:5]] == ["1", "baseline", "anat", "T1w", ".nii.gz"]
+    assert table["pipeline"].value_counts().to_dict() == {"afq": 5}
+    (row,) = (row for row in rows if row["path"] == "dataset_description.json")
+    assert [row[name] for name in places] == [None, None, None, None, ".json", None]
     assert table["size"].sum() == done.plan.header.bytes
     assert set(table["url"].dropna()) == {"demo"}
+
+
+@pytest.mark.parametrize("value", ["1", "true", "anything"])
+def test_a_run_for_strangers_refuses_local_files_from_python_too(tmp_path, monkeypatch, value):
+    monkeypatch.setenv("BIDSPLAN_UNTRUSTED", value)
+    plan = local_plan(tmp_path)
+    with pytest.raises(bidsplan.UsageError, match="an untrusted manifest may not name file URLs"):
+        bidsplan.fetch(plan, tmp_path / "d", progress=False)
+    with pytest.raises(bidsplan.UsageError, match="an untrusted manifest may not name file URLs"):
+        bidsplan.filesystem(plan, access=bidsplan.Access(timeout=5)).cat_file("a.txt")
+    (tmp_path / "link.yaml").symlink_to(ROOT / "manifests" / "demo.yaml")
+    with pytest.raises(bidsplan.BidsplanError, match="symbolic links to an untrusted manifest"):
+        bidsplan.load_manifest(tmp_path / "link.yaml")
+    # What the code says outweighs what the environment says.
+    bidsplan.load_manifest(tmp_path / "link.yaml", untrusted=False)
+    own = bidsplan.Access(untrusted=False)
+    assert bidsplan.fetch(plan, tmp_path / "d", access=own, progress=False).fetched == len(FILES)
+
+
+@pytest.mark.parametrize("value", ["", "0", "false", " No "])
+def test_a_run_of_ones_own_is_no_run_for_strangers(tmp_path, monkeypatch, value):
+    monkeypatch.setenv("BIDSPLAN_UNTRUSTED", value)
+    summary = bidsplan.fetch(local_plan(tmp_path), tmp_path / "d", progress=False)
+    assert summary.fetched == len(FILES)

@@ -64,6 +64,6 @@ def test_jobs_without_internet_check_their_shares(plan, tmp_path):
 
 @pytest.mark.parametrize("script", ["subjects.sh", "offline.sh"])
 def test_the_documents_show_the_scripts_as_they_are(script):
-    text = (ROOT / "docs" / "user" / "scaling.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)
+    text = (ROOT / "docs" / "how-to" / "scaling.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^```bash title=[^\n]*\n(.*?)^```", text, re.M | re.S)
     assert (SCRIPTS / script).read_text(encoding="utf-8") in shown

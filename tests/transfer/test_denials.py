@@ -65,7 +65,7 @@ def test_an_archived_copy_is_archived_when_it_is_verified(counted, source, bucke
 PAYS = "if its requesters pay, add --requester-pays"
 HINTS = {
     (False, False): f"check whether the bucket is public, or give credentials and say "
-    f"'anonymous: false'; {PAYS}",
+    f"'anonymous: false' or --signed; {PAYS}",
     (False, True): "--requester-pays needs signed requests: give credentials, and say "
     "'anonymous: false' or --signed",
     (True, False): f"the credentials in use (environment variables) have no access to it; {PAYS}",

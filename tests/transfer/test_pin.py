@@ -204,7 +204,7 @@ def test_the_command_pins_in_place(local, ask_here):
     assert ask_here("verify", "m.plan.jsonl", "d")[1] == "4 files verified by SHA-256\n"
     assert ask_here("fetch", "--locked", "m.yaml", "d")[:2] == (
         0,
-        "4 kept; 4 files checked by SHA-256\n",
+        "d: 4 kept; 4 files checked by SHA-256\n",
     )
 
 

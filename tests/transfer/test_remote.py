@@ -278,7 +278,7 @@ def test_a_listing_that_is_denied_is_no_empty_destination(site, capsys):
 
 def test_a_bucket_that_is_not_there_is_named(s3, bucket, tmp_path):
     events = local_plan(tmp_path)
-    with pytest.raises(OSError, match="there is no such object or bucket"):
+    with pytest.raises(OSError, match="there is no such bucket"):
         fetch(events, f"s3://{bucket.name}-nowhere/x", access=Access())
 
 

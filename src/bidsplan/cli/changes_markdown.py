@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from bidsplan.cli.console import counted, size
 from bidsplan.cli.plan_changes import Wording, signed_size
-from bidsplan.messages import clipped
+from bidsplan.messages import clipped, counted, size
 from bidsplan.paths import printable
 
 if TYPE_CHECKING:

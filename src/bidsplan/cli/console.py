@@ -16,6 +16,7 @@ import msgspec
 
 from bidsplan.cli import workflow_commands
 from bidsplan.errors import dotted
+from bidsplan.help_codes import HelpCode, help_line
 from bidsplan.messages import Redactor, clipped, secrets_in
 from bidsplan.paths import printable
 
@@ -33,18 +34,6 @@ _AWS_FILES = {
     "AWS_CONFIG_FILE": "~/.aws/config",
 }
 _LARGEST_AWS_FILE = 1 << 20
-
-
-def size(number: int) -> str:
-    """Format a number of bytes."""
-    from humanize import naturalsize  # a no-op fetch should not wait for it
-
-    return naturalsize(number, format="%.1f")
-
-
-def counted(number: int, noun: str) -> str:
-    """Format a number of things."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def find_redactor(arguments: Sequence[str] = ()) -> Redactor:
@@ -116,12 +105,15 @@ class Console:
         return click.confirm(self._shown(question), err=True)
 
     def warn(self, problems: Iterable[Problem], label: str = "warning") -> None:
-        """Write problems to standard error, a line each."""
+        """Write problems to standard error, a line each; those that are errors with their codes."""
         for problem in problems:
+            text = str(problem)
+            if label == "error" and problem.help_code:
+                text = coded(text, problem.help_code)
             if problem.file and workflow_commands.enabled():
-                self._annotate(str(problem), label, problem)
+                self._annotate(text, label, problem)
             else:
-                self.error(str(problem), label)
+                self.error(text, label)
 
     def error(self, text: str, label: str = "error") -> None:
         """Write an error to standard error."""
@@ -146,29 +138,39 @@ class Console:
     def fail(self, error: BidsplanError) -> int:
         """Report an error that ends the command, and return its exit code."""
         self._trace(error)
+        text = coded(str(error), error.help_code)
         if error.problems:
             self.warn(error.problems, "error")
         elif workflow_commands.enabled():
-            self._annotate(str(error), "error")
+            self._annotate(text, "error")
         else:
-            self.error(str(error))
+            self.error(text)
+        self.refer(error.help_codes())
         self.record(error_data(error))
         return error.exit_code
+
+    def refer(self, codes: Iterable[HelpCode]) -> None:
+        """Say which command explains the codes of errors, if there are any."""
+        if found := set(codes):
+            self.say(help_line(found))
 
     def misused(self, error: click.ClickException) -> int:
         """Report wrong usage as click does, and return its exit code."""
         if workflow_commands.enabled():
-            self._annotate(error.format_message().expandtabs(4), "error")
+            text = error.format_message().expandtabs(4)
+            self._annotate(coded(text, HelpCode.USAGE), "error")
         else:
-            error.show(file=(text := io.StringIO()))
+            error.show(file=(shown := io.StringIO()))
             # click lists choices behind tabs, which are escaped like what drives a terminal.
-            self.say(text.getvalue().rstrip("\n").expandtabs(4))
+            text = shown.getvalue().rstrip("\n").expandtabs(4)
+            self.say(coded(text, HelpCode.USAGE))
         return error.exit_code
 
     def crash(self, error: Exception) -> int:
         """Report an unexpected error."""
         self._trace(error)
-        self.error(clipped(f"unexpected {type(error).__name__}: {error}"))
+        text = clipped(f"unexpected {type(error).__name__}: {error}")
+        self.error(coded(text, HelpCode.BUG))
         if not self.debug:
             self.say("this is a bug in bidsplan; run the command again with --debug to see where")
         return 1
@@ -240,6 +242,11 @@ def _redacted(value: Any, redact: Redactor) -> Any:
     )
 
 
+def coded(text: str, code: HelpCode) -> str:
+    """Write an error's text with the code of its entry of troubleshooting."""
+    return f"{text} [{code}]"
+
+
 def problem_data(problem: Problem) -> dict[str, Any]:
     """Return a problem as ``--json`` writes it."""
     data = {**msgspec.to_builtins(problem), "at": dotted(problem.at) or None}
@@ -247,6 +254,10 @@ def problem_data(problem: Problem) -> dict[str, Any]:
 
 
 def error_data(error: BidsplanError) -> dict[str, Any]:
-    """Return an error's code, message and problems as ``--json`` writes them."""
-    problems = [problem_data(problem) for problem in error.problems]
-    return {"error": error.code, "message": str(error), "problems": problems}
+    """Return an error's codes, message and problems as ``--json`` writes them."""
+    return {
+        "error": error.code,
+        "help_code": error.help_code,
+        "message": str(error),
+        "problems": [problem_data(problem) for problem in error.problems],
+    }

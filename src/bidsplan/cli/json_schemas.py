@@ -12,6 +12,7 @@ import msgspec
 
 from bidsplan import errors
 from bidsplan.events import Action
+from bidsplan.help_codes import HelpCode
 from bidsplan.manifest import Filter, Manifest
 from bidsplan.manifest.fields import Model
 from bidsplan.plan import Entry, Header
@@ -147,6 +148,7 @@ def plan_schema() -> dict[str, object]:
 
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
+_HELP_CODE = {"enum": [code.value for code in HelpCode]}
 _SECONDS = {"type": "number", "minimum": 0}
 
 
@@ -156,6 +158,7 @@ def report_schema() -> dict[str, Any]:
     codes = {kind.code for kind in kinds if issubclass(kind, errors.BidsplanError)}
     failed = {
         "error": {"enum": sorted(codes)},
+        "help_code": _HELP_CODE,
         "message": _TEXT,
         "problems": {"type": "array", "items": _problem()},
     }
@@ -206,6 +209,7 @@ def _summary() -> dict[str, Any]:
         done=counts,
         proofs=counts,
         failures=counts,
+        help_codes={"type": "array", "items": _HELP_CODE},
         summary=_TEXT,
         skipped=_COUNT,
         bytes=_COUNT,
@@ -219,7 +223,8 @@ def _summary() -> dict[str, Any]:
 
 def _problem() -> dict[str, Any]:
     texts = dict.fromkeys(("message", "file", "at", "expected", "hint"), _TEXT)
-    row = _row("One thing that is wrong.", **texts, line={"type": "integer", "minimum": 1})
+    line = {"type": "integer", "minimum": 1}
+    row = _row("One thing that is wrong.", **texts, line=line, help_code=_HELP_CODE)
     return {**row, "required": ["message"]}
 
 

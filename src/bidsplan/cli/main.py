@@ -12,6 +12,7 @@ import click
 from bidsplan.cli import signals
 from bidsplan.cli.console import Console, find_redactor
 from bidsplan.errors import BidsplanError, DestinationError
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 
 _COMMANDS = {
+    "demo": "Write a small study to try everything on.",
     "init": "Write a manifest to start from.",
     "inspect": "Show what a study contains.",
     "validate": "Check manifests without network.",
@@ -38,6 +40,7 @@ _COMMANDS = {
     "textconv": "Print a plan as text that git can compare.",
     "cache-key": "Print the key of a plan for caches.",
     "schema": "Print the JSON Schema of manifests, plans or reports.",
+    "help": "Say what an error means, by its code, and what to do.",
 }
 
 _MACHINE_ERRORS = "EDQUOT EFBIG EIO EMFILE ENFILE ENODEV ENOMEM ENOSPC ENXIO EROFS ESTALE"
@@ -133,6 +136,7 @@ def _failed_call(error: OSError, console: Console) -> int:
     return console.fail(
         DestinationError(
             f"{where}{error.strerror}; this machine or one of its disks failed: check it, and run "
-            "it again"
+            "it again",
+            help_code=HelpCode.MACHINE,
         )
     )

@@ -12,6 +12,7 @@ import click
 
 from bidsplan.cli.console import Console, find_redactor
 from bidsplan.errors import UsageError
+from bidsplan.help_codes import HelpCode
 from bidsplan.messages import Redactor
 from bidsplan.paths import printable
 from bidsplan.storage.access import AUTO_JOBS, Access, Transport
@@ -239,7 +240,8 @@ def _check_document(document: Path) -> Path:
         name = url.rstrip("/").rpartition("/")[2] or "study"
         raise UsageError(
             f"{printable(text)} is {what}, and a manifest is expected; write one with 'bidsplan "
-            f"init {printable(url)} -o {printable(name)}.yaml'"
+            f"init {printable(url)} -o {printable(name)}.yaml'",
+            help_code=HelpCode.WRONG_DOCUMENT,
         )
     return document
 
@@ -250,7 +252,8 @@ def _check_order(context: click.Context, _: click.Parameter, destination: str) -
     if destination.endswith(_DOCUMENTS) and not str(source).endswith(_DOCUMENTS):
         raise UsageError(
             f"DEST comes last; write 'bidsplan {context.info_name} {printable(destination)} "
-            f"{printable(str(source))}'"
+            f"{printable(str(source))}'",
+            help_code=HelpCode.WRONG_DOCUMENT,
         )
     _check_document(source)
     return destination
@@ -292,7 +295,8 @@ def check_study(text: str) -> None:
         plan = not text.endswith(_MANIFESTS)
         raise UsageError(
             f"{printable(text)} is a {'plan' if plan else 'manifest'}, by its name, and the URL of "
-            "a study is expected, such as s3://openneuro.org/ds000114"
+            "a study is expected, such as s3://openneuro.org/ds000114",
+            help_code=HelpCode.WRONG_DOCUMENT,
         )
 
 

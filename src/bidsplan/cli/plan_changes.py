@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bidsplan.cli.console import counted, size
-from bidsplan.messages import listed
+from bidsplan.messages import counted, listed, size
 from bidsplan.paths import printable
 from bidsplan.review.changes import FileChange
 

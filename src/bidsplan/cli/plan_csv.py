@@ -51,10 +51,7 @@ def csv_lines(plan: Planned, redact: Callable[[str], str]) -> Iterator[str]:
 
 
 def _cells(entry: Entry, place: Place, urls: list[str]) -> list[str]:
-    _, pipeline, _, session, datatype, suffix, extension = place
-    # The last word of a name such as dataset_description.json says nothing about data.
-    named = "" if entry.reason == "dataset" else suffix
-    names = (place.unit, session, datatype, named, extension, pipeline)
+    names = place.columns(entry.reason).values()
     url = urls[entry.root] if entry.content is None else ""
     tags = (entry.etag, entry.version, entry.md5, entry.sha256, best_check(entry).value)
     cells = (entry.path, str(entry.size), entry.reason, *names, url, entry.key, *tags)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from bidsplan.cli.console import counted, size
-from bidsplan.messages import listed
+from bidsplan.messages import counted, listed, size
 from bidsplan.paths import printable
+from bidsplan.plan.integrity import CHECK_NAMES, CheckMethod
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +53,8 @@ def summary_lines(summary: PlanSummary, *, whole: bool = False) -> Iterator[str]
         # One row of a table says what the first line says.
         if len(amounts) > 1 or name in {"reasons", "proofs"}:
             yield ""
+            if name == "proofs":
+                amounts = {CHECK_NAMES[CheckMethod(way)]: amounts[way] for way in amounts}
             yield from _table(
                 title, amounts, _NAMELESS.get(name, ""), None if whole else _MOST_ROWS
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bidsplan.cli.console import counted, size
+from bidsplan.messages import counted, size
 from bidsplan.paths import natural_key, printable
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bidsplan.cli.console import counted, size
 from bidsplan.compile.plan_policy import PlanPolicy, is_manifest, plan_beside, stored_plan
 from bidsplan.errors import BidsplanError, ManifestError, SelectionError, UsageError, dotted
+from bidsplan.help_codes import HelpCode
+from bidsplan.messages import counted, size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,7 @@ def load(path: Path, settings: Settings) -> ManifestFile:
     access = settings.access
     loaded = load_manifest(path, allow_protocols=access.allow_protocols, untrusted=access.untrusted)
     if settings.strict and loaded.warnings:
-        raise ManifestError(problems=loaded.warnings)
+        raise ManifestError(problems=loaded.warnings, help_code=HelpCode.STRICT)
     settings.console.warn(loaded.warnings)
     return loaded
 
@@ -69,7 +70,7 @@ def compile_file(
         raise error.located(loaded.locate) from error
     warnings = [loaded.locate(problem) for problem in compiled.warnings]
     if settings.strict and warnings:
-        raise SelectionError(problems=warnings)
+        raise SelectionError(problems=warnings, help_code=HelpCode.STRICT)
     settings.console.warn(warnings)
     return replace(compiled, warnings=tuple(warnings))
 
@@ -118,7 +119,8 @@ def plan_of_file(path: Path) -> StoredPlan:
     if ".jsonl" not in path.suffixes:
         raise UsageError(
             f"{path}: expected a manifest (.yaml, .yml) or a plan (.jsonl, .jsonl.gz, .jsonl.zst), "
-            "by its name"
+            "by its name",
+            help_code=HelpCode.WRONG_DOCUMENT,
         )
     return StoredPlan(path)
 

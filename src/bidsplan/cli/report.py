@@ -6,8 +6,9 @@ from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
 from bidsplan import events
-from bidsplan.cli.console import counted, error_data, size
+from bidsplan.cli.console import coded, error_data
 from bidsplan.events import Action
+from bidsplan.messages import counted, size
 from bidsplan.plan.integrity import CHECK_NAMES, CheckMethod
 from bidsplan.progress import Counts
 
@@ -27,16 +28,31 @@ def _listed(pairs: Iterable[tuple[str, int]]) -> list[str]:
 
 
 class Outcome:
-    """Shows a run's events as they come, and its summary; `verb` says any success in one word."""
+    """Shows a run's events as they come, and its summary.
+
+    Parameters
+    ----------
+    verb : str, optional
+        Says any success in one word.
+    place : str
+        The destination, where the summary shall name it.
+    """
 
     def __init__(
-        self, plan: Planned, console: Console, *, dry_run: bool = False, verb: str | None = None
+        self,
+        plan: Planned,
+        console: Console,
+        *,
+        dry_run: bool = False,
+        verb: str | None = None,
+        place: str = "",
     ) -> None:
         self.pinned: Plan | None = None  # of a Pinned event
         self._plan = plan
         self._console = console
         self._dry_run = dry_run
         self._verb = verb
+        self._place = place
         self._counts = Counts()
         self._rows: list[tuple[str, str, str, str]] = []
 
@@ -50,9 +66,19 @@ class Outcome:
                 if json or not isinstance(event, events.Finished):
                     self._show(event)
         text = "; ".join(self._intended() if self._dry_run else self._done()) or "nothing to do"
-        shown = f"{self._table()}\n{text}" if self._dry_run and not json else text
+        shown = f"{self._place}: {text}" if self._place else text
+        if self._dry_run and not json:
+            shown = f"{self._table()}\n{shown}"
         self._console.result(shown, {"summary": text, **self._counts.summary()})
+        self._console.refer(self._counts.help_codes)
         return 1 if self._counts.failures or self._counts.skipped else 0
+
+    @property
+    def changed(self) -> bool:
+        """Whether files were fetched or replaced, and none is missing."""
+        counts = self._counts
+        done = counts.done[Action.FETCH] + counts.done[Action.REPLACE]
+        return done > 0 and not counts.failures and not counts.skipped
 
     def _show(self, event: Event) -> None:
         console = self._console
@@ -66,7 +92,7 @@ class Outcome:
                 console.record({"path": entry.path, "action": "skip"})
             case events.Failed(entry=entry, error=error):
                 console.record({"path": entry.path, **error_data(error)})
-                console.error(str(error))
+                console.error(coded(str(error), error.help_code))
             case events.Waiting(holder=holder):
                 console.say(f"waiting: {holder}")
             case events.Warned(problem=problem):

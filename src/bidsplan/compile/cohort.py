@@ -13,6 +13,7 @@ from bidsplan.compile.select.subjects import label_of, named_label, site_of
 from bidsplan.compile.survey.participants import LARGEST_TABLE, parse_table
 from bidsplan.compile.survey.small_files import legacy_problem, read_small
 from bidsplan.errors import Problem
+from bidsplan.help_codes import HelpCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -240,7 +241,8 @@ def _read_table(
             hint = f"for the file beside the manifest write 'table: {{file: {path}}}', or for a "
             hint += f"list of labels 'include: {{file: {path}}}'"
         message = f"{dataset.where} has no table {path!r}"
-        context.report.add_errors(Problem(message=message, at=("subjects", "table"), hint=hint))
+        problem = Problem(message=message, at=("subjects", "table"), hint=hint)
+        context.report.add_errors(problem, help_code=HelpCode.TABLE)
         return None
     data = read_small(dataset.store, files[path], LARGEST_TABLE)
     return _parse(context, data, path, None)
@@ -250,7 +252,8 @@ def _parse(context: Context, data: bytes, name: str, id_column: str | None) -> T
     """Parse a table, keeping only the columns that the choice of subjects needs."""
     columns = {*context.manifest.subjects.where, *strata_columns(context.manifest)}
     table, problems = parse_table(data, name, id_column=id_column, columns=columns)
-    context.report.add_errors(*(replace(problem, at=("subjects", "table")) for problem in problems))
+    located = (replace(problem, at=("subjects", "table")) for problem in problems)
+    context.report.add_errors(*located, help_code=HelpCode.TABLE)
     if table is not None and table.legacy:
         context.report.warn(replace(legacy_problem(name), at=("subjects", "table")))
     return table

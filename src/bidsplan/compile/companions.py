@@ -14,6 +14,7 @@ from bidsplan.bids.associations import NIFTI
 from bidsplan.bids.references import Targets, merged, stimulus_files, texts, uri_path
 from bidsplan.compile.survey.small_files import LARGEST_SIDECAR, decoded, parse_json, read_small
 from bidsplan.errors import Problem, StorageError
+from bidsplan.help_codes import HelpCode
 from bidsplan.messages import listed
 from bidsplan.paths import printable, unsafe_key
 
@@ -86,7 +87,8 @@ class References:
         if self._named > _MOST_NAMED:
             raise StorageError(
                 f"{printable(self.store.url)}: its field maps name more than {_MOST_NAMED:,} "
-                "files; select fewer subjects, or say 'companions: {fieldmaps: false}'"
+                "files; select fewer subjects, or say 'companions: {fieldmaps: false}'",
+                help_code=HelpCode.LIMIT,
             )
 
     def where(self, key: str) -> str:

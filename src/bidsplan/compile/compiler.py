@@ -24,6 +24,7 @@ from bidsplan.compile.survey.sources import Roots
 from bidsplan.compile.survey.study import survey_study
 from bidsplan.compile.versions import only_versioned, pin_versions
 from bidsplan.errors import Problem, SelectionError
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 from bidsplan.plan import Plan
 from bidsplan.plan.spool import collect
@@ -267,7 +268,7 @@ def _choose(context: Context) -> Sequence[Entry]:
         report.warn(*findings.warnings(("files",)))
     _choose_directories(context)
     entries, conflicts = context.selected.entries()
-    report.add_errors(*conflicts)
+    report.add_errors(*conflicts, help_code=HelpCode.CLASH)
     report.raise_errors()
     return entries
 
@@ -307,7 +308,7 @@ def _check_limits(files: int, total: int, manifest: Manifest, max_bytes: int | N
         if limit is not None and has > limit
     ]
     if problems:
-        raise SelectionError(problems=problems)
+        raise SelectionError(problems=problems, help_code=HelpCode.LIMIT)
 
 
 def _plan(context: Context, entries: Sequence[Entry]) -> Plan:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bidsplan.compile.survey.study import Located
     from bidsplan.errors import Place
     from bidsplan.events import Event
+    from bidsplan.help_codes import HelpCode
     from bidsplan.manifest import Manifest
     from bidsplan.plan import Reason
     from bidsplan.storage import Object
@@ -63,9 +64,11 @@ class Report:
             if not omission.settled:
                 self.warn(omission.problem)
 
-    def add_errors(self, *problems: Problem) -> None:
-        """Add errors, which `raise_errors` raises."""
-        self._errors.extend(problems)
+    def add_errors(self, *problems: Problem, help_code: HelpCode | None = None) -> None:
+        """Add errors, which `raise_errors` raises; a code is for problems that have none."""
+        self._errors.extend(
+            replace(problem, help_code=problem.help_code or help_code) for problem in problems
+        )
 
     def check_known(
         self, names: Iterable[str], known: Collection[str], message: str, at: Place

@@ -9,6 +9,7 @@ from bidsplan.compile.layouts import Pipeline, subject_pipelines
 from bidsplan.compile.omissions import find_without_files
 from bidsplan.compile.survey.study import pipelines
 from bidsplan.errors import Problem
+from bidsplan.help_codes import HelpCode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +78,7 @@ def _check_findings(
             message=_NO_FILES.format(name),
             at=("derivatives", name),
             hint="write 'scope: whole' to select the pipeline's whole directory",
+            help_code=HelpCode.DERIVATIVE,
         )
         errors = [problem]
     context.report.add_errors(*errors)

@@ -8,6 +8,7 @@ import msgspec
 
 from bidsplan.bids.dataset_files import DESCRIPTION
 from bidsplan.errors import Problem, SourceMissingError
+from bidsplan.help_codes import HelpCode
 from bidsplan.messages import listed
 from bidsplan.paths import printable
 from bidsplan.plan import ClashFinder, Entry
@@ -179,5 +180,6 @@ class Selected:
             raise SourceMissingError(
                 f"{len(absent):,} planned file{'s' * (len(absent) > 1)} without content here "
                 f"(links that lead nowhere, or git-annex pointers): {listed(sorted(absent))}; get "
-                "it first, as by 'datalad get'"
+                "it first, as by 'datalad get'",
+                help_code=HelpCode.CONTENT_MISSING,
             )

@@ -10,6 +10,7 @@ from bidsplan.compile.select.subjects import label_of, site_of
 from bidsplan.compile.survey.datasets import Dataset, RootListing
 from bidsplan.compile.survey.study import locate_derivative, pipelines
 from bidsplan.errors import Problem
+from bidsplan.help_codes import HelpCode
 from bidsplan.messages import suggestion
 
 if TYPE_CHECKING:
@@ -220,6 +221,7 @@ class Pipeline(NamedTuple):
                 message=f"there is nothing at the url of the derivative {self.name!r}",
                 at=("derivatives", self.name, "url"),
                 hint="check its spelling, upper and lower case included",
+                help_code=HelpCode.DERIVATIVE,
             )
         if self.layout == "pipeline-first":
             found, others = pipelines(self.context.study, self.context.lister)
@@ -228,4 +230,5 @@ class Pipeline(NamedTuple):
             known = subject_pipelines(self.context, self.units)
             whose = " of the selected subjects"
         message = f"there is no derivative pipeline {self.name!r}{whose}"
-        return Problem(message=message, at=at, hint=suggestion(self.name, known))
+        hint = suggestion(self.name, known)
+        return Problem(message=message, at=at, hint=hint, help_code=HelpCode.DERIVATIVE)

@@ -6,6 +6,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from bidsplan.errors import SelectionError, StalePlanError, UsageError
+from bidsplan.help_codes import HelpCode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +54,8 @@ def manifest_beside(path: Path) -> Path:
         if stem != path.name and (found := path.with_name(stem + suffix)).exists():
             return found
     raise UsageError(
-        f"{path}: expected a manifest, or the plan beside one: study.plan.jsonl beside study.yaml"
+        f"{path}: expected a manifest, or the plan beside one: study.plan.jsonl beside study.yaml",
+        help_code=HelpCode.WRONG_DOCUMENT,
     )
 
 
@@ -73,7 +75,8 @@ def stored_plan(manifest: Path) -> StoredPlan:
     path = default_plan_path(manifest)
     if not path.exists():
         raise StalePlanError(
-            f"{path}: there is no plan; write it with 'bidsplan compile {manifest}'"
+            f"{path}: there is no plan; write it with 'bidsplan compile {manifest}'",
+            help_code=HelpCode.PLAN_MISSING,
         )
     return StoredPlan(path)
 

@@ -22,6 +22,7 @@ from bidsplan.compile.select.subjects import (
 )
 from bidsplan.compile.survey.participants import parse_labels
 from bidsplan.errors import Problem, dotted
+from bidsplan.help_codes import HelpCode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,8 +61,9 @@ def choose_subjects(context: Context) -> list[str]:
     not_drawn = Dropped("it is not in the random sample", ("subjects", "sample"))
     context.record.drop(units, drawn, not_drawn)
     if not drawn:
-        report.add_errors(Problem(message="no subject is left to select", at=("subjects",)))
-        report.add_errors(*(omission.problem for omission in report.omissions))
+        nobody = Problem(message="no subject is left to select", at=("subjects",))
+        problems = (nobody, *(omission.problem for omission in report.omissions))
+        report.add_errors(*problems, help_code=HelpCode.SUBJECT_MISSING)
     report.raise_errors()
     return drawn
 
@@ -84,13 +86,16 @@ def _named(
     file: str | None = getattr(wanted, "file", None)
     if file is not None:
         wanted, problems = parse_labels(context.read_beside(file, field), file)
-        report.add_errors(*(replace(problem, at=("subjects", field)) for problem in problems))
+        located = (replace(problem, at=("subjects", field)) for problem in problems)
+        report.add_errors(*located, help_code=HelpCode.TABLE)
     named, missing = match_labels(wanted, known)
     absent = set(known) - tree
     shown = cohort.shown(absent) if cohort else []
     found = report_missing(missing, [*tree, *shown], field, file)
-    skipped = field == "exclude" or subjects.missing == "skip"
-    (report.warn if skipped else report.add_errors)(*found)
+    if field == "exclude" or subjects.missing == "skip":
+        report.warn(*found)
+    else:
+        report.add_errors(*found, help_code=HelpCode.SUBJECT_MISSING)
     return named
 
 
@@ -102,7 +107,7 @@ def _report_omissions(
     strict = subjects.from_ == "participants" and subjects.missing == "error"
     for omission in table_omissions.find_table_omissions(subjects, cohort, tree, by_name):
         if strict and omission.kind is not OmissionKind.NO_ROW:
-            report.add_errors(omission.problem)
+            report.add_errors(omission.problem, help_code=HelpCode.SUBJECT_MISSING)
         else:
             report.add_omissions([omission])
         if omission.kind is OmissionKind.SPELLING:
@@ -128,7 +133,7 @@ def _from_and_where(
     record.drop(cohort.shown(unseen), (), no_directory)
     if subjects.where:
         where = cohort.conditions(subjects.where)
-        context.report.add_errors(*cohort.problems(where))
+        context.report.add_errors(*cohort.problems(where), help_code=HelpCode.TABLE)
         context.report.raise_errors()
         context.report.warn(*cohort.warnings(where))
         kept = {unit for unit in units if cohort.matches(unit, where)}
@@ -195,10 +200,11 @@ def _sample(context: Context, cohort: Cohort | None, units: list[str]) -> list[s
         return units
     if cohort is not None:
         place = ("subjects", "sample", "stratify_by")
-        report.add_errors(*cohort.missing_columns(strata_columns(manifest), place))
+        missing = cohort.missing_columns(strata_columns(manifest), place)
+        report.add_errors(*missing, help_code=HelpCode.TABLE)
         report.raise_errors()
     stratum = partial(cohort.stratum, columns=sample.stratify_by) if cohort else site_of
     drawn, short = draw(units, sample, manifest.random_seed or 0, stratum)
-    report.add_errors(*short)
+    report.add_errors(*short, help_code=HelpCode.SAMPLE)
     report.raise_errors()
     return drawn

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bidsplan import errors
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ _BEFORE_VERSIONING = "null"
 
 def _unversioned(message: str) -> errors.Problem:
     hint = "leave it out; requests are bound to entity tags all the same, where there are any"
-    return errors.Problem(message=message, at=("study", "versions"), hint=hint)
+    return errors.Problem(
+        message=message, at=("study", "versions"), hint=hint, help_code=HelpCode.UNVERSIONED
+    )
 
 
 def only_versioned(opener: Opener) -> Opener:

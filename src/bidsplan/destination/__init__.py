@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bidsplan.errors import DestinationError
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 from bidsplan.urls import parse_url
 
@@ -46,5 +47,6 @@ def _refuse_clone(root: Path) -> None:
     if annexed and (root / ".git").exists():
         raise DestinationError(
             f"{printable(str(root))}: a git-annex (DataLad) clone, whose files are links to "
-            "its own content; fetch to a directory of its own, or use 'datalad get' there"
+            "its own content; fetch to a directory of its own, or use 'datalad get' there",
+            help_code=HelpCode.DATALAD_CLONE,
         )

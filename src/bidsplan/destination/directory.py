@@ -33,6 +33,7 @@ from bidsplan.errors import (
     ExistingFileError,
     UnsafePathError,
 )
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import STATE_DIRECTORY, printable
 from bidsplan.storage.rename import rename
 
@@ -64,7 +65,10 @@ def destination_error(error: OSError, what: str) -> DestinationError:
             "through it"
         )
     if error.errno in _MANY_OPEN:
-        return DestinationError(f"{what}: {said}; raise the limit ('ulimit -n'), or lower --jobs")
+        return DestinationError(
+            f"{what}: {said}; raise the limit ('ulimit -n'), or lower --jobs",
+            help_code=HelpCode.OPEN_FILES,
+        )
     if error.errno == errno.EISDIR:
         return ExistingFileError(f"{what}: a directory has this name")
     return DestinationError(f"{what}: can't be written: {said}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bidsplan.destination.partial_files import held_bytes
 from bidsplan.errors import DiskFullError
+from bidsplan.messages import size
 from bidsplan.paths import STATE_DIRECTORY, printable
 
 if TYPE_CHECKING:
@@ -33,12 +34,9 @@ def check_free_space(root: str, plan: Planned) -> None:
     needed = sum(entry.size for entry in plan.entries if not _exists(f"{root}/{entry.path}"))
     needed -= _kept_bytes(root)
     if needed > free:
-        from humanize import naturalsize  # only for the message
-
-        sizes = [naturalsize(number, format="%.1f") for number in (needed, free)]
         raise DiskFullError(
-            f"{printable(root)}: {sizes[0]} are still to be fetched, and {sizes[1]} are free; free "
-            "some space, or fetch with --no-space-check"
+            f"{printable(root)}: {size(needed)} are still to be fetched, and {size(free)} are "
+            "free; free some space, or fetch with --no-space-check"
         )
 
 

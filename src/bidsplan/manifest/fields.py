@@ -18,6 +18,7 @@ from pydantic import (
     ValidationInfo,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from bidsplan.messages import is_secret
 from bidsplan.paths import printable, unsafe_key
@@ -258,7 +259,7 @@ def _url(value: str, info: ValidationInfo) -> str:
     if len(value) > _LONGEST_URL:
         reason = f"it is longer than {_LONGEST_URL:,} characters"
     if reason:
-        raise ValueError(f"the URL is refused: {reason}")
+        raise PydanticCustomError("url", "the URL is refused: {reason}", {"reason": reason})
     return canonical_url(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache, lru_cache
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -32,6 +33,25 @@ class EntityRule(Model):
         return value
 
 
+@cache
+def _words() -> list[tuple[str, str]]:
+    """Return the words that stand for a filter, folded and as they are, short ones first."""
+    words = sorted(datatypes() | suffixes(), key=lambda word: (len(word), word))
+    return [(word.casefold(), word) for word in words]
+
+
+@lru_cache(1024)
+def _similar(word: str) -> str | None:
+    """Return a word of BIDS that begins alike; quick, since a manifest may have a million."""
+    folded = word.casefold()
+    near = (
+        word
+        for known, word in _words()
+        if known.startswith(folded) or (len(known) > 1 and folded.startswith(known))
+    )
+    return next(near, None) if len(folded) > 1 else None
+
+
 def _filter_of(word: str) -> dict[str, list[str]]:
     """Return the filter that a word of BIDS stands for, if it is not one of several."""
     if word == "all":
@@ -46,14 +66,16 @@ def _filter_of(word: str) -> dict[str, list[str]]:
     if quoted != repr(word):
         raise ValueError(f"expected a filter such as {{suffixes: [T1w]}}; got {quoted}")
     if found:
-        why = f"{quoted} is a datatype and a suffix"
+        why = f"{quoted} is a datatype and a suffix;"
     elif set(word) & set("*?/"):
         raise ValueError(f"expected a filter; write {{include: ['{word}']}}")
     elif word.startswith("."):
         raise ValueError(f"expected a filter; write {{extensions: [{word}]}}")
     else:
-        why = f"{quoted} is no BIDS datatype and no BIDS suffix"
-    raise ValueError(f"{why}; write {{datatypes: [{word}]}} or {{suffixes: [{word}]}}")
+        near = _similar(word)
+        meant = f"; did you mean {near!r}? Otherwise" if near else ";"
+        why = f"{quoted} is no BIDS datatype and no BIDS suffix{meant}"
+    raise ValueError(f"{why} write {{datatypes: [{word}]}} or {{suffixes: [{word}]}}")
 
 
 class Filter(Model):

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from bidsplan.bids.schema import entities
 from bidsplan.errors import ManifestError, Place, Problem
+from bidsplan.help_codes import HelpCode
 from bidsplan.manifest import Derivative, Filter, Manifest, Requirement, Sample, Subjects
 from bidsplan.manifest.fields import ALLOWED
 from bidsplan.manifest.model import Limits, Study
@@ -20,6 +21,7 @@ from bidsplan.manifest.vocabulary import vocabulary_warnings
 from bidsplan.manifest.yaml_reader import LARGEST, Document, read_yaml
 from bidsplan.messages import is_secret, names_a_secret, nearest
 from bidsplan.paths import open_regular, printable
+from bidsplan.urls import untrusted_by_default
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -108,7 +110,10 @@ _PLACES: Mapping[str, type[BaseModel] | None] = {
 
 
 def load_manifest(
-    path: str | PathLike[str], *, allow_protocols: Iterable[str] = (), untrusted: bool = False
+    path: str | PathLike[str],
+    *,
+    allow_protocols: Iterable[str] = (),
+    untrusted: bool | None = None,
 ) -> ManifestFile:
     """Read and validate a manifest.
 
@@ -117,8 +122,8 @@ def load_manifest(
     path : path
     allow_protocols : iterable of str
         Protocols of URLs to allow besides the usual ones.
-    untrusted : bool
-        Refuse a manifest that is a symbolic link.
+    untrusted : bool, optional
+        Refuse a manifest that is a symbolic link. By default as ``BIDSPLAN_UNTRUSTED`` says.
 
     Returns
     -------
@@ -129,12 +134,13 @@ def load_manifest(
     ManifestError
         Listing everything that is wrong with it.
     """
-    path = Path(path)
+    path, untrusted = Path(path), untrusted_by_default() if untrusted is None else untrusted
     if ".jsonl" in path.suffixes:
         problem = Problem(
             message="this is a plan, by its name; expected a manifest, such as study.yaml",
             file=str(path),
             hint="'bidsplan fetch', 'verify', 'pin' and 'prune' also take plans",
+            help_code=HelpCode.WRONG_DOCUMENT,
         )
         raise ManifestError(problems=[problem])
     try:
@@ -142,7 +148,7 @@ def load_manifest(
             data = file.read(LARGEST + 1)
     except OSError as error:
         problem = Problem(message=f"can't be read: {error.strerror}", file=str(path))
-        raise ManifestError(problems=[problem]) from error
+        raise ManifestError(problems=[problem], help_code=HelpCode.MANIFEST_UNREADABLE) from error
     document = read_yaml(data)
     problems = [replace(problem, file=str(path)) for problem in document.problems]
     manifest, invalid = _validate(document, frozenset(allow_protocols))
@@ -222,7 +228,11 @@ def _secrets(data: object) -> Iterator[Problem]:
         elif isinstance(value, list):
             waiting += [(item, (*at, number)) for number, item in enumerate(value)]
         elif isinstance(value, str) and is_secret(value):
-            yield Problem(message="this looks like a credential", at=at, hint=_ENVIRONMENT)
+            yield _secret("this looks like a credential", at)
+
+
+def _secret(message: str, at: Place) -> Problem:
+    return Problem(message=message, at=at, hint=_ENVIRONMENT, help_code=HelpCode.SECRET)
 
 
 def _problems(error: ValidationError) -> Iterator[Problem]:
@@ -254,6 +264,8 @@ def _problem(kind: str, message: str, context: Mapping[str, Any], at: Place) -> 
             return Problem(message=_REQUIRED, at=at, hint=hint and f"write '{hint}'")
         case "literal_error":
             return Problem(message="not an allowed value", at=at, expected=context["expected"])
+        case "url":
+            return Problem(message=message, at=at, help_code=HelpCode.URL)
         case _:
             return Problem(message=message.removeprefix("Value error, "), at=at)
 
@@ -262,7 +274,7 @@ def _unknown_field(at: Place) -> Problem:
     *place, name = at
     word = _shown_name(str(name))
     if names_a_secret(str(name)) or _CONNECTION.search(str(name)):
-        return Problem(message=f"{word!r} is not allowed", at=at, hint=_ENVIRONMENT)
+        return _secret(f"{word!r} is not allowed", at)
     known = _known_fields(tuple(place))
     message = f"unknown field {word!r}"
     synonym = _SYNONYMS.get(word)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import yaml
 
 from bidsplan.errors import Place, Problem
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class Document:
         self, message: str, line: int | None, at: Place = (), hint: str | None = None
     ) -> None:
         """Add an error of form."""
-        self.problems.append(Problem(message=message, at=at, line=line, hint=hint))
+        problem = Problem(message=message, at=at, line=line, hint=hint, help_code=HelpCode.YAML)
+        self.problems.append(problem)
 
 
 class _Stop(Exception):  # noqa: N818 - not an error

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import sys
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from bidsplan.errors import DestinationError, PlanError, UsageError
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import open_regular, replacing
 from bidsplan.plan import Header, Plan
 from bidsplan.plan.model import LONGEST_LINE
@@ -35,6 +37,8 @@ _BLOCK = 1 << 20
 
 _GZIP_LEVEL = 6
 """Takes half the time of gzip's highest level, for a file that is hardly larger."""
+
+_ZSTD_LEVEL = 9
 
 PLAN_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 
@@ -130,13 +134,15 @@ def _opened(path: Path, file: IO[bytes] | None = None) -> Iterator[IO[bytes]]:
         with file or open_regular(path) as found, _uncompressed(found, suffix) as stream:
             yield stream
     except PlanError as error:
-        raise type(error)(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error}", help_code=error.help_code) from error
     except EOFError as error:
         raise PlanError(f"{path}: it is truncated; compile it again") from error
     except zlib.error as error:
         raise PlanError(f"{path}: it is not valid gzip: {error}; compile it again") from error
     except OSError as error:
-        raise PlanError(f"{path}: can't be read: {error.strerror or error}") from error
+        raise PlanError(
+            f"{path}: can't be read: {error.strerror or error}", help_code=HelpCode.PLAN_UNREADABLE
+        ) from error
 
 
 @contextmanager
@@ -145,13 +151,12 @@ def _uncompressed(file: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
         with gzip.GzipFile(fileobj=file) as stream:
             yield io.BufferedReader(stream)
     elif suffix == ".jsonl.zst":
-        import zstandard  # only for plans that are compressed so
-
+        zstd_file, zstd_error = _zstd()
         try:
-            with zstandard.ZstdDecompressor().stream_reader(file) as stream:
+            with zstd_file(file) as stream:
                 yield io.BufferedReader(stream)
-        except zstandard.ZstdError as error:
-            raise PlanError(f"it is not valid zstd: {error}") from error
+        except zstd_error as error:
+            raise PlanError(f"it is not valid zstd: {error}; compile it again") from error
     else:
         yield file
 
@@ -172,7 +177,7 @@ def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
             block += stream.readline(LONGEST_LINE)
 
 
-def write_plan(plan: Plan, path: str | PathLike[str]) -> None:
+def write_plan(plan: Plan, path: str | PathLike[str], *, keep_equal: bool = False) -> None:
     """Write a plan atomically.
 
     Parameters
@@ -181,6 +186,8 @@ def write_plan(plan: Plan, path: str | PathLike[str]) -> None:
     path : path
         Ending in ``.jsonl``, ``.jsonl.gz`` or ``.jsonl.zst``; the same plan is compressed to the
         same bytes.
+    keep_equal : bool
+        Whether a file that is the same already stays as it is, and keeps its time.
 
     Raises
     ------
@@ -190,7 +197,10 @@ def write_plan(plan: Plan, path: str | PathLike[str]) -> None:
     path = Path(path)
     suffix = plan_suffix(path)
     try:
-        with replacing(path) as file, _compressed(file, suffix) as stream:
+        with (
+            replacing(path, keep_equal=keep_equal) as file,
+            _compressed(file, suffix) as stream,
+        ):
             for text in plan.texts():
                 stream.write(text)
     except OSError as error:
@@ -205,9 +215,17 @@ def _compressed(file: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
         with gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as stream:
             yield stream  # type: ignore[misc] # a GzipFile is written as any file is
     elif suffix == ".jsonl.zst":
-        import zstandard  # only for plans that are compressed so
-
-        with zstandard.ZstdCompressor(level=9).stream_writer(file, closefd=False) as stream:
+        packed = _zstd()[0](file, "wb", level=_ZSTD_LEVEL)
+        with packed, io.BufferedWriter(packed, _BLOCK) as stream:
             yield stream
     else:
         yield file
+
+
+def _zstd() -> tuple[Any, type[Exception]]:
+    """Import ZstdFile and ZstdError, only for plans that are compressed so."""
+    if sys.version_info >= (3, 14):
+        from compression.zstd import ZstdError, ZstdFile
+    else:
+        from backports.zstd import ZstdError, ZstdFile
+    return ZstdFile, ZstdError

@@ -12,10 +12,12 @@ import msgspec
 
 from bidsplan.bids.names import bare_label
 from bidsplan.errors import UsageError
+from bidsplan.help_codes import HelpCode
 from bidsplan.messages import listed, suggestion
 from bidsplan.paths import printable
 from bidsplan.plan.places import placed
 from bidsplan.plan.plan import Plan
+from bidsplan.plan.sidecars import Sidecars
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,11 +30,17 @@ if TYPE_CHECKING:
 _FILE_COST = 1 << 18
 """Bytes that can be fetched in the time that one more file takes."""
 
+_OWN, _OTHERS = "own", "others"
+
+_EMPTY_ROOM = "emptyroom"
+"""The subject that BIDS has for recordings without anybody, which those of others refer to."""
+
 
 def subjects_part(plan: Planned, subjects: Iterable[str], sessions: Iterable[str] = ()) -> Plan:
     """Return the part of a plan that some subjects need.
 
-    That is their own files, what those refer to, and the files of no subject.
+    That is their own files, what those refer to, and the files of no subject, except those of
+    other subjects' sites and sidecars that apply to other files only.
 
     Parameters
     ----------
@@ -52,26 +60,38 @@ def subjects_part(plan: Planned, subjects: Iterable[str], sessions: Iterable[str
     wanted = {bare_label(session, "ses-") for session in sessions}
     chosen: list[Entry] = []
     met: set[str] = set()
-    sites = {unit.rpartition("/")[0] for unit in units}
+    others = sites_of(plan.header.subjects) - sites_of(units)
     selected = frozenset(plan.header.subjects)
+    sidecars = Sidecars(plan.entries)
     for entry, place in placed(plan):
-        if is_shared(entry, place, selected):
-            if (place.site or "") in sites or place.site is None:
-                chosen.append(entry)
-        elif place.unit in units:
+        own = place.unit in units and entry.reason != "reference"
+        shared = not own and is_shared(entry, place, selected)
+        if own:
             met.add(place.session or "")
-            if not wanted or place.session is None or place.session in wanted:
-                chosen.append(entry)
-    for session in sorted(wanted - met):
-        known = sorted(met - {""})
-        raise UsageError(
-            f"there is no session {session!r} in the plan's files of "
-            f"{listed(sorted(map(printable, units)))}; {suggestion(session, known)}"
-        )
+        needed = own and (not wanted or place.session is None or place.session in wanted)
+        if needed or (shared and place.site not in others):
+            chosen.append(entry)
+        sidecars.add(None if shared else _OWN if needed else _OTHERS, entry)
+    _refuse_unmet(wanted, met, units)
     names = [*sorted(units), *(f"ses-{session}" for session in sorted(wanted))]
     header = header_of_part(plan.header, f"subjects {' '.join(names)}")
     header = msgspec.structs.replace(header, subjects=tuple(sorted(units)))
-    return Plan.rebuild(header, chosen)
+    return Plan.rebuild(header, (entry for entry in chosen if sidecars.is_for(_OWN, entry)))
+
+
+def _refuse_unmet(wanted: set[str], met: set[str], units: Iterable[str]) -> None:
+    """Refuse sessions that none of the subjects has."""
+    for session in sorted(wanted - met):
+        raise UsageError(
+            f"there is no session {session!r} in the plan's files of "
+            f"{listed(sorted(map(printable, units)))}; {suggestion(session, sorted(met - {''}))}",
+            help_code=HelpCode.PART,
+        )
+
+
+def sites_of(units: Iterable[str]) -> set[str]:
+    """Return the sites of subjects as a plan's header names them; empty where there are none."""
+    return {unit.rpartition("/")[0] for unit in units} - {""}
 
 
 def header_of_part(header: Header, says: str) -> Header:
@@ -91,7 +111,8 @@ def _units(plan: Planned, subjects: Iterable[str]) -> set[str]:
         found = by_label.get(subject) or by_label.get(f"{site}{slash}{bare_label(label)}")
         if not found:
             raise UsageError(
-                f"there is no subject {subject!r} in the plan; {suggestion(subject, by_label)}"
+                f"there is no subject {subject!r} in the plan; {suggestion(subject, by_label)}",
+                help_code=HelpCode.PART,
             )
         units |= found
     return units
@@ -100,10 +121,10 @@ def _units(plan: Planned, subjects: Iterable[str]) -> set[str]:
 def is_shared(entry: Entry, place: Place, selected: frozenset[str]) -> bool:
     """Report whether an entry belongs to every subject's part.
 
-    So do files of no subject, and those of subjects that are not selected themselves, such as
-    empty-room recordings.
+    So do files of no subject, those of subjects that are not selected themselves, and empty-room
+    recordings.
     """
-    return place.unit not in selected or entry.reason == "reference"
+    return place.unit not in selected or entry.reason == "reference" or place.subject == _EMPTY_ROOM
 
 
 def share(plan: Planned, number: int, of: int) -> Plan:

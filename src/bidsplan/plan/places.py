@@ -52,6 +52,18 @@ class Place(NamedTuple):
             return self.subject
         return f"{self.site}/{self.subject}"
 
+    def columns(self, reason: str) -> dict[str, str | None]:
+        """Return what tables of files show, of a file that is planned for a reason."""
+        return {
+            "subject": self.unit,
+            "session": self.session,
+            "datatype": self.datatype,
+            # The last word of a name such as dataset_description.json says nothing about data.
+            "suffix": None if reason == "dataset" else self.suffix or None,
+            "extension": self.extension or None,
+            "pipeline": self.pipeline,
+        }
+
 
 class _Directory(NamedTuple):
     """What all files of a directory have in common."""

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import msgspec
 
 from bidsplan.errors import PlanError
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import collision_form, printable
 from bidsplan.plan import model
 from bidsplan.plan.model import ENCODER, Entry, Header, Root
 from bidsplan.plan.parse import PathCheck, read_entries
+from bidsplan.plan.places import Places, pipelines_of
 from bidsplan.plan.spool import SpooledEntries, blocks_of, texts_of
 
 if TYPE_CHECKING:
@@ -121,8 +123,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         Returns
         -------
         list of dict
-            One for each entry, all with the keys of `Entry`, and ``url``: that of its root, and
-            None for a generated file.
+            One for each entry, all with the keys of `Entry`; ``url``, that of its root, None for a
+            generated file; and as its path says, else None, ``subject``, ``session``, ``datatype``,
+            ``suffix``, ``extension`` and ``pipeline``. With sites, a subject is ``site/label``.
         """
         return entry_dicts(self)
 
@@ -169,10 +172,12 @@ def _frugal(entry: Entry) -> Entry:
 def entry_dicts(plan: Planned) -> list[dict[str, object]]:
     """Return a plan's entries as dictionaries; see `Plan.to_dicts`."""
     roots = plan.header.roots
+    places = Places(plan.header, pipelines_of(plan))
     return [
         {
             **msgspec.structs.asdict(entry),
             "url": roots[entry.root].url if entry.content is None else None,
+            **places(entry.path).columns(entry.reason),
         }
         for entry in plan.entries
     ]
@@ -226,7 +231,8 @@ def _check_header(header: Header) -> None:
         raise PlanError(
             f"the plan would name {len(header.subjects):,} subjects in {len(line):,} bytes; the "
             f"most are {model.MOST_SUBJECTS:,} in {model.LONGEST_LINE:,}; select fewer, or split "
-            "the manifest by site"
+            "the manifest by site",
+            help_code=HelpCode.LIMIT,
         )
     try:
         model.HEADER_DECODER.decode(line)
@@ -247,7 +253,8 @@ def _check_entries(entries: Sequence[Entry], roots: int) -> tuple[int, str]:
     if size > model.LARGEST_SIZE:
         raise PlanError(
             f"the files have {size:,} bytes in all, more than a plan can say "
-            f"({model.LARGEST_SIZE:,}); the storage reports impossible sizes"
+            f"({model.LARGEST_SIZE:,}); the storage reports impossible sizes",
+            help_code=HelpCode.LIMIT,
         )
     return size, digest.hexdigest()
 

@@ -19,9 +19,10 @@ from bidsplan.paths import printable, relative_path, replacing, unsafe_key
 from bidsplan.plan.file import plan_suffix, write_plan
 from bidsplan.plan.model import ENCODER
 from bidsplan.plan.parse import parse_lines
-from bidsplan.plan.parts import header_of_part, is_shared, shares
+from bidsplan.plan.parts import header_of_part, is_shared, shares, sites_of
 from bidsplan.plan.places import placed
 from bidsplan.plan.plan import Plan
+from bidsplan.plan.sidecars import Sidecars
 from bidsplan.urls import canonical_url, parse_url
 
 if TYPE_CHECKING:
@@ -42,12 +43,15 @@ class PartFile(NamedTuple):
     plan : str
         Path of the part's file, below the directory of the index.
     files, bytes : int
+    key : str
+        Changes if any file of the part does: its ``entries_sha256``.
     """
 
     name: str
     plan: str
     files: int
     bytes: int
+    key: str
 
 
 class _Part(NamedTuple):
@@ -69,7 +73,8 @@ def split_by_subject(
     plan : Plan
     directory : path
         Made where it is not there. It gets ``sub-<label>.plan.jsonl``, in the directory of its site
-        where the plan has sites, ``index.tsv`` and ``index.json``.
+        where the plan has sites, ``index.tsv`` and ``index.json``. A part that is there already
+        keeps its time, so that workflow engines repeat nothing; the index is written anew.
     source : path
         The plan's own file: its relative URLs are relative to its directory, and the parts are
         compressed as it is.
@@ -95,7 +100,9 @@ def split_by_subject(
         site, _, label = unit.rpartition("/")
         path = f"{site}/sub-{label}" if site else f"sub-{label}"
         parts[unit] = _Part(path, (unit,), site or None, f"subjects {unit}")
-    return _written(plan, parts, _of_units(plan), Path(directory), Path(source))
+    sidecars = _sidecars_above(plan)
+    entries = _of_units(plan, sidecars)
+    return _written(plan, parts, entries, sidecars, Path(directory), Path(source))
 
 
 def split_by_site(
@@ -110,11 +117,9 @@ def split_by_site(
     parts = {
         site: _Part(site, tuple(units), site, f"site {site}") for site, units in subjects.items()
     }
-    entries = (
-        (None if unit is None else unit.rpartition("/")[0], site, entry)
-        for unit, site, entry in _of_units(plan)
-    )
-    return _written(plan, parts, entries, Path(directory), Path(source))
+    sidecars = _sidecars_above(plan)
+    entries = _of_units(plan, sidecars, by_site=True)
+    return _written(plan, parts, entries, sidecars, Path(directory), Path(source))
 
 
 def split_evenly(
@@ -127,50 +132,78 @@ def split_evenly(
         for index in range(1, number + 1)
     }
     entries = ((str(index), None, entry) for index, entry in shares(plan, number))
-    return _written(plan, parts, entries, Path(directory), Path(source))
+    return _written(plan, parts, entries, Sidecars(()), Path(directory), Path(source))
 
 
-def _of_units(plan: Planned) -> Iterator[tuple[str | None, str | None, Entry]]:
-    """Yield each entry with its subject, or with its site where it belongs to all subjects."""
-    selected = frozenset(plan.header.subjects)
+def _sidecars_above(plan: Planned) -> Sidecars:
+    """Return the sidecars that lie above the directories of subjects."""
+    return Sidecars(entry for entry in plan.entries if "/sub-" not in f"/{entry.path}")
+
+
+def _of_units(
+    plan: Planned, sidecars: Sidecars, *, by_site: bool = False
+) -> Iterator[tuple[str | None, str | None, Entry]]:
+    """Yield each entry with its subject or site, or with its site alone where it is shared.
+
+    Afterwards the sidecars' parts are known.
+    """
+    selected, sites = frozenset(plan.header.subjects), sites_of(plan.header.subjects)
     for entry, place in placed(plan):
-        yield None if is_shared(entry, place, selected) else place.unit, place.site, entry
+        shared = is_shared(entry, place, selected)
+        # The files of a site without a selected subject are in every part, lest they be in none.
+        site = place.site if place.site in sites else None
+        name = None if shared else site if by_site else place.unit
+        sidecars.add(name, entry)
+        yield name, site, entry
 
 
 def _written(
     plan: Planned,
     parts: dict[str, _Part],
     entries: Iterable[tuple[str | None, str | None, Entry]],
+    sidecars: Sidecars,
     directory: Path,
     source: Path,
 ) -> Iterator[PartFile]:
-    for part in parts.values():
-        if reason := unsafe_key(part.path):
-            raise PlanError(f"{source}: {printable(part.path)!r} can't be a file's name: {reason}")
-    suffix, written = f".plan{plan_suffix(source)}", []
-    targets = {(directory / f"{part.path}{suffix}").resolve() for part in parts.values()}
-    if source.resolve() in targets:
-        raise UsageError(f"{source}: a part would replace the plan; choose another directory")
+    targets, written = _targets(parts, directory, source), []
     try:
         header = moved(plan.header, source.parent, directory)
         with _Spool(entries) as spool:
             for name, part in parts.items():
-                path = directory / f"{part.path}{suffix}"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                head = header_of_part(header, part.says)
-                head = msgspec.structs.replace(head, subjects=part.subjects)
-                if path.parent != directory:
-                    head = moved(head, directory, path.parent)
-                made = Plan.rebuild(head, spool.entries(name, part.site))
-                write_plan(made, path)
-                found = made.header
-                file = PartFile(name, f"{part.path}{suffix}", found.files, found.bytes)
-                written.append(file)
-                yield file
+                found = spool.entries(name, part.site)
+                needed = (entry for entry in found if sidecars.is_for(name, entry))
+                head = _write_part(part, directory, directory / targets[name], header, needed)
+                counts = head.files, head.bytes, head.entries_sha256
+                written.append(PartFile(name, targets[name], *counts))
+                yield written[-1]
         _write_index(directory, written)
     except OSError as error:
         where = printable(str(error.filename or directory))
         raise DestinationError(f"{where}: can't be written: {error.strerror or error}") from error
+
+
+def _targets(parts: dict[str, _Part], directory: Path, source: Path) -> dict[str, str]:
+    """Return the path of each part below the directory; none may replace the plan itself."""
+    for part in parts.values():
+        if reason := unsafe_key(part.path):
+            raise PlanError(f"{source}: {printable(part.path)!r} can't be a file's name: {reason}")
+    targets = {name: f"{part.path}.plan{plan_suffix(source)}" for name, part in parts.items()}
+    if source.resolve() in {(directory / target).resolve() for target in targets.values()}:
+        raise UsageError(f"{source}: a part would replace the plan; choose another directory")
+    return targets
+
+
+def _write_part(
+    part: _Part, directory: Path, path: Path, header: Header, entries: Iterable[Entry]
+) -> Header:
+    """Write a part unless the same is there already; return its header."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = msgspec.structs.replace(header_of_part(header, part.says), subjects=part.subjects)
+    if path.parent != directory:
+        head = moved(head, directory, path.parent)
+    made = Plan.rebuild(head, entries)
+    write_plan(made, path, keep_equal=True)
+    return made.header
 
 
 class _Spool:

@@ -21,6 +21,7 @@ from bidsplan.errors import (
     UnreachableError,
 )
 from bidsplan.events import Waiting
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import open_regular, replacing
 from bidsplan.plan.file import StoredPlan, default_plan_path, write_plan
 from bidsplan.plan.model import DECODE_ERRORS
@@ -150,7 +151,8 @@ class DatasetCache:
             if dataset is None:
                 raise MissingFileError(
                     "there is no plan, and the cache has none; compile one, or run once with a "
-                    "network"
+                    "network",
+                    help_code=HelpCode.CACHE,
                 )
             return dataset.checked()
         if committed is not None:

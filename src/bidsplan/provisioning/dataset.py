@@ -13,6 +13,7 @@ from bidsplan.destination.sources import Sources
 from bidsplan.errors import MissingFileError
 from bidsplan.events import Failed, Finished, Pruned, PruneFailed
 from bidsplan.fetching import fetch
+from bidsplan.help_codes import HelpCode
 from bidsplan.messages import listed
 from bidsplan.paths import collision_form, parents, printable
 from bidsplan.plan.integrity import CheckMethod
@@ -100,7 +101,8 @@ class Dataset:
         if lacking := sorted({*found.damaged, *found.missing, *found.unproved}):
             raise MissingFileError(
                 f"{len(lacking)} of {self._plan.header.files} files are not in the cache, or not "
-                f"as planned: {listed(map(printable, lacking))}; run once with a network"
+                f"as planned: {listed(map(printable, lacking))}; run once with a network",
+                help_code=HelpCode.CACHE,
             )
         notes = self._tidied()
         self._seal()

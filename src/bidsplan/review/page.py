@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bidsplan.messages import redacted
+from bidsplan.messages import counted, redacted, size
 from bidsplan.paths import natural_key, printable
 from bidsplan.review.completeness import view_completeness
 from bidsplan.review.page_data import page_data
@@ -138,16 +138,6 @@ def _is_listable(unit: str) -> bool:
     return label.isprintable() and label == label.strip() and not set(label) & set("#*?")
 
 
-def _size(number: int) -> str:
-    from humanize import naturalsize
-
-    return naturalsize(number, format="%.1f")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
 def _summary(plan: Planned, view: View) -> dict[str, Any]:
     """Return what the page says about the plan as a whole."""
     found = summarise_plan(plan)
@@ -156,20 +146,18 @@ def _summary(plan: Planned, view: View) -> dict[str, Any]:
         "study": printable(found.study),
         "digest": found.entries_sha256,
         "manifest_digest": plan.header.manifest_sha256,
-        "subjects": _counted(len(found.selected), "subject"),
+        "subjects": counted(len(found.selected), "subject"),
         "facts": [
-            (f"{view.missing:,}", f"of {_counted(cells, 'cell')} without a file"),
+            (f"{view.missing:,}", f"of {counted(cells, 'cell')} without a file"),
             (f"{len(found.selected):,}", "subjects" if len(found.selected) != 1 else "subject"),
             (f"{found.files:,}", "files" if found.files != 1 else "file"),
-            (_size(found.bytes), "in all"),
+            (size(found.bytes), "in all"),
         ],
         "datatypes": _amounts(found.datatypes),
         "pipelines": _amounts(found.pipelines),
         "suffixes": _amounts(found.suffixes),
         "reasons": _amounts(found.reasons),
-        "largest": [
-            {"path": printable(row.path), "size": _size(row.size)} for row in found.largest
-        ],
+        "largest": [{"path": printable(row.path), "size": size(row.size)} for row in found.largest],
     }
 
 
@@ -180,7 +168,7 @@ def _amounts(amounts: Mapping[str, Amount]) -> list[dict[str, Any]]:
         {
             "name": printable(name),
             "files": f"{amount.files:,}",
-            "size": _size(amount.bytes),
+            "size": size(amount.bytes),
             "share": f"{100 * amount.bytes / most:.1f}",
         }
         for name, amount in ordered
@@ -204,7 +192,7 @@ def _matrix(plan: Planned, view: View, reasons: Reasons | None) -> dict[str, Any
             {**row._asdict(), "count": f"{len(row.units):,}", "units": [*map(printable, row.units)]}
             for row in left_out
         ],
-        "left_out_count": _counted(number, "subject"),
+        "left_out_count": counted(number, "subject"),
         "notices": _notices(reasons),
     }
 
@@ -270,7 +258,7 @@ def _differences(reasons: Reasons) -> list[str]:
         (fresh.removed, "would be removed"),
         (fresh.changed, "would change in size, entity tag or reason"),
     ):
-        items += [f"{_counted(number, 'file')} {what}"] if number else []
+        items += [f"{counted(number, 'file')} {what}"] if number else []
     return items
 
 
@@ -298,7 +286,7 @@ def _proofs(proofs: Proofs) -> dict[str, Any]:
         "destination": printable(redacted(proofs.destination)),
         "how": how,
         "rows": rows,
-        "failed": _counted(len(failures), "file"),
+        "failed": counted(len(failures), "file"),
         "failures": [*map(printable, failures[:_MOST_FAILURES])],
         "more": f"{more:,}" if more > 0 else "",
     }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bidsplan.errors import ExistingFileError, StorageError
 from bidsplan.events import Failed, Finished, Skipped, Warned
 from bidsplan.fetching import failure_message
+from bidsplan.help_codes import HelpCode
 from bidsplan.messages import listed, warn
 from bidsplan.paths import printable
 from bidsplan.plan import Entry, Plan, Root
@@ -128,5 +129,7 @@ def _without_generated(plan: Plan, directory: str) -> Plan:
 
 
 def _failure(failed: list[BidsplanError], skipped: int, files: int) -> BidsplanError:
-    kind = type(failed[0]) if failed else StorageError
-    return kind(failure_message(failed, skipped, files))
+    message = failure_message(failed, skipped, files)
+    if not failed:
+        return StorageError(message, help_code=HelpCode.FETCH_FAILED)
+    return type(failed[0])(message, help_code=failed[0].help_code)

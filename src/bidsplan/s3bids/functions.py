@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import LibraryError, SourceMissingError
+from bidsplan.help_codes import HelpCode
 from bidsplan.s3bids.download import fetch_objects
 from bidsplan.storage import Access, open_store
 from bidsplan.storage.retry import retrying
@@ -79,7 +80,9 @@ def _ls_s3fs(s3_prefix: str, anon: bool = True) -> dict[str, list[str]]:
     names = [item.key for item in found.objects]
     names += [directory.rstrip("/") for directory in found.directories]
     if not names:
-        raise SourceMissingError(f"{url}: there is nothing here; check its spelling")
+        raise SourceMissingError(
+            f"{url}: there is nothing here; check its spelling", help_code=HelpCode.STUDY_MISSING
+        )
     entries: dict[str, list[str]] = {"subjects": [], "other": []}
     for name in sorted(f"{place}/{name}" for name in names):
         entries["subjects" if _OF_SUBJECT.search(name) else "other"].append(name)

@@ -11,6 +11,7 @@ from bidsplan.compile.select.sampling import shuffle_order
 from bidsplan.compile.survey.participants import LARGEST_TABLE, parse_table
 from bidsplan.compile.survey.small_files import read_small
 from bidsplan.errors import SelectionError, SourceMissingError, UsageError
+from bidsplan.help_codes import HelpCode
 from bidsplan.messages import is_quotable_label, suggestion
 from bidsplan.s3bids.arguments import check_instance
 from bidsplan.s3bids.snapshot import Snapshot
@@ -52,7 +53,10 @@ class ListedStudy:
         self._random_seed = random_seed
         self._snapshot = Snapshot(bucket, s3_prefix, anonymous=anon, site=self._site)
         if self._snapshot.listing().empty:
-            raise SourceMissingError(f"{self._snapshot.url}: there is nothing here; check its name")
+            raise SourceMissingError(
+                f"{self._snapshot.url}: there is nothing here; check its name",
+                help_code=HelpCode.STUDY_MISSING,
+            )
         self._all_subjects = self._list_all_subjects()
         self._derivative_types = self._get_derivative_types()
         self._non_subject_s3_keys = self._get_non_subject_s3_keys()

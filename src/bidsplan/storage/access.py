@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bidsplan.errors import Choice
 from bidsplan.storage.retry import READ_SECONDS
+from bidsplan.urls import untrusted_by_default
 
 AUTO_JOBS = 512
 """Connections of which as many are used as measured to help: enough for small objects at 100 ms."""
@@ -48,7 +49,7 @@ class Access:
         fsspec protocols beyond the usual ones.
     untrusted : bool
         Refuse all that a stranger's manifest could abuse: local files, memory, loopback and
-        private hosts, and credentials.
+        private hosts, and credentials. The default is what ``BIDSPLAN_UNTRUSTED`` says.
     dest_endpoint_url, dest_profile : str, optional
         Of a destination in storage, where they are not those of the sources.
     jobs : int
@@ -66,7 +67,7 @@ class Access:
     anonymous: bool | None = None
     requester_pays: bool = False
     allow_protocols: frozenset[str] = frozenset()
-    untrusted: bool = False
+    untrusted: bool = field(default_factory=untrusted_by_default)
     dest_endpoint_url: str | None = None
     dest_profile: str | None = None
     jobs: int = AUTO_JOBS

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from bidsplan.errors import RefusedHostError, UsageError
+from bidsplan.help_codes import HelpCode
 from bidsplan.urls import is_link_local, is_public, parse_host
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def check_address(address: Address | None, *, public_only: bool) -> None:
         raise RefusedHostError("it has a link-local address, which is never connected to")
     if public_only and not is_public(address):
         raise RefusedHostError(
-            "it has a loopback or private address, which an untrusted manifest may not name"
+            "it has a loopback or private address, which an untrusted manifest may not name",
+            help_code=HelpCode.UNTRUSTED,
         )
 
 
@@ -85,6 +87,7 @@ def proxy_for(url: str) -> str | None:
         # It is not repeated, as it may hold a password.
         raise UsageError(
             "the proxy that the environment names can't be used: expected http:// or https:// and "
-            "a host; check HTTP_PROXY and HTTPS_PROXY, or set NO_PROXY for this host"
+            "a host; check HTTP_PROXY and HTTPS_PROXY, or set NO_PROXY for this host",
+            help_code=HelpCode.CONFIGURATION,
         )
     return found

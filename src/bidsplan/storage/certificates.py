@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.errors import UsageError
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ def _blocks(file: Path) -> list[bytes]:
 def _unusable(authority: Authority, why: str) -> UsageError:
     return UsageError(
         f"{printable(authority.path)!r}, which {authority.source} names, {why}; expected a file of "
-        "certificates in PEM format"
+        "certificates in PEM format",
+        help_code=HelpCode.CONFIGURATION,
     )
 
 
@@ -129,7 +131,10 @@ def new_context(authorities: Authorities) -> ssl.SSLContext:
             context.load_verify_locations(cadata=found)
         except ssl.SSLError as error:
             named = " and ".join(each.source for each in authorities)
-            raise UsageError(f"a certificate that {named} names is damaged; check it") from error
+            raise UsageError(
+                f"a certificate that {named} names is damaged; check it",
+                help_code=HelpCode.CONFIGURATION,
+            ) from error
     return context
 
 

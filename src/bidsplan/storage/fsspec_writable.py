@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from bidsplan import errors
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import STATE_DIRECTORY, printable
 from bidsplan.storage.fsspec_store import FsspecStore, filesystem_of, fsspec_error
 from bidsplan.storage.objects import Object
@@ -247,7 +248,10 @@ def _write_error(error: Exception, what: str) -> errors.BidsplanError:
             f"{what}: fsspec can't write there; name another destination"
         )
     if isinstance(error, PermissionError):
-        return errors.DeniedError(f"{what}: writing is denied; check who may write there")
+        return errors.DeniedError(
+            f"{what}: writing is denied; check who may write there",
+            help_code=HelpCode.WRITE_DENIED,
+        )
     if isinstance(error, IsADirectoryError | FileExistsError | NotADirectoryError):
         return errors.ExistingFileError(f"{what}: something else exists there, or on the way to it")
     found = fsspec_error(error, what)

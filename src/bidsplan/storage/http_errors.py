@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bidsplan import errors
+from bidsplan.help_codes import HelpCode
 from bidsplan.storage.certificates import untrusted
 
 if TYPE_CHECKING:
@@ -56,9 +57,17 @@ class RedirectedError(Exception):
         self.headers = headers
 
 
-def unknown_access() -> str:
+class Advice(NamedTuple):
+    """What to do where access is denied."""
+
+    text: str
+    help_code: HelpCode
+
+
+def unknown_access() -> Advice:
     """Say what to do where access is denied, and little is known of the request."""
-    return "check whether it is public, or which credentials have access to it"
+    text = "check whether it is public, or which credentials have access to it"
+    return Advice(text, errors.DeniedError.help_code)
 
 
 def status_error(
@@ -66,7 +75,7 @@ def status_error(
     what: str,
     code: str = "",
     headers: Any = None,
-    denied: Callable[[], str] = unknown_access,
+    denied: Callable[[], Advice] = unknown_access,
 ) -> errors.StorageError:
     """Return the error for an HTTP status.
 
@@ -102,9 +111,11 @@ def status_error(
             "exclude it in the manifest"
         )
     if status in {401, 403}:
-        return errors.DeniedError(f"{what}: access is denied ({said}); {denied()}")
+        advice, help_code = denied()
+        text = f"{what}: access is denied ({said}); {advice}"
+        return errors.DeniedError(text, help_code=help_code)
     if status == 404:
-        return errors.SourceMissingError(f"{what}: there is no such object or bucket ({said})")
+        return _missing(what, said, code)
     if status == 412:
         return errors.SourceChangedError(
             f"{what}: it is no longer the object that was listed ({said})"
@@ -112,6 +123,15 @@ def status_error(
     if status >= 500 and status != 501:
         return errors.UnreachableError(f"{what}: the storage failed ({said})")
     return errors.StorageError(f"{what}: the storage refused ({said})")
+
+
+def _missing(what: str, said: str, code: str) -> errors.SourceMissingError:
+    if code == "NoSuchBucket":
+        return errors.SourceMissingError(
+            f"{what}: there is no such bucket ({said}); check its name, and --endpoint-url",
+            help_code=HelpCode.BUCKET_MISSING,
+        )
+    return errors.SourceMissingError(f"{what}: there is no such object or bucket ({said})")
 
 
 def _said(status: int, code: str) -> str:
@@ -124,7 +144,7 @@ def write_error(
     what: str,
     code: str,
     headers: Any = None,
-    denied: Callable[[], str] = unknown_access,
+    denied: Callable[[], Advice] = unknown_access,
 ) -> errors.BidsplanError:
     """Return the error for an HTTP status of a request that writes; see `status_error`."""
     said = _said(status, code)
@@ -141,17 +161,22 @@ def write_error(
     if code == "NoSuchUpload":
         return errors.MissingFileError(f"{what}: its upload was ended by someone else ({said})")
     if status == 404:
-        return errors.DestinationError(f"{what}: there is no such bucket ({said})")
+        return errors.DestinationError(
+            f"{what}: there is no such bucket ({said}); check its name, and --dest-endpoint-url",
+            help_code=HelpCode.BUCKET_MISSING,
+        )
     found = status_error(status, what, code, headers, denied)
     if type(found) is errors.DeniedError:
-        return errors.DeniedError(f"{what}: writing is denied ({said}); {denied()}")
+        return errors.DeniedError(
+            f"{what}: writing is denied ({said}); {denied().text}", help_code=HelpCode.WRITE_DENIED
+        )
     if type(found) is errors.StorageError:
         return errors.DestinationError(f"{what}: the destination refused ({said})")
     return found
 
 
 def client_error(
-    error: Exception, what: str, endpoint: str, denied: Callable[[], str] = unknown_access
+    error: Exception, what: str, endpoint: str, denied: Callable[[], Advice] = unknown_access
 ) -> errors.StorageError:
     """Return our error for one of botocore's, which s3fs may have wrapped.
 
@@ -173,13 +198,20 @@ def client_error(
         headers = {key.title(): text for key, text in found.items()}
         return status_error(status, what, code, headers, denied)
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
-        return errors.DeniedError(f"{what}: there are no AWS credentials to sign requests with")
+        return errors.DeniedError(
+            f"{what}: there are no AWS credentials to sign requests with",
+            help_code=HelpCode.NO_CREDENTIALS,
+        )
     refused = getattr(error, "kwargs", {}).get("error")
     if isinstance(refused, errors.RefusedHostError):
         return errors.RefusedHostError(f"{what}: {refused}")
     if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
-        why = untrusted(error) or "can't be reached; check the endpoint"
-        return errors.UnreachableError(f"{what}: {endpoint} {why}")
+        untrusting = untrusted(error)
+        why = untrusting or "can't be reached; check the endpoint"
+        return errors.UnreachableError(
+            f"{what}: {endpoint} {why}",
+            help_code=HelpCode.CERTIFICATE if untrusting else None,
+        )
     if type(error).__name__ == "FileExpired":
         return errors.SourceChangedError(
             f"{what}: another object has taken its place since it was opened"

@@ -17,6 +17,7 @@ import urllib3.exceptions as kinds
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from bidsplan.errors import RefusedHostError, StorageError, UnreachableError
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 from bidsplan.storage import retry
 from bidsplan.storage.addresses import resolve
@@ -207,7 +208,11 @@ def send(
         if refused:
             raise RefusedHostError(f"{what}: {refused}") from error
         origin = "/".join(url.split("/")[:3])
-        raise UnreachableError(f"{what}: {origin} {_reason(error)}") from error
+        untrusting = untrusted(error) if isinstance(error, kinds.SSLError) else None
+        raise UnreachableError(
+            f"{what}: {origin} {untrusting or _reason(error)}",
+            help_code=HelpCode.CERTIFICATE if untrusting else None,
+        ) from error
 
 
 class Body:
@@ -317,5 +322,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, kinds.ConnectTimeoutError):
         return f"did not answer within {retry.CONNECT_SECONDS:g} seconds; check the endpoint"
     if isinstance(error, kinds.SSLError):
-        return untrusted(error) or "does not speak TLS as it should; check the endpoint"
+        return "does not speak TLS as it should; check the endpoint"
     return "broke the connection off"

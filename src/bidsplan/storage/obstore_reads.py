@@ -6,10 +6,11 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import StorageError, UnreachableError
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 from bidsplan.storage.certificates import HINT
 from bidsplan.storage.headers import compared_etag, identity_of, quoted_etag
-from bidsplan.storage.http_errors import error_code, status_error, unknown_access
+from bidsplan.storage.http_errors import Advice, error_code, status_error, unknown_access
 from bidsplan.storage.objects import FetchedObject, FetchRequest
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class NoRangesError(StorageError):
     """A server sent the whole object where a range was requested."""
 
 
-class CertificateError(UnreachableError):
+class CertificateError(UnreachableError, help_code=HelpCode.CERTIFICATE):
     """obstore does not accept a server's certificate; OpenSSL may."""
 
 
@@ -42,7 +43,7 @@ class TranslatedErrors:
     """Raises obstore's errors as `StorageError`, with what was requested in the message."""
 
     # A fifth of what contextlib's costs, for each of a million objects.
-    def __init__(self, what: str, denied: Callable[[], str]) -> None:
+    def __init__(self, what: str, denied: Callable[[], Advice]) -> None:
         self._what = what
         self._denied = denied
 
@@ -57,7 +58,7 @@ class TranslatedErrors:
 
 
 def storage_error(
-    error: BaseException, what: str, denied: Callable[[], str] = unknown_access
+    error: BaseException, what: str, denied: Callable[[], Advice] = unknown_access
 ) -> StorageError | None:
     """Return the `StorageError` for one of obstore's errors; None for any other error.
 
@@ -105,7 +106,7 @@ def open_stream(
     store: Any,
     path: str,
     what: str,
-    denied: Callable[[], str],
+    denied: Callable[[], Advice],
     *,
     etag: str | None,
     version: str | None,
@@ -160,7 +161,7 @@ class WholeReader:
     came; where the server ignores it, they are left to `Store.stream`.
     """
 
-    def __init__(self, denied: Callable[[], str]) -> None:
+    def __init__(self, denied: Callable[[], Advice]) -> None:
         self._denied = denied
         self._ranged = True
 
@@ -210,7 +211,7 @@ class ObstoreStream:
     """An object's bytes as a `Stream`, counted: obstore passes on a short body without an error."""
 
     def __init__(
-        self, result: Any, what: str, span: tuple[int, int | None], denied: Callable[[], str]
+        self, result: Any, what: str, span: tuple[int, int | None], denied: Callable[[], Advice]
     ) -> None:
         start, stop = span
         self._result = result

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bidsplan.errors import UsageError
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 from bidsplan.storage import network, retry
 from bidsplan.storage.addresses import proxy_for
 from bidsplan.storage.certificates import named_authorities
 from bidsplan.storage.headers import bare_etag
+from bidsplan.storage.http_errors import Advice
 from bidsplan.storage.objects import Abilities, Children, Object
 from bidsplan.storage.obstore_reads import TranslatedErrors, WholeReader, open_stream
 from bidsplan.storage.pager import check_names
@@ -106,12 +108,13 @@ def _open(location: Location, access: Access, anonymous: bool, seconds: float) -
         raise UsageError(f"{where}: it can't be opened; {_HINTS[location.protocol]}") from None
 
 
-def _public() -> str:
-    return "check whether it is public, or give credentials and say 'anonymous: false'"
+def _public() -> Advice:
+    text = "check whether it is public, or give credentials and say 'anonymous: false' or --signed"
+    return Advice(text, HelpCode.DENIED_UNSIGNED)
 
 
-def _signed() -> str:
-    return "the credentials in use have no access to it"
+def _signed() -> Advice:
+    return Advice("the credentials in use have no access to it", HelpCode.DENIED)
 
 
 class ObjectStore(Store):

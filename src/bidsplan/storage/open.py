@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bidsplan.errors import RefusedHostError, UnsupportedError, UrlError, UsageError
+from bidsplan.help_codes import HelpCode
 from bidsplan.storage.access import Transport
 from bidsplan.storage.s3.credentials import connect
 from bidsplan.urls import NO_MACHINES, OBJECT_STORES, parse_host, parse_url, refused_url
@@ -154,14 +155,16 @@ def _check_untrusted(location: Location) -> None:
     """Refuse what a stranger may not reach: this machine, and the network that it is in."""
     if location.protocol in _LOCAL:
         raise UrlError(
-            f"an untrusted manifest may not name {location.protocol} URLs or local paths"
+            f"an untrusted manifest may not name {location.protocol} URLs or local paths",
+            help_code=HelpCode.UNTRUSTED,
         )
     if location.protocol in OBJECT_STORES:
         return
     if location.protocol not in _WEB:
         raise UrlError(
             f"an untrusted manifest may not name {location.protocol} URLs, since where their "
-            "connections lead can't be checked"
+            "connections lead can't be checked",
+            help_code=HelpCode.UNTRUSTED,
         )
 
 
@@ -173,7 +176,7 @@ def _check_host(location: Location, access: Access) -> None:
     try:
         resolve(host.name, host.port or 443, public_only=access.untrusted)
     except RefusedHostError as error:
-        raise UrlError(f"the URL is refused: {error}") from error
+        raise UrlError(f"the URL is refused: {error}", help_code=error.help_code) from error
     except (socket.gaierror, UnicodeError) as error:
         if access.untrusted:
             raise UrlError("the URL names a host that can't be resolved") from error

@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from bidsplan.errors import SourceChangedError, StorageError, UnreachableError
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 
 if TYPE_CHECKING:
@@ -75,5 +76,6 @@ def late(entry: Entry, arrived: int, deadline: Deadline) -> UnreachableError:
     return UnreachableError(
         f"{printable(entry.path)}: it arrives too slowly: {arrived:,} of {entry.size:,} after "
         f"{deadline.seconds():.0f} s, and {deadline.allowed():.0f} s are allowed for that; try "
-        "again later"
+        "again later",
+        help_code=HelpCode.TOO_SLOW,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bidsplan.destination.receipts import ReceiptIndex
 from bidsplan.errors import Choice, DestinationError, ExistingFileError, MissingFileError
 from bidsplan.events import Action
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 from bidsplan.plan import clashes
 from bidsplan.plan.integrity import CheckMethod, best_check
@@ -200,7 +201,8 @@ class Decider:
         if (first := self._same_paths.get(entry.path)) is not None:
             raise DestinationError(
                 f"{printable(entry.path)}: this file system takes it for {printable(first)!r}; "
-                "fetch to one where case and Unicode form count"
+                "fetch to one where case and Unicode form count",
+                help_code=HelpCode.SAME_NAME,
             )
 
     @functools.cached_property

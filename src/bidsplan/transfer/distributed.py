@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from bidsplan.errors import UnreachableError, UsageError
 from bidsplan.events import Failed, Finished, Opened, Skipped, Warned
+from bidsplan.help_codes import HelpCode
 from bidsplan.messages import has_user_info
 from bidsplan.paths import printable
 from bidsplan.plan import Plan
@@ -64,7 +65,8 @@ def run_on_cluster(
     if any(url is not None and has_user_info(url) for url in urls):
         raise UsageError(
             "an endpoint with a user name or password is not sent to other machines; configure "
-            "credentials where the workers run"
+            "credentials where the workers run",
+            help_code=HelpCode.DASK,
         )
     if parse_url(destination).protocol == "file":
         destination = os.path.abspath(parse_url(destination).path)  # noqa: PTH100 - links are kept

@@ -10,6 +10,7 @@ import msgspec
 
 from bidsplan.errors import UnprovedError
 from bidsplan.events import Failed, Finished, Pinned
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 from bidsplan.plan import Plan
 from bidsplan.plan.integrity import CheckMethod
@@ -100,7 +101,8 @@ class _Digests:
 def _unproved(entry: Entry) -> UnprovedError:
     return UnprovedError(
         f"{printable(entry.path)}: it has the planned size, and nothing else proves that it is the "
-        "planned file; fetch the plan to compare it with its source"
+        "planned file; fetch the plan to compare it with its source",
+        help_code=HelpCode.SIZE_ONLY,
     )
 
 

@@ -10,6 +10,7 @@ from bidsplan.destination.base import missing
 from bidsplan.destination.sources import Sources
 from bidsplan.errors import BidsplanError, UnprovedError
 from bidsplan.events import Action, Failed, Finished
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 from bidsplan.storage.access import Access
 from bidsplan.transfer.decide import Decider, Existing
@@ -68,5 +69,6 @@ def _look_at(entry: Entry, decider: Decider) -> Event:
         raise decision.error
     raise UnprovedError(
         f"{printable(entry.path)}: no receipt says what proved the file that is there; "
-        "'bidsplan verify' reads it"
+        "'bidsplan verify' reads it",
+        help_code=HelpCode.SIZE_ONLY,
     )

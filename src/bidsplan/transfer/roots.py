@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from bidsplan.errors import RootMissingError, StorageError, UsageError
 from bidsplan.events import Opened
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 from bidsplan.urls import parse_url
 
@@ -37,7 +38,8 @@ def max_connections() -> int:
     if limit <= _FILES:
         raise UsageError(
             f"only {limit} files may be open at a time, and more than {_FILES} are needed; raise "
-            "the limit ('ulimit -n')"
+            "the limit ('ulimit -n')",
+            help_code=HelpCode.OPEN_FILES,
         )
     return max(1, (limit - _FILES) // 2)
 

@@ -12,6 +12,7 @@ from bidsplan.destination.receipts import LatestReceipts
 from bidsplan.destination.sources import Sources
 from bidsplan.errors import BidsplanError, IntegrityError, UnprovedError
 from bidsplan.events import Action, Failed, Finished
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 from bidsplan.plan.integrity import CheckMethod, Verdict
 from bidsplan.storage.access import Access
@@ -143,7 +144,8 @@ class _Check:
             again = "fetch again with '--existing replace' to replace it"
             source = "its bytes are the planned ones, so the source has the same fault"
             hint = again if proof is CheckMethod.SIZE else source
-            raise IntegrityError(f"{printable(entry.path)}: {problem}; {hint}")
+            text = f"{printable(entry.path)}: {problem}; {hint}"
+            raise IntegrityError(text, help_code=HelpCode.IMAGE_DAMAGED)
 
 
 def _differs(entry: Entry, verdict: Verdict, *, no_receipt: bool = False) -> IntegrityError:
@@ -153,6 +155,8 @@ def _differs(entry: Entry, verdict: Verdict, *, no_receipt: bool = False) -> Int
     if no_receipt:
         return UnprovedError(
             f"{printable(entry.path)}: not shown to be the planned file: {said}; it differs, or "
-            f"its entity tag is no MD5, and no receipt of it shows which; {again}"
+            f"its entity tag is no MD5, and no receipt of it shows which; {again}",
+            help_code=HelpCode.DIFFERS,
         )
-    return IntegrityError(f"{printable(entry.path)}: not the planned file: {said}; {again}")
+    text = f"{printable(entry.path)}: not the planned file: {said}; {again}"
+    return IntegrityError(text, help_code=HelpCode.DIFFERS)

@@ -9,6 +9,7 @@ import click
 from bidsplan.cli import options
 from bidsplan.cli.plans import load, omission_data
 from bidsplan.errors import BidsplanError, SelectionError
+from bidsplan.help_codes import HelpCode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +52,7 @@ def command(manifest: Path, what: str | None, settings: options.Settings) -> int
     if what is None:
         for omission in found.omissions:
             settings.console.record(omission_data(omission))
+    settings.console.refer(problem.help_code or HelpCode.SELECTION for problem in found.problems)
     return 1 if found.problems else 0
 
 
@@ -61,5 +63,6 @@ def _answers(found: Explanation, what: str | None) -> list[Answer]:
         return subjects
     path = found.path(what)
     if path is None:
-        raise SelectionError(f"the study has neither a subject nor a file {what!r}")
+        text = f"the study has neither a subject nor a file {what!r}"
+        raise SelectionError(text, help_code=HelpCode.SUBJECT_MISSING)
     return [path]

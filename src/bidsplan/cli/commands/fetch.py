@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from bidsplan.cli.plans import plan_for
 from bidsplan.cli.report import Outcome
 from bidsplan.compile.plan_policy import PlanPolicy, is_manifest, refuse_locked_plan
 from bidsplan.errors import LibraryError, UsageError
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 from bidsplan.plan.integrity import VerifyMode
 from bidsplan.transfer.decide import Existing
@@ -20,6 +22,8 @@ from bidsplan.transfer.materialisation import materialise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from bidsplan.cli.console import Console
 
 
 @click.command(
@@ -92,7 +96,7 @@ def command(
         refuse_locked_plan(source, policy)
     path, plan = plan_for(source, settings, policy, write=not dry_run)
     plan = settings.part.of(plan)
-    outcome = Outcome(plan, settings.console, dry_run=dry_run)
+    outcome = Outcome(plan, settings.console, dry_run=dry_run, place=destination)
     with (
         signals.first_signal(interrupt=False) as received,
         _cluster(None if dry_run else scheduler) as client,
@@ -111,7 +115,18 @@ def command(
             stopping=lambda: bool(received),
             client=client,
         )
-        return outcome.follow(events)
+        code = outcome.follow(events)
+    _say_next(outcome, settings.console, str(source), destination)
+    return code
+
+
+def _say_next(outcome: Outcome, console: Console, source: str, destination: str) -> None:
+    """Name commands that look at what was fetched, if anything was."""
+    if outcome.changed and not console.quiet and not console.json:
+        console.say(
+            f"next: 'bidsplan verify {shlex.join([source, destination])}' checks the files again, "
+            f"'bidsplan report {shlex.quote(source)}' shows what the study lacks"
+        )
 
 
 @contextmanager
@@ -131,7 +146,8 @@ def _cluster(address: str | None) -> Iterator[Any]:
     except (OSError, ValueError) as error:
         raise UsageError(
             f"no dask scheduler answers at {printable(address)}; start one by 'dask scheduler', "
-            "and give the address that it prints"
+            "and give the address that it prints",
+            help_code=HelpCode.DASK,
         ) from error
     with client:
         yield client

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from bidsplan.cli import options
-from bidsplan.cli.console import counted, size
 from bidsplan.errors import DestinationError, SelectionError
+from bidsplan.help_codes import HelpCode
+from bidsplan.messages import counted, size
 from bidsplan.paths import natural_key, printable
 from bidsplan.urls import parse_url
 
@@ -42,7 +43,8 @@ def command(url: str, output: Path | None, settings: options.Settings) -> None:
         inventory = take_inventory(url, access=settings.access, notify=notify)
     if not inventory.subjects:
         raise SelectionError(
-            f"{inventory.url}: there are no subject directories (sub-…) here or one level down"
+            f"{inventory.url}: there are no subject directories (sub-…) here or one level down",
+            help_code=HelpCode.NO_SUBJECTS,
         )
     location = parse_url(url)
     if location.protocol == "file" and not Path(location.path).is_absolute():

@@ -9,8 +9,8 @@ import click
 import msgspec
 
 from bidsplan.cli import options
-from bidsplan.cli.console import counted, size
 from bidsplan.cli.plans import load
+from bidsplan.messages import counted, size
 from bidsplan.paths import natural_key
 
 if TYPE_CHECKING:

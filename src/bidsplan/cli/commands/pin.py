@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from bidsplan.cli import options
-from bidsplan.cli.console import counted
 from bidsplan.cli.plans import plan_for
 from bidsplan.cli.report import Outcome
 from bidsplan.errors import UsageError
+from bidsplan.messages import counted
 from bidsplan.transfer.pins import pin
 from bidsplan.urls import parse_url
 

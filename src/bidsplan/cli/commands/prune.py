@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from bidsplan.cli import options
-from bidsplan.cli.console import counted, error_data, size
+from bidsplan.cli.console import coded, error_data
 from bidsplan.cli.plans import plan_for
 from bidsplan.errors import UsageError
 from bidsplan.events import Kept, KeptReason, Pruned, PruneFailed, Waiting, Warned
+from bidsplan.messages import counted, size
 from bidsplan.transfer.removal import prune
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bidsplan.cli.console import Console
+    from bidsplan.help_codes import HelpCode
 
 
 _MOST_NAMED = 20
@@ -105,6 +107,7 @@ class _Outcome:
         self._bytes = 0
         self._counts: Counter[str] = Counter()
         self._declined = False
+        self._help_codes: set[HelpCode] = set()
 
     def ask(self, found: Sequence[Pruned], destination: str) -> bool:
         """Name what would be removed, and ask whether to."""
@@ -140,7 +143,8 @@ class _Outcome:
             case PruneFailed(path=path, error=error):
                 self._counts["failed"] += 1
                 console.record({"path": _encodable(path), **error_data(error)})
-                console.error(str(error))
+                console.error(coded(str(error), error.help_code))
+                self._help_codes |= error.help_codes()
 
     def finish(self) -> int:
         """Show the summary, and return the exit code."""
@@ -148,6 +152,7 @@ class _Outcome:
         counts = {kind: self._counts[kind] for kind in (*_KEPT, "failed")}
         removed = {"to_remove" if self._dry_run else "removed": self._counts["removed"]}
         self._console.result(text, {"summary": text, **removed, **counts, "bytes": self._bytes})
+        self._console.refer(self._help_codes)
         return 1 if self._declined or self._counts["failed"] else 0
 
     def _parts(self) -> Iterator[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from bidsplan.cli import options
-from bidsplan.cli.console import counted, size
 from bidsplan.cli.plans import plan_for
 from bidsplan.errors import UsageError
+from bidsplan.messages import counted, size
 
 
 @click.command(
@@ -44,8 +44,9 @@ def command(
 ) -> None:
     """Split PLAN into plans that may be fetched side by side, and list them in an index.
 
-    The index is written as index.tsv and index.json: name, plan, files and bytes of each part, for
-    array jobs and sample sheets. The part of a subject is a valid dataset.
+    The index is written as index.tsv and index.json, for array jobs and workflow engines: name,
+    plan, files, bytes and key of each part. The key changes if any file of the part does. The part
+    of a subject is a valid dataset. A part that would stay the same is not written again.
     """
     from bidsplan.plan import split  # on demand
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +12,7 @@ from bidsplan.cli import options
 from bidsplan.cli.console import problem_data
 from bidsplan.compile.plan_policy import PlanPolicy, manifest_beside, plan_beside
 from bidsplan.errors import BidsplanError, ManifestError, Problem
+from bidsplan.help_codes import HelpCode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +57,8 @@ def _is_valid(path: Path, locked: bool, settings: options.Settings) -> bool:
         loaded = load_manifest(
             path, allow_protocols=access.allow_protocols, untrusted=access.untrusted
         )
-        found["warnings"] = loaded.warnings
+        warnings = [replace(problem, help_code=HelpCode.STRICT) for problem in loaded.warnings]
+        found["warnings"] = warnings if settings.strict else loaded.warnings
         if locked and (stale := _plan_problems(loaded, settings)):
             found["problems"] = stale
     except ManifestError as error:
@@ -62,6 +66,8 @@ def _is_valid(path: Path, locked: bool, settings: options.Settings) -> bool:
     valid = "problems" not in found and not (settings.strict and found["warnings"])
     console.warn(found.get("warnings", ()), "error" if settings.strict else "warning")
     console.warn(found.get("problems", ()), "error")
+    failed = () if valid else chain.from_iterable(found.values())
+    console.refer(problem.help_code for problem in failed if problem.help_code)
     listed = {key: [*map(problem_data, problems)] for key, problems in found.items()}
     console.result(
         f"{path}: {'valid' if valid else 'not valid'}",
@@ -79,5 +85,6 @@ def _plan_problems(loaded: ManifestFile, settings: options.Settings) -> Sequence
     except BidsplanError as error:
         file = str(default_plan_path(loaded.path))
         message = str(error).removeprefix(f"{file}: ")
-        return error.problems or [Problem(message=message, file=file)]
+        plain = Problem(message=message, file=file, help_code=error.help_code)
+        return error.problems or [plain]
     return []

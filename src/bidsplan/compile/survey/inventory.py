@@ -16,6 +16,7 @@ from bidsplan.compile.survey.small_files import read_small
 from bidsplan.compile.survey.sources import Roots
 from bidsplan.compile.survey.study import locate_raw, nothing_at, pipelines
 from bidsplan.errors import Problem, SelectionError, SourceMissingError
+from bidsplan.help_codes import HelpCode
 from bidsplan.messages import suggestion
 from bidsplan.storage import Access, open_store
 
@@ -165,7 +166,7 @@ def _locate(
             )
             for name in lacking
         ]
-        raise SelectionError(problems=problems)
+        raise SelectionError(problems=problems, help_code=HelpCode.SITE_MISSING)
     return located, [dataset.site or "" for dataset, _ in located]
 
 

@@ -17,6 +17,7 @@ from bidsplan.compile.survey.shared import Content
 from bidsplan.compile.survey.thread_pool import ThreadPool
 from bidsplan.errors import Problem, SelectionError, StorageError
 from bidsplan.events import Listed, Warned
+from bidsplan.help_codes import HelpCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -111,7 +112,8 @@ def _listed_twice(first: Object, second: Object, where: str) -> StorageError:
     return StorageError(
         f"{where}: the listing has the key {paths.printable(first.key)!r} twice, with "
         f"{' and with '.join(versions)}; the storage may have changed while it was listed: "
-        "run it again"
+        "run it again",
+        help_code=HelpCode.LISTING,
     )
 
 
@@ -166,7 +168,8 @@ class Lister(ThreadPool):
         if len(found.directories) > self._most_directories:
             raise StorageError(
                 f"{dataset.where}: it has {len(found.directories):,} directories, more than "
-                f"{self._most_directories:,}; check its URL: no study has as many subjects"
+                f"{self._most_directories:,}; check its URL: no study has as many subjects",
+                help_code=HelpCode.LIMIT,
             )
         length = len(dataset.prefix)
         names = [directory[length:-1] for directory in found.directories]
@@ -289,7 +292,8 @@ class Lister(ThreadPool):
             raise StorageError(
                 f"{dataset.where}: more than {self._most_listed:,} objects and directories are "
                 "listed, too many for one plan; select fewer subjects, or split the manifest by "
-                "site or derivative"
+                "site or derivative",
+                help_code=HelpCode.LIMIT,
             )
 
     def warn(self, *problems: Problem) -> None:
@@ -313,4 +317,4 @@ def _refuse_key_addressed(dataset: Dataset, files: Iterable[str], directories: l
             at=("study", "url"),
             hint="name an exported copy of the dataset, with file names",
         )
-        raise SelectionError(problems=[problem])
+        raise SelectionError(problems=[problem], help_code=HelpCode.KEY_ADDRESSED)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bidsplan.errors import Problem, SelectionError
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def read_manifest_file(
         problem = Problem(message=f"the file {shown} {error}", at=at, hint=error.hint)
     except OSError as error:
         problem = Problem(message=f"can't read {shown}: {error.strerror}", at=at)
-    raise SelectionError(problems=[problem])
+    raise SelectionError(problems=[problem], help_code=HelpCode.TABLE)
 
 
 def _read(name: str, base: Path, limit: int, links: int) -> bytes:

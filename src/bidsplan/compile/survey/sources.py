@@ -74,7 +74,8 @@ class Roots:
                     url, access=self.access, anonymous=root.anonymous, base=str(self._base)
                 )
             except UrlError as error:
-                raise UrlError(problems=[Problem(message=str(error), at=at)]) from error
+                problem = Problem(message=str(error), at=at)
+                raise UrlError(problems=[problem], help_code=error.help_code) from error
             self._indices[root] = len(self._stores)
             self._stores.append(store)
         index = self._indices[root]

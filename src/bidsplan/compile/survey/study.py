@@ -9,6 +9,7 @@ from bidsplan.bids.dataset_files import DESCRIPTION, is_derivative
 from bidsplan.compile.survey.datasets import Dataset, subject_directories
 from bidsplan.compile.survey.small_files import LARGEST_SIDECAR, parse_json, read_small
 from bidsplan.errors import Problem, SelectionError, SourceMissingError
+from bidsplan.help_codes import HelpCode
 from bidsplan.messages import listed, suggestion
 from bidsplan.paths import printable
 from bidsplan.urls import meant_url
@@ -59,9 +60,10 @@ def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
             )
             for number in missing
         ]
-        raise SelectionError(problems=problems)
+        raise SelectionError(problems=problems, help_code=HelpCode.SITE_MISSING)
     if not any(listing.subjects for _, listing in located):
-        raise SelectionError(problems=[_no_subjects(*located[0])])
+        problem = _no_subjects(*located[0])
+        raise SelectionError(problems=[problem], help_code=HelpCode.NO_SUBJECTS)
     return located
 
 
@@ -111,7 +113,12 @@ def nothing_at(dataset: Dataset, url: str, at: Place = ()) -> Problem:
     """Report that there is nothing below a URL, and which one may be meant."""
     meant = meant_url(url)
     hint = f"write {meant}" if meant else "check its spelling, upper and lower case included"
-    return Problem(message=f"there is nothing at {dataset.where}", at=at, hint=hint)
+    return Problem(
+        message=f"there is nothing at {dataset.where}",
+        at=at,
+        hint=hint,
+        help_code=HelpCode.STUDY_MISSING,
+    )
 
 
 def _no_subjects(dataset: Dataset, listing: RootListing) -> Problem:

@@ -40,12 +40,15 @@ class Draft:
         Makes the files; only if no entry is refused.
     use : callable, optional
         Returns the command line, or the line of Python, that uses the export at a path.
+    warnings : tuple of Problem
+        What it can't say of anything but files.
     """
 
     losses: tuple[Loss, ...]
     refused: Refused
     content: Callable[[], Files]
     use: Callable[[str], str] | None = None
+    warnings: tuple[Problem, ...] = ()
 
 
 class Format(NamedTuple):

@@ -14,6 +14,7 @@ from bidsplan.review.export import (
     pooch,
     rclone,
     s5cmd,
+    samplesheet,
     spreadsheet,
 )
 from bidsplan.review.export.base import Export
@@ -23,6 +24,7 @@ from bidsplan.storage.access import Access
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from bidsplan.plan import Planned
 
@@ -35,13 +37,20 @@ FORMATS = {
     "pooch": pooch.FORMAT,
     "bagit": bagit.FORMAT,
     "csv": spreadsheet.FORMAT,
+    "samplesheet": samplesheet.FORMAT,
     "datalad": annex.FORMAT,
 }
 """Formats by the names that users give them; a new one needs its module and its row."""
 
 
 def export_plan(
-    plan: Planned, to: str, *, access: Access | None = None, base: str | os.PathLike[str] = "."
+    plan: Planned,
+    to: str,
+    *,
+    access: Access | None = None,
+    base: str | os.PathLike[str] = ".",
+    columns: Mapping[str, str] | None = None,
+    dest: str = "",
 ) -> Export:
     """Prepare a plan for another tool; nothing is written yet.
 
@@ -49,12 +58,17 @@ def export_plan(
     ----------
     plan : Plan
     to : str
-        ``s5cmd``, ``rclone``, ``aria2``, ``checksums``, ``pooch``, ``bagit``, ``csv`` or
-        ``datalad``.
+        ``s5cmd``, ``rclone``, ``aria2``, ``checksums``, ``pooch``, ``bagit``, ``csv``,
+        ``samplesheet`` or ``datalad``.
     access : Access, optional
         How storage is reached: the S3 endpoint and region, and whether requests are signed.
     base : path
         The directory that relative local paths in the plan are relative to: the plan's own.
+    columns : mapping of str to str, optional
+        The columns of a sample sheet, each with a glob for its files, relative to the dataset's
+        root as in a manifest. By default each suffix of the raw files has a column.
+    dest : str
+        The directory or URL that a sample sheet's files are fetched to.
 
     Returns
     -------
@@ -64,8 +78,8 @@ def export_plan(
     Raises
     ------
     UsageError
-        Where there is no such format, or where a file can't be in it; nothing is left out
-        silently.
+        Where there is no such format, where a file can't be in it, or where two would be in one
+        cell; nothing is left out silently.
 
     Examples
     --------
@@ -75,7 +89,9 @@ def export_plan(
     """
     if to not in FORMATS:
         raise UsageError(f"there is no format {to!r}; {suggestion(to, FORMATS)}")
-    form = FORMATS[to]
+    if (columns or dest) and to != "samplesheet":
+        raise UsageError(f"columns and a destination are for a samplesheet, not for {to}")
+    form = samplesheet.samplesheet(columns or {}, dest) if columns or dest else FORMATS[to]
     sources = Sources(plan.header.roots, access or Access(), base)
     draft = form.draft(plan, sources)
     survey = Survey(draft.losses)
@@ -83,6 +99,6 @@ def export_plan(
     return Export(
         to=to,
         is_directory=form.is_directory,
-        warnings=survey.warnings(form.tool),
+        warnings=(*survey.warnings(form.tool), *draft.warnings),
         draft=draft,
     )

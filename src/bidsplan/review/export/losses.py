@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.errors import Problem, UnsupportedError
-from bidsplan.messages import listed
+from bidsplan.messages import counted, listed
 from bidsplan.paths import printable
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class _Tally:
 
     @property
     def files(self) -> str:
-        return f"{self.number:,} file{'s' * (self.number != 1)}"
+        return counted(self.number, "file")
 
     @property
     def names(self) -> str:

@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("path", "size", "reason", "url", "key", "etag", "version", "md5", "sha256")
 
-_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 """What formulas start with in the spreadsheets of most languages; no cell has tabs."""
+
+
+def guarded(cell: str) -> str:
+    """Return a cell with an apostrophe before it if it would be a formula."""
+    return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 
 def _cells(entry: Entry, roots: Sequence[Root]) -> Iterator[str]:
@@ -34,9 +39,7 @@ def _lines(plan: Planned) -> Iterator[bytes]:
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(_COLUMNS)
     for entry in plan.entries:
-        writer.writerow(
-            f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in _cells(entry, roots)
-        )
+        writer.writerow(guarded(cell) for cell in _cells(entry, roots))
         yield text.getvalue().encode()
         text.seek(0)
         text.truncate()
@@ -45,7 +48,7 @@ def _lines(plan: Planned) -> Iterator[bytes]:
 def _draft(plan: Planned, _: object) -> Draft:
     roots = plan.header.roots
     quoted = Loss(
-        lambda entry, _: any(cell.startswith(_FORMULA) for cell in _cells(entry, roots)),
+        lambda entry, _: any(cell.startswith(FORMULA) for cell in _cells(entry, roots)),
         "an apostrophe stands before cells of {files} that would be formulas: {names}",
     )
     return Draft(

@@ -299,9 +299,15 @@
     const { row, column } = matrix.at;
     if (row < 0) { sortBy(column - 2); matrix.at = { row: -1, column }; mark(); return; }
     const name = data.subjects[matrix.order[row]];
-    $("find-file").value = `sub-${name.split("/").pop()}/`;
+    $("find-file").value = `${ownDirectory(name)}/`;
     filterFiles();
     $("find-file").focus();
+  }
+
+  // Of a subject 01, and of one that the header calls site/01.
+  function ownDirectory(name) {
+    const at = name.lastIndexOf("/") + 1;
+    return `${name.slice(0, at)}sub-${name.slice(at)}`;
   }
 
   function onKey(event) {
@@ -435,21 +441,24 @@
   function unpackFiles() {
     const total = data.files.groups.reduce((sum, group) => sum + group[2].length / 3, 0);
     files.paths = new Array(total);
+    files.lower = new Array(total);
     files.size = new Float64Array(total);
     files.state = new Int8Array(total);
     files.pattern = new Int32Array(total);
     let index = 0;
-    for (const [, subject, packed] of data.files.groups) {
+    for (const [row, subject, packed] of data.files.groups) {
+      // A pipeline with a URL of its own has no directory of a site, but belongs to the site's subject.
+      const owner = subject ? `\n${ownDirectory(data.subjects[row])}/`.toLowerCase() : "";
       for (let at = 0; at < packed.length; at += 3) {
         const [path] = data.files.patterns[packed[at]];
         files.paths[index] = subject ? path.replaceAll("\0", subject) : path;
         files.pattern[index] = packed[at];
         files.size[index] = packed[at + 1];
         files.state[index] = packed[at + 2];
+        files.lower[index] = files.paths[index].toLowerCase() + owner;
         index += 1;
       }
     }
-    files.lower = files.paths.map((path) => path.toLowerCase());
   }
 
   const COLUMNS = [["path", "Path"], ["size", "Size"], ["reason", "Reason"], ["state", "State"]];

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from bidsplan.errors import RefusedHostError, StorageError
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 from bidsplan.storage import network
 from bidsplan.storage.addresses import check_address, proxy_for, resolve
 from bidsplan.storage.certificates import named_authorities
-from bidsplan.storage.http_errors import status_error
+from bidsplan.storage.http_errors import Advice, status_error
 from bidsplan.urls import parse_host
 
 if TYPE_CHECKING:
@@ -123,5 +124,6 @@ class HttpClient:
         return followed
 
 
-def _denied() -> str:
-    return "check whether the server gives it without a login: bidsplan sends it no credentials"
+def _denied() -> Advice:
+    text = "check whether the server gives it without a login: bidsplan sends it no credentials"
+    return Advice(text, HelpCode.DENIED_UNSIGNED)

@@ -12,7 +12,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from bidsplan.errors import UnreachableError
+from bidsplan.errors import BidsplanError, UnreachableError
+from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 from bidsplan.storage import network
 from bidsplan.storage.addresses import proxy_for
@@ -86,8 +87,9 @@ class S3Client:
                 break
         code = error_code(data)
         error = refused(answer.status, what, code, answer.headers, denied=sent.denied)
-        if region not in {"", sent.region}:
-            error = type(error)(f"{error}; the bucket is in the region {region!r}")
+        if region not in {"", sent.region} and isinstance(error, BidsplanError):
+            text = f"{error}; the bucket is in the region {region!r}"
+            error = type(error)(text, help_code=HelpCode.REGION)
         raise error
 
     def follow(self, region: str, sent: Connection) -> bool:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bidsplan.errors import DeniedError, UsageError
+from bidsplan.help_codes import HelpCode
 from bidsplan.storage.certificates import Authorities, Authority, certificates, named_authorities
+from bidsplan.storage.http_errors import Advice
 from bidsplan.urls import AMAZON
 
 if TYPE_CHECKING:
@@ -123,39 +125,44 @@ class Connection:
             # What it says may hold what a program has printed.
             raise DeniedError(
                 f"the AWS credentials can't be read ({type(error).__name__}); check the profile, "
-                "its credential_process and its sign-in"
+                "its credential_process and its sign-in",
+                help_code=HelpCode.NO_CREDENTIALS,
             ) from None
         if frozen is None:
             raise DeniedError(
                 "no AWS credentials were found for signed requests; set AWS_PROFILE or the like, "
-                "or ask anonymously (anonymous: true, --anonymous; in Python anon=True)"
+                "or ask anonymously (anonymous: true, --anonymous; in Python anon=True)",
+                help_code=HelpCode.NO_CREDENTIALS,
             )
         if not all(map(str.isprintable, filter(None, frozen))):
             raise DeniedError(
                 "the AWS credentials have line breaks or other characters that no request can "
-                "carry; check the profile and its credential_process"
+                "carry; check the profile and its credential_process",
+                help_code=HelpCode.NO_CREDENTIALS,
             )
         return frozen
 
-    def denied(self) -> str:
+    def denied(self) -> Advice:
         """Say what may be the reason where an object or listing is denied, and what to do."""
         if self.anonymous:
+            text = (
+                "check whether the bucket is public, or give credentials and say 'anonymous: "
+                "false' or --signed; if its requesters pay, add --requester-pays"
+            )
             if self.requester_pays:
-                return (
+                text = (
                     "--requester-pays needs signed requests: give credentials, and say "
                     "'anonymous: false' or --signed"
                 )
-            return (
-                "check whether the bucket is public, or give credentials and say 'anonymous: "
-                "false'; if its requesters pay, add --requester-pays"
-            )
+            return Advice(text, HelpCode.DENIED_UNSIGNED)
         session = _session(self.profile, self.environment)
         method = getattr(session.get_credentials(), "method", "AWS")
         origin = "environment variables"
         if method != "env":
             origin = f"profile {session.profile!r}" if session.profile else method
         more = "" if self.requester_pays else "; if its requesters pay, add --requester-pays"
-        return f"the credentials in use ({origin}) have no access to it{more}"
+        text = f"the credentials in use ({origin}) have no access to it{more}"
+        return Advice(text, HelpCode.DENIED)
 
     def renew(self) -> bool:
         """Read credentials anew; report whether they are others now."""
@@ -214,12 +221,15 @@ def _service(
             config=Config(signature_version=UNSIGNED),
         )
     except botocore.exceptions.ProfileNotFound as error:
-        raise UsageError(f"the AWS configuration can't be used: {error}") from error
+        raise UsageError(
+            f"the AWS configuration can't be used: {error}", help_code=HelpCode.CONFIGURATION
+        ) from error
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
         # What it says may hold a URL with a password.
         raise UsageError(
             f"the AWS configuration can't be used ({type(error).__name__}); check --endpoint-url, "
-            "--region, AWS_ENDPOINT_URL and the AWS configuration files"
+            "--region, AWS_ENDPOINT_URL and the AWS configuration files",
+            help_code=HelpCode.CONFIGURATION,
         ) from None
     return client.meta.endpoint_url, client.meta.region_name
 
@@ -233,7 +243,8 @@ def _checked_endpoint(endpoint: str) -> str:
     if match is None or int(match["port"] or 0) > _LARGEST_PORT:
         raise UsageError(
             "the S3 endpoint can't be used: expected http:// or https://, a host, and maybe a port "
-            "and a path; check --endpoint-url and AWS_ENDPOINT_URL"
+            "and a path; check --endpoint-url and AWS_ENDPOINT_URL",
+            help_code=HelpCode.CONFIGURATION,
         )
     return f"{match['scheme']}{match['rest']}".rstrip("/")
 

@@ -25,6 +25,7 @@ from bidsplan.storage.store import Store
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
 
+    from bidsplan.storage.http_errors import Advice
     from bidsplan.storage.objects import FetchedObject, FetchRequest, ObjectMetadata, Stream
     from bidsplan.storage.s3.credentials import Connection
 
@@ -187,7 +188,7 @@ class S3Store(S3Lister):
             self._ranged = False
         return self._plain_stream(name, etag, version, start, stop)
 
-    def _denied(self) -> str:
+    def _denied(self) -> Advice:
         return self.client.connection.denied()
 
     def _plain_stream(
