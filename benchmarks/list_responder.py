@@ -12,10 +12,13 @@ import asyncio
 import sys
 from bisect import bisect_left
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import parse_qs, quote, urlsplit
 
 import uvloop
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PAGE = 1000
 HEAD = (
@@ -32,13 +35,16 @@ class Index:
     path : Path
     """
 
+    keys: Sequence[str]
+    _pieces: Sequence[str]
+
     def __init__(self, path: Path) -> None:
-        self.keys: list[str] = []
-        self._pieces: list[str] = []
+        self.keys = keys = []
+        self._pieces = pieces = []
         for line in path.read_text(encoding="utf-8").splitlines():
             key, size, etag = line.split("\t")
-            self.keys.append(key)
-            self._pieces.append(
+            keys.append(key)
+            pieces.append(
                 f"<Contents><Key>{quote(key)}</Key><LastModified>2026-01-01T00:00:00.000Z"
                 f"</LastModified><ETag>&quot;{etag}&quot;</ETag><Size>{size}</Size>"
                 "<StorageClass>STANDARD</StorageClass></Contents>"
@@ -94,7 +100,7 @@ class Responder(asyncio.Protocol):
     """
 
     def __init__(self, index: Index) -> None:
-        self._index = index
+        self.index = index
         self._waiting = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -106,13 +112,26 @@ class Responder(asyncio.Protocol):
         self._waiting += data
         while b"\r\n\r\n" in self._waiting:
             request, _, self._waiting = self._waiting.partition(b"\r\n\r\n")
-            target = request.split(b" ", 2)[1].decode()
-            query = {name: found[0] for name, found in parse_qs(urlsplit(target).query).items()}
-            body = self._index.page(query)
-            head = (
-                f"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}"
-            )
-            self._transport.write(head.encode() + b"\r\n\r\n" + body)
+            target = urlsplit(request.split(b" ", 2)[1].decode())
+            query = {name: found[0] for name, found in parse_qs(target.query).items()}
+            body, headers = self.answer(target.path, query)
+            lines = [f"{name}: {text}\r\n" for name, text in headers.items()]
+            head = f"HTTP/1.1 200 OK\r\n{''.join(lines)}Content-Length: {len(body)}\r\n\r\n"
+            self._transport.write(head.encode() + body)
+
+    def answer(self, path: str, query: dict[str, str]) -> tuple[bytes, dict[str, str]]:
+        """Return an answer's body and headers.
+
+        Parameters
+        ----------
+        path : str
+        query : dict of str to str
+
+        Returns
+        -------
+        bytes, dict of str to str
+        """
+        return self.index.page(query), {"Content-Type": "application/xml"}
 
 
 async def main() -> None:

@@ -77,7 +77,7 @@ BURST = 0.2
 """Seconds' worth of requests that nobody made, and that are allowed later."""
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -85,7 +85,7 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _serving(command: Sequence[str | Path], port: int, log: Path) -> Iterator[str]:
+def serving(command: Sequence[str | Path], port: int, log: Path) -> Iterator[str]:
     """Run a server until the block ends; gives its URL."""
     with log.open("wb") as output:
         server = subprocess.Popen(tied(command), stdout=output, stderr=output)
@@ -147,7 +147,7 @@ def nginx(root: Path, folder: Path, *, log: bool = False, rate: int = 0) -> Iter
         for line in objects.read_text(encoding="utf-8").splitlines():
             key, _, etag = line.split("\t")
             file.write(f"/bucket/{key} {etag};\n")
-    port, listing = _free_port(), _free_port()
+    port, listing = free_port(), free_port()
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     configuration = folder / "nginx.conf"
     configuration.write_text(
@@ -173,8 +173,8 @@ def nginx(root: Path, folder: Path, *, log: bool = False, rate: int = 0) -> Iter
     ]
     server: list[str | Path] = [program, "-p", folder, "-c", configuration]
     with (
-        _serving(responder, listing, folder / "listing.log"),
-        _serving(server, port, folder / "nginx-output.log") as endpoint,
+        serving(responder, listing, folder / "listing.log"),
+        serving(server, port, folder / "nginx-output.log") as endpoint,
     ):
         yield endpoint
 
@@ -194,7 +194,7 @@ def rclone(root: Path, folder: Path) -> Iterator[str]:
         The endpoint.
     """
     program = Path(sys.executable).parent / "rclone"
-    port = _free_port()
+    port = free_port()
     command: list[str | Path] = [
         program,
         "serve",
@@ -205,7 +205,7 @@ def rclone(root: Path, folder: Path) -> Iterator[str]:
         "24h",
     ]
     command += ["--poll-interval", "0", "--no-checksum", "--auth-key", f"{KEY},{SECRET}", root]
-    with _serving(command, port, folder / "rclone.log") as endpoint:
+    with serving(command, port, folder / "rclone.log") as endpoint:
         yield endpoint
 
 
@@ -244,8 +244,8 @@ def distant(endpoint: str, link: Link, folder: Path) -> Iterator[str]:
     if not program.exists():
         compiler = shutil.which("cc") or sys.exit("no C compiler is there; install gcc")
         subprocess.run([compiler, "-O2", "-o", program, HERE / "link.c"], check=True)
-    port = _free_port()
+    port = free_port()
     command: list[str | Path] = [program, str(port), endpoint.rpartition(":")[2]]
     command += map(str, link)
-    with _serving(command, port, folder / f"link-{port}.log") as url:
+    with serving(command, port, folder / f"link-{port}.log") as url:
         yield url

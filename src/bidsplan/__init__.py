@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bidsplan.compile.compiler import Compiled, compile_manifest, explain_manifest
     from bidsplan.compile.survey.inventory import take_inventory
+    from bidsplan.compile.survey.shared import SharedListings
     from bidsplan.destination.cache_options import CacheLink, CacheOptions
     from bidsplan.errors import (
         BidsplanError,
@@ -86,6 +87,7 @@ _NAMES = {
     "compile.compiler": "Compiled compile_manifest explain_manifest",
     "compile.survey.inventory": "take_inventory",
     "destination.cache_options": "CacheLink CacheOptions",
+    "compile.survey.shared": "SharedListings",
     "errors": "BidsplanError DestinationError FailedFile FetchFailed IntegrityError Problem "
     "SelectionError StalePlanError StorageError UsageError",
     "events": "Action Copied Decided Digested Digesting Event Failed Finished Kept KeptReason "
@@ -152,6 +154,7 @@ __all__ = [
     "Resumable",
     "Resumed",
     "SelectionError",
+    "SharedListings",
     "Skipped",
     "Slowed",
     "StalePlanError",

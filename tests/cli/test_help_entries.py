@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 
 import bidsplan
+import wrong_input
+import wrong_places
 from bidsplan import errors
 from bidsplan.cli.help_entries import help_entries
 from bidsplan.help_codes import HelpCode
-from provoking import PROVOKED, Lab
+from lab import PROVOKED, Lab
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
@@ -28,6 +30,9 @@ ROW = re.compile(r"^\| \[(\w+)\]\(([\w-]+\.md)#([\w-]+)\) \| `(.*)` \| (.*) \|$"
 HEADING = re.compile(r"^## (BP\d{3}) ([a-z-]+)$", re.M)
 HOSTILE = ["\x1b[31m", "\u202e", "a\n::error::b", "\x07\x9b2J", "##[error]"]
 PLACEHOLDER = re.compile(r"<[^<>]*>")
+
+
+assert PROVOKED.keys() == set(HelpCode), (wrong_input, wrong_places)
 
 
 @pytest.fixture

@@ -73,5 +73,5 @@ def test_a_dropped_subject_has_the_place_of_the_rule(explain, rule, dropped, at)
 
 def test_the_selected_files_are_those_of_the_plan(explain):
     _, found = explain('subjects: ["02"]\n')
-    paths = {entry.path for some in found.selected for entry in some.entries()}
+    paths = {entry.path for entry in found.entries}
     assert paths == {"dataset_description.json", "sub-02/anat/sub-02_T1w.nii.gz"}

@@ -132,7 +132,7 @@ def peers(folder, endpoint):
     """Set up s3bids and s5cmd, and write what `downloadcmd` may have downloaded."""
     exports.needed("s5cmd")
     pytest.importorskip("s3bids")
-    write_files(folder / "nda" / "fmriresults01", studies.gamblers())
+    write_files(folder / "nda" / "study", studies.gamblers())
     return {"S3_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "us-east-1", **KEYS}
 
 

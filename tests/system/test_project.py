@@ -134,4 +134,6 @@ def test_a_report_is_as_its_schema_says(tmp_path, capsys):
         assert {row.get("action", row.get("error")) for row in rows} - {None} == words
     assert not validator.is_valid({"path": "x", "action": "done"})
     assert not validator.is_valid({"path": "x", "action": "fetch", "proof": "luck"})
-    assert not validator.is_valid({"path": "x", "error": "bad luck", "message": "", "problems": []})
+    assert not validator.is_valid(
+        {"path": "x", "error": "bad luck", "help_code": "BP501", "message": "", "problems": []}
+    )

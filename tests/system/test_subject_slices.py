@@ -66,6 +66,7 @@ def errors(dataset):
     }
 
 
+@pytest.mark.timeout(180)  # the validator takes long on a busy machine
 @pytest.mark.parametrize("number", range(SLICES))
 def test_a_slice_has_no_error_that_the_whole_has_not(slices, number, tmp_path, capsys):
     dataset, subject = slices[number]

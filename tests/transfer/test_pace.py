@@ -6,8 +6,8 @@ from heapq import heappop, heappush, heapreplace
 
 import pytest
 
+from bidsplan.storage.pace import Pace
 from bidsplan.transfer.concurrency import ConcurrencyLimit
-from bidsplan.transfer.pace import Pace
 from bidsplan.transfer.rate import RateLimit
 
 MOST = 256

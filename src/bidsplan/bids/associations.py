@@ -53,7 +53,7 @@ def associated(name: Name, metadata: Metadata) -> Iterator[Item]:
     """List the files of a dataset that belong to a file, or are one recording with it."""
     stem = name.path.removesuffix(name.extension)
     for extension in _FAMILY_OF.get(name.extension, ()):
-        member = metadata.by_path.get(stem + extension)
+        member = metadata.find(stem + extension)
         if member is not None and extension != name.extension:
             yield member
     if not name.shaped:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bidsplan.bids.recordings import Item
 
 
+_NONE: frozenset[str] = frozenset()
 _LOWEST_ONLY = (".tsv", ".tsv.gz", ".bval", ".bvec")
 
 
@@ -34,10 +35,18 @@ _Index = dict[str, dict[tuple[str, ...], dict[tuple[str, ...], "Item"]]]
 
 
 class Metadata:
-    """An index of files that may come along with others."""
+    """An index of files that may come along with others.
 
-    def __init__(self, items: Collection[Item]) -> None:
+    Parameters
+    ----------
+    items : collection of Item
+    root : Metadata, optional
+        Of the files at the dataset's root, where `items` are only those in some directories.
+    """
+
+    def __init__(self, items: Collection[Item], root: Metadata | None = None) -> None:
         self._all = items
+        self._root = root
         self._items: dict[tuple[str, str], list[Item]] = {}
         self._indices: dict[tuple[str, str], _Index] = {}
         for item in items:
@@ -46,19 +55,24 @@ class Metadata:
                 self._items.setdefault((name.suffix, name.extension), []).append(item)
 
     @cached_property
-    def by_path(self) -> dict[str, Item]:
+    def _by_path(self) -> dict[str, Item]:
         """All items, of which few datasets need any by its path."""
         return {item.name.path: item for item in self._all}
 
-    def _index(self, suffix: str, extension: str) -> _Index:
-        """Index the items of one kind when it is first needed, as most kinds never are."""
+    def find(self, path: str) -> Item | None:
+        """Return the item at a path."""
+        found = self._by_path.get(path)
+        return self._root.find(path) if found is None and self._root is not None else found
+
+    def index(self, suffix: str, extension: str) -> _Index:
+        """Return the items of one kind, indexed when it is first needed, as most never are."""
         kind = (suffix, extension)
-        if kind not in self._items:
-            return {}
         index = self._indices.get(kind)
         if index is None:
-            index = self._indices[kind] = {}
-            for item in self._items[kind]:
+            # No other item is in the root's own directory.
+            above = self._root.index(suffix, extension) if self._root is not None else {}
+            index = self._indices[kind] = {**above}
+            for item in self._items.get(kind, ()):
                 entities = item.name.entities
                 keys = tuple(sorted(entities))
                 values = tuple([entities[key] for key in keys])
@@ -79,35 +93,16 @@ class Metadata:
         Those with the most entities are last. Items may have the entities `beyond` although the
         file has none.
         """
-        index = self._index(suffix, extension).get(directory, {})
-        found: list[Item] = []
-        for keys in sorted(index, key=lambda keys: (len(keys), keys)):
-            shared = [key for key in keys if key not in beyond or key in entities]
-            if not all(key in entities for key in shared):
-                continue
-            if len(shared) == len(keys):
-                item = index[keys].get(tuple(entities[key] for key in keys))
-                found += [item] if item else []
-            else:
-                found += [
-                    item
-                    for item in index[keys].values()
-                    if all(item.name.entities[key] == entities[key] for key in shared)
-                ]
-        return found
-
-    def _levels(self, name: Name, suffix: str, extension: str) -> list[str]:
-        """List the directories above a file that hold any metadata of a kind."""
-        index = self._index(suffix, extension)
-        return [above for above in levels(name.directory) if above in index] if index else []
+        return _applying(self.index(suffix, extension).get(directory, {}), entities, beyond)
 
     def inherited(self, name: Name) -> Iterator[Item]:
         """List what applies to a file, the JSON sidecars of deeper levels first."""
         if not name.shaped:
             return
         if name.extension != ".json":
-            for directory in self._levels(name, name.suffix, ".json"):
-                yield from self.applying(directory, name.suffix, ".json", name.entities)
+            index = self.index(name.suffix, ".json")
+            for directory in levels(name.directory) if index else ():
+                yield from _applying(index.get(directory, {}), name.entities, _NONE)
         if name.extension not in {".json", *_LOWEST_ONLY}:
             for extension in _LOWEST_ONLY:
                 yield from self.lowest(name, name.suffix, extension)
@@ -119,8 +114,33 @@ class Metadata:
 
         That is one item, or with `beyond` all of that level; see `applying`.
         """
-        for directory in self._levels(name, suffix, extension):
-            found = self.applying(directory, suffix, extension, name.entities, beyond=beyond)
+        index = self.index(suffix, extension)
+        for directory in levels(name.directory) if index else ():
+            found = _applying(index.get(directory, {}), name.entities, beyond)
             if found:
                 return found if beyond else found[-1:]
         return []
+
+
+def _applying(
+    items: Mapping[tuple[str, ...], Mapping[tuple[str, ...], Item]],
+    entities: Mapping[str, str],
+    beyond: frozenset[str],
+) -> list[Item]:
+    """List the items of one directory and kind that apply; see `Metadata.applying`."""
+    found: list[Item] = []
+    ordered = sorted(items, key=lambda keys: (len(keys), keys)) if len(items) > 1 else items
+    for keys in ordered:
+        shared = [key for key in keys if key not in beyond or key in entities] if beyond else keys
+        # A value that the file lacks is none that any item has.
+        values = [entities.get(key) for key in shared]
+        if len(shared) == len(keys):
+            item = items[keys].get(tuple(values))  # type: ignore[arg-type] # as said
+            found += [item] if item else []
+        elif None not in values:
+            found += [
+                item
+                for item in items[keys].values()
+                if all(item.name.entities[key] == entities[key] for key in shared)
+            ]
+    return found

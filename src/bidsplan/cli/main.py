@@ -26,7 +26,7 @@ _COMMANDS = {
     "init": "Write a manifest to start from.",
     "inspect": "Show what a study contains.",
     "validate": "Check manifests without network.",
-    "compile": "Compile a manifest into a plan.",
+    "compile": "Compile manifests into plans.",
     "explain": "Show why subjects and files are in a plan, or not.",
     "show": "Show what a plan holds.",
     "diff": "Show what changed between two plans.",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bidsplan.cli.options import Settings
     from bidsplan.compile.compiler import Compiled
     from bidsplan.compile.omissions import Omission
+    from bidsplan.compile.survey.shared import SharedListings
     from bidsplan.manifest.load import ManifestFile
     from bidsplan.plan import Planned
     from bidsplan.plan.file import StoredPlan
@@ -39,12 +40,15 @@ def compile_file(
     plan_path: Path,
     settings: Settings,
     *,
-    previous: Planned | None = None,
-    previous_directory: Path | None = None,
+    known: tuple[Path, Planned] | None = None,
     digest: bool = False,
     max_bytes: int | None = None,
+    listings: SharedListings | None = None,
 ) -> Compiled:
-    """Compile a loaded manifest, and show its warnings with their lines."""
+    """Compile a loaded manifest, and show its warnings with their lines.
+
+    `known` is a plan's file and its plan, whose digests are carried over.
+    """
     from bidsplan.compile.compiler import compile_manifest  # imports storage
 
     try:
@@ -55,10 +59,12 @@ def compile_file(
                 plan_directory=plan_path.parent,
                 access=settings.access,
                 notify=notify,
-                previous=previous,
-                previous_directory=previous_directory,
+                previous=known[1] if known else None,
+                previous_directory=known[0].parent if known else None,
                 digest=digest,
                 max_bytes=max_bytes,
+                listings=listings,
+                spool=True,
             )
     except BidsplanError as error:
         raise error.located(loaded.locate) from error
@@ -138,7 +144,7 @@ def plan_for(
     plan, usable = plan_beside(loaded, settings.access, policy)
     if plan is not None and usable:
         return path, plan
-    compiled = compile_file(loaded, path, settings, previous=plan)
+    compiled = compile_file(loaded, path, settings, known=(path, plan) if plan else None)
     if write:
         write_plan(compiled.plan, path)
         settings.console.say(written(compiled, path))

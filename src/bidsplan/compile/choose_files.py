@@ -2,25 +2,135 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.bids.dataset_files import DESCRIPTION
-from bidsplan.compile.companions import Companions, Shared
+from bidsplan.compile.companions import Companions, References, Shared
 from bidsplan.compile.context import Choice
-from bidsplan.compile.entries import DatasetEntries, description
-from bidsplan.compile.layouts import labels_in, units_of
+from bidsplan.compile.entries import Source, description
+from bidsplan.compile.layouts import batches, labels_in, units_of
 from bidsplan.compile.select.choice import FileSelection, Request
 from bidsplan.compile.select.findings import Findings
 from bidsplan.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from bidsplan.compile.context import Context
     from bidsplan.compile.layouts import Listing, Pipeline
     from bidsplan.errors import Place
+    from bidsplan.plan import Reason
     from bidsplan.storage import Object
+
+
+class DatasetFiles:
+    """Chooses the files of one dataset, part by part: what was chosen is not kept here.
+
+    Files at the root may come along with those of any part; `add_root` adds them in the end.
+    """
+
+    def __init__(
+        self, context: Context, listing: Listing, request: Request, source: Source
+    ) -> None:
+        self._context = context
+        self._listing = listing
+        self._request = request
+        self._source = source
+        self._at_root = dict(listing.at_root.files)
+        self._root_reasons: dict[str, Reason] = {}
+        dataset = listing.dataset
+
+        def list_directory(directory: str) -> Mapping[str, Object]:
+            [found] = context.lister.directories([(dataset, directory)])
+            return found
+
+        self._references = References(
+            store=dataset.store,
+            at_root=self._at_root,
+            each=context.lister.each,
+            list_directory=list_directory,
+            warn=context.report.warn,
+            unread=context.report.unread,
+        )
+        self.findings = Findings(request.filters)
+        self.subjects: set[str] = set()
+        self.shared: list[Shared] = []
+
+    def choose(self) -> None:
+        """Choose the files of all subjects, and note those at the root."""
+        request, directories = self._request, self._listing.directories
+        if self._context.record.detailed:
+            # To be explained, all choices are kept in any case.
+            [files] = batches(directories, whole=True)
+            choice = FileSelection(files, self._at_root, request)
+            self._add_part(choice, files, last=True)
+            chosen = Choice(self._listing.dataset, choice, self._source.at)
+            self._context.record.choices.append(chosen)
+        else:
+            root = FileSelection((), self._at_root, request)
+            for files in batches(directories):
+                self._add_part(FileSelection(files, (), request, root), files)
+            self._add_part(root, {})
+            self._add_part(FileSelection((), (), request, root), {}, last=True)
+        self._references.warn_of_unread()
+
+    def _add_part(
+        self, choice: FileSelection, files: dict[str, Object], *, last: bool = False
+    ) -> None:
+        """Add what is chosen in some directories, and what its contents name.
+
+        The last part gets what files of other parts name in directories that are not theirs.
+        """
+        wanted, references = self._request.companions, self._references
+        more = Companions(choice, ChainMap(files, self._at_root), references)
+        if wanted.fieldmaps or wanted.targets:
+            shared = more.add_fieldmaps(others=wanted.fieldmaps, targets=wanted.targets)
+            self.shared.append(shared)
+        if wanted.references:
+            more.add_empty_rooms()
+            if last:
+                files.update(references.add_rooms(choice))
+            if "stimuli" in self._listing.at_root.directories:
+                more.find_stimuli()
+            if last and references.stimuli:
+                files.update(references.add_stimuli(choice))
+        more.finish()
+        self.findings.merge(choice.findings)
+        self.subjects |= choice.subjects
+        self._add(choice.reasons, files)
+
+    def _add(self, reasons: Mapping[str, Reason], files: Mapping[str, Object]) -> None:
+        below: dict[str, Reason] = {}
+        for path, reason in reasons.items():
+            if "/" in path:
+                below[path] = reason
+            elif reason == "dataset":
+                self._root_reasons.setdefault(path, reason)
+            else:
+                self._root_reasons[path] = reason
+        self._context.selected.add(self._source, files, below)
+
+    def add_root(self) -> None:
+        """Add the files at the root, and a description where it has none."""
+        selected, dataset = self._context.selected, self._listing.dataset
+        selected.add(self._source, self._at_root, self._root_reasons)
+        if self._request.dataset_files != "none" and DESCRIPTION not in self._at_root:
+            derivative = self._request.derivative
+            selected.add_description(dataset, description(self._source.name, derivative=derivative))
+
+
+class ChosenFiles(NamedTuple):
+    """The files chosen in the datasets of a pipeline, or of the study, and what filters matched."""
+
+    datasets: list[DatasetFiles]
+    findings: Findings
+
+    def add_root(self) -> None:
+        """Add the files at the datasets' roots, without which the others are no datasets."""
+        for dataset in self.datasets:
+            dataset.add_root()
 
 
 def choose_files(
@@ -28,31 +138,24 @@ def choose_files(
     listings: Iterable[Listing],
     units: Sequence[str],
     pipeline: Pipeline | None = None,
-) -> tuple[list[DatasetEntries], Findings]:
+) -> ChosenFiles:
     """Choose files in the datasets of a pipeline, or of the study itself."""
     name = context.manifest.study.id if pipeline is None else pipeline.name
     place: Place = ("files",) if pipeline is None else ("derivatives", name, "filters")
     wanted = _request(context, pipeline)
     findings = Findings(wanted.filters)
-    chosen: list[DatasetEntries] = []
-    counts: list[Shared] = []
+    chosen: list[DatasetFiles] = []
     for listing in listings:
-        dataset, at_root, below = listing
+        dataset = listing.dataset
         labels = frozenset(labels_in(dataset, units))
         request = replace(wanted, subjects=labels, derivative=dataset.derivative)
-        files = {**at_root.files, **below}
-        choice, shared = _select(context, listing, files, request, place)
-        findings.merge(choice.findings)
-        findings.units |= units_of(dataset, units, choice.subjects)
-        counts.append(shared)
-        text = None
-        if request.dataset_files != "none" and DESCRIPTION not in at_root.files:
-            text = description(name, derivative=request.derivative)
-        chosen.append(
-            DatasetEntries(dataset=dataset, files=files, reasons=choice.reasons, generated=text)
-        )
-    _warn_of_missed(context, counts)
-    return chosen, findings
+        files = DatasetFiles(context, listing, request, Source(dataset, name, place))
+        files.choose()
+        findings.merge(files.findings)
+        findings.units |= units_of(dataset, units, files.subjects)
+        chosen.append(files)
+    _warn_of_missed(context, [count for files in chosen for count in files.shared])
+    return ChosenFiles(chosen, findings)
 
 
 def _request(context: Context, pipeline: Pipeline | None) -> Request:
@@ -81,38 +184,3 @@ def _warn_of_missed(context: Context, counts: Iterable[Shared]) -> None:
             hint="'companions: {targets: true}' selects these too, and 'targets: false' accepts it",
         )
         context.report.warn(problem)
-
-
-def _select(
-    context: Context, listing: Listing, files: dict[str, Object], request: Request, place: Place
-) -> tuple[FileSelection, Shared]:
-    """Choose files in one dataset, and those that their contents name."""
-    dataset, at_root, below = listing
-    choice = FileSelection(below, at_root.files, request)
-
-    def list_directory(directory: str) -> list[str]:
-        [found] = context.lister.directories([(dataset, directory)])
-        files.update(found)
-        return list(found)
-
-    more = Companions(
-        choice=choice,
-        store=dataset.store,
-        files=files,
-        each=context.lister.each,
-        list_directory=list_directory,
-        warn=context.report.warn,
-        unread=context.report.unread,
-    )
-    shared = Shared()
-    wanted = request.companions
-    if wanted.fieldmaps or wanted.targets:
-        shared = more.add_fieldmaps(others=wanted.fieldmaps, targets=wanted.targets)
-    if wanted.references:
-        more.add_empty_rooms()
-        if "stimuli" in at_root.directories:
-            more.add_stimuli()
-    more.warn_of_unread()
-    if context.record.detailed:
-        context.record.choices.append(Choice(dataset, choice, place))
-    return choice, shared

@@ -43,32 +43,113 @@ class Shared(NamedTuple):
     targets: int = 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
+class References:
+    """What the files of one dataset refer to, whichever part of it they are in.
+
+    Parameters
+    ----------
+    at_root : mapping of str to Object
+        The files directly at the dataset's root, by name.
+    each : callable
+        Calls a function for many paths at once.
+    list_directory : callable
+        Lists a directory below the dataset's root: objects by path.
+    unread : set of str
+        Takes what was to be read, and has no content here.
+
+    Attributes
+    ----------
+    rooms, stimuli : set of str
+        Paths that files of other directories refer to.
+    sidecars : dict of str to object
+        Contents of sidecars at the root, by name.
+    broken, left : dict
+        Why sidecars at the root were not read, and the field maps that are left out for each.
+    """
+
+    store: Store
+    at_root: Mapping[str, Object]
+    each: Callable[[Callable[[str], Any], Iterable[str]], list[Any]]
+    list_directory: Callable[[str], Mapping[str, Object]]
+    warn: Warn
+    unread: set[str]
+    rooms: set[str] = field(default_factory=set)
+    stimuli: set[str] = field(default_factory=set)
+    sidecars: dict[str, object] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+    left: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    _named: int = 0
+
+    def count_named(self, number: int) -> None:
+        """Count the files that field maps name; a sidecar far above may name many for each."""
+        self._named += number
+        if self._named > _MOST_NAMED:
+            raise StorageError(
+                f"{printable(self.store.url)}: its field maps name more than {_MOST_NAMED:,} "
+                "files; select fewer subjects, or say 'companions: {fieldmaps: false}'",
+                help_code=HelpCode.LIMIT,
+            )
+
+    def where(self, key: str) -> str:
+        """Return how messages name an object."""
+        return printable(f"{self.store.url.rstrip('/')}/{key}")
+
+    def add_rooms(self, choice: FileSelection) -> Mapping[str, Object]:
+        """Add the recordings in `rooms`; return the objects that were listed for them."""
+        found: dict[str, Object] = {}
+        known = {item.name.path: item for item in choice.others}
+        taken = {item.name.path for item in choice.taken}
+        # All of the subject, since sidecars of the recording may be in the directories above it.
+        for directory in sorted({_top(path) for path in self.rooms - known.keys() - taken}):
+            found.update(self.list_directory(directory))
+        known.update({item.name.path: item for item in choice.learn(found)})
+        choice.add([known[path] for path in sorted(self.rooms & known.keys())], "reference")
+        return found
+
+    def add_stimuli(self, choice: FileSelection) -> Mapping[str, Object]:
+        """Add the files in `stimuli`; return the objects that were listed for them."""
+        found = self.list_directory("stimuli")
+        wanted = [item for item in choice.learn(found) if item.name.path in self.stimuli]
+        choice.add(wanted, "reference")
+        return found
+
+    def warn_of_unread(self) -> None:
+        """Warn of each sidecar at the root that was not read; see `Companions`."""
+        for path, reason in self.broken.items():
+            self.warn_of(self.at_root[path].key, reason, self.left[path])
+
+    def warn_of(self, key: str, reason: str, left: Iterable[str]) -> None:
+        """Warn of a sidecar that was not read, with the field maps that are left out for it."""
+        maps = sorted(left)
+        cost = "what it names may be left out"
+        if maps:
+            cost = f"left out for it: {listed(map(printable, maps))}"
+        self.warn(Problem(message=f"{self.where(key)} {reason}; {cost}"))
+
+
 class Companions:
-    """Adds files that the contents of one dataset's files name, reading each sidecar once.
+    """Adds files that the contents of files in one part of a dataset name.
+
+    A part has whole directories of the dataset's root. What a field map, or a recording, names in
+    its own directory is added; names of empty rooms in others, and of stimuli, are left in
+    `references`. Each sidecar is read once, also those at the root.
 
     Parameters
     ----------
     files : mapping of str to Object
-        By path below the dataset's root; may grow.
-    each : callable
-        Calls a function for many paths at once.
-    list_directory : callable
-        Lists the paths in a directory below the dataset's root.
-    unread : set of str
-        Takes what was to be read, and has no content here.
+        Those of the part and of the root, by path below the dataset's root.
     """
 
-    choice: FileSelection
-    store: Store
-    files: Mapping[str, Object]
-    each: Callable[[Callable[[str], Any], Iterable[str]], list[Any]]
-    list_directory: Callable[[str], Iterable[str]]
-    warn: Warn
-    unread: set[str]
-    _sidecars: dict[str, object] = field(default_factory=dict)
-    _unread: dict[str, str] = field(default_factory=dict)
-    _users: defaultdict[str, list[Item]] = field(default_factory=lambda: defaultdict(list))
+    def __init__(
+        self, choice: FileSelection, files: Mapping[str, Object], references: References
+    ) -> None:
+        self.choice = choice
+        self._files = files
+        self._all = references
+        self._sidecars = dict(references.sidecars)
+        self._unread = dict(references.broken)
+        self._users: defaultdict[str, list[Item]] = defaultdict(list)
 
     def add_fieldmaps(self, *, others: bool, targets: bool | None) -> Shared:
         """Add the field maps that are meant for what is selected, and what else they are meant for.
@@ -107,19 +188,12 @@ class Companions:
         """List the known files that the ``IntendedFor`` of each field map names, by its path."""
         known = Targets(self.choice.known)
         named: dict[str, list[Item]] = {}
-        number = 0
         for item in maps:
             path = item.name.path
-            named[path] = known.named_by(fields[path], item.name)
-            # A sidecar far above may apply to very many field maps, and name very many files.
+            found = known.named_by(fields[path], item.name)
+            named[path] = [each for each in found if _top(each.name.path) == _top(path)]
             wanted = fields[path].get("IntendedFor")
-            number += len(named[path]) + (len(wanted) if isinstance(wanted, list) else 1)
-            if number > _MOST_NAMED:
-                raise StorageError(
-                    f"{printable(self.store.url)}: its field maps name more than {_MOST_NAMED:,} "
-                    "files; select fewer subjects, or say 'companions: {fieldmaps: false}'",
-                    help_code=HelpCode.LIMIT,
-                )
+            self._all.count_named(len(found) + (len(wanted) if isinstance(wanted, list) else 1))
         return named
 
     def _add_by_reference(
@@ -132,24 +206,25 @@ class Companions:
     ) -> None:
         """Add field maps by what they name and what names them, and by what that adds."""
         by_target: defaultdict[str, list[Item]] = defaultdict(list)
-        by_identifier: defaultdict[str, list[Item]] = defaultdict(list)
+        # Identifiers are unique within a subject only.
+        by_identifier: defaultdict[tuple[str, str], list[Item]] = defaultdict(list)
         for item in maps:
             for target in named[item.name.path]:
                 by_target[target.name.path].append(item)
             for text in texts(fields[item.name.path].get("B0FieldIdentifier")):
-                by_identifier[text].append(item)
+                by_identifier[_top(item.name.path), text].append(item)
         waiting = list(self.choice.taken)
         while waiting:
             found = [each for item in waiting for each in by_target.get(item.name.path, ())]
             if by_identifier:
                 images = [item for item in waiting if item.name.extension in NIFTI]
                 sources = {
-                    text
-                    for some in self._fields(images).values()
+                    (_top(path), text)
+                    for path, some in self._fields(images).items()
                     for text in texts(some.get("B0FieldSource"))
                 }
-                for text in sources & by_identifier.keys():
-                    found += by_identifier.pop(text)
+                for source in sources & by_identifier.keys():
+                    found += by_identifier.pop(source)
             new = self.choice.add(found, "fieldmap")
             holders = [*waiting, *new] if targets else []
             waiting = self.choice.add(
@@ -165,7 +240,7 @@ class Companions:
         )
 
     def add_empty_rooms(self) -> None:
-        """Add the empty-room recordings that selected recordings name."""
+        """Add the empty-room recordings that recordings name, or note those of other subjects."""
         recordings = [
             item
             for item in self.choice.taken
@@ -175,42 +250,39 @@ class Companions:
         # Only whole paths: a directory is listed for each, and it must not be a guess.
         # They come from a file's content, so they may be anything.
         wanted = {
-            path.rstrip("/")
+            (item.name.path, path.rstrip("/"))
             for item in recordings
             for text in texts(fields[item.name.path].get("AssociatedEmptyRoom"))
             for path in uri_path(text, item.name)
             if path.startswith("sub-") and "/" in path and unsafe_key(path.rstrip("/")) is None
         }
-        known = {item.name.path: item for item in self.choice.others}
-        taken = {item.name.path for item in self.choice.taken}
-        # All of the subject, since sidecars of the recording may be in the directories above it.
-        for directory in sorted({path.partition("/")[0] for path in wanted - known.keys() - taken}):
-            items = self.choice.learn(self.list_directory(directory))
-            known.update({item.name.path: item for item in items})
-        self.choice.add([known[path] for path in sorted(wanted & known.keys())], "reference")
+        here = {path for holder, path in wanted if _top(path) == _top(holder)}
+        self._all.rooms |= {path for _, path in wanted} - here
+        known = {item.name.path: item for item in self.choice.others} if here else {}
+        self.choice.add([known[path] for path in sorted(here & known.keys())], "reference")
 
-    def add_stimuli(self) -> None:
-        """Add the files in ``stimuli`` that selected events tables name."""
+    def find_stimuli(self) -> None:
+        """Note the files in ``stimuli`` that selected events tables name."""
         events = [
             item.name.path
             for item in self.choice.taken
             if item.name.suffix in {"events", "beh"} and item.name.extension == ".tsv"
         ]
-        tables = self.each(self._table, events)
-        wanted = {f"stimuli/{path}" for table in tables for path in stimulus_files(table)}
-        if wanted:
-            items = self.choice.learn(self.list_directory("stimuli"))
-            self.choice.add([item for item in items if item.name.path in wanted], "reference")
+        for found in self._all.each(self._stimuli, events):
+            self._all.stimuli |= found
 
-    def warn_of_unread(self) -> None:
-        """Warn of each sidecar that was not read, with the field maps that are left out for it."""
+    def finish(self) -> None:
+        """Warn of each sidecar that was not read, and leave those at the root for other parts."""
         for path, reason in self._unread.items():
             maps = [item for item in self._users[path] if _is_fieldmap(item)]
-            left = sorted({item.name.path for item in maps if not self.choice.has(item)})
-            cost = "what it names may be left out"
-            if left:
-                cost = f"left out for it: {listed(map(printable, left))}"
-            self.warn(Problem(message=f"{self._where(path)} {reason}; {cost}"))
+            left = {item.name.path for item in maps if not self.choice.has(item)}
+            if "/" in path:
+                self._all.warn_of(self._files[path].key, reason, left)
+            else:
+                self._all.broken[path] = reason
+                self._all.left[path] |= left
+        at_root = {path: said for path, said in self._sidecars.items() if "/" not in path}
+        self._all.sidecars.update(at_root)
 
     def _fields(self, items: Sequence[Item]) -> dict[str, dict[str, Any]]:
         """Merge the fields of the JSON sidecars that apply to each item, by the item's path."""
@@ -224,7 +296,7 @@ class Companions:
             for item in items
         ]
         new = sorted({one for some in sidecars for one in some} - self._sidecars.keys())
-        self._sidecars.update(zip(new, self.each(self._sidecar, new), strict=True))
+        self._sidecars.update(zip(new, self._all.each(self._sidecar, new), strict=True))
         fields: dict[str, dict[str, Any]] = {}
         for item, some in zip(items, sidecars, strict=True):
             fields[item.name.path] = merged(self._sidecars[one] for one in reversed(some))
@@ -234,31 +306,38 @@ class Companions:
 
     def _sidecar(self, path: str) -> object:
         try:
-            return parse_json(self._read(path, LARGEST_SIDECAR), self._where(path), self.warn)
+            return parse_json(self._read(path, LARGEST_SIDECAR), self._where(path), self._all.warn)
         except ValueError as error:
             self._unread[path] = str(error)
             return None
 
-    def _table(self, path: str) -> str:
+    def _stimuli(self, path: str) -> set[str]:
+        """Read the paths of the stimuli that an events table names."""
         try:
-            return decoded(self._read(path, _LARGEST_EVENTS), self._where(path), self.warn)
+            table = decoded(self._read(path, _LARGEST_EVENTS), self._where(path), self._all.warn)
         except ValueError as error:
             message = f"{self._where(path)} {error}; the stimuli that it names are left out"
-            self.warn(Problem(message=message))
-            return ""
+            self._all.warn(Problem(message=message))
+            return set()
+        return {f"stimuli/{name}" for name in stimulus_files(table)}
 
     def _read(self, path: str, limit: int) -> bytes:
         """Read a file of the dataset; raise ValueError where it is too large."""
-        found = self.files[path]
-        if self.store.absent([found.key]):
-            self.unread.add(self._where(path))
+        found, store = self._files[path], self._all.store
+        if store.absent([found.key]):
+            self._all.unread.add(self._where(path))
             return b""
         if found.size > limit:
             raise ValueError(f"has {found.size:,} bytes and is not read to see what it names")
-        return read_small(self.store, found, limit)
+        return read_small(store, found, limit)
 
     def _where(self, path: str) -> str:
-        return printable(f"{self.store.url.rstrip('/')}/{self.files[path].key}")
+        return self._all.where(self._files[path].key)
+
+
+def _top(path: str) -> str:
+    """Return the directory at the dataset's root that a file is in."""
+    return path.partition("/")[0]
 
 
 def _is_fieldmap(item: Item) -> bool:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.compile.choose_files import choose_files
-from bidsplan.compile.context import Context, Record, Report
+from bidsplan.compile.context import Context, Record, Report, Whole
 from bidsplan.compile.derivatives import choose_in_derivatives
 from bidsplan.compile.digests import add_digests, carry_digests
-from bidsplan.compile.entries import (
-    DatasetEntries,
-    archive_warnings,
-    check_content,
-    drop_repeats,
-)
+from bidsplan.compile.entries import Selected, Source
 from bidsplan.compile.explain import Explanation, selection_rule
 from bidsplan.compile.layouts import list_subjects
 from bidsplan.compile.omissions import find_without_files
@@ -24,13 +19,15 @@ from bidsplan.compile.select.globs import Globs
 from bidsplan.compile.subjects import choose_subjects
 from bidsplan.compile.survey.listing import Lister
 from bidsplan.compile.survey.participants import manifest_digest
+from bidsplan.compile.survey.shared import SharedListings
 from bidsplan.compile.survey.sources import Roots
 from bidsplan.compile.survey.study import survey_study
 from bidsplan.compile.versions import only_versioned, pin_versions
 from bidsplan.errors import Problem, SelectionError
 from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
-from bidsplan.plan import Plan, clashes
+from bidsplan.plan import Plan
+from bidsplan.plan.spool import collect
 from bidsplan.storage import Access, open_store
 
 if TYPE_CHECKING:
@@ -42,7 +39,7 @@ if TYPE_CHECKING:
     from bidsplan.errors import Place
     from bidsplan.events import Event
     from bidsplan.manifest import Manifest
-    from bidsplan.plan import Entry, Planned
+    from bidsplan.plan import Entry, Planned, Reason
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +63,7 @@ class Compiled:
     endpoints: tuple[str, ...]
 
 
-def compile_manifest(
+def compile_manifest(  # noqa: PLR0913 - each is an option of the command
     manifest: Manifest,
     *,
     base: str | PathLike[str] = ".",
@@ -78,6 +75,8 @@ def compile_manifest(
     previous_directory: str | PathLike[str] | None = None,
     digest: bool = False,
     max_bytes: int | None = None,
+    listings: SharedListings | None = None,
+    spool: bool = False,
 ) -> Compiled:
     """Resolve a manifest over storage as it is now.
 
@@ -103,6 +102,11 @@ def compile_manifest(
         plan their SHA-256. Digests of local files are cached for the user.
     max_bytes : int, optional
         Refuse a larger plan, besides what the manifest's own limits say.
+    listings : SharedListings, optional
+        Has what earlier compilations listed, and gets what this one lists.
+    spool : bool
+        Whether the entries of a large plan are in a temporary file instead of in memory: those of
+        a million files take half a gigabyte. `Plan.entries` then reads them when they are needed.
 
     Returns
     -------
@@ -119,23 +123,25 @@ def compile_manifest(
     UrlError
         Where a URL is refused.
     """
-    with _open(manifest, base, plan_directory, access, notify, opener) as context:
+    directory = Path(base if plan_directory is None else plan_directory)
+    where = _Where(Path(base), directory, access or Access(), opener, listings)
+    with _open(manifest, where, notify, spool=spool) as context:
         selected = _choose(context)
-        check_content(selected, context.report.unread)
-        context.report.warn(*archive_warnings(selected))
-        if manifest.study.versions == "pinned":
-            selected = pin_versions(context, selected)
-        planned = [entry for some in selected for entry in some.entries()]
+        context.selected.check_content(context.report.unread)
+        context.report.warn(*context.selected.archive_warnings())
         # Before anything is read.
-        _check_limits(planned, manifest, max_bytes)
-        entries: Iterable[Entry] = planned
+        _check_limits(len(selected), context.selected.bytes, manifest, max_bytes)
+        entries: Iterable[Entry] = selected
+        if manifest.study.versions == "pinned":
+            entries = pin_versions(context, selected)
         if digest:
-            entries = add_digests(context, planned)
+            entries = add_digests(context, collect(entries, spool=spool))
         if previous is not None:
-            before = previous_directory
-            before = context.roots.plan_directory if before is None else Path(before)
+            before = Path(directory if previous_directory is None else previous_directory)
             entries = carry_digests(context, entries, previous, before)
-        plan = _plan(context, entries)
+        if entries is not selected:
+            selected = collect(entries, spool=spool)
+        plan = _plan(context, selected)
         warnings = tuple(sorted(context.report.warnings, key=str))
         return Compiled(
             plan=plan,
@@ -171,8 +177,9 @@ def explain_manifest(
         As `compile_manifest`.
     """
     problems: tuple[Problem, ...] = ()
-    selected: list[DatasetEntries] = []
-    with _open(manifest, base, None, access, notify, opener, detailed=True) as context:
+    selected: Sequence[Entry] = ()
+    where = _Where(Path(base), Path(base), access or Access(), opener)
+    with _open(manifest, where, notify, detailed=True) as context:
         try:
             selected = _choose(context)
         except SelectionError as error:
@@ -185,56 +192,73 @@ def explain_manifest(
             problems=problems,
             omissions=tuple(context.report.omissions),
             rule=selection_rule(manifest.subjects),
-            selected=tuple(selected),
+            entries=selected,
+            archived=context.selected.archived if selected else (),
         )
+
+
+class _Where(NamedTuple):
+    """Where a manifest and its plan are, and how storage is reached and listed."""
+
+    base: Path
+    plan_directory: Path
+    access: Access
+    opener: Opener
+    listings: SharedListings | None = None
 
 
 @contextmanager
 def _open(
     manifest: Manifest,
-    base: str | PathLike[str],
-    plan_directory: str | PathLike[str] | None,
-    access: Access | None,
+    where: _Where,
     notify: Callable[[Event], None] | None,
-    opener: Opener,
     *,
     detailed: bool = False,
+    spool: bool = False,
 ) -> Iterator[Context]:
     """Open what a compilation needs, and close it afterwards."""
-    access = access or Access()
-    planned = Path(base if plan_directory is None else plan_directory)
-    if manifest.study.versions == "pinned":
-        opener = only_versioned(opener)
+    base, plan_directory, access, opener, listings = where
     report = Report(notify)
-    with (
-        closing(Roots(access, Path(base), planned, opener)) as roots,
-        closing(Lister(access.jobs, report.add_event)) as lister,
-    ):
+    with ExitStack() as stack:
+        if listings is None and manifest.subjects.require:
+            # What is required of subjects is listed before what is selected of them.
+            listings = stack.enter_context(SharedListings())
+        shared = listings is not None
+        if listings is not None:
+            opener = listings.sharing(opener)
+        if manifest.study.versions == "pinned":
+            opener = only_versioned(opener)
+        roots = Roots(access, base, plan_directory, opener, keep_open=shared)
+        lister = Lister(access.jobs, report.add_event, shared=listings)
+        stack.enter_context(closing(roots))
+        stack.enter_context(closing(lister))
         yield Context(
             manifest=manifest,
-            base=Path(base),
+            base=base,
             roots=roots,
             lister=lister,
             report=report,
             record=Record(detailed=detailed),
+            selected=Selected(spool=spool),
         )
 
 
-def _choose(context: Context) -> list[DatasetEntries]:
+def _choose(context: Context) -> Sequence[Entry]:
     """Choose subjects, and files of the study, of its derivatives, and its whole directories."""
     manifest, report, record = context.manifest, context.report, context.record
     context.study = survey_study(manifest, context.roots, context.lister)
     units = record.units = choose_subjects(context)
     listings = list_subjects(context, context.study, units if manifest.files else ())
-    selected, findings = choose_files(context, listings, units)
+    chosen = choose_files(context, listings, units)
+    chosen.add_root()
+    findings = chosen.findings
     if manifest.files:
         report.add_omissions(find_without_files(units, findings.units, ("files",)))
     if isinstance(manifest.dataset_files, tuple):
         names = {name for _, at_root in context.study for name in at_root.files}
         message = "there is no file {!r} at the dataset's root"
         report.check_known(manifest.dataset_files, names, message, ("dataset_files",))
-    in_derivatives, sessions = choose_in_derivatives(context, units)
-    sessions |= findings.sessions
+    sessions = choose_in_derivatives(context, units) | findings.sessions
     wanted = (manifest.sessions.include or ()) if manifest.sessions else ()
     message = "no selected subject has a session {!r}"
     report.check_known(wanted, sessions, message, ("sessions", "include"))
@@ -242,25 +266,19 @@ def _choose(context: Context) -> list[DatasetEntries]:
     if not wanted or not sessions.isdisjoint(wanted):
         report.add_errors(*findings.errors(("files",)))
         report.warn(*findings.warnings(("files",)))
-    record.directories = _choose_directories(context)
-    kept, conflicts = drop_repeats(
-        [
-            (("files",), selected),
-            (("derivatives",), in_derivatives),
-            (("directories",), record.directories),
-        ]
-    )
+    _choose_directories(context)
+    entries, conflicts = context.selected.entries()
     report.add_errors(*conflicts, help_code=HelpCode.CLASH)
     report.raise_errors()
-    return kept
+    return entries
 
 
-def _choose_directories(context: Context) -> list[DatasetEntries]:
+def _choose_directories(context: Context) -> None:
     """Choose whole directories at the datasets' roots, except what filters exclude."""
-    manifest = context.manifest
+    manifest, at = context.manifest, ("directories",)
     names = {name for _, at_root in context.study for name in at_root.directories}
     message = "there is no directory {!r} at the dataset's root"
-    context.report.check_known(manifest.directories, names, message, ("directories",))
+    context.report.check_known(manifest.directories, names, message, at)
     wanted = [
         (dataset, name)
         for dataset, at_root in context.study
@@ -268,18 +286,17 @@ def _choose_directories(context: Context) -> list[DatasetEntries]:
         if name in at_root.directories
     ]
     excludes = Globs([glob for filter_ in manifest.files for glob in filter_.exclude], dots=True)
-    selected = []
-    for (dataset, _), files in zip(wanted, context.lister.directories(wanted), strict=True):
+    contents = context.lister.stream_directories(wanted)
+    for (dataset, _), files in zip(wanted, contents, strict=True):
         kept = [path for path in files if "/." not in path and not excludes.match(path)]
-        selected.append(
-            DatasetEntries(dataset=dataset, files=files, reasons=dict.fromkeys(kept, "dataset"))
-        )
-    return selected
+        reasons: dict[str, Reason] = dict.fromkeys(kept, "dataset")
+        context.selected.add(Source(dataset, manifest.study.id, at), files, reasons)
+        if context.record.detailed:
+            context.record.directories.append(Whole(dataset, files, reasons))
 
 
-def _check_limits(entries: Sequence[Entry], manifest: Manifest, max_bytes: int | None) -> None:
-    limits, files = manifest.limits, len(entries)
-    total = sum(entry.size for entry in entries)
+def _check_limits(files: int, total: int, manifest: Manifest, max_bytes: int | None) -> None:
+    limits = manifest.limits
     rules: tuple[tuple[Place, str, int, int | None], ...] = (
         ((), "bytes", total, max_bytes),
         (("limits", "max_bytes"), "bytes", total, limits.max_bytes),
@@ -294,7 +311,7 @@ def _check_limits(entries: Sequence[Entry], manifest: Manifest, max_bytes: int |
         raise SelectionError(problems=problems, help_code=HelpCode.LIMIT)
 
 
-def _plan(context: Context, entries: Iterable[Entry]) -> Plan:
+def _plan(context: Context, entries: Sequence[Entry]) -> Plan:
     """Build the plan, and warn of paths that some file systems can't tell apart."""
     manifest = context.manifest
     sample, untrusted = manifest.subjects.sample, context.roots.access.untrusted
@@ -307,7 +324,7 @@ def _plan(context: Context, entries: Iterable[Entry]) -> Plan:
         random_seed=manifest.random_seed if sample else None,
         sampling=sample.method if sample else None,
     )
-    for first, other in clashes(plan.entries):
+    for first, other in context.selected.clashes.pairs(plan.entries):
         names = f"{printable(first.path)!r} and {printable(other.path)!r}"
         message = f"{names} are the same file where case or Unicode form is ignored"
         context.report.warn(Problem(message=message))

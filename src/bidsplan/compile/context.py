@@ -12,10 +12,10 @@ from bidsplan.events import Warned
 from bidsplan.messages import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from pathlib import Path
 
-    from bidsplan.compile.entries import DatasetEntries
+    from bidsplan.compile.entries import Selected
     from bidsplan.compile.omissions import Omission
     from bidsplan.compile.select.choice import FileSelection
     from bidsplan.compile.survey.datasets import Dataset
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from bidsplan.events import Event
     from bidsplan.help_codes import HelpCode
     from bidsplan.manifest import Manifest
+    from bidsplan.plan import Reason
+    from bidsplan.storage import Object
 
 
 class Report:
@@ -92,6 +94,14 @@ class Choice(NamedTuple):
     place: Place
 
 
+class Whole(NamedTuple):
+    """A dataset's directory that is taken whole: all of its files, and those selected of them."""
+
+    dataset: Dataset
+    files: Mapping[str, Object]
+    reasons: Mapping[str, Reason]
+
+
 class Dropped(NamedTuple):
     """Why a unit is not selected, and the place of the rule in the manifest."""
 
@@ -103,7 +113,7 @@ class Dropped(NamedTuple):
 class Record:
     """The decisions of a compilation, for explaining them.
 
-    Choices are kept only where it is detailed, since they take twice the memory of all else.
+    Choices and directories are kept only where it is detailed, since they take much memory.
     `dropped` says why other units are not selected; `directories` are those taken whole.
     """
 
@@ -111,7 +121,7 @@ class Record:
     units: list[str] = field(default_factory=list)
     dropped: dict[str, Dropped] = field(default_factory=dict)
     choices: list[Choice] = field(default_factory=list)
-    directories: list[DatasetEntries] = field(default_factory=list)
+    directories: list[Whole] = field(default_factory=list)
 
     def drop(
         self, before: Iterable[str], after: Iterable[str], why: Dropped | Callable[[str], Dropped]
@@ -129,6 +139,8 @@ class Context:
     ----------
     base : Path
         The manifest's directory.
+    selected : Selected
+        Collects the plan's entries.
     study : list of (Dataset, RootListing)
         The study's own datasets, once they are surveyed.
     """
@@ -139,6 +151,7 @@ class Context:
     lister: Lister
     report: Report
     record: Record
+    selected: Selected
     study: Located = field(default_factory=list)
 
     def read_beside(self, name: str, at: str) -> bytes:

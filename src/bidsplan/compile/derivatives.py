@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bidsplan.compile.context import Context
-    from bidsplan.compile.entries import DatasetEntries
     from bidsplan.compile.select.findings import Findings
     from bidsplan.manifest import Derivative
 
@@ -23,11 +22,8 @@ if TYPE_CHECKING:
 _NO_FILES = "the pipeline {!r} has no file of the selected subjects"
 
 
-def choose_in_derivatives(
-    context: Context, units: Sequence[str]
-) -> tuple[list[DatasetEntries], set[str]]:
-    """Choose files in every derivative pipeline of the manifest; also return their sessions."""
-    chosen: list[DatasetEntries] = []
+def choose_in_derivatives(context: Context, units: Sequence[str]) -> set[str]:
+    """Choose files in every derivative pipeline of the manifest; return their sessions."""
     sessions: set[str] = set()
     report = context.report
     for name, derivative in _wanted(context, units):
@@ -37,19 +33,20 @@ def choose_in_derivatives(
             context.report.add_errors(pipeline.missing(("derivatives", name)))
             continue
         before = len(context.record.choices)
-        some, findings = choose_files(context, listings, units, pipeline)
+        chosen = choose_files(context, listings, units, pipeline)
+        findings = chosen.findings
         if context.manifest.derivatives == "all" and [*findings.errors(())]:
             message = f"{_NO_FILES.format(name)} and is left out"
             context.report.warn(Problem(message=message, at=("derivatives",)))
             del context.record.choices[before:]
             continue
-        chosen += some
+        chosen.add_root()
         sessions |= findings.sessions
         _check_findings(context, name, derivative, findings)
         if derivative.scope != "whole":
             at = ("derivatives", name)
             report.add_omissions(find_without_files(units, findings.units, at))
-    return chosen, sessions
+    return sessions
 
 
 def _wanted(context: Context, units: Sequence[str]) -> list[tuple[str, Derivative]]:

@@ -8,6 +8,7 @@ import re
 import time
 from contextlib import closing, contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from bidsplan.plan import Entry, Planned, Root
     from bidsplan.storage import Access, Store
     from bidsplan.storage.file_state import FileVersion
+
+
+_TOGETHER = 10_000
+"""Entries whose sources are read at a time."""
 
 
 def carry_digests(
@@ -84,17 +89,23 @@ def _state(entry: Entry) -> tuple[object, ...]:
     return entry.size, entry.etag, entry.version
 
 
-def add_digests(context: Context, entries: Sequence[Entry]) -> list[Entry]:
-    """Add the SHA-256 of sources to the entries that only their size would prove.
+def add_digests(context: Context, entries: Sequence[Entry]) -> Iterator[Entry]:
+    """Yield entries with the SHA-256 of the source, where only their size would prove them.
 
     Raises SourceChangedError where a source is not the one that was listed.
     """
-    wanted = [entry for entry in entries if best_check(entry) is CheckMethod.SIZE]
-    size = sum(entry.size for entry in wanted)
-    context.report.add_event(Digesting(files=len(wanted), bytes=size))
+    files = size = 0
+    for entry in entries:
+        if best_check(entry) is CheckMethod.SIZE:
+            files, size = files + 1, size + entry.size
+    context.report.add_event(Digesting(files=files, bytes=size))
+    further = iter(entries)
     with closing(DigestCache()) as cache:
-        digested = iter(context.lister.each(partial(_digest, context, cache), wanted))
-    return [next(digested) if best_check(entry) is CheckMethod.SIZE else entry for entry in entries]
+        while some := list(islice(further, _TOGETHER)):
+            wanted = [entry for entry in some if best_check(entry) is CheckMethod.SIZE]
+            digested = iter(context.lister.each(partial(_digest, context, cache), wanted))
+            for entry in some:
+                yield next(digested) if best_check(entry) is CheckMethod.SIZE else entry
 
 
 def _digest(context: Context, cache: DigestCache, entry: Entry) -> Entry:

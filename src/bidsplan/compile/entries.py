@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -12,11 +11,12 @@ from bidsplan.errors import Problem, SourceMissingError
 from bidsplan.help_codes import HelpCode
 from bidsplan.messages import listed
 from bidsplan.paths import printable
-from bidsplan.plan import Entry
+from bidsplan.plan import ClashFinder, Entry
+from bidsplan.plan.spool import EntrySorter, collect
 from bidsplan.storage.objects import ArchivedObject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from bidsplan.compile.survey.datasets import Dataset
     from bidsplan.errors import Place
@@ -41,142 +41,145 @@ def description(name: str, *, derivative: bool) -> str:
     return msgspec.json.format(msgspec.json.encode(text), indent=2).decode() + "\n"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DatasetEntries:
-    """The files selected in one dataset.
+class Source(NamedTuple):
+    """A dataset that entries come from: the study's or pipeline's name, and who asks for them.
 
     Parameters
     ----------
-    files : mapping of str to Object
-        All that was listed, by path below the dataset's root.
-    reasons : mapping of str to str
-        Why each path is selected.
-    generated : str or None
-        The text of a dataset_description.json, where the source has none and one is wanted.
+    at : tuple of str or int
+        Place of the filters in the manifest.
     """
 
     dataset: Dataset
-    files: Mapping[str, Object]
-    reasons: Mapping[str, Reason]
-    generated: str | None = None
+    name: str
+    at: Place
 
-    def entries(self) -> Iterator[Entry]:
-        """Yield the plan's entries."""
-        dataset = self.dataset
-        for path, reason in self.reasons.items():
-            item = self.files[path]
-            yield Entry(
+
+class Selected:
+    """Collects what is selected, as entries of the plan.
+
+    What is selected twice is planned once, for its first reason: whole directories and pipelines
+    may hold what was selected in its own right.
+
+    Parameters
+    ----------
+    spool : bool
+        Whether many entries are kept in a temporary file.
+
+    Attributes
+    ----------
+    archived : dict of str to int
+        Sizes of the files that must be restored before they can be fetched, by planned path.
+    bytes : int
+        Of all files, once `entries` was called.
+    clashes : ClashFinder
+        Has the paths of all files then.
+    """
+
+    def __init__(self, *, spool: bool) -> None:
+        self._spool = spool
+        self._sorter = EntrySorter(spool=spool)
+        self._sources: list[Source] = []
+        self._absent: set[str] = set()
+        self.archived: dict[str, int] = {}
+        self.bytes = 0
+        self.clashes = ClashFinder()
+
+    def add(
+        self, source: Source, files: Mapping[str, Object], reasons: Mapping[str, Reason]
+    ) -> None:
+        """Add files of a dataset.
+
+        Parameters
+        ----------
+        files : mapping of str to Object
+            By path below the dataset's root.
+        reasons : mapping of str to str
+            Why each path is selected.
+        """
+        dataset = source.dataset
+        if source not in self._sources[-1:]:
+            self._sources.append(source)
+        self._sorter.add(
+            Entry(
                 path=dataset.target_path(path),
-                key=item.key,
-                size=item.size,
+                key=files[path].key,
+                size=files[path].size,
                 reason=reason,
                 root=dataset.root,
-                etag=item.etag,
-                version=item.version,
+                etag=files[path].etag,
+                version=files[path].version,
             )
-        if self.generated is not None:
-            yield Entry(
-                path=dataset.target_path(DESCRIPTION),
-                size=len(self.generated.encode()),
-                reason="dataset",
-                content=self.generated,
-            )
+            for path, reason in reasons.items()
+        )
+        store = dataset.store
+        absent = store.absent(files[path].key for path in reasons)
+        self._absent.update(printable(f"{store.url.rstrip('/')}/{key}") for key in absent)
+        for path in reasons:
+            if isinstance(files[path], ArchivedObject):
+                self.archived[dataset.target_path(path)] = files[path].size
 
+    def add_description(self, dataset: Dataset, text: str) -> None:
+        """Add a generated dataset_description.json."""
+        path, size = dataset.target_path(DESCRIPTION), len(text.encode())
+        self._sorter.add([Entry(path=path, size=size, reason="dataset", content=text)])
 
-def archived_files(selected: Iterable[DatasetEntries]) -> dict[str, int]:
-    """Return the planned paths, with sizes, that must be restored before they can be fetched."""
-    return {
-        each.dataset.target_path(path): each.files[path].size
-        for each in selected
-        for path in each.reasons
-        if isinstance(each.files[path], ArchivedObject)
-    }
+    def entries(self) -> tuple[Sequence[Entry], list[Problem]]:
+        """Return all entries, sorted, and the paths that two objects would be written to."""
+        problems: dict[Source, Problem] = {}
+        return collect(self._unique(problems), spool=self._spool), list(problems.values())
 
+    def _unique(self, problems: dict[Source, Problem]) -> Iterator[Entry]:
+        last: Entry | None = None
+        for some in self._sorter.sorted():
+            for entry in some:
+                if last is None or entry.path != last.path:
+                    last = entry
+                    self.bytes += entry.size
+                    self.clashes.add(entry.path)
+                    yield entry
+                elif (entry.root, entry.key) != (last.root, last.key):
+                    self._report_conflict(last, entry, problems)
 
-def archive_warnings(selected: Iterable[DatasetEntries]) -> Iterator[Problem]:
-    """Yield a warning where selected files must be restored before they can be fetched."""
-    found = archived_files(selected)
-    if not found:
-        return
-    files = "planned file is" if len(found) == 1 else "planned files are"
-    size = sum(found.values())
-    yield Problem(
-        message=f"{len(found):,} {files} archived (storage class GLACIER or DEEP_ARCHIVE), with "
-        f"{size:,} byte{'s' * (size != 1)}: {listed(map(printable, sorted(found)))}",
-        hint="restore them before they are fetched, or exclude them",
-    )
+    def _report_conflict(self, first: Entry, other: Entry, problems: dict[Source, Problem]) -> None:
+        """Report one conflict of each dataset."""
+        before, source = self._sources_of(first)[0], self._sources_of(other)[-1]
+        message = (
+            f"{printable(other.path)!r} would come both from {before.dataset.where} and "
+            f"from {source.dataset.where}"
+        )
+        problems.setdefault(source, Problem(message=message, at=source.at))
 
+    def _sources_of(self, entry: Entry) -> list[Source]:
+        """Return the datasets that an entry may come from, as they were added."""
+        return [
+            source
+            for source in self._sources
+            if entry.path.startswith(source.dataset.destination)
+            and (source.dataset.root == entry.root or entry.content is not None)
+            and (entry.key.startswith(source.dataset.prefix) or entry.content is not None)
+        ]
 
-def check_content(selected: Iterable[DatasetEntries], unread: Iterable[str]) -> None:
-    """Raise SourceMissingError for all files, planned or to be read, that have no content here."""
-    absent = set(unread)
-    for some in selected:
-        store = some.dataset.store
-        keys = store.absent(some.files[path].key for path in some.reasons)
-        absent.update(printable(f"{store.url.rstrip('/')}/{key}") for key in keys)
-    if absent:
-        raise SourceMissingError(
-            f"{len(absent):,} planned file{'s' * (len(absent) > 1)} without content here (links "
-            f"that lead nowhere, or git-annex pointers): {listed(sorted(absent))}; get it first, "
-            "as by 'datalad get'",
-            help_code=HelpCode.CONTENT_MISSING,
+    def archive_warnings(self) -> Iterator[Problem]:
+        """Yield a warning where selected files must be restored before they can be fetched."""
+        found = self.archived
+        if not found:
+            return
+        files = "planned file is" if len(found) == 1 else "planned files are"
+        size = sum(found.values())
+        yield Problem(
+            message=f"{len(found):,} {files} archived (storage class GLACIER or DEEP_ARCHIVE), "
+            f"with {size:,} byte{'s' * (size != 1)}: {listed(map(printable, sorted(found)))}",
+            hint="restore them before they are fetched, or exclude them",
         )
 
-
-def drop_repeats(
-    groups: Iterable[tuple[Place, Iterable[DatasetEntries]]],
-) -> tuple[list[DatasetEntries], list[Problem]]:
-    """Keep what is selected twice only once, for its first reason.
-
-    Whole directories and pipelines may hold what was selected in its own right. The problems are
-    different objects for one path, the first of each dataset, at their group's place.
-    """
-    kept: list[DatasetEntries] = []
-    problems: list[Problem] = []
-    for at, group in groups:
-        for selected in group:
-            repeated = _repeated(selected, kept)
-            if not repeated:
-                kept.append(selected)
-                continue
-            problem = next(_conflicts(selected, repeated, at), None)
-            problems += [problem] if problem else []
-            reasons = {path: why for path, why in selected.reasons.items() if path not in repeated}
-            kept.append(replace(selected, reasons=reasons))
-    return kept, problems
-
-
-def _repeated(
-    selected: DatasetEntries, before: Iterable[DatasetEntries]
-) -> dict[str, DatasetEntries]:
-    """Map a dataset's paths to the earlier dataset that is written to the same path."""
-    here = selected.dataset.destination
-    repeated: dict[str, DatasetEntries] = {}
-    for other in before:
-        there = other.dataset.destination
-        if here.startswith(there):
-            below = here[len(there) :]
-            repeated.update({p: other for p in selected.reasons if below + p in other.reasons})
-        elif there.startswith(here):
-            below = there[len(here) :]
-            repeated.update(
-                {below + p: other for p in other.reasons if below + p in selected.reasons}
-            )
-    return repeated
-
-
-def _conflicts(
-    selected: DatasetEntries, repeated: Mapping[str, DatasetEntries], at: Place
-) -> Iterator[Problem]:
-    """Report the repeated paths at which the datasets have different objects."""
-    dataset = selected.dataset
-    for path, other in repeated.items():
-        target = dataset.destination + path
-        mine = selected.files[path]
-        theirs = other.files[target.removeprefix(other.dataset.destination)]
-        if (dataset.root, mine.key) != (other.dataset.root, theirs.key):
-            yield Problem(
-                message=f"{printable(target)!r} would come both from {other.dataset.where} and "
-                f"from {dataset.where}",
-                at=at,
+    def check_content(self, unread: Iterable[str]) -> None:
+        """Raise SourceMissingError for all files, planned or to be read, without content here."""
+        absent = self._absent.union(unread)
+        if absent:
+            raise SourceMissingError(
+                f"{len(absent):,} planned file{'s' * (len(absent) > 1)} without content here "
+                f"(links that lead nowhere, or git-annex pointers): {listed(sorted(absent))}; get "
+                "it first, as by 'datalad get'",
+                help_code=HelpCode.CONTENT_MISSING,
             )

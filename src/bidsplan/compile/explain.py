@@ -12,14 +12,14 @@ from bidsplan.errors import Problem, dotted
 from bidsplan.paths import natural_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from bidsplan.compile.context import Choice, Record
-    from bidsplan.compile.entries import DatasetEntries
     from bidsplan.compile.omissions import Omission
     from bidsplan.compile.survey.study import Located
     from bidsplan.errors import Place
     from bidsplan.manifest import Subjects
+    from bidsplan.plan import Entry
 
 
 class Answer(NamedTuple):
@@ -73,8 +73,10 @@ class Explanation:
         Subjects that are left out, or have none of the files, without a rule that says so.
     rule : str
         Why the selected subjects are selected.
-    selected : tuple of DatasetEntries
-        The files of the plan, by dataset; empty where the manifest does not compile.
+    entries : sequence of Entry
+        Those of the plan; empty where the manifest does not compile.
+    archived : collection of str
+        Paths of those that must be restored before they can be fetched.
     """
 
     record: Record
@@ -82,7 +84,8 @@ class Explanation:
     problems: tuple[Problem, ...]
     omissions: tuple[Omission, ...]
     rule: str = "selected"
-    selected: tuple[DatasetEntries, ...] = ()
+    entries: Sequence[Entry] = ()
+    archived: Collection[str] = ()
 
     def subjects(self) -> list[Answer]:
         """Explain every subject of the study, sorted."""

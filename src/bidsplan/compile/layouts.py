@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.compile.select.subjects import label_of, site_of
@@ -13,7 +14,7 @@ from bidsplan.help_codes import HelpCode
 from bidsplan.messages import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from bidsplan.compile.context import Context
     from bidsplan.compile.survey.study import Located
@@ -22,12 +23,20 @@ if TYPE_CHECKING:
     from bidsplan.storage import Object
 
 
+_BATCH_FILES = 10_000
+"""Files of some subjects that are chosen together, at two kilobytes of memory each."""
+
+
 class Listing(NamedTuple):
-    """A dataset, and its listed files at its root and, by path, below it."""
+    """A dataset, and its listed files at its root and, by path, in some of its directories.
+
+    The directories are listed while they are iterated, once, and those of one dataset before those
+    of the next.
+    """
 
     dataset: Dataset
     at_root: RootListing
-    below: dict[str, Object]
+    directories: Iterator[Mapping[str, Object]]
 
 
 def labels_in(dataset: Dataset, units: Iterable[str]) -> dict[str, str]:
@@ -54,7 +63,7 @@ def list_subjects(context: Context, located: Located, units: Sequence[str]) -> l
     directories = [
         [
             name
-            for label in sorted(labels_in(dataset, units).keys() & at_root.subjects.keys())
+            for label in labels_in(dataset, units).keys() & at_root.subjects.keys()
             for name in at_root.subjects[label]
         ]
         for dataset, at_root in located
@@ -63,16 +72,33 @@ def list_subjects(context: Context, located: Located, units: Sequence[str]) -> l
 
 
 def _list(context: Context, located: Located, directories: list[list[str]]) -> list[Listing]:
+    for names in directories:
+        # In a listing's order, in which they come.
+        names.sort(key="{}/".format)
     wanted = [
         (dataset, name)
         for (dataset, _), names in zip(located, directories, strict=True)
         for name in names
     ]
-    listed = iter(context.lister.directories(wanted))
+    contents = context.lister.stream_directories(wanted)
     return [
-        Listing(*pair, {path: item for _ in names for path, item in next(listed).items()})
+        Listing(*pair, islice(contents, len(names)))
         for pair, names in zip(located, directories, strict=True)
     ]
+
+
+def batches(
+    directories: Iterable[Mapping[str, Object]], *, whole: bool = False
+) -> Iterator[dict[str, Object]]:
+    """Join the files of directories until they are enough, or all of them."""
+    files: dict[str, Object] = {}
+    for some in directories:
+        files.update(some)
+        if len(files) >= _BATCH_FILES and not whole:
+            yield files
+            files = {}
+    if files or whole:
+        yield files
 
 
 def _subject_first_homes(context: Context, units: Sequence[str]) -> list[tuple[Dataset, list[str]]]:
@@ -113,22 +139,34 @@ def list_subject_first(
     within = f"{pipeline}/" if kept and not inner else ""
     homes = _subject_first_homes(context, units)
     wanted = [(home, f"sub-{label}/{pipeline}") for home, labels in homes for label in labels]
-    listed = iter(context.lister.directories(wanted))
-    listings = []
-    for home, labels in homes:
-        found = {label: files for label in labels if (files := next(listed))}
-        below = {
-            f"sub-{label}/{inner}{path[len(f'sub-{label}/{pipeline}/') :]}": item
-            for label, files in found.items()
-            for path, item in files.items()
-        }
-        dataset = replace(
-            home, destination=f"{home.destination}{folder}", within=within, derivative=True
+    contents = context.lister.stream_directories(wanted)
+    at_root = RootListing(files={}, directories=(), subjects={})
+
+    def moved(labels: list[str]) -> Iterator[dict[str, Object]]:
+        for label, files in zip(labels, contents, strict=False):
+            skip, start = len(f"sub-{label}/{pipeline}/"), f"sub-{label}/{inner}"
+            yield {f"{start}{path[skip:]}": item for path, item in files.items()}
+
+    return [
+        Listing(
+            replace(
+                home, destination=f"{home.destination}{folder}", within=within, derivative=True
+            ),
+            at_root,
+            moved(labels),
         )
-        subjects = {label: (f"sub-{label}",) for label in found}
-        at_root = RootListing(files={}, directories=(), subjects=subjects)
-        listings.append(Listing(dataset, at_root, below))
-    return listings
+        for home, labels in homes
+    ]
+
+
+def _unless_empty(listings: list[Listing]) -> list[Listing]:
+    """Return listings if any directory has a file; what is empty before it is left out."""
+    for number, listing in enumerate(listings):
+        for files in listing.directories:
+            if files:
+                further = chain([files], listing.directories)
+                return [listing._replace(directories=further), *listings[number + 1 :]]
+    return []
 
 
 class Pipeline(NamedTuple):
@@ -158,12 +196,11 @@ class Pipeline(NamedTuple):
         return "description" if rule == "none" else rule
 
     def listings(self) -> list[Listing]:
-        """List what it has of the units; empty where there is no such pipeline."""
+        """List what it has of the units; none where there is no such pipeline."""
         context, units = self.context, self.units
         if self.layout != "pipeline-first":
             kept = self.layout == "subject-first-kept"
-            listings = list_subject_first(context, units, self.name, kept=kept)
-            return listings if any(listing.below for listing in listings) else []
+            return _unless_empty(list_subject_first(context, units, self.name, kept=kept))
         datasets = locate_derivative(
             self.name, self.derivative, context.manifest, context.study, context.roots
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bidsplan.compile import table_omissions
 from bidsplan.compile.cohort import NO_ROW, read_tables, strata_columns
 from bidsplan.compile.context import Dropped
-from bidsplan.compile.layouts import Pipeline, labels_in, list_subjects, units_of
+from bidsplan.compile.layouts import Pipeline, batches, labels_in, list_subjects, units_of
 from bidsplan.compile.omissions import OmissionKind
 from bidsplan.compile.select.choice import FileSelection, Request
 from bidsplan.compile.select.findings import Findings
@@ -173,7 +173,7 @@ def _having(
             return set()
     having: set[str] = set()
     findings = Findings((requirement.filter,))
-    for dataset, _, below in listings:
+    for dataset, _, directories in listings:
         request = Request(
             filters=(requirement.filter,),
             subjects=frozenset(labels_in(dataset, units)),
@@ -182,9 +182,12 @@ def _having(
             companions=Companions.model_validate("none"),
             dataset_files="none",
         )
-        found = FileSelection(below, (), request)
-        findings.merge(found.findings)
-        having |= units_of(dataset, units, found.subjects)
+        labels: set[str] = set()
+        for files in batches(directories):
+            found = FileSelection(files, (), request)
+            findings.merge(found.findings)
+            labels |= found.subjects
+        having |= units_of(dataset, units, labels)
     if units:
         context.report.add_errors(*findings.errors(place))
     return having

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from operator import call
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from bidsplan import errors
 from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bidsplan.compile.context import Context
-    from bidsplan.compile.entries import DatasetEntries
     from bidsplan.compile.survey.sources import Opener
+    from bidsplan.plan import Entry
     from bidsplan.storage import Access, Object, Store
 
+
+_TOGETHER = 10_000
+"""Entries whose versions are looked for at a time."""
 
 _BEFORE_VERSIONING = "null"
 """What S3 calls the version of an object from before its bucket had versions, or that has none."""
@@ -37,7 +43,6 @@ def only_versioned(opener: Opener) -> Opener:
     def opened(url: str, *, access: Access, anonymous: bool | None, base: str | None) -> Store:
         store = opener(url, access=access, anonymous=anonymous, base=base)
         if not store.abilities.versions:
-            store.close()
             message = f"{printable(store.url)}: this storage has no versions to pin; only S3 has"
             raise errors.SelectionError(problems=[_unversioned(message)])
         return store
@@ -45,15 +50,17 @@ def only_versioned(opener: Opener) -> Opener:
     return opened
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class _Source:
-    """The selected objects of one root by key: as they were listed, and with their versions."""
+    """Some of the selected objects of one root by key: as listed, and with their versions."""
 
     store: Store
-    listed: dict[str, Object] = field(default_factory=dict)
+    listed: dict[str, Entry] = field(default_factory=dict)
     found: dict[str, Object] = field(default_factory=dict)
     refused: list[errors.StorageError] = field(default_factory=list)
     """Why versions can't be listed, after which it is not tried again."""
+    known_to_keep: bool = False
+    """Whether an object was looked up, and so the bucket is known to keep versions."""
 
     def list_versions(self, directory: str) -> None:
         """Find the versions of one directory's objects, where they may be listed."""
@@ -75,7 +82,9 @@ class _Source:
         shows it, since the object has no version at all.
         """
         unsure = self.listed.keys() - self.found
-        if self.found and all(item.version == _BEFORE_VERSIONING for item in self.found.values()):
+        before = all(item.version == _BEFORE_VERSIONING for item in self.found.values())
+        if self.found and before and not self.known_to_keep:
+            self.known_to_keep = True
             unsure.add(min(self.found))
         return sorted(unsure)
 
@@ -113,17 +122,37 @@ class _Source:
         )
 
 
-def pin_versions(context: Context, selected: Sequence[DatasetEntries]) -> list[DatasetEntries]:
-    """Find the version of each selected object, and return the files with versions.
+def pin_versions(context: Context, entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Find the version of each entry's object, and yield the entries with versions.
 
     Raises SelectionError where a bucket keeps no versions, and SourceChangedError where an object
     is no longer the one that was listed.
     """
     sources: dict[int, _Source] = {}
-    for each in selected:
-        source = sources.setdefault(each.dataset.root, _Source(store=each.dataset.store))
-        items = (each.files[path] for path in each.reasons)
-        source.listed.update({item.key: item for item in items if item.version is None})
+    waiting: list[Entry] = []
+    for _, some in groupby(entries, _directory_of):
+        waiting += some
+        if len(waiting) >= _TOGETHER:
+            yield from _pinned(context, waiting, sources)
+            waiting = []
+    yield from _pinned(context, waiting, sources)
+
+
+def _directory_of(entry: Entry) -> tuple[int, str]:
+    return entry.root, entry.key.rpartition("/")[0]
+
+
+def _pinned(
+    context: Context, entries: Sequence[Entry], sources: dict[int, _Source]
+) -> Iterator[Entry]:
+    """Find the versions of some entries, whose directories are listed in parallel."""
+    for source in sources.values():
+        source.listed, source.found = {}, {}
+    for entry in entries:
+        if entry.version is None and entry.content is None:
+            if entry.root not in sources:
+                sources[entry.root] = _Source(store=context.roots.store(entry.root))
+            sources[entry.root].listed[entry.key] = entry
     listings = [
         partial(source.list_versions, directory)
         for source in sources.values()
@@ -135,9 +164,6 @@ def pin_versions(context: Context, selected: Sequence[DatasetEntries]) -> list[D
     for source in sources.values():
         context.report.add_errors(*source.problems())
     context.report.raise_errors()
-    return [_pinned(some, sources[some.dataset.root].found) for some in selected]
-
-
-def _pinned(some: DatasetEntries, found: dict[str, Object]) -> DatasetEntries:
-    files = {path: some.files[path] for path in some.reasons}
-    return replace(some, files={path: found.get(item.key, item) for path, item in files.items()})
+    for entry in entries:
+        item = sources[entry.root].found.get(entry.key) if entry.root in sources else None
+        yield entry if item is None else msgspec.structs.replace(entry, version=item.version)

@@ -18,18 +18,23 @@ if TYPE_CHECKING:
 _KEPT = f"{STATE_DIRECTORY}/partial/kept"
 
 
+def free_bytes(root: str) -> int | None:
+    """Return the bytes that are free where a directory is; None where nobody knows."""
+    try:
+        found = os.statvfs(root)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
+
+
 def check_free_space(root: str, plan: Planned) -> None:
     """Raise DiskFullError where a directory's file system has no room for a plan's missing files.
 
     What earlier runs have of large files counts as there. Quotas are not seen.
     """
-    try:
-        found = os.statvfs(root)
-    except OSError:
-        return
-    free = found.f_bavail * found.f_frsize
+    free = free_bytes(root)
     # Nearly always there is room for all of it, which needs no look at the files.
-    if plan.header.bytes <= free:
+    if free is None or plan.header.bytes <= free:
         return
     needed = missing_bytes(root, plan)
     if needed > free:

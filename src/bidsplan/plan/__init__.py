@@ -6,9 +6,10 @@ a plan may hold a million entries.
 """
 
 from bidsplan.plan.model import Entry, Header, Reason, Root
-from bidsplan.plan.plan import Plan, Planned, clashes
+from bidsplan.plan.plan import ClashFinder, Plan, Planned, clashes
 
 __all__ = [
+    "ClashFinder",
     "Entry",
     "Header",
     "Plan",

@@ -201,8 +201,8 @@ def write_plan(plan: Plan, path: str | PathLike[str], *, keep_equal: bool = Fals
             replacing(path, keep_equal=keep_equal) as file,
             _compressed(file, suffix) as stream,
         ):
-            for line in plan.lines():
-                stream.write(line)
+            for text in plan.texts():
+                stream.write(text)
     except OSError as error:
         raise DestinationError(
             f"{path}: can't be written: {error.strerror or error}; choose another path with '-o'"

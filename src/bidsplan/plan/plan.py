@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Sequence  # msgspec resolves the types of fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -15,13 +18,14 @@ from bidsplan.plan import model
 from bidsplan.plan.model import ENCODER, Entry, Header, Root
 from bidsplan.plan.parse import PathCheck, read_entries
 from bidsplan.plan.places import Places, pipelines_of
+from bidsplan.plan.spool import SpooledEntries, blocks_of, texts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-_BATCH = 4096
-"""Entries that are encoded in one call."""
+_PARTS = 256
+"""Parts of a plan's hashes that are searched for repeated ones, one by one."""
 
 _LONG = 1000
 """Bytes of a line below which nothing in it can be too long."""
@@ -45,7 +49,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     Parameters
     ----------
     header : Header
-    entries : tuple of Entry
+    entries : sequence of Entry
+        A tuple; or, where a large plan was compiled with ``spool=True``, `SpooledEntries`.
 
     Notes
     -----
@@ -53,7 +58,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     header: Header
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
 
     @classmethod
     def build(
@@ -72,7 +77,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         Parameters
         ----------
         entries : iterable of Entry
-            In any order.
+            In any order; `SpooledEntries` must be sorted, and stay where they are.
         manifest_sha256, study, roots, subjects, random_seed, sampling
             As in `Header`.
 
@@ -82,16 +87,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             Where two entries have the same path, a file is also a directory, a path is unsafe, or
             a reader would refuse the header or an entry.
         """
-        ordered = tuple(sorted(entries, key=attrgetter("path")))
+        ordered: Sequence[Entry] = (
+            entries
+            if isinstance(entries, SpooledEntries)
+            else tuple(sorted(entries, key=attrgetter("path")))
+        )
         places = tuple(roots)
-        PathCheck(len(places))(ordered)
-        size = sum(entry.size for entry in ordered)
-        if size > model.LARGEST_SIZE:
-            raise PlanError(
-                f"the files have {size:,} bytes in all, more than a plan can say "
-                f"({model.LARGEST_SIZE:,}); the storage reports impossible sizes",
-                help_code=HelpCode.LIMIT,
-            )
+        size, digest = _check_entries(ordered, len(places))
         header = Header(
             plan_version=model.PLAN_VERSION,
             manifest_sha256=manifest_sha256,
@@ -102,7 +104,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             subjects=tuple(sorted(subjects)),
             files=len(ordered),
             bytes=size,
-            entries_sha256=_digest(ordered),
+            entries_sha256=digest,
         )
         _check_header(header)
         return cls(header=header, entries=ordered)
@@ -129,9 +131,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def lines(self) -> Iterator[bytes]:
         """Yield the header, then each entry: a line of compact JSON with its line feed."""
+        for text in self.texts():
+            yield from text.splitlines(keepends=True)
+
+    def texts(self) -> Iterator[bytes]:
+        """Yield the header's line, then the lines of some thousands of entries at a time."""
         yield ENCODER.encode(self.header) + b"\n"
-        for entry in self.entries:
-            yield ENCODER.encode(entry) + b"\n"
+        yield from texts_of(self.entries)
 
     @classmethod
     def parse(cls, lines: Iterable[bytes]) -> Plan:
@@ -153,7 +159,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         first = next(blocks, b"\n")
         header = Header.parse(first)
         entries = [entry for some in read_entries(header, blocks, first=first) for entry in some]
-        return cls(header=header, entries=tuple(entries))
+        return cls(header=header, entries=tuple(map(_frugal, entries)))
+
+
+def _frugal(entry: Entry) -> Entry:
+    """Let an entry have its key's text once where its path is the same, as it mostly is."""
+    if entry.key == entry.path:
+        msgspec.structs.force_setattr(entry, "key", entry.path)
+    return entry
 
 
 def entry_dicts(plan: Planned) -> list[dict[str, object]]:
@@ -170,13 +183,45 @@ def entry_dicts(plan: Planned) -> list[dict[str, object]]:
     ]
 
 
+class ClashFinder:
+    """Finds paths that differ only in case or Unicode form, with eight bytes for each path."""
+
+    def __init__(self) -> None:
+        self._hashes = [array("q") for _ in range(_PARTS)]
+
+    def add(self, path: str) -> None:
+        """Add a path."""
+        found = hash(collision_form(path))
+        self._hashes[found % _PARTS].append(found)
+
+    def pairs(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:
+        """Yield pairs of the entries whose paths were added, the first first."""
+        # Nearly always there are none, and a set of one part is all that is made.
+        repeated = {
+            each
+            for part in self._hashes
+            if len(set(part)) < len(part)
+            for each, times in Counter(part).items()
+            if times > 1
+        }
+        seen: dict[str, Entry] = {}
+        for entry in entries if repeated else ():
+            form = collision_form(entry.path)
+            if hash(form) in repeated:
+                first = seen.setdefault(form, entry)
+                if first.path != entry.path:
+                    yield first, entry
+
+
 def clashes(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:
-    """Yield pairs of entries whose paths differ only in case or Unicode form, the first first."""
-    seen: dict[str, Entry] = {}
+    """Yield pairs of entries whose paths differ only in case or Unicode form, the first first.
+
+    The entries can be iterated repeatedly.
+    """
+    finder = ClashFinder()
     for entry in entries:
-        first = seen.setdefault(collision_form(entry.path), entry)
-        if first.path != entry.path:
-            yield first, entry
+        finder.add(entry.path)
+    return finder.pairs(entries)
 
 
 def _check_header(header: Header) -> None:
@@ -195,15 +240,23 @@ def _check_header(header: Header) -> None:
         raise PlanError(f"the plan's header can't be written: {error}") from error
 
 
-def _digest(entries: tuple[Entry, ...]) -> str:
-    digest = hashlib.sha256()
-    for start in range(0, len(entries), _BATCH):
-        some = entries[start : start + _BATCH]
-        text = ENCODER.encode_lines(some)
+def _check_entries(entries: Sequence[Entry], roots: int) -> tuple[int, str]:
+    """Check sorted entries, and return their bytes and the digest of their lines."""
+    digest, size = hashlib.sha256(), 0
+    check = PathCheck(roots)
+    for some, text in blocks_of(entries):
+        check(some)
+        size += sum(entry.size for entry in some)
         digest.update(text)
         if max(map(len, text.split(b"\n"))) > _LONG:
             _check_long(some)
-    return digest.hexdigest()
+    if size > model.LARGEST_SIZE:
+        raise PlanError(
+            f"the files have {size:,} bytes in all, more than a plan can say "
+            f"({model.LARGEST_SIZE:,}); the storage reports impossible sizes",
+            help_code=HelpCode.LIMIT,
+        )
+    return size, digest.hexdigest()
 
 
 def _check_long(entries: Iterable[Entry]) -> None:

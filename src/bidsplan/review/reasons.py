@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from bidsplan.compile.entries import archived_files
 from bidsplan.compile.omissions import OmissionKind
 from bidsplan.compile.survey.participants import manifest_digest
 from bidsplan.errors import Problem, dotted
@@ -135,7 +134,7 @@ class Reasons:
         self._with_directory: set[tuple[str, str | None]] = set()
         self._added: set[Group] = set()
         self._rejected: dict[Group, Counter[Reason]] = defaultdict(Counter)
-        self.archived = frozenset(archived_files(explanation.selected))
+        self.archived = frozenset(explanation.archived)
         digest = manifest_digest(loaded.manifest, loaded.path.parent, untrusted=untrusted)
         self.freshness = self._compare(plan, changed=digest != plan.header.manifest_sha256)
         self._read_rejected()
@@ -190,7 +189,7 @@ class Reasons:
         problems = tuple(str(replace(each, file=each.file and name)) for each in located)
         if problems:
             return Freshness(changed, 0, 0, 0, problems)
-        now = {entry.path: _identity(entry) for entry in self._entries()}
+        now = {entry.path: _identity(entry) for entry in self._explanation.entries}
         before = {entry.path: _identity(entry) for entry in plan.entries}
         added = now.keys() - before.keys()
         self._added = set(self._groups(added))
@@ -201,15 +200,11 @@ class Reasons:
 
     def _groups(self, paths: Collection[str]) -> Iterator[Group]:
         """Yield the groups of those files among some that make a cell complete."""
-        for entry in self._entries():
+        for entry in self._explanation.entries:
             if entry.path in paths and entry.reason in COMPLETING:
                 group = group_of(self._places(entry.path))
                 if group is not None:
                     yield group
-
-    def _entries(self) -> Iterator[Entry]:
-        for some in self._explanation.selected:
-            yield from some.entries()
 
     def _read_rejected(self) -> None:
         for path, why, at in self._explanation.rejected():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bidsplan.errors import StorageError, ThrottledError, UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tenacity import RetryCallState, Retrying
 
@@ -48,6 +50,34 @@ _OBJECT_SECONDS = 600.0
 
 _LOWEST_RATE = 16 << 10
 """Bytes a second by which a larger object may take longer."""
+
+
+class Limit(Protocol):
+    """Says when requests may start, and learns how they ended; see `RequestLimit`."""
+
+    def wait(self) -> None: ...  # noqa: D102 - see the class
+
+    def succeeded(self) -> None: ...  # noqa: D102 - see the class
+
+    def failed(self, error: StorageError, /) -> None: ...  # noqa: D102 - see the class
+
+
+_limit: ContextVar[Limit | None] = ContextVar("bidsplan_limit", default=None)
+
+
+def current_limit() -> Limit | None:
+    """Return the limit that requests of this thread obey."""
+    return _limit.get()
+
+
+@contextmanager
+def limited_by(limit: Limit | None) -> Iterator[None]:
+    """Have the requests of this thread that are sent by `retrying` obey a limit."""
+    token = _limit.set(limit)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
 
 
 def obstore_options(read: float, total: float) -> dict[str, Any]:
@@ -103,7 +133,8 @@ def retrying(
     """Return the retry policy, to be called with a function and its arguments.
 
     What is unreachable is tried three times and what is throttled eight times, with exponential
-    waits and jitter, or as long as the storage asks for; then the last error is raised.
+    waits and jitter, or as long as the storage asks for; then the last error is raised. Each try
+    obeys the limit of its thread, if there is one.
 
     Parameters
     ----------
@@ -115,6 +146,7 @@ def retrying(
     import tenacity  # brings asyncio along
 
     longest = _DEADLINE if within is None else within
+    limit = current_limit()
     jitter = tenacity.wait_random_exponential(multiplier=0.2, max=_LONGEST_WAIT)
 
     def error_of(state: RetryCallState) -> BaseException | None:
@@ -133,8 +165,17 @@ def retrying(
         if noticed and isinstance(error, StorageError):
             noticed(error)
 
+    def again(state: RetryCallState) -> bool:
+        error = error_of(state)
+        if limit is not None and isinstance(error, UnreachableError | ThrottledError):
+            limit.failed(error)
+        elif limit is not None:
+            limit.succeeded()
+        return isinstance(error, UnreachableError | ThrottledError)
+
     return tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type((UnreachableError, ThrottledError)),
+        retry=again,
+        before=tenacity.before_nothing if limit is None else lambda _: limit.wait(),
         wait=wait,
         stop=stop,
         before_sleep=notify,

@@ -1,4 +1,4 @@
-"""How many requests are in flight: fewer when the storage refuses, more while that helps."""
+"""How many requests, connections and bytes a transfer may have at a time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from bidsplan.errors import ThrottledError
-from bidsplan.storage.retry import capped_wait
-from bidsplan.transfer.pace import Pace
+from bidsplan.storage.concurrency import RequestLimit
 from bidsplan.transfer.rate import RateLimit
 from bidsplan.transfer.slowdowns import Slowdowns
 
@@ -19,16 +18,6 @@ if TYPE_CHECKING:
 
 
 _FIRST = 64
-_ROUND = 0.5
-"""Seconds in which refusals count as one: what was in flight together is refused together."""
-
-_IDLE = 0.6
-"""Part of its time that the event loop's thread may have computed, for more requests to be of use:
-where it is the bottleneck they only cost memory and connections."""
-
-_FASTER = 2
-"""Part of the limit that is added for each round without a refusal, until there was one."""
-
 _SPAN = 0.25
 """Seconds over which the bytes of large objects are counted."""
 
@@ -41,8 +30,8 @@ _PAUSE = 10.0
 """Seconds until more connections are tried again after they brought nothing."""
 
 
-class ConcurrencyLimit:
-    """A limit that adapts to the storage: additive increase, multiplicative decrease.
+class ConcurrencyLimit(RequestLimit):
+    """The limits of a transfer: on requests, on connections of large objects, on bytes.
 
     Parameters
     ----------
@@ -51,18 +40,14 @@ class ConcurrencyLimit:
     rate : int, optional
         The most bytes a second.
     now, computed : callable
-        Return seconds: the time, and the time that this thread has computed.
+        As in `RequestLimit`.
 
     Attributes
     ----------
-    limit : int
-        How many may be in flight now, at least 1.
     slowdowns : Slowdowns
         What is reported at the end of the run.
     streams : StreamLimit
         How many connections bring large objects.
-    pace : Pace
-        How many requests start in a second, where the storage refuses only some.
     rate : RateLimit
     """
 
@@ -74,59 +59,16 @@ class ConcurrencyLimit:
         now: Callable[[], float] = time.monotonic,
         computed: Callable[[], float] = time.thread_time,
     ) -> None:
-        self.limit = min(most, _FIRST)
+        super().__init__(most, _FIRST, now=now, computed=computed)
         self.slowdowns = Slowdowns()
         self.streams = StreamLimit(most, self, now=now)
-        self.pace = Pace(now=now)
         self.rate = RateLimit(rate, now=now)
-        self._most = most
-        self._good = 0
-        self._clocks = now, computed
-        self._seen = now(), computed()
-        self._refused = False
-        self._lowered = now() - _ROUND
-        self._until = 0.0
-        self._lock = Lock()
-
-    def succeeded(self) -> None:
-        """Note a request that went well; for the event loop's thread."""
-        self.pace.answered()
-        self._good += 1
-        if self._good >= self.limit < self._most:
-            if self._is_idle():
-                step = 1 if self._refused else max(1, self.limit // _FASTER)
-                self.limit = min(self._most, self.limit + step)
-            self._good = 0
-
-    def _is_idle(self) -> bool:
-        now, computed = (clock() for clock in self._clocks)
-        idle = computed - self._seen[1] < _IDLE * (now - self._seen[0])
-        self._seen = now, computed
-        return idle
 
     def failed(self, error: StorageError) -> None:
         """Note a request that ended in an error which is worth another try."""
-        if not isinstance(error, ThrottledError):
-            self.refused()
-            return
-        self.slowdowns.throttled(error.retry_after)
-        if not self.pace.refused():
-            self.refused(error.retry_after)
-
-    def refused(self, wait: float | None = None) -> None:
-        """Note a request that was refused, or that broke off; `wait` is in seconds."""
-        now = self._clocks[0]()
-        with self._lock:
-            self._good = 0
-            self._refused = True
-            self._until = max(self._until, now + capped_wait(wait))
-            if now - self._lowered >= _ROUND:
-                self.limit = max(1, self.limit // 2)
-                self._lowered = now
-
-    def delay(self) -> float:
-        """Return for how many seconds no request should start."""
-        return max(0.0, self._until - self._clocks[0]()) if self._refused else 0.0
+        if isinstance(error, ThrottledError):
+            self.slowdowns.throttled(error.retry_after)
+        super().failed(error)
 
 
 class StreamLimit:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState, Retrying
 
     from bidsplan.plan.integrity import VerifyMode
+    from bidsplan.storage.pace import Pace
     from bidsplan.storage.retry import Deadline
     from bidsplan.transfer.concurrency import ConcurrencyLimit
-    from bidsplan.transfer.pace import Pace
 
 
 P = ParamSpec("P")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -10,34 +11,47 @@ from bidsplan.cli import options
 from bidsplan.cli.console import problem_data
 from bidsplan.cli.plan_changes import changed_lines
 from bidsplan.cli.plans import compile_file, load, omission_data, written
-from bidsplan.errors import PlanError, Problem
-from bidsplan.plan import Plan
+from bidsplan.errors import BidsplanError, PlanError, Problem, UsageError
 from bidsplan.review.changes import compare_plans
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bidsplan.compile.compiler import Compiled
+    from bidsplan.compile.survey.shared import SharedListings
+    from bidsplan.plan import Plan
+    from bidsplan.plan.file import StoredPlan
+
+
+class _Compilation(NamedTuple):
+    """How each manifest of a command is compiled."""
+
+    check: bool
+    max_bytes: int | None
+    digest: bool
+    settings: options.Settings
+    listings: SharedListings | None
 
 
 @click.command(
     "compile",
     epilog=options.examples(
         "bidsplan compile ds000114.yaml",
-        "bidsplan compile --check ds000114.yaml",
+        "bidsplan compile --check manifests/*.yaml",
         "bidsplan compile --max-bytes 500GB -o plans/ds000114.jsonl.gz ds000114.yaml",
     ),
 )
-@options.manifest_argument("manifest")
+@options.manifest_argument("manifests", several=True)
 @options.output_option(
-    "The plan's file: .jsonl, .jsonl.gz or .jsonl.zst. [default: beside the manifest]"
+    "The plan's file, of one manifest: .jsonl, .jsonl.gz or .jsonl.zst. [default: beside the "
+    "manifest]"
 )
-@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if the plan would change.")
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if a plan would change.")
 @click.option(
     "--max-bytes",
     type=options.parse_bytes,
     metavar="SIZE",
-    help="Fail if the plan is larger, e.g. than 500GB.",
+    help="Fail if a plan is larger, e.g. than 500GB.",
 )
 @click.option(
     "--digest",
@@ -47,24 +61,50 @@ if TYPE_CHECKING:
 )
 @options.settings_of(*options.STRICT, *options.SOURCES)
 def command(
-    manifest: Path,
+    manifests: tuple[Path, ...],
     output: Path | None,
     check: bool,
     max_bytes: int | None,
     digest: bool,
     settings: options.Settings,
 ) -> int:
-    """List the study as it is now, and write the plan of MANIFEST.
+    """List studies as they are now, and write the plan of each of MANIFESTS.
 
-    Digests of unchanged files are carried over from the plan at OUTPUT; where there is none, from
-    the plan beside the manifest.
+    Manifests of one study share its listing. Digests of unchanged files are carried over from the
+    plan at OUTPUT; where there is none, from the plan beside the manifest. If a manifest fails, the
+    others are still compiled.
     """
+    from bidsplan.compile.survey.shared import SharedListings  # imports storage
+
+    manifests = tuple(dict.fromkeys(manifests))
+    several = len(manifests) > 1
+    if several and output is not None:
+        raise UsageError(
+            f"-o names the plan of one manifest, and there are {len(manifests)}; leave it out to "
+            "write each plan beside its manifest, or compile them one by one"
+        )
+    with SharedListings() if several else nullcontext() as listings:
+        how = _Compilation(check, max_bytes, digest, settings, listings)
+        return max(_try(manifest, output, how) for manifest in manifests)
+
+
+def _try(manifest: Path, output: Path | None, how: _Compilation) -> int:
+    """Compile a manifest, and return the exit code; an error is reported."""
+    try:
+        return _compile(manifest, output, how)
+    except BidsplanError as error:
+        return how.settings.console.fail(error)
+
+
+def _compile(manifest: Path, output: Path | None, how: _Compilation) -> int:
+    """Compile a manifest, and write or check its plan."""
     from bidsplan.plan.file import default_plan_path, write_plan  # imports YAML
 
+    settings = how.settings
     loaded = load(manifest, settings)
     path = output or default_plan_path(manifest)
     old = _read(path)
-    if isinstance(old, PlanError) and path.exists() and not check:
+    if isinstance(old, PlanError) and path.exists() and not how.check:
         settings.console.warn([Problem(message=f"digests are not carried over: {old}")])
     known_path = path if path.exists() else default_plan_path(manifest)
     known = old if known_path == path else _read(known_path)
@@ -72,12 +112,12 @@ def command(
         loaded,
         path,
         settings,
-        previous=known if isinstance(known, Plan) else None,
-        previous_directory=known_path.parent,
-        digest=digest,
-        max_bytes=max_bytes,
+        known=None if isinstance(known, PlanError) else (known_path, known),
+        digest=how.digest,
+        max_bytes=how.max_bytes,
+        listings=how.listings,
     )
-    if check:
+    if how.check:
         return _check(path, old, compiled.plan, settings)
     write_plan(compiled.plan, path)
     settings.console.result(written(compiled, path), {"plan": str(path), **_data(compiled)})
@@ -96,17 +136,17 @@ def _data(compiled: Compiled) -> dict[str, object]:
     }
 
 
-def _read(path: Path) -> Plan | PlanError:
+def _read(path: Path) -> StoredPlan | PlanError:
     """Read a plan, or return why it can't be read."""
-    from bidsplan.plan.file import read_plan
+    from bidsplan.plan.file import StoredPlan
 
     try:
-        return read_plan(path)
+        return StoredPlan(path)
     except PlanError as error:
         return error
 
 
-def _check(path: Path, old: Plan | PlanError, plan: Plan, settings: options.Settings) -> int:
+def _check(path: Path, old: StoredPlan | PlanError, plan: Plan, settings: options.Settings) -> int:
     """Show how a plan differs from the one at a path, and return the exit code."""
     differences: list[str] = []
     data: dict[str, Any] = {}

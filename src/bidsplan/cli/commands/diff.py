@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +18,7 @@ from bidsplan.review.changes import compare_plans
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bidsplan.compile.survey.shared import SharedListings
     from bidsplan.plan import Planned
 
 
@@ -87,21 +89,24 @@ def _plans(
     stored: dict[Path, Planned] = {
         path: plan_of_file(path) for path in (first, second) if not is_manifest(path)
     }
-    old, new = (
-        stored[path]
-        if path in stored
-        else _compiled(path, next(iter(stored.items()), None), settings)
-        for path in (first, second)
-    )
+    known_plan = next(iter(stored.items()), None)
+    from bidsplan.compile.survey.shared import SharedListings  # imports storage
+
+    with nullcontext() if stored else SharedListings() as listings:
+        old, new = (
+            stored[path] if path in stored else _compiled(path, known_plan, settings, listings)
+            for path in (first, second)
+        )
     return old, new
 
 
 def _compiled(
-    manifest: Path, known: tuple[Path, Planned] | None, settings: options.Settings
+    manifest: Path,
+    known: tuple[Path, Planned] | None,
+    settings: options.Settings,
+    listings: SharedListings | None = None,
 ) -> Planned:
     """Compile a manifest as a new version of a known plan, if there is one."""
-    path, previous = known or (default_plan_path(manifest), None)
+    path = known[0] if known else default_plan_path(manifest)
     loaded = load(manifest, settings)
-    return compile_file(
-        loaded, path, settings, previous=previous, previous_directory=path.parent
-    ).plan
+    return compile_file(loaded, path, settings, known=known, listings=listings).plan

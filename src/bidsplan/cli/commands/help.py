@@ -9,7 +9,7 @@ import click
 
 from bidsplan.cli import options
 from bidsplan.errors import UsageError
-from bidsplan.messages import suggestion
+from bidsplan.messages import nearest
 
 if TYPE_CHECKING:
     from bidsplan.cli.console import Console
@@ -66,8 +66,9 @@ def _explain(context: click.Context, name: str, console: Console) -> None:
         return
     found = find_entries(name)
     if not found:
-        near = suggestion(name, {*known_names(), *commands})
-        raise UsageError(f"there is no error code, failure or command {name!r}; {near}")
+        near = nearest(name, {*known_names(), *commands})
+        hint = f"did you mean {near!r}?" if near else "'bidsplan help' lists the codes"
+        raise UsageError(f"there is no error code, failure or command {name!r}; {hint}")
     for number, entry in enumerate(found):
         if number and not console.json:
             console.write("\n")

@@ -79,7 +79,10 @@ class FileSelection:
     below : iterable of str
         Paths in the selected subjects' directories, relative to the dataset's root.
     at_root : iterable of str
-        Names of the files directly at the dataset's root.
+        Names of the files directly at the dataset's root, which are selected as well.
+    root : FileSelection, optional
+        The selection of the files at the root, where `at_root` has none because others select below
+        the same root: they may come along with these files too.
 
     Attributes
     ----------
@@ -91,13 +94,20 @@ class FileSelection:
         What is selected, but for the dataset's own files.
     """
 
-    def __init__(self, below: Iterable[str], at_root: Iterable[str], request: Request) -> None:
+    def __init__(
+        self,
+        below: Iterable[str],
+        at_root: Iterable[str],
+        request: Request,
+        root: FileSelection | None = None,
+    ) -> None:
         self._request = request
         self._filters = [CompiledFilter(filter_) for filter_ in request.filters]
         self._excluding = [rule for rule in self._filters if rule.may_exclude]
         self._at_root = sorted(at_root)
         self._items = items_of(below)
         self._root_items = items_of(self._at_root)
+        self._above: Metadata | None = root.metadata if root else None
         self._known: list[Item] = []
         self._usable: list[Item] = []
         self._add_known([*self._items, *self._root_items])
@@ -115,7 +125,7 @@ class FileSelection:
     def _add_known(self, items: list[Item]) -> None:
         self._known += items
         self._usable += self._without_unusable(items)
-        self.metadata = Metadata(self._usable)
+        self.metadata: Metadata = Metadata(self._usable, self._above)
 
     def learn(self, paths: Iterable[str]) -> list[Item]:
         """Add more of the dataset's paths, which may then come along."""

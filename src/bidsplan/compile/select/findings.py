@@ -12,22 +12,32 @@ from bidsplan.errors import Place, Problem
 from bidsplan.messages import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from bidsplan.bids.recordings import Item
     from bidsplan.manifest import Filter
 
 
+_Field = tuple[str, ...]
+"""A field of a filter: ``(suffixes,)`` or ``(entities, task)``."""
+
+
 class Findings:
     """What a list of filters matched, and all sessions that exist, in one or more datasets.
 
+    Items are added to one for each part of a dataset; one that reports is made by merging these.
     `units` are those of which a filter selected a file.
     """
 
     def __init__(self, filters: tuple[Filter, ...]) -> None:
         self._filters = filters
+        # Items, until the values are taken of them that messages may name.
         self._seen: list[Item] = []
         self._matched: list[list[Item]] = [[] for _ in filters]
+        self._asked = [_asked(filter_) for filter_ in filters]
+        self._seen_values: dict[_Field, set[str]] = {}
+        self._matched_values: list[dict[_Field, set[str]]] = [{} for _ in filters]
+        self._any_matched = [False] * len(filters)
         self._no_datatype = [0] * len(filters)
         self._unmatched_globs = {
             glob: compile_glob(glob, dots=glob in filter_.exclude)
@@ -55,51 +65,55 @@ class Findings:
                 del self._unmatched_globs[glob]
 
     def merge(self, other: Findings) -> None:
-        """Add what the same filters matched in another dataset."""
+        """Add what the same filters matched in another dataset, or in another part of it."""
         self.sessions |= other.sessions
         for glob in self._unmatched_globs.keys() - other._unmatched_globs.keys():
             del self._unmatched_globs[glob]
-        self._seen += other._seen
+        # Of what was asked for alone, and without the items, of which there may be millions.
+        for field in {field for asked in self._asked for field, _ in asked}:
+            seen = self._seen_values.setdefault(field, set())
+            seen.update(other._seen_values.get(field, ()), _values(field, other._seen))
         for index, matched in enumerate(other._matched):
-            self._matched[index] += matched
+            self._any_matched[index] |= other._any_matched[index] or bool(matched)
+            values = other._matched_values[index]
+            for field, _ in self._asked[index]:
+                found = self._matched_values[index].setdefault(field, set())
+                found.update(values.get(field, ()), _values(field, matched))
             self._no_datatype[index] += other._no_datatype[index]
 
     def errors(self, place: Place) -> Iterator[Problem]:
         """Report the filters, at `place`, that matched nothing, or the parts that no file has."""
-        for index, filter_ in enumerate(self._filters):
-            if self._matched[index]:
+        for index in range(len(self._filters)):
+            if self._any_matched[index]:
                 continue
             hint = "no file matches all of its fields"
             if self._no_datatype[index]:
                 hint = "files outside of datatype directories need an include glob"
             message = "this filter matches no file of the selected subjects"
-            yield from list(self._unmatched(filter_, self._seen, (*place, index))) or [
+            yield from list(self._unmatched(index, self._seen_values, (*place, index))) or [
                 Problem(message=message, at=(*place, index), hint=hint)
             ]
 
     def warnings(self, place: Place) -> Iterator[Problem]:
         """Report the single values and globs of filters that matched nothing."""
         for index, filter_ in enumerate(self._filters):
-            if self._matched[index]:
-                yield from self._unmatched(filter_, self._matched[index], (*place, index))
+            if self._any_matched[index]:
+                yield from self._unmatched(index, self._matched_values[index], (*place, index))
             yield from self._unmatched_in(filter_.exclude, (*place, index, "exclude"))
 
-    def _unmatched(self, filter_: Filter, items: list[Item], place: Place) -> Iterator[Problem]:
-        """Report each value of a filter that none of some items has."""
-        asked: list[tuple[tuple[str, ...], Iterable[str] | None]] = [
-            ((field,), getattr(filter_, field)) for field in NOUNS
-        ]
-        for entity, rule in (filter_.entities or {}).items():
-            asked.append((("entities", entity), rule.any_of))
-        for field, values in asked:
-            # What items have is gathered only now, and only of what was asked for.
-            found = _values(field, items) if values else set()
+    def _unmatched(
+        self, index: int, values_of: Mapping[_Field, set[str]], place: Place
+    ) -> Iterator[Problem]:
+        """Report each value of a filter that is not among those that some items have."""
+        filter_ = self._filters[index]
+        for field, values in self._asked[index]:
+            found = values_of.get(field, set())
             absent = [
                 (number, wanted)
-                for number, wanted in enumerate(values or ())
+                for number, wanted in enumerate(values)
                 if not any(same_value(field[-1], wanted, value) for value in found)
             ]
-            known = _values(field, self._seen) if absent else set()
+            known = self._seen_values.get(field, set()) if absent else set()
             noun = NOUNS.get(field[0], f"{field[-1]} value")
             for number, wanted in absent:
                 yield Problem(
@@ -119,7 +133,17 @@ class Findings:
                 yield Problem(message=message, at=(*place, number), hint=hint)
 
 
-def _values(field: tuple[str, ...], items: Iterable[Item]) -> set[str]:
+def _asked(filter_: Filter) -> list[tuple[_Field, tuple[str, ...]]]:
+    """List the fields of a filter that ask for values, and the values."""
+    asked: list[tuple[_Field, tuple[str, ...] | None]] = [
+        ((field,), getattr(filter_, field)) for field in NOUNS
+    ]
+    for entity, rule in (filter_.entities or {}).items():
+        asked.append((("entities", entity), rule.any_of))
+    return [(field, tuple(values)) for field, values in asked if values]
+
+
+def _values(field: _Field, items: Iterable[Item]) -> set[str]:
     """Gather what items have of a filter's field, ``(suffixes,)`` or ``(entities, task)``."""
     if len(field) == 1:
         return set(map(attrgetter(f"name.{NOUNS[field[0]]}"), items)) - {None}

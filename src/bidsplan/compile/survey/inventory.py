@@ -133,7 +133,7 @@ def take_inventory(
             for label, names in listing.subjects.items()
             for name in names
         ]
-        listed = lister.directories([(dataset, name) for dataset, _, name in wanted])
+        listed = lister.stream_directories([(dataset, name) for dataset, _, name in wanted])
         for (dataset, label, _), files in zip(wanted, listed, strict=True):
             inventory.count(dataset.unit(label), files)
         inventory.pipelines, inventory.flat_pipelines = pipelines(located, lister)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from itertools import islice
 from operator import attrgetter
 from threading import Lock
@@ -12,25 +13,28 @@ from bidsplan import paths
 from bidsplan.bids.names import subject_label
 from bidsplan.compile.survey.datasets import RootListing, subject_directories
 from bidsplan.compile.survey.listing_ranges import directory_id, listing_ranges
+from bidsplan.compile.survey.shared import Content
 from bidsplan.compile.survey.thread_pool import ThreadPool
 from bidsplan.errors import Problem, SelectionError, StorageError
 from bidsplan.events import Listed, Warned
 from bidsplan.help_codes import HelpCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from bidsplan.compile.survey.datasets import Dataset
     from bidsplan.compile.survey.listing_ranges import DirectoryId, ListingRange
+    from bidsplan.compile.survey.shared import SharedListings
     from bidsplan.events import Event
     from bidsplan.storage import Object
 
 
-# Objects and directories that one command lists; each takes about 2 kB until the plan is made.
-_MOST_LISTED = 5_000_000
+_MOST_LISTED = 5_000_000  # objects and directories of one compilation
 _MOST_DIRECTORIES = 500_000  # of one dataset's root; no study has as many subjects
 _SAMPLE = 8  # directories, at least, that are listed one by one to see how much they hold
 _PAGE = 800  # keys that should come on one page of a listing, which has room for a thousand
+_PAGES = 8  # of one range: few enough for the objects that wait, many for the last not to matter
+_AHEAD = 24_000  # objects that may be listed before their turn; a page takes megabytes meanwhile
 _BATCH = 1000  # objects that are counted at a time
 _ANNEX_KEY = re.compile(r"(MD5|SHA1|SHA256|SHA512)E?-s[0-9]+--")
 
@@ -124,6 +128,8 @@ class Lister(ThreadPool):
         Takes events, one at a time.
     most, most_directories : int
         The most objects and directories that are listed in all, and directories of one root.
+    shared : SharedListings, optional
+        Keeps what is listed, and has what was. Without it, nothing is kept.
     """
 
     def __init__(
@@ -133,12 +139,13 @@ class Lister(ThreadPool):
         *,
         most: int = _MOST_LISTED,
         most_directories: int = _MOST_DIRECTORIES,
+        shared: SharedListings | None = None,
     ) -> None:
         super().__init__(jobs)
         self._jobs = jobs
         self._notify = notify
         self._siblings: dict[DirectoryId, list[str]] = {}
-        self._listed: dict[DirectoryId, dict[str, Object]] = {}
+        self._shared = shared
         self._most_listed, self._most_directories = most, most_directories
         self._counted = 0
         self._lock = Lock()
@@ -152,7 +159,11 @@ class Lister(ThreadPool):
         return self.each(self._list_root, datasets)
 
     def _list_root(self, dataset: Dataset) -> RootListing:
-        found = dataset.store.children(dataset.prefix)
+        found = (
+            dataset.store.children(dataset.prefix)
+            if self._shared is None
+            else self._shared.children(dataset.store, dataset.prefix)
+        )
         self._count(len(found.objects) + len(found.directories), dataset)
         if len(found.directories) > self._most_directories:
             raise StorageError(
@@ -184,7 +195,7 @@ class Lister(ThreadPool):
         subjects = subject_directories(safe, derivative=dataset.derivative)
         return RootListing(files=files, directories=tuple(safe), subjects=subjects)
 
-    def directories(self, wanted: Sequence[tuple[Dataset, str]]) -> list[dict[str, Object]]:
+    def directories(self, wanted: Sequence[tuple[Dataset, str]]) -> list[Mapping[str, Object]]:
         """List directories, however deep: objects by path below the dataset's root.
 
         Parameters
@@ -192,27 +203,65 @@ class Lister(ThreadPool):
         wanted : sequence of (Dataset, str)
             Each with a directory's path below the dataset's root, without a slash at its end.
         """
-        # What is required of subjects is listed before what is selected of them, often the same.
+        return list(self.stream_directories(wanted))
+
+    def stream_directories(
+        self, wanted: Sequence[tuple[Dataset, str]]
+    ) -> Iterator[Mapping[str, Object]]:
+        """List directories as `directories` does, and yield each one's objects in its turn.
+
+        Those that follow are listed meanwhile. Few objects wait where the directories are in a
+        listing's order.
+        """
+        keys = [directory_id(*pair) for pair in wanted]
+        turns = Counter(keys)
         new = {
-            directory_id(*pair): pair for pair in wanted if directory_id(*pair) not in self._listed
+            key: pair for key, pair in zip(keys, wanted, strict=True) if not self._is_kept(*pair)
         }
-        # A page of a listing has up to a thousand keys: of how many directories, a sample shows.
+        ready: dict[DirectoryId, Content] = {}
+        further = self._listed(new, ready)
+        for key, (dataset, name) in zip(keys, wanted, strict=True):
+            if key not in new and self._shared is not None:
+                ready[key] = self._shared.find(dataset.store, f"{dataset.prefix}{name}")
+            while key not in ready:
+                ready.update(next(further))
+            turns[key] -= 1
+            content = ready[key] if turns[key] else ready.pop(key)
+            self.warn(*content.refused)
+            yield content.files
+
+    def _is_kept(self, dataset: Dataset, name: str) -> bool:
+        shared = self._shared
+        return shared is not None and shared.has(dataset.store, f"{dataset.prefix}{name}")
+
+    def _listed(
+        self, new: Mapping[DirectoryId, tuple[Dataset, str]], ready: dict[DirectoryId, Content]
+    ) -> Iterator[list[tuple[DirectoryId, Content]]]:
+        """List directories in ranges, some of them ahead; a sample is `ready` at once.
+
+        A page of a listing has up to a thousand keys: of how many directories, the sample shows.
+        """
         every = len(new) // _SAMPLE
         sample = dict(islice(new.items(), 0, None, every)) if every > 1 else {}
-        self._list_ranges(sample.values(), 1)
-        keys = sum(len(self._listed[each]) for each in sample)
+        for found in self.each(self._list_range, self._ranges(sample.values(), 1)):
+            ready.update(found)
+        keys = sum(len(ready[each].files) for each in sample)
         others = [pair for each, pair in new.items() if each not in sample]
         share = -(-len(others) // self._jobs)
         # More than can be listed at a time are listed together in any case, and no more than four
         # times as many: the sample may be unlike the others.
-        most = max(_SAMPLE, 4 * share)
-        self._list_ranges(others, max(share, min(_PAGE * len(sample) // max(keys, 1), most)))
-        return [self._listed[directory_id(*pair)] for pair in wanted]
+        on_page = _PAGE * len(sample) // max(keys, 1)
+        most = max(share, min(on_page, max(_SAMPLE, 4 * share)))
+        ahead = self._jobs
+        if sample:
+            most = min(most, max(_PAGES * on_page, 1))
+            ahead = max(_SAMPLE, _AHEAD * len(sample) // max(keys * most, 1))
+        return self.stream(self._list_range, self._ranges(others, most), ahead)
 
-    def _list_ranges(self, wanted: Iterable[tuple[Dataset, str]], most: int) -> None:
-        self.each(self._list_range, listing_ranges(wanted, self._siblings, most))
+    def _ranges(self, wanted: Iterable[tuple[Dataset, str]], most: int) -> list[ListingRange]:
+        return listing_ranges(wanted, self._siblings, most)
 
-    def _list_range(self, together: ListingRange) -> None:
+    def _list_range(self, together: ListingRange) -> list[tuple[DirectoryId, Content]]:
         dataset = together.dataset
 
         def counted(objects: Iterable[Object]) -> Iterator[Object]:
@@ -223,13 +272,17 @@ class Lister(ThreadPool):
                 yield from batch
 
         found = together.list_together(counted) if len(together.names) > 1 else {}
+        contents = []
         for name in together.names:
+            directory = f"{dataset.prefix}{name}"
             # A directory holds something, or it would not be listed: where storage has another
             # order of keys, it may have been skipped.
-            objects = found.get(name) or counted(dataset.store.list(f"{dataset.prefix}{name}/"))
-            files, refused = clean(objects, dataset.prefix, dataset.where)
-            self.warn(*refused)
-            self._listed[directory_id(dataset, name)] = files
+            objects = found.pop(name, ()) or counted(dataset.store.list(f"{directory}/"))
+            content = Content(*clean(objects, dataset.prefix, dataset.where))
+            if self._shared is not None:
+                self._shared.add(dataset.store, directory, content)
+            contents.append((directory_id(dataset, name), content))
+        return contents
 
     def _count(self, number: int, dataset: Dataset) -> None:
         with self._lock:

@@ -31,11 +31,22 @@ class Roots:
     ----------
     base, plan_directory : Path
         What relative URLs of the manifest and of the plan are relative to.
+    keep_open : bool
+        Whether others use the stores too, and close them.
     """
 
-    def __init__(self, access: Access, base: Path, plan_directory: Path, opener: Opener) -> None:
+    def __init__(
+        self,
+        access: Access,
+        base: Path,
+        plan_directory: Path,
+        opener: Opener,
+        *,
+        keep_open: bool = False,
+    ) -> None:
         self.access = access
         self._opener = opener
+        self._keep_open = keep_open
         self._base = base
         self.plan_directory = plan_directory
         self._indices: dict[Root, int] = {}
@@ -92,6 +103,6 @@ class Roots:
         return tuple(sorted({store.endpoint for store in self._stores if store.endpoint}))
 
     def close(self) -> None:
-        """Close every store."""
-        for store in self._stores:
+        """Close every store, unless others use it."""
+        for store in () if self._keep_open else self._stores:
             store.close()

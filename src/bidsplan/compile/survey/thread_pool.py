@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from bidsplan.storage.concurrency import RequestLimit
+from bidsplan.storage.retry import limited_by
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 
 Given = TypeVar("Given")
@@ -23,19 +28,28 @@ class ThreadPool:
     """Runs a function for many items, up to `most` at a time.
 
     A thread and its connection cost about as much as an answer of a near server, which few threads
-    keep busy. Where they mostly wait, their number doubles, and doubles again.
+    keep busy. Where they mostly wait, their number doubles, and doubles again, until the storage
+    refuses a request: then fewer work at a time, each request in its turn, until that goes well.
+
+    Attributes
+    ----------
+    limit : RequestLimit
+        What the requests of all threads obey.
     """
 
     def __init__(self, most: int) -> None:
         self._pool = ThreadPoolExecutor(max_workers=most, thread_name_prefix="bidsplan-ask")
-        self._most = most
-        self._limit = min(most, _FIRST)
+        self.limit = RequestLimit(most, _FIRST, computed=time.process_time)
         self._start = (0.0, 0.0)
 
     def close(self) -> None:
         """Stop; what is under way is dropped."""
         # Not waited for: a server may keep it waiting for minutes.
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self, work: Callable[[Given], Result], item: Given) -> Result:
+        with limited_by(self.limit):
+            return work(item)
 
     def each(self, work: Callable[[Given], Result], items: Iterable[Given]) -> list[Result]:
         """Run `work` for many items and return the results in the items' order.
@@ -47,16 +61,44 @@ class ThreadPool:
         under_way = 0
         self._start = time.monotonic(), time.process_time()
         for item in items:
-            future = self._pool.submit(work, item)
+            future = self._pool.submit(self._run, work, item)
             futures.append(future)
             future.add_done_callback(done.put)
             under_way += 1
-            while under_way >= self._limit:
+            while under_way >= self.limit.limit:
                 ended = self._wait(done)
                 under_way -= ended is not None
                 if ended is not None and ended.exception() is not None:
                     return [future.result() for future in futures]
         return [future.result() for future in futures]
+
+    def stream(
+        self, work: Callable[[Given], Result], items: Iterable[Given], ahead: int
+    ) -> Iterator[Result]:
+        """Run `work` for many items, and yield the results in the items' order.
+
+        No more than `ahead` items are begun before their turn, so that few results wait for it.
+        After a failure nothing more is started.
+        """
+        waiting: deque[Future[Result]] = deque()
+        further = iter(items)
+        self._start = time.monotonic(), time.process_time()
+        try:
+            while True:
+                room = min(self.limit.limit, ahead) - len(waiting)
+                waiting.extend(
+                    self._pool.submit(self._run, work, each)
+                    for each in islice(further, max(room, 0))
+                )
+                if not waiting:
+                    return
+                if waiting[0].done() or wait([waiting[0]], _INTERVAL).done:
+                    yield waiting.popleft().result()
+                else:
+                    self._consider()
+        finally:
+            for future in waiting:
+                future.cancel()
 
     def _wait(self, done: SimpleQueue[Future[Any]]) -> Future[Any] | None:
         """Wait an interval for a future to end, and double the threads where they were idle."""
@@ -64,10 +106,14 @@ class ThreadPool:
             ended = done.get(timeout=_INTERVAL)
         except Empty:
             ended = None
+        self._consider()
+        return ended
+
+    def _consider(self) -> None:
+        """Double the threads where they were idle since this was last considered."""
         now, computed = time.monotonic(), time.process_time()
         elapsed = now - self._start[0]
         if elapsed >= _INTERVAL:
             if computed - self._start[1] < _BUSY * elapsed:
-                self._limit = min(self._most, 2 * self._limit)
+                self.limit.widen()
             self._start = now, computed
-        return ended

@@ -66,8 +66,14 @@ class HttpStore(Store):
         unsafe = {name for name in names if unsafe_key(name.removesuffix("/")) is not None}
         names -= unsafe
         files = sorted(name for name in names if not name.endswith("/"))
+        limit = retry.current_limit()
+
+        def described(name: str) -> Object | str:
+            with retry.limited_by(limit):
+                return self._describe(prefix + name)
+
         with ThreadPoolExecutor(_SIZE_REQUESTS, thread_name_prefix="bidsplan-sizes") as pool:
-            found = list(pool.map(lambda name: self._describe(prefix + name), files))
+            found = list(pool.map(described, files))
         directories = {prefix + name for name in names if name.endswith("/")}
         directories.update(each for each in found if isinstance(each, str))
         self._linked |= directories

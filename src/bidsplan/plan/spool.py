@@ -1,0 +1,210 @@
+"""Entries in temporary files, and sorted there: those of a large plan do not fit into memory."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from contextlib import contextmanager
+from heapq import heappop, heappush
+from itertools import pairwise
+from operator import attrgetter
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, NamedTuple, overload
+from weakref import finalize
+
+from bidsplan.errors import DestinationError
+from bidsplan.plan.model import ENCODER
+from bidsplan.plan.parse import parse_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from bidsplan.plan.model import Entry
+
+
+BLOCK = 1024
+"""Entries that are written and read at once."""
+
+FEW = 50_000
+"""Entries that are kept in memory, at half a kilobyte each, before any is written."""
+
+_PATH = attrgetter("path")
+
+
+class Block(NamedTuple):
+    """Consecutive entries of a plan, and their lines as they stand in its file."""
+
+    entries: Sequence[Entry]
+    text: bytes
+
+
+class SpooledEntries(Sequence["Entry"]):
+    """Entries in a temporary file, which is gone with the object.
+
+    They can be iterated and indexed like a tuple, from several threads; each block of them is read
+    when it is needed.
+    """
+
+    def __init__(self) -> None:
+        with _explained():
+            file: IO[bytes] = TemporaryFile(prefix="bidsplan-")  # noqa: SIM115 - see finalize
+        self._file = file
+        self._ends = [0]
+        self._numbers = [0]
+        self._last: tuple[int, Sequence[Entry]] = -1, ()
+        finalize(self, file.close)
+
+    def append(self, text: bytes, number: int) -> None:
+        """Add so many entries by their lines."""
+        with _explained():
+            self._file.write(text)
+            # It is read by its descriptor.
+            self._file.flush()
+        self._ends.append(self._ends[-1] + len(text))
+        self._numbers.append(self._numbers[-1] + number)
+
+    @property
+    def number_of_blocks(self) -> int:
+        """How many times something was added."""
+        return len(self._ends) - 1
+
+    def texts(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """Read the lines of each block, or of some blocks."""
+        stop = len(self._ends) - 1 if stop is None else stop
+        return (self._text(number) for number in range(start, stop))
+
+    def _text(self, number: int) -> bytes:
+        start, end = self._ends[number : number + 2]
+        return os.pread(self._file.fileno(), end - start, start)
+
+    def __len__(self) -> int:
+        return self._numbers[-1]
+
+    def __iter__(self) -> Iterator[Entry]:
+        for text in self.texts():
+            yield from parse_lines(text)
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Entry]: ...
+
+    def __getitem__(self, index: int | slice) -> Entry | Sequence[Entry]:
+        if isinstance(index, slice):
+            return tuple(self[each] for each in range(*index.indices(len(self))))
+        place = range(len(self))[index]
+        block = bisect_right(self._numbers, place) - 1
+        number, entries = self._last
+        if number != block:
+            entries = parse_lines(self._text(block))
+            self._last = block, entries
+        return entries[place - self._numbers[block]]
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Say what to do where a temporary file can't be written."""
+    try:
+        yield
+    except OSError as error:
+        raise DestinationError(
+            f"a temporary file can't be written: {error.strerror or error}; let TMPDIR name a "
+            "directory with more space"
+        ) from error
+
+
+def blocks_of(entries: Sequence[Entry]) -> Iterator[Block]:
+    """Yield entries, wherever they are, with their lines, some thousands at a time."""
+    if isinstance(entries, SpooledEntries):
+        yield from (Block(parse_lines(text), text) for text in entries.texts())
+        return
+    for start in range(0, len(entries), BLOCK):
+        some = entries[start : start + BLOCK]
+        yield Block(some, ENCODER.encode_lines(some))
+
+
+def texts_of(entries: Sequence[Entry]) -> Iterator[bytes]:
+    """Yield the lines of entries, wherever they are, some thousands at a time."""
+    if isinstance(entries, SpooledEntries):
+        return entries.texts()
+    return (block.text for block in blocks_of(entries))
+
+
+def collect(entries: Iterable[Entry], *, spool: bool) -> Sequence[Entry]:
+    """Keep entries in memory; with `spool`, in a temporary file if they are many."""
+    if not spool:
+        return tuple(entries)
+    kept: list[Entry] = []
+    spooled: SpooledEntries | None = None
+    most = FEW
+    for entry in entries:
+        kept.append(entry)
+        if len(kept) > most:
+            spooled = spooled or SpooledEntries()
+            _write(spooled, kept)
+            kept, most = [], BLOCK
+    if spooled is None:
+        return tuple(kept)
+    _write(spooled, kept)
+    return spooled
+
+
+def _write(spooled: SpooledEntries, entries: Sequence[Entry]) -> None:
+    for some, text in blocks_of(entries):
+        spooled.append(text, len(some))
+
+
+class EntrySorter:
+    """Sorts entries by path; of equal paths, what was added first comes first.
+
+    Parameters
+    ----------
+    spool : bool
+        Whether many entries are sorted in a temporary file.
+    """
+
+    def __init__(self, *, spool: bool) -> None:
+        self._spool = spool
+        self._waiting: list[Entry] = []
+        self._spooled: SpooledEntries | None = None
+        self._ends = [0]
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Add entries in any order."""
+        self._waiting.extend(entries)
+        if self._spool and len(self._waiting) > FEW:
+            self._waiting.sort(key=_PATH)
+            self._spooled = self._spooled or SpooledEntries()
+            _write(self._spooled, self._waiting)
+            self._ends.append(self._spooled.number_of_blocks)
+            self._waiting = []
+
+    def sorted(self) -> Iterator[Sequence[Entry]]:
+        """Yield all entries in order, some at a time; nothing is added afterwards."""
+        self._waiting.sort(key=_PATH)
+        waiting, self._waiting = self._waiting, []
+        runs: list[Iterator[Sequence[Entry]]] = []
+        if self._spooled is not None:
+            runs = [map(parse_lines, self._spooled.texts(*ends)) for ends in pairwise(self._ends)]
+        return _merge([*runs, iter([waiting] if waiting else [])])
+
+
+def _merge(runs: Sequence[Iterator[Sequence[Entry]]]) -> Iterator[Sequence[Entry]]:
+    """Merge sorted runs; where they lie one behind the other, whole blocks are passed on."""
+    heads: list[tuple[str, int, Sequence[Entry]]] = []
+    for number, run in enumerate(runs):
+        if block := next(run, ()):
+            heappush(heads, (block[0].path, number, block))
+    while heads:
+        _, number, block = heappop(heads)
+        cut = len(block)
+        if heads:
+            limit, other, _ = heads[0]
+            find = bisect_right if number < other else bisect_left
+            cut = find(block, limit, key=_PATH)
+        yield block[:cut]
+        rest = block[cut:] or next(runs[number], ())
+        if rest:
+            heappush(heads, (rest[0].path, number, rest))
