@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bidsplan.cli.console import Console
+    from bidsplan.plan import Planned
 
 
 @click.command(
@@ -97,12 +98,8 @@ def command(
     DEST is a directory, or any URL that fsspec writes, such as s3://bucket/prefix.
     """
     policy = PlanPolicy.of(locked=locked, frozen=frozen)
-    if not is_manifest(source):
-        refuse_locked_plan(source, policy)
-    path, whole = plan_for(source, settings, policy, write=not dry_run)
-    outcome = Outcome(
-        plan := settings.part.of(whole), settings.console, dry_run=dry_run, place=destination
-    )
+    base, plan = _find_plan(source, settings, policy, write=not dry_run)
+    outcome = Outcome(plan, settings.console, dry_run=dry_run, place=destination)
     with (
         signals.first_signal(interrupt=False) as received,
         _cluster(None if dry_run else scheduler) as client,
@@ -111,7 +108,7 @@ def command(
             plan,
             destination,
             access=settings.access,
-            base=path.parent,
+            base=base,
             existing=Existing(existing),
             checking=VerifyMode(checking),
             dry_run=dry_run,
@@ -125,6 +122,16 @@ def command(
         code = outcome.follow(events)
     _say_next(outcome, settings.console, str(source), destination)
     return code
+
+
+def _find_plan(
+    source: Path, settings: options.Settings, policy: PlanPolicy, *, write: bool
+) -> tuple[Path, Planned]:
+    """Return what the plan's URLs are relative to, and the part of the plan that is asked for."""
+    if not is_manifest(source):
+        refuse_locked_plan(source, policy)
+    path, plan = plan_for(source, settings, policy, write=write)
+    return path.parent, settings.part.of(plan)
 
 
 def _say_next(outcome: Outcome, console: Console, source: str, destination: str) -> None:
