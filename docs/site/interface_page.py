@@ -47,6 +47,7 @@ _HEADINGS = {
     "compile": "From a manifest to a plan",
     "plan": "Plans",
     "plan_filesystem": "Plans",
+    "destination": "Fetching, verifying, pinning and pruning",
     "transfer": "Fetching, verifying, pinning and pruning",
     "review": "Reviewing and exporting plans",
     "storage": "Storage",

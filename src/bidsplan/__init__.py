@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bidsplan.compile.compiler import Compiled, compile_manifest, explain_manifest
     from bidsplan.compile.survey.inventory import take_inventory
+    from bidsplan.destination.cache_options import CacheLink, CacheOptions
     from bidsplan.errors import (
         BidsplanError,
         DestinationError,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     )
     from bidsplan.events import (
         Action,
+        Copied,
         Decided,
         Digested,
         Digesting,
@@ -83,10 +85,12 @@ UNSUPPORTED = (
 _NAMES = {
     "compile.compiler": "Compiled compile_manifest explain_manifest",
     "compile.survey.inventory": "take_inventory",
+    "destination.cache_options": "CacheLink CacheOptions",
     "errors": "BidsplanError DestinationError FailedFile FetchFailed IntegrityError Problem "
     "SelectionError StalePlanError StorageError UsageError",
-    "events": "Action Decided Digested Digesting Event Failed Finished Kept KeptReason Listed "
-    "Opened Pinned Progressed PruneFailed Pruned Resumable Resumed Skipped Slowed Waiting Warned",
+    "events": "Action Copied Decided Digested Digesting Event Failed Finished Kept KeptReason "
+    "Listed Opened Pinned Progressed PruneFailed Pruned Resumable Resumed Skipped Slowed Waiting "
+    "Warned",
     "fetching": "FetchSummary fetch",
     "manifest": "Manifest",
     "manifest.load": "ManifestFile load_manifest",
@@ -112,8 +116,11 @@ __all__ = [
     "Access",
     "Action",
     "BidsplanError",
+    "CacheLink",
+    "CacheOptions",
     "CheckMethod",
     "Compiled",
+    "Copied",
     "Decided",
     "DestinationError",
     "Digested",

@@ -84,6 +84,13 @@ class Resumed(Event, frozen=True, kw_only=True, gc=False):
     bytes: int
 
 
+class Copied(Event, frozen=True, kw_only=True, gc=False):
+    """Bytes of an entry came from the content cache; negative where they are of no use."""
+
+    entry: Entry
+    bytes: int
+
+
 class Finished(Event, frozen=True, kw_only=True, gc=False):
     """The planned file of an entry is at its path.
 
@@ -93,12 +100,15 @@ class Finished(Event, frozen=True, kw_only=True, gc=False):
         How it was checked.
     bytes : int
         Bytes that arrived for it and were not reported by `Progressed`.
+    cached : bool
+        Whether its bytes came from the content cache.
     """
 
     entry: Entry
     action: Action
     proof: CheckMethod
     bytes: int = 0
+    cached: bool = False
 
 
 class Failed(Event, frozen=True, kw_only=True):

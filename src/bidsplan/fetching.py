@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from contextlib import AbstractContextManager
 
+    from bidsplan.destination.cache_options import CacheOptions
     from bidsplan.errors import Problem
     from bidsplan.events import Event
     from bidsplan.manifest import Manifest
@@ -51,6 +52,8 @@ class FetchSummary:
         Bytes that were received, and those that earlier runs had received of unfinished files.
     checks : dict of CheckMethod to int
         Files, by how they were checked.
+    cached : int
+        Files whose bytes came from the content cache.
     failed : tuple of FailedFile
         Empty, since `fetch` raises `FetchFailed` otherwise.
     warnings : tuple of Problem
@@ -64,11 +67,12 @@ class FetchSummary:
     bytes: int
     resumed: int
     checks: dict[CheckMethod, int]
+    cached: int = 0
     failed: tuple[FailedFile, ...] = ()
     warnings: tuple[Problem, ...] = ()
 
 
-def fetch(
+def fetch(  # noqa: PLR0913 - the options of a run
     source: str | PathLike[str] | Manifest | ManifestFile | Planned,
     destination: str | PathLike[str],
     *,
@@ -80,6 +84,7 @@ def fetch(
     existing: Existing | str = Existing.KEEP,
     checking: VerifyMode | str = VerifyMode.FULL,
     wait: bool = False,
+    cache: CacheOptions | str | PathLike[str] | None = None,
 ) -> FetchSummary:
     """Fetch what a manifest or a plan lists to a destination, and check every file.
 
@@ -107,6 +112,8 @@ def fetch(
         How to check what arrives.
     wait : bool
         Whether to wait for another run that is at work in the destination.
+    cache : CacheOptions or path, optional
+        A directory that keeps contents, by digest, for other destinations.
 
     Returns
     -------
@@ -142,6 +149,7 @@ def fetch(
         existing=existing,
         checking=checking,
         wait=wait,
+        cache=cache,
     )
     return run.follow(events, plan)
 
@@ -249,6 +257,7 @@ class _Run:
             bytes=counts.bytes,
             resumed=counts.resumed,
             checks=dict(counts.proofs),
+            cached=counts.cached,
             warnings=tuple(self._warnings),
         )
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import msgspec
 
 from bidsplan.events import (
+    Copied,
     Decided,
     Digested,
     Digesting,
@@ -67,6 +68,8 @@ class Counts:
     bytes: int = 0
     resumed: int = 0  # bytes of earlier runs
     resumable: int = 0  # bytes that are kept for the next run
+    cached: int = 0  # files whose bytes came from the content cache
+    cached_bytes: int = 0
     endpoints: set[str] = field(default_factory=set)
     destination: str | None = None
     slow: Slowed | None = None
@@ -85,6 +88,9 @@ class Counts:
             self.proofs[event.proof] += 1
             self.bytes += event.bytes
             self.reached += event.entry.size
+            if event.cached:
+                self.cached += 1
+                self.cached_bytes += event.entry.size
             if self.moved:
                 # What was kept, or only read, did not come a piece at a time.
                 self.reached -= self.moved.pop(event.entry.path, 0)
@@ -96,6 +102,8 @@ class Counts:
         elif isinstance(event, Resumed):
             self.resumed += event.bytes
             self._move(event)
+        elif isinstance(event, Copied):
+            self._move(event)
         elif isinstance(event, Failed):
             self.failures[event.error.code] += 1
             self.help_codes |= event.error.help_codes()
@@ -105,7 +113,7 @@ class Counts:
         else:
             self._add_rare(event)
 
-    def _move(self, event: Progressed | Resumed) -> None:
+    def _move(self, event: Progressed | Resumed | Copied) -> None:
         self.reached += event.bytes
         path = event.entry.path
         self.moved[path] = self.moved.get(path, 0) + event.bytes

@@ -35,4 +35,7 @@ def test_a_canary_is_found_in_any_encoding(before):
     user_info = b"x" * before + b":" + CANARY.encode() + b"-endpoint"
     assert leaks_in(b"a\n" + user_info)
     assert leaks_in(b"Authorization: Basic " + base64.b64encode(user_info))
+    assert leaks_in(user_info.hex().encode())
+    assert leaks_in(user_info.hex().upper().encode())
+    assert leaks_in("".join(f"%{byte:02X}" for byte in user_info).encode())
     assert not leaks_in(b"cAnArY")

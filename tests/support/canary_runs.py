@@ -261,7 +261,7 @@ def _run_apart(arguments: list[str]) -> tuple[int, dict[str, bytes]]:
 
 
 def leaks_in(data: bytes) -> list[str]:
-    """Give what stands around each canary, also where it is part of something in base64."""
+    """Give what stands around each canary, also in base64, in hexadecimal and percent-encoded."""
     found = []
     for line in data.splitlines():
         at = line.lower().find(CANARY.lower().encode())
@@ -272,7 +272,11 @@ def leaks_in(data: bytes) -> list[str]:
     return found
 
 
-_ENCODED = [base64.b64encode(b"x" * before + CANARY.encode())[4:-4] for before in range(3)]
+_ENCODED = [
+    *(base64.b64encode(b"x" * before + CANARY.encode())[4:-4] for before in range(3)),
+    *(form.encode() for text in (CANARY.encode().hex(),) for form in (text, text.upper())),
+    *(b"".join(form % byte for byte in CANARY.encode()) for form in (b"%%%02x", b"%%%02X")),
+]
 
 
 @contextlib.contextmanager

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
+import shutil
 import signal
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bidsplan.cli.main import run
 from bidsplan.errors import (
     DestinationError,
+    DiskFullError,
     ExistingFileError,
     FailedFile,
     FetchFailed,
@@ -20,12 +27,15 @@ from bidsplan.errors import (
     ThrottledError,
     UsageError,
 )
-from bidsplan.events import Failed, Finished, Skipped
+from bidsplan.events import Action, Failed, Finished, Skipped, Waiting, Warned
+from bidsplan.plan import Entry
 from bidsplan.plan.file import write_plan
 from bidsplan.progress import Counts
 from bidsplan.storage import Access
+from bidsplan.transfer.distributed import _Moved
 from bidsplan.transfer.materialisation import materialise
-from plans import failures, local_plan, tree
+from caches import proved_plan
+from plans import failures, local_plan, plan_of, tree
 
 distributed = pytest.importorskip("distributed")
 
@@ -39,7 +49,7 @@ FILES = {
 def client():
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -86,32 +96,13 @@ def test_a_run_that_is_stopped_reports_each_file_and_can_be_finished(client, tmp
 def test_an_error_of_the_run_is_raised_and_one_of_a_file_is_reported(client, tmp_path):
     plan = local_plan(tmp_path, FILES)
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DestinationError, match="expected a directory"):
+    with pytest.raises(DestinationError, match=r"expected a directory \(worker tcp://"):
         list(materialise(plan, tmp_path / "file", client=client))
     path = next(iter(FILES))
     (tmp_path / "d" / path).parent.mkdir(parents=True)
     (tmp_path / "d" / path).write_text("another file")
     events = list(materialise(plan, tmp_path / "d", client=client))
     assert {at: type(error) for at, error in failures(events).items()} == {path: ExistingFileError}
-
-
-def test_what_is_sent_holds_no_secret(client, tmp_path, monkeypatch):
-    canary = "canary0123456789"
-    for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"):
-        monkeypatch.setenv(name, canary)
-    plan = local_plan(tmp_path, FILES)
-    sent = []
-    submit = client.submit
-    monkeypatch.setattr(client, "submit", lambda *given, **named: keep(sent, submit, given, named))
-    events = list(materialise(plan, tmp_path / "d", client=client))
-    assert not failures(events)
-    assert len(sent) == 8
-    assert not [found for found in sent if canary.encode() in found]
-
-
-def keep(sent, submit, given, named):
-    sent.append(distributed.protocol.pickle.dumps((given, named)))
-    return submit(*given, **named)
 
 
 def test_an_endpoint_with_a_password_is_not_sent(client, tmp_path):
@@ -153,3 +144,104 @@ def test_a_scheduler_that_does_not_answer_is_wrong_usage(tmp_path, capsys, monke
     paths = [str(tmp_path / "x.plan.jsonl"), str(tmp_path / "d")]
     assert run(["fetch", "--dask", "nonsense://x", *paths]) == 2
     assert "no dask scheduler answers at nonsense://x" in capsys.readouterr().err
+
+
+def test_threads_of_this_process_are_a_cluster_too(tmp_path):
+    plan = local_plan(tmp_path, FILES)
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        events = list(materialise(plan, tmp_path / "d", client=client))
+    assert ended(events) == dict.fromkeys(FILES, 1)
+    assert tree(tmp_path / "d") == FILES
+
+
+def test_a_run_waits_for_workers(tmp_path, monkeypatch):
+    monkeypatch.setattr("bidsplan.transfer.distributed._QUIET", 0.1)
+    plan = local_plan(tmp_path, FILES)
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        fetching = materialise(plan, tmp_path / "d", client=client)
+        assert next(fetching) == Waiting(holder="the dask cluster has no workers")
+        cluster.scale(1)
+        assert ended(fetching) == dict.fromkeys(FILES, 1)
+    assert tree(tmp_path / "d") == FILES
+
+
+def test_two_runs_at_once_into_one_destination_report_each_file_once_each(client, tmp_path):
+    """As where a worker was taken for lost: two of them fetch the same share."""
+    plan = local_plan(tmp_path, FILES)
+    with ThreadPoolExecutor(2) as pool:
+        both = list(
+            pool.map(lambda _: list(materialise(plan, tmp_path / "d", client=client)), range(2))
+        )
+    for events in both:
+        assert ended(events) == dict.fromkeys(FILES, 1)
+        assert not failures(events)
+    assert tree(tmp_path / "d") == FILES
+    fetched = Counter(
+        e.entry.path for e in chain(*both) if isinstance(e, Finished) and e.action is Action.FETCH
+    )
+    assert fetched == dict.fromkeys(FILES, 1)
+
+
+def test_room_is_looked_for_once_for_the_whole_plan(client, tmp_path):
+    free = shutil.disk_usage(tmp_path).free
+    entries = [
+        Entry(path=f"{name}.nii", key=name, size=free * 3 // 5, reason="selected") for name in "ab"
+    ]
+    plan = plan_of(entries, str(tmp_path / "source"))
+    with pytest.raises(DiskFullError, match=r"still to be fetched.*\(worker tcp://"):
+        list(materialise(plan, tmp_path / "d", client=client))
+    # Without the look, it is only noticed that there are no sources.
+    events = list(materialise(plan, tmp_path / "d", client=client, check_space=False))
+    assert ended(events) == dict.fromkeys(("a.nii", "b.nii"), 1)
+
+
+def test_an_asynchronous_client_is_refused(client, tmp_path):
+    async def refused():
+        async with distributed.Client(client.scheduler.address, asynchronous=True) as other:
+            with pytest.raises(UsageError, match="give a synchronous one"):
+                list(materialise(local_plan(tmp_path), tmp_path / "d", client=other))
+
+    asyncio.run(refused())
+
+
+ENTRY = Entry(path="a", key="a", size=9, reason="selected")
+MOVES = st.tuples(st.sampled_from("xyz"), st.integers(-3, 9), st.integers(-3, 9))
+
+
+@given(st.lists(MOVES), st.sampled_from("xyz"))
+def test_bytes_of_a_file_are_those_of_the_worker_that_finished_it(moves, last):
+    moved, counts = _Moved(), Counts()
+    for attempt, came, resumed in moves:
+        for event in moved.add(ENTRY, attempt, (came, resumed)):
+            counts.add(event)
+    for event in moved.settle(ENTRY, last):
+        counts.add(event)
+    own = [move for move in moves if move[0] == last]
+    assert counts.bytes == sum(came for _, came, _ in own)
+    assert counts.resumed == sum(resumed for *_, resumed in own)
+
+
+def test_workers_use_a_content_cache_where_they_have_it(client, tmp_path):
+    plan, cache = proved_plan(tmp_path / "source", FILES), tmp_path / "cache"
+    events = list(materialise(plan, tmp_path / "a", client=client, cache=cache))
+    assert not failures(events)
+    # Each worker says that it has none; that is told once.
+    told = [str(event.problem) for event in events if isinstance(event, Warned)]
+    assert len(told) == 1
+    assert "can't be opened: No such file or directory" in told[0]
+    assert not cache.exists()
+    cache.mkdir()
+    list(materialise(plan, tmp_path / "b", client=client, cache=cache))
+    counts = Counts()
+    for event in materialise(plan, tmp_path / "c", client=client, cache=cache):
+        counts.add(event)
+    assert (counts.cached, counts.bytes) == (len(FILES), 0)
+    assert tree(tmp_path / "c") == FILES

@@ -172,7 +172,7 @@ def report_schema() -> dict[str, Any]:
         "description": "One line that fetch and verify write with --json (JSON Lines): a row for "
         "each planned file, in the order in which they ended, and the summary last.",
         "anyOf": [
-            _row("The file is there, and it was checked.", path=_TEXT, action=done, proof=proof),
+            _finished(path=_TEXT, action=done, proof=proof),
             _row("The run stopped before it.", path=_TEXT, action=skip),
             _row("It could not be fetched; its path is unchanged.", path=_TEXT, **failed),
             _row("In a dry run: what would be done.", path=_TEXT, action=decided, size=_COUNT),
@@ -180,6 +180,12 @@ def report_schema() -> dict[str, Any]:
             _summary(),
         ],
     }
+
+
+def _finished(**properties: object) -> dict[str, Any]:
+    row = _row("The file is there, and it was checked.", **properties)
+    cached = {"const": True, "description": "Its bytes came from the content cache."}
+    return {**row, "properties": {**properties, "cached": cached}}
 
 
 def _row(description: str, **properties: object) -> dict[str, Any]:
@@ -215,6 +221,8 @@ def _summary() -> dict[str, Any]:
         bytes=_COUNT,
         resumed=_COUNT,
         resumable=_COUNT,
+        cached=_COUNT,
+        cached_bytes=_COUNT,
         endpoints={"type": "array", "items": _TEXT},
         destination={"type": ["string", "null"]},
         slow={"anyOf": [slow, {"type": "null"}]},

@@ -37,6 +37,7 @@ _COMMANDS = {
     "pin": "Add the digests of fetched files to a plan.",
     "prune": "Remove fetched files that are no longer in a plan.",
     "export": "Write a plan for another tool, such as aria2 or DataLad.",
+    "cache": "Show or clear the cache of fetched contents.",
     "textconv": "Print a plan as text that git can compare.",
     "cache-key": "Print the key of a plan for caches.",
     "schema": "Print the JSON Schema of manifests, plans or reports.",

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from bidsplan.cli.configuration import cache_options, size_of
 from bidsplan.cli.console import Console, find_redactor
+from bidsplan.destination.cache_options import CacheLink, CacheOptions
 from bidsplan.errors import UsageError
 from bidsplan.help_codes import HelpCode
 from bidsplan.messages import Redactor
@@ -50,6 +52,7 @@ class Settings:
     access: Access = field(default_factory=Access)
     strict: bool = False
     part: Part = field(default_factory=Part)
+    cache: CacheOptions | None = None
 
 
 class _Connections(click.IntRange):
@@ -71,13 +74,10 @@ def _jobs_option(
 
 def parse_bytes(value: str) -> int:
     """Parse a size such as 500GB or 1.5TiB."""
-    from pydantic import ByteSize, TypeAdapter, ValidationError  # slow to import
-
-    try:
-        number = int(TypeAdapter(ByteSize).validate_python(value))
-    except ValidationError as error:
+    number = size_of(value)
+    if number is None:
         message = f"{value!r} is not a size; write it as 500GB or 1.5TiB"
-        raise click.BadParameter(message) from error
+        raise click.BadParameter(message)
     if number <= 0:
         raise click.BadParameter(f"{value!r} is not a size above 0")
     return number
@@ -187,6 +187,32 @@ RATE = (
     ),
 )
 """How fast files are fetched at the most."""
+
+
+CACHE = (
+    click.option(
+        "--cache",
+        "cache_directory",
+        metavar="DIR",
+        help="Take files from this directory by their digests, and add what is fetched, for other "
+        "destinations. [default: BIDSPLAN_CACHE, then the configuration]",
+    ),
+    click.option(
+        "--cache-size",
+        type=parse_bytes,
+        metavar="SIZE",
+        help="Remove what was used least recently from the cache if it is larger, e.g. 500GB.",
+    ),
+    click.option(
+        "--cache-link",
+        type=click.Choice([link.value for link in CacheLink]),
+        help="Copy from the cache (default), or make hard links, which may only be read.",
+    ),
+    click.option("--no-cache", is_flag=True, help="Use no cache, whatever is configured."),
+)
+"""Which content cache is used, and how."""
+
+_CACHING = {"cache_directory", "cache_size", "cache_link", "no_cache"}
 
 
 def _parse_shard(_context: object, _parameter: object, value: str | None) -> tuple[int, int] | None:
@@ -325,8 +351,14 @@ def settings_of(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], 
             chosen = {name: kwargs.pop(name) for name in set(Part._fields) & kwargs.keys()}
             shown = {name: kwargs.pop(name) for name in ("json", "debug", "quiet")}
             console = Console(**shown, redact=redact)
-            part = Part(**chosen)
-            kwargs["settings"] = Settings(console=console, access=access, strict=strict, part=part)
+            caching = {name: kwargs.pop(name) for name in _CACHING & kwargs.keys()}
+            kwargs["settings"] = Settings(
+                console=console,
+                access=access,
+                strict=strict,
+                part=Part(**chosen),
+                cache=cache_options(**caching, untrusted=access.untrusted) if caching else None,
+            )
             return function(**kwargs)
 
         for option in reversed((*options, *console)):

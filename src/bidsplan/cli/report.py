@@ -87,7 +87,8 @@ class Outcome:
                 console.record({"path": entry.path, "action": action.value, "size": entry.size})
                 self._rows.append((action.value, size(entry.size), entry.reason, entry.path))
             case events.Finished(entry=entry, action=action, proof=proof):
-                console.record({"path": entry.path, "action": action, "proof": proof})
+                row = {"path": entry.path, "action": action, "proof": proof}
+                console.record({**row, "cached": True} if event.cached else row)
             case events.Skipped(entry=entry):
                 console.record({"path": entry.path, "action": "skip"})
             case events.Failed(entry=entry, error=error):
@@ -117,6 +118,10 @@ class Outcome:
             f"{size(self._plan.header.bytes)} in all",
         ]
 
+    def _cached(self) -> str:
+        number, held = self._counts.cached, self._counts.cached_bytes
+        return f"{counted(number, 'file')} ({size(held)}) from the cache" if number else ""
+
     def _checks(self) -> str:
         """Describe by what files were checked: ``20 files checked by MD5, 3 by size only``."""
         ways = [(way, self._counts.proofs[way]) for way in CheckMethod if self._counts.proofs[way]]
@@ -138,6 +143,7 @@ class Outcome:
                 *_listed((word, counts.done[action]) for action, word in _DONE.items()),
                 size(counts.bytes) if counts.bytes else "",
                 f"{size(counts.resumed)} from earlier runs" if counts.resumed else "",
+                self._cached(),
                 f"from {', '.join(sorted(counts.endpoints))}" if counts.endpoints else "",
                 f"to {counts.destination}" if counts.destination else "",
                 checks,

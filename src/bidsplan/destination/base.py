@@ -10,6 +10,7 @@ from bidsplan.paths import printable
 from bidsplan.plan.integrity import Checker
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Generator, Iterator, Sequence
     from contextlib import AbstractContextManager
     from threading import Event as ThreadEvent
@@ -86,6 +87,21 @@ class Writer(ABC):
 
     def failed(self, *, resumable: bool) -> None:  # noqa: B027 - most keep nothing
         """Note that no more bytes come, and whether those that came are worth keeping."""
+
+    def descriptor(self) -> int | None:
+        """Return a descriptor that what was written may be read by; None where there is no file."""
+        return None
+
+    def link(self, name: str, directory: int, found: os.stat_result) -> bool:
+        """Have the file be another name of one in an open directory, instead of its own bytes.
+
+        Returns whether it is, and was still the one that was `found`; otherwise nothing changes.
+        """
+        return False
+
+    def link_as(self, name: str, directory: int) -> bool:
+        """Give the file another name in an open directory; returns whether it has it."""
+        return False
 
     @abstractmethod
     def commit(self, content: str, *, replace: bool) -> FileState | None:

@@ -247,6 +247,35 @@ class Directory:
             return None
         return FileState(found.st_size, found.st_mtime_ns)
 
+    def adopt_link(
+        self, partial: Partial, name: str, directory: int, found: os.stat_result
+    ) -> bool:
+        """Have a partial be another name of a file; False where it is not the one `found`."""
+        partials, new = self.partials(), self.new_name()
+        try:
+            os.link(name, new, src_dir_fd=directory, dst_dir_fd=partials, follow_symlinks=False)
+        except OSError:
+            return False
+        if not os.path.samestat(os.stat(new, dir_fd=partials, follow_symlinks=False), found):
+            os.unlink(new, dir_fd=partials)
+            return False
+        os.replace(new, partial.name, src_dir_fd=partials, dst_dir_fd=partials)
+        return True
+
+    def link_partial(self, partial: Partial, name: str, directory: int) -> bool:
+        """Give a partial another name in an open directory; False where it can have none."""
+        try:
+            os.link(
+                partial.name,
+                name,
+                src_dir_fd=self.partials(),
+                dst_dir_fd=directory,
+                follow_symlinks=False,
+            )
+        except OSError:
+            return False
+        return True
+
     def new_name(self) -> str:
         """Return a name for a partial, which no other of this run has."""
         return f"{next(self._numbers):x}"

@@ -18,26 +18,36 @@ if TYPE_CHECKING:
 _KEPT = f"{STATE_DIRECTORY}/partial/kept"
 
 
+def free_bytes(root: str) -> int | None:
+    """Return the bytes that are free where a directory is; None where nobody knows."""
+    try:
+        found = os.statvfs(root)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
+
+
 def check_free_space(root: str, plan: Planned) -> None:
     """Raise DiskFullError where a directory's file system has no room for a plan's missing files.
 
     What earlier runs have of large files counts as there. Quotas are not seen.
     """
-    try:
-        found = os.statvfs(root)
-    except OSError:
-        return
-    free = found.f_bavail * found.f_frsize
+    free = free_bytes(root)
     # Nearly always there is room for all of it, which needs no look at the files.
-    if plan.header.bytes <= free:
+    if free is None or plan.header.bytes <= free:
         return
-    needed = sum(entry.size for entry in plan.entries if not _exists(f"{root}/{entry.path}"))
-    needed -= _kept_bytes(root)
+    needed = missing_bytes(root, plan)
     if needed > free:
         raise DiskFullError(
             f"{printable(root)}: {size(needed)} are still to be fetched, and {size(free)} are "
             "free; free some space, or fetch with --no-space-check"
         )
+
+
+def missing_bytes(root: str, plan: Planned) -> int:
+    """Count the bytes of a plan's files that a directory does not have."""
+    needed = sum(entry.size for entry in plan.entries if not _exists(f"{root}/{entry.path}"))
+    return needed - _kept_bytes(root)
 
 
 def _exists(path: str) -> bool:

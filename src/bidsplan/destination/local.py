@@ -238,6 +238,18 @@ class LocalWriter(Writer):
         """See `Writer.failed`."""
         self._partial.unfinished = resumable
 
+    def descriptor(self) -> int:
+        """See `Writer.descriptor`."""
+        return self._partial.descriptor
+
+    def link(self, name: str, directory: int, found: os.stat_result) -> bool:
+        """See `Writer.link`."""
+        return self._folder.adopt_link(self._partial, name, directory, found)
+
+    def link_as(self, name: str, directory: int) -> bool:
+        """See `Writer.link_as`."""
+        return self._folder.link_partial(self._partial, name, directory)
+
     def commit(self, content: str, *, replace: bool) -> FileState | None:
         """See `Writer.commit`."""
         return self._folder.rename_into_place(self._partial, self._path, replace=replace)

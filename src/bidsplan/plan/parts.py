@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bidsplan.plan.plan import Planned
 
 
-_FILE_COST = 1 << 18
+COST_OF_FILE = 1 << 18
 """Bytes that can be fetched in the time that one more file takes."""
 
 _OWN, _OTHERS = "own", "others"
@@ -150,10 +150,10 @@ def share(plan: Planned, number: int, of: int) -> Plan:
 
 def shares(plan: Planned, of: int) -> Iterator[tuple[int, Entry]]:
     """Yield each entry with the number of its share, from 1 on; see `share`."""
-    cost = plan.header.bytes + _FILE_COST * plan.header.files
+    cost = plan.header.bytes + COST_OF_FILE * plan.header.files
     before = 0
     for entry in plan.entries:
-        own = entry.size + _FILE_COST
+        own = entry.size + COST_OF_FILE
         # An entry is in the share that its middle lies in.
         yield (2 * before + own) * of // (2 * cost) + 1, entry
         before += own

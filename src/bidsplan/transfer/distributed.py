@@ -13,42 +13,70 @@ import secrets
 import time
 from contextlib import suppress
 from dataclasses import replace
+from importlib.metadata import version
+from itertools import groupby
+from operator import itemgetter
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from bidsplan.errors import UnreachableError, UsageError
-from bidsplan.events import Failed, Finished, Opened, Skipped, Warned
+import msgspec
+
+from bidsplan.errors import BidsplanError, LibraryError, UnreachableError, UsageError
+from bidsplan.events import (
+    Decided,
+    Failed,
+    Finished,
+    Opened,
+    Progressed,
+    Resumable,
+    Resumed,
+    Skipped,
+    Waiting,
+    Warned,
+)
 from bidsplan.help_codes import HelpCode
 from bidsplan.messages import has_user_info
 from bidsplan.paths import printable
 from bidsplan.plan import Plan
-from bidsplan.plan.parts import header_of_part, shares
-from bidsplan.transfer.run import run_plan
+from bidsplan.plan.parts import COST_OF_FILE, header_of_part, shares
+from bidsplan.transfer.cluster_worker import (
+    ACTIONS,
+    CHECKS,
+    INTERVAL,
+    Report,
+    Task,
+    compressed,
+    fetch_share,
+    prepare,
+)
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from bidsplan.events import Event
     from bidsplan.plan import Entry, Planned
     from bidsplan.storage.access import Access
-    from bidsplan.transfer.run import Options
+    from bidsplan.transfer.options import Options
 
 
 _EACH = 4
 """Shares for each thread of the workers, so that a fast one takes more of them."""
 
+_LARGEST = 8 << 30
+"""Bytes of a share at the most, a file's cost included: what a lost worker has to be made up for,
+and what is sent to one."""
+
 _FEWEST_JOBS = 8
 """Connections of a share at the least, where those of `Access` are divided among many."""
-
-_INTERVAL = 0.25
-"""Seconds between two reports of a share, and between two looks whether to stop."""
 
 _LEAVING = 15.0
 """Seconds that shares have to end when the run is stopped."""
 
-_PATIENCE = 1.0
-"""Seconds between two questions of a worker whether to stop, each of which is a request."""
+_QUIET = 5.0
+"""Seconds without a report after which it is looked whether there are workers."""
+
+_REPORTS = msgspec.msgpack.Decoder(Report)
 
 
 def run_on_cluster(
@@ -68,11 +96,22 @@ def run_on_cluster(
             "credentials where the workers run",
             help_code=HelpCode.DASK,
         )
+    if client.asynchronous:
+        raise UsageError("an asynchronous client can't be waited for; give a synchronous one")
     if parse_url(destination).protocol == "file":
         destination = os.path.abspath(parse_url(destination).path)  # noqa: PTH100 - links are kept
-    run = _Run(plan, destination, os.path.abspath(base), options, client)  # noqa: PTH100 - as above
+    task = Task(
+        share=0,
+        lines=b"",
+        destination=destination,
+        base=os.path.abspath(base),  # noqa: PTH100 - as above
+        options=options,
+        access=access,
+        topic=f"bidsplan-{secrets.token_hex(8)}",
+    )
+    run = _Run(plan, task, client, stopping)
     try:
-        yield from run.events(access, stopping)
+        yield from run.events()
     finally:
         run.close()
 
@@ -81,148 +120,265 @@ class _Run:
     """One run on a cluster."""
 
     def __init__(
-        self, plan: Planned, destination: str, base: str, options: Options, client: Any
+        self, plan: Planned, task: Task, client: Any, stopping: Callable[[], bool]
     ) -> None:
-        import distributed  # there, as the client is of it
-
-        self._client = client
-        self._topic = f"bidsplan-{secrets.token_hex(8)}"
-        self._stop = distributed.Event(self._topic, client=client)
-        self._heard: SimpleQueue[Any] = SimpleQueue()
-        self._arguments = (destination, base, options)
         self._plan = plan
-        self._shares: dict[str, Plan] = {}
-        self._futures: dict[str, Any] = {}
+        self._task = task
+        self._client = client
+        self._stopping = stopping
+        self._heard: SimpleQueue[bytes] = SimpleQueue()
+        self._shares: dict[int, tuple[Entry, ...]] = {}
+        self._futures: dict[int, Any] = {}
+        self._under_way: dict[int, str] = {}  # attempts, by share
+        self._moved = _Moved()
         self._ended: set[str] = set()
-        self._ends: float | None = None
-        self._once: set[str] = set()
+        self._said: set[str] = set()
+        self._resumable = 0
+        self._last = time.monotonic()
 
-    def events(self, access: Access, stopping: Callable[[], bool]) -> Iterator[Event]:
+    def events(self) -> Iterator[Event]:
         """Run all shares, and yield what their workers report."""
+        self._client.subscribe_topic(self._task.topic, lambda event: self._heard.put(event[1]))
+        yield from self._prepared()
+        if self._stopping():
+            yield from (Skipped(entry=entry) for entry in self._plan.entries)
+            return
+        self._submit_all()
+        while self._futures and not self._stopping():
+            yield from self._next()
+        if self._futures:
+            yield from self._stopped()
+        if self._resumable:
+            yield Resumable(bytes=self._resumable)
+
+    def _prepared(self) -> Iterator[Event]:
+        """Have a worker make the destination, and see that there is room for all of the plan."""
+        identity, free = yield from self._asked(self._task)
+        if self._task.options.check_space and free is not None and free < self._plan.header.bytes:
+            plan = Plan(header=self._plan.header, entries=tuple(self._plan.entries))
+            lines = compressed(plan.lines())
+            yield from self._asked(self._task._replace(lines=lines))
+        self._task = self._task._replace(identity=identity)
+
+    def _asked(self, task: Task) -> Generator[Event, None, tuple[str | None, int | None]]:
+        """Wait for a worker to prepare the destination, or for the end of the run."""
+        future = self._submit(prepare, task, f"{task.topic}-prepare-{secrets.token_hex(4)}")
+        self._futures[0] = future
+        while not future.done():
+            if self._stopping():
+                return None, None
+            time.sleep(INTERVAL / 10)
+            yield from self._missing_workers()
+        del self._futures[0]
+        if future.status != "finished":
+            raise _error_of(future)
+        found: tuple[str | None, int | None] = future.result()
+        return found
+
+    def _submit(self, function: Callable[[str, bytes], Any], task: Task, key: str) -> Any:
+        call, own = _imported_there(function.__name__), version("bidsplan")
+        return self._client.submit(call, own, task.dump(), key=key, pure=False)
+
+    def _submit_all(self) -> None:
+        plan, access = self._plan, self._task.access
         threads = max(1, sum(self._client.nthreads().values()))
-        number = max(1, min(self._plan.header.files, _EACH * threads))
+        cost = plan.header.bytes + COST_OF_FILE * plan.header.files
+        number = max(1, min(plan.header.files, max(_EACH * threads, -(-cost // _LARGEST))))
         jobs = max(_FEWEST_JOBS, access.jobs // threads)
         limit = access.limit_rate and max(1, access.limit_rate // min(threads, number))
-        access = replace(access, jobs=min(access.jobs, jobs), limit_rate=limit)
-        self._client.subscribe_topic(self._topic, lambda event: self._heard.put(event[1]))
-        for share in _split(self._plan, number):
-            self._submit(share, access)
-        while self._futures:
-            if self._ends is None and stopping():
-                # Workers end their shares as any run that is stopped does.
-                self._stop.set()
-                self._ends = time.monotonic() + _LEAVING
-            elif self._ends is not None and time.monotonic() >= self._ends:
-                # Some have not begun, or are of a worker that does not answer.
-                self._client.cancel(list(self._futures.values()))
-            yield from self._next()
-
-    def _submit(self, share: Plan, access: Access) -> None:
-        key = f"{self._topic}-{share.header.part}"
-        lines = b"".join(share.lines())
-        future = self._client.submit(
-            fetch_share, lines, *self._arguments, access, self._topic, key=key, pure=False
+        task = self._task._replace(
+            access=replace(access, jobs=min(access.jobs, jobs), limit_rate=limit)
         )
-        self._shares[key], self._futures[key] = share, future
+        for share, found in groupby(shares(plan, number), itemgetter(0)):
+            entries = tuple(entry for _, entry in found)
+            head = header_of_part(plan.header, f"share {share} of {number}")
+            lines = compressed(Plan.rebuild(head, entries).lines())
+            key = f"{task.topic}-share-{share}-of-{number}"
+            self._shares[share] = entries
+            self._futures[share] = self._submit(
+                fetch_share, task._replace(share=share, lines=lines), key
+            )
 
     def _next(self) -> Iterator[Event]:
         """Yield what workers report next, and what ended shares say."""
         # Looked at first: what a share has reported comes before its end.
-        done = [key for key, future in self._futures.items() if future.done()]
+        done = [share for share, future in self._futures.items() if future.done()]
+        yield from self._heard_of(0 if done else INTERVAL)
+        yield from self._missing_workers()
+        for share in done:
+            future, entries = self._futures.pop(share), self._shares.pop(share)
+            self._under_way.pop(share, None)
+            yield from self._rest(entries, _why_lost(future))
+
+    def _heard_of(self, seconds: float) -> Iterator[Event]:
         with suppress(Empty):
-            heard = self._heard.get(timeout=0 if done else _INTERVAL)
+            data = self._heard.get(timeout=seconds)
             while True:
-                yield from self._new(pickle.loads(heard))  # noqa: S301 - of this cluster's own worker
-                heard = self._heard.get_nowait()
-        for key in done:
-            future, share = self._futures.pop(key), self._shares.pop(key)
-            if future.status == "finished":
-                yield from self._new(future.result())
-            else:
-                yield from self._lost(share, future)
+                self._last = time.monotonic()
+                yield from self._reported(_REPORTS.decode(data))
+                data = self._heard.get_nowait()
 
-    def _new(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Yield events that were not reported before: those of a share may come twice."""
-        for event in events:
-            if isinstance(event, Finished | Failed | Skipped):
-                if event.entry.path in self._ended:
-                    continue
-                self._ended.add(event.entry.path)
-            elif isinstance(event, Opened | Warned):
-                if repr(event) in self._once:
-                    continue
-                self._once.add(repr(event))
-            yield event
-
-    def _lost(self, share: Plan, future: Any) -> Iterator[Event]:
-        """Report the rest of a share that did not end; errors of the run are raised."""
-        if future.status == "cancelled" and self._ends is not None:
-            yield from self._new(Skipped(entry=entry) for entry in share.entries)
+    def _reported(self, report: Report) -> Iterator[Event]:
+        """Yield the events of a report that were not reported before."""
+        entries = self._shares.get(report.share)
+        if entries is None:
+            # Another worker has finished the share meanwhile.
             return
-        if future.status == "cancelled":
-            why = "the connection to the dask scheduler was lost; run it again"
+        self._under_way[report.share] = report.attempt
+        if report.over:
+            del self._under_way[report.share]
+        for number, action in report.decided:
+            yield Decided(entry=entries[number], action=ACTIONS[action])
+        for number, moved in report.moved.items():
+            if entries[number].path not in self._ended:
+                yield from self._moved.add(entries[number], report.attempt, moved)
+        for number, action, check, size in report.finished:
+            entry = entries[number]
+            if entry.path not in self._ended:
+                yield from self._moved.settle(entry, report.attempt)
+                self._ended.add(entry.path)
+                yield Finished(entry=entry, action=ACTIONS[action], proof=CHECKS[check], bytes=size)
+        if report.others:
+            others = pickle.loads(report.others)  # noqa: S301 - of this cluster's own worker
+            yield from (event for event in others if self._is_new(event))
+
+    def _is_new(self, event: Event) -> bool:
+        """Report whether an event is to be yielded, which several workers may report."""
+        if isinstance(event, Failed | Skipped):
+            key, known = event.entry.path, self._ended
+        elif isinstance(event, Opened | Warned):
+            key, known = repr(event), self._said
+        elif isinstance(event, Resumable):
+            self._resumable += event.bytes
+            return False
         else:
-            error = future.exception()
-            if type(error).__name__ != "KilledWorker":
-                raise error
-            why = "the workers that fetched it died; look at their logs, and run it again"
-        yield from self._new(
-            Failed(entry=entry, error=UnreachableError(f"{printable(entry.path)}: {why}"))
-            for entry in share.entries
-        )
+            return True
+        new = key not in known
+        known.add(key)
+        return new
+
+    def _rest(self, entries: tuple[Entry, ...], why: str | None) -> Iterator[Event]:
+        """Report what did not end of a share: as failed, or without a reason as skipped."""
+        for entry in entries:
+            if entry.path not in self._ended:
+                self._ended.add(entry.path)
+                error = UnreachableError(f"{printable(entry.path)}: {why}")
+                yield Failed(entry=entry, error=error) if why else Skipped(entry=entry)
+
+    def _missing_workers(self) -> Iterator[Waiting]:
+        """Say so, once, where there are no workers."""
+        if time.monotonic() - self._last < _QUIET:
+            return
+        self._last = time.monotonic()
+        text = "the dask cluster has no workers"
+        # The scheduler may be lost, which the futures will say.
+        with suppress(OSError):
+            if not self._client.nthreads() and text not in self._said:
+                self._said.add(text)
+                yield Waiting(holder=text)
+
+    def _stopped(self) -> Iterator[Event]:
+        """Have workers leave their shares, and report what is left."""
+        self._client.cancel(list(self._futures.values()))
+        self._futures.clear()
+        end = time.monotonic() + _LEAVING
+        yield from self._heard_of(INTERVAL)
+        while self._under_way and time.monotonic() < end:
+            yield from self._heard_of(INTERVAL)
+        for entries in self._shares.values():
+            yield from self._rest(entries, None)
 
     def close(self) -> None:
         """Stop what the workers are at, and forget the run."""
         if self._futures:
-            self._stop.set()
             self._client.cancel(list(self._futures.values()))
         with suppress(ValueError):
             # It was never subscribed to where the scheduler was lost before.
-            self._client.unsubscribe_topic(self._topic)
+            self._client.unsubscribe_topic(self._task.topic)
 
 
-def _split(plan: Planned, number: int) -> Iterator[Plan]:
-    """Yield a plan's shares in one pass."""
-    found: dict[int, list[Entry]] = {}
-    for share, entry in shares(plan, number):
-        found.setdefault(share, []).append(entry)
-    for share, entries in found.items():
-        yield Plan.rebuild(header_of_part(plan.header, f"share {share} of {number}"), entries)
+def _imported_there(name: str) -> Callable[[str, bytes], Any]:
+    """Return a function of `cluster_worker` that is imported only where it is called.
+
+    A worker that can't unpickle a task ends without a word, and the scheduler unpickles it too.
+    """
+
+    def call(made_by: str, data: bytes) -> Any:
+        import importlib
+
+        import distributed
+
+        try:
+            module = importlib.import_module("bidsplan.transfer.cluster_worker")
+        except ImportError as error:
+            address = distributed.get_worker().address
+            raise ImportError(f"{error}, on the worker {address}") from error
+        return getattr(module, name)(made_by, data)
+
+    return call
 
 
-def fetch_share(
-    lines: bytes, destination: str, base: str, options: Options, access: Access, topic: str
-) -> list[Event]:
-    """Fetch a share on a worker; what happens is also reported while it does."""
-    import distributed
-
-    worker = distributed.get_worker()
-    stopping = _Stopping(distributed.Event(topic))
-    said: list[Event] = []
-    all_ended: list[Event] = []
-    since = time.monotonic()
-    plan = Plan.parse(lines.partition(b"\n")[::2])
-    for event in run_plan(plan, destination, access, base, options, stopping):
-        said.append(event)
-        if isinstance(event, Finished | Failed | Skipped | Opened | Warned):
-            all_ended.append(event)
-        if time.monotonic() - since >= _INTERVAL:
-            worker.log_event(topic, pickle.dumps(said))
-            said, since = [], time.monotonic()
-    worker.log_event(topic, pickle.dumps(said))
-    return all_ended
+def _why_lost(future: Any) -> str:
+    """Say why a share's end brought no report of some files; errors of the run are raised."""
+    if future.status == "finished":
+        return "its worker's report was lost; run it again"
+    error = _error_of(future)
+    if not isinstance(error, UnreachableError):
+        raise error
+    return str(error)
 
 
-class _Stopping:
-    """Asks the cluster now and then whether the run is to stop."""
+def _error_of(future: Any) -> BaseException:
+    """Return why a worker did not do its work."""
+    from distributed import KilledWorker
 
-    def __init__(self, event: Any) -> None:
-        self._event = event
-        self._asked = -_PATIENCE
-        self._stop = False
+    if future.status == "cancelled":
+        return UnreachableError(
+            "the dask scheduler was lost, or the work was cancelled there; run it again"
+        )
+    error: BaseException = future.exception()
+    if isinstance(error, KilledWorker):
+        return UnreachableError(
+            "the workers that fetched it died; look at their logs, and run it again"
+        )
+    if isinstance(error, BidsplanError):
+        return error
+    if isinstance(error, ImportError):
+        return LibraryError(
+            f"a worker has no bidsplan, or another one: {printable(str(error))}; install bidsplan "
+            f"{version('bidsplan')} for all workers"
+        )
+    return error
 
-    def __call__(self) -> bool:
-        now = time.monotonic()
-        if not self._stop and now - self._asked >= _PATIENCE:
-            self._asked, self._stop = now, bool(self._event.is_set())
-        return self._stop
+
+class _Moved:
+    """Bytes of unfinished files, each by the worker that reported it last.
+
+    A file may be fetched by two workers, and what one brought before it died is not counted twice.
+    """
+
+    def __init__(self) -> None:
+        self._by_attempt: dict[str, dict[str, tuple[int, int]]] = {}
+        self._shown: dict[str, tuple[int, int]] = {}
+
+    def add(self, entry: Entry, attempt: str, moved: tuple[int, int]) -> Iterator[Event]:
+        """Count bytes that came, and bytes of earlier runs."""
+        found = self._by_attempt.setdefault(entry.path, {})
+        before = found.get(attempt, (0, 0))
+        found[attempt] = before[0] + moved[0], before[1] + moved[1]
+        yield from self._show(entry, found[attempt])
+
+    def settle(self, entry: Entry, attempt: str) -> Iterator[Event]:
+        """Count what came of a file by the worker that finished it."""
+        found = self._by_attempt.pop(entry.path, None)
+        if found is not None:
+            yield from self._show(entry, found.get(attempt, (0, 0)))
+            del self._shown[entry.path]
+
+    def _show(self, entry: Entry, moved: tuple[int, int]) -> Iterator[Event]:
+        before = self._shown.get(entry.path, (0, 0))
+        self._shown[entry.path] = moved
+        if moved[0] != before[0]:
+            yield Progressed(entry=entry, bytes=moved[0] - before[0])
+        if moved[1] != before[1]:
+            yield Resumed(entry=entry, bytes=moved[1] - before[1])

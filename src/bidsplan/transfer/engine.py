@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import functools
 import time
-from collections import deque
 from typing import TYPE_CHECKING
 
 from bidsplan.destination.base import Discard, Stopped
-from bidsplan.destination.receipts import ReceiptWriter, make_receipt
 from bidsplan.destination.sources import Sources
 from bidsplan.errors import (
     BidsplanError,
     DestinationError,
     ExistingFileError,
-    RootMissingError,
     StorageError,
     ThrottledError,
     UnreachableError,
     UsageError,
 )
-from bidsplan.events import Action, Decided, Failed, Finished, Progressed, Resumed, Skipped, Warned
+from bidsplan.events import Action, Decided, Finished, Skipped, Warned
 from bidsplan.paths import printable
-from bidsplan.plan.integrity import VerifyMode, check_whole
+from bidsplan.plan.integrity import check_whole
 from bidsplan.storage.objects import FetchRequest
-from bidsplan.transfer.circuit_breaker import CircuitBreaker
 from bidsplan.transfer.concurrency import ConcurrencyLimit
 from bidsplan.transfer.decide import Decider, Decision
 from bidsplan.transfer.download import asks_first, is_digested, partial_key, receive, tag_is_digest
 from bidsplan.transfer.jobs import Job, Lane, Pulled
+from bidsplan.transfer.outcomes import Outcomes
 from bidsplan.transfer.roots import Roots
 from bidsplan.transfer.session import Session
+from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,19 +36,17 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from bidsplan.destination.base import Destination, FileState, Writer
+    from bidsplan.destination.content_cache import ContentCache
     from bidsplan.events import Event
     from bidsplan.plan import Entry, Planned
     from bidsplan.plan.integrity import Verdict
     from bidsplan.storage import Access
     from bidsplan.storage.file_state import SourceState
-    from bidsplan.transfer.decide import Existing
+    from bidsplan.transfer.options import Options
     from bidsplan.transfer.scheduler import Scheduler
 
 _GLANCES = 256
 """Entries that are looked at in one go, if there is nothing to do for them."""
-
-_MUCH = 512
-"""Events that are emitted together."""
 
 _LONG = 1 << 19
 """Bytes whose digest takes so long that it is made in a thread."""
@@ -76,8 +72,7 @@ class Engine:
         self,
         plan: Planned,
         destination: Destination,
-        existing: Existing,
-        checking: VerifyMode,
+        options: Options,
         access: Access,
         base: str,
         stopping: Callable[[], bool],
@@ -86,19 +81,16 @@ class Engine:
         self._destination = destination
         self._jobs = access.jobs
         self._limit = ConcurrencyLimit(self._jobs, access.limit_rate)
-        self._breaker = CircuitBreaker()
         self._stop = destination.stop
         self._stopping = stopping
-        self._checking = checking
-        self._under_way: dict[str, Entry] = {}
+        self._checking = options.checking
         self._began: dict[str, float] = {}
-        self._missing_roots: dict[int, Entry] = {}
-        self._events: deque[Event] = deque()
-        self._emit = self._events.append
-        self._roots = Roots(plan.header.roots, access, base, self._emit)
         self._sources = Sources(plan.header.roots, access, base)
-        self.decider = Decider(plan, self._sources, destination, existing)
-        self._receipts = ReceiptWriter(destination.write_receipts)
+        self._outcomes = Outcomes(destination, self._sources)
+        self._emit = self._outcomes.emit
+        self._roots = Roots(plan.header.roots, access, base, self._emit)
+        self.decider = Decider(plan, self._sources, destination, options.existing)
+        self._cache = _cache_of(options, destination, plan)
         self._ahead: list[Job] = []
         self._scheduler: Scheduler | None = None
 
@@ -107,38 +99,36 @@ class Engine:
         if opened := self._destination.opened():
             yield opened
         while (job := self.pull()) is Pulled.IDLE:
-            yield from self._drained()
+            yield from self._outcomes.drained()
         if not isinstance(job, Pulled):
             self._ahead.append(job)
             yield from self._worked()
-        yield from self._drained()
-        if self._breaker.why:
-            yield Warned(problem=self._breaker.problem())
+        yield from self._outcomes.drained()
+        if self._outcomes.breaker.why:
+            yield Warned(problem=self._outcomes.breaker.problem())
         yield from self._limit.slowdowns.events()
         if self._stop.is_set():
-            yield from (Skipped(entry=entry) for entry in list(self._under_way.values()))
+            yield from self._outcomes.skipped()
             yield from (Skipped(entry=entry) for entry in self._entries)
-        self._receipts.flush()
-        if problem := self._receipts.problem():
-            yield Warned(problem=problem)
+        self._outcomes.flush()
+        yield from self._outcomes.problems()
+        if self._cache:
+            yield from (Warned(problem=problem) for problem in self._cache.finish())
         yield from self._destination.finish()
 
     def _worked(self) -> Iterator[Event]:
         from bidsplan.transfer.scheduler import Scheduler  # a no-op run does without asyncio
 
         self._scheduler = Scheduler(self, self._limit, self._jobs)
+        self._outcomes.later = self._scheduler.later
         pool = self._scheduler.ranges
         self._session = Session(self._checking, self._limit, pool, self._stop)
         for _ in self._scheduler.slices():
-            yield from self._drained()
+            yield from self._outcomes.drained()
         if self._stop.is_set():
             # What is under way has some time to end, and to be reported.
             self._destination.shorten_timeouts()
             self._scheduler.close()
-
-    def _drained(self) -> Iterator[Event]:
-        while self._events:
-            yield self._events.popleft()
 
     def stopped(self) -> bool:
         """See `JobSource.stopped`."""
@@ -148,7 +138,7 @@ class Engine:
 
     def full(self) -> bool:
         """See `JobSource.full`."""
-        return len(self._events) >= _MUCH
+        return self._outcomes.full()
 
     def pull(self) -> Job | Pulled:
         """See `JobSource.pull`."""
@@ -163,7 +153,7 @@ class Engine:
                 return Pulled.EXHAUSTED
             job = self._decided(entry)
             if job is not None:
-                self._under_way[entry.path] = entry
+                self._outcomes.begin(entry)
                 return job
         return Pulled.IDLE
 
@@ -172,7 +162,7 @@ class Engine:
         try:
             decision = self.decider.check_metadata(entry)
         except DestinationError as error:
-            self._failed(entry, error)
+            self._outcomes.failed(entry, error)
             return None
         if decision.proof is not None:
             self._emit(Finished(entry=entry, action=decision.action, proof=decision.proof))
@@ -189,7 +179,7 @@ class Engine:
         except UsageError:
             raise
         except BidsplanError as error:
-            self._failed(entry, error)
+            self._outcomes.failed(entry, error)
             return None
 
     def _job(self, entry: Entry, decision: Decision) -> Job:
@@ -203,6 +193,16 @@ class Engine:
         if quick and not asks_first(entry, store, self._checking):
             return Job(entry, decision, store, Lane.ASYNC)
         return Job(entry, decision, store, Lane.THREAD)
+
+    async def run_cached(self, job: Job) -> bool:
+        """See `JobSource.run_cached`."""
+        if self._cache is None or self._scheduler is None or not self._cache.may_have(job.entry):
+            return False
+        try:
+            found = await self._scheduler.aside(self._cache.read_small, job.entry)
+        except Stopped:
+            return False
+        return found is not None and self._write_small(job, *found, cached=True)
 
     async def run_async(self, job: Job) -> bool:
         """See `JobSource.run_async`."""
@@ -232,19 +232,30 @@ class Engine:
             return False
         self._limit.succeeded()
         self._limit.slowdowns.took(entry.path, time.monotonic() - began)
-        return self._write_small(job, data, verdict)
+        done = self._write_small(job, data, verdict)
+        if done and self._cache and self._scheduler:
+            cache, scheduler = self._cache, self._scheduler
+            if not cache.queue.put(entry, verdict, data, scheduler.later):
+                await scheduler.aside(cache.add_small, entry, verdict, data)
+        return done
 
-    def _write_small(self, job: Job, data: Buffer, verdict: Verdict) -> bool:
+    def _write_small(
+        self, job: Job, data: Buffer, verdict: Verdict, *, cached: bool = False
+    ) -> bool:
         entry, action = job.entry, job.decision.action
         try:
             write = self._destination.write_small
             state = write(entry.path, data, verdict.content, replace=action is Action.REPLACE)
         except DestinationError as error:
-            self._failed(entry, error)
+            self._outcomes.failed(entry, error)
             return True
         if state is None:
             return False
-        self._done(entry, action, verdict, state, arrived=entry.size)
+        arrived = 0 if cached else entry.size
+        done = Finished(
+            entry=entry, action=action, proof=verdict.proof, bytes=arrived, cached=cached
+        )
+        self._outcomes.done(done, verdict, state)
         return True
 
     def run_in_thread(self, job: Job) -> None:
@@ -254,11 +265,11 @@ class Engine:
                 raise Stopped
             self._settle(job)
         except Stopped:
-            self._ended(Skipped(entry=job.entry))
+            self._outcomes.ended(Skipped(entry=job.entry))
         except UsageError:
             raise
         except BidsplanError as error:
-            self._failed(job.entry, error)
+            self._outcomes.failed(job.entry, error)
 
     def _settle(self, job: Job) -> None:
         """Find out what is left to decide, and do it."""
@@ -270,7 +281,7 @@ class Engine:
             raise decision.error
         if decision.verdict is not None and decision.state is not None:
             source_state = self._sources.unchanged(entry, before)
-            self._done(entry, Action.KEEP, decision.verdict, decision.state, source_state)
+            self._kept(entry, decision.verdict, decision.state, source_state)
             return
         self._roots.renewing(entry, lambda: self._obtain(job, decision))
 
@@ -293,29 +304,48 @@ class Engine:
         entry, action, state = job.entry, decision.action, decision.state
         if action is Action.COMPARE and self._destination.compares_first and state is not None:
             before = self._sources.state(entry)
-            verdict = self._receive(job, Discard())
+            verdict, _ = self._receive(job, Discard())
             if self.decider.is_same(entry, state, verdict, self._stop.is_set):
                 source_state = self._sources.unchanged(entry, before)
-                self._done(entry, Action.KEEP, verdict, state, source_state)
+                self._kept(entry, verdict, state, source_state)
                 return
             action = Action.REPLACE
         self._write(job, action)
 
     def _write(self, job: Job, action: Action) -> None:
         entry, key = job.entry, None
-        self._breaker.prepare(self._destination)
+        self._outcomes.breaker.prepare(self._destination)
         before = self._sources.state(entry)
         if job.lane is Lane.STREAM:
             key = partial_key(entry, self._sources.place(entry))
         replace = action is Action.REPLACE
         with self._destination.writer(entry.path, entry.size, replace=replace, key=key) as writer:
-            verdict = self._receive(job, writer)
+            verdict, cached = self._receive(job, writer)
             source_state = self._sources.unchanged(entry, before)
             action, state = self._commit(entry, writer, verdict, action)
-        self._done(entry, action, verdict, state, source_state)
+        done = Finished(entry=entry, action=action, proof=verdict.proof, cached=cached)
+        self._outcomes.done(done, verdict, state, source_state)
 
-    def _receive(self, job: Job, writer: Writer) -> Verdict:
-        entry, progress = job.entry, functools.partial(self._moved, job.entry)
+    def _kept(
+        self, entry: Entry, verdict: Verdict, state: FileState, source_state: SourceState | None
+    ) -> None:
+        done = Finished(entry=entry, action=Action.KEEP, proof=verdict.proof)
+        self._outcomes.done(done, verdict, state, source_state)
+
+    def _receive(self, job: Job, writer: Writer) -> tuple[Verdict, bool]:
+        """Write an entry's bytes; returns also whether the content cache had them."""
+        if self._cache is None or job.store is None:
+            return self._received(job, writer), False
+        copied = functools.partial(self._outcomes.copied, job.entry)
+        verdict = self._cache.fill(job.entry, writer, copied)
+        if verdict is not None:
+            return verdict, True
+        verdict = self._received(job, writer)
+        self._cache.add_file(job.entry, verdict, writer)
+        return verdict, False
+
+    def _received(self, job: Job, writer: Writer) -> Verdict:
+        entry, progress = job.entry, functools.partial(self._outcomes.moved, job.entry)
         if job.store is not None:
             began = self._began.pop(entry.path, None)
             return receive(entry, job.store, writer, self._session, progress, began)
@@ -343,50 +373,6 @@ class Engine:
         why = "another process creates and removes this file; run it again"
         raise ExistingFileError(f"{printable(entry.path)}: {why}")
 
-    def _moved(self, entry: Entry, number: int, *, resumed: bool = False) -> None:
-        """Report that bytes have come."""
-        if number:
-            event = Resumed if resumed else Progressed
-            self._emit(event(entry=entry, bytes=number))
-
-    def _done(
-        self,
-        entry: Entry,
-        action: Action,
-        verdict: Verdict,
-        state: FileState,
-        source_state: SourceState | None = None,
-        *,
-        arrived: int = 0,
-    ) -> None:
-        self._breaker.succeeded()
-        due, identity = False, state.identity
-        if identity is not None:
-            source, kept = self._sources.fingerprint(entry), action is Action.KEEP
-            receipt = make_receipt(
-                entry.path, state.size, identity, source, verdict, source_state, kept=kept
-            )
-            due = self._receipts.add(receipt)
-        self._ended(Finished(entry=entry, action=action, proof=verdict.proof, bytes=arrived))
-        if due and self._scheduler:
-            # Waiting for the destination must not hold up the loop.
-            self._scheduler.later(self._receipts.flush)
-
-    def _failed(self, entry: Entry, error: BidsplanError) -> None:
-        missing = isinstance(error, RootMissingError)
-        if missing and self._missing_roots.setdefault(entry.root, entry) is not entry:
-            # Reported once for all of a root's files.
-            self._ended(Skipped(entry=entry))
-            return
-        self._ended(Failed(entry=entry, error=error))
-        if self._breaker.failed(error):
-            self._stop.set()
-
-    def _ended(self, event: Finished | Failed | Skipped) -> None:
-        """Report what became of an entry, once."""
-        self._under_way.pop(event.entry.path, None)
-        self._emit(event)
-
     def close(self) -> None:
         """Stop what is under way, write receipts, and leave nothing half done."""
         self._stop.set()
@@ -394,7 +380,18 @@ class Engine:
         try:
             self._destination.shorten_timeouts()
             busy = self._scheduler.close() if self._scheduler else False
-            self._receipts.flush()
+            if self._cache:
+                self._cache.close(busy=busy)
+            self._outcomes.flush()
             self._roots.close()
         finally:
             self._destination.close(busy=busy)
+
+
+def _cache_of(options: Options, destination: Destination, plan: Planned) -> ContentCache | None:
+    if options.cache is None:
+        return None
+    from bidsplan.destination.content_cache import ContentCache  # only where there is one
+
+    root = destination.url if parse_url(destination.url).protocol == "file" else None
+    return ContentCache(options.cache, destination.stop.is_set, root, plan)

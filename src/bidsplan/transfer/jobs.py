@@ -66,6 +66,10 @@ class JobSource(Protocol):
         """Return the next job; never called by two threads at once."""
         ...
 
+    async def run_cached(self, job: Job) -> bool:
+        """Run a job on the loop without its storage; returns whether it is done."""
+        ...
+
     async def run_async(self, job: Job) -> bool:
         """Run a job on the loop; returns whether it is done, or must be run in a thread.
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bidsplan.destination.cache_options import choose_cache
 from bidsplan.plan.integrity import VerifyMode
 from bidsplan.storage.access import Access
 from bidsplan.transfer.decide import Existing
-from bidsplan.transfer.run import Options, run_plan
+from bidsplan.transfer.options import Options
+from bidsplan.transfer.run import run_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from os import PathLike
 
+    from bidsplan.destination.cache_options import CacheOptions
     from bidsplan.events import Event
     from bidsplan.plan import Planned
 
@@ -31,6 +34,7 @@ def materialise(  # noqa: PLR0913 - the options of a run
     find_unplanned: bool = False,
     stopping: Callable[[], bool] | None = None,
     client: Any = None,
+    cache: CacheOptions | str | PathLike[str] | None = None,
 ) -> Generator[Event, None, None]:
     """Fetch what a plan lists to a destination.
 
@@ -61,12 +65,15 @@ def materialise(  # noqa: PLR0913 - the options of a run
     client : distributed.Client, optional
         Of a dask cluster whose workers fetch. They use their own credentials, and must reach the
         destination, and local sources, by the same paths.
+    cache : CacheOptions or path, optional
+        A directory that keeps contents, by digest, for other destinations. Workers of a cluster use
+        it where they have it.
 
     Yields
     ------
     Event
-        Waiting, Opened, Decided, Progressed, Resumed, Finished, Failed, Skipped, Slowed, Warned,
-        Resumable.
+        Waiting, Opened, Decided, Progressed, Resumed, Copied, Finished, Failed, Skipped, Slowed,
+        Warned, Resumable.
         As it happens. Closing the generator stops the work.
 
     Raises
@@ -82,10 +89,10 @@ def materialise(  # noqa: PLR0913 - the options of a run
     LockedError
         Where another run is active there, and it is not waited for.
     """
-    options = Options(
-        Existing(existing), VerifyMode(checking), dry_run, wait, check_space, find_unplanned
-    )
     access, stopping = access or Access(), stopping or _never_stopping
+    chosen = choose_cache(cache, str(destination), access, shared=client is not None)
+    policies = Existing(existing), VerifyMode(checking)
+    options = Options(*policies, dry_run, wait, check_space, find_unplanned, chosen)
     if client is None or dry_run:
         return run_plan(plan, str(destination), access, str(base), options, stopping)
     from bidsplan.transfer.distributed import run_on_cluster  # only for clusters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from bidsplan.destination import open_destination
 from bidsplan.destination.base import Stopped
@@ -21,20 +21,8 @@ if TYPE_CHECKING:
 
     from bidsplan.events import Event
     from bidsplan.plan import Planned
-    from bidsplan.plan.integrity import VerifyMode
     from bidsplan.storage.access import Access
-    from bidsplan.transfer.decide import Existing
-
-
-class Options(NamedTuple):
-    """What a run does with a plan; see `materialise`."""
-
-    existing: Existing
-    checking: VerifyMode
-    dry_run: bool = False
-    wait: bool = False
-    check_space: bool = True
-    find_unplanned: bool = False
+    from bidsplan.transfer.options import Options
 
 
 def run_plan(
@@ -46,7 +34,6 @@ def run_plan(
     stopping: Callable[[], bool],
 ) -> Generator[Event, None, None]:
     """Fetch what a plan lists; yields and raises as `materialise` does."""
-    existing, checking = options.existing, options.checking
     access = replace(access, jobs=min(access.jobs, max_connections()))
     try:
         place = open_destination(destination, access, create=not options.dry_run)
@@ -59,13 +46,13 @@ def run_plan(
         leaving.callback(place.close)
         if options.dry_run:
             sources = Sources(plan.header.roots, access, base)
-            yield from _decide(plan, Decider(plan, sources, place, existing), stopping)
+            yield from _decide(plan, Decider(plan, sources, place, options.existing), stopping)
             return
         # Receipts are read only then: those of the run that was waited for count.
         part = plan.header.part is not None
         yield from place.lock(wait=options.wait, shared=part, stopping=stopping)
         place.check_space = options.check_space
-        engine = Engine(plan, place, existing, checking, access, base, stopping)
+        engine = Engine(plan, place, options, access, base, stopping)
         leaving.pop_all()
         leaving.callback(engine.close)
         yield from engine.run()

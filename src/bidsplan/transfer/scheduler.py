@@ -171,6 +171,8 @@ class Scheduler:
             await turn
         self._held += size
         try:
+            if await self._work.run_cached(job):
+                return True
             if delay := self._limit.rate.delay(size):
                 await asyncio.sleep(delay)
             return await self._request(job)

@@ -72,7 +72,12 @@ if TYPE_CHECKING:
     help="Fetch by the workers of the dask cluster at this address, such as tcp://host:8786.",
 )
 @options.settings_of(
-    *options.PART, *options.STRICT, *options.SOURCES, *options.DESTINATION, *options.RATE
+    *options.PART,
+    *options.STRICT,
+    *options.CACHE,
+    *options.SOURCES,
+    *options.DESTINATION,
+    *options.RATE,
 )
 def command(
     source: Path,
@@ -94,9 +99,10 @@ def command(
     policy = PlanPolicy.of(locked=locked, frozen=frozen)
     if not is_manifest(source):
         refuse_locked_plan(source, policy)
-    path, plan = plan_for(source, settings, policy, write=not dry_run)
-    plan = settings.part.of(plan)
-    outcome = Outcome(plan, settings.console, dry_run=dry_run, place=destination)
+    path, whole = plan_for(source, settings, policy, write=not dry_run)
+    outcome = Outcome(
+        plan := settings.part.of(whole), settings.console, dry_run=dry_run, place=destination
+    )
     with (
         signals.first_signal(interrupt=False) as received,
         _cluster(None if dry_run else scheduler) as client,
@@ -114,6 +120,7 @@ def command(
             find_unplanned=True,
             stopping=lambda: bool(received),
             client=client,
+            cache=settings.cache,
         )
         code = outcome.follow(events)
     _say_next(outcome, settings.console, str(source), destination)

@@ -1,0 +1,68 @@
+"""``bidsplan cache``."""
+
+from __future__ import annotations
+
+import click
+
+from bidsplan.cli import options
+from bidsplan.cli.configuration import cache_options
+from bidsplan.destination.content_space import CacheTask, manage_cache
+from bidsplan.errors import UsageError
+from bidsplan.messages import counted, size
+from bidsplan.paths import printable
+
+
+@click.command(
+    "cache",
+    epilog=options.examples(
+        "bidsplan cache",
+        "bidsplan cache --prune --size 200GB",
+        "bidsplan cache --clear /scratch/bidsplan-cache",
+    ),
+)
+@click.argument("directory", metavar="[DIR]", required=False)
+@click.option(
+    "--prune",
+    "task",
+    flag_value=CacheTask.PRUNE.value,
+    help="Remove what was used least recently, if the cache holds more than its size.",
+)
+@click.option("--clear", "task", flag_value=CacheTask.CLEAR.value, help="Remove all contents.")
+@click.option(
+    "--size",
+    "most",
+    type=options.parse_bytes,
+    metavar="SIZE",
+    help="Most bytes that the cache may hold. [default: that of the configuration]",
+)
+@options.settings_of()
+def command(
+    directory: str | None, task: str | None, most: int | None, settings: options.Settings
+) -> int:
+    """Show what the content cache DIR holds, or remove contents that can be fetched again.
+
+    Without DIR it is the cache that BIDSPLAN_CACHE or the configuration names. Runs may use it
+    meanwhile.
+    """
+    chosen = cache_options(cache_directory=directory, cache_size=most)
+    if chosen is None:
+        raise UsageError("no cache is configured; name its directory, or set BIDSPLAN_CACHE")
+    doing = CacheTask(task or CacheTask.COUNT)
+    if doing is CacheTask.PRUNE and chosen.max_bytes is None:
+        raise UsageError("the cache has no size to be kept within; give one by --size")
+    done = manage_cache(chosen, doing)
+    held = f"{counted(done.files_left, 'file')}, {size(done.bytes_left)}"
+    bound = f" of at most {size(chosen.max_bytes)}" if chosen.max_bytes else ""
+    text = f"{printable(str(chosen.directory))}: {held}{bound}"
+    if doing is not CacheTask.COUNT:
+        text += f"; removed {counted(done.files, 'file')}, {size(done.bytes)}"
+    data = {
+        "directory": str(chosen.directory),
+        "files": done.files_left,
+        "bytes": done.bytes_left,
+        "max_bytes": chosen.max_bytes,
+        "removed_files": done.files,
+        "removed_bytes": done.bytes,
+    }
+    settings.console.result(text, data)
+    return 0

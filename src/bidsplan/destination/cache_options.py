@@ -1,0 +1,107 @@
+"""Which content cache a run uses, and how."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bidsplan.errors import Choice, UsageError
+from bidsplan.paths import printable
+from bidsplan.urls import parse_url
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from bidsplan.storage.access import Access
+
+
+class CacheLink(Choice):
+    """How a cached content becomes a destination's file.
+
+    Attributes
+    ----------
+    COPY
+        By a copy, which shares its blocks on the disk where the file system can.
+    HARD
+        By a hard link to the cached file, for files of more than 4 MiB. Such a file may only be
+        read: whoever writes to it changes the cache and other destinations.
+    """
+
+    COPY = "copy"
+    HARD = "hard"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CacheOptions:
+    """Which content cache a run uses, and how.
+
+    Parameters
+    ----------
+    directory : path or str
+        A local directory, made where it is not there.
+    max_bytes : int, optional
+        Size above which what was used least recently is removed.
+    link : CacheLink or str
+    create : bool
+        Whether to make the directory; workers of a cluster do not.
+    """
+
+    directory: str | PathLike[str]
+    max_bytes: int | None = None
+    link: CacheLink | str = CacheLink.COPY
+    create: bool = True
+
+    def __post_init__(self) -> None:
+        given = os.fspath(self.directory)
+        location = parse_url(given)
+        if location.protocol != "file":
+            raise UsageError(f"{printable(given)}: a content cache is a local directory, not a URL")
+        if self.max_bytes is not None and self.max_bytes <= 0:
+            raise UsageError(f"a content cache of {self.max_bytes} bytes holds nothing")
+        object.__setattr__(self, "directory", str(Path(location.path).absolute()))
+        object.__setattr__(self, "link", CacheLink(self.link))
+
+
+def choose_cache(
+    cache: CacheOptions | str | PathLike[str] | None,
+    destination: str,
+    access: Access,
+    *,
+    shared: bool,
+) -> CacheOptions | None:
+    """Return the content cache of a run, if it has one.
+
+    Parameters
+    ----------
+    shared : bool
+        Whether several machines use it, of which none makes the directory.
+
+    Raises
+    ------
+    UsageError
+        Where it can't be used for this destination, or not for strangers' plans.
+    """
+    if cache is None:
+        return None
+    if access.untrusted:
+        raise UsageError(
+            "a content cache is not for strangers' plans: whoever names a digest would get the "
+            "content, whatever it was fetched with; leave out the cache"
+        )
+    options = cache if isinstance(cache, CacheOptions) else CacheOptions(directory=cache)
+    location = parse_url(destination)
+    if location.protocol == "file":
+        _refuse_overlap(os.fspath(options.directory), location.path)
+    return replace(options, create=False) if shared else options
+
+
+def _refuse_overlap(cache: str, destination: str) -> None:
+    """Refuse a cache that is the destination, or that has it inside."""
+    above, below = os.path.realpath(cache), os.path.realpath(destination)
+    if os.path.commonpath((above, below)) == above:
+        raise UsageError(
+            f"{printable(destination)}: the destination is in the content cache; choose another "
+            "directory for one of them"
+        )

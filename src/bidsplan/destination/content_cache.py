@@ -1,0 +1,377 @@
+"""A cache of contents that destinations share: each file by the digest that a plan has of it.
+
+It is never trusted. Whatever is asked for, a content is digested when it is used, in the very copy
+that becomes the file; one that is not what its name says is removed, and fetched instead. Only a
+plan's own digests count: a size, or a checksum that finds damage only, proves nothing of a file
+that others may have written.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from bidsplan.destination.base import Stopped
+from bidsplan.destination.cache_options import CacheLink
+from bidsplan.destination.content_files import ContentFiles, content_keys
+from bidsplan.destination.content_queue import ContentQueue
+from bidsplan.destination.content_space import ContentSpace
+from bidsplan.destination.copying import chunks, clone, copy
+from bidsplan.destination.directory import write_all
+from bidsplan.errors import DestinationError, Problem
+from bidsplan.messages import listed
+from bidsplan.paths import printable
+from bidsplan.plan.integrity import Checker, CheckMethod, best_check, check_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from typing_extensions import Buffer
+
+    from bidsplan.destination.base import Writer
+    from bidsplan.destination.cache_options import CacheOptions
+    from bidsplan.destination.content_files import ContentKey
+    from bidsplan.plan import Entry, Planned
+    from bidsplan.plan.integrity import Verdict
+
+_KINDS = {
+    CheckMethod.SHA256: "sha256",
+    CheckMethod.MD5: "md5",
+    CheckMethod.ETAG_MD5: "md5",
+    CheckMethod.MULTIPART: "parts",
+}
+"""What proves a content, and the kind of its key."""
+
+_LEAST_LINKED = 4 << 20
+"""Bytes of the smallest content that is linked; smaller ones are copied sooner than linked."""
+
+_OFTEN_NS = 3600 * 1_000_000_000
+"""Nanoseconds within which another use is not noted."""
+
+
+class _UnreadableError(Exception):
+    """A cached file can't be read."""
+
+
+class ContentCache:
+    """The content cache of one run, opened when it is first of use; for several threads at once.
+
+    Parameters
+    ----------
+    stopping : callable
+        Asked often whether to stop.
+    root : str or None
+        The destination, where it is a directory: room is left for its files.
+    plan : Planned
+        What is to be there in the end.
+
+    Attributes
+    ----------
+    queue : ContentQueue
+        Small contents that are added soon.
+    """
+
+    def __init__(
+        self, options: CacheOptions, stopping: Callable[[], bool], root: str | None, plan: Planned
+    ) -> None:
+        self._options = options
+        self._hard = options.link is CacheLink.HARD
+        self._stopping = stopping
+        self._space = ContentSpace(options.max_bytes, root, plan)
+        self._lock = Lock()
+        self._opened = False
+        self._files: ContentFiles | None = None
+        self._adding = False
+        self.queue = ContentQueue(self.add_small)
+        self._damaged: list[str] = []
+        self._trouble: str | None = None
+
+    def _open(self) -> ContentFiles | None:
+        """Open it, once; None where it can't be used."""
+        with self._lock:
+            if self._opened:
+                return self._files
+            self._opened = True
+            try:
+                directory = os.fspath(self._options.directory)
+                files = ContentFiles(directory, create=self._options.create)
+            except DestinationError as error:
+                self._trouble = str(error)
+                return None
+            self._files, self._adding = files, files.writable
+            return files
+
+    def may_have(self, entry: Entry) -> bool:
+        """Look whether anything has the name of an entry's content; cheap, and no promise."""
+        files = self._open()
+        return files is not None and any(map(files.has, content_keys(entry)))
+
+    def read_small(self, entry: Entry) -> tuple[Buffer, Verdict] | None:
+        """Return an entry's content and a verdict that holds, if it is there."""
+        with closing(self._contents(entry)) as contents:
+            for key, descriptor in contents:
+                with suppress(_UnreadableError):
+                    data = self._read(descriptor, 0, entry.size + 1)
+                    verdict = check_whole(entry, data)
+                    if self._accepts(key, descriptor, entry, verdict):
+                        return data, verdict
+        return None
+
+    def fill(self, entry: Entry, writer: Writer, copied: Callable[[int], None]) -> Verdict | None:
+        """Write an entry's content and return a verdict that holds, if it is there.
+
+        Parameters
+        ----------
+        copied : callable
+            Takes numbers of bytes, negative ones where they turn out to be of no use.
+
+        Raises
+        ------
+        OSError, DestinationError, StorageError
+            Where it can't be written.
+        Stopped
+        """
+        with closing(self._contents(entry)) as contents:
+            for key, descriptor in contents:
+                moved = _Moved(copied)
+                try:
+                    verdict = self._move(key, descriptor, entry, writer, moved)
+                    if self._accepts(key, descriptor, entry, verdict):
+                        return verdict
+                except _UnreadableError:
+                    pass
+                except BaseException:
+                    moved.revert()
+                    raise
+                moved.revert()
+                writer.restart()
+        return None
+
+    def _contents(self, entry: Entry) -> Generator[tuple[ContentKey, int], None, None]:
+        """Yield what is there of an entry: keys, and descriptors that are closed afterwards."""
+        files = self._open()
+        for key in content_keys(entry):
+            if files is None:
+                return
+            try:
+                descriptor = files.open(key)
+            except OSError as error:
+                self._fail(error, "read")
+                continue
+            if descriptor is None:
+                continue
+            if descriptor < 0:
+                self._discard(key)
+                continue
+            try:
+                yield key, descriptor
+            finally:
+                os.close(descriptor)
+
+    def _move(
+        self, key: ContentKey, descriptor: int, entry: Entry, writer: Writer, moved: _Moved
+    ) -> Verdict:
+        """Have a writer's file hold a content, and digest it there."""
+        if self._links(key) and os.fstat(descriptor).st_uid == os.geteuid():
+            verdict = self._digest(entry, descriptor, moved)
+            if not _is_proof(verdict) or self._link(key, descriptor, writer):
+                return verdict
+            moved.revert()
+        writer.restart()
+        into = writer.descriptor()
+        if into is not None and clone(descriptor, into):
+            return self._digest(entry, into, moved)
+        return self._digest(entry, descriptor, moved, writer.write)
+
+    def _links(self, key: ContentKey) -> bool:
+        return self._hard and key.size >= _LEAST_LINKED
+
+    def _link(self, key: ContentKey, descriptor: int, writer: Writer) -> bool:
+        """Have a writer's file be the cached one; False where there can be no such link."""
+        assert self._files is not None  # noqa: S101 - for the type checker
+        with suppress(OSError), self._files.directory(key.place) as directory:
+            _forbid_writing(descriptor)
+            return writer.link(key.name, directory, os.fstat(descriptor))
+        return False
+
+    def _digest(self, entry: Entry, descriptor: int, *takers: Callable[[bytes], object]) -> Verdict:
+        """Digest a file, and hand its bytes on; parts are digested side by side."""
+        read = functools.partial(self._read, descriptor)
+        checker = Checker(entry)
+        pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="bidsplan-digest")
+        checker.digest_aside(read, pool)
+        try:
+            for chunk in chunks(read, entry.size):
+                checker.update(chunk)
+                for take in takers:
+                    take(chunk)
+            return checker.verdict()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _read(self, descriptor: int, start: int, stop: int) -> bytes:
+        if self._stopping():
+            raise Stopped
+        try:
+            return os.pread(descriptor, stop - start, start)
+        except OSError as error:
+            self._fail(error, "read")
+            raise _UnreadableError from error
+
+    def _accepts(self, key: ContentKey, descriptor: int, entry: Entry, verdict: Verdict) -> bool:
+        """Report whether a content is the planned one; discard one that is not its name's."""
+        if _is_proof(verdict):
+            _note_use(descriptor)
+            self._space.written(entry.size)
+            return True
+        if key == content_keys(entry)[0] or not _is_proof(self._digest(key.entry(), descriptor)):
+            self._discard(key)
+        return False
+
+    def _discard(self, key: ContentKey) -> None:
+        self._damaged.append(key.name)
+        if self._files is not None:
+            self._files.discard(key)
+
+    def add_small(self, entry: Entry, verdict: Verdict, data: Buffer) -> None:
+        """Add a content that was proved."""
+        if self._stopping():
+            return
+        key = _key_of(entry, verdict)
+
+        def write(descriptor: int) -> bool:
+            write_all(descriptor, data)
+            return True
+
+        self._space.written(entry.size)
+        if key is not None and not self._space.is_too_large(key.size):
+            self._add(key, write)
+
+    def add_file(self, entry: Entry, verdict: Verdict, writer: Writer) -> None:
+        """Add the content of a file that was proved, and that has not its path yet."""
+        source = writer.descriptor()
+        if source is None or self._open() is None or not self._adding:
+            return
+        if verdict.proof is CheckMethod.CHECKSUM and best_check(entry) is CheckMethod.MULTIPART:
+            # The storage's checksum made the parts' digests needless so far.
+            with suppress(_UnreadableError, Stopped):
+                verdict = self._digest(entry, source)
+        key = _key_of(entry, verdict)
+        self._space.written(entry.size)
+        if key is None or self._space.is_too_large(key.size):
+            return
+        if not (self._links(key) and self._link_in(key, source, writer)):
+            self._add(key, lambda target: copy(source, target, self._stopping))
+
+    def _link_in(self, key: ContentKey, source: int, writer: Writer) -> bool:
+        """Have the cache hold a writer's file itself; False where it can't."""
+        assert self._files is not None  # noqa: S101 - for the type checker
+        with suppress(OSError), self._files.directory(key.place, create=True) as directory:
+            mode = _forbid_writing(source)
+            if writer.link_as(key.name, directory):
+                self._space.added(self._files, key.size, self._stopping)
+                return True
+            os.fchmod(source, mode)
+        return False
+
+    def _add(self, key: ContentKey, write: Callable[[int], bool]) -> None:
+        files = self._open()
+        if files is None or not self._adding:
+            return
+        try:
+            if not self._space.fits(files, key.size):
+                raise OSError(errno.ENOSPC, "no room beside the files that are still to be fetched")
+            if files.add(key, write):
+                self._space.added(files, key.size, self._stopping)
+        except (OSError, DestinationError) as error:
+            self._adding = False
+            self._fail(error, "written")
+
+    def _fail(self, error: Exception, what: str) -> None:
+        said = getattr(error, "strerror", None) or str(error)
+        self._trouble = self._trouble or f"it can't be {what}: {said}"
+
+    def finish(self) -> Generator[Problem, None, None]:
+        """Note what was added, and yield what went wrong."""
+        self.queue.wait(self._stopping)
+        if self._files is not None:
+            try:
+                self._space.settle(self._files, self._stopping)
+            except (OSError, DestinationError) as error:
+                self._fail(error, "written")
+        where = printable(str(self._options.directory))
+        if self._damaged:
+            names = listed(sorted(set(self._damaged)))
+            yield Problem(
+                message=f"content cache {where}: damaged files were found and not used: {names}",
+                hint="they were fetched from the source",
+            )
+        if self._trouble:
+            yield Problem(
+                message=f"content cache {where}: {self._trouble}",
+                hint="the files were fetched and checked without it",
+            )
+
+    def close(self, *, busy: bool) -> None:
+        """Close it; threads may still be `busy`, and commit nothing any more."""
+        with self._lock:
+            files, self._files, self._opened = self._files, None, True
+            self._adding = False
+        if files is not None:
+            files.close(busy=busy)
+
+
+class _Moved:
+    """Counts bytes that came, to take them back."""
+
+    def __init__(self, copied: Callable[[int], None]) -> None:
+        self._copied = copied
+        self._number = 0
+
+    def __call__(self, chunk: bytes) -> None:
+        self._number += len(chunk)
+        self._copied(len(chunk))
+
+    def revert(self) -> None:
+        """Report that nothing has come after all."""
+        number, self._number = self._number, 0
+        self._copied(-number)
+
+
+def _is_proof(verdict: Verdict) -> bool:
+    return verdict.holds and verdict.proof in _KINDS
+
+
+def _key_of(entry: Entry, verdict: Verdict) -> ContentKey | None:
+    """Return the key that a verdict shows a content to have, if any."""
+    kind = _KINDS.get(verdict.proof) if verdict.holds else None
+    return next((key for key in content_keys(entry) if key.kind == kind), None)
+
+
+def _forbid_writing(descriptor: int) -> int:
+    """Let nobody write to a file any more; returns its mode before."""
+    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    os.fchmod(descriptor, mode & 0o444)
+    return mode
+
+
+def _note_use(descriptor: int) -> None:
+    """Note when a content was used, in a time that no mount option keeps from being set."""
+    found, now = os.fstat(descriptor), time.time_ns()
+    if now - max(found.st_atime_ns, found.st_mtime_ns) < _OFTEN_NS:
+        return
+    try:
+        # The time of modification is in the receipts of files that are linked to it.
+        os.utime(descriptor, ns=(now, found.st_mtime_ns))
+    except OSError:
+        if found.st_nlink == 1:
+            # Of somebody else's file that may be written, only both times can be set.
+            with suppress(OSError):
+                os.utime(descriptor)

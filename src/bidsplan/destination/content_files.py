@@ -1,0 +1,274 @@
+"""Files that are named by their content's digest, below one directory that many runs share.
+
+::
+
+    DIR/content/<first two digits>/<kind>-<digest>-<size>   the contents
+    DIR/content/CACHEDIR.TAG                                keeps backups from saving them
+    DIR/added/<random>-<bytes>                              how much was added since all was counted
+    DIR/.bidsplan/partial/                                  files that are being written
+
+No run trusts what another one wrote: a content is digested whenever it is used, and what can't be
+used is removed. So nothing here needs a lock, or to be on the disk before it has its name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from bidsplan.destination.directory import Directory
+from bidsplan.destination.partial_files import NEW_FILE
+from bidsplan.plan import Entry
+from bidsplan.plan.integrity import CheckMethod, best_check
+from bidsplan.storage.rename import rename
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_CONTENT = "content"
+_ADDED = "added"
+_NAME = re.compile(r"(sha256-[0-9a-f]{64}|md5-[0-9a-f]{32}|parts-[0-9a-f]{32}-[1-9][0-9]{0,4})-\d+")
+_NOTE = re.compile(r"[0-9a-f]{16}-([0-9]{1,19})")
+_MANY_NOTES = 256
+
+_BLOCK = 4096
+"""Bytes that file systems give to files at a time."""
+
+_TAG = "CACHEDIR.TAG"
+_TAG_TEXT = (
+    b"Signature: 8a477f597d28d172789f06886806bc55\n"
+    b"# Contents that bidsplan fetched and can fetch again; see bidsplan cache --help.\n"
+    b"# For what this file says to backups see https://bford.info/cachedir/\n"
+)
+
+
+class ContentKey(NamedTuple):
+    """What one content is found by."""
+
+    kind: str
+    """``sha256``, ``md5``, or ``parts``: the entity tag of an upload in parts."""
+    digest: str
+    size: int
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return f"{self.kind}-{self.digest}-{self.size}"
+
+    @property
+    def place(self) -> str:
+        """The file's directory."""
+        return f"{_CONTENT}/{self.digest[:2]}"
+
+    def entry(self) -> Entry:
+        """Return an entry that only this content proves."""
+        field = {"parts": "etag"}.get(self.kind, self.kind)
+        known = {field: self.digest}
+        return Entry(path=self.name, key=self.name, size=self.size, reason="selected", **known)  # type: ignore[arg-type]
+
+
+def content_keys(entry: Entry) -> list[ContentKey]:
+    """Return what an entry's content may be found by, strongest first; size alone is nothing."""
+    known = [("sha256", entry.sha256), ("md5", entry.md5)]
+    # Of the entity tag alone, whatever else is known.
+    tagged = Entry(path=entry.path, size=entry.size, reason=entry.reason, etag=entry.etag)
+    kinds = {CheckMethod.ETAG_MD5: "md5", CheckMethod.MULTIPART: "parts"}
+    if kind := kinds.get(best_check(tagged)):
+        known.append((kind, entry.etag))
+    keys = [ContentKey(kind, digest, entry.size) for kind, digest in known if digest]
+    return [] if entry.content is not None else list(dict.fromkeys(keys))
+
+
+def room_of(size: int) -> int:
+    """Return the bytes that a file of a size takes."""
+    return max(1, -(-size // _BLOCK)) * _BLOCK
+
+
+class Held(NamedTuple):
+    """A content, and when it was used last, in nanoseconds."""
+
+    place: str
+    name: str
+    size: int
+    used_ns: int
+
+
+class Removed(NamedTuple):
+    """What was removed, and what is left; bytes as `room_of` counts them."""
+
+    files: int
+    bytes: int
+    files_left: int
+    bytes_left: int
+
+
+class ContentFiles(Directory):
+    """The files of a content cache; parameters as for `Directory`."""
+
+    def __init__(self, root: str, *, create: bool) -> None:
+        super().__init__(root, create=create)
+        self.writable = os.access(root, os.W_OK)
+        self._marked = False
+
+    def open(self, key: ContentKey) -> int | None:
+        """Open a content; None where there is none, negative where something else has its name.
+
+        Raises OSError.
+        """
+        try:
+            with self.directory(key.place) as directory:
+                return _open_plain(key, directory)
+        except FileNotFoundError:
+            return None
+
+    def has(self, key: ContentKey) -> bool:
+        """Report whether anything has a content's name, behind links as well."""
+        return _exists(f"{key.place}/{key.name}", self._fd)
+
+    def shares_disk(self, root: str) -> bool:
+        """Report whether a directory is of the same file system. Raises OSError."""
+        return os.stat(root).st_dev == os.fstat(self._fd).st_dev  # noqa: PTH116 - once a content
+
+    def free_bytes(self) -> int:
+        """Return how many bytes may still be written; quotas are not seen. Raises OSError."""
+        found = os.statvfs(self._fd)
+        return found.f_bavail * found.f_frsize
+
+    def add(self, key: ContentKey, write: Callable[[int], bool]) -> bool:
+        """Add a content; `write` takes a descriptor, and returns whether to keep what it wrote.
+
+        Returns whether it was added, and was not there. Raises OSError.
+        """
+        self._mark()
+        if self.has(key):
+            return False
+        partials, name = self.partials(), self.new_name()
+        try:
+            descriptor = os.open(name, NEW_FILE, 0o666, dir_fd=partials)
+            try:
+                wanted = write(descriptor)
+            finally:
+                # Network file systems report only now what they could not write.
+                os.close(descriptor)
+            if not wanted:
+                return False
+            with self.directory(key.place, create=True) as directory:
+                return rename(name, key.name, above=partials, directory=directory, replace=False)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=partials)
+
+    def discard(self, key: ContentKey) -> None:
+        """Remove what has the name of a content; a directory that is not empty stays."""
+        with suppress(OSError), self.directory(key.place) as directory:
+            try:
+                os.unlink(key.name, dir_fd=directory)
+            except (IsADirectoryError, PermissionError):
+                os.rmdir(key.name, dir_fd=directory)
+
+    def _mark(self) -> None:
+        """Tell backups, once, that the contents are a cache, and nothing else here is."""
+        if self._marked:
+            return
+        self._marked = True
+        with suppress(FileExistsError), self.directory(_CONTENT, create=True) as directory:
+            descriptor = os.open(_TAG, NEW_FILE, 0o666, dir_fd=directory)
+            try:
+                os.write(descriptor, _TAG_TEXT)
+            finally:
+                os.close(descriptor)
+
+    def held(self) -> Iterator[Held]:
+        """Yield all contents, in no order; passes over what others remove meanwhile."""
+        for place in self._places():
+            with (
+                suppress(OSError),
+                self.directory(place) as directory,
+                os.scandir(directory) as found,
+            ):
+                for each in found:
+                    if (held := _held(place, each)) is not None:
+                        yield held
+
+    def _places(self) -> list[str]:
+        with suppress(OSError), self.directory(_CONTENT) as above:
+            return [f"{_CONTENT}/{name}" for name in os.listdir(above)]
+        return []
+
+    def remove(self, held: Held) -> bool:
+        """Remove a content; returns whether it was there."""
+        with suppress(OSError), self.directory(held.place) as directory:
+            os.unlink(held.name, dir_fd=directory)
+            return True
+        return False
+
+    def note_added(self, number: int) -> None:
+        """Note that so many bytes were added; raises OSError."""
+        with self.directory(_ADDED, create=True) as above:
+            name = f"{secrets.token_hex(8)}-{number}"
+            os.close(os.open(name, NEW_FILE, 0o666, dir_fd=above))
+
+    def added(self) -> dict[str, int]:
+        """Return the notes of what was added, each with its bytes."""
+        with suppress(OSError), self.directory(_ADDED) as above:
+            found = ((name, _NOTE.fullmatch(name)) for name in os.listdir(above))
+            return {name: int(match[1]) for name, match in found if match}
+        return {}
+
+    def estimate(self) -> int:
+        """Return about how many bytes there are, without a look at the files.
+
+        It may be too high, where two runs count at once, and is right after the next count.
+        """
+        notes = self.added()
+        if len(notes) > _MANY_NOTES and self.writable:
+            self.replace_notes(notes, sum(notes.values()))
+        return sum(notes.values())
+
+    def replace_notes(self, notes: dict[str, int], number: int) -> None:
+        """Replace notes by one; raises OSError."""
+        self.note_added(number)
+        with self.directory(_ADDED) as above:
+            for name in notes:
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=above)
+
+
+def _open_plain(key: ContentKey, directory: int) -> int:
+    """Open a plain file of the size that its name says; returns -1 for anything else."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(key.name, flags, dir_fd=directory)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        if stat.S_ISREG(os.stat(key.name, dir_fd=directory, follow_symlinks=False).st_mode):
+            raise
+        return -1
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_size == key.size:
+        return descriptor
+    os.close(descriptor)
+    return -1
+
+
+def _held(place: str, found: os.DirEntry[str]) -> Held | None:
+    """Look at a file; None where it is no content, or gone."""
+    with suppress(OSError):
+        if _NAME.fullmatch(found.name) and found.is_file(follow_symlinks=False):
+            state = found.stat(follow_symlinks=False)
+            used = max(state.st_atime_ns, state.st_mtime_ns)
+            return Held(place, found.name, state.st_size, used)
+    return None
+
+
+def _exists(name: str, directory: int) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,79 @@
+"""Small contents that one thread adds to a cache, one after another."""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import Condition
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Buffer
+
+    from bidsplan.plan import Entry
+    from bidsplan.plan.integrity import Verdict
+
+_BYTES, _NUMBER = 16 << 20, 1024
+"""Most bytes and contents that wait; they are in memory."""
+
+_TURN = 0.1
+"""Seconds after which it is looked whether to stop."""
+
+
+class ContentQueue:
+    """Contents that wait to be added; a thread for each of them would cost more than adding.
+
+    Parameters
+    ----------
+    add : callable
+        Adds one content.
+    """
+
+    def __init__(self, add: Callable[[Entry, Verdict, Buffer], None]) -> None:
+        self._add = add
+        self._waiting: deque[tuple[Entry, Verdict, Buffer]] = deque()
+        self._bytes = 0
+        self._at_work = False
+        self._changed = Condition()
+
+    def put(
+        self,
+        entry: Entry,
+        verdict: Verdict,
+        data: Buffer,
+        later: Callable[[Callable[[], None]], None],
+    ) -> bool:
+        """Have a content added soon; False where too many wait.
+
+        Parameters
+        ----------
+        later : callable
+            Calls a function in a thread.
+        """
+        with self._changed:
+            if self._bytes > _BYTES or len(self._waiting) >= _NUMBER:
+                return False
+            self._waiting.append((entry, verdict, data))
+            self._bytes += entry.size
+            idle, self._at_work = not self._at_work, True
+        if idle:
+            later(self._work)
+        return True
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                if not self._waiting:
+                    self._at_work = False
+                    self._changed.notify_all()
+                    return
+                waiting = self._waiting.popleft()
+                self._bytes -= waiting[0].size
+            self._add(*waiting)
+
+    def wait(self, stopping: Callable[[], bool]) -> None:
+        """Wait until all are added."""
+        with self._changed:
+            while self._at_work and not stopping():
+                self._changed.wait(_TURN)

@@ -1,0 +1,75 @@
+"""Copying one local file to another, sharing blocks on the disk where that can be."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_CHUNK = 1 << 20
+_MUCH = 64 << 20
+
+_CLONE = getattr(fcntl, "FICLONE", 0x40049409)
+"""Linux's request to share the blocks of another file; Python has its name from 3.12 on."""
+
+_UNSUPPORTED = frozenset(
+    {errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EXDEV}
+)
+
+
+def clone(source: int, target: int) -> bool:
+    """Have an empty file share all blocks of another one; returns whether the two can."""
+    if sys.platform != "linux":
+        return False
+    try:
+        fcntl.ioctl(target, _CLONE, source)
+    except OSError:
+        return False
+    return True
+
+
+def copy(source: int, target: int, stopping: Callable[[], bool]) -> bool:
+    """Copy a file to an empty one; returns whether all of it was copied. Raises OSError."""
+    if clone(source, target):
+        return True
+    done = 0
+    while not stopping():
+        number = _copied(source, target, done)
+        if not number:
+            return True
+        done += number
+    return False
+
+
+def _copied(source: int, target: int, start: int) -> int:
+    """Copy the next bytes, on the disk or the server where that can be; returns their number."""
+    if sys.platform == "linux":
+        try:
+            return os.copy_file_range(source, target, _MUCH, start, start)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+    data = os.pread(source, _CHUNK, start)
+    view = memoryview(data)
+    while view:
+        view = view[os.pwrite(target, view, start + len(data) - len(view)) :]
+    return len(data)
+
+
+def chunks(read: Callable[[int, int], bytes], size: int) -> Iterator[bytes]:
+    """Yield a file's bytes in order, and one more than `size` at the most.
+
+    Parameters
+    ----------
+    read : callable
+        Returns the bytes from one place to another.
+    """
+    start = 0
+    while start <= size and (data := read(start, min(start + _CHUNK, size + 1))):
+        yield data
+        start += len(data)

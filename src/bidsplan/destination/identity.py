@@ -1,0 +1,45 @@
+"""A directory's identity: a random name in it, by which several machines see that it is the same.
+
+A path may lead to other directories on other machines, where a file system is not mounted on all.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+from bidsplan.destination.directory import write_all
+from bidsplan.errors import MissingFileError
+from bidsplan.paths import STATE_DIRECTORY
+
+if TYPE_CHECKING:
+    from bidsplan.destination.directory import Directory
+
+
+_PATH = f"{STATE_DIRECTORY}/identity"
+_BYTES = 16
+
+
+def read_identity(folder: Directory) -> str | None:
+    """Return a directory's identity; None where it has none."""
+    try:
+        with folder.reading(_PATH) as descriptor:
+            return os.read(descriptor, 2 * _BYTES).decode("ascii", "replace")
+    except MissingFileError:
+        return None
+
+
+def make_identity(folder: Directory) -> str | None:
+    """Return a directory's identity, given to it where it has none.
+
+    Raises DestinationError where it can't be written.
+    """
+    found = read_identity(folder)
+    if found is not None:
+        return found
+    with folder.partial() as partial:
+        write_all(partial.descriptor, secrets.token_hex(_BYTES).encode())
+        # Another machine may have been first.
+        folder.rename_into_place(partial, _PATH, replace=False)
+    return read_identity(folder)

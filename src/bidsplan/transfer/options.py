@@ -1,0 +1,22 @@
+"""What a run does with a plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from bidsplan.destination.cache_options import CacheOptions
+    from bidsplan.plan.integrity import VerifyMode
+    from bidsplan.transfer.decide import Existing
+
+
+class Options(NamedTuple):
+    """What a run does with a plan; see `materialise`."""
+
+    existing: Existing
+    checking: VerifyMode
+    dry_run: bool = False
+    wait: bool = False
+    check_space: bool = True
+    find_unplanned: bool = False
+    cache: CacheOptions | None = None

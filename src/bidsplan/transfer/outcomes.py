@@ -1,0 +1,124 @@
+"""What becomes of a run's entries: events, receipts, and whether to go on."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from bidsplan.destination.receipts import ReceiptWriter, make_receipt
+from bidsplan.errors import RootMissingError
+from bidsplan.events import Action, Copied, Failed, Finished, Progressed, Resumed, Skipped, Warned
+from bidsplan.transfer.circuit_breaker import CircuitBreaker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from threading import Event as ThreadEvent
+
+    from bidsplan.destination.base import Destination, FileState
+    from bidsplan.destination.sources import Sources
+    from bidsplan.errors import BidsplanError
+    from bidsplan.events import Event
+    from bidsplan.plan import Entry
+    from bidsplan.plan.integrity import Verdict
+    from bidsplan.storage.file_state import SourceState
+
+_MUCH = 512
+"""Events that are emitted together."""
+
+
+class Outcomes:
+    """Takes what becomes of entries, from any thread: each ends in one event.
+
+    Attributes
+    ----------
+    emit : callable
+        Takes an event.
+    breaker : CircuitBreaker
+        Stops the run by an error that all files would meet.
+    later : callable or None
+        Calls a function in a thread, while there are any.
+    """
+
+    def __init__(self, destination: Destination, sources: Sources) -> None:
+        self._events: deque[Event] = deque()
+        self.emit = self._events.append
+        self.breaker = CircuitBreaker()
+        self.later: Callable[[Callable[[], None]], None] | None = None
+        self._stop: ThreadEvent = destination.stop
+        self._sources = sources
+        self._receipts = ReceiptWriter(destination.write_receipts)
+        self._under_way: dict[str, Entry] = {}
+        self._missing_roots: dict[int, Entry] = {}
+
+    def drained(self) -> Iterator[Event]:
+        """Yield the events that wait."""
+        while self._events:
+            yield self._events.popleft()
+
+    def full(self) -> bool:
+        """Report whether many events wait to be emitted."""
+        return len(self._events) >= _MUCH
+
+    def begin(self, entry: Entry) -> None:
+        """Note that something is to be done for an entry."""
+        self._under_way[entry.path] = entry
+
+    def moved(self, entry: Entry, number: int, *, resumed: bool = False) -> None:
+        """Report that bytes have come."""
+        if number:
+            event = Resumed if resumed else Progressed
+            self.emit(event(entry=entry, bytes=number))
+
+    def copied(self, entry: Entry, number: int) -> None:
+        """Report that bytes came from the content cache."""
+        self.emit(Copied(entry=entry, bytes=number))
+
+    def done(
+        self,
+        finished: Finished,
+        verdict: Verdict,
+        state: FileState,
+        source_state: SourceState | None = None,
+    ) -> None:
+        """Report that a file is there, and note its receipt."""
+        self.breaker.succeeded()
+        entry, due, identity = finished.entry, False, state.identity
+        if identity is not None:
+            source, kept = self._sources.fingerprint(entry), finished.action is Action.KEEP
+            receipt = make_receipt(
+                entry.path, state.size, identity, source, verdict, source_state, kept=kept
+            )
+            due = self._receipts.add(receipt)
+        self.ended(finished)
+        if due and self.later:
+            # Waiting for the destination must not hold up the loop.
+            self.later(self._receipts.flush)
+
+    def failed(self, entry: Entry, error: BidsplanError) -> None:
+        """Report that an entry failed."""
+        missing = isinstance(error, RootMissingError)
+        if missing and self._missing_roots.setdefault(entry.root, entry) is not entry:
+            # Reported once for all of a root's files.
+            self.ended(Skipped(entry=entry))
+            return
+        self.ended(Failed(entry=entry, error=error))
+        if self.breaker.failed(error):
+            self._stop.set()
+
+    def ended(self, event: Finished | Failed | Skipped) -> None:
+        """Report what became of an entry, once."""
+        self._under_way.pop(event.entry.path, None)
+        self.emit(event)
+
+    def skipped(self) -> Iterator[Skipped]:
+        """Yield those that were begun, and have not ended."""
+        yield from (Skipped(entry=entry) for entry in list(self._under_way.values()))
+
+    def flush(self) -> None:
+        """Write receipts."""
+        self._receipts.flush()
+
+    def problems(self) -> Iterator[Warned]:
+        """Yield what kept receipts from being written, if anything."""
+        if problem := self._receipts.problem():
+            yield Warned(problem=problem)
