@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).resolve().parents[2]
 _DOCS = _ROOT / "docs"
 _LINK = re.compile(
-    r"(?<=\]\()(?:https://github\.com/[^/]+/bidsplan/(?:blob|tree|raw)/[^/]+/|(?![a-z]+:|[#/]))"
+    r"(?:(?<=\]\()|(?<=\]: ))(?:https://github\.com/[^/]+/bidsplan/(?:blob|tree|raw)/[^/]+/|(?![a-z]+:|[#/]))"
     r"([^)\s#]+)"
 )
 """Where a link leads: relative to its page, or from the root of the repository by its web page."""
