@@ -24,7 +24,7 @@ from bidsplan.destination.free_space import check_free_space, free_bytes
 from bidsplan.destination.identity import make_identity, read_identity
 from bidsplan.destination.local import LocalDestination
 from bidsplan.errors import BidsplanError, DestinationError, UsageError
-from bidsplan.events import Action, Decided, Failed, Finished, Progressed, Resumed, Skipped
+from bidsplan.events import Action, Copied, Decided, Failed, Finished, Progressed, Resumed, Skipped
 from bidsplan.paths import printable
 from bidsplan.plan import Plan
 from bidsplan.plan.integrity import CheckMethod
@@ -84,7 +84,7 @@ class Report(msgspec.Struct, array_like=True, frozen=True):
     attempt: str
     decided: list[tuple[int, int]]
     moved: dict[int, tuple[int, int]]
-    finished: list[tuple[int, int, int, int]]
+    finished: list[tuple[int, int, int, int, bool]]
     others: bytes
     over: bool
 
@@ -261,7 +261,7 @@ class _Reporter:
     def _clear(self) -> None:
         self._decided: list[tuple[int, int]] = []
         self._moved: dict[int, tuple[int, int]] = {}
-        self._finished: list[tuple[int, int, int, int]] = []
+        self._finished: list[tuple[int, int, int, int, bool]] = []
         self._others: list[Event] = []
         self._since = time.monotonic()
 
@@ -270,7 +270,7 @@ class _Reporter:
         if isinstance(event, Finished):
             action, check = ACTIONS.index(event.action), CHECKS.index(event.proof)
             number = self._numbers[event.entry.path]
-            self._finished.append((number, action, check, event.bytes))
+            self._finished.append((number, action, check, event.bytes, event.cached))
         elif isinstance(event, Decided):
             number = self._numbers[event.entry.path]
             self._decided.append((number, ACTIONS.index(event.action)))
@@ -283,7 +283,8 @@ class _Reporter:
                 self._moved[number] = came + event.bytes, resumed
         elif isinstance(event, Failed):
             self._others.append(Failed(entry=event.entry, error=_of_worker(event.error)))
-        else:
+        elif not isinstance(event, Copied):
+            # What comes from a content cache is counted once it is there.
             self._others.append(event)
         if time.monotonic() - self._since >= INTERVAL:
             self.send()

@@ -232,12 +232,13 @@ class _Run:
         for number, moved in report.moved.items():
             if entries[number].path not in self._ended:
                 yield from self._moved.add(entries[number], report.attempt, moved)
-        for number, action, check, size in report.finished:
+        for number, action, check, size, cached in report.finished:
             entry = entries[number]
             if entry.path not in self._ended:
                 yield from self._moved.settle(entry, report.attempt)
                 self._ended.add(entry.path)
-                yield Finished(entry=entry, action=ACTIONS[action], proof=CHECKS[check], bytes=size)
+                done, proof = ACTIONS[action], CHECKS[check]
+                yield Finished(entry=entry, action=done, proof=proof, bytes=size, cached=cached)
         if report.others:
             others = pickle.loads(report.others)  # noqa: S301 - of this cluster's own worker
             yield from (event for event in others if self._is_new(event))
