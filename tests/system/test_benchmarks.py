@@ -18,10 +18,10 @@ import signal, sys, tempfile
 from pathlib import Path
 import servers, stopping
 stopping.exit_on_signals()
-port = servers._free_port()
+port = servers.free_port()
 log = Path(tempfile.mkdtemp(dir=sys.argv[1]), "log")
 command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
-with servers._serving(command, port, log):
+with servers.serving(command, port, log):
     print(port, flush=True)
     signal.pause()
 """

@@ -45,7 +45,7 @@ def plan(tmp_path):
 
 def test_killed_at_any_step_the_cache_has_a_content_or_none(runs, plan, tmp_path):
     killed = half = 0
-    for step in range(1, 200, 11):
+    for step in range(1, 200, 3):
         cache, place = tmp_path / f"cache-{step}", tmp_path / f"d-{step}"
         fetch = ["fetch", plan, place, "--cache", cache]
         code = runs.run(*fetch, at=step)

@@ -163,7 +163,7 @@ def test_a_disk_without_room_is_an_error_before_the_first_byte(mounts, tmp_path)
     disk.mkdir()
     script = 'mount -t tmpfs -o size=4m none "$1"; copy=$2; shift 2; "$@" && code=0 || code=$?; '
     script += 'cp -R disk "$copy"; exit $code'
-    fetch = [*BIDSPLAN, "fetch", tmp_path / "p.plan.jsonl", disk / "d"]
+    fetch = [*BIDSPLAN, "fetch", "-q", tmp_path / "p.plan.jsonl", disk / "d"]
     done = in_a_namespace(script, disk, copy, *fetch, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert without_codes(done.stderr) == (

@@ -33,7 +33,7 @@ def test_as_many_connections_are_open_as_files_may_be(bucket, tmp_path, transpor
     files |= {f"sub-{number:03}/x.nii": bytes(9 << 20) for number in range(3)}
     bucket.fill(files)
     plan = plan_over(f"s3://{bucket.name}", files)
-    more = ("--endpoint-url", bucket.endpoint, "--transport", transport, "--jobs", "1024")
+    more = ("--endpoint-url", bucket.endpoint, "--transport", transport, "--jobs", "1024", "-q")
     limited = ["sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", *command(plan, tmp_path, *more)]
     done = subprocess.run(limited, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

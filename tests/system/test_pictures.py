@@ -10,7 +10,7 @@ from setups import ROOT
 
 sys.path.insert(0, str(ROOT / "docs" / "site"))
 
-from pictures import PICTURES, run_session
+from draw_pictures import PICTURES, run_session
 
 
 def test_the_picture_of_a_session_is_current():

@@ -1,4 +1,4 @@
-"""Makes the pictures of the pages: ``python docs/site/pictures.py``.
+"""Makes the pictures of the pages: ``python docs/site/draw_pictures.py``.
 
 ``session.svg`` shows what commands print on the demo study, ``report.png`` the page of a small
 study in Chromium. A test compares the first one with what the commands print now.
