@@ -1,6 +1,6 @@
 """Receipts: what was fetched, so that a finished plan needs no request and no reading.
 
-They are a cache: one that is corrupt, foreign or outdated means that a file is verified again.
+They are a cache: one that is corrupt, foreign or stale means that a file is verified again.
 """
 
 from __future__ import annotations

@@ -371,7 +371,7 @@ class Store(ABC):
 
 
 def _read(stream: Stream, where: str, limit: int) -> bytes:
-    """Read a stream to its end, or until more than so many bytes have come."""
+    """Read a stream to its end, or until more than `limit` bytes have come."""
     deadline, data = Deadline(), bytearray()
     for chunk in stream:
         data += chunk
