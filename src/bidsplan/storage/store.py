@@ -47,7 +47,7 @@ class Store(ABC):
     abilities : Abilities
         What it can do beyond that.
     etag_is_not_digest : bool
-        Whether an object was met whose plain entity tag is no digest, so that others may be alike.
+        Whether an object was met whose plain entity tag is not a digest, so others may be the same.
 
     Notes
     -----
