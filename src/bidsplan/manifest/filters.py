@@ -42,7 +42,7 @@ def _words() -> list[tuple[str, str]]:
 
 @lru_cache(1024)
 def _similar(word: str) -> str | None:
-    """Return a word of BIDS that begins alike; quick, since a manifest may have a million."""
+    """Return a word of BIDS that begins similarly; quick, since a manifest may have a million."""
     folded = word.casefold()
     near = (
         word
