@@ -7,5 +7,5 @@
 set -euo pipefail
 plan=$1 study=$2
 
-# Reads the files of this job's share, and makes no request.
+# Reads the files of this job's part, and makes no request.
 bidsplan verify --quiet --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" "$plan" "$study"

@@ -261,7 +261,7 @@ class UrlError(UsageError, code="url", help_code=HelpCode.URL):
 
 
 class PlanError(UsageError, code="plan", help_code=HelpCode.PLAN):
-    """The plan is invalid: truncated, edited, or no plan at all."""
+    """The plan is invalid: truncated, edited, or not a plan."""
 
 
 class PlanVersionError(PlanError, code="plan-version", help_code=HelpCode.PLAN_VERSION):

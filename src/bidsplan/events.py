@@ -12,7 +12,7 @@ from bidsplan.plan.integrity import CheckMethod
 
 
 class Action(StrEnum):
-    """What to do for an entry, by what is at its path."""
+    """What to do for an entry, given what is at its path."""
 
     FETCH = "fetch"
     """There is no file yet."""
@@ -57,7 +57,7 @@ class Opened(Event, frozen=True, kw_only=True):
 
 
 class Listed(Event, frozen=True, kw_only=True, gc=False):
-    """So many more objects and directories of a dataset were listed."""
+    """More objects and directories of a dataset were listed."""
 
     url: str
     objects: int
@@ -125,7 +125,7 @@ class Skipped(Event, frozen=True, kw_only=True):
 
 
 class Resumable(Event, frozen=True, kw_only=True):
-    """Of files that did not finish, so many bytes are kept for the next run to resume from."""
+    """Bytes of files that did not finish are kept, for the next run to resume from."""
 
     bytes: int
 
@@ -158,7 +158,7 @@ class Slowed(Event, frozen=True, kw_only=True):
 
 
 class Digesting(Event, frozen=True, kw_only=True):
-    """Sources are about to be read for their digests: so many files and bytes."""
+    """Files of sources are about to be read for their digests."""
 
     files: int
     bytes: int

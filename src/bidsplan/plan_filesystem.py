@@ -75,7 +75,7 @@ def filesystem(
     Raises
     ------
     PlanError
-        Where the plan can't be read, or is truncated, edited, unsafe or no plan at all.
+        Where the plan can't be read, or is truncated, edited, unsafe or not a plan.
 
     Examples
     --------

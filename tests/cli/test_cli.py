@@ -62,7 +62,7 @@ def test_check_shows_what_would_change(study, ask):
     code, out, _ = ask("compile", "--check", "demo.yaml")
     assert code == 1
     assert out.splitlines() == [
-        "demo.plan.jsonl is out of date: 1 file changed content, −162 Bytes",
+        "demo.plan.jsonl is stale: 1 file changed content, −162 Bytes",
         "~ sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.json (size 164 -> 2)",
     ]
 
@@ -74,13 +74,13 @@ def test_check_shows_what_differs_of_subjects_and_of_the_header(study, ask):
     code, out, _ = ask("compile", "--check", "demo.yaml")
     assert (code, out) == (
         1,
-        "demo.plan.jsonl is out of date: only the header differs\n"
+        "demo.plan.jsonl is stale: only the header differs\n"
         "header: manifest_sha256 changed, random_seed 42 -> 46\n",
     )
     Path("demo.yaml").write_text(text.replace("sample: {count: 2}", "sample: {count: 3}"))
     _, out, _ = ask("compile", "--check", "demo.yaml")
     assert out.startswith(
-        "demo.plan.jsonl is out of date: +1 subject, +5 files, +2.9 kB\nsubjects added: 2\n"
+        "demo.plan.jsonl is stale: +1 subject, +5 files, +2.9 kB\nsubjects added: 2\n"
         "header: manifest_sha256 changed\n+ "
     )
     Path("demo.yaml").write_text(text.replace("sample: {count: 2}", "sample: {count: 1}"))

@@ -109,6 +109,13 @@ def test_the_name_of_each_kind_of_error_finds_an_entry(kind, ask):
         assert kind.help_code in out
 
 
+def test_the_name_that_verify_counts_a_failure_by_leads_to_its_code(lab, ask):
+    assert f"[{HelpCode.DIFFERS}]" in "".join(PROVOKED[HelpCode.DIFFERS](lab))
+    assert "1 failed (corrupt)" in ask("verify", "study.plan.jsonl", "d")[1]
+    assert HelpCode.DIFFERS in ask("help", "corrupt")[1]
+    assert "counts as 'corrupt'" in " ".join(ask("help", "differs")[1].split())
+
+
 @pytest.mark.parametrize(
     "name", ["BP503", "bp503", "503", "[BP503]", "source-changed", "Source_Changed"]
 )

@@ -159,7 +159,7 @@ MANIFESTS = {
     "a word that BIDS lacks": (
         HEAD + "files: T1\n",
         2,
-        "m.yaml:3: files: 'T1' is no BIDS datatype and no BIDS suffix; did you mean 'T1w'? "
+        "m.yaml:3: files: 'T1' is neither a BIDS datatype nor a BIDS suffix; did you mean 'T1w'? "
         "Otherwise write {datatypes: [T1]} or {suffixes: [T1]}",
     ),
     "a glob for a filter": (

@@ -56,7 +56,7 @@ def test_links_inside_the_repository_are_followed_unless_untrusted(folder, targe
     assert read_beside("other.tsv", "table", folder, untrusted=True) == CONTENT
     said = refusal(folder, untrusted=True)
     assert "no link is followed for an untrusted manifest" in said
-    assert "put the file itself in its place" in said
+    assert "replace the link by the file" in said
 
 
 def test_absolute_links_and_chains_that_stay_inside_are_followed(folder):

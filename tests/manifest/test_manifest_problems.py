@@ -127,8 +127,8 @@ WRONG = {
     "words for filters": (
         HEAD + "files:\n- T1w\n- {}\n- none\n- true\n- dwi\n",
         [
-            "m.yaml:6: files[2]: 'none' is no BIDS datatype and no BIDS suffix; write {datatypes: "
-            "[none]} or {suffixes: [none]}",
+            "m.yaml:6: files[2]: 'none' is neither a BIDS datatype nor a BIDS suffix; write "
+            "{datatypes: [none]} or {suffixes: [none]}",
             "m.yaml:7: files[3]: expected a filter; write all or none",
             "m.yaml:8: files[4]: 'dwi' is a datatype and a suffix; write {datatypes: [dwi]} or "
             "{suffixes: [dwi]}",

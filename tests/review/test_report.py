@@ -142,10 +142,7 @@ def test_a_stale_plan_is_said_to_be_one(study, ask):
     write("study/sub-01/func/sub-01_task-rest_bold.nii.gz", "another size")
     ask("report", "study.yaml")
     said = text()
-    assert (
-        "The plan is out of date; 'bidsplan compile' writes it anew: the manifest has changed"
-        in said
-    )
+    assert "The plan is stale; 'bidsplan compile' writes it anew: the manifest has changed" in said
     assert "2 files would be added" in said
     assert "1 file would change" in said
     assert ["the manifest selects it now; compile it again", "", ["05"]] in data()["leftOut"]
@@ -230,7 +227,7 @@ def test_archived_files_are_incomplete_in_a_plan_that_is_current(tmp_path, ask_h
     found = data(tmp_path / "m.report.html")
     [mark] = found["views"][0]["marks"]
     assert (mark[:2], found["states"][mark[2]]) == ([0, 0], "archived at the source")
-    assert "out of date" not in text(tmp_path / "m.report.html")
+    assert "is stale" not in text(tmp_path / "m.report.html")
 
 
 def test_the_same_plan_gives_the_same_page_whatever_the_hash_seed(study):

@@ -116,7 +116,7 @@ def test_a_cache_leaves_room_for_the_files_themselves(mounts, plan, tmp_path):  
     fetch = [*BIDSPLAN, "fetch", plan, disk / "d", "--cache", disk / "cache"]
     done = mounted(tmp_path, "8m", disk, *fetch)
     assert done.returncode == 0
-    assert "no room beside the files that are still to be fetched" in done.stderr
+    assert "no room left besides that of the files still to be fetched" in done.stderr
     assert tree(tmp_path / "copy" / "d") == FILES
     assert damaged(tmp_path / "copy" / "cache") == []
 

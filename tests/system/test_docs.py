@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 
 import bidsplan
+import corpora
 from bidsplan import errors, events
 from bidsplan.manifest.load import load_manifest
 from bidsplan.plan import Entry, Header
@@ -58,6 +60,35 @@ def test_an_example_loads_without_a_warning(example, tmp_path):
     path = tmp_path / "manifest.yaml"
     path.write_text(example, encoding="utf-8")
     assert load_manifest(path).warnings == ()
+
+
+def columns_of(study):
+    """Read the names of the columns of a study's participants.tsv, where that is at hand."""
+    path = corpora.FOLDER / f"{study}.files.tar.xz"
+    if not path.exists():
+        return None
+    with tarfile.open(path) as archive:
+        tables = [name for name in archive.getnames() if name.count("/") == 1]
+        found = [name for name in tables if name.endswith("/participants.tsv")]
+        return archive.extractfile(found[0]).readline().decode().split() if found else None
+
+
+@corpora.needs_corpora
+def test_examples_select_by_columns_that_their_studies_have(tmp_path):
+    path, seen = tmp_path / "manifest.yaml", set()
+    for example in examples():
+        path.write_text(example.values[0], encoding="utf-8")
+        manifest = load_manifest(path).manifest
+        subjects = manifest.subjects
+        columns = columns_of(manifest.study.id)
+        own = subjects is not None and subjects.table == "participants.tsv"
+        if not own or columns is None:
+            continue
+        named = {*subjects.where, *(subjects.sample.stratify_by if subjects.sample else ())}
+        assert named <= {"site", *columns}, example.id
+        if named:
+            seen.add(example.id)
+    assert "README-0" in seen
 
 
 def test_the_manual_has_examples():

@@ -112,7 +112,7 @@ def test_split_parts_are_fetched_and_verified_by_themselves(plan, tmp_path, caps
 def test_a_wrong_share_is_wrong_usage(plan, tmp_path, value, capsys):
     arguments = ["fetch", f"--shard={value}", str(tmp_path / "x.plan.jsonl"), str(tmp_path / "d")]
     assert run(arguments) == 2
-    assert "is no share; write the first of eight as 1/8" in capsys.readouterr().err
+    assert "is not a part; write the first of eight as 1/8" in capsys.readouterr().err
     assert not (tmp_path / "d").exists()
 
 

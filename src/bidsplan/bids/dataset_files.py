@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 DESCRIPTION = "dataset_description.json"
-"""The one file without which a folder is no BIDS dataset; nothing excludes it."""
+"""The one file without which a folder is not a BIDS dataset; nothing excludes it."""
 
 _ANNEX = "annex-uuid"  # git-annex's own mark in an exported dataset
 

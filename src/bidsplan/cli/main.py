@@ -25,7 +25,7 @@ _COMMANDS = {
     "demo": "Write a small study to try everything on.",
     "init": "Write a manifest to start from.",
     "inspect": "Show what a study contains.",
-    "validate": "Check manifests without network.",
+    "validate": "Check manifests without a network.",
     "compile": "Compile manifests into plans.",
     "explain": "Show why subjects and files are in a plan, or not.",
     "show": "Show what a plan holds.",
@@ -87,10 +87,10 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="bidsplan", message="bidsplan %(version)s")
 def bidsplan() -> None:
-    """Say exactly which neuroimaging data, and get exactly that.
+    """Say which neuroimaging data, exactly, and get exactly that.
 
-    A study manifest (YAML) compiles into a download plan (JSON Lines), and the plan is fetched,
-    verified and resumable.
+    A study manifest (YAML) compiles into a download plan (JSON Lines). The plan is fetched and
+    verified, and an interrupted fetch resumes.
     """
 
 

@@ -220,7 +220,7 @@ def _parse_shard(_context: object, _parameter: object, value: str | None) -> tup
         return None
     number, _, of = value.partition("/")
     if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
-        raise click.BadParameter(f"{value!r} is no share; write the first of eight as 1/8")
+        raise click.BadParameter(f"{value!r} is not a part; write the first of eight as 1/8")
     return int(number), int(of)
 
 
@@ -244,7 +244,7 @@ PART = (
         "--shard",
         metavar="K/N",
         callback=_parse_shard,
-        help="Only the K-th of N shares with about the same bytes and files.",
+        help="Only the K-th of N parts with about the same bytes and files.",
     ),
 )
 """Which part of a plan a command works on. Several runs may fetch parts to one DEST at once."""

@@ -31,7 +31,7 @@ def changed_lines(
 ) -> list[str]:
     """Describe changes in one line, then the header's, by subject if wanted, and by file.
 
-    At most so many subjects and files are named, or all where `most` is None.
+    At most `most` subjects and files are named, or all where it is None.
     """
     words = Wording(changes)
     found = [words.headline(), *words.names(most)]

@@ -128,7 +128,7 @@ class ChosenFiles(NamedTuple):
     findings: Findings
 
     def add_root(self) -> None:
-        """Add the files at the datasets' roots, without which the others are no datasets."""
+        """Add the files at the datasets' roots, without which the others are not datasets."""
         for dataset in self.datasets:
             dataset.add_root()
 

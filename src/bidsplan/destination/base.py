@@ -93,7 +93,7 @@ class Writer(ABC):
         return None
 
     def link(self, name: str, directory: int, found: os.stat_result) -> bool:
-        """Have the file be another name of one in an open directory, instead of its own bytes.
+        """Make the file a hard link to a file in an open directory, instead of its own bytes.
 
         Returns whether it is, and was still the one that was `found`; otherwise nothing changes.
         """

@@ -25,8 +25,8 @@ class CacheLink(Choice):
     COPY
         By a copy, which shares its blocks on the disk where the file system can.
     HARD
-        By a hard link to the cached file, for files of more than 4 MiB. Such a file may only be
-        read: whoever writes to it changes the cache and other destinations.
+        By a hard link to the cached file, for files of 4 MiB and more. Such a file may only be
+        read: anyone who writes to it changes the cache and other destinations.
     """
 
     COPY = "copy"

@@ -287,7 +287,9 @@ class ContentCache:
             return
         try:
             if not self._space.fits(files, key.size):
-                raise OSError(errno.ENOSPC, "no room beside the files that are still to be fetched")
+                raise OSError(
+                    errno.ENOSPC, "no room left besides that of the files still to be fetched"
+                )
             if files.add(key, write):
                 self._space.added(files, key.size, self._stopping)
         except (OSError, DestinationError) as error:

@@ -207,7 +207,7 @@ class ContentFiles(Directory):
         return False
 
     def note_added(self, number: int) -> None:
-        """Note that so many bytes were added; raises OSError."""
+        """Note that `number` bytes were added; raises OSError."""
         with self.directory(_ADDED, create=True) as above:
             name = f"{secrets.token_hex(8)}-{number}"
             os.close(os.open(name, NEW_FILE, 0o666, dir_fd=above))
@@ -257,7 +257,7 @@ def _open_plain(key: ContentKey, directory: int) -> int:
 
 
 def _held(place: str, found: os.DirEntry[str]) -> Held | None:
-    """Look at a file; None where it is no content, or gone."""
+    """Look at a file; None where it is not a content, or gone."""
     with suppress(OSError):
         if _NAME.fullmatch(found.name) and found.is_file(follow_symlinks=False):
             state = found.stat(follow_symlinks=False)

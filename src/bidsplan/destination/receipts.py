@@ -1,6 +1,6 @@
 """Receipts: what was fetched, so that a finished plan needs no request and no reading.
 
-They are a cache: one that is corrupt, foreign or outdated means that a file is verified again.
+They are a cache: one that is corrupt, foreign or stale means that a file is verified again.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     proof : CheckMethod
         What they were shown by.
     etag_is_not_digest : bool
-        Whether the storage said that the source's entity tag is no digest of its bytes.
+        Whether the storage said that the source's entity tag is not a digest of its bytes.
     etag : str
         The planned entity tag, where it looks like an MD5 and the file was checked by size only.
     source_state : SourceState or None

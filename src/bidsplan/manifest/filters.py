@@ -74,7 +74,7 @@ def _filter_of(word: str) -> dict[str, list[str]]:
     else:
         near = _similar(word)
         meant = f"; did you mean {near!r}? Otherwise" if near else ";"
-        why = f"{quoted} is no BIDS datatype and no BIDS suffix{meant}"
+        why = f"{quoted} is neither a BIDS datatype nor a BIDS suffix{meant}"
     raise ValueError(f"{why} write {{datatypes: [{word}]}} or {{suffixes: [{word}]}}")
 
 

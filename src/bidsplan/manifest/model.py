@@ -158,7 +158,7 @@ class Manifest(Model):
     Notes
     -----
     `Manifest.model_validate` accepts the same shapes as the YAML file; its fields are described
-    below and in the manual.
+    below and in the documentation.
     """
 
     manifest_version: Count

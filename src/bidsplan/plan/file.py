@@ -73,7 +73,7 @@ def read_plan(path: str | PathLike[str], *, file: IO[bytes] | None = None) -> Pl
     Raises
     ------
     PlanError
-        Where it can't be read, or is truncated, edited, unsafe or no plan at all.
+        Where it can't be read, or is truncated, edited, unsafe or not a plan.
     """
     with _opened(Path(path), file) as stream:
         return Plan.parse(_blocks(stream))

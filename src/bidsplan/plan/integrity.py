@@ -114,7 +114,7 @@ class VerifyMode(Choice):
     FULL = "full"
     """By the strongest digest that is known."""
     SIZE = "size"
-    """By size and entity tag only: half the work for large files, but damage goes unnoticed."""
+    """By size and entity tag only: less work for large files, but damage goes unnoticed."""
 
 
 class Verdict(NamedTuple):

@@ -153,7 +153,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         PlanVersionError
             Where a newer bidsplan wrote it.
         PlanError
-            Where it is truncated, edited, unsafe or no plan at all; the message names the line.
+            Where it is truncated, edited, unsafe or not a plan; the message names the line.
         """
         blocks = (line if line.endswith(b"\n") else line + b"\n" for line in lines)
         first = next(blocks, b"\n")

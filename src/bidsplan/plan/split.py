@@ -125,7 +125,7 @@ def split_by_site(
 def split_evenly(
     plan: Planned, directory: str | PathLike[str], number: int, *, source: str | PathLike[str]
 ) -> Iterator[PartFile]:
-    """Write so many plans with about the same bytes and files; otherwise as `split_by_subject`."""
+    """Write `number` plans with about the same bytes and files; otherwise as `split_by_subject`."""
     width, units = len(str(number)), plan.header.subjects
     parts = {
         str(index): _Part(f"part-{index:0{width}}", units, None, f"share {index} of {number}")

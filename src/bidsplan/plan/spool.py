@@ -56,7 +56,7 @@ class SpooledEntries(Sequence["Entry"]):
         finalize(self, file.close)
 
     def append(self, text: bytes, number: int) -> None:
-        """Add so many entries by their lines."""
+        """Add `number` entries by their lines."""
         with _explained():
             self._file.write(text)
             # It is read by its descriptor.

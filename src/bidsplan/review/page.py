@@ -245,7 +245,7 @@ def _notices(reasons: Reasons | None) -> list[dict[str, Any]]:
         text = "The manifest does not compile any more, so reasons are unknown:"
         notices.append({"warn": True, "text": text, "items": [*map(printable, fresh.problems)]})
     elif not fresh.current:
-        text = "The plan is out of date; 'bidsplan compile' writes it anew:"
+        text = "The plan is stale; 'bidsplan compile' writes it anew:"
         notices.append({"warn": True, "text": text, "items": _differences(reasons)})
     return notices
 

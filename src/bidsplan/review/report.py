@@ -66,7 +66,7 @@ def write_report(
 
 
 def check_page_name(path: Path) -> None:
-    """Refuse the name of a file that is no page, which would be replaced."""
+    """Refuse the name of a file that is not a page, which would be replaced."""
     if path.suffix not in {".html", ".htm"}:
         raise UsageError(f"{printable(str(path))}: the name of a page ends in .html")
 
@@ -93,7 +93,7 @@ def find_reasons(
     Returns
     -------
     Reasons
-        Also where the plan is out of date, or the manifest does not compile any more.
+        Also where the plan is stale, or the manifest does not compile any more.
 
     Raises
     ------

@@ -111,7 +111,7 @@ class ListedStudy:
 
     @property
     def agnostic_files(self) -> list[str]:
-        """Files at the study's root that are no subject's, sorted by name."""
+        """Files at the study's root that belong to no subject, sorted by name."""
         files = self.snapshot.listing().files
         # In a derivative, subjects have reports at the root.
         reports = filter(report_subject, files) if self.snapshot.is_derivative else ()

@@ -202,7 +202,7 @@ class S3BIDSStudy(ListedStudy):
         select: str | Sequence[str] = (DESCRIPTION,),
         filenames: Iterable[str] | None = None,
     ) -> None:
-        """Download files that are no subject's into a directory, overwriting.
+        """Download files that belong to no subject into a directory, overwriting.
 
         `select` is ``all``, or names, of which ``README`` is also ``README.md``. `filenames` are
         named as in `non_sub_s3_keys`, whose ``raw`` is the default.

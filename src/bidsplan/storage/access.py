@@ -18,7 +18,7 @@ class Transport(Choice):
     Attributes
     ----------
     AUTO
-        obstore for object stores, fsspec for all else.
+        obstore for object stores, fsspec for all others.
     OBSTORE, FSSPEC
         That one, or an error where it can't.
     """
@@ -57,7 +57,7 @@ class Access:
     timeout : float
         Seconds without a byte after which a connection is given up.
     limit_rate : int, optional
-        The most bytes a second that files are fetched by, over all connections.
+        The most bytes a second that all connections together may transfer.
     """
 
     transport: Transport | str = Transport.AUTO

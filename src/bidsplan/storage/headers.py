@@ -73,7 +73,7 @@ def listed_version(text: str | None) -> str | None:
 
 
 def content_length(headers: Mapping[str, str]) -> int | None:
-    """Return an answer's length; None where it is no number of bytes."""
+    """Return an answer's length; None where it is not a number of bytes."""
     text = headers.get("Content-Length") or ""
     is_size = len(text) <= _LONGEST_SIZE and text.isascii() and text.isdecimal()
     return int(text) if is_size else None
@@ -85,7 +85,7 @@ def object_of(key: str, headers: Mapping[str, str]) -> Object:
 
 
 def is_encrypted(headers: Mapping[str, str]) -> bool:
-    """Report whether an object is encrypted such that its tag is no digest."""
+    """Report whether an object is encrypted such that its tag is not a digest."""
     kind = headers.get("x-amz-server-side-encryption", "AES256")
     return kind != "AES256" or "x-amz-server-side-encryption-customer-algorithm" in headers
 

@@ -117,7 +117,7 @@ def open_stream(
     Raises
     ------
     NoRangesError
-        Where the server knows no ranges.
+        Where the server does not support range requests.
     StorageError
     """
     import obstore  # loaded with the store
@@ -178,7 +178,9 @@ class WholeReader:
                 options = _options(wanted.etag, wanted.version)
                 if wanted.size and not wanted.digested:
                     if not self._ranged:
-                        raise NoRangesError(f"{printable(what)}: the server knows no ranges")
+                        raise NoRangesError(
+                            f"{printable(what)}: the server does not support range requests"
+                        )
                     options["range"] = 0, wanted.size
                 result = await obstore.get_async(store, path, options=options)
                 # obstore makes it again for each access.
@@ -195,7 +197,7 @@ class WholeReader:
         return FetchedObject(data, compared_etag(meta["e_tag"]))
 
     async def _range(self, store: Any, path: str, size: int) -> Buffer | None:
-        """Read an object's first bytes; None where the server knows no ranges."""
+        """Read an object's first bytes; None where the server does not support range requests."""
         import obstore  # loaded with the store
 
         try:

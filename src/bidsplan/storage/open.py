@@ -72,7 +72,7 @@ def open_store(
 
 
 def open_writable(url: str, *, access: Access, stop: Event) -> WritableStore:
-    """Open a URL that is no local path for writing.
+    """Open a URL that is not a local path for writing.
 
     Requests are signed unless `access` says otherwise. Setting `stop` ends waits between tries.
     Raises UrlError where the URL or its host is refused, and UsageError where it can't be written

@@ -61,7 +61,7 @@ class File:
         return RangedFile(self).read()
 
     def write(self, source: IO[bytes], size: int) -> None:
-        """Write all of `source`, which has so many bytes, or leave the file as it was.
+        """Write all of `source`, which has `size` bytes, or leave the file as it was.
 
         Raises
         ------
@@ -223,7 +223,7 @@ class RangedFile(io.RawIOBase):
         return self._at
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read so many bytes, or all that are left; raises StorageError where they can't be."""
+        """Read `size` bytes, or all that are left; raises StorageError where they can't be."""
         left = max(self.size - self._at, 0)
         wanted = left if size is None or size < 0 else min(size, left)
         data = bytearray(wanted)

@@ -61,7 +61,7 @@ class ReadAhead:
         self._start = 0
 
     def some(self, at: int, wanted: int) -> memoryview:
-        """Return at most so many bytes at a position, which is before the file's end."""
+        """Return at most `wanted` bytes at a position, which is before the file's end."""
         offset = at - self._start
         if 0 <= offset < len(self._held):
             return self._held[offset : offset + wanted]
@@ -281,7 +281,7 @@ class _WebRanges(Ranges):
         network.drop(answer)
         if found is not None and self._identity and found.url == self._identity.url:
             raise self._changed()
-        raise UnreachableError(f"{self._what}: a piece of it would come from another place")
+        raise UnreachableError(f"{self._what}: this range would come from another URL or object")
 
     def _body(self, answer: Any, start: int, stop: int) -> bytes:
         headers = answer.headers

@@ -47,7 +47,7 @@ class Store(ABC):
     abilities : Abilities
         What it can do beyond that.
     etag_is_not_digest : bool
-        Whether an object was met whose plain entity tag is no digest, so that others may be alike.
+        Whether an object was met whose plain entity tag is not a digest, so others may be the same.
 
     Notes
     -----
@@ -371,7 +371,7 @@ class Store(ABC):
 
 
 def _read(stream: Stream, where: str, limit: int) -> bytes:
-    """Read a stream to its end, or until more than so many bytes have come."""
+    """Read a stream to its end, or until more than `limit` bytes have come."""
     deadline, data = Deadline(), bytearray()
     for chunk in stream:
         data += chunk

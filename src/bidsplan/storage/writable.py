@@ -1,4 +1,4 @@
-"""Where files are written to that is no directory: one interface for all kinds of storage.
+"""Where files are written that is not a directory: one interface for all kinds of storage.
 
 A key has its object only once all of it was written and checked; until then it holds what it held.
 """
@@ -102,7 +102,7 @@ class WritableStore(ABC):
 
     @abstractmethod
     def upload(self, key: str, size: int, *, replace: bool) -> Upload:
-        """Begin to write an object of so many bytes, which may take another one's place or not."""
+        """Begin to write an object of `size` bytes, which may take another one's place or not."""
 
     @abstractmethod
     def remove(self, found: Object) -> bool:

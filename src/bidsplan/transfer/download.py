@@ -302,7 +302,7 @@ class _Download:
             raise
         except StorageError as error:
             if start and self._arrived == start and not isinstance(error, UnreachableError):
-                # Perhaps it knows no ranges: the next try is from the start.
+                # Perhaps it does not support range requests: the next try is from the start.
                 self._ranged = False
                 raise UnreachableError(f"{error} (from byte {start} on)") from error
             raise

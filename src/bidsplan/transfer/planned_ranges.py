@@ -155,7 +155,7 @@ class PlannedRanges(Ranges):
         except _FINAL:
             raise
         except StorageError as error:
-            # Perhaps the server knows no ranges.
+            # Perhaps the server does not support range requests.
             raise UnboundError(str(error)) from error
         return bytes(data)
 

@@ -44,7 +44,7 @@ def prune(
     base : path, optional
         The directory that the plan's relative URLs are relative to: its own.
     everything : bool
-        Whether to remove also what bidsplan did not bring, or what was changed since.
+        Whether to remove also files that bidsplan did not fetch, or that were changed since.
     keep : iterable of path
         Files and directories that are left alone wherever they are, such as the plan itself.
     dry_run : bool

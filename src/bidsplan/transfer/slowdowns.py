@@ -26,7 +26,7 @@ class Slowdowns:
         self._path: str | None = None
 
     def throttled(self, asked: float | None) -> None:
-        """Note that the storage asked to slow down, and perhaps to wait so many seconds."""
+        """Note that the storage asked to slow down, and perhaps to wait for `asked` seconds."""
         with self._lock:
             self._throttled += 1
             if asked is not None:

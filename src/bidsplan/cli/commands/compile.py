@@ -157,7 +157,7 @@ def _check(path: Path, old: StoredPlan | PlanError, plan: Plan, settings: option
         data = changes.to_dict()
         if changes:
             summary, *more = changed_lines(changes, by_subject=False)
-            differences = [f"{path} is out of date: {summary}", *more]
+            differences = [f"{path} is stale: {summary}", *more]
     settings.console.result(
         "\n".join(differences) or f"{path} is current",
         {"plan": str(path), "current": not differences, "differences": differences, **data},

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 )
 @click.argument("source", metavar="MANIFEST|PLAN", type=click.Path(path_type=Path))
 @options.destination_argument
-@click.option("--locked", is_flag=True, help="Fail if the plan is missing or outdated.")
+@click.option("--locked", is_flag=True, help="Fail if the plan is missing or stale.")
 @click.option("--frozen", is_flag=True, help="Use the plan even if the manifest has changed.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be done; write nothing.")
 @click.option(
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     default=VerifyMode.FULL.value,
     show_default=True,
     help="Check files by the strongest digest that is known, or only by size and entity tag, which "
-    "takes half the time for large files.",
+    "can save up to 45 % of the time for large files on fast links.",
 )
 @options.wait_option
 @click.option(

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 )
 @options.settings_of(*options.ALLOWED, *options.STRICT)
 def command(manifests: tuple[Path, ...], locked: bool, settings: options.Settings) -> int:
-    """Check MANIFESTS without network and credentials.
+    """Check MANIFESTS without a network or credentials.
 
     Shows all problems of each manifest, and exits with 2 if there are any.
     """

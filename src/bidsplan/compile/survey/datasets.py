@@ -78,7 +78,7 @@ class RootListing:
 
     @property
     def nobodys(self) -> list[str]:
-        """The directories that begin with ``sub-`` and are no subject's."""
+        """The directories that begin with ``sub-`` but do not belong to a subject."""
         known = {name for names in self.subjects.values() for name in names}
         return [name for name in self.directories if name.startswith("sub-") and name not in known]
 

@@ -184,7 +184,7 @@ class _Walk:
             raise UnusableFileError(
                 f"is reached by the symbolic link {shown!r}; no link is followed for an "
                 "untrusted manifest",
-                "put the file itself in its place",
+                "replace the link by the file",
             )
         if not self._links:
             raise UnusableFileError(f"is reached by more than {_MOST_LINKS} symbolic links")

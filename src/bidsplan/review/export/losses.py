@@ -73,7 +73,7 @@ CONTENT = Loss(
 GUESSED_MD5 = Loss(
     lambda entry, sources: sources.has_md5_tag(entry) and not sources.is_amazon,
     "the MD5 of {files} is the entity tag of their objects, which is right for most services, but "
-    "not for each that is not Amazon's",
+    "not for every service other than Amazon's",
     "if correct files are refused, use a plan with digests of its own ('bidsplan pin')",
 )
 """For what needs an MD5."""

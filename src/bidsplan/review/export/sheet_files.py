@@ -106,7 +106,7 @@ class SheetFiles:
 
 
 def _column_of(name: Name) -> str | None:
-    """Return the column of a raw file: its suffix, and its extension if it is no image."""
+    """Return the column of a raw file: its suffix, and its extension if it is not an image."""
     kind = name.extension.strip("./").replace(".", "_")
     if not _WORD.fullmatch(name.suffix) or not re.fullmatch(r"\w*", kind, re.ASCII):
         return None

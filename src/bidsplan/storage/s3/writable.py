@@ -334,7 +334,7 @@ class _S3Upload(Upload):
         self._number = None
 
     def _read_back(self, found: Object, content: str) -> None:
-        """Read an object with an unexpected tag: it is damaged, or its tag is no digest."""
+        """Read an object with an unexpected tag: it is damaged, or its tag is not a digest."""
         digest = xxhash.xxh3_128()
         with closing(self._store.store.stream(self._key, etag=found.etag)) as stream:
             for chunk in stream:
