@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bidsplan.manifest.load import load_manifest
 from codes import without_codes
 from servers import Rule
 
@@ -334,6 +335,36 @@ def test_explain_names_the_rule_that_took_or_dropped(study, ask):
     assert "the study has neither a subject nor a file 'sub-9'" in err
 
 
+WRONG_SUBJECTS = {
+    'include: ["1", "99"]': ("in", "subjects.include names it"),
+    "sample: {count: 30}": ("out", "the random sample can't be drawn"),
+    "where: {agee: 1}": ("out", "the errors come before a decision"),
+    "require: [{suffixes: [none]}]": ("out", "it has no file for subjects.require[0]"),
+}
+
+
+@pytest.mark.parametrize("rule", WRONG_SUBJECTS)
+def test_explain_lists_every_subject_whatever_else_is_wrong(study, ask, rule):
+    head = "manifest_version: 1\nstudy: {id: x, url: demo}\nrandom_seed: 1\n"
+    Path("w.yaml").write_text(f"{head}subjects: {{{rule}}}\n", encoding="utf-8")
+    code, out, _ = ask("explain", "w.yaml")
+    assert (code, [line.split()[1] for line in out.splitlines()]) == (1, ["1", "2", "10", "11"])
+    code, out, _ = ask("explain", "w.yaml", "1")
+    state, why = WRONG_SUBJECTS[rule]
+    assert (code, out.split()[0]) == (1, state)
+    assert why in out
+    code, _, err = ask("explain", "w.yaml", "sub-1/dwi.bval")
+    assert code == 1
+    assert "neither a subject nor a file" not in err
+
+
+def test_the_help_that_no_command_shows_has_no_code(ask):
+    code, _, err = ask()
+    assert code == 2
+    assert "Commands:" in err
+    assert "[BP" not in err
+
+
 def test_explain_covers_files_that_no_filter_sees(study, ask):
     image = "sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.nii.gz"
     head = "manifest_version: 1\nstudy: {id: x, url: demo}\n"
@@ -393,6 +424,16 @@ def test_init_writes_a_manifest_that_compiles(study, ask):
     code, _, err = ask("init", "demo", "-o", "new.yaml")
     assert code == 1
     assert "new.yaml: can't be written: File exists" in err
+
+
+def test_init_writes_that_requests_are_to_be_signed(study, s3, bucket, ask):
+    files = (path for path in Path("demo").rglob("*") if path.is_file())
+    bucket.fill({f"x/{path.relative_to('demo')}": path.read_bytes() for path in files})
+    assert ask("init", "--signed", f"s3://{bucket.name}/x", "-o", "signed.yaml")[0] == 0
+    assert load_manifest("signed.yaml").manifest.study.anonymous is False
+    assert ask("compile", "signed.yaml")[0] == 0
+    assert ask("init", "--signed", "demo", "-o", "local.yaml")[0] == 0
+    assert load_manifest("local.yaml").manifest.study.anonymous is None
 
 
 def test_init_finds_sites(study, ask):

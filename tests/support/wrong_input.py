@@ -173,6 +173,7 @@ def site_missing(lab):
 @provokes(HelpCode.SUBJECT_MISSING)
 def subject_missing(lab):
     yield lab.compile("subjects: ['1']")
+    yield lab.run("explain", "study.yaml", "nobody")
     yield lab.compile("subjects: {exclude: ['*']}")
     lab.manifest()
     yield lab.run("explain", "study.yaml", "nobody")

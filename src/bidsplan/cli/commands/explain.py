@@ -64,5 +64,7 @@ def _answers(found: Explanation, what: str | None) -> list[Answer]:
     path = found.path(what)
     if path is None:
         text = f"the study has neither a subject nor a file {what!r}"
+        if not found.record.decided:
+            text = f"there is no subject {what!r}, and files are not chosen while there are errors"
         raise SelectionError(text, help_code=HelpCode.SUBJECT_MISSING)
     return [path]
