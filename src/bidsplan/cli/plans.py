@@ -6,8 +6,23 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bidsplan.compile.plan_policy import PlanPolicy, is_manifest, plan_beside, stored_plan
-from bidsplan.errors import BidsplanError, ManifestError, SelectionError, UsageError, dotted
+from bidsplan.compile.plan_policy import (
+    PlanPolicy,
+    digest_of,
+    find_manifest,
+    is_manifest,
+    plan_beside,
+    stale_text,
+    stored_plan,
+)
+from bidsplan.errors import (
+    BidsplanError,
+    ManifestError,
+    Problem,
+    SelectionError,
+    UsageError,
+    dotted,
+)
 from bidsplan.help_codes import HelpCode
 from bidsplan.messages import counted, size
 
@@ -123,6 +138,26 @@ def plan_of_file(path: Path) -> StoredPlan:
             help_code=HelpCode.WRONG_DOCUMENT,
         )
     return StoredPlan(path)
+
+
+def warn_if_stale(path: Path, plan: Planned, settings: Settings) -> None:
+    """Warn of a plan that the manifest beside its file, if any, was changed after."""
+    manifest = find_manifest(path)
+    if manifest is None:
+        return
+    from bidsplan.manifest.load import load_manifest  # imports pydantic and YAML
+
+    access = settings.access
+    try:
+        loaded = load_manifest(
+            manifest, allow_protocols=access.allow_protocols, untrusted=access.untrusted
+        )
+        stale = plan.header.manifest_sha256 != digest_of(loaded, access)
+        message = stale_text(plan, loaded) if stale else ""
+    except BidsplanError:
+        message = f"the plan may be stale: see 'bidsplan validate --locked {manifest}'"
+    if message:
+        settings.console.warn([Problem(message=message, file=str(path))])
 
 
 def plan_for(
