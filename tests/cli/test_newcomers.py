@@ -162,6 +162,12 @@ MANIFESTS = {
         "m.yaml:3: files: 'T1' is no BIDS datatype and no BIDS suffix; did you mean 'T1w'? "
         "Otherwise write {datatypes: [T1]} or {suffixes: [T1]}",
     ),
+    "a misspelled word of BIDS": (
+        HEAD + "files: [T1w, bould]\n",
+        2,
+        "m.yaml:3: files[1]: 'bould' is no BIDS datatype and no BIDS suffix; did you mean 'bold'? "
+        "Otherwise write {datatypes: [bould]} or {suffixes: [bould]}",
+    ),
     "a glob for a filter": (
         HEAD + "files: '*_T1w.json'\n",
         2,
@@ -378,3 +384,22 @@ def test_a_mistake_in_a_command_is_answered_by_what_to_write(study, command, cod
     if "README" in command:
         study("compile", "demo.yaml")
     check(study(*command.split()), code, message)
+
+
+@pytest.mark.parametrize("command", ["compile", "explain"])
+def test_a_misspelled_word_is_told_once(study, command):
+    manifest = "files: {suffixes: [T1w, bould]}\nderivatives: {afq: {datatypes: [Anat]}}\n"
+    Path("m.yaml").write_text(HEAD + manifest, encoding="utf-8")
+    err = study(command, "m.yaml")[2]
+    assert err.count("'bould'") == 1
+    assert err.count("'Anat'") == 1
+
+
+def test_the_warnings_of_a_manifest_are_shown_where_nothing_is_compiled(study):
+    text = Path("demo.yaml").read_text(encoding="utf-8")
+    Path("demo.yaml").write_text(text.replace("suffixes: [T1w", "suffixes: [bould, T1w"))
+    assert "'bould' matches no file" in study("compile", "demo.yaml")[2]
+    assert "'bould' is not a BIDS suffix" in study("show", "demo.yaml")[2]
+    Path("demo.plan.jsonl").unlink()
+    Path("demo.yaml").write_text(Path("demo.yaml").read_text().replace("url: demo", "url: gone"))
+    assert "'bould' is not a BIDS suffix" in study("compile", "demo.yaml")[2]

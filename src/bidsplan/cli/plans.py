@@ -27,6 +27,7 @@ from bidsplan.help_codes import HelpCode
 from bidsplan.messages import counted, size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from bidsplan.cli.options import Settings
@@ -38,16 +39,28 @@ if TYPE_CHECKING:
     from bidsplan.plan.file import StoredPlan
 
 
-def load(path: Path, settings: Settings) -> ManifestFile:
-    """Load a manifest and show its warnings, which are errors where `settings` is strict."""
+def load(path: Path, settings: Settings, *, show: bool = True) -> ManifestFile:
+    """Load a manifest and show its warnings, which are errors where `settings` is strict.
+
+    Where `show` is not set, they are left for `compile_file` to show.
+    """
     from bidsplan.manifest.load import load_manifest  # imports pydantic and YAML
 
     access = settings.access
     loaded = load_manifest(path, allow_protocols=access.allow_protocols, untrusted=access.untrusted)
     if settings.strict and loaded.warnings:
         raise ManifestError(problems=loaded.warnings, help_code=HelpCode.STRICT)
-    settings.console.warn(loaded.warnings)
+    if show:
+        settings.console.warn(loaded.warnings)
     return loaded
+
+
+def warn_besides(loaded: ManifestFile, problems: Iterable[Problem], settings: Settings) -> None:
+    """Show a manifest's warnings, but for those at a place that a problem is about."""
+    told = {(problem.line, problem.at) for problem in problems}
+    settings.console.warn(
+        warning for warning in loaded.warnings if (warning.line, warning.at) not in told
+    )
 
 
 def compile_file(
@@ -60,7 +73,7 @@ def compile_file(
     max_bytes: int | None = None,
     listings: SharedListings | None = None,
 ) -> Compiled:
-    """Compile a loaded manifest, and show its warnings with their lines.
+    """Compile a loaded manifest, and show its warnings and the compilation's with their lines.
 
     `known` is a plan's file and its plan, whose digests are carried over.
     """
@@ -82,10 +95,13 @@ def compile_file(
                 spool=True,
             )
     except BidsplanError as error:
-        raise error.located(loaded.locate) from error
+        located = error.located(loaded.locate)
+        warn_besides(loaded, located.problems, settings)
+        raise located from error
     warnings = [loaded.locate(problem) for problem in compiled.warnings]
     if settings.strict and warnings:
         raise SelectionError(problems=warnings, help_code=HelpCode.STRICT)
+    warn_besides(loaded, warnings, settings)
     settings.console.warn(warnings)
     return replace(compiled, warnings=tuple(warnings))
 
@@ -175,9 +191,10 @@ def plan_for(
     path = default_plan_path(source)
     if policy is PlanPolicy.FROZEN:
         return path, stored_plan(source)
-    loaded = load(source, settings)
+    loaded = load(source, settings, show=False)
     plan, usable = plan_beside(loaded, settings.access, policy)
     if plan is not None and usable:
+        settings.console.warn(loaded.warnings)
         return path, plan
     compiled = compile_file(loaded, path, settings, known=(path, plan) if plan else None)
     if write:

@@ -119,5 +119,5 @@ def _compiled(
 ) -> Planned:
     """Compile a manifest as a new version of a known plan, if there is one."""
     path = known[0] if known else default_plan_path(manifest)
-    loaded = load(manifest, settings)
+    loaded = load(manifest, settings, show=False)
     return compile_file(loaded, path, settings, known=known, listings=listings).plan
