@@ -168,6 +168,12 @@ MANIFESTS = {
         "m.yaml:3: files[1]: 'bould' is no BIDS datatype and no BIDS suffix; did you mean 'bold'? "
         "Otherwise write {datatypes: [bould]} or {suffixes: [bould]}",
     ),
+    "a range as text": (
+        HEAD + "subjects: {where: {age: '> 30'}}\n",
+        1,
+        "m.yaml:3: subjects.where.age: no participant has the 'age' that is asked for; for a range "
+        "write {min: 30}",
+    ),
     "a glob for a filter": (
         HEAD + "files: '*_T1w.json'\n",
         2,
@@ -403,3 +409,28 @@ def test_the_warnings_of_a_manifest_are_shown_where_nothing_is_compiled(study):
     Path("demo.plan.jsonl").unlink()
     Path("demo.yaml").write_text(Path("demo.yaml").read_text().replace("url: demo", "url: gone"))
     assert "'bould' is not a BIDS suffix" in study("compile", "demo.yaml")[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("> 30", "{min: 30}"),
+        (">=30.5", "{min: 30.5}"),
+        ("<=5", "{max: 5}"),
+        ("30-60", "{min: 30, max: 60}"),
+        ("30 to 60", "{min: 30, max: 60}"),
+        ("60-30", None),
+        ("01-02", None),
+        ("30", None),
+        ("F-1", None),
+        ("> " * 400, None),
+    ],
+)
+def test_a_text_that_looks_like_a_range_is_doubted(study, text, hint):
+    Path("m.yaml").write_text(f'{HEAD}subjects: {{where: {{age: "{text}"}}}}\n', encoding="utf-8")
+    code, out, err = study("validate", "m.yaml")
+    told = f"for a range write {hint}; for a value of the table write ['{text}']\n"
+    warned = f"warning: m.yaml:3: subjects.where.age: {text!r} is compared as text; {told}"
+    assert (code, out, err) == (0, "m.yaml: valid\n", warned if hint else "")
+    Path("m.yaml").write_text(f'{HEAD}subjects: {{where: {{age: ["{text}"]}}}}\n')
+    assert study("validate", "--strict", "m.yaml") == (0, "m.yaml: valid\n", "")

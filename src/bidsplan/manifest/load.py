@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from bidsplan.help_codes import HelpCode
 from bidsplan.manifest import Derivative, Filter, Manifest, Requirement, Sample, Subjects
 from bidsplan.manifest.fields import ALLOWED
 from bidsplan.manifest.model import Limits, Study
+from bidsplan.manifest.ranges import range_warnings
 from bidsplan.manifest.vocabulary import vocabulary_warnings
 from bidsplan.manifest.yaml_reader import LARGEST, Document, read_yaml
 from bidsplan.messages import is_secret, names_a_secret, nearest
@@ -76,7 +77,7 @@ class ManifestFile:
     manifest : Manifest
     path : Path
     warnings : tuple of Problem
-        Words of its filters that BIDS does not know.
+        Words of its filters that BIDS does not know, and texts that look like ranges.
     document : Document
         The file's content, with its lines.
     """
@@ -159,7 +160,8 @@ def load_manifest(
             first.setdefault((problem.line, problem.at) if problem.at else problem, problem)
         by_line = sorted(first.values(), key=lambda problem: problem.line or 0)
         raise ManifestError(problems=_reported(by_line, path))
-    unknown = list(islice(vocabulary_warnings(manifest), _MOST_REPORTED + 1))
+    doubts = chain(vocabulary_warnings(manifest), range_warnings(document.data))
+    unknown = list(islice(doubts, _MOST_REPORTED + 1))
     warnings = _reported([_located(problem, document, path) for problem in unknown], path)
     return ManifestFile(manifest=manifest, path=path, warnings=tuple(warnings), document=document)
 
