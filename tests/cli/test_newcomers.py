@@ -99,6 +99,26 @@ MANIFESTS = {
         1,
         "m.yaml:2: study.url: there is nothing at ds000114; write s3://openneuro.org/ds000114",
     ),
+    "a bucket without its colon": (
+        "manifest_version: 1\nstudy: {id: x, url: s3//lab/ageing}\n",
+        2,
+        "m.yaml:2: study.url: s3//lab/ageing looks like a bucket; write s3://lab/ageing",
+    ),
+    "a bucket without its slashes": (
+        "manifest_version: 1\nstudy:\n  id: x\n  url: s3:lab\n",
+        2,
+        "m.yaml:4: study.url: s3:lab looks like a bucket; write s3://lab",
+    ),
+    "a bucket with one slash": (
+        "manifest_version: 1\nstudy: {id: x, url: s3:/lab/x}\n",
+        2,
+        "m.yaml:2: study.url: s3:/lab/x looks like a bucket; write s3://lab/x",
+    ),
+    "a derivative's bucket without its slashes": (
+        HEAD + "derivatives: {afq: {url: 'gs:lab/x'}}\n",
+        2,
+        "m.yaml:3: derivatives.afq.url: gs:lab/x looks like a bucket; write gs://lab/x",
+    ),
     "a directory that is not there": (
         "manifest_version: 1\nstudy: {id: x, url: Demo}\n",
         1,
@@ -332,6 +352,11 @@ COMMANDS = {
         "demo.yaml is a manifest, by its name, and the URL of a study is expected, such as "
         "s3://openneuro.org/ds000114",
     ),
+    "a bucket without its colon to init": (
+        "init s3//lab/ageing",
+        2,
+        "s3//lab/ageing looks like a bucket; write s3://lab/ageing",
+    ),
     "an accession to init": (
         "init ds000114",
         1,
@@ -434,3 +459,13 @@ def test_a_text_that_looks_like_a_range_is_doubted(study, text, hint):
     assert (code, out, err) == (0, "m.yaml: valid\n", warned if hint else "")
     Path("m.yaml").write_text(f'{HEAD}subjects: {{where: {{age: ["{text}"]}}}}\n')
     assert study("validate", "--strict", "m.yaml") == (0, "m.yaml: valid\n", "")
+
+
+@pytest.mark.parametrize("name", ["s3", "s3:lab"])
+def test_a_folder_that_is_named_as_a_protocol_is_one(study, name):
+    Path(name).mkdir()
+    shutil.move("demo", f"{name}/demo")
+    url = f"{name}{'/' * (name == 's3')}/demo"
+    Path("m.yaml").write_text(HEAD.replace("url: demo", f'url: "{url}"'), encoding="utf-8")
+    assert study("compile", "m.yaml")[0] == 0
+    assert study("init", url)[0] == 0

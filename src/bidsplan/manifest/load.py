@@ -22,7 +22,7 @@ from bidsplan.manifest.vocabulary import vocabulary_warnings
 from bidsplan.manifest.yaml_reader import LARGEST, Document, read_yaml
 from bidsplan.messages import is_secret, names_a_secret, nearest
 from bidsplan.paths import open_regular, printable
-from bidsplan.urls import untrusted_by_default
+from bidsplan.urls import meant_bucket, untrusted_by_default
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -153,6 +153,7 @@ def load_manifest(
     document = read_yaml(data)
     problems = [replace(problem, file=str(path)) for problem in document.problems]
     manifest, invalid = _validate(document, frozenset(allow_protocols))
+    invalid = [*_mistyped_urls(document.data, path.parent), *invalid]
     problems += [_located(problem, document, path) for problem in invalid]
     if problems or manifest is None:
         first: dict[object, Problem] = {}
@@ -200,6 +201,20 @@ def _validate(
     except ValidationError as error:
         return None, [*_problems(error), *others]
     return manifest, others
+
+
+def _mistyped_urls(data: object, base: Path) -> Iterator[Problem]:
+    """Find URLs of buckets that would be taken for paths, as something of ``://`` is missing."""
+    places: list[Place] = [("study", "url")]
+    if isinstance(data, dict) and isinstance(data.get("derivatives"), dict):
+        places += [("derivatives", name, "url") for name in data["derivatives"]]
+    for place in places:
+        url: Any = data
+        for part in place:
+            url = url.get(part) if isinstance(url, dict) else None
+        if isinstance(url, str) and (meant := meant_bucket(url, base)):
+            message = f"{printable(url)} looks like a bucket"
+            yield Problem(message=message, at=place, hint=f"write {meant}", help_code=HelpCode.URL)
 
 
 def _internal_names(places: Iterable[Place]) -> Iterator[Problem]:
