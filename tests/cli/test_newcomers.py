@@ -469,3 +469,13 @@ def test_a_folder_that_is_named_as_a_protocol_is_one(study, name):
     Path("m.yaml").write_text(HEAD.replace("url: demo", f'url: "{url}"'), encoding="utf-8")
     assert study("compile", "m.yaml")[0] == 0
     assert study("init", url)[0] == 0
+
+
+def test_derivatives_that_the_study_lacks_may_be_elsewhere(study):
+    shutil.rmtree("demo/derivatives")
+    Path("m.yaml").write_text(f"{HEAD}derivatives: fmriprep\n", encoding="utf-8")
+    message = (
+        "m.yaml:3: derivatives: there is no derivative pipeline 'fmriprep'; the study has no "
+        "derivatives/; if they are elsewhere, write 'derivatives: {fmriprep: {url: …}}'"
+    )
+    check(study("compile", "m.yaml"), 1, message)

@@ -94,6 +94,13 @@ def test_long_tables_and_trees_are_cut_and_whole_with_all(ask, tmp_path):
     assert all(f"      {path.rpartition('/')[2]} (1 Byte)\n" in out for path in paths)
 
 
+def test_a_tree_shows_a_file_instead_of_counting_it(ask, tmp_path):
+    write_plan(plan_of([f"sub-1/{n}.nii" for n in range(7)], ["1"]), tmp_path / "x.plan.jsonl")
+    _, out, _ = ask("show", "--tree", tmp_path / "x.plan.jsonl")
+    assert "    6.nii (1 Byte)\n" in out
+    assert "more" not in out
+
+
 def test_a_tree_of_any_depth_is_shown(ask, tmp_path):
     write_plan(plan_of(["/".join("d" * 2000)]), tmp_path / "x.plan.jsonl")
     code, out, _ = ask("show", "--tree", tmp_path / "x.plan.jsonl")
