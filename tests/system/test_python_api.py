@@ -191,7 +191,7 @@ def test_a_plan_of_another_manifest_is_compiled_again_refused_or_used(study):
     bidsplan.fetch(MANIFEST, "d", progress=False)
     old = PLAN.read_bytes()
     MANIFEST.write_text(MANIFEST.read_text().replace("random_seed: 42", "random_seed: 7"))
-    with pytest.raises(bidsplan.StalePlanError, match="was compiled from another manifest; update"):
+    with pytest.raises(bidsplan.StalePlanError, match="earlier version of this manifest; update"):
         bidsplan.fetch(MANIFEST, "d", progress=False, locked=True)
     assert bidsplan.fetch(MANIFEST, "d", progress=False, frozen=True).kept == 23
     assert PLAN.read_bytes() == old
