@@ -131,8 +131,7 @@ def receive(
                 # The next objects are asked about before they are read.
                 store.etag_is_not_digest = True
     except BaseException as error:
-        writer.failed(resumable=isinstance(error, _PASSING))
-        download.revert_progress()
+        download.failed(error)
         raise
     finally:
         session.limit.slowdowns.took(entry.path, deadline.seconds())
@@ -258,6 +257,12 @@ class _Download:
         self._progress(length, resumed=True)
         self._arrived += length
         self.resumed = self._arrived
+
+    def failed(self, error: BaseException) -> None:
+        """Keep what has come, if it is worth keeping, or report that nothing has."""
+        kept = self._writer.failed(resumable=isinstance(error, _PASSING))
+        if not (kept and isinstance(error, Stopped)):
+            self.revert_progress()
 
     def revert_progress(self) -> None:
         """Report that nothing has come after all."""
