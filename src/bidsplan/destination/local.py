@@ -209,7 +209,9 @@ class LocalWriter(Writer):
         Whether later runs find it if it stays unfinished.
     """
 
-    def __init__(self, folder: Directory, path: str, partial: Partial, *, keeps: bool) -> None:
+    def __init__(
+        self, folder: Directory, path: str, partial: Partial, *, keeps: bool = False
+    ) -> None:
         self._folder = folder
         self._path = path
         self._partial = partial
