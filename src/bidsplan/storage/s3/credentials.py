@@ -162,7 +162,7 @@ class Connection:
             origin = f"profile {session.profile!r}" if session.profile else method
         more = "" if self.requester_pays else "; if its requesters pay, add --requester-pays"
         text = f"the credentials in use ({origin}) have no access to it{more}"
-        return Advice(text, HelpCode.DENIED)
+        return Advice(text, HelpCode.DENIED, origin)
 
     def renew(self) -> bool:
         """Read credentials anew; report whether they are others now."""
