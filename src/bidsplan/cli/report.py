@@ -120,6 +120,15 @@ class Outcome:
             f"{size(self._plan.header.bytes)} in all",
         ]
 
+    def _endpoints(self) -> str:
+        """Say where files were requested, if any were."""
+        counts = self._counts
+        fetched = counts.done[Action.FETCH] + counts.done[Action.REPLACE]
+        requested = counts.bytes or counts.failures or counts.skipped or fetched > counts.cached
+        return (
+            f"from {', '.join(sorted(counts.endpoints))}" if requested and counts.endpoints else ""
+        )
+
     def _cached(self) -> str:
         number, held = self._counts.cached, self._counts.cached_bytes
         return f"{counted(number, 'file')} ({size(held)}) from the cache" if number else ""
@@ -146,7 +155,7 @@ class Outcome:
                 size(counts.bytes) if counts.bytes else "",
                 f"{size(counts.resumed)} from earlier runs" if counts.resumed else "",
                 self._cached(),
-                f"from {', '.join(sorted(counts.endpoints))}" if counts.endpoints else "",
+                self._endpoints(),
                 f"to {counts.destination}" if counts.destination else "",
                 checks,
             ]
