@@ -74,6 +74,7 @@ def dask(lab):
 @provokes(HelpCode.CONFIGURATION)
 def configuration(lab):
     yield lab.inspect("--endpoint-url", "ftp://127.0.0.1:1")
+    yield lab.inspect("--endpoint-url", "127.0.0.1:1")
     yield lab.inspect("--profile", "nobody")
     yield lab.inspect("--region", "no region")
     lab.monkeypatch.setenv("AWS_CA_BUNDLE", "/none.pem")

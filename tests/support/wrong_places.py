@@ -100,7 +100,10 @@ def no_credentials(lab):
 @provokes(HelpCode.CREDENTIALS)
 def credentials(lab):
     lab.signed()
-    yield lab.refused(403, "ExpiredToken", "--signed")
+    words = ("ExpiredToken", "SignatureDoesNotMatch", "InvalidAccessKeyId", "RequestTimeTooSkewed")
+    for word in words:
+        yield lab.refused(403, word, "--signed")
+        lab.proxy.rules.clear()
 
 
 @provokes(HelpCode.REFUSED_HOST)

@@ -43,6 +43,14 @@ class Part(NamedTuple):
 
         return select_part(plan, *self)
 
+    def arguments(self) -> list[str]:
+        """Return the options that choose this part."""
+        chosen = [("--subject", label) for label in self.subjects]
+        chosen += [("--session", label) for label in self.sessions]
+        if self.shard:
+            chosen.append(("--shard", "{}/{}".format(*self.shard)))
+        return [word for option in chosen for word in option]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:

@@ -6,7 +6,8 @@ from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
 from bidsplan import events
-from bidsplan.cli.console import coded, error_data
+from bidsplan.cli.console import error_data
+from bidsplan.cli.like_errors import LikeErrors
 from bidsplan.events import Action
 from bidsplan.messages import counted, size
 from bidsplan.plan.integrity import CHECK_NAMES, CheckMethod
@@ -54,13 +55,14 @@ class Outcome:
         self._verb = verb
         self._place = place
         self._counts = Counts()
+        self._errors = LikeErrors(console)
         self._rows: list[tuple[str, str, str, str]] = []
 
     def follow(self, run: Generator[Event, None, None]) -> int:
         """Draw and show all events of a run and a summary, and return the exit code."""
         json, add = self._console.json, self._counts.add
         drawn = nullcontext() if self._dry_run else self._console.progress(self._counts, self._plan)
-        with closing(run), drawn:
+        with closing(self._errors), closing(run), drawn:
             for event in run:
                 add(event)
                 if json or not isinstance(event, events.Finished):
@@ -93,7 +95,7 @@ class Outcome:
                 console.record({"path": entry.path, "action": "skip"})
             case events.Failed(entry=entry, error=error):
                 console.record({"path": entry.path, **error_data(error)})
-                console.error(coded(str(error), error.help_code))
+                self._errors.add(entry, error)
             case events.Waiting(holder=holder):
                 console.say(f"waiting: {holder}")
             case events.Warned(problem=problem):
@@ -117,6 +119,15 @@ class Outcome:
             *_listed((f"cannot be fetched ({code})", number) for code, number in failures),
             f"{size(self._plan.header.bytes)} in all",
         ]
+
+    def _endpoints(self) -> str:
+        """Say where files were requested, if any were."""
+        counts = self._counts
+        fetched = counts.done[Action.FETCH] + counts.done[Action.REPLACE]
+        requested = counts.bytes or counts.failures or counts.skipped or fetched > counts.cached
+        return (
+            f"from {', '.join(sorted(counts.endpoints))}" if requested and counts.endpoints else ""
+        )
 
     def _cached(self) -> str:
         number, held = self._counts.cached, self._counts.cached_bytes
@@ -144,7 +155,7 @@ class Outcome:
                 size(counts.bytes) if counts.bytes else "",
                 f"{size(counts.resumed)} from earlier runs" if counts.resumed else "",
                 self._cached(),
-                f"from {', '.join(sorted(counts.endpoints))}" if counts.endpoints else "",
+                self._endpoints(),
                 f"to {counts.destination}" if counts.destination else "",
                 checks,
             ]

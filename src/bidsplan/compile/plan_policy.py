@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from bidsplan.errors import SelectionError, StalePlanError, UsageError
+from bidsplan.errors import BidsplanError, SelectionError, StalePlanError, UsageError
 from bidsplan.help_codes import HelpCode
 
 if TYPE_CHECKING:
@@ -112,6 +113,21 @@ def stale_text(plan: Planned, loaded: ManifestFile) -> str:
     same = plan.header.study == loaded.manifest.study.id
     source = "an earlier version of this manifest" if same else "another manifest"
     return f"the plan was compiled from {source}; update it with 'bidsplan compile {loaded.path}'"
+
+
+def own_manifest(path: Path, plan: Planned, access: Access) -> Path | None:
+    """Return the manifest beside a plan's file, if the plan was compiled from it as it is now."""
+    from bidsplan.manifest.load import load_manifest  # imports pydantic and YAML
+
+    # Without a manifest that can be read, none is known to be the plan's.
+    with suppress(BidsplanError):
+        manifest = manifest_beside(path)
+        loaded = load_manifest(
+            manifest, allow_protocols=access.allow_protocols, untrusted=access.untrusted
+        )
+        if digest_of(loaded, access) == plan.header.manifest_sha256:
+            return manifest
+    return None
 
 
 def digest_of(loaded: ManifestFile, access: Access) -> str:
