@@ -68,3 +68,17 @@ def test_a_plan_without_its_manifest_is_not_said_to_show_it(ask_with_plan, besid
     assert named(said) == [["verify", PLAN, "all"]]
     assert "lacks" not in said
     assert "warning" not in said
+
+
+@pytest.mark.parametrize("place", ["all", "with space"])
+def test_the_command_that_removes_files_of_an_earlier_plan_has_its_names(ask_with_plan, place):
+    assert ask_with_plan("fetch", "demo.yaml", place)[0] == 0
+    manifest = Path("demo.yaml")
+    text = manifest.read_text(encoding="utf-8").replace("{count: 2}", "{count: 1}")
+    manifest.write_text(text)
+    said = ask_with_plan("fetch", "demo.yaml", place)[2]
+    found = re.search(r"still there; '(bidsplan prune .*)' removes what the plan no longer", said)
+    prune = shlex.split(found[1])[1:]
+    assert prune == ["prune", "demo.yaml", place]
+    assert ask_with_plan(*prune, "--yes")[0] == 0
+    assert "still there" not in ask_with_plan("fetch", "demo.yaml", place)[2]

@@ -300,6 +300,8 @@ def bucket_missing(lab):
     lab.storage_plan()
     yield lab.run("fetch", "s.plan.jsonl", "s3://no-such-bucket/copy")
     yield lab.run("inspect", "s3://no-such-bucket/x")
+    lab.manifest(study="{id: x, url: s3://no-such-bucket/x}")
+    yield lab.run("compile", "study.yaml")
 
 
 @provokes(HelpCode.FETCH_FAILED)

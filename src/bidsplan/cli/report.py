@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bidsplan import events
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
     from bidsplan.cli.console import Console
+    from bidsplan.errors import Problem
     from bidsplan.events import Event
     from bidsplan.plan import Plan, Planned
 
@@ -35,8 +38,8 @@ class Outcome:
     ----------
     verb : str, optional
         Says any success in one word.
-    place : str
-        The destination, where the summary shall name it.
+    source, place : str
+        The manifest or plan and the destination, where the summary and hints shall name them.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Outcome:
         *,
         dry_run: bool = False,
         verb: str | None = None,
+        source: str = "",
         place: str = "",
     ) -> None:
         self.pinned: Plan | None = None  # of a Pinned event
@@ -53,6 +57,7 @@ class Outcome:
         self._console = console
         self._dry_run = dry_run
         self._verb = verb
+        self._source = source
         self._place = place
         self._counts = Counts()
         self._errors = LikeErrors(console)
@@ -99,9 +104,18 @@ class Outcome:
             case events.Waiting(holder=holder):
                 console.say(f"waiting: {holder}")
             case events.Warned(problem=problem):
-                console.warn([problem])
+                console.warn([self._named(problem)])
             case events.Pinned(plan=plan):
                 self.pinned = plan
+
+    def _named(self, problem: Problem) -> Problem:
+        """Give a command in a hint the names that it is about."""
+        from bidsplan.transfer.removal import UNPLANNED_HINT  # loaded by what warns
+
+        if problem.hint != UNPLANNED_HINT or not self._source:
+            return problem
+        names = shlex.join([self._source, self._place])
+        return replace(problem, hint=UNPLANNED_HINT.replace("PLAN DEST", names))
 
     def _table(self) -> str:
         from tabulate import tabulate  # only for a dry run

@@ -98,7 +98,9 @@ def command(
     """
     policy = PlanPolicy.of(locked=locked, frozen=frozen)
     base, plan = _find_plan(source, settings, policy, write=not dry_run)
-    outcome = Outcome(plan, settings.console, dry_run=dry_run, place=destination)
+    outcome = Outcome(
+        plan, settings.console, dry_run=dry_run, source=str(source), place=destination
+    )
     with (
         signals.first_signal(interrupt=False) as received,
         _cluster(None if dry_run else scheduler) as client,
