@@ -227,15 +227,17 @@ def _service(
             f"the AWS configuration can't be used: {error}", help_code=HelpCode.CONFIGURATION
         ) from error
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
-        if named := os.environ.get("AWS_ENDPOINT_URL"):
-            _checked_endpoint(named)
-        # What it says may hold a URL with a password.
-        raise UsageError(
-            f"the AWS configuration can't be used ({type(error).__name__}); check --endpoint-url, "
-            "--region, AWS_ENDPOINT_URL and the AWS configuration files",
-            help_code=HelpCode.CONFIGURATION,
-        ) from None
-    return client.meta.endpoint_url, client.meta.region_name
+        # What it says may hold a URL with a password, so that it is not the cause of what follows.
+        kind = type(error).__name__
+    else:
+        return client.meta.endpoint_url, client.meta.region_name
+    if named := os.environ.get("AWS_ENDPOINT_URL"):
+        _checked_endpoint(named)
+    raise UsageError(
+        f"the AWS configuration can't be used ({kind}); check --endpoint-url, --region, "
+        "AWS_ENDPOINT_URL and the AWS configuration files",
+        help_code=HelpCode.CONFIGURATION,
+    )
 
 
 def _checked_endpoint(endpoint: str) -> str:
