@@ -71,7 +71,10 @@ class Decided(Event, frozen=True, kw_only=True, gc=False):
 
 
 class Progressed(Event, frozen=True, kw_only=True, gc=False):
-    """Bytes of an entry arrived; negative where a failed attempt is undone."""
+    """Bytes of an entry arrived; negative where a failed attempt is undone.
+
+    What a run that is stopped keeps for the next one is not undone.
+    """
 
     entry: Entry
     bytes: int

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 AMAZON = (
@@ -237,6 +238,23 @@ def meant_url(text: str) -> str | None:
         if match := re.fullmatch(pattern, text):
             return url.format_map(match.groupdict())
     return None
+
+
+def meant_bucket(text: str, base: Path) -> str | None:
+    """Return the URL that a path looks like, unless there is such a folder below `base`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> meant_bucket("s3//lab/ageing", Path("/none")), meant_bucket("s3:lab", Path("/none"))
+    ('s3://lab/ageing', 's3://lab')
+    >>> meant_bucket("s3/lab/ageing", Path("/none"))
+    """
+    match = re.fullmatch(r"(s3|gs|az)(?::/?|//)([^/:]{1,222})((?:/.*)?)", text)
+    if match is None or (base / text.partition("/")[0]).exists():
+        return None
+    meant = f"{match[1]}://{match[2]}{match[3]}"
+    return None if refused_url(meant) else meant
 
 
 def refused_url(url: str, *, allow: frozenset[str] = frozenset()) -> str | None:

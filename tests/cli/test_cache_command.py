@@ -9,9 +9,10 @@ import pytest
 
 from bidsplan.cli.json_schemas import report_schema
 from bidsplan.cli.main import run
+from bidsplan.plan import Entry
 from bidsplan.plan.file import write_plan
 from caches import contents, proved_plan
-from plans import tree
+from plans import md5, plan_of, tree
 
 FILES = {"a.txt": b"hello", "b.txt": b"x" * 5000}
 
@@ -51,6 +52,22 @@ def test_what_came_from_the_cache_is_said(plan, tmp_path, ask):
         jsonschema.validate(row, report_schema())
 
 
+def test_a_server_is_named_only_if_it_was_asked(counted, bucket, tmp_path, ask):
+    files = {"a.txt": b"hello", "sub-1/x.nii": bytes(5000)}
+    bucket.fill({f"x/{key}": data for key, data in files.items()})
+    entries = [
+        Entry(path=key, key=key, size=len(data), reason="selected", md5=md5(data))
+        for key, data in files.items()
+    ]
+    write_plan(plan_of(entries, f"s3://{bucket.name}/x"), tmp_path / "s.plan.jsonl")
+    fetch = ["fetch", "--quiet", tmp_path / "s.plan.jsonl", "--cache", tmp_path / "cache"]
+    assert f"from {counted.url}" in ask(*fetch, tmp_path / "a")[1]
+    counted.requests.clear()
+    out = ask(*fetch, tmp_path / "b")[1]
+    assert "2 fetched; 2 files (5.0 kB) from the cache; 2 files checked by MD5" in out
+    assert (counted.requests, counted.url in out) == ([], False)
+
+
 def test_options_come_before_the_environment_and_that_before_the_file(
     plan, tmp_path, ask, monkeypatch, configure
 ):
@@ -86,7 +103,8 @@ def test_the_file_says_the_size_and_the_kind_of_link(plan, tmp_path, ask, config
     assert ask("fetch", plan, tmp_path / "a")[0] == 0
     assert [path.read_bytes() for path in contents(tmp_path / "cache").values()] == [b"hello"]
     code, out, _ = ask("cache")
-    assert (code, out) == (0, f"{tmp_path}/cache: 1 file, 4.1 kB of at most 5.0 kB\n")
+    held = "1 different content, 4.1 kB of at most 5.0 kB on disk"
+    assert (code, out) == (0, f"{tmp_path}/cache: {held}\n")
     assert ask("fetch", plan, tmp_path / "b", "--cache-size", "1GB")[0] == 0
     assert len(contents(tmp_path / "cache")) == 2
     code, out, _ = ask("cache", "--prune", "--json")

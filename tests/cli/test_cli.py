@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bidsplan.manifest.load import load_manifest
 from codes import without_codes
 from servers import Rule
 
@@ -75,13 +76,13 @@ def test_check_shows_what_differs_of_subjects_and_of_the_header(study, ask):
     assert (code, out) == (
         1,
         "demo.plan.jsonl is stale: only the header differs\n"
-        "header: manifest_sha256 changed, random_seed 42 -> 46\n",
+        "header: the manifest changed, random_seed 42 -> 46\n",
     )
     Path("demo.yaml").write_text(text.replace("sample: {count: 2}", "sample: {count: 3}"))
     _, out, _ = ask("compile", "--check", "demo.yaml")
     assert out.startswith(
         "demo.plan.jsonl is stale: +1 subject, +5 files, +2.9 kB\nsubjects added: 2\n"
-        "header: manifest_sha256 changed\n+ "
+        "header: the manifest changed\n+ "
     )
     Path("demo.yaml").write_text(text.replace("sample: {count: 2}", "sample: {count: 1}"))
     Path("demo/sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.json").write_text("{}")
@@ -122,7 +123,7 @@ def test_locked_and_frozen(study, ask):
     Path("demo.yaml").write_text(text.replace("random_seed: 42", "random_seed: 43"))
     code, _, err = ask("fetch", "--locked", "demo.yaml", "d")
     assert code == 2
-    assert "was compiled from another manifest" in err
+    assert "was compiled from an earlier version of this manifest" in err
     assert ask("fetch", "--frozen", "demo.yaml", "d")[0] == 0
     code, _, err = ask("fetch", "--locked", "--frozen", "demo.yaml", "d")
     assert code == 2
@@ -137,8 +138,10 @@ def test_a_manifest_stands_for_no_plan_of_another_version(study, ask, command):
     before = Path("demo.plan.jsonl").read_bytes()
     text = Path("demo.yaml").read_text(encoding="utf-8")
     Path("demo.yaml").write_text(text.replace("random_seed: 42", "random_seed: 43"))
-    stale = "demo.plan.jsonl: the plan was compiled from another manifest; update it with "
-    shown = f"error: {stale}'bidsplan compile demo.yaml' [BP403]\nfor help: bidsplan help BP403\n"
+    shown = (
+        "error: demo.plan.jsonl: the plan was compiled from an earlier version of this manifest; "
+        "update it with 'bidsplan compile demo.yaml' [BP403]\nfor help: bidsplan help BP403\n"
+    )
     answer = (2, "", shown)
     assert ask("fetch", "--locked", "demo.yaml", "d") == answer
     assert ask(*command, "demo.yaml", "d") == answer
@@ -334,6 +337,36 @@ def test_explain_names_the_rule_that_took_or_dropped(study, ask):
     assert "the study has neither a subject nor a file 'sub-9'" in err
 
 
+WRONG_SUBJECTS = {
+    'include: ["1", "99"]': ("in", "subjects.include names it"),
+    "sample: {count: 30}": ("out", "the random sample can't be drawn"),
+    "where: {agee: 1}": ("out", "the errors come before a decision"),
+    "require: [{suffixes: [none]}]": ("out", "it has no file for subjects.require[0]"),
+}
+
+
+@pytest.mark.parametrize("rule", WRONG_SUBJECTS)
+def test_explain_lists_every_subject_whatever_else_is_wrong(study, ask, rule):
+    head = "manifest_version: 1\nstudy: {id: x, url: demo}\nrandom_seed: 1\n"
+    Path("w.yaml").write_text(f"{head}subjects: {{{rule}}}\n", encoding="utf-8")
+    code, out, _ = ask("explain", "w.yaml")
+    assert (code, [line.split()[1] for line in out.splitlines()]) == (1, ["1", "2", "10", "11"])
+    code, out, _ = ask("explain", "w.yaml", "1")
+    state, why = WRONG_SUBJECTS[rule]
+    assert (code, out.split()[0]) == (1, state)
+    assert why in out
+    code, _, err = ask("explain", "w.yaml", "sub-1/dwi.bval")
+    assert code == 1
+    assert "neither a subject nor a file" not in err
+
+
+def test_the_help_that_no_command_shows_has_no_code(ask):
+    code, _, err = ask()
+    assert code == 2
+    assert "Commands:" in err
+    assert "[BP" not in err
+
+
 def test_explain_covers_files_that_no_filter_sees(study, ask):
     image = "sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.nii.gz"
     head = "manifest_version: 1\nstudy: {id: x, url: demo}\n"
@@ -395,6 +428,16 @@ def test_init_writes_a_manifest_that_compiles(study, ask):
     assert "new.yaml: can't be written: File exists" in err
 
 
+def test_init_writes_that_requests_are_to_be_signed(study, s3, bucket, ask):
+    files = (path for path in Path("demo").rglob("*") if path.is_file())
+    bucket.fill({f"x/{path.relative_to('demo')}": path.read_bytes() for path in files})
+    assert ask("init", "--signed", f"s3://{bucket.name}/x", "-o", "signed.yaml")[0] == 0
+    assert load_manifest("signed.yaml").manifest.study.anonymous is False
+    assert ask("compile", "signed.yaml")[0] == 0
+    assert ask("init", "--signed", "demo", "-o", "local.yaml")[0] == 0
+    assert load_manifest("local.yaml").manifest.study.anonymous is None
+
+
 def test_init_finds_sites(study, ask):
     Path("sites").mkdir()
     shutil.copytree("demo", "sites/A")
@@ -446,7 +489,7 @@ def test_a_cohort_files_content_is_part_of_the_manifest(study, ask):
     Path("cohort.tsv").write_text("participant_id\nsub-2\nsub-10\n")
     code, _, err = ask("fetch", "--locked", "demo.yaml", "d")
     assert code == 2
-    assert "was compiled from another manifest" in err
+    assert "was compiled from an earlier version of this manifest" in err
     Path("cohort.tsv").unlink()
     code, _, err = ask("fetch", "demo.yaml", "d")
     assert code == 1
@@ -454,7 +497,8 @@ def test_a_cohort_files_content_is_part_of_the_manifest(study, ask):
 
 
 def test_locked_manifests_have_whole_plans_of_their_own(study, ask):
-    assert ask("validate", "demo.yaml", "--locked")[0] == 2
+    code, out, _ = ask("validate", "demo.yaml", "--locked")
+    assert (code, out) == (2, "demo.yaml: valid, but it has no plan\n")
     ask("compile", "demo.yaml")
     plan = Path("demo.plan.jsonl")
     for names in (["demo.yaml"], ["demo.plan.jsonl"], ["demo.plan.jsonl", "demo.yaml"]):
@@ -462,7 +506,7 @@ def test_locked_manifests_have_whole_plans_of_their_own(study, ask):
     text = plan.read_text(encoding="utf-8")
     plan.write_text(text.replace("sub-1/", "sub-2/"))
     code, out, err = ask("validate", "--locked", "demo.plan.jsonl")
-    assert (code, out) == (2, "demo.yaml: not valid\n")
+    assert (code, out) == (2, "demo.yaml: valid, but its plan is not valid\n")
     assert err.startswith("error: demo.plan.jsonl: ")
     plan.write_text(text)
     manifest = Path("demo.yaml").read_text(encoding="utf-8")
@@ -472,6 +516,12 @@ def test_locked_manifests_have_whole_plans_of_their_own(study, ask):
     assert (code, told["valid"], told["warnings"]) == (2, False, [])
     assert told["problems"][0]["file"] == "demo.plan.jsonl"
     assert ask("validate", "demo.yaml")[0] == 0
+    stale = (2, "demo.yaml: valid, but its plan is stale\n")
+    code, out, err = ask("validate", "--locked", "demo.yaml")
+    assert ((code, out), "from an earlier version of this manifest; update" in err) == (stale, True)
+    Path("demo.yaml").write_text(manifest.replace("  id: ", "  id: other-"), encoding="utf-8")
+    code, out, err = ask("validate", "--locked", "demo.yaml")
+    assert ((code, out), "compiled from another manifest; update" in err) == (stale, True)
 
 
 @pytest.mark.parametrize("name", ["other.plan.jsonl", "demo.jsonl"])

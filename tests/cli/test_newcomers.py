@@ -99,6 +99,26 @@ MANIFESTS = {
         1,
         "m.yaml:2: study.url: there is nothing at ds000114; write s3://openneuro.org/ds000114",
     ),
+    "a bucket without its colon": (
+        "manifest_version: 1\nstudy: {id: x, url: s3//lab/ageing}\n",
+        2,
+        "m.yaml:2: study.url: s3//lab/ageing looks like a bucket; write s3://lab/ageing",
+    ),
+    "a bucket without its slashes": (
+        "manifest_version: 1\nstudy:\n  id: x\n  url: s3:lab\n",
+        2,
+        "m.yaml:4: study.url: s3:lab looks like a bucket; write s3://lab",
+    ),
+    "a bucket with one slash": (
+        "manifest_version: 1\nstudy: {id: x, url: s3:/lab/x}\n",
+        2,
+        "m.yaml:2: study.url: s3:/lab/x looks like a bucket; write s3://lab/x",
+    ),
+    "a derivative's bucket without its slashes": (
+        HEAD + "derivatives: {afq: {url: 'gs:lab/x'}}\n",
+        2,
+        "m.yaml:3: derivatives.afq.url: gs:lab/x looks like a bucket; write gs://lab/x",
+    ),
     "a directory that is not there": (
         "manifest_version: 1\nstudy: {id: x, url: Demo}\n",
         1,
@@ -161,6 +181,18 @@ MANIFESTS = {
         2,
         "m.yaml:3: files: 'T1' is neither a BIDS datatype nor a BIDS suffix; did you mean 'T1w'? "
         "Otherwise write {datatypes: [T1]} or {suffixes: [T1]}",
+    ),
+    "a misspelled word of BIDS": (
+        HEAD + "files: [T1w, bould]\n",
+        2,
+        "m.yaml:3: files[1]: 'bould' is no BIDS datatype and no BIDS suffix; did you mean 'bold'? "
+        "Otherwise write {datatypes: [bould]} or {suffixes: [bould]}",
+    ),
+    "a range as text": (
+        HEAD + "subjects: {where: {age: '> 30'}}\n",
+        1,
+        "m.yaml:3: subjects.where.age: no participant has the 'age' that is asked for; for a range "
+        "write {min: 30}",
     ),
     "a glob for a filter": (
         HEAD + "files: '*_T1w.json'\n",
@@ -320,6 +352,11 @@ COMMANDS = {
         "demo.yaml is a manifest, by its name, and the URL of a study is expected, such as "
         "s3://openneuro.org/ds000114",
     ),
+    "a bucket without its colon to init": (
+        "init s3//lab/ageing",
+        2,
+        "s3//lab/ageing looks like a bucket; write s3://lab/ageing",
+    ),
     "an accession to init": (
         "init ds000114",
         1,
@@ -378,3 +415,67 @@ def test_a_mistake_in_a_command_is_answered_by_what_to_write(study, command, cod
     if "README" in command:
         study("compile", "demo.yaml")
     check(study(*command.split()), code, message)
+
+
+@pytest.mark.parametrize("command", ["compile", "explain"])
+def test_a_misspelled_word_is_told_once(study, command):
+    manifest = "files: {suffixes: [T1w, bould]}\nderivatives: {afq: {datatypes: [Anat]}}\n"
+    Path("m.yaml").write_text(HEAD + manifest, encoding="utf-8")
+    err = study(command, "m.yaml")[2]
+    assert err.count("'bould'") == 1
+    assert err.count("'Anat'") == 1
+
+
+def test_the_warnings_of_a_manifest_are_shown_where_nothing_is_compiled(study):
+    text = Path("demo.yaml").read_text(encoding="utf-8")
+    Path("demo.yaml").write_text(text.replace("suffixes: [T1w", "suffixes: [bould, T1w"))
+    assert "'bould' matches no file" in study("compile", "demo.yaml")[2]
+    assert "'bould' is not a BIDS suffix" in study("show", "demo.yaml")[2]
+    Path("demo.plan.jsonl").unlink()
+    Path("demo.yaml").write_text(Path("demo.yaml").read_text().replace("url: demo", "url: gone"))
+    assert "'bould' is not a BIDS suffix" in study("compile", "demo.yaml")[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("> 30", "{min: 30}"),
+        (">=30.5", "{min: 30.5}"),
+        ("<=5", "{max: 5}"),
+        ("30-60", "{min: 30, max: 60}"),
+        ("30 to 60", "{min: 30, max: 60}"),
+        ("60-30", None),
+        ("01-02", None),
+        ("30", None),
+        ("F-1", None),
+        ("> " * 400, None),
+    ],
+)
+def test_a_text_that_looks_like_a_range_is_doubted(study, text, hint):
+    Path("m.yaml").write_text(f'{HEAD}subjects: {{where: {{age: "{text}"}}}}\n', encoding="utf-8")
+    code, out, err = study("validate", "m.yaml")
+    told = f"for a range write {hint}; for a value of the table write ['{text}']\n"
+    warned = f"warning: m.yaml:3: subjects.where.age: {text!r} is compared as text; {told}"
+    assert (code, out, err) == (0, "m.yaml: valid\n", warned if hint else "")
+    Path("m.yaml").write_text(f'{HEAD}subjects: {{where: {{age: ["{text}"]}}}}\n')
+    assert study("validate", "--strict", "m.yaml") == (0, "m.yaml: valid\n", "")
+
+
+@pytest.mark.parametrize("name", ["s3", "s3:lab"])
+def test_a_folder_that_is_named_as_a_protocol_is_one(study, name):
+    Path(name).mkdir()
+    shutil.move("demo", f"{name}/demo")
+    url = f"{name}{'/' * (name == 's3')}/demo"
+    Path("m.yaml").write_text(HEAD.replace("url: demo", f'url: "{url}"'), encoding="utf-8")
+    assert study("compile", "m.yaml")[0] == 0
+    assert study("init", url)[0] == 0
+
+
+def test_derivatives_that_the_study_lacks_may_be_elsewhere(study):
+    shutil.rmtree("demo/derivatives")
+    Path("m.yaml").write_text(f"{HEAD}derivatives: fmriprep\n", encoding="utf-8")
+    message = (
+        "m.yaml:3: derivatives: there is no derivative pipeline 'fmriprep'; the study has no "
+        "derivatives/; if they are elsewhere, write 'derivatives: {fmriprep: {url: …}}'"
+    )
+    check(study("compile", "m.yaml"), 1, message)

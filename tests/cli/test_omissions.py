@@ -115,7 +115,7 @@ def test_a_plan_belongs_to_the_content_of_a_list(study, ask):
     Path("list.txt").write_text("01\n")
     code, _, err = ask("fetch", "--locked", "study.yaml", "data")
     assert code == 2
-    assert "was compiled from another manifest" in err
+    assert "was compiled from an earlier version of this manifest" in err
 
 
 def test_a_file_that_is_no_list_is_refused_and_not_shown(study, ask):

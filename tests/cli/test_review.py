@@ -94,6 +94,13 @@ def test_long_tables_and_trees_are_cut_and_whole_with_all(ask, tmp_path):
     assert all(f"      {path.rpartition('/')[2]} (1 Byte)\n" in out for path in paths)
 
 
+def test_a_tree_shows_a_file_instead_of_counting_it(ask, tmp_path):
+    write_plan(plan_of([f"sub-1/{n}.nii" for n in range(7)], ["1"]), tmp_path / "x.plan.jsonl")
+    _, out, _ = ask("show", "--tree", tmp_path / "x.plan.jsonl")
+    assert "    6.nii (1 Byte)\n" in out
+    assert "more" not in out
+
+
 def test_a_tree_of_any_depth_is_shown(ask, tmp_path):
     write_plan(plan_of(["/".join("d" * 2000)]), tmp_path / "x.plan.jsonl")
     code, out, _ = ask("show", "--tree", tmp_path / "x.plan.jsonl")
@@ -224,10 +231,10 @@ def test_a_diff_carries_digests_over_as_compile_does(plan, ask):
         (["no.plan.jsonl", "demo.plan.jsonl"], "no.plan.jsonl: can't be read: No such file"),
         (["demo", "demo.plan.jsonl"], "demo is a directory, and a manifest is expected"),
         (["x.txt", "demo.plan.jsonl"], "expected a manifest (.yaml, .yml) or a plan"),
-        (["--rev", "HEAD", "demo.yaml"], "name one plan alone"),
         (["--rev", "HEAD", "demo.plan.jsonl", "demo.plan.jsonl"], "name one plan alone"),
         (["--json", "--markdown", "demo.yaml"], "cannot be used together"),
         (["--rev", "HEAD", "demo.plan.jsonl"], "not a git repository"),
+        (["--rev", "HEAD", "demo.yaml"], "not a git repository"),
     ],
 )
 def test_wrong_diffs_say_what_to_do(plan, ask, monkeypatch, arguments, message):
@@ -283,6 +290,37 @@ def test_diff_with_a_revision(repository, ask, tmp_path, monkeypatch):
         assert ask("diff", "--rev", "HEAD", path) == (0, "the plans are equal\n", "")
     monkeypatch.chdir("/")
     assert ask("diff", "--rev", "HEAD", tmp_path / "folder" / "demo.plan.jsonl")[0] == 0
+
+
+def test_diff_of_a_manifest_with_a_revision_compiles_it(repository, ask):
+    assert ask("diff", "--rev", "HEAD", "demo.yaml")[:2] == (0, "the plans are equal\n")
+    change_manifest("count: 1", "count: 2")
+    before = repository[0].read_bytes()
+    code, out, _ = ask("diff", "--rev", "HEAD", "demo.yaml")
+    assert (code, out.splitlines()[:3]) == (
+        1,
+        ["+1 subject, +6 files, +3.0 kB", "subjects added: 11", "header: the manifest changed"],
+    )
+    assert repository[0].read_bytes() == before
+    repository[0].unlink()
+    assert ask("diff", "--rev", "HEAD", "demo.yaml")[0] == 1
+
+
+def test_diff_with_a_revision_warns_of_a_stale_plan(repository, ask):
+    warning = "warning: demo.plan.jsonl: the plan "
+    change_manifest("count: 1", "count: 2")
+    code, _, err = ask("diff", "--rev", "HEAD", repository[0])
+    assert (code, err) == (
+        0,
+        f"{warning}was compiled from an earlier version of this manifest; update it with 'bidsplan "
+        "compile demo.yaml'\n",
+    )
+    change_manifest("count:", "cuont:")
+    code, _, err = ask("diff", "--rev", "HEAD", repository[0])
+    assert (code, err) == (
+        0,
+        f"{warning}may be stale: see 'bidsplan validate --locked demo.yaml'\n",
+    )
 
 
 def test_a_revision_that_is_none_is_no_option_either(repository, ask):

@@ -123,6 +123,56 @@ def test_what_is_not_yaml_is_told_with_its_line(read, text):
     assert not document.whole
 
 
+MISALIGNED = {
+    "a field outdented": (
+        "study:\n  id: x\n\n url: y\n",
+        4,
+        "not valid YAML: this line's indentation fits no line above; align the fields or items",
+    ),
+    "an item outdented": (
+        "a:\n  - T1w\n # bold\n - bold\n",
+        4,
+        "not valid YAML: this line's indentation fits no line above; align the fields or items",
+    ),
+    "no space after a colon": (
+        "a: 1\nstudy:\n  id:x\n\n  url: z\n",
+        3,
+        "not valid YAML: a space is missing after ':'; write 'id: …'",
+    ),
+    "two colons": (
+        "a: b\nc: d: e\n",
+        2,
+        "not valid YAML: mapping values are not allowed",
+    ),
+    "a range": ("{a: >30}", 1, "begins with @, `, %, > or | in quotes"),
+    "a range in a block": ("\na: >=30", 2, "begins with > or | in quotes"),
+    "a deeper item": (
+        "a:\n  - T1w\n   - bold\n   - dwi\n",
+        3,
+        "a[0]: this list item is indented deeper than the one above; align the items",
+    ),
+    "an item after a value": (
+        "a: b\nc: T1w\n  - bold\n",
+        3,
+        "c: a list item follows a value; write each item on a line of its own, below the field",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "line", "expected"), MISALIGNED.values(), ids=MISALIGNED)
+def test_wrong_indentation_and_spacing_are_told_as_such(read, text, line, expected):
+    (problem,) = read(text).problems
+    assert problem.line == line
+    assert expected in str(problem)
+
+
+@pytest.mark.parametrize(
+    "text", ["a: |\n  x\n  - y\n", "a: 'x\n  - y'\n", "a: x\n  y - z\n", "- x\n# - y\n- z\n"]
+)
+def test_lines_of_text_are_no_list_items(read, text):
+    assert problems(read(text)) == []
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n...\n"])
 def test_an_empty_document_holds_nothing(read, text):
     document = read(text)

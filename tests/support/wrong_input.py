@@ -74,6 +74,7 @@ def dask(lab):
 @provokes(HelpCode.CONFIGURATION)
 def configuration(lab):
     yield lab.inspect("--endpoint-url", "ftp://127.0.0.1:1")
+    yield lab.inspect("--endpoint-url", "127.0.0.1:1")
     yield lab.inspect("--profile", "nobody")
     yield lab.inspect("--region", "no region")
     lab.monkeypatch.setenv("AWS_CA_BUNDLE", "/none.pem")
@@ -134,7 +135,12 @@ def secret(lab):
 
 @provokes(HelpCode.URL)
 def url(lab):
-    for place in ("sftp://h/x", "s3://me:pw@b/x", "https://openneuro.org/datasets/ds000114"):
+    for place in (
+        "sftp://h/x",
+        "s3://me:pw@b/x",
+        "s3:b/x",
+        "https://openneuro.org/datasets/ds000114",
+    ):
         lab.manifest(study=f"{{id: x, url: '{place}'}}")
         yield lab.run("validate", "study.yaml")
 
@@ -173,6 +179,7 @@ def site_missing(lab):
 @provokes(HelpCode.SUBJECT_MISSING)
 def subject_missing(lab):
     yield lab.compile("subjects: ['1']")
+    yield lab.run("explain", "study.yaml", "nobody")
     yield lab.compile("subjects: {exclude: ['*']}")
     lab.manifest()
     yield lab.run("explain", "study.yaml", "nobody")
@@ -199,6 +206,7 @@ def selection(lab):
 
 @provokes(HelpCode.DERIVATIVE)
 def derivative(lab):
+    yield lab.compile("derivatives: [fmriprep]")
     write_files(lab.folder / "study/derivatives/fmriprep", {"sub-01/x.txt": b"x"})
     yield lab.compile("derivatives: [fmriprp]")
     yield lab.compile("derivatives: {other: {url: nowhere}}")

@@ -100,7 +100,10 @@ def no_credentials(lab):
 @provokes(HelpCode.CREDENTIALS)
 def credentials(lab):
     lab.signed()
-    yield lab.refused(403, "ExpiredToken", "--signed")
+    words = ("ExpiredToken", "SignatureDoesNotMatch", "InvalidAccessKeyId", "RequestTimeTooSkewed")
+    for word in words:
+        yield lab.refused(403, word, "--signed")
+        lab.proxy.rules.clear()
 
 
 @provokes(HelpCode.REFUSED_HOST)
@@ -297,6 +300,8 @@ def bucket_missing(lab):
     lab.storage_plan()
     yield lab.run("fetch", "s.plan.jsonl", "s3://no-such-bucket/copy")
     yield lab.run("inspect", "s3://no-such-bucket/x")
+    lab.manifest(study="{id: x, url: s3://no-such-bucket/x}")
+    yield lab.run("compile", "study.yaml")
 
 
 @provokes(HelpCode.FETCH_FAILED)

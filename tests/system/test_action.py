@@ -157,7 +157,7 @@ def test_a_stale_plan_fails_at_its_manifest_unless_the_workflow_unlocks_it(runne
     manifest.write_text(text)
     job = runner.run(manifest="manifests/demo.yaml")
     assert (job.code, job.steps[-1]) == (1, "Read the plan")
-    assert "the plan was compiled from another manifest" in job.log
+    assert "the plan was compiled from an earlier version of this manifest" in job.log
     job = runner.run(manifest="manifests/demo.yaml", locked="false")
     assert (job.code, "::error" in job.log) == (0, False)
     assert read_plan("manifests/demo.plan.jsonl").header.random_seed == 46

@@ -238,7 +238,8 @@ def test_hooks_check_what_is_to_be_committed(pre_commit):
     code, shown = pre_commit()
     assert code == 1
     assert "manifests/study.yaml: valid" in shown
-    assert "the plan was compiled from another manifest; update it with 'bidsplan compile" in shown
+    assert "manifests/study.yaml: valid, but its plan is stale" in shown
+    assert "the plan was compiled from an earlier version of this manifest; update it with" in shown
     manifest.write_text(text.replace("sessions:", "sesions:"))
     assert "manifests/study.yaml:20: sesions: unknown field" in pre_commit()[1]
     manifest.write_text(text)

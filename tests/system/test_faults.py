@@ -254,7 +254,7 @@ def test_refused_credentials_stop_the_run(bucket, proxy, tmp_path, transport, st
     assert len(errors) + len(skipped) == len(files)
     assert len(proxy.requests) < 100
     assert "the credentials are refused" in said
-    assert "it resumes" in said
+    assert "run it again to resume" in said
 
 
 def test_credentials_that_are_renewed_in_time_are_taken(

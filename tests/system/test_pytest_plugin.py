@@ -193,7 +193,7 @@ def test_a_wrong_path_plan_or_setting_says_what_is_expected(suite, bucket):
     run.assert_outcomes(failed=4, errors=1)
     for line in (
         r"bidsplan: none\x1b?31m: there is no such file; paths are relative to pytest's rootdir*",
-        "bidsplan: */study.plan.jsonl: the plan was compiled from another manifest; update it *",
+        "bidsplan: */study.plan.jsonl: the plan was compiled from an earlier version of this *",
         "bidsplan: */test.txt: a plan's name ends in .jsonl*",
         "bidsplan: expected the path of a manifest or a plan; got None",
         "bidsplan: expected the path of a manifest or a plan; got 7",

@@ -66,7 +66,8 @@ def second(first, then):
 
 def after(first):
     load(first)
-    for then in firsts:
+    # A third of the pairs, another one for each: all of them take half a minute.
+    for then in firsts[firsts.index(first) % 3 :: 3]:
         if then != "*":
             in_child(lambda: second(first, then))
     load("*")
@@ -80,8 +81,8 @@ print(len(firsts))
 
 
 @pytest.mark.timeout(240)  # ten seconds where nothing else runs
-def test_every_name_is_there_in_every_order_of_imports():
-    """Import a name of each module first, then one of each other module."""
+def test_every_name_is_there_whatever_is_imported_first():
+    """Import a name of each module first, then one of a third of the others."""
     names = {name: f"bidsplan.{module}" for name, module in bidsplan._MODULES.items()}
     homes = {module: name for name, module in names.items()}
     code = ORDERS.format(names=names, homes=sorted(homes.values()))
@@ -190,7 +191,7 @@ def test_a_plan_of_another_manifest_is_compiled_again_refused_or_used(study):
     bidsplan.fetch(MANIFEST, "d", progress=False)
     old = PLAN.read_bytes()
     MANIFEST.write_text(MANIFEST.read_text().replace("random_seed: 42", "random_seed: 7"))
-    with pytest.raises(bidsplan.StalePlanError, match="was compiled from another manifest; update"):
+    with pytest.raises(bidsplan.StalePlanError, match="earlier version of this manifest; update"):
         bidsplan.fetch(MANIFEST, "d", progress=False, locked=True)
     assert bidsplan.fetch(MANIFEST, "d", progress=False, frozen=True).kept == 23
     assert PLAN.read_bytes() == old

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bidsplan.errors import ArchivedError, DeniedError
+from bidsplan.errors import ArchivedError, CredentialsError, DeniedError
 from bidsplan.plan.file import write_plan
 from bidsplan.storage import Access, Transport, find_file, open_store
 from plans import FILES, failures, fetch, plan_over, tree
@@ -95,13 +95,18 @@ def test_a_denied_listing_says_so_too(counted, source, transport, signed, pays):
     assert str(caught.value).endswith(f"(403 AccessDenied); {HINTS[signed, pays]}")
 
 
-@pytest.mark.parametrize("by", ["option", "environment"])
-def test_a_profile_is_named_and_no_secret_is(counted, source, monkeypatch, tmp_path, by):
+def use_profile(monkeypatch, folder):
+    """Have credentials in a profile alone."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     secrets = "aws_access_key_id = KEYID\naws_secret_access_key = SECRET\n"
-    (tmp_path / "credentials").write_text(f"[lab]\n{secrets}")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    (folder / "credentials").write_text(f"[lab]\n{secrets}")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "credentials"))
+
+
+@pytest.mark.parametrize("by", ["option", "environment"])
+def test_a_profile_is_named_and_no_secret_is(counted, source, monkeypatch, tmp_path, by):
+    use_profile(monkeypatch, tmp_path)
     if by == "environment":
         monkeypatch.setenv("AWS_PROFILE", "lab")
     refuse(counted, "AccessDenied", "list-type=2")
@@ -110,6 +115,30 @@ def test_a_profile_is_named_and_no_secret_is(counted, source, monkeypatch, tmp_p
         open_store(source, access=access).children()
     assert "KEYID" not in str(caught.value)
     assert "SECRET" not in str(caught.value)
+
+
+REFUSED = {
+    "SignatureDoesNotMatch": "the secret key is not that of the access key; correct it",
+    "InvalidAccessKeyId": "this endpoint does not know the access key; check profile and endpoint",
+    "RequestTimeTooSkewed": "this machine's clock is wrong; set it, and run it again",
+    "ExpiredToken": "renew them, and run it again",
+}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("code", REFUSED)
+@pytest.mark.parametrize("step", ["list", "read"])
+def test_refused_credentials_are_named_with_what_to_do(
+    counted, source, monkeypatch, tmp_path, transport, code, step
+):
+    use_profile(monkeypatch, tmp_path)
+    refuse(counted, code, "list-type=2" if step == "list" else "/x/")
+    access = Access(transport=transport, profile="lab", anonymous=False)
+    with pytest.raises(CredentialsError) as caught, open_store(source, access=access) as store:
+        store.children() if step == "list" else store.read("a.txt", limit=99)
+    used = "the credentials in use (profile 'lab') are refused"
+    assert str(caught.value).endswith(f": {used} (403 {code}); {REFUSED[code]}")
+    assert "KEYID" not in str(caught.value)
 
 
 def test_a_denied_upload_names_the_credentials(counted, source, bucket, tmp_path):

@@ -156,7 +156,9 @@ class Console:
 
     def misused(self, error: click.ClickException) -> int:
         """Report wrong usage as click does, and return its exit code."""
-        if workflow_commands.enabled():
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+            self.say(error.format_message())
+        elif workflow_commands.enabled():
             text = error.format_message().expandtabs(4)
             self._annotate(coded(text, HelpCode.USAGE), "error")
         else:

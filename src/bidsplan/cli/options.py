@@ -13,12 +13,12 @@ import click
 from bidsplan.cli.configuration import cache_options, size_of
 from bidsplan.cli.console import Console, find_redactor
 from bidsplan.destination.cache_options import CacheLink, CacheOptions
-from bidsplan.errors import UsageError
+from bidsplan.errors import UrlError, UsageError
 from bidsplan.help_codes import HelpCode
 from bidsplan.messages import Redactor
 from bidsplan.paths import printable
 from bidsplan.storage.access import AUTO_JOBS, Access, Transport
-from bidsplan.urls import meant_url
+from bidsplan.urls import meant_bucket, meant_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +42,14 @@ class Part(NamedTuple):
         from bidsplan.plan.parts import select_part  # on demand
 
         return select_part(plan, *self)
+
+    def arguments(self) -> list[str]:
+        """Return the options that choose this part."""
+        chosen = [("--subject", label) for label in self.subjects]
+        chosen += [("--session", label) for label in self.sessions]
+        if self.shard:
+            chosen.append(("--shard", "{}/{}".format(*self.shard)))
+        return [word for option in chosen for word in option]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -316,7 +324,7 @@ def document_argument(name: str, metavar: str, *, required: bool = True) -> Call
 
 
 def check_study(text: str) -> None:
-    """Refuse a manifest or plan where a study's URL is expected."""
+    """Refuse a manifest, a plan or a mistyped URL where a study's URL is expected."""
     if text.endswith(_DOCUMENTS):
         plan = not text.endswith(_MANIFESTS)
         raise UsageError(
@@ -324,6 +332,8 @@ def check_study(text: str) -> None:
             "a study is expected, such as s3://openneuro.org/ds000114",
             help_code=HelpCode.WRONG_DOCUMENT,
         )
+    if meant := meant_bucket(text, Path()):
+        raise UrlError(f"{printable(text)} looks like a bucket; write {printable(meant)}")
 
 
 plan_argument = click.argument("source", metavar="PLAN|MANIFEST", type=click.Path(path_type=Path))

@@ -126,7 +126,13 @@ class Wording:
             if some:
                 yield f"roots {title}: {listed(map(self._show, sorted(some)))}"
         if self._changes.header:
-            yield f"header: {self._fields(self._changes.header)}"
+            yield f"header: {self._header()}"
+
+    def _header(self) -> str:
+        """Name the header's fields that differ; the manifest's digest says nothing to a reader."""
+        fields = dict(self._changes.header)
+        manifest = ["the manifest changed"] if fields.pop("manifest_sha256", None) else []
+        return ", ".join([*manifest, self._fields(fields)] if fields else manifest)
 
     def files(self) -> Iterator[tuple[str, str]]:
         """Yield a mark (+, - or ~) and a text for each file, by path."""

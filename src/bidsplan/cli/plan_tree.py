@@ -65,6 +65,8 @@ def _below(directory: _Directory, indent: str, most: int | None) -> Iterator[str
         noun = "more directory" if len(rest) == 1 else "more directories"
         yield f"{indent}… and {len(rest):,} {noun} ({files}, {amount})"
     files_ = sorted(directory.own.items(), key=lambda row: natural_key(row[0]))
+    # A line that counts a single file would take the place of the file's.
+    most = None if most is not None and len(files_) == most + 1 else most
     for name, number in files_[:most]:
         yield f"{indent}{printable(name)} ({size(number)})"
     if others := files_[len(files_[:most]) :]:

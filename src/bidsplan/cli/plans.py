@@ -6,12 +6,28 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bidsplan.compile.plan_policy import PlanPolicy, is_manifest, plan_beside, stored_plan
-from bidsplan.errors import BidsplanError, ManifestError, SelectionError, UsageError, dotted
+from bidsplan.compile.plan_policy import (
+    PlanPolicy,
+    digest_of,
+    find_manifest,
+    is_manifest,
+    plan_beside,
+    stale_text,
+    stored_plan,
+)
+from bidsplan.errors import (
+    BidsplanError,
+    ManifestError,
+    Problem,
+    SelectionError,
+    UsageError,
+    dotted,
+)
 from bidsplan.help_codes import HelpCode
 from bidsplan.messages import counted, size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from bidsplan.cli.options import Settings
@@ -23,16 +39,28 @@ if TYPE_CHECKING:
     from bidsplan.plan.file import StoredPlan
 
 
-def load(path: Path, settings: Settings) -> ManifestFile:
-    """Load a manifest and show its warnings, which are errors where `settings` is strict."""
+def load(path: Path, settings: Settings, *, show: bool = True) -> ManifestFile:
+    """Load a manifest and show its warnings, which are errors where `settings` is strict.
+
+    Where `show` is not set, they are left for `compile_file` to show.
+    """
     from bidsplan.manifest.load import load_manifest  # imports pydantic and YAML
 
     access = settings.access
     loaded = load_manifest(path, allow_protocols=access.allow_protocols, untrusted=access.untrusted)
     if settings.strict and loaded.warnings:
         raise ManifestError(problems=loaded.warnings, help_code=HelpCode.STRICT)
-    settings.console.warn(loaded.warnings)
+    if show:
+        settings.console.warn(loaded.warnings)
     return loaded
+
+
+def warn_besides(loaded: ManifestFile, problems: Iterable[Problem], settings: Settings) -> None:
+    """Show a manifest's warnings, but for those at a place that a problem is about."""
+    told = {(problem.line, problem.at) for problem in problems}
+    settings.console.warn(
+        warning for warning in loaded.warnings if (warning.line, warning.at) not in told
+    )
 
 
 def compile_file(
@@ -45,7 +73,7 @@ def compile_file(
     max_bytes: int | None = None,
     listings: SharedListings | None = None,
 ) -> Compiled:
-    """Compile a loaded manifest, and show its warnings with their lines.
+    """Compile a loaded manifest, and show its warnings and the compilation's with their lines.
 
     `known` is a plan's file and its plan, whose digests are carried over.
     """
@@ -67,10 +95,13 @@ def compile_file(
                 spool=True,
             )
     except BidsplanError as error:
-        raise error.located(loaded.locate) from error
+        located = error.located(loaded.locate)
+        warn_besides(loaded, located.problems, settings)
+        raise located from error
     warnings = [loaded.locate(problem) for problem in compiled.warnings]
     if settings.strict and warnings:
         raise SelectionError(problems=warnings, help_code=HelpCode.STRICT)
+    warn_besides(loaded, warnings, settings)
     settings.console.warn(warnings)
     return replace(compiled, warnings=tuple(warnings))
 
@@ -125,6 +156,26 @@ def plan_of_file(path: Path) -> StoredPlan:
     return StoredPlan(path)
 
 
+def warn_if_stale(path: Path, plan: Planned, settings: Settings) -> None:
+    """Warn of a plan that the manifest beside its file, if any, was changed after."""
+    manifest = find_manifest(path)
+    if manifest is None:
+        return
+    from bidsplan.manifest.load import load_manifest  # imports pydantic and YAML
+
+    access = settings.access
+    try:
+        loaded = load_manifest(
+            manifest, allow_protocols=access.allow_protocols, untrusted=access.untrusted
+        )
+        stale = plan.header.manifest_sha256 != digest_of(loaded, access)
+        message = stale_text(plan, loaded) if stale else ""
+    except BidsplanError:
+        message = f"the plan may be stale: see 'bidsplan validate --locked {manifest}'"
+    if message:
+        settings.console.warn([Problem(message=message, file=str(path))])
+
+
 def plan_for(
     source: Path, settings: Settings, policy: PlanPolicy = PlanPolicy.LOCKED, *, write: bool = False
 ) -> tuple[Path, Planned]:
@@ -140,9 +191,10 @@ def plan_for(
     path = default_plan_path(source)
     if policy is PlanPolicy.FROZEN:
         return path, stored_plan(source)
-    loaded = load(source, settings)
+    loaded = load(source, settings, show=False)
     plan, usable = plan_beside(loaded, settings.access, policy)
     if plan is not None and usable:
+        settings.console.warn(loaded.warnings)
         return path, plan
     compiled = compile_file(loaded, path, settings, known=(path, plan) if plan else None)
     if write:

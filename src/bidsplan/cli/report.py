@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bidsplan import events
-from bidsplan.cli.console import coded, error_data
+from bidsplan.cli.console import error_data
+from bidsplan.cli.like_errors import LikeErrors
 from bidsplan.events import Action
 from bidsplan.messages import counted, size
 from bidsplan.plan.integrity import CHECK_NAMES, CheckMethod
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
     from bidsplan.cli.console import Console
+    from bidsplan.errors import Problem
     from bidsplan.events import Event
     from bidsplan.plan import Plan, Planned
 
@@ -34,8 +38,8 @@ class Outcome:
     ----------
     verb : str, optional
         Says any success in one word.
-    place : str
-        The destination, where the summary shall name it.
+    source, place : str
+        The manifest or plan and the destination, where the summary and hints shall name them.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Outcome:
         *,
         dry_run: bool = False,
         verb: str | None = None,
+        source: str = "",
         place: str = "",
     ) -> None:
         self.pinned: Plan | None = None  # of a Pinned event
@@ -52,15 +57,17 @@ class Outcome:
         self._console = console
         self._dry_run = dry_run
         self._verb = verb
+        self._source = source
         self._place = place
         self._counts = Counts()
+        self._errors = LikeErrors(console)
         self._rows: list[tuple[str, str, str, str]] = []
 
     def follow(self, run: Generator[Event, None, None]) -> int:
         """Draw and show all events of a run and a summary, and return the exit code."""
         json, add = self._console.json, self._counts.add
         drawn = nullcontext() if self._dry_run else self._console.progress(self._counts, self._plan)
-        with closing(run), drawn:
+        with closing(self._errors), closing(run), drawn:
             for event in run:
                 add(event)
                 if json or not isinstance(event, events.Finished):
@@ -93,13 +100,22 @@ class Outcome:
                 console.record({"path": entry.path, "action": "skip"})
             case events.Failed(entry=entry, error=error):
                 console.record({"path": entry.path, **error_data(error)})
-                console.error(coded(str(error), error.help_code))
+                self._errors.add(entry, error)
             case events.Waiting(holder=holder):
                 console.say(f"waiting: {holder}")
             case events.Warned(problem=problem):
-                console.warn([problem])
+                console.warn([self._named(problem)])
             case events.Pinned(plan=plan):
                 self.pinned = plan
+
+    def _named(self, problem: Problem) -> Problem:
+        """Give a command in a hint the names that it is about."""
+        from bidsplan.transfer.removal import UNPLANNED_HINT  # loaded by what warns
+
+        if problem.hint != UNPLANNED_HINT or not self._source:
+            return problem
+        names = shlex.join([self._source, self._place])
+        return replace(problem, hint=UNPLANNED_HINT.replace("PLAN DEST", names))
 
     def _table(self) -> str:
         from tabulate import tabulate  # only for a dry run
@@ -117,6 +133,15 @@ class Outcome:
             *_listed((f"cannot be fetched ({code})", number) for code, number in failures),
             f"{size(self._plan.header.bytes)} in all",
         ]
+
+    def _endpoints(self) -> str:
+        """Say where files were requested, if any were."""
+        counts = self._counts
+        fetched = counts.done[Action.FETCH] + counts.done[Action.REPLACE]
+        requested = counts.bytes or counts.failures or counts.skipped or fetched > counts.cached
+        return (
+            f"from {', '.join(sorted(counts.endpoints))}" if requested and counts.endpoints else ""
+        )
 
     def _cached(self) -> str:
         number, held = self._counts.cached, self._counts.cached_bytes
@@ -144,7 +169,7 @@ class Outcome:
                 size(counts.bytes) if counts.bytes else "",
                 f"{size(counts.resumed)} from earlier runs" if counts.resumed else "",
                 self._cached(),
-                f"from {', '.join(sorted(counts.endpoints))}" if counts.endpoints else "",
+                self._endpoints(),
                 f"to {counts.destination}" if counts.destination else "",
                 checks,
             ]

@@ -131,6 +131,8 @@ class Cohort:
 
     def problems(self, where: Mapping[str, Condition]) -> Iterator[Problem]:
         """Report columns that no table has, and predicates that no row fulfils."""
+        from bidsplan.manifest.ranges import range_hint  # imports pydantic
+
         for column, condition in where.items():
             place = ("subjects", "where", column)
             missing = self.missing_columns([column], place)
@@ -142,7 +144,8 @@ class Cohort:
                 yield Problem(
                     message=f"no participant has the {column!r} that is asked for",
                     at=place,
-                    hint=messages.suggestion(wanted, self._quotable_values(column)),
+                    hint=range_hint(wanted)
+                    or messages.suggestion(wanted, self._quotable_values(column)),
                 )
 
     def warnings(self, where: Mapping[str, Condition]) -> Iterator[Problem]:

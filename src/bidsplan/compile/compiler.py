@@ -184,11 +184,9 @@ def explain_manifest(
             selected = _choose(context)
         except SelectionError as error:
             problems = error.problems
-        # Without subjects, no rule has been applied to the study's files.
-        study = context.study if context.record.units else []
         return Explanation(
             record=context.record,
-            study=study,
+            study=context.study,
             problems=problems,
             omissions=tuple(context.report.omissions),
             rule=selection_rule(manifest.subjects),
@@ -245,9 +243,9 @@ def _open(
 
 def _choose(context: Context) -> Sequence[Entry]:
     """Choose subjects, and files of the study, of its derivatives, and its whole directories."""
-    manifest, report, record = context.manifest, context.report, context.record
+    manifest, report = context.manifest, context.report
     context.study = survey_study(manifest, context.roots, context.lister)
-    units = record.units = choose_subjects(context)
+    units = choose_subjects(context)
     listings = list_subjects(context, context.study, units if manifest.files else ())
     chosen = choose_files(context, listings, units)
     chosen.add_root()

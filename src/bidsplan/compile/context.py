@@ -114,10 +114,12 @@ class Record:
     """The decisions of a compilation, for explaining them.
 
     Choices and directories are kept only where it is detailed, since they take much memory.
-    `dropped` says why other units are not selected; `directories` are those taken whole.
+    `units` are those that the rules so far select, and the plan's once `decided` is set; `dropped`
+    says why others are not selected; `directories` are those taken whole.
     """
 
     detailed: bool = False
+    decided: bool = False
     units: list[str] = field(default_factory=list)
     dropped: dict[str, Dropped] = field(default_factory=dict)
     choices: list[Choice] = field(default_factory=list)

@@ -89,6 +89,8 @@ class Explanation:
 
     def subjects(self) -> list[Answer]:
         """Explain every subject of the study, sorted."""
+        record = self.record
+        undecided = self._existing() - {*record.units, *record.dropped}
         lacking: defaultdict[str, list[str]] = defaultdict(list)
         for omission in self.omissions:
             if omission.kind is OmissionKind.NO_FILE:
@@ -96,10 +98,15 @@ class Explanation:
                     lacking[unit].append(f"has no file that {dotted(omission.problem.at)} selects")
         answers = [
             Answer(unit, True, ", but ".join([self.rule, *lacking.get(unit, ())]))
-            for unit in self.record.units
+            for unit in record.units
         ]
-        answers += [Answer(unit, False, drop.why) for unit, drop in self.record.dropped.items()]
+        answers += [Answer(unit, False, drop.why) for unit, drop in record.dropped.items()]
+        answers += [Answer(unit, False, "the errors come before a decision") for unit in undecided]
         return sorted(answers, key=lambda answer: natural_key(answer.name))
+
+    def _existing(self) -> set[str]:
+        """Return the units that have a directory."""
+        return {data.unit(label) for data, at_root in self.study for label in at_root.subjects}
 
     def subject(self, name: str) -> list[Answer]:
         """Explain a label or a unit, with or without ``sub-``, at each site that has it."""
@@ -159,7 +166,7 @@ class Explanation:
 
     def _by_place(self, path: str) -> Answer | None:
         """Explain a place that no rule of the manifest looks into; it was never listed."""
-        for dataset, at_root in self.study:
+        for dataset, at_root in self.study if self.record.decided else ():
             top, slash, _ = path.removeprefix(dataset.destination).partition("/")
             below = slash and path.startswith(dataset.destination)
             if not below or top not in at_root.directories:

@@ -12,6 +12,7 @@ from bidsplan.compile.survey.study import locate_derivative, pipelines
 from bidsplan.errors import Problem
 from bidsplan.help_codes import HelpCode
 from bidsplan.messages import suggestion
+from bidsplan.paths import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -231,4 +232,7 @@ class Pipeline(NamedTuple):
             whose = " of the selected subjects"
         message = f"there is no derivative pipeline {self.name!r}{whose}"
         hint = suggestion(self.name, known)
+        if not any("derivatives" in at_root.directories for _, at_root in self.context.study):
+            where = f"'derivatives: {{{printable(self.name)}: {{url: …}}}}'"
+            hint = f"the study has no derivatives/; if they are elsewhere, write {where}"
         return Problem(message=message, at=at, hint=hint, help_code=HelpCode.DERIVATIVE)

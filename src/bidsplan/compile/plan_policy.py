@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from bidsplan.errors import SelectionError, StalePlanError, UsageError
+from bidsplan.errors import BidsplanError, SelectionError, StalePlanError, UsageError
 from bidsplan.help_codes import HelpCode
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bidsplan.manifest.load import ManifestFile
+    from bidsplan.plan import Planned
     from bidsplan.plan.file import StoredPlan
     from bidsplan.storage import Access
 
@@ -47,16 +49,19 @@ def manifest_beside(path: Path) -> Path:
 
     Raises UsageError where there is no such manifest.
     """
-    if is_manifest(path):
-        return path
-    stem = path.name.removesuffix(".plan.jsonl")
-    for suffix in _MANIFESTS:
-        if stem != path.name and (found := path.with_name(stem + suffix)).exists():
-            return found
+    if found := path if is_manifest(path) else find_manifest(path):
+        return found
     raise UsageError(
         f"{path}: expected a manifest, or the plan beside one: study.plan.jsonl beside study.yaml",
         help_code=HelpCode.WRONG_DOCUMENT,
     )
+
+
+def find_manifest(plan: Path) -> Path | None:
+    """Return the manifest beside a plan, by the plan's name, if there is one."""
+    stem = plan.name.removesuffix(".plan.jsonl")
+    beside = [plan.with_name(stem + suffix) for suffix in _MANIFESTS if stem != plan.name]
+    return next((path for path in beside if path.exists()), None)
 
 
 def refuse_locked_plan(source: object, policy: PlanPolicy) -> None:
@@ -99,11 +104,30 @@ def plan_beside(
         return plan, True
     current = plan.header.manifest_sha256 == digest_of(loaded, access)
     if policy is PlanPolicy.LOCKED and not current:
-        raise StalePlanError(
-            f"{path}: the plan was compiled from another manifest; update it with "
-            f"'bidsplan compile {loaded.path}'"
-        )
+        raise StalePlanError(f"{path}: {stale_text(plan, loaded)}")
     return plan, current
+
+
+def stale_text(plan: Planned, loaded: ManifestFile) -> str:
+    """Say that a plan is not this manifest's, and what to do."""
+    same = plan.header.study == loaded.manifest.study.id
+    source = "an earlier version of this manifest" if same else "another manifest"
+    return f"the plan was compiled from {source}; update it with 'bidsplan compile {loaded.path}'"
+
+
+def own_manifest(path: Path, plan: Planned, access: Access) -> Path | None:
+    """Return the manifest beside a plan's file, if the plan was compiled from it as it is now."""
+    from bidsplan.manifest.load import load_manifest  # imports pydantic and YAML
+
+    # Without a manifest that can be read, none is known to be the plan's.
+    with suppress(BidsplanError):
+        manifest = manifest_beside(path)
+        loaded = load_manifest(
+            manifest, allow_protocols=access.allow_protocols, untrusted=access.untrusted
+        )
+        if digest_of(loaded, access) == plan.header.manifest_sha256:
+            return manifest
+    return None
 
 
 def digest_of(loaded: ManifestFile, access: Access) -> str:

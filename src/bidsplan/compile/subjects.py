@@ -52,6 +52,7 @@ def choose_subjects(context: Context) -> list[str]:
     units = [unit for unit in included if by_name.keeps(unit)]
     named = Dropped("subjects.exclude names it", ("subjects", "exclude"))
     context.record.drop(included, units, named)
+    context.record.units = units
     if cohort and (subjects.from_ != "tree" or subjects.where):
         _report_omissions(context, cohort, tree, by_name)
     report.raise_errors()
@@ -65,6 +66,7 @@ def choose_subjects(context: Context) -> list[str]:
         problems = (nobody, *(omission.problem for omission in report.omissions))
         report.add_errors(*problems, help_code=HelpCode.SUBJECT_MISSING)
     report.raise_errors()
+    context.record.units, context.record.decided = drawn, True
     return drawn
 
 
@@ -150,7 +152,7 @@ def _require(context: Context, units: list[str]) -> list[str]:
         kept = [unit for unit in units if unit in having]
         lacking = Dropped(f"it has no file for {dotted(place)}", place)
         context.record.drop(units, kept, lacking)
-        units = kept
+        units = context.record.units = kept
     context.report.raise_errors()
     return units
 
@@ -205,6 +207,10 @@ def _sample(context: Context, cohort: Cohort | None, units: list[str]) -> list[s
         report.raise_errors()
     stratum = partial(cohort.stratum, columns=sample.stratify_by) if cohort else site_of
     drawn, short = draw(units, sample, manifest.random_seed or 0, stratum)
+    if short:
+        undrawn = Dropped("the random sample can't be drawn", ("subjects", "sample"))
+        context.record.drop(units, (), undrawn)
+        context.record.units = []
     report.add_errors(*short, help_code=HelpCode.SAMPLE)
     report.raise_errors()
     return drawn

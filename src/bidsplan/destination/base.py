@@ -85,8 +85,12 @@ class Writer(ABC):
     def restart(self) -> None:
         """Discard what was written."""
 
-    def failed(self, *, resumable: bool) -> None:  # noqa: B027 - most keep nothing
-        """Note that no more bytes come, and whether those that came are worth keeping."""
+    def failed(self, *, resumable: bool) -> bool:
+        """Note that no more bytes come, and whether those that came are worth keeping.
+
+        Returns whether they are kept for later runs.
+        """
+        return False
 
     def descriptor(self) -> int | None:
         """Return a descriptor that what was written may be read by; None where there is no file."""

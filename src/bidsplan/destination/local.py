@@ -99,7 +99,7 @@ class LocalDestination(Directory, Destination):
         """See `Destination.writer`."""
         with self.partial() if key is None else self.resumable_partial(key) as partial:
             try:
-                yield LocalWriter(self, path, partial)
+                yield LocalWriter(self, path, partial, keeps=key is not None)
             except BidsplanError:
                 raise
             except OSError as error:
@@ -201,12 +201,21 @@ class LocalDestination(Directory, Destination):
 
 
 class LocalWriter(Writer):
-    """A partial file that is written to."""
+    """A partial file that is written to.
 
-    def __init__(self, folder: Directory, path: str, partial: Partial) -> None:
+    Parameters
+    ----------
+    keeps : bool
+        Whether later runs find it if it stays unfinished.
+    """
+
+    def __init__(
+        self, folder: Directory, path: str, partial: Partial, *, keeps: bool = False
+    ) -> None:
         self._folder = folder
         self._path = path
         self._partial = partial
+        self._keeps = keeps
 
     def prefix(self, stopping: Callable[[], bool]) -> Generator[Buffer, None, None]:
         """See `Writer.prefix`; the disk may have no room for two of it."""
@@ -234,9 +243,10 @@ class LocalWriter(Writer):
         os.lseek(self._partial.descriptor, 0, os.SEEK_SET)
         os.ftruncate(self._partial.descriptor, 0)
 
-    def failed(self, *, resumable: bool) -> None:
+    def failed(self, *, resumable: bool) -> bool:
         """See `Writer.failed`."""
         self._partial.unfinished = resumable
+        return resumable and self._keeps
 
     def descriptor(self) -> int:
         """See `Writer.descriptor`."""

@@ -40,16 +40,38 @@ def _words() -> list[tuple[str, str]]:
     return [(word.casefold(), word) for word in words]
 
 
+_COMPARED = range(4, 21)
+"""Lengths of words that are compared with those that differ in a letter."""
+
+
+@cache
+def _misspelled() -> dict[str, str]:
+    """Return the words of `_words` by themselves and by what is left of each without a letter."""
+    forms = ((form, word) for known, word in _words() for form in _shortened(known))
+    return dict(reversed([*forms]))
+
+
+def _shortened(word: str) -> list[str]:
+    return [word, *(word[:number] + word[number + 1 :] for number in range(len(word)))]
+
+
 @lru_cache(1024)
 def _similar(word: str) -> str | None:
-    """Return a word of BIDS that begins similarly; quick, since a manifest may have a million."""
+    """Return a word of BIDS that begins similarly, or differs in a letter.
+
+    Comparing takes little time, since a manifest may have a million words.
+    """
     folded = word.casefold()
     near = (
         word
         for known, word in _words()
         if known.startswith(folded) or (len(known) > 1 and folded.startswith(known))
     )
-    return next(near, None) if len(folded) > 1 else None
+    found = next(near, None) if len(folded) > 1 else None
+    if found or len(folded) not in _COMPARED:
+        return found
+    known = _misspelled()
+    return next((known[form] for form in _shortened(folded) if form in known), None)
 
 
 def _filter_of(word: str) -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,12 @@ from bidsplan.help_codes import HelpCode
 from bidsplan.manifest import Derivative, Filter, Manifest, Requirement, Sample, Subjects
 from bidsplan.manifest.fields import ALLOWED
 from bidsplan.manifest.model import Limits, Study
+from bidsplan.manifest.ranges import range_warnings
 from bidsplan.manifest.vocabulary import vocabulary_warnings
 from bidsplan.manifest.yaml_reader import LARGEST, Document, read_yaml
 from bidsplan.messages import is_secret, names_a_secret, nearest
 from bidsplan.paths import open_regular, printable
-from bidsplan.urls import untrusted_by_default
+from bidsplan.urls import meant_bucket, untrusted_by_default
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -76,7 +77,7 @@ class ManifestFile:
     manifest : Manifest
     path : Path
     warnings : tuple of Problem
-        Words of its filters that BIDS does not know.
+        Words of its filters that BIDS does not know, and texts that look like ranges.
     document : Document
         The file's content, with its lines.
     """
@@ -152,6 +153,7 @@ def load_manifest(
     document = read_yaml(data)
     problems = [replace(problem, file=str(path)) for problem in document.problems]
     manifest, invalid = _validate(document, frozenset(allow_protocols))
+    invalid = [*_mistyped_urls(document.data, path.parent), *invalid]
     problems += [_located(problem, document, path) for problem in invalid]
     if problems or manifest is None:
         first: dict[object, Problem] = {}
@@ -159,7 +161,8 @@ def load_manifest(
             first.setdefault((problem.line, problem.at) if problem.at else problem, problem)
         by_line = sorted(first.values(), key=lambda problem: problem.line or 0)
         raise ManifestError(problems=_reported(by_line, path))
-    unknown = list(islice(vocabulary_warnings(manifest), _MOST_REPORTED + 1))
+    doubts = chain(vocabulary_warnings(manifest), range_warnings(document.data))
+    unknown = list(islice(doubts, _MOST_REPORTED + 1))
     warnings = _reported([_located(problem, document, path) for problem in unknown], path)
     return ManifestFile(manifest=manifest, path=path, warnings=tuple(warnings), document=document)
 
@@ -198,6 +201,20 @@ def _validate(
     except ValidationError as error:
         return None, [*_problems(error), *others]
     return manifest, others
+
+
+def _mistyped_urls(data: object, base: Path) -> Iterator[Problem]:
+    """Find URLs of buckets that would be taken for paths, as something of ``://`` is missing."""
+    places: list[Place] = [("study", "url")]
+    if isinstance(data, dict) and isinstance(data.get("derivatives"), dict):
+        places += [("derivatives", name, "url") for name in data["derivatives"]]
+    for place in places:
+        url: Any = data
+        for part in place:
+            url = url.get(part) if isinstance(url, dict) else None
+        if isinstance(url, str) and (meant := meant_bucket(url, base)):
+            message = f"{printable(url)} looks like a bucket"
+            yield Problem(message=message, at=place, hint=f"write {meant}", help_code=HelpCode.URL)
 
 
 def _internal_names(places: Iterable[Place]) -> Iterator[Problem]:

@@ -31,7 +31,9 @@ _NULLS = frozenset({"~", "null", "Null", "NULL"})
 """YAML's words for no value, besides none at all."""
 
 _HINTS = {
-    "cannot start any token": "put text that begins with @, `, % or | in quotes",
+    "cannot start any token": "put text that begins with @, `, %, > or | in quotes",
+    "line break": "put text that begins with > or | in quotes",
+    "chomping": "put text that begins with > or | in quotes",
     "alphabetic or numeric": 'put a glob that begins with * in quotes: "*"',
     "mapping values are not": "put text that contains ': ' in quotes, and align the fields",
     "expected ',' or": "close each bracket, and put text that contains {, }, [, ] or ',' in quotes",
@@ -73,7 +75,7 @@ def read_yaml(data: bytes) -> Document:
         return document
     try:
         text = data.decode("utf-8-sig")
-        _Builder(document, yaml.parse(text, Loader=_LOADER)).build()
+        _Builder(document, text).build()
         document.whole = True
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
@@ -101,16 +103,51 @@ def _syntax(error: yaml.YAMLError, data: bytes) -> tuple[str, int | None, Place,
             (),
             "indent with spaces only",
         )
+    if found := _misaligned(said, mark.column, data.splitlines()[: mark.line + 1]):
+        message, lines_up, mended = found
+        return f"not valid YAML: {message}", mark.line + 1 - lines_up, (), mended
     hint = next((hint for words, hint in _HINTS.items() if words in said), None)
     return f"not valid YAML: {printable(str(said))}", mark.line + 1, (), hint
+
+
+_UNSPACED = re.compile(rb" *(?:- +)?([A-Za-z_]{1,30}):[^\s/]")
+"""A field without a space after its colon, which YAML takes for text."""
+
+
+_OUT_OF_BLOCK = ("expected key", "expected '-'", "expected <block end>")
+"""What the parsers say of a line that is neither inside nor outside of what is above it."""
+
+
+def _misaligned(said: str, column: int, lines: list[bytes]) -> tuple[str, int, str] | None:
+    """Say what an error of the parser in the last line is about, how many lines up, and a hint."""
+    line = lines[-1] if lines else b""
+    above = [
+        (number, each)
+        for number, each in enumerate(reversed(lines[:-1]), 1)
+        if each.strip() and not each.lstrip().startswith(b"#")
+    ]
+    if "mapping values are not" in said:
+        number, before = above[0] if above else (0, line)
+        if found := _UNSPACED.match(before):
+            return "a space is missing after ':'", number, f"write '{found[1].decode()}: …'"
+    elif column == _indent(line) and any(words in said for words in _OUT_OF_BLOCK):
+        outer = (indent for _, each in above if (indent := _indent(each)) <= column)
+        if next(outer, None) != column:
+            return "this line's indentation fits no line above", 0, "align the fields or items"
+    return None
+
+
+def _indent(line: bytes) -> int:
+    return len(line) - len(line.lstrip(b" "))
 
 
 class _Builder:
     """Builds data from parser events, with a stack of its own instead of recursion."""
 
-    def __init__(self, document: Document, events: Iterator[Any]) -> None:
+    def __init__(self, document: Document, text: str) -> None:
         self._document = document
-        self._events = events
+        self._text_lines = text.splitlines()
+        self._events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
         self._nodes = 0
         # Open collections, their places, and of a mapping the key that waits for its value.
         self._stack: list[tuple[dict[str, Any] | list[Any], Place, list[str]]] = []
@@ -128,9 +165,20 @@ class _Builder:
             elif isinstance(event, yaml.NodeEvent):
                 self._node(event, line)
 
-    def _stop(self, message: str, line: int, at: Place = ()) -> NoReturn:
-        self._document.add_problem(message, line, at)
+    def _stop(self, message: str, line: int, at: Place = (), hint: str | None = None) -> NoReturn:
+        self._document.add_problem(message, line, at, hint)
         raise _Stop
+
+    def _check_items(self, event: Any) -> None:
+        """Refuse list items that YAML takes for more of the text above them."""
+        first, last = event.start_mark.line + 1, event.end_mark.line + 1
+        for number, line in enumerate(self._text_lines[first:last], first + 1):
+            if line.lstrip(" ").startswith("- "):
+                if self._stack and isinstance(self._stack[-1][0], list):
+                    message = "this list item is indented deeper than the one above"
+                    self._stop(message, number, self._place(), "align the items")
+                hint = "write each item on a line of its own, below the field"
+                self._stop("a list item follows a value", number, self._place(), hint)
 
     def _node(self, event: Any, line: int) -> None:
         self._nodes += 1
@@ -147,6 +195,8 @@ class _Builder:
         if event.tag is not None:
             self._refuse("a tag", line, key)
         if isinstance(event, yaml.ScalarEvent):
+            if not event.style:
+                self._check_items(event)
             # In a list such a word may be a label; as a field's value it means no value.
             expects_value = bool(self._stack) and bool(self._stack[-1][2])
             null = event.implicit[0] and event.value in _NULLS and expects_value

@@ -14,17 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-_CREDENTIALS = frozenset(
-    {
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "InvalidAccessKeyId",
-        "InvalidToken",
-        "RequestTimeTooSkewed",
-        "SignatureDoesNotMatch",
-        "TokenRefreshRequired",
-    }
-)
+_RENEW = "renew them, and run it again"
+_CREDENTIALS = {
+    "ExpiredToken": _RENEW,
+    "ExpiredTokenException": _RENEW,
+    "InvalidAccessKeyId": "this endpoint does not know the access key; check profile and endpoint",
+    "InvalidToken": _RENEW,
+    "RequestTimeTooSkewed": "this machine's clock is wrong; set it, and run it again",
+    "SignatureDoesNotMatch": "the secret key is not that of the access key; correct it",
+    "TokenRefreshRequired": _RENEW,
+}
+"""Codes of credentials that are refused, and what to do."""
+
 _THROTTLED = frozenset({429, 503})
 _FULL = frozenset({"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"})
 _RESEND = frozenset(
@@ -58,10 +59,17 @@ class RedirectedError(Exception):
 
 
 class Advice(NamedTuple):
-    """What to do where access is denied."""
+    """What to do where access is denied.
+
+    Parameters
+    ----------
+    origin : str
+        Where the credentials in use are from; empty where that is not known.
+    """
 
     text: str
     help_code: HelpCode
+    origin: str = ""
 
 
 def unknown_access() -> Advice:
@@ -96,10 +104,9 @@ def status_error(
         error.retry_after = _retry_after(headers or {})
         return error
     if code in _CREDENTIALS:
-        return errors.CredentialsError(
-            f"{what}: the credentials are refused ({said}); renew them (or set the clock), and run "
-            "it again: it resumes where it stopped"
-        )
+        origin = denied().origin
+        used = f"the credentials in use ({origin})" if origin else "the credentials"
+        return errors.CredentialsError(f"{what}: {used} are refused ({said}); {_CREDENTIALS[code]}")
     if 300 <= status < 400:
         return errors.RefusedHostError(
             f"{what}: the storage sends the request elsewhere ({said}), and it was not followed: "
@@ -111,9 +118,9 @@ def status_error(
             "exclude it in the manifest"
         )
     if status in {401, 403}:
-        advice, help_code = denied()
-        text = f"{what}: access is denied ({said}); {advice}"
-        return errors.DeniedError(text, help_code=help_code)
+        advice = denied()
+        text = f"{what}: access is denied ({said}); {advice.text}"
+        return errors.DeniedError(text, help_code=advice.help_code)
     if status == 404:
         return _missing(what, said, code)
     if status == 412:

@@ -61,6 +61,9 @@ def open_store(
     unsigned = access.untrusted or anonymous is not False
     if location.protocol == "s3":
         connection = connect(access, anonymous=unsigned)
+        if not unsigned:
+            # Without credentials all requests would fail.
+            connection.credentials()
         if access.transport is Transport.FSSPEC:
             from bidsplan.storage.s3.s3fs_store import S3fsStore  # half a second
 

@@ -9,6 +9,7 @@ from bidsplan.destination.base import Stopped
 from bidsplan.destination.resume import resume_key
 from bidsplan.errors import (
     CredentialsError,
+    DeniedError,
     SourceChangedError,
     StorageError,
     ThrottledError,
@@ -22,6 +23,7 @@ from bidsplan.plan.integrity import (
     best_check,
     judge_two_reads,
 )
+from bidsplan.storage.objects import ObjectMetadata
 from bidsplan.storage.retry import Deadline, retrying
 from bidsplan.transfer.answers import changed, check_answer, late, wrong_size
 from bidsplan.transfer.ranged_download import LEAST, RangedDownload, RangesRefusedError
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from bidsplan.plan import Entry
     from bidsplan.plan.integrity import Checksum
     from bidsplan.storage import Store
-    from bidsplan.storage.objects import Identity, ObjectMetadata
+    from bidsplan.storage.objects import Identity
     from bidsplan.transfer.session import Progress, Session
 
 
@@ -101,7 +103,13 @@ def receive(
 
     def ask() -> ObjectMetadata:
         policy = session.retrying(deadline)
-        return policy(store.about, entry.key, etag=entry.etag, version=entry.version)
+        try:
+            return policy(store.about, entry.key, etag=entry.etag, version=entry.version)
+        except CredentialsError:
+            raise
+        except DeniedError:
+            # The bytes may be allowed where their metadata are not.
+            return ObjectMetadata(etag_is_md5=True)
 
     about = ask() if asks_first(entry, store, session.checking) else None
     checksum = about.checksum if about else None
@@ -123,8 +131,7 @@ def receive(
                 # The next objects are asked about before they are read.
                 store.etag_is_not_digest = True
     except BaseException as error:
-        writer.failed(resumable=isinstance(error, _PASSING))
-        download.revert_progress()
+        download.failed(error)
         raise
     finally:
         session.limit.slowdowns.took(entry.path, deadline.seconds())
@@ -150,10 +157,18 @@ def is_digested(entry: Entry, checking: VerifyMode) -> bool:
 
 
 def tag_is_digest(entry: Entry, store: Store, checking: VerifyMode) -> bool:
-    """Ask whether an entry's plain entity tag is its MD5; not where it is checked by size only."""
-    return checking is VerifyMode.FULL and retrying()(
-        store.etag_is_md5, entry.key, version=entry.version
-    )
+    """Ask whether an entry's plain entity tag is its MD5; not where it is checked by size only.
+
+    It is not known to be one where the storage denies the answer.
+    """
+    if checking is not VerifyMode.FULL:
+        return False
+    try:
+        return retrying()(store.etag_is_md5, entry.key, version=entry.version)
+    except CredentialsError:
+        raise
+    except DeniedError:
+        return False
 
 
 class _Download:
@@ -242,6 +257,12 @@ class _Download:
         self._progress(length, resumed=True)
         self._arrived += length
         self.resumed = self._arrived
+
+    def failed(self, error: BaseException) -> None:
+        """Keep what has come, if it is worth keeping, or report that nothing has."""
+        kept = self._writer.failed(resumable=isinstance(error, _PASSING))
+        if not (kept and isinstance(error, Stopped)):
+            self.revert_progress()
 
     def revert_progress(self) -> None:
         """Report that nothing has come after all."""

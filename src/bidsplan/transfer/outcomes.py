@@ -6,7 +6,6 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from bidsplan.destination.receipts import ReceiptWriter, make_receipt
-from bidsplan.errors import RootMissingError
 from bidsplan.events import Action, Copied, Failed, Finished, Progressed, Resumed, Skipped, Warned
 from bidsplan.transfer.circuit_breaker import CircuitBreaker
 
@@ -48,7 +47,7 @@ class Outcomes:
         self._sources = sources
         self._receipts = ReceiptWriter(destination.write_receipts)
         self._under_way: dict[str, Entry] = {}
-        self._missing_roots: dict[int, Entry] = {}
+        self._root_errors: dict[int, BidsplanError] = {}
 
     def drained(self) -> Iterator[Event]:
         """Yield the events that wait."""
@@ -96,11 +95,11 @@ class Outcomes:
 
     def failed(self, entry: Entry, error: BidsplanError) -> None:
         """Report that an entry failed."""
-        missing = isinstance(error, RootMissingError)
-        if missing and self._missing_roots.setdefault(entry.root, entry) is not entry:
-            # Reported once for all of a root's files.
+        if self._root_errors.get(entry.root) is error:
+            # A root that can't be opened has one error for all of its files.
             self.ended(Skipped(entry=entry))
             return
+        self._root_errors[entry.root] = error
         self.ended(Failed(entry=entry, error=error))
         if self.breaker.failed(error):
             self._stop.set()

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from bidsplan.plan import Planned
 
 
+UNPLANNED_HINT = "'bidsplan prune PLAN DEST' removes what the plan no longer lists"
+"""What to do with files of an earlier plan."""
+
+
 def prune(
     plan: Planned,
     destination: str | PathLike[str],
@@ -120,8 +124,7 @@ def warn_of_unplanned(plan: Planned, place: Destination) -> Iterator[Warned]:
     if found:
         files = "1 file" if len(found) == 1 else f"{len(found):,} files"
         message = f"{files} of an earlier plan {'is' if len(found) == 1 else 'are'} still there"
-        hint = "'bidsplan prune PLAN DEST' removes what the plan no longer lists"
-        yield Warned(problem=Problem(message=message, hint=hint))
+        yield Warned(problem=Problem(message=message, hint=UNPLANNED_HINT))
 
 
 class _Search:

@@ -51,11 +51,12 @@ def command(
     if doing is CacheTask.PRUNE and chosen.max_bytes is None:
         raise UsageError("the cache has no size to be kept within; give one by --size")
     done = manage_cache(chosen, doing)
-    held = f"{counted(done.files_left, 'file')}, {size(done.bytes_left)}"
+    # Files of many datasets that have the same content are one here.
+    held = f"{counted(done.files_left, 'different content')}, {size(done.bytes_left)}"
     bound = f" of at most {size(chosen.max_bytes)}" if chosen.max_bytes else ""
-    text = f"{printable(str(chosen.directory))}: {held}{bound}"
+    text = f"{printable(str(chosen.directory))}: {held}{bound} on disk"
     if doing is not CacheTask.COUNT:
-        text += f"; removed {counted(done.files, 'file')}, {size(done.bytes)}"
+        text += f"; removed {counted(done.files, 'content')}, {size(done.bytes)}"
     data = {
         "directory": str(chosen.directory),
         "files": done.files_left,

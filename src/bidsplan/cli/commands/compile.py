@@ -101,7 +101,7 @@ def _compile(manifest: Path, output: Path | None, how: _Compilation) -> int:
     from bidsplan.plan.file import default_plan_path, write_plan  # imports YAML
 
     settings = how.settings
-    loaded = load(manifest, settings)
+    loaded = load(manifest, settings, show=False)
     path = output or default_plan_path(manifest)
     old = _read(path)
     if isinstance(old, PlanError) and path.exists() and not how.check:

@@ -9,7 +9,7 @@ import click
 
 from bidsplan.cli import options
 from bidsplan.cli.plan_changes import MOST_NAMED, changed_lines
-from bidsplan.cli.plans import compile_file, load, plan_of_file
+from bidsplan.cli.plans import compile_file, load, plan_of_file, warn_if_stale
 from bidsplan.compile.plan_policy import is_manifest, stored_plan
 from bidsplan.errors import UsageError
 from bidsplan.plan.file import default_plan_path
@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 )
 @options.document_argument("first", "A")
 @options.document_argument("second", "[B]", required=False)
-@click.option(
-    "--rev", "revision", metavar="REV", help="Compare plan A with what it was at a git revision."
-)
+@click.option("--rev", "revision", metavar="REV", help="Compare A with its plan at a git revision.")
 @click.option("--all", "whole", is_flag=True, help="Name every subject and file.")
 @click.option(
     "--markdown", is_flag=True, help="Write a comment for a pull request, of 65,536 bytes at most."
@@ -51,7 +49,8 @@ def command(
     """Show what changed from plan A to plan B, and exit with 1 if anything did.
 
     A manifest is compiled as the storage is now, and nothing is written; alone, it is compared with
-    the plan beside it. The first line sums up; subjects and files follow.
+    the plan beside it, or with that plan at a git revision. The first line sums up; subjects and
+    files follow.
     """
     if markdown and settings.console.json:
         raise UsageError("--markdown and --json cannot be used together")
@@ -72,12 +71,9 @@ def _plans(
 ) -> tuple[Planned, Planned]:
     """Return the old and the new plan that the arguments name."""
     if revision is not None:
-        if second is not None or is_manifest(first):
+        if second is not None:
             raise UsageError("--rev compares one plan with an earlier version; name one plan alone")
-        from bidsplan.review.revisions import plan_at_revision  # on demand
-
-        current = plan_of_file(first)
-        return plan_at_revision(first, revision), current
+        return _since(first, revision, settings)
     if second is None:
         if not is_manifest(first):
             raise UsageError(
@@ -100,6 +96,21 @@ def _plans(
     return old, new
 
 
+def _since(first: Path, revision: str, settings: options.Settings) -> tuple[Planned, Planned]:
+    """Return the plan at a revision, and as it is now, or as its manifest compiles now."""
+    from bidsplan.review.revisions import plan_at_revision  # on demand
+
+    if not is_manifest(first):
+        current = plan_of_file(first)
+        old = plan_at_revision(first, revision)
+        warn_if_stale(first, current, settings)
+        return old, current
+    path = default_plan_path(first)
+    old = plan_at_revision(path, revision)
+    known = stored_plan(first) if path.exists() else old
+    return old, _compiled(first, (path, known), settings)
+
+
 def _compiled(
     manifest: Path,
     known: tuple[Path, Planned] | None,
@@ -108,5 +119,5 @@ def _compiled(
 ) -> Planned:
     """Compile a manifest as a new version of a known plan, if there is one."""
     path = known[0] if known else default_plan_path(manifest)
-    loaded = load(manifest, settings)
+    loaded = load(manifest, settings, show=False)
     return compile_file(loaded, path, settings, known=known, listings=listings).plan

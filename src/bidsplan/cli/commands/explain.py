@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bidsplan.cli import options
-from bidsplan.cli.plans import load, omission_data
+from bidsplan.cli.plans import load, omission_data, warn_besides
 from bidsplan.errors import BidsplanError, SelectionError
 from bidsplan.help_codes import HelpCode
 
@@ -35,7 +35,7 @@ def command(manifest: Path, what: str | None, settings: options.Settings) -> int
     """
     from bidsplan.compile.compiler import explain_manifest  # imports storage
 
-    loaded = load(manifest, settings)
+    loaded = load(manifest, settings, show=False)
     try:
         with settings.console.progress() as notify:
             found = explain_manifest(
@@ -43,7 +43,9 @@ def command(manifest: Path, what: str | None, settings: options.Settings) -> int
             )
     except BidsplanError as error:
         raise error.located(loaded.locate) from error
-    settings.console.warn(map(loaded.locate, found.problems), "error")
+    problems = [*map(loaded.locate, found.problems)]
+    warn_besides(loaded, problems, settings)
+    settings.console.warn(problems, "error")
     settings.console.warn(loaded.locate(omission.problem) for omission in found.omissions)
     for answer in _answers(found, what):
         state = "in " if answer.taken else "out"
@@ -64,5 +66,7 @@ def _answers(found: Explanation, what: str | None) -> list[Answer]:
     path = found.path(what)
     if path is None:
         text = f"the study has neither a subject nor a file {what!r}"
+        if not found.record.decided:
+            text = f"there is no subject {what!r}, and files are not chosen while there are errors"
         raise SelectionError(text, help_code=HelpCode.SUBJECT_MISSING)
     return [path]

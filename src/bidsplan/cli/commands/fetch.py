@@ -12,7 +12,7 @@ import click
 from bidsplan.cli import options, signals
 from bidsplan.cli.plans import plan_for
 from bidsplan.cli.report import Outcome
-from bidsplan.compile.plan_policy import PlanPolicy, is_manifest, refuse_locked_plan
+from bidsplan.compile.plan_policy import PlanPolicy, is_manifest, own_manifest, refuse_locked_plan
 from bidsplan.errors import LibraryError, UsageError
 from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
@@ -23,7 +23,6 @@ from bidsplan.transfer.materialisation import materialise
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bidsplan.cli.console import Console
     from bidsplan.plan import Planned
 
 
@@ -99,7 +98,9 @@ def command(
     """
     policy = PlanPolicy.of(locked=locked, frozen=frozen)
     base, plan = _find_plan(source, settings, policy, write=not dry_run)
-    outcome = Outcome(plan, settings.console, dry_run=dry_run, place=destination)
+    outcome = Outcome(
+        plan, settings.console, dry_run=dry_run, source=str(source), place=destination
+    )
     with (
         signals.first_signal(interrupt=False) as received,
         _cluster(None if dry_run else scheduler) as client,
@@ -120,7 +121,8 @@ def command(
             cache=settings.cache,
         )
         code = outcome.follow(events)
-    _say_next(outcome, settings.console, str(source), destination)
+    if outcome.changed and not settings.console.quiet and not settings.console.json:
+        _say_next(source, destination, plan, settings)
     return code
 
 
@@ -134,13 +136,15 @@ def _find_plan(
     return path.parent, settings.part.of(plan)
 
 
-def _say_next(outcome: Outcome, console: Console, source: str, destination: str) -> None:
-    """Name commands that look at what was fetched, if anything was."""
-    if outcome.changed and not console.quiet and not console.json:
-        console.say(
-            f"next: 'bidsplan verify {shlex.join([source, destination])}' checks the files again, "
-            f"'bidsplan report {shlex.quote(source)}' shows what the study lacks"
-        )
+def _say_next(source: Path, destination: str, plan: Planned, settings: options.Settings) -> None:
+    """Name commands that look at what was fetched."""
+    checked = shlex.join([*settings.part.arguments(), str(source), destination])
+    text = f"next: 'bidsplan verify {checked}' checks the files again"
+    # A plan alone does not say why files are missing.
+    manifest = source if is_manifest(source) else own_manifest(source, plan, settings.access)
+    if manifest:
+        text += f", 'bidsplan report {shlex.quote(str(manifest))}' shows what the study lacks"
+    settings.console.say(text)
 
 
 @contextmanager

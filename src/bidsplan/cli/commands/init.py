@@ -15,7 +15,7 @@ from bidsplan.errors import DestinationError, SelectionError
 from bidsplan.help_codes import HelpCode
 from bidsplan.messages import counted, size
 from bidsplan.paths import natural_key, printable
-from bidsplan.urls import parse_url
+from bidsplan.urls import OBJECT_STORES, parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -50,7 +50,8 @@ def command(url: str, output: Path | None, settings: options.Settings) -> None:
     if location.protocol == "file" and not Path(location.path).is_absolute():
         folder = output.parent if output else Path()
         url = Path(os.path.relpath(location.path, folder)).as_posix()
-    text = "\n".join(_manifest(inventory, url)) + "\n"
+    signed = location.protocol in OBJECT_STORES and settings.access.anonymous is False
+    text = "\n".join(_manifest(inventory, url, signed=signed)) + "\n"
     if output is None:
         console.result(text.rstrip("\n"), {"manifest": text})
         return
@@ -75,14 +76,15 @@ def _comment(title: str, words: Iterable[str]) -> str:
     )
 
 
-def _manifest(inventory: Inventory, url: str) -> Iterator[str]:
+def _manifest(inventory: Inventory, url: str, *, signed: bool) -> Iterator[str]:
     study = parse_url(url).path.rstrip("/").rpartition("/")[2] or "study"
     yield (
         "# Check it with 'bidsplan validate'; 'bidsplan schema manifest' prints a schema for "
         "editors."
     )
     yield "manifest_version: 1"
-    yield f"study: {{id: {_yaml(study)}, url: {_yaml(url)}}}"
+    access = ", anonymous: false" if signed else ""
+    yield f"study: {{id: {_yaml(study)}, url: {_yaml(url)}{access}}}"
     if inventory.sites:
         yield "\n# Each site is a dataset of its own."
         yield f"site: {_yaml(inventory.sites)}"

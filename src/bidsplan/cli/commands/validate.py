@@ -53,14 +53,17 @@ def _is_valid(path: Path, locked: bool, settings: options.Settings) -> bool:
 
     access, console = settings.access, settings.console
     found: dict[str, Sequence[Problem]] = {}
+    outcome = "not valid"
     try:
         loaded = load_manifest(
             path, allow_protocols=access.allow_protocols, untrusted=access.untrusted
         )
         warnings = [replace(problem, help_code=HelpCode.STRICT) for problem in loaded.warnings]
         found["warnings"] = warnings if settings.strict else loaded.warnings
-        if locked and (stale := _plan_problems(loaded, settings)):
-            found["problems"] = stale
+        if locked and (error := _plan_error(loaded, settings)):
+            found["problems"] = _plan_problems(error, loaded)
+            if not (settings.strict and warnings):
+                outcome = _OUTCOMES.get(error.help_code, outcome)
     except ManifestError as error:
         found["problems"] = error.problems
     valid = "problems" not in found and not (settings.strict and found["warnings"])
@@ -70,21 +73,32 @@ def _is_valid(path: Path, locked: bool, settings: options.Settings) -> bool:
     console.refer(problem.help_code for problem in failed if problem.help_code)
     listed = {key: [*map(problem_data, problems)] for key, problems in found.items()}
     console.result(
-        f"{path}: {'valid' if valid else 'not valid'}",
+        f"{path}: {'valid' if valid else outcome}",
         {"manifest": str(path), "valid": valid, **listed},
     )
     return valid
 
 
-def _plan_problems(loaded: ManifestFile, settings: options.Settings) -> Sequence[Problem]:
-    """Return why the plan beside a manifest can't be used for it."""
-    from bidsplan.plan.file import default_plan_path
+_OUTCOMES = {
+    HelpCode.PLAN_STALE: "valid, but its plan is stale",
+    HelpCode.PLAN_MISSING: "valid, but it has no plan",
+    HelpCode.PLAN: "valid, but its plan is not valid",
+}
+"""What is said of a manifest that only its plan makes fail."""
 
+
+def _plan_error(loaded: ManifestFile, settings: options.Settings) -> BidsplanError | None:
+    """Return why the plan beside a manifest can't be used for it, if it can't."""
     try:
         plan_beside(loaded, settings.access, PlanPolicy.LOCKED)
     except BidsplanError as error:
-        file = str(default_plan_path(loaded.path))
-        message = str(error).removeprefix(f"{file}: ")
-        plain = Problem(message=message, file=file, help_code=error.help_code)
-        return error.problems or [plain]
-    return []
+        return error
+    return None
+
+
+def _plan_problems(error: BidsplanError, loaded: ManifestFile) -> Sequence[Problem]:
+    from bidsplan.plan.file import default_plan_path
+
+    file = str(default_plan_path(loaded.path))
+    message = str(error).removeprefix(f"{file}: ")
+    return error.problems or [Problem(message=message, file=file, help_code=error.help_code)]

@@ -45,7 +45,11 @@ def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
         if name != site:
             dataset = replace(dataset, destination=f"{name}/", site=name)
         datasets.append(dataset)
-    located = locate_raw(datasets, lister)
+    try:
+        located = locate_raw(datasets, lister)
+    except SourceMissingError as error:
+        problem = Problem(message=str(error), at=_URL, help_code=error.help_code)
+        raise SourceMissingError(problems=[problem]) from error
     missing = [number for number, (_, listing) in enumerate(located) if listing.empty]
     if missing and site is None:
         raise SourceMissingError(problems=[nothing_at(located[0][0], url, _URL)])

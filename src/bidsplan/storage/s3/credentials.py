@@ -162,7 +162,7 @@ class Connection:
             origin = f"profile {session.profile!r}" if session.profile else method
         more = "" if self.requester_pays else "; if its requesters pay, add --requester-pays"
         text = f"the credentials in use ({origin}) have no access to it{more}"
-        return Advice(text, HelpCode.DENIED)
+        return Advice(text, HelpCode.DENIED, origin)
 
     def renew(self) -> bool:
         """Read credentials anew; report whether they are others now."""
@@ -208,9 +208,9 @@ def _service(
         # With an endpoint and a region given, a broken AWS configuration does not matter.
         if not named and not session.get_config_variable("ignore_configured_endpoint_urls"):
             named = os.environ.get("AWS_ENDPOINT_URL_S3")
-        if named and urlsplit(named).scheme in {"http", "https"} and urlsplit(named).hostname:
+        if named:
             # Nothing overrides it, and a client takes a tenth of a second to say the same.
-            return named, region
+            return _checked_endpoint(named), region
         from botocore import UNSIGNED
         from botocore.config import Config
 
@@ -220,18 +220,24 @@ def _service(
             endpoint_url=endpoint,
             config=Config(signature_version=UNSIGNED),
         )
+    except UsageError:
+        raise
     except botocore.exceptions.ProfileNotFound as error:
         raise UsageError(
             f"the AWS configuration can't be used: {error}", help_code=HelpCode.CONFIGURATION
         ) from error
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
-        # What it says may hold a URL with a password.
-        raise UsageError(
-            f"the AWS configuration can't be used ({type(error).__name__}); check --endpoint-url, "
-            "--region, AWS_ENDPOINT_URL and the AWS configuration files",
-            help_code=HelpCode.CONFIGURATION,
-        ) from None
-    return client.meta.endpoint_url, client.meta.region_name
+        # What it says may hold a URL with a password, so that it is not the cause of what follows.
+        kind = type(error).__name__
+    else:
+        return client.meta.endpoint_url, client.meta.region_name
+    if named := os.environ.get("AWS_ENDPOINT_URL"):
+        _checked_endpoint(named)
+    raise UsageError(
+        f"the AWS configuration can't be used ({kind}); check --endpoint-url, --region, "
+        "AWS_ENDPOINT_URL and the AWS configuration files",
+        help_code=HelpCode.CONFIGURATION,
+    )
 
 
 def _checked_endpoint(endpoint: str) -> str:
@@ -243,10 +249,19 @@ def _checked_endpoint(endpoint: str) -> str:
     if match is None or int(match["port"] or 0) > _LARGEST_PORT:
         raise UsageError(
             "the S3 endpoint can't be used: expected http:// or https://, a host, and maybe a port "
-            "and a path; check --endpoint-url and AWS_ENDPOINT_URL",
+            f"and a path; {_meant_endpoint(endpoint)}check --endpoint-url and AWS_ENDPOINT_URL",
             help_code=HelpCode.CONFIGURATION,
         )
     return f"{match['scheme']}{match['rest']}".rstrip("/")
+
+
+def _meant_endpoint(text: str) -> str:
+    """Suggest how to write an endpoint that lacks its scheme alone, and holds no password."""
+    match = _ENDPOINT.fullmatch(f"http://{text}")
+    if match is None or match["rest"] != text:
+        return ""
+    # Servers on ports of their own are mostly those of a laboratory, which have no certificate.
+    return f"write {'http' if match['port'] else 'https'}://{text}, or "
 
 
 def connect(access: Access, *, anonymous: bool) -> Connection:
