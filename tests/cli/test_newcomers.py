@@ -185,8 +185,8 @@ MANIFESTS = {
     "a misspelled word of BIDS": (
         HEAD + "files: [T1w, bould]\n",
         2,
-        "m.yaml:3: files[1]: 'bould' is neither a BIDS datatype nor a BIDS suffix; did you mean 'bold'? "
-        "Otherwise write {datatypes: [bould]} or {suffixes: [bould]}",
+        "m.yaml:3: files[1]: 'bould' is neither a BIDS datatype nor a BIDS suffix; did you mean "
+        "'bold'? Otherwise write {datatypes: [bould]} or {suffixes: [bould]}",
     ),
     "a range as text": (
         HEAD + "subjects: {where: {age: '> 30'}}\n",
