@@ -99,7 +99,7 @@ def test_entity_tags_are_digests_only_of_public_s3():
         assert warnings(name, S3, A, tagged) == []
         (found,) = warnings(name, S3, A, tagged, **elsewhere)
         assert found.startswith(f"the MD5 of {number} file")
-        assert "not Amazon's" in found
+        assert "other than Amazon's" in found
 
 
 @pytest.mark.parametrize(

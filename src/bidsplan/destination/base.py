@@ -219,7 +219,7 @@ class Destination(ABC):
         return self.retried(read)
 
     def retried(self, call: Callable[[], T]) -> T:
-        """Call a function again where it fails by what may pass."""
+        """Call a function again if it fails for a reason that may pass."""
         return call()
 
     @abstractmethod

@@ -27,7 +27,7 @@ _SPARE = 0.1
 """Part of the size that is freed beyond what must be, so that files are not counted often."""
 
 _STEPS = 20
-"""Parts of the size after each of which it is looked whether too much is held."""
+"""In how many parts of the size the cache is checked: once after each part that was added."""
 
 _PAUSE = 0.2
 """Seconds between two tries to count while another run does."""

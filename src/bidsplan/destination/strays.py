@@ -49,7 +49,7 @@ def is_reserved(path: str) -> bool:
 
 
 def inside_source(url: str) -> UsageError:
-    """Make the error for a destination that is, or lies in, a folder of which nothing may go."""
+    """Make the error for a destination in a folder from which nothing may be removed."""
     return UsageError(
         f"{printable(url)}: the plan's own files come from there, or from a folder that it lies "
         "in; nothing was removed; fetch to a folder outside of it, and prune that"

@@ -65,7 +65,7 @@ _COMPARED = range(4, 21)
 
 @lru_cache(1024)
 def _similar(word: str) -> str | None:
-    """Return a word of BIDS that begins alike, or differs in a letter.
+    """Return a word of BIDS that begins similarly, or differs in a letter.
 
     Only looks words up, since a manifest may have a million.
     """

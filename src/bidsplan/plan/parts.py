@@ -33,7 +33,7 @@ COST_OF_FILE = 1 << 18
 _OWN, _OTHERS = "own", "others"
 
 _EMPTY_ROOM = "emptyroom"
-"""The subject that BIDS has for recordings without anybody, which those of others refer to."""
+"""The subject that BIDS has for empty-room recordings, to which other subjects refer."""
 
 
 def subjects_part(plan: Planned, subjects: Iterable[str], sessions: Iterable[str] = ()) -> Plan:

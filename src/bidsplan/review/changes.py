@@ -288,7 +288,7 @@ def _renamed(removed: Iterable[Entry], added: Iterable[Entry]) -> dict[str, str]
 
 
 def _by_digest(entries: Iterable[Entry]) -> dict[tuple[int, str], list[str]]:
-    """Group paths by size and digest; empty files are all alike."""
+    """Group paths by size and digest; empty files are left out, since all are equal."""
     found: dict[tuple[int, str], list[str]] = {}
     for entry in entries:
         digest = entry.sha256 or entry.md5 or entry.etag

@@ -1,4 +1,4 @@
-"""What a format can't say of a plan, counted; what it can't do without is refused."""
+"""Counts what a format can't express of a plan, and refuses plans that it can't express at all."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Survey:
         self._refused: dict[str, _Tally] = {}
 
     def look(self, entries: Iterable[Entry], sources: Sources, refused: Refused) -> None:
-        """Count what is lost and refused of entries."""
+        """Count the entries that lose something, and those that are refused."""
         for entry in entries:
             reason = refused(entry, sources)
             if reason is not None:

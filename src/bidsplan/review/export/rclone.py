@@ -1,4 +1,4 @@
-"""Shell scripts that copy by rclone, and count what came.
+"""Shell scripts that copy by rclone, and count the copied files.
 
 References
 ----------
