@@ -25,7 +25,7 @@ from bidsplan.destination.content_queue import ContentQueue
 from bidsplan.destination.content_space import ContentSpace
 from bidsplan.destination.copying import chunks, clone, copy
 from bidsplan.destination.directory import write_all
-from bidsplan.errors import DestinationError, Problem
+from bidsplan.errors import BidsplanError, DestinationError, Problem
 from bidsplan.messages import listed
 from bidsplan.paths import printable
 from bidsplan.plan.integrity import Checker, CheckMethod, best_check, check_whole
@@ -290,17 +290,19 @@ class ContentCache:
                 raise OSError(errno.ENOSPC, "no room beside the files that are still to be fetched")
             if files.add(key, write):
                 self._space.added(files, key.size, self._stopping)
-        except (OSError, DestinationError) as error:
+        except (OSError, BidsplanError) as error:
             self._adding = False
             self._fail(error, "written")
 
     def _fail(self, error: Exception, what: str) -> None:
-        said = getattr(error, "strerror", None) or str(error)
-        self._trouble = self._trouble or f"it can't be {what}: {said}"
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        self._trouble = self._trouble or f"it can't be {what}: {why}"
 
     def finish(self) -> Generator[Problem, None, None]:
         """Note what was added, and yield what went wrong."""
         self.queue.wait(self._stopping)
+        if self.queue.trouble is not None:
+            self._fail(self.queue.trouble, "written")
         if self._files is not None:
             try:
                 self._space.settle(self._files, self._stopping)
@@ -320,12 +322,16 @@ class ContentCache:
             )
 
     def close(self, *, busy: bool) -> None:
-        """Close it; threads may still be `busy`, and commit nothing any more."""
+        """Close it; threads may still be `busy`, and commit nothing any more.
+
+        Where they are, descriptors stay open: their numbers must not come to mean other files.
+        """
+        adding = self.queue.close()
         with self._lock:
             files, self._files, self._opened = self._files, None, True
             self._adding = False
         if files is not None:
-            files.close(busy=busy)
+            files.close(busy=busy or adding)
 
 
 class _Moved:

@@ -162,6 +162,10 @@ class ContentFiles(Directory):
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=partials)
 
+    def new_name(self) -> str:
+        """Return a name that nothing else has, in whichever directory it is used."""
+        return secrets.token_hex(16)
+
     def discard(self, key: ContentKey) -> None:
         """Remove what has the name of a content; a directory that is not empty stays."""
         with suppress(OSError), self.directory(key.place) as directory:
