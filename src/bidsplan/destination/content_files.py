@@ -17,6 +17,7 @@ import os
 import re
 import secrets
 import stat
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,6 +45,10 @@ _TAG_TEXT = (
     b"# Contents that bidsplan fetched and can fetch again; see bidsplan cache --help.\n"
     b"# For what this file says to backups see https://bford.info/cachedir/\n"
 )
+
+
+_OFTEN_NS = 3600 * 1_000_000_000
+"""Nanoseconds within which another use is not noted."""
 
 
 class ContentKey(NamedTuple):
@@ -276,3 +281,25 @@ def _exists(name: str, directory: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def forbid_writing(descriptor: int) -> int:
+    """Let nobody write to a file any more; returns its mode before."""
+    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    os.fchmod(descriptor, mode & 0o444)
+    return mode
+
+
+def note_use(descriptor: int) -> None:
+    """Note when a content was used, in a time that no mount option keeps from being set."""
+    found, now = os.fstat(descriptor), time.time_ns()
+    if now - max(found.st_atime_ns, found.st_mtime_ns) < _OFTEN_NS:
+        return
+    try:
+        # The time of modification is in the receipts of files that are linked to it.
+        os.utime(descriptor, ns=(now, found.st_mtime_ns))
+    except OSError:
+        if found.st_nlink == 1:
+            # Of somebody else's file that may be written, only both times can be set.
+            with suppress(OSError):
+                os.utime(descriptor)
