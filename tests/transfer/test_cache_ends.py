@@ -141,3 +141,15 @@ def test_a_plan_that_changes_meanwhile_ends_adding_and_not_the_run(
     (warned,) = [event for event in events if isinstance(event, Warned)]
     assert "content cache" in str(warned.problem)
     assert contents(tmp_path / "cache") == {}
+
+
+def test_what_a_closed_run_added_is_counted(study, access, tmp_path):
+    cache = tmp_path / "cache"
+    run = materialise(study, tmp_path / "a", access=access, cache=cache)
+    for event in run:
+        if isinstance(event, Finished) and contents(cache):
+            run.close()
+    assert contents(cache)
+    files = ContentFiles(str(cache), create=False)
+    assert files.estimate() == 4096 * len(contents(cache))
+    files.close()

@@ -311,6 +311,8 @@ class ContentCache:
         """Have the cache hold a writer's file itself; False where it can't."""
         assert self._files is not None  # noqa: S101 - for the type checker
         with suppress(OSError), self._files.directory(key.place, create=True) as directory:
+            # Its own directory of partials shows later runs whether this one was killed.
+            self._files.partials()
             mode = forbid_writing(source)
             if writer.link_as(key.name, directory):
                 self._space.added(self._files, key.size, self._stopping)
@@ -341,10 +343,7 @@ class ContentCache:
         if self.queue.trouble is not None:
             self._fail(self.queue.trouble, "written")
         if self._files is not None:
-            try:
-                self._space.settle(self._files, self._stopping)
-            except (OSError, DestinationError) as error:
-                self._fail(error, "written")
+            self._settle(self._files)
         where = printable(str(self._options.directory))
         if self._damaged:
             names = listed(sorted(set(self._damaged)))
@@ -358,6 +357,12 @@ class ContentCache:
                 hint="the files were fetched and checked without it",
             )
 
+    def _settle(self, files: ContentFiles) -> None:
+        try:
+            self._space.settle(files, self._stopping)
+        except (OSError, BidsplanError) as error:
+            self._fail(error, "written")
+
     def close(self, *, busy: bool) -> None:
         """Close it; threads may still be `busy`, and commit nothing any more.
 
@@ -368,6 +373,8 @@ class ContentCache:
             files, self._files, self._opened = self._files, None, True
             self._adding = False
         if files is not None:
+            # Of a run that was closed before its end, nothing is noted yet.
+            self._settle(files)
             files.close(busy=busy or adding)
 
 

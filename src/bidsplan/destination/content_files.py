@@ -21,7 +21,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from bidsplan.destination.directory import Directory
+from bidsplan.destination.directory import PARTIALS, Directory
 from bidsplan.destination.partial_files import NEW_FILE
 from bidsplan.plan import Entry
 from bidsplan.plan.integrity import CheckMethod, best_check
@@ -35,6 +35,10 @@ _ADDED = "added"
 _NAME = re.compile(r"(sha256-[0-9a-f]{64}|md5-[0-9a-f]{32}|parts-[0-9a-f]{32}-[1-9][0-9]{0,4})-\d+")
 _NOTE = re.compile(r"[0-9a-f]{16}-([0-9]{1,19})")
 _MANY_NOTES = 256
+
+_UNKNOWN = 10**18
+"""Bytes of a note that is there in place of others: more than any cache may hold, so that the next
+run counts."""
 
 _BLOCK = 4096
 """Bytes that file systems give to files at a time."""
@@ -171,6 +175,19 @@ class ContentFiles(Directory):
         """Return a name that nothing else has, in whichever directory it is used."""
         return secrets.token_hex(16)
 
+    def _make_partials(self) -> int:
+        """Make them; where a run was killed, nobody knows how much it added."""
+        before = self._runs()
+        made = super()._make_partials()
+        if before - self._runs():
+            self.note_added(_UNKNOWN)
+        return made
+
+    def _runs(self) -> set[str]:
+        with suppress(FileNotFoundError), self.directory(PARTIALS) as above:
+            return set(os.listdir(above))
+        return set()
+
     def discard(self, key: ContentKey) -> None:
         """Remove what has the name of a content; a directory that is not empty stays."""
         with suppress(OSError), self.directory(key.place) as directory:
@@ -231,7 +248,8 @@ class ContentFiles(Directory):
     def estimate(self) -> int:
         """Return about how many bytes there are, without a look at the files.
 
-        It may be too high, where two runs count at once, and is right after the next count.
+        It may be too high, where two runs note at once or one was killed, and is right after the
+        next count. What runs that are under way have added since their last note is missing.
         """
         notes = self.added()
         if len(notes) > _MANY_NOTES and self.writable:
@@ -240,7 +258,7 @@ class ContentFiles(Directory):
 
     def replace_notes(self, notes: dict[str, int], number: int) -> None:
         """Replace notes by one; raises OSError."""
-        self.note_added(number)
+        self.note_added(min(number, _UNKNOWN))
         with self.directory(_ADDED) as above:
             for name in notes:
                 with suppress(FileNotFoundError):
