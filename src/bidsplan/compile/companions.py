@@ -285,7 +285,7 @@ class Companions:
             else:
                 self._all.broken[path] = reason
                 self._all.left[path] |= left
-        at_root = {path: said for path, said in self._sidecars.items() if "/" not in path}
+        at_root = {path: content for path, content in self._sidecars.items() if "/" not in path}
         self._all.sidecars.update(at_root)
 
     def _fields(self, items: Sequence[Item]) -> dict[str, dict[str, Any]]:

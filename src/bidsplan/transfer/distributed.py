@@ -105,7 +105,7 @@ class _Run:
         self._reports: SimpleQueue[bytes] = SimpleQueue()
         self._shares: dict[int, Share] = {}
         self._futures: dict[int, Any] = {}
-        self._told: set[str] = set()
+        self._yielded: set[str] = set()
         self._resumable = 0
         self._last = time.monotonic()
 
@@ -213,8 +213,8 @@ class _Run:
         if not isinstance(event, Opened | Warned):
             return True
         text = repr(event)
-        new = text not in self._told
-        self._told.add(text)
+        new = text not in self._yielded
+        self._yielded.add(text)
         return new
 
     def _missing_workers(self) -> Iterator[Waiting]:
@@ -225,8 +225,8 @@ class _Run:
         text = "the dask cluster has no workers"
         # The scheduler may be lost, which the futures will say.
         with suppress(OSError):
-            if not self._client.nthreads() and text not in self._told:
-                self._told.add(text)
+            if not self._client.nthreads() and text not in self._yielded:
+                self._yielded.add(text)
                 yield Waiting(holder=text)
 
     def _stopped(self) -> Iterator[Event]:
