@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import pwd
 
 import jsonschema
 import pytest
@@ -126,6 +129,7 @@ WRONG = [
     ("[cache]\ndirectory = 'x'", ":2: cache.directory: got 'x'; expected a path that is absolute"),
     ("[cache]\ndirectoy = '/x'", ":2: cache.directoy: there is no 'directoy'; did you mean 'dir"),
     ("x = 1\n[cash]\n", ":1: x: there is no 'x'"),
+    ("[cache]\nsize = '5GB'", ":2: cache.size: of no use without cache.directory; add the dir"),
     ("[cash]\n", ":1: cash: there is no 'cash'; did you mean 'cache'?"),
     ("cache = 1", ":1: cache: expected a table; write it as [cache]"),
     ("cache.size = '\x1b'", "this is not TOML"),
@@ -155,6 +159,59 @@ def test_a_file_that_is_none_is_an_error(plan, tmp_path, ask, configure):
     code, _, err = ask("fetch", plan, tmp_path / "d")
     assert code == 2
     assert f"{path}: can't be read: " in err
+
+
+def test_the_size_is_of_the_configured_directory_only(plan, tmp_path, ask, configure):
+    configure(f'[cache]\ndirectory = "{tmp_path}/cache"\nsize = "5kB"\n')
+    other = tmp_path / "other"
+    assert ask("fetch", plan, tmp_path / "a", "--cache", other)[0] == 0
+    assert len(contents(other)) == 2
+    assert "no size to be kept within" in ask("cache", "--prune", other)[2]
+    assert len(contents(other)) == 2
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "cache")
+    assert ask("fetch", plan, tmp_path / "b", "--cache", tmp_path / "link")[0] == 0
+    assert len(contents(tmp_path / "cache")) == 1
+
+
+def test_who_has_no_home_has_no_configuration(plan, tmp_path, ask, monkeypatch):
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: {}["nobody"])
+    assert ask("fetch", "--quiet", plan, tmp_path / "a")[::2] == (0, "")
+    monkeypatch.setenv("BIDSPLAN_CACHE", "~/cache")
+    code, _, err = ask("fetch", plan, tmp_path / "b")
+    assert code == 2
+    assert "BIDSPLAN_CACHE: ~/cache: there is no such home directory; write the whole path" in err
+    assert ask("fetch", plan, tmp_path / "b", "--no-cache")[0] == 0
+
+
+def test_a_home_that_may_not_be_read_is_passed_over(plan, tmp_path, ask, monkeypatch, configure):
+    opens = os.open
+
+    def refuse(path, *arguments, **named):
+        if str(path).endswith("config.toml"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return opens(path, *arguments, **named)
+
+    path = configure("")
+    monkeypatch.setattr(os, "open", refuse)
+    # Who names a directory means it.
+    code, _, err = ask("fetch", plan, tmp_path / "a")
+    assert code == 2
+    assert f"{path}: can't be read: Permission denied" in err
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code, _, err = ask("fetch", "--quiet", plan, tmp_path / "a")
+    assert code == 0
+    assert err.startswith(f"warning: {tmp_path}/.config/bidsplan/config.toml: can't be read: Perm")
+    assert "no configuration is used" in err
+
+
+def test_a_home_below_a_file_has_no_configuration(plan, tmp_path, ask, monkeypatch):
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/dev/null")
+    assert ask("fetch", "--quiet", plan, tmp_path / "a")[::2] == (0, "")
 
 
 def test_the_command_needs_to_know_which_cache(tmp_path, ask):

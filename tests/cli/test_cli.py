@@ -340,7 +340,7 @@ def test_explain_names_the_rule_that_took_or_dropped(study, ask):
 WRONG_SUBJECTS = {
     'include: ["1", "99"]': ("in", "subjects.include names it"),
     "sample: {count: 30}": ("out", "the random sample can't be drawn"),
-    "where: {agee: 1}": ("out", "the errors come before a decision"),
+    "where: {agee: 1}": ("out", "not decided while there are errors"),
     "require: [{suffixes: [none]}]": ("out", "it has no file for subjects.require[0]"),
 }
 

@@ -82,7 +82,7 @@ def compiled(rest, **options):
 def test_subjects_chosen_one_by_one_give_the_same_plan(rest, monkeypatch):
     together = compiled(rest)
     monkeypatch.setattr(layouts, "_BATCH_FILES", 1)
-    monkeypatch.setattr(spool, "FEW", 4)
+    monkeypatch.setattr(spool, "MOST_IN_MEMORY", 4)
     monkeypatch.setattr(spool, "BLOCK", 3)
     for spooled in (False, True):
         alone = compiled(rest, spool=spooled)
@@ -151,7 +151,7 @@ def peak_memory(subjects):
 
 def test_memory_does_not_grow_with_the_study(monkeypatch):
     monkeypatch.setattr(layouts, "_BATCH_FILES", 100)
-    monkeypatch.setattr(spool, "FEW", 200)
+    monkeypatch.setattr(spool, "MOST_IN_MEMORY", 200)
     monkeypatch.setattr(spool, "BLOCK", 50)
     monkeypatch.setattr(listing_module, "_AHEAD", 200)
     peak_memory(10)

@@ -47,6 +47,40 @@ def test_the_first_failure_is_raised_and_nothing_more_is_started(pool):
     assert len(begun) < 1000
 
 
+def test_a_stream_starts_nothing_after_a_failure_behind_the_head(pool):
+    begun, failed = [], threading.Event()
+
+    def work(number):
+        begun.append(number)
+        if number == 1:
+            failed.set()
+            raise ValueError(number)
+        if number == 0:
+            assert failed.wait(30)
+            # Long enough for many more to be begun.
+            time.sleep(0.3)
+        return number
+
+    found = pool.stream(work, range(1000), 64)
+    assert next(found) == 0
+    with pytest.raises(ValueError, match=r"^1$"):
+        next(found)
+    assert len(begun) < 16
+
+
+def test_a_stream_keeps_the_order_and_the_results_before_a_failure(pool):
+    def work(number):
+        if number == 90:
+            raise ValueError(number)
+        return number
+
+    found, results = [], pool.stream(work, range(100_000), 64)
+    found.extend(next(results) for _ in range(90))
+    assert found == list(range(90))
+    with pytest.raises(ValueError, match=r"^90$"):
+        next(results)
+
+
 def test_closing_does_not_wait_for_a_call_that_hangs():
     release, begun = threading.Event(), threading.Semaphore(0)
     pool = ThreadPool(2)

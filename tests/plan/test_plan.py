@@ -379,7 +379,7 @@ def test_folding_is_stable(text):
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.zst"])
 def test_a_long_plan_is_read_again_and_told_from_another(tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr("bidsplan.plan.file._FEW", 10)
+    monkeypatch.setattr("bidsplan.plan.file.MOST_IN_MEMORY", 10)
     monkeypatch.setattr("bidsplan.plan.file._BLOCK", 1 << 10)
     path = tmp_path / f"x.plan{suffix}"
     long, longer = (plan_of([entry_at(f"{n:03}") for n in range(m)], "s3://b/x") for m in (90, 100))

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
+import resource
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import bidsplan
+from bidsplan.compile.survey import shared
 from bidsplan.errors import DestinationError
+from bidsplan.manifest import Manifest
 from bidsplan.plan import Entry, Plan, clashes, spool
 from bidsplan.plan.file import read_plan, write_plan
+from bidsplan.plan.split import split_by_subject
 from bidsplan.plan.spool import EntrySorter, SpooledEntries, collect
+from stores import Listings
 
 HEADER = {"manifest_sha256": "0" * 64, "study": "x", "roots": [], "subjects": []}
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    monkeypatch.setattr(spool, "FEW", 5)
+    monkeypatch.setattr(spool, "MOST_IN_MEMORY", 5)
     monkeypatch.setattr(spool, "BLOCK", 3)
 
 
@@ -57,6 +67,21 @@ def test_they_are_a_sequence_wherever_they_are(number):
         found[number]
 
 
+def test_plans_are_equal_wherever_their_entries_are():
+    entries, fewer = many(20), many(19)
+    memory, spooled, again = (
+        Plan.build(some, **HEADER)
+        for some in (entries, collect(entries, spool=True), collect(entries, spool=True))
+    )
+    assert memory == spooled == again == memory
+    assert collect(entries, spool=True) != collect(fewer, spool=True)
+    assert collect(entries, spool=True) != tuple(entries[:-1] + fewer[:1])
+    assert hash(spooled) == hash(memory)
+    for made_again in (copy.deepcopy(spooled), pickle.loads(pickle.dumps(spooled))):
+        assert made_again == spooled
+        assert isinstance(made_again.entries, tuple)
+
+
 def test_they_are_read_from_many_threads_at_once():
     entries = many(300)
     found = collect(entries, spool=True)
@@ -85,6 +110,44 @@ def test_the_file_is_gone_with_the_entries(monkeypatch, tmp_path, recwarn):
     gc.collect()
     assert list(tmp_path.iterdir()) == []
     assert not recwarn.list
+
+
+LITTLE = 50
+
+
+@contextmanager
+def full_disk():
+    """Have no file become larger than a few bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LITTLE, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_full_disk_is_said_once_and_with_what_to_do(tmp_path):
+    header = {**HEADER, "subjects": ["001", "002"]}
+    plan = Plan.build(many(5), **header)
+    manifest = Manifest.model_validate(
+        {"manifest_version": 1, "study": {"id": "x", "url": "s3://b/x"}}
+    )
+    listing = {f"sub-{number}/anat/sub-{number}_T1w.nii": (1, None) for number in range(9)}, {}
+
+    def share_listings():
+        with bidsplan.SharedListings() as listings:
+            opener = Listings({"s3://b/x": listing})
+            bidsplan.compile_manifest(manifest, opener=opener, listings=listings)
+
+    def split():
+        list(split_by_subject(plan, tmp_path / "parts", source=tmp_path / "x.plan.jsonl"))
+
+    with full_disk(), mock.patch.object(shared, "_IN_MEMORY", 1):
+        for work in (share_listings, split, lambda: collect(many(20), spool=True)):
+            with pytest.raises(DestinationError, match=r"temporary file can't be .*TMPDIR"):
+                work()
+            gc.collect()
 
 
 def test_a_directory_without_room_is_named(monkeypatch, tmp_path):

@@ -67,6 +67,21 @@ def test_killed_at_any_step_the_cache_has_a_content_or_none(runs, plan, tmp_path
     assert half > 0
 
 
+def test_what_a_killed_run_added_is_counted_by_the_next_one(runs, tmp_path):
+    path, cache = tmp_path / "p.plan.jsonl", tmp_path / "cache"
+    write_plan(proved_plan(tmp_path / "source", MANY), path)
+    for step in range(250, 1500, 50):
+        assert runs.run("fetch", path, tmp_path / f"d-{step}", "--cache", cache, at=step) == -9
+        if len(contents(cache)) > len(MANY) // 2:
+            break
+        shutil.rmtree(cache)
+    one = tmp_path / "one.plan.jsonl"
+    write_plan(proved_plan(tmp_path / "other", {"new.json": b"new"}), one)
+    size = ["--cache-size", str(10 * 4096)]
+    assert runs.run("fetch", one, tmp_path / "e", "--cache", cache, *size) == 0
+    assert 0 < len(contents(cache)) <= 10
+
+
 def test_processes_that_fill_and_empty_one_cache_at_once_all_end_well(tmp_path):
     """It holds a third of what they fetch, so that each removes what others add and read."""
     path, cache = tmp_path / "p.plan.jsonl", tmp_path / "cache"

@@ -33,7 +33,7 @@ from bidsplan.plan import Entry
 from bidsplan.plan.file import write_plan
 from bidsplan.progress import Counts
 from bidsplan.storage import Access
-from bidsplan.transfer.distributed import _Moved
+from bidsplan.transfer.cluster_share import FileBytes
 from bidsplan.transfer.materialisation import materialise
 from caches import proved_plan
 from plans import failures, local_plan, plan_of, tree
@@ -223,7 +223,7 @@ MOVES = st.tuples(st.sampled_from("xyz"), st.integers(-3, 9), st.integers(-3, 9)
 
 @given(st.lists(MOVES), st.sampled_from("xyz"))
 def test_bytes_of_a_file_are_those_of_the_worker_that_finished_it(moves, last):
-    moved, counts = _Moved(), Counts()
+    moved, counts = FileBytes(), Counts()
     for attempt, came, resumed in moves:
         for event in moved.add(ENTRY, attempt, (came, resumed)):
             counts.add(event)

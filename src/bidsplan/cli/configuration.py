@@ -12,7 +12,7 @@ from bidsplan.errors import Problem, UsageError
 from bidsplan.paths import open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _LARGEST = 1 << 20
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*(?:([kmgtpe])(i?))?b?", re.IGNORECASE)
@@ -33,6 +33,19 @@ class CacheSection(NamedTuple):
     size: int | None = None
     link: str | None = None
 
+    def size_of(self, directory: str) -> int | None:
+        """Return the size of a cache: what is configured is of the configured directory only."""
+        here = self.directory and os.path.realpath(self.directory)
+        return self.size if here == os.path.realpath(directory) else None
+
+
+def _expanded(path: str, where: str) -> str:
+    """Put the home directory in the place of ``~``."""
+    expanded = os.path.expanduser(path)  # noqa: PTH111 - may be empty
+    if expanded.startswith("~"):
+        raise UsageError(f"{where}: {path}: there is no such home directory; write the whole path")
+    return expanded
+
 
 def size_of(text: str) -> int | None:
     """Return the number of bytes that a size such as 500GB or 1.5TiB means; None if it is none."""
@@ -43,11 +56,18 @@ def size_of(text: str) -> int | None:
     return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
 
 
-def configuration_path() -> Path:
-    """Return where the file is, if there is one: on macOS too, as git and uv have theirs."""
+def configuration_path() -> Path | None:
+    """Return where the file is, if there is one: on macOS too, as git and uv have theirs.
+
+    Users of containers and batch systems may have no home directory: they have no file either.
+    """
+    above = _chosen_home() or os.path.expanduser("~/.config")  # noqa: PTH111 - raises no error
+    return Path(above) / "bidsplan" / "config.toml" if Path(above).is_absolute() else None
+
+
+def _chosen_home() -> str:
     home = os.environ.get("XDG_CONFIG_HOME", "")
-    above = Path(home) if Path(home).is_absolute() else Path("~/.config").expanduser()
-    return above / "bidsplan" / "config.toml"
+    return home if Path(home).is_absolute() else ""
 
 
 def cache_options(
@@ -57,8 +77,14 @@ def cache_options(
     cache_link: str | None = None,
     no_cache: bool = False,
     untrusted: bool = False,
+    warn: Callable[[Iterable[Problem]], None],
 ) -> CacheOptions | None:
     """Return the content cache that the options, the environment and the file ask for.
+
+    Parameters
+    ----------
+    warn : callable
+        Takes problems that are no errors.
 
     Raises
     ------
@@ -68,8 +94,8 @@ def cache_options(
     if no_cache or (untrusted and cache_directory is None):
         # What is configured for one's own plans is not for a stranger's.
         return None
-    configured = read_configuration()
-    named = os.path.expanduser(os.environ.get("BIDSPLAN_CACHE", ""))  # noqa: PTH111 - may be empty
+    configured = read_configuration(warn)
+    named = _expanded(os.environ.get("BIDSPLAN_CACHE", ""), "BIDSPLAN_CACHE")
     directory = cache_directory or named or configured.directory
     if not directory:
         if cache_size or cache_link:
@@ -77,20 +103,27 @@ def cache_options(
         return None
     return CacheOptions(
         directory=directory,
-        max_bytes=cache_size or configured.size,
+        max_bytes=cache_size or configured.size_of(directory),
         link=cache_link or configured.link or CacheLink.COPY,
     )
 
 
-def read_configuration() -> CacheSection:
+def read_configuration(warn: Callable[[Iterable[Problem]], None]) -> CacheSection:
     """Read the file; raises UsageError with all that is wrong, each with its line."""
     path = configuration_path()
+    if path is None:
+        return CacheSection()
     try:
         with open_regular(path) as file:
             content = file.read(_LARGEST + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return CacheSection()
     except OSError as error:
+        if isinstance(error, PermissionError) and not _chosen_home():
+            # In containers the home directory is often another user's.
+            why = f"{path}: can't be read: {error.strerror}"
+            warn([Problem(message=why, hint="no configuration is used")])
+            return CacheSection()
         raise UsageError(f"{path}: can't be read: {error.strerror or error}") from error
     text, data = _parsed(path, content)
     problems = list(_problems(data))
@@ -99,7 +132,7 @@ def read_configuration() -> CacheSection:
     cache: dict[str, str] = data.get("cache", {})
     directory = cache.get("directory")
     return CacheSection(
-        None if directory is None else str(Path(directory).expanduser()),
+        None if directory is None else _expanded(directory, str(path)),
         size_of(cache["size"]) if "size" in cache else None,
         cache.get("link"),
     )
@@ -145,6 +178,9 @@ def _problems_of_cache(table: dict[str, Any]) -> Iterator[Problem]:
             yield Problem(message=f"there is no {name!r}", at=at, hint=hint)
         elif not isinstance(value, str) or not _is_valid(name, value):
             yield Problem(message=f"got {value!r}", at=at, expected=_EXPECTED[name])
+        elif name == "size" and "directory" not in table:
+            hint = "add the directory that may hold so much"
+            yield Problem(message="of no use without cache.directory", at=at, hint=hint)
 
 
 def _is_valid(name: str, value: str) -> bool:

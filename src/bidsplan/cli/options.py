@@ -367,7 +367,9 @@ def settings_of(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], 
                 access=access,
                 strict=strict,
                 part=Part(**chosen),
-                cache=cache_options(**caching, untrusted=access.untrusted) if caching else None,
+                cache=cache_options(**caching, untrusted=access.untrusted, warn=console.warn)
+                if caching
+                else None,
             )
             return function(**kwargs)
 

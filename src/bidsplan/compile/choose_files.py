@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.bids.dataset_files import DESCRIPTION
-from bidsplan.compile.companions import Companions, References, Shared
+from bidsplan.compile.companions import Companions, MissedTargets, References
 from bidsplan.compile.context import Choice
 from bidsplan.compile.entries import Source, description
 from bidsplan.compile.layouts import batches, labels_in, units_of
@@ -56,7 +56,7 @@ class DatasetFiles:
         )
         self.findings = Findings(request.filters)
         self.subjects: set[str] = set()
-        self.shared: list[Shared] = []
+        self.missed: list[MissedTargets] = []
 
     def choose(self) -> None:
         """Choose the files of all subjects, and note those at the root."""
@@ -86,8 +86,8 @@ class DatasetFiles:
         wanted, references = self._request.companions, self._references
         more = Companions(choice, ChainMap(files, self._at_root), references)
         if wanted.fieldmaps or wanted.targets:
-            shared = more.add_fieldmaps(others=wanted.fieldmaps, targets=wanted.targets)
-            self.shared.append(shared)
+            missed = more.add_fieldmaps(others=wanted.fieldmaps, targets=wanted.targets)
+            self.missed.append(missed)
         if wanted.references:
             more.add_empty_rooms()
             if last:
@@ -154,7 +154,7 @@ def choose_files(
         findings.merge(files.findings)
         findings.units |= units_of(dataset, units, files.subjects)
         chosen.append(files)
-    _warn_of_missed(context, [count for files in chosen for count in files.shared])
+    _warn_of_missed(context, [count for files in chosen for count in files.missed])
     return ChosenFiles(chosen, findings)
 
 
@@ -173,9 +173,9 @@ def _request(context: Context, pipeline: Pipeline | None) -> Request:
     )
 
 
-def _warn_of_missed(context: Context, counts: Iterable[Shared]) -> None:
+def _warn_of_missed(context: Context, counts: Iterable[MissedTargets]) -> None:
     """Warn of files that are meant for others that are not selected."""
-    holders, targets = map(sum, zip(Shared(), *counts, strict=True))
+    holders, targets = map(sum, zip(MissedTargets(), *counts, strict=True))
     if targets:
         problem = Problem(
             message=f"the IntendedFor of selected files ({holders:,}) names files that are not "

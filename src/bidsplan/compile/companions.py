@@ -33,10 +33,8 @@ _LARGEST_EVENTS = 16 << 20
 _MOST_NAMED = 5_000_000
 """Files that the field maps of one dataset may name in all, each as often as it is named."""
 
-_METADATA = frozenset({".json", ".tsv", ".bval", ".bvec"})
 
-
-class Shared(NamedTuple):
+class MissedTargets(NamedTuple):
     """How many selected files are meant for unselected ones, and how many these are."""
 
     holders: int = 0
@@ -151,7 +149,7 @@ class Companions:
         self._unread = dict(references.broken)
         self._users: defaultdict[str, list[Item]] = defaultdict(list)
 
-    def add_fieldmaps(self, *, others: bool, targets: bool | None) -> Shared:
+    def add_fieldmaps(self, *, others: bool, targets: bool | None) -> MissedTargets:
         """Add the field maps that are meant for what is selected, and what else they are meant for.
 
         A field map comes where its ``IntendedFor`` names a selected file, or where its
@@ -166,10 +164,13 @@ class Companions:
             and photographs names. If None, these files are only counted; if False, not even that.
         """
         maps = [item for item in self.choice.others if _is_fieldmap(item)] if others else []
-        if targets is not False and any(map(self._may_be_lacking, self.choice.known)):
-            maps += filter(_has_targets, self.choice.taken)
+        if targets is not False:
+            # Most subjects are selected completely; their sidecars need not be read.
+            partial = {_top(item.name.path) for item in self.choice.known if self._is_lacking(item)}
+            taken = (item for item in self.choice.taken if _top(item.name.path) in partial)
+            maps += filter(_has_targets, taken)
         if not maps:
-            return Shared()
+            return MissedTargets()
         fields = self._fields(maps)
         named = self._named(maps, fields)
         self._add_by_reference(maps, fields, named, targets=bool(targets))
@@ -180,7 +181,7 @@ class Companions:
                 missed = [each for each in named[item.name.path] if not self.choice.has(each)]
                 lacking.update(each.name.path for each in missed)
                 sharing += bool(missed)
-        return Shared(sharing, len(lacking))
+        return MissedTargets(sharing, len(lacking))
 
     def _named(
         self, maps: Iterable[Item], fields: Mapping[str, Mapping[str, Any]]
@@ -191,7 +192,9 @@ class Companions:
         for item in maps:
             path = item.name.path
             found = known.named_by(fields[path], item.name)
-            named[path] = [each for each in found if _top(each.name.path) == _top(path)]
+            named[path] = [
+                each for each in found if _is_target(each) and _top(each.name.path) == _top(path)
+            ]
             wanted = fields[path].get("IntendedFor")
             self._all.count_named(len(found) + (len(wanted) if isinstance(wanted, list) else 1))
         return named
@@ -216,8 +219,13 @@ class Companions:
         waiting = list(self.choice.taken)
         while waiting:
             found = [each for item in waiting for each in by_target.get(item.name.path, ())]
-            if by_identifier:
-                images = [item for item in waiting if item.name.extension in NIFTI]
+            tops = {top for top, _ in by_identifier}
+            images = [
+                item
+                for item in waiting
+                if item.name.extension in NIFTI and _top(item.name.path) in tops
+            ]
+            if images:
                 sources = {
                     (_top(path), text)
                     for path, some in self._fields(images).items()
@@ -231,13 +239,9 @@ class Companions:
                 (each for item in holders for each in named.get(item.name.path, ())), "reference"
             )
 
-    def _may_be_lacking(self, item: Item) -> bool:
-        """Return whether an item is not selected, and a field map could be meant for it."""
-        return (
-            item.name.datatype not in {None, "fmap"}
-            and item.name.extension not in _METADATA
-            and not self.choice.has(item)
-        )
+    def _is_lacking(self, item: Item) -> bool:
+        """Return whether an item is not selected, and an ``IntendedFor`` may name it."""
+        return _is_target(item) and not self.choice.has(item)
 
     def add_empty_rooms(self) -> None:
         """Add the empty-room recordings that recordings name, or note those of other subjects."""
@@ -281,7 +285,7 @@ class Companions:
             else:
                 self._all.broken[path] = reason
                 self._all.left[path] |= left
-        at_root = {path: said for path, said in self._sidecars.items() if "/" not in path}
+        at_root = {path: content for path, content in self._sidecars.items() if "/" not in path}
         self._all.sidecars.update(at_root)
 
     def _fields(self, items: Sequence[Item]) -> dict[str, dict[str, Any]]:
@@ -342,6 +346,11 @@ def _top(path: str) -> str:
 
 def _is_fieldmap(item: Item) -> bool:
     return item.name.datatype in {"fmap", "perf"} and item.name.extension in NIFTI
+
+
+def _is_target(item: Item) -> bool:
+    """Return whether an ``IntendedFor`` may name an item; most studies leave tables out."""
+    return not (item.hidden or item.is_table)
 
 
 def _has_targets(item: Item) -> bool:

@@ -101,7 +101,7 @@ class Explanation:
             for unit in record.units
         ]
         answers += [Answer(unit, False, drop.why) for unit, drop in record.dropped.items()]
-        answers += [Answer(unit, False, "the errors come before a decision") for unit in undecided]
+        answers += [Answer(unit, False, "not decided while there are errors") for unit in undecided]
         return sorted(answers, key=lambda answer: natural_key(answer.name))
 
     def _existing(self) -> set[str]:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import stat
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from threading import Lock
@@ -20,12 +18,12 @@ from typing import TYPE_CHECKING
 
 from bidsplan.destination.base import Stopped
 from bidsplan.destination.cache_options import CacheLink
-from bidsplan.destination.content_files import ContentFiles, content_keys
+from bidsplan.destination.content_files import ContentFiles, content_keys, forbid_writing, note_use
 from bidsplan.destination.content_queue import ContentQueue
 from bidsplan.destination.content_space import ContentSpace
-from bidsplan.destination.copying import chunks, clone, copy
+from bidsplan.destination.copying import Moved, can_link, chunks, clone, copy, holds_bytes
 from bidsplan.destination.directory import write_all
-from bidsplan.errors import DestinationError, Problem
+from bidsplan.errors import BidsplanError, DestinationError, Problem
 from bidsplan.messages import listed
 from bidsplan.paths import printable
 from bidsplan.plan.integrity import Checker, CheckMethod, best_check, check_whole
@@ -51,9 +49,6 @@ _KINDS = {
 
 _LEAST_LINKED = 4 << 20
 """Bytes of the smallest content that is linked; smaller ones are copied sooner than linked."""
-
-_OFTEN_NS = 3600 * 1_000_000_000
-"""Nanoseconds within which another use is not noted."""
 
 
 class _UnreadableError(Exception):
@@ -140,7 +135,7 @@ class ContentCache:
         """
         with closing(self._contents(entry)) as contents:
             for key, descriptor in contents:
-                moved = _Moved(copied)
+                moved = Moved(copied)
                 try:
                     verdict = self._move(key, descriptor, entry, writer, moved)
                     if self._accepts(key, descriptor, entry, verdict):
@@ -151,7 +146,6 @@ class ContentCache:
                     moved.revert()
                     raise
                 moved.revert()
-                writer.restart()
         return None
 
     def _contents(self, entry: Entry) -> Generator[tuple[ContentKey, int], None, None]:
@@ -176,42 +170,82 @@ class ContentCache:
                 os.close(descriptor)
 
     def _move(
-        self, key: ContentKey, descriptor: int, entry: Entry, writer: Writer, moved: _Moved
+        self, key: ContentKey, descriptor: int, entry: Entry, writer: Writer, moved: Moved
     ) -> Verdict:
         """Have a writer's file hold a content, and digest it there."""
-        if self._links(key) and os.fstat(descriptor).st_uid == os.geteuid():
-            verdict = self._digest(entry, descriptor, moved)
-            if not _is_proof(verdict) or self._link(key, descriptor, writer):
+        if self._links(key) and can_link(descriptor, writer):
+            verdict = self._linked(key, descriptor, entry, writer, moved)
+            if verdict is not None:
                 return verdict
             moved.revert()
+        elif holds_bytes(writer):
+            # What an earlier run has of the file is given up for a content that is right only.
+            verdict = self._digest(entry, descriptor, again=descriptor)
+            if not _is_proof(verdict):
+                return verdict
         writer.restart()
+        verdict = self._copied(descriptor, entry, writer, moved)
+        if not _is_proof(verdict):
+            writer.restart()
+        return verdict
+
+    def _copied(self, descriptor: int, entry: Entry, writer: Writer, moved: Moved) -> Verdict:
+        """Copy a file, and digest what was copied."""
         into = writer.descriptor()
         if into is not None and clone(descriptor, into):
-            return self._digest(entry, into, moved)
-        return self._digest(entry, descriptor, moved, writer.write)
+            return self._digest(entry, into, moved, again=into)
+        try:
+            return self._digest(entry, descriptor, writer.write, moved, again=into)
+        except _UnreadableError:
+            writer.restart()
+            raise
 
     def _links(self, key: ContentKey) -> bool:
         return self._hard and key.size >= _LEAST_LINKED
 
-    def _link(self, key: ContentKey, descriptor: int, writer: Writer) -> bool:
-        """Have a writer's file be the cached one; False where there can be no such link."""
+    def _linked(
+        self, key: ContentKey, descriptor: int, entry: Entry, writer: Writer, moved: Moved
+    ) -> Verdict | None:
+        """Have a writer's file be the cached one, if it is right; None where no link can be."""
         assert self._files is not None  # noqa: S101 - for the type checker
+        try:
+            mode = forbid_writing(descriptor)
+        except OSError:
+            return None
+        verdict = self._digest(entry, descriptor, moved, again=descriptor)
+        if not _is_proof(verdict):
+            return verdict
         with suppress(OSError), self._files.directory(key.place) as directory:
-            _forbid_writing(descriptor)
-            return writer.link(key.name, directory, os.fstat(descriptor))
-        return False
+            if writer.link(key.name, directory, os.fstat(descriptor)):
+                return verdict
+        with suppress(OSError):
+            os.fchmod(descriptor, mode)
+        return None
 
-    def _digest(self, entry: Entry, descriptor: int, *takers: Callable[[bytes], object]) -> Verdict:
-        """Digest a file, and hand its bytes on; parts are digested side by side."""
-        read = functools.partial(self._read, descriptor)
+    def _digest(
+        self,
+        entry: Entry,
+        descriptor: int,
+        *takers: Callable[[bytes], object],
+        again: int | None = None,
+    ) -> Verdict:
+        """Digest a file, and hand its bytes on.
+
+        Parameters
+        ----------
+        again : int, optional
+            Where the same bytes may be read again, once they were handed on, so that parts are
+            digested side by side.
+        """
         checker = Checker(entry)
         pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="bidsplan-digest")
-        checker.digest_aside(read, pool)
+        if again is not None:
+            checker.digest_aside(functools.partial(self._read, again), pool)
         try:
-            for chunk in chunks(read, entry.size):
-                checker.update(chunk)
+            for chunk in chunks(functools.partial(self._read, descriptor), entry.size):
                 for take in takers:
                     take(chunk)
+                checker.update(chunk)
             return checker.verdict()
         finally:
             pool.shutdown(cancel_futures=True)
@@ -228,12 +262,15 @@ class ContentCache:
     def _accepts(self, key: ContentKey, descriptor: int, entry: Entry, verdict: Verdict) -> bool:
         """Report whether a content is the planned one; discard one that is not its name's."""
         if _is_proof(verdict):
-            _note_use(descriptor)
+            note_use(descriptor)
             self._space.written(entry.size)
             return True
-        if key == content_keys(entry)[0] or not _is_proof(self._digest(key.entry(), descriptor)):
+        if key == content_keys(entry)[0] or not self._is_as_named(key, descriptor):
             self._discard(key)
         return False
+
+    def _is_as_named(self, key: ContentKey, descriptor: int) -> bool:
+        return _is_proof(self._digest(key.entry(), descriptor, again=descriptor))
 
     def _discard(self, key: ContentKey) -> None:
         self._damaged.append(key.name)
@@ -262,7 +299,7 @@ class ContentCache:
         if verdict.proof is CheckMethod.CHECKSUM and best_check(entry) is CheckMethod.MULTIPART:
             # The storage's checksum made the parts' digests needless so far.
             with suppress(_UnreadableError, Stopped):
-                verdict = self._digest(entry, source)
+                verdict = self._digest(entry, source, again=source)
         key = _key_of(entry, verdict)
         self._space.written(entry.size)
         if key is None or self._space.is_too_large(key.size):
@@ -274,7 +311,9 @@ class ContentCache:
         """Have the cache hold a writer's file itself; False where it can't."""
         assert self._files is not None  # noqa: S101 - for the type checker
         with suppress(OSError), self._files.directory(key.place, create=True) as directory:
-            mode = _forbid_writing(source)
+            # Its own directory of partials shows later runs whether this one was killed.
+            self._files.partials()
+            mode = forbid_writing(source)
             if writer.link_as(key.name, directory):
                 self._space.added(self._files, key.size, self._stopping)
                 return True
@@ -292,22 +331,21 @@ class ContentCache:
                 )
             if files.add(key, write):
                 self._space.added(files, key.size, self._stopping)
-        except (OSError, DestinationError) as error:
+        except (OSError, BidsplanError) as error:
             self._adding = False
             self._fail(error, "written")
 
     def _fail(self, error: Exception, what: str) -> None:
-        said = getattr(error, "strerror", None) or str(error)
-        self._trouble = self._trouble or f"it can't be {what}: {said}"
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        self._trouble = self._trouble or f"it can't be {what}: {why}"
 
     def finish(self) -> Generator[Problem, None, None]:
         """Note what was added, and yield what went wrong."""
         self.queue.wait(self._stopping)
+        if self.queue.trouble is not None:
+            self._fail(self.queue.trouble, "written")
         if self._files is not None:
-            try:
-                self._space.settle(self._files, self._stopping)
-            except (OSError, DestinationError) as error:
-                self._fail(error, "written")
+            self._settle(self._files)
         where = printable(str(self._options.directory))
         if self._damaged:
             names = listed(sorted(set(self._damaged)))
@@ -321,30 +359,25 @@ class ContentCache:
                 hint="the files were fetched and checked without it",
             )
 
+    def _settle(self, files: ContentFiles) -> None:
+        try:
+            self._space.settle(files, self._stopping)
+        except (OSError, BidsplanError) as error:
+            self._fail(error, "written")
+
     def close(self, *, busy: bool) -> None:
-        """Close it; threads may still be `busy`, and commit nothing any more."""
+        """Close it; threads may still be `busy`, and commit nothing any more.
+
+        Where they are, descriptors stay open: their numbers must not come to mean other files.
+        """
+        adding = self.queue.close()
         with self._lock:
             files, self._files, self._opened = self._files, None, True
             self._adding = False
         if files is not None:
-            files.close(busy=busy)
-
-
-class _Moved:
-    """Counts bytes that came, to take them back."""
-
-    def __init__(self, copied: Callable[[int], None]) -> None:
-        self._copied = copied
-        self._number = 0
-
-    def __call__(self, chunk: bytes) -> None:
-        self._number += len(chunk)
-        self._copied(len(chunk))
-
-    def revert(self) -> None:
-        """Report that nothing has come after all."""
-        number, self._number = self._number, 0
-        self._copied(-number)
+            # Of a run that was closed before its end, nothing is noted yet.
+            self._settle(files)
+            files.close(busy=busy or adding)
 
 
 def _is_proof(verdict: Verdict) -> bool:
@@ -355,25 +388,3 @@ def _key_of(entry: Entry, verdict: Verdict) -> ContentKey | None:
     """Return the key that a verdict shows a content to have, if any."""
     kind = _KINDS.get(verdict.proof) if verdict.holds else None
     return next((key for key in content_keys(entry) if key.kind == kind), None)
-
-
-def _forbid_writing(descriptor: int) -> int:
-    """Let nobody write to a file any more; returns its mode before."""
-    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-    os.fchmod(descriptor, mode & 0o444)
-    return mode
-
-
-def _note_use(descriptor: int) -> None:
-    """Note when a content was used, in a time that no mount option keeps from being set."""
-    found, now = os.fstat(descriptor), time.time_ns()
-    if now - max(found.st_atime_ns, found.st_mtime_ns) < _OFTEN_NS:
-        return
-    try:
-        # The time of modification is in the receipts of files that are linked to it.
-        os.utime(descriptor, ns=(now, found.st_mtime_ns))
-    except OSError:
-        if found.st_nlink == 1:
-            # Of somebody else's file that may be written, only both times can be set.
-            with suppress(OSError):
-                os.utime(descriptor)

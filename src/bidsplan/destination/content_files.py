@@ -17,10 +17,11 @@ import os
 import re
 import secrets
 import stat
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from bidsplan.destination.directory import Directory
+from bidsplan.destination.directory import PARTIALS, Directory
 from bidsplan.destination.partial_files import NEW_FILE
 from bidsplan.plan import Entry
 from bidsplan.plan.integrity import CheckMethod, best_check
@@ -35,6 +36,10 @@ _NAME = re.compile(r"(sha256-[0-9a-f]{64}|md5-[0-9a-f]{32}|parts-[0-9a-f]{32}-[1
 _NOTE = re.compile(r"[0-9a-f]{16}-([0-9]{1,19})")
 _MANY_NOTES = 256
 
+_UNKNOWN = 10**18
+"""Bytes of a note that is there in place of others: more than any cache may hold, so that the next
+run counts."""
+
 _BLOCK = 4096
 """Bytes that file systems give to files at a time."""
 
@@ -44,6 +49,10 @@ _TAG_TEXT = (
     b"# Contents that bidsplan fetched and can fetch again; see bidsplan cache --help.\n"
     b"# For what this file says to backups see https://bford.info/cachedir/\n"
 )
+
+
+_OFTEN_NS = 3600 * 1_000_000_000
+"""Nanoseconds within which another use is not noted."""
 
 
 class ContentKey(NamedTuple):
@@ -162,6 +171,23 @@ class ContentFiles(Directory):
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=partials)
 
+    def new_name(self) -> str:
+        """Return a name that nothing else has, in whichever directory it is used."""
+        return secrets.token_hex(16)
+
+    def _make_partials(self) -> int:
+        """Make them; where a run was killed, nobody knows how much it added."""
+        before = self._runs()
+        made = super()._make_partials()
+        if before - self._runs():
+            self.note_added(_UNKNOWN)
+        return made
+
+    def _runs(self) -> set[str]:
+        with suppress(FileNotFoundError), self.directory(PARTIALS) as above:
+            return set(os.listdir(above))
+        return set()
+
     def discard(self, key: ContentKey) -> None:
         """Remove what has the name of a content; a directory that is not empty stays."""
         with suppress(OSError), self.directory(key.place) as directory:
@@ -222,7 +248,8 @@ class ContentFiles(Directory):
     def estimate(self) -> int:
         """Return about how many bytes there are, without a look at the files.
 
-        It may be too high, where two runs count at once, and is right after the next count.
+        It may be too high, where two runs note at once or one was killed, and is right after the
+        next count. What runs that are under way have added since their last note is missing.
         """
         notes = self.added()
         if len(notes) > _MANY_NOTES and self.writable:
@@ -231,7 +258,7 @@ class ContentFiles(Directory):
 
     def replace_notes(self, notes: dict[str, int], number: int) -> None:
         """Replace notes by one; raises OSError."""
-        self.note_added(number)
+        self.note_added(min(number, _UNKNOWN))
         with self.directory(_ADDED) as above:
             for name in notes:
                 with suppress(FileNotFoundError):
@@ -272,3 +299,25 @@ def _exists(name: str, directory: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def forbid_writing(descriptor: int) -> int:
+    """Let nobody write to a file any more; returns its mode before."""
+    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    os.fchmod(descriptor, mode & 0o444)
+    return mode
+
+
+def note_use(descriptor: int) -> None:
+    """Note when a content was used, in a time that no mount option keeps from being set."""
+    found, now = os.fstat(descriptor), time.time_ns()
+    if now - max(found.st_atime_ns, found.st_mtime_ns) < _OFTEN_NS:
+        return
+    try:
+        # The time of modification is in the receipts of files that are linked to it.
+        os.utime(descriptor, ns=(now, found.st_mtime_ns))
+    except OSError:
+        if found.st_nlink == 1:
+            # Of somebody else's file that may be written, only both times can be set.
+            with suppress(OSError):
+                os.utime(descriptor)

@@ -28,6 +28,11 @@ class ContentQueue:
     ----------
     add : callable
         Adds one content.
+
+    Attributes
+    ----------
+    trouble : Exception or None
+        What ended it.
     """
 
     def __init__(self, add: Callable[[Entry, Verdict, Buffer], None]) -> None:
@@ -35,6 +40,9 @@ class ContentQueue:
         self._waiting: deque[tuple[Entry, Verdict, Buffer]] = deque()
         self._bytes = 0
         self._at_work = False
+        self._adding = False
+        self._closed = False
+        self.trouble: Exception | None = None
         self._changed = Condition()
 
     def put(
@@ -44,7 +52,7 @@ class ContentQueue:
         data: Buffer,
         later: Callable[[Callable[[], None]], None],
     ) -> bool:
-        """Have a content added soon; False where too many wait.
+        """Have a content added soon, unless it is closed; False where too many wait.
 
         Parameters
         ----------
@@ -52,6 +60,8 @@ class ContentQueue:
             Calls a function in a thread.
         """
         with self._changed:
+            if self._closed:
+                return True
             if self._bytes > _BYTES or len(self._waiting) >= _NUMBER:
                 return False
             self._waiting.append((entry, verdict, data))
@@ -62,15 +72,32 @@ class ContentQueue:
         return True
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                if not self._waiting:
-                    self._at_work = False
-                    self._changed.notify_all()
-                    return
-                waiting = self._waiting.popleft()
-                self._bytes -= waiting[0].size
-            self._add(*waiting)
+        try:
+            while (waiting := self._next()) is not None:
+                self._add(*waiting)
+        except Exception as error:  # noqa: BLE001 - a cache fails no run; its end tells of it
+            self.trouble = error
+            self.close()
+            self._next()
+
+    def _next(self) -> tuple[Entry, Verdict, Buffer] | None:
+        """Take what is to be added next; None where nothing waits, and the thread ends."""
+        with self._changed:
+            self._adding = bool(self._waiting)
+            if not self._waiting:
+                self._at_work = False
+                self._changed.notify_all()
+                return None
+            waiting = self._waiting.popleft()
+            self._bytes -= waiting[0].size
+            return waiting
+
+    def close(self) -> bool:
+        """Drop what waits, and take no more; returns whether one is still being added."""
+        with self._changed:
+            self._closed = True
+            self._waiting.clear()
+            return self._adding
 
     def wait(self, stopping: Callable[[], bool]) -> None:
         """Wait until all are added."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from bidsplan.destination.base import Writer
+
 _CHUNK = 1 << 20
 _MUCH = 64 << 20
 
@@ -73,3 +75,36 @@ def chunks(read: Callable[[int, int], bytes], size: int) -> Iterator[bytes]:
     while start <= size and (data := read(start, min(start + _CHUNK, size + 1))):
         yield data
         start += len(data)
+
+
+def can_link(descriptor: int, writer: Writer) -> bool:
+    """Report whether a file of one's own is on the file system of a writer's."""
+    into = writer.descriptor()
+    if into is None:
+        return False
+    found = os.fstat(descriptor)
+    return found.st_uid == os.geteuid() and found.st_dev == os.fstat(into).st_dev
+
+
+def holds_bytes(writer: Writer) -> bool:
+    """Report whether a writer's file has bytes of an earlier run."""
+    into = writer.descriptor()
+    return into is not None and os.fstat(into).st_size > 0
+
+
+class Moved:
+    """Counts bytes that came, to take them back."""
+
+    def __init__(self, copied: Callable[[int], None]) -> None:
+        self._copied = copied
+        self._number = 0
+
+    def __call__(self, chunk: bytes) -> None:
+        """Report that a chunk has come."""
+        self._number += len(chunk)
+        self._copied(len(chunk))
+
+    def revert(self) -> None:
+        """Report that nothing has come after all."""
+        number, self._number = self._number, 0
+        self._copied(-number)

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _MANY_OPEN = frozenset({errno.EMFILE, errno.ENFILE})
 _UNSAFE = frozenset({errno.ELOOP, errno.ENOTDIR})
-_PARTIALS = f"{STATE_DIRECTORY}/partial"
+PARTIALS = f"{STATE_DIRECTORY}/partial"
 
 
 def state_of(found: os.stat_result) -> FileState:
@@ -180,7 +180,7 @@ class Directory:
     def partial(self) -> Iterator[Partial]:
         """Make a file to write to, which is removed unless `rename_into_place` moves it."""
         name = self.new_name()
-        with self._errors(f"{_PARTIALS}/{self._run}/{name}"):
+        with self._errors(f"{PARTIALS}/{self._run}/{name}"):
             directory = self.partials()
             partial = Partial(name, os.open(name, NEW_FILE, 0o666, dir_fd=directory))
             try:
@@ -201,9 +201,9 @@ class Directory:
         name : str
             A `resume.resume_key`.
         """
-        with self._errors(f"{_PARTIALS}/{self._run}/{name}"):
+        with self._errors(f"{PARTIALS}/{self._run}/{name}"):
             directory = self.partials()
-            with self.directory(_PARTIALS) as above:
+            with self.directory(PARTIALS) as above:
                 partial = self._taken[name] = adopt_partial(name, above, directory)
             self._kept.pop(name, None)
             try:
@@ -211,7 +211,7 @@ class Directory:
             finally:
                 with suppress(OSError):
                     partial.close()
-                with suppress(FileNotFoundError), self.directory(_PARTIALS) as above:
+                with suppress(FileNotFoundError), self.directory(PARTIALS) as above:
                     if partial.committed:
                         forget(name, above)
                     elif partial.unfinished:
@@ -291,7 +291,7 @@ class Directory:
             return self._partials
 
     def _make_partials(self) -> int:
-        with self.directory(_PARTIALS, create=True) as above:
+        with self.directory(PARTIALS, create=True) as above:
             sweep(above)
             return claim(self._run, above)
 
@@ -333,7 +333,7 @@ class Directory:
         stay open, lest their numbers come to mean other directories.
         """
         if self._partials is not None:
-            with suppress(OSError), self.directory(_PARTIALS) as above:
+            with suppress(OSError), self.directory(PARTIALS) as above:
                 for name in os.listdir(self._partials):
                     self._put_away(name, above, self._partials)
                 os.rmdir(self._run, dir_fd=above)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache, lru_cache
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
@@ -33,45 +33,52 @@ class EntityRule(Model):
         return value
 
 
+class _Vocabulary(NamedTuple):
+    """The words that stand for a filter, by their folded forms; of several, the shortest."""
+
+    words: dict[str, str]
+    beginnings: dict[str, str]
+    misspelled: dict[str, str]
+    """By what is left of each word without a letter, and by the word."""
+    longest: int
+
+
 @cache
-def _words() -> list[tuple[str, str]]:
-    """Return the words that stand for a filter, folded and as they are, short ones first."""
-    words = sorted(datatypes() | suffixes(), key=lambda word: (len(word), word))
-    return [(word.casefold(), word) for word in words]
-
-
-_COMPARED = range(4, 21)
-"""Lengths of words that are compared with those that differ in a letter."""
-
-
-@cache
-def _misspelled() -> dict[str, str]:
-    """Return the words of `_words` by themselves and by what is left of each without a letter."""
-    forms = ((form, word) for known, word in _words() for form in _shortened(known))
-    return dict(reversed([*forms]))
+def _vocabulary() -> _Vocabulary:
+    known = sorted(datatypes() | suffixes(), key=lambda word: (len(word), word), reverse=True)
+    folded = [(word.casefold(), word) for word in known]
+    return _Vocabulary(
+        dict(folded),
+        {form[:end]: word for form, word in folded for end in range(1, len(form) + 1)},
+        {short: word for form, word in folded for short in _shortened(form)},
+        max(len(form) for form, _ in folded),
+    )
 
 
 def _shortened(word: str) -> list[str]:
     return [word, *(word[:number] + word[number + 1 :] for number in range(len(word)))]
 
 
+_COMPARED = range(4, 21)
+"""Lengths of words that are compared with those that differ in a letter."""
+
+
 @lru_cache(1024)
 def _similar(word: str) -> str | None:
     """Return a word of BIDS that begins similarly, or differs in a letter.
 
-    Comparing takes little time, since a manifest may have a million words.
+    Only looks words up, since a manifest may have a million.
     """
-    folded = word.casefold()
-    near = (
-        word
-        for known, word in _words()
-        if known.startswith(folded) or (len(known) > 1 and folded.startswith(known))
-    )
-    found = next(near, None) if len(folded) > 1 else None
+    folded, known = word.casefold(), _vocabulary()
+    if len(folded) < 2:
+        return None
+    starts = (folded[:end] for end in range(2, min(len(folded), known.longest) + 1))
+    found = next((known.words[start] for start in starts if start in known.words), None)
+    found = found or known.beginnings.get(folded)
     if found or len(folded) not in _COMPARED:
         return found
-    known = _misspelled()
-    return next((known[form] for form in _shortened(folded) if form in known), None)
+    forms = (form for form in _shortened(folded) if form in known.misspelled)
+    return next((known.misspelled[form] for form in forms), None)
 
 
 def _filter_of(word: str) -> dict[str, list[str]]:

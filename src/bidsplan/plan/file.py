@@ -18,6 +18,7 @@ from bidsplan.plan import Header, Plan
 from bidsplan.plan.model import LONGEST_LINE
 from bidsplan.plan.parse import parse_lines, read_entries
 from bidsplan.plan.plan import entry_dicts
+from bidsplan.plan.spool import MOST_IN_MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 _LARGEST = 1 << 33
 """Most bytes of a plan, uncompressed."""
-
-_FEW = 50_000
-"""Most entries that are kept in memory rather than read again, at half a kilobyte each."""
 
 _BLOCK = 1 << 20
 """Bytes that are read and checked at once."""
@@ -97,7 +95,7 @@ class StoredPlan:
             for found in read_entries(self.header, blocks, first=first):
                 if kept is not None:
                     kept += found
-                    kept = kept if len(kept) <= _FEW else None
+                    kept = kept if len(kept) <= MOST_IN_MEMORY else None
         self._kept = kept
 
     def _noted(self, blocks: Iterator[bytes]) -> Iterator[bytes]:

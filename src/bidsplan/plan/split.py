@@ -9,8 +9,7 @@ from collections import defaultdict
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -23,6 +22,7 @@ from bidsplan.plan.parts import header_of_part, is_shared, shares, sites_of
 from bidsplan.plan.places import placed
 from bidsplan.plan.plan import Plan
 from bidsplan.plan.sidecars import Sidecars
+from bidsplan.plan.spool import SpooledEntries
 from bidsplan.urls import canonical_url, parse_url
 
 if TYPE_CHECKING:
@@ -168,14 +168,14 @@ def _written(
     targets, written = _targets(parts, directory, source), []
     try:
         header = moved(plan.header, source.parent, directory)
-        with _Spool(entries) as spool:
-            for name, part in parts.items():
-                found = spool.entries(name, part.site)
-                needed = (entry for entry in found if sidecars.is_for(name, entry))
-                head = _write_part(part, directory, directory / targets[name], header, needed)
-                counts = head.files, head.bytes, head.entries_sha256
-                written.append(PartFile(name, targets[name], *counts))
-                yield written[-1]
+        by_part = _EntriesByPart(entries)
+        for name, part in parts.items():
+            found = by_part.of(name, part.site)
+            needed = (entry for entry in found if sidecars.is_for(name, entry))
+            head = _write_part(part, directory, directory / targets[name], header, needed)
+            counts = head.files, head.bytes, head.entries_sha256
+            written.append(PartFile(name, targets[name], *counts))
+            yield written[-1]
         _write_index(directory, written)
     except OSError as error:
         where = printable(str(error.filename or directory))
@@ -206,40 +206,33 @@ def _write_part(
     return made.header
 
 
-class _Spool:
+class _EntriesByPart:
     """A plan's entries by part, in a temporary file: a large plan does not fit into memory twice.
 
     Entries of no part are in every part; of those with a site, in the parts of that site.
     """
 
     def __init__(self, entries: Iterable[tuple[str | None, str | None, Entry]]) -> None:
-        self._entries = entries
         self._shared: dict[str | None, list[Entry]] = defaultdict(list)
-        self._places: dict[str, list[tuple[int, int]]] = defaultdict(list)
-
-    def __enter__(self) -> _Spool:
-        self._file: IO[bytes] = TemporaryFile(prefix="bidsplan-")
-        for name, run in groupby(self._entries, itemgetter(0)):
+        self._spooled = SpooledEntries()
+        self._blocks: dict[str, list[int]] = defaultdict(list)
+        for name, run in groupby(entries, itemgetter(0)):
             if name is None:
                 for _, site, entry in run:
                     self._shared[site].append(entry)
                 continue
-            lines = ENCODER.encode_lines([entry for _, _, entry in run])
-            self._places[name].append((self._file.tell(), len(lines)))
-            self._file.write(lines)
-        return self
+            some = [entry for _, _, entry in run]
+            self._blocks[name].append(self._spooled.number_of_blocks)
+            self._spooled.append(ENCODER.encode_lines(some), len(some))
 
-    def entries(self, name: str, site: str | None) -> Iterator[Entry]:
+    def of(self, name: str, site: str | None) -> Iterator[Entry]:
         """Yield the entries of a part."""
-        for start, length in self._places[name]:
-            self._file.seek(start)
-            yield from parse_lines(self._file.read(length))
+        for block in self._blocks[name]:
+            for text in self._spooled.texts(block, block + 1):
+                yield from parse_lines(text)
         yield from self._shared[None]
         if site is not None:
             yield from self._shared[site]
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
 
 
 def moved(header: Header, before: Path, after: Path) -> Header:

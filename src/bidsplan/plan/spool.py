@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from heapq import heappop, heappush
 from itertools import pairwise
-from operator import attrgetter
+from operator import attrgetter, eq
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, NamedTuple, overload
 from weakref import finalize
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 BLOCK = 1024
 """Entries that are written and read at once."""
 
-FEW = 50_000
+MOST_IN_MEMORY = 50_000
 """Entries that are kept in memory, at half a kilobyte each, before any is written."""
 
 _PATH = attrgetter("path")
@@ -42,22 +42,22 @@ class Block(NamedTuple):
 class SpooledEntries(Sequence["Entry"]):
     """Entries in a temporary file, which is gone with the object.
 
-    They can be iterated and indexed like a tuple, from several threads; each block of them is read
-    when it is needed.
+    They can be iterated, indexed and compared like a tuple, from several threads; each block of
+    them is read when it is needed. Copied or pickled, they become a tuple.
     """
 
     def __init__(self) -> None:
-        with _explained():
+        with explaining_full_disk():
             file: IO[bytes] = TemporaryFile(prefix="bidsplan-")  # noqa: SIM115 - see finalize
         self._file = file
         self._ends = [0]
         self._numbers = [0]
         self._last: tuple[int, Sequence[Entry]] = -1, ()
-        finalize(self, file.close)
+        finalize(self, _close, file)
 
     def append(self, text: bytes, number: int) -> None:
         """Add `number` entries by their lines."""
-        with _explained():
+        with explaining_full_disk():
             self._file.write(text)
             # It is read by its descriptor.
             self._file.flush()
@@ -85,6 +85,17 @@ class SpooledEntries(Sequence["Entry"]):
         for text in self.texts():
             yield from parse_lines(text)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SpooledEntries | tuple):
+            return NotImplemented
+        return len(self) == len(other) and all(map(eq, self, other))
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __reduce__(self) -> tuple[type[tuple[Entry, ...]], tuple[tuple[Entry, ...]]]:
+        return tuple, (tuple(self),)
+
     @overload
     def __getitem__(self, index: int) -> Entry: ...
 
@@ -103,8 +114,14 @@ class SpooledEntries(Sequence["Entry"]):
         return entries[place - self._numbers[block]]
 
 
+def _close(file: IO[bytes]) -> None:
+    """Close a temporary file, whose unwritten rest is of no use where the disk is full."""
+    with suppress(OSError):
+        file.close()
+
+
 @contextmanager
-def _explained() -> Iterator[None]:
+def explaining_full_disk() -> Iterator[None]:
     """Say what to do where a temporary file can't be written."""
     try:
         yield
@@ -138,7 +155,7 @@ def collect(entries: Iterable[Entry], *, spool: bool) -> Sequence[Entry]:
         return tuple(entries)
     kept: list[Entry] = []
     spooled: SpooledEntries | None = None
-    most = FEW
+    most = MOST_IN_MEMORY
     for entry in entries:
         kept.append(entry)
         if len(kept) > most:
@@ -174,7 +191,7 @@ class EntrySorter:
     def add(self, entries: Iterable[Entry]) -> None:
         """Add entries in any order."""
         self._waiting.extend(entries)
-        if self._spool and len(self._waiting) > FEW:
+        if self._spool and len(self._waiting) > MOST_IN_MEMORY:
             self._waiting.sort(key=_PATH)
             self._spooled = self._spooled or SpooledEntries()
             _write(self._spooled, self._waiting)

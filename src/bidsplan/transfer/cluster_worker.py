@@ -72,8 +72,9 @@ class Report(msgspec.Struct, array_like=True, frozen=True):
         Entries by number, and indices of `ACTIONS`.
     moved : dict of int to (int, int)
         By entry, bytes that came, and bytes of earlier runs.
-    finished : list of (int, int, int, int)
-        Entries, indices of `ACTIONS` and `CHECKS`, and bytes.
+    finished : list of (int, int, int, int, bool)
+        Entries, indices of `ACTIONS` and `CHECKS`, bytes, and whether they came from the content
+        cache.
     others : bytes
         Events of other kinds, pickled.
     over : bool
@@ -176,8 +177,9 @@ def _fetch(task: Task, worker: Any, stopping: _Stopping) -> None:
     for event in run_plan(
         reporter.plan, task.destination, task.access, task.base, task.options, stopping
     ):
-        # What is left of a share that was stopped is fetched by another worker, or by none.
-        if not (isinstance(event, Skipped) and stopping.stopped):
+        # What is left of a share that was stopped is fetched by another worker, or by none; it may
+        # have failed because it was stopped.
+        if not (isinstance(event, Failed | Skipped) and stopping.stopped):
             reporter.add(event)
     reporter.send(over=True)
 

@@ -8,10 +8,9 @@ them names profiles and endpoints, and holds no credentials.
 from __future__ import annotations
 
 import os
-import pickle
 import secrets
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import version
 from itertools import groupby
@@ -19,43 +18,22 @@ from operator import itemgetter
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from bidsplan.errors import BidsplanError, LibraryError, UnreachableError, UsageError
-from bidsplan.events import (
-    Decided,
-    Failed,
-    Finished,
-    Opened,
-    Progressed,
-    Resumable,
-    Resumed,
-    Skipped,
-    Waiting,
-    Warned,
-)
+from bidsplan.events import Opened, Resumable, Skipped, Waiting, Warned
 from bidsplan.help_codes import HelpCode
 from bidsplan.messages import has_user_info
 from bidsplan.paths import printable
 from bidsplan.plan import Plan
 from bidsplan.plan.parts import COST_OF_FILE, header_of_part, shares
-from bidsplan.transfer.cluster_worker import (
-    ACTIONS,
-    CHECKS,
-    INTERVAL,
-    Report,
-    Task,
-    compressed,
-    fetch_share,
-    prepare,
-)
+from bidsplan.transfer.cluster_share import Share, read_report
+from bidsplan.transfer.cluster_worker import INTERVAL, Task, compressed, fetch_share, prepare
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
     from bidsplan.events import Event
-    from bidsplan.plan import Entry, Planned
+    from bidsplan.plan import Planned
     from bidsplan.storage.access import Access
     from bidsplan.transfer.options import Options
 
@@ -75,8 +53,6 @@ _LEAVING = 15.0
 
 _QUIET = 5.0
 """Seconds without a report after which it is looked whether there are workers."""
-
-_REPORTS = msgspec.msgpack.Decoder(Report)
 
 
 def run_on_cluster(
@@ -126,19 +102,19 @@ class _Run:
         self._task = task
         self._client = client
         self._stopping = stopping
-        self._heard: SimpleQueue[bytes] = SimpleQueue()
-        self._shares: dict[int, tuple[Entry, ...]] = {}
+        self._reports: SimpleQueue[bytes] = SimpleQueue()
+        self._shares: dict[int, Share] = {}
         self._futures: dict[int, Any] = {}
-        self._under_way: dict[int, str] = {}  # attempts, by share
-        self._moved = _Moved()
-        self._ended: set[str] = set()
-        self._said: set[str] = set()
+        self._yielded: set[str] = set()
         self._resumable = 0
         self._last = time.monotonic()
 
     def events(self) -> Iterator[Event]:
         """Run all shares, and yield what their workers report."""
-        self._client.subscribe_topic(self._task.topic, lambda event: self._heard.put(event[1]))
+        with _reaching_the_scheduler():
+            self._client.subscribe_topic(
+                self._task.topic, lambda event: self._reports.put(event[1])
+            )
         yield from self._prepared()
         if self._stopping():
             yield from (Skipped(entry=entry) for entry in self._plan.entries)
@@ -153,14 +129,16 @@ class _Run:
 
     def _prepared(self) -> Iterator[Event]:
         """Have a worker make the destination, and see that there is room for all of the plan."""
-        identity, free = yield from self._asked(self._task)
+        identity, free = yield from self._await_preparation(self._task)
         if self._task.options.check_space and free is not None and free < self._plan.header.bytes:
             plan = Plan(header=self._plan.header, entries=tuple(self._plan.entries))
             lines = compressed(plan.lines())
-            yield from self._asked(self._task._replace(lines=lines))
+            yield from self._await_preparation(self._task._replace(lines=lines))
         self._task = self._task._replace(identity=identity)
 
-    def _asked(self, task: Task) -> Generator[Event, None, tuple[str | None, int | None]]:
+    def _await_preparation(
+        self, task: Task
+    ) -> Generator[Event, None, tuple[str | None, int | None]]:
         """Wait for a worker to prepare the destination, or for the end of the run."""
         future = self._submit(prepare, task, f"{task.topic}-prepare-{secrets.token_hex(4)}")
         self._futures[0] = future
@@ -170,18 +148,20 @@ class _Run:
             time.sleep(INTERVAL / 10)
             yield from self._missing_workers()
         del self._futures[0]
-        if future.status != "finished":
-            raise _error_of(future)
+        if error := _error_of(future):
+            raise error
         found: tuple[str | None, int | None] = future.result()
         return found
 
     def _submit(self, function: Callable[[str, bytes], Any], task: Task, key: str) -> Any:
         call, own = _imported_there(function.__name__), version("bidsplan")
-        return self._client.submit(call, own, task.dump(), key=key, pure=False)
+        with _reaching_the_scheduler():
+            return self._client.submit(call, own, task.dump(), key=key, pure=False)
 
     def _submit_all(self) -> None:
         plan, access = self._plan, self._task.access
-        threads = max(1, sum(self._client.nthreads().values()))
+        with _reaching_the_scheduler():
+            threads = max(1, sum(self._client.nthreads().values()))
         cost = plan.header.bytes + COST_OF_FILE * plan.header.files
         number = max(1, min(plan.header.files, max(_EACH * threads, -(-cost // _LARGEST))))
         jobs = max(_FEWEST_JOBS, access.jobs // threads)
@@ -194,7 +174,7 @@ class _Run:
             head = header_of_part(plan.header, f"share {share} of {number}")
             lines = compressed(Plan.rebuild(head, entries).lines())
             key = f"{task.topic}-share-{share}-of-{number}"
-            self._shares[share] = entries
+            self._shares[share] = Share(entries)
             self._futures[share] = self._submit(
                 fetch_share, task._replace(share=share, lines=lines), key
             )
@@ -202,69 +182,40 @@ class _Run:
     def _next(self) -> Iterator[Event]:
         """Yield what workers report next, and what ended shares say."""
         # Looked at first: what a share has reported comes before its end.
-        done = [share for share, future in self._futures.items() if future.done()]
-        yield from self._heard_of(0 if done else INTERVAL)
+        done = [number for number, future in self._futures.items() if future.done()]
+        yield from self._reported(0 if done else INTERVAL)
         yield from self._missing_workers()
-        for share in done:
-            future, entries = self._futures.pop(share), self._shares.pop(share)
-            self._under_way.pop(share, None)
-            yield from self._rest(entries, _why_lost(future))
+        for number in done:
+            error = _error_of(self._futures.pop(number))
+            if error is not None and not isinstance(error, UnreachableError):
+                for share in self._shares.values():
+                    yield from share.unfinished()
+                raise error
+            share = self._shares.pop(number)
+            self._resumable += share.resumable
+            why = "its worker's report was lost; run it again" if error is None else str(error)
+            yield from share.rest(why)
 
-    def _heard_of(self, seconds: float) -> Iterator[Event]:
+    def _reported(self, seconds: float) -> Iterator[Event]:
+        """Yield what reports say; the first one is waited for."""
         with suppress(Empty):
-            data = self._heard.get(timeout=seconds)
+            data = self._reports.get(timeout=seconds)
             while True:
                 self._last = time.monotonic()
-                yield from self._reported(_REPORTS.decode(data))
-                data = self._heard.get_nowait()
-
-    def _reported(self, report: Report) -> Iterator[Event]:
-        """Yield the events of a report that were not reported before."""
-        entries = self._shares.get(report.share)
-        if entries is None:
-            # Another worker has finished the share meanwhile.
-            return
-        self._under_way[report.share] = report.attempt
-        if report.over:
-            del self._under_way[report.share]
-        for number, action in report.decided:
-            yield Decided(entry=entries[number], action=ACTIONS[action])
-        for number, moved in report.moved.items():
-            if entries[number].path not in self._ended:
-                yield from self._moved.add(entries[number], report.attempt, moved)
-        for number, action, check, size, cached in report.finished:
-            entry = entries[number]
-            if entry.path not in self._ended:
-                yield from self._moved.settle(entry, report.attempt)
-                self._ended.add(entry.path)
-                done, proof = ACTIONS[action], CHECKS[check]
-                yield Finished(entry=entry, action=done, proof=proof, bytes=size, cached=cached)
-        if report.others:
-            others = pickle.loads(report.others)  # noqa: S301 - of this cluster's own worker
-            yield from (event for event in others if self._is_new(event))
+                report = read_report(data)
+                # A share that has ended may have a worker which does not know of it yet.
+                if share := self._shares.get(report.share):
+                    yield from filter(self._is_new, share.events(report))
+                data = self._reports.get_nowait()
 
     def _is_new(self, event: Event) -> bool:
-        """Report whether an event is to be yielded, which several workers may report."""
-        if isinstance(event, Failed | Skipped):
-            key, known = event.entry.path, self._ended
-        elif isinstance(event, Opened | Warned):
-            key, known = repr(event), self._said
-        elif isinstance(event, Resumable):
-            self._resumable += event.bytes
-            return False
-        else:
+        """Report whether an event is to be yielded; workers meet the same things."""
+        if not isinstance(event, Opened | Warned):
             return True
-        new = key not in known
-        known.add(key)
+        text = repr(event)
+        new = text not in self._yielded
+        self._yielded.add(text)
         return new
-
-    def _rest(self, entries: tuple[Entry, ...], why: str | None) -> Iterator[Event]:
-        """Report what did not end of a share: as failed, or without a reason as skipped."""
-        for entry in entries:
-            if entry.path not in self._ended:
-                self._ended.add(entry.path)
-                error = UnreachableError(f"{printable(entry.path)}: {why}")
-                yield Failed(entry=entry, error=error) if why else Skipped(entry=entry)
 
     def _missing_workers(self) -> Iterator[Waiting]:
         """Say so, once, where there are no workers."""
@@ -274,28 +225,48 @@ class _Run:
         text = "the dask cluster has no workers"
         # The scheduler may be lost, which the futures will say.
         with suppress(OSError):
-            if not self._client.nthreads() and text not in self._said:
-                self._said.add(text)
+            if not self._client.nthreads() and text not in self._yielded:
+                self._yielded.add(text)
                 yield Waiting(holder=text)
 
     def _stopped(self) -> Iterator[Event]:
         """Have workers leave their shares, and report what is left."""
-        self._client.cancel(list(self._futures.values()))
+        with _reaching_the_scheduler():
+            self._client.cancel(list(self._futures.values()))
         self._futures.clear()
         end = time.monotonic() + _LEAVING
-        yield from self._heard_of(INTERVAL)
-        while self._under_way and time.monotonic() < end:
-            yield from self._heard_of(INTERVAL)
-        for entries in self._shares.values():
-            yield from self._rest(entries, None)
+        yield from self._reported(INTERVAL)
+        while any(share.under_way for share in self._shares.values()) and time.monotonic() < end:
+            yield from self._reported(INTERVAL)
+        for share in self._shares.values():
+            self._resumable += share.resumable
+            yield from share.rest(None)
 
     def close(self) -> None:
         """Stop what the workers are at, and forget the run."""
-        if self._futures:
-            self._client.cancel(list(self._futures.values()))
-        with suppress(ValueError):
-            # It was never subscribed to where the scheduler was lost before.
-            self._client.unsubscribe_topic(self._task.topic)
+        from distributed.client import ClosedClientError
+
+        # With the scheduler the run is lost as well, and it is said already why it ended.
+        with suppress(OSError, ClosedClientError):
+            if self._futures:
+                self._client.cancel(list(self._futures.values()))
+            with suppress(ValueError):
+                # It was never subscribed to where the scheduler was lost before.
+                self._client.unsubscribe_topic(self._task.topic)
+
+
+@contextmanager
+def _reaching_the_scheduler() -> Iterator[None]:
+    """Say what to do where the scheduler is lost, or the client was closed."""
+    from distributed.client import ClosedClientError
+
+    try:
+        yield
+    except (OSError, ClosedClientError) as error:
+        raise UnreachableError(
+            f"the dask scheduler was lost: {printable(str(error))}; look at its log, start it "
+            "again, and run it again: what has come is kept"
+        ) from error
 
 
 def _imported_there(name: str) -> Callable[[str, bytes], Any]:
@@ -319,20 +290,12 @@ def _imported_there(name: str) -> Callable[[str, bytes], Any]:
     return call
 
 
-def _why_lost(future: Any) -> str:
-    """Say why a share's end brought no report of some files; errors of the run are raised."""
-    if future.status == "finished":
-        return "its worker's report was lost; run it again"
-    error = _error_of(future)
-    if not isinstance(error, UnreachableError):
-        raise error
-    return str(error)
-
-
-def _error_of(future: Any) -> BaseException:
-    """Return why a worker did not do its work."""
+def _error_of(future: Any) -> BaseException | None:
+    """Return why a worker did not do its work, if it did not."""
     from distributed import KilledWorker
 
+    if future.status == "finished":
+        return None
     if future.status == "cancelled":
         return UnreachableError(
             "the dask scheduler was lost, or the work was cancelled there; run it again"
@@ -350,36 +313,3 @@ def _error_of(future: Any) -> BaseException:
             f"{version('bidsplan')} for all workers"
         )
     return error
-
-
-class _Moved:
-    """Bytes of unfinished files, each by the worker that reported it last.
-
-    A file may be fetched by two workers, and what one brought before it died is not counted twice.
-    """
-
-    def __init__(self) -> None:
-        self._by_attempt: dict[str, dict[str, tuple[int, int]]] = {}
-        self._shown: dict[str, tuple[int, int]] = {}
-
-    def add(self, entry: Entry, attempt: str, moved: tuple[int, int]) -> Iterator[Event]:
-        """Count bytes that came, and bytes of earlier runs."""
-        found = self._by_attempt.setdefault(entry.path, {})
-        before = found.get(attempt, (0, 0))
-        found[attempt] = before[0] + moved[0], before[1] + moved[1]
-        yield from self._show(entry, found[attempt])
-
-    def settle(self, entry: Entry, attempt: str) -> Iterator[Event]:
-        """Count what came of a file by the worker that finished it."""
-        found = self._by_attempt.pop(entry.path, None)
-        if found is not None:
-            yield from self._show(entry, found.get(attempt, (0, 0)))
-            del self._shown[entry.path]
-
-    def _show(self, entry: Entry, moved: tuple[int, int]) -> Iterator[Event]:
-        before = self._shown.get(entry.path, (0, 0))
-        self._shown[entry.path] = moved
-        if moved[0] != before[0]:
-            yield Progressed(entry=entry, bytes=moved[0] - before[0])
-        if moved[1] != before[1]:
-            yield Resumed(entry=entry, bytes=moved[1] - before[1])

@@ -74,7 +74,9 @@ def materialise(  # noqa: PLR0913 - the options of a run
     Event
         Waiting, Opened, Decided, Progressed, Resumed, Copied, Finished, Failed, Skipped, Slowed,
         Warned, Resumable.
-        As it happens. Closing the generator stops the work.
+        As it happens. Closing the generator stops the work. A cluster's workers do not send
+        `Copied`, and what failed or was skipped is yielded only once its share of the plan has
+        ended, since another worker may finish it.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from heapq import heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from bidsplan.errors import ThrottledError
 from bidsplan.transfer.concurrency import MOST_STREAMS
@@ -64,6 +64,7 @@ class Scheduler:
         self._other: ThreadPoolExecutor | None = None
         self._members: set[asyncio.Task[None]] = set()
         self._busy: set[Future[None]] = set()
+        self._aside: set[Future[Any]] = set()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._parked: list[tuple[int, int, Job]] = []
         self._numbers = count()
@@ -220,13 +221,20 @@ class Scheduler:
 
     async def aside(self, call: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
         """Call a function in a thread, for a job on the loop."""
-        return await self._loop.run_in_executor(self._threads, call, *arguments)
+        return await asyncio.wrap_future(self._start(call, *arguments), loop=self._loop)
 
     def later(self, call: Callable[[], None]) -> None:
         """Call a function in a thread, and wait for it only when closing."""
         # A pool that is shut down takes no more; who shuts it down does what is left.
         with suppress(RuntimeError):
-            self._threads.submit(call)
+            self._start(call)
+
+    def _start(self, call: Callable[[*Arguments], T], *arguments: *Arguments) -> Future[T]:
+        """Call a function in a thread that is waited for when closing."""
+        future = self._threads.submit(call, *arguments)
+        self._aside.add(future)
+        future.add_done_callback(self._aside.discard)
+        return future
 
     def _release(self, size: int) -> None:
         self._held -= size
@@ -257,11 +265,14 @@ class Scheduler:
             if self._members:
                 # As they are now: some may leave before they are waited for.
                 self._run(self._leave(frozenset(self._members)))
-            wait([future for future in self._busy if not future.cancelled()], _PATIENCE)
+            wait([future for future in self._under_way() if not future.cancelled()], _PATIENCE)
             self._loop.close()
             if self._other is not None:
                 self._other.shutdown()
-        return not all(future.done() for future in self._busy)
+        return not all(future.done() for future in self._under_way())
+
+    def _under_way(self) -> set[Future[Any]]:
+        return self._busy | self._aside
 
     async def _leave(self, members: frozenset[asyncio.Task[None]]) -> None:
         _, late = await asyncio.wait(members, timeout=_LEAVING)

@@ -44,7 +44,8 @@ def command(
     Without DIR it is the cache that BIDSPLAN_CACHE or the configuration names. Runs may use it
     meanwhile.
     """
-    chosen = cache_options(cache_directory=directory, cache_size=most)
+    warn = settings.console.warn
+    chosen = cache_options(cache_directory=directory, cache_size=most, warn=warn)
     if chosen is None:
         raise UsageError("no cache is configured; name its directory, or set BIDSPLAN_CACHE")
     doing = CacheTask(task or CacheTask.COUNT)

@@ -98,9 +98,8 @@ def command(
     """
     policy = PlanPolicy.of(locked=locked, frozen=frozen)
     base, plan = _find_plan(source, settings, policy, write=not dry_run)
-    outcome = Outcome(
-        plan, settings.console, dry_run=dry_run, source=str(source), place=destination
-    )
+    names = {"source": str(source), "place": destination}
+    outcome = Outcome(plan, settings.console, dry_run=dry_run, **names)
     with (
         signals.first_signal(interrupt=False) as received,
         _cluster(None if dry_run else scheduler) as client,
@@ -121,7 +120,7 @@ def command(
             cache=settings.cache,
         )
         code = outcome.follow(events)
-    if outcome.changed and not settings.console.quiet and not settings.console.json:
+    if outcome.changed:
         _say_next(source, destination, plan, settings)
     return code
 
@@ -137,7 +136,9 @@ def _find_plan(
 
 
 def _say_next(source: Path, destination: str, plan: Planned, settings: options.Settings) -> None:
-    """Name commands that look at what was fetched."""
+    """Name commands that look at what was fetched, to people."""
+    if settings.console.quiet or settings.console.json:
+        return
     checked = shlex.join([*settings.part.arguments(), str(source), destination])
     text = f"next: 'bidsplan verify {checked}' checks the files again"
     # A plan alone does not say why files are missing.

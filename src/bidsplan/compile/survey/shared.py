@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from tempfile import SpooledTemporaryFile
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import msgspec
 
 from bidsplan.errors import Problem
+from bidsplan.plan.spool import explaining_full_disk
 from bidsplan.storage.objects import ArchivedObject, Object
 from bidsplan.storage.places import place_of
 
@@ -118,9 +120,11 @@ class SharedListings:
                 [problem.message for problem in content.refused],
             )
         )
-        with self._lock:
+        with self._lock, explaining_full_disk():
             start = self._file.seek(0, 2)
             self._file.write(data)
+            # What is buffered would fail only where it is read.
+            self._file.flush()
             self._places[store, directory] = start, len(data)
 
     def find(self, store: Store, directory: str) -> Content:
@@ -144,7 +148,9 @@ class SharedListings:
         """Close the stores, and remove what is kept."""
         for store in self._stores.values():
             store.close()
-        self._file.close()
+        # Its unwritten rest is of no use where the disk is full.
+        with suppress(OSError):
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self

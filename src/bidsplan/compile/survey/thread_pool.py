@@ -7,6 +7,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
 from queue import Empty, SimpleQueue
+from threading import Event
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bidsplan.storage.concurrency import RequestLimit
@@ -78,18 +79,24 @@ class ThreadPool:
         """Run `work` for many items, and yield the results in the items' order.
 
         No more than `ahead` items are begun before their turn, so that few results wait for it.
-        After a failure nothing more is started.
+        After a failure nothing more is started, and the first failed item's error is raised in its
+        turn.
         """
         waiting: deque[Future[Result]] = deque()
         further = iter(items)
+        failed = Event()
+
+        def begin(item: Given) -> Future[Result]:
+            future = self._pool.submit(self._run, work, item)
+            future.add_done_callback(lambda ended: _note_failure(ended, failed))
+            return future
+
         self._start = time.monotonic(), time.process_time()
         try:
             while True:
                 room = min(self.limit.limit, ahead) - len(waiting)
-                waiting.extend(
-                    self._pool.submit(self._run, work, each)
-                    for each in islice(further, max(room, 0))
-                )
+                if not failed.is_set():
+                    waiting.extend(map(begin, islice(further, max(room, 0))))
                 if not waiting:
                     return
                 if waiting[0].done() or wait([waiting[0]], _INTERVAL).done:
@@ -117,3 +124,8 @@ class ThreadPool:
             if computed - self._start[1] < _BUSY * elapsed:
                 self.limit.widen()
             self._start = now, computed
+
+
+def _note_failure(future: Future[Any], failed: Event) -> None:
+    if not future.cancelled() and future.exception() is not None:
+        failed.set()
