@@ -118,6 +118,7 @@ def test_the_file_says_the_size_and_the_kind_of_link(plan, tmp_path, ask, config
         "max_bytes": 5000,
         "removed_files": 2,
         "removed_bytes": 12288,
+        "failed": 0,
     }
 
 
@@ -231,6 +232,33 @@ def test_clearing_another_directory_removes_nothing(tmp_path, ask):
     before = tree(tmp_path / "home")
     assert ask("cache", "--clear", tmp_path / "home")[0] == 0
     assert tree(tmp_path / "home") == before
+
+
+def test_what_can_not_be_removed_is_told(plan, tmp_path, ask, monkeypatch):
+    """As in a cache whose directories are other users'."""
+    cache = tmp_path / "cache"
+    assert ask("fetch", plan, tmp_path / "a", "--cache", cache)[0] == 0
+    unlink, opens = os.unlink, os.open
+    kept, unread = sorted(contents(cache).values())
+
+    def refused(path, *arguments, dir_fd=None, **named):
+        if path in {kept.name, unread.parent.name}:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        call = opens if arguments else unlink
+        return call(path, *arguments, dir_fd=dir_fd, **named)
+
+    monkeypatch.setattr(os, "unlink", refused)
+    monkeypatch.setattr(os, "open", refused)
+    code, out, err = ask("cache", "--clear", cache)
+    assert code == 1
+    assert "1 file, 4.1 kB; removed 0 files, 0 Bytes" in out
+    assert err.startswith(
+        "error: files or directories of the cache that can't be read or removed: 2"
+    )
+    code, out, _ = ask("cache", "--json", cache)
+    assert (code, json.loads(out)["failed"]) == (1, 1)
+    monkeypatch.undo()
+    assert ask("cache", "--clear", cache)[0] == 0
 
 
 def test_a_finished_plan_opens_no_cache(plan, tmp_path):

@@ -179,9 +179,9 @@ def test_a_cache_is_cleared_of_its_contents_only(files, tmp_path):
     (cache / "content" / "ab" / "notes.txt").write_bytes(b"mine")
     (cache / "notes.txt").write_bytes(b"mine")
     options = CacheOptions(directory=cache, max_bytes=15_000)
-    assert manage_cache(options, CacheTask.COUNT)[2:] == (3, 20480)
+    assert manage_cache(options, CacheTask.COUNT)[2:] == (3, 20480, 0)
     assert manage_cache(options, CacheTask.PRUNE).files_left == 1
-    assert manage_cache(options, CacheTask.CLEAR) == (1, 12288, 0, 0)
+    assert manage_cache(options, CacheTask.CLEAR) == (1, 12288, 0, 0, 0)
     assert contents(cache).keys() == {"notes.txt"}
     assert len(list(cache.rglob("notes.txt"))) == 3
     with pytest.raises(DestinationError, match="can't be opened"):

@@ -70,7 +70,7 @@ def test_killed_at_any_step_the_cache_has_a_content_or_none(runs, plan, tmp_path
 def test_what_a_killed_run_added_is_counted_by_the_next_one(runs, tmp_path):
     path, cache = tmp_path / "p.plan.jsonl", tmp_path / "cache"
     write_plan(proved_plan(tmp_path / "source", MANY), path)
-    for step in range(250, 1500, 50):
+    for step in range(300, 1500, 100):
         assert runs.run("fetch", path, tmp_path / f"d-{step}", "--cache", cache, at=step) == -9
         if len(contents(cache)) > len(MANY) // 2:
             break

@@ -432,6 +432,16 @@ def test_who_may_not_use_one_is_told_at_once(tmp_path):
         CacheOptions(directory=tmp_path / "c", link="soft")
     with pytest.raises(UsageError, match="holds nothing"):
         CacheOptions(directory=tmp_path / "c", max_bytes=0)
+    for size in ("500GB", 5e9, True):
+        with pytest.raises(UsageError, match="is a number of bytes, got"):
+            CacheOptions(directory=tmp_path / "c", max_bytes=size)
+    with pytest.raises(UsageError, match="is True or False, got 'no'"):
+        CacheOptions(directory=tmp_path / "c", create="no")
+    for inside in ("d/c", "d/sourcedata/c", "d/.bidsplan", "d/.bidsplan/partial/.c"):
+        with pytest.raises(UsageError, match="would be a part of the dataset"):
+            materialise(plan, tmp_path / "d", cache=tmp_path / inside)
+    for inside in ("d/.c", "d/.c/d", "d/sourcedata/.c", "dc"):
+        assert list(materialise(plan, tmp_path / "d", cache=tmp_path / inside, dry_run=True))
     assert list(materialise(plan, tmp_path / "d", cache=tmp_path / "c", dry_run=True))
     assert not (tmp_path / "c").exists()
 

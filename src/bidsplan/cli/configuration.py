@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bidsplan.destination.cache_options import CacheLink, CacheOptions
 from bidsplan.errors import Problem, UsageError
-from bidsplan.paths import open_regular
+from bidsplan.paths import open_regular, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,7 +33,7 @@ class CacheSection(NamedTuple):
     size: int | None = None
     link: str | None = None
 
-    def size_of(self, directory: str) -> int | None:
+    def size_for(self, directory: str) -> int | None:
         """Return the size of a cache: what is configured is of the configured directory only."""
         here = self.directory and os.path.realpath(self.directory)
         return self.size if here == os.path.realpath(directory) else None
@@ -43,7 +43,9 @@ def _expanded(path: str, where: str) -> str:
     """Put the home directory in the place of ``~``."""
     expanded = os.path.expanduser(path)  # noqa: PTH111 - may be empty
     if expanded.startswith("~"):
-        raise UsageError(f"{where}: {path}: there is no such home directory; write the whole path")
+        raise UsageError(
+            f"{where}: {printable(path)}: there is no such home directory; write the whole path"
+        )
     return expanded
 
 
@@ -103,7 +105,7 @@ def cache_options(
         return None
     return CacheOptions(
         directory=directory,
-        max_bytes=cache_size or configured.size_of(directory),
+        max_bytes=cache_size or configured.size_for(directory),
         link=cache_link or configured.link or CacheLink.COPY,
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bidsplan.errors import Choice, UsageError
-from bidsplan.paths import printable
+from bidsplan.paths import STATE_DIRECTORY, printable
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
@@ -42,10 +42,15 @@ class CacheOptions:
     directory : path or str
         A local directory, made where it is not there.
     max_bytes : int, optional
-        Size above which what was used least recently is removed.
+        Size above which what was used least recently is removed; at least 1.
     link : CacheLink or str
     create : bool
-        Whether to make the directory; workers of a cluster do not.
+        Whether to make the directory where it is not there; workers of a cluster never do.
+
+    Raises
+    ------
+    UsageError
+        Where one of these is of another kind.
     """
 
     directory: str | PathLike[str]
@@ -58,8 +63,15 @@ class CacheOptions:
         location = parse_url(given)
         if location.protocol != "file":
             raise UsageError(f"{printable(given)}: a content cache is a local directory, not a URL")
-        if self.max_bytes is not None and self.max_bytes <= 0:
-            raise UsageError(f"a content cache of {self.max_bytes} bytes holds nothing")
+        if self.max_bytes is not None:
+            if type(self.max_bytes) is not int:
+                got = printable(repr(self.max_bytes))
+                raise UsageError(f"max_bytes of a content cache is a number of bytes, got {got}")
+            if self.max_bytes <= 0:
+                raise UsageError(f"a content cache of {self.max_bytes} bytes holds nothing")
+        if not isinstance(self.create, bool):
+            got = printable(repr(self.create))
+            raise UsageError(f"create of a content cache is True or False, got {got}")
         object.__setattr__(self, "directory", str(Path(location.path).absolute()))
         object.__setattr__(self, "link", CacheLink(self.link))
 
@@ -98,10 +110,22 @@ def choose_cache(
 
 
 def _refuse_overlap(cache: str, destination: str) -> None:
-    """Refuse a cache that is the destination, or that has it inside."""
+    """Refuse a cache that is the destination, that has it inside, or that is part of the data."""
     above, below = os.path.realpath(cache), os.path.realpath(destination)
-    if os.path.commonpath((above, below)) == above:
+    common = os.path.commonpath((above, below))
+    if common == below != above and not _is_hidden(os.path.relpath(above, below)):
+        raise UsageError(
+            f"{printable(cache)}: the content cache would be a part of the dataset; choose a "
+            "directory elsewhere, or a hidden one"
+        )
+    if common == above:
         raise UsageError(
             f"{printable(destination)}: the destination is in the content cache; choose another "
             "directory for one of them"
         )
+
+
+def _is_hidden(path: str) -> bool:
+    """Report whether a directory below a dataset is no part of it, nor bidsplan's own."""
+    names = Path(path).parts
+    return names[0] != STATE_DIRECTORY and any(name.startswith(".") for name in names)

@@ -107,21 +107,35 @@ class Held(NamedTuple):
 
 
 class Removed(NamedTuple):
-    """What was removed, and what is left; bytes as `room_of` counts them."""
+    """What was removed, and what is left; bytes as `room_of` counts them.
+
+    `failed` are files that can't be removed, and directories that can't be read.
+    """
 
     files: int
     bytes: int
     files_left: int
     bytes_left: int
+    failed: int
 
 
 class ContentFiles(Directory):
-    """The files of a content cache; parameters as for `Directory`."""
+    """The files of a content cache; parameters as for `Directory`.
+
+    Attributes
+    ----------
+    unread : set of str
+        Directories that can't be read: they are of other users.
+    not_removed : int
+        Files that can't be removed.
+    """
 
     def __init__(self, root: str, *, create: bool) -> None:
         super().__init__(root, create=create)
         self.writable = os.access(root, os.W_OK)
         self._marked = False
+        self.unread: set[str] = set()
+        self.not_removed = 0
 
     def open(self, key: ContentKey) -> int | None:
         """Open a content; None where there is none, negative where something else has its name.
@@ -211,26 +225,37 @@ class ContentFiles(Directory):
     def held(self) -> Iterator[Held]:
         """Yield all contents, in no order; passes over what others remove meanwhile."""
         for place in self._places():
-            with (
-                suppress(OSError),
-                self.directory(place) as directory,
-                os.scandir(directory) as found,
-            ):
-                for each in found:
-                    if (held := _held(place, each)) is not None:
-                        yield held
+            try:
+                with self.directory(place) as directory, os.scandir(directory) as found:
+                    for each in found:
+                        if (held := _content(place, each)) is not None:
+                            yield held
+            except (FileNotFoundError, NotADirectoryError):
+                pass
+            except OSError:
+                self.unread.add(place)
 
     def _places(self) -> list[str]:
-        with suppress(OSError), self.directory(_CONTENT) as above:
-            return [f"{_CONTENT}/{name}" for name in os.listdir(above)]
-        return []
+        try:
+            with self.directory(_CONTENT) as above:
+                return [f"{_CONTENT}/{name}" for name in os.listdir(above)]
+        except FileNotFoundError:
+            return []
+        except OSError:
+            self.unread.add(_CONTENT)
+            return []
 
     def remove(self, held: Held) -> bool:
         """Remove a content; returns whether it was there."""
-        with suppress(OSError), self.directory(held.place) as directory:
-            os.unlink(held.name, dir_fd=directory)
-            return True
-        return False
+        try:
+            with self.directory(held.place) as directory:
+                os.unlink(held.name, dir_fd=directory)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            self.not_removed += 1
+            return False
+        return True
 
     def note_added(self, number: int) -> None:
         """Note that `number` bytes were added; raises OSError."""
@@ -283,7 +308,7 @@ def _open_plain(key: ContentKey, directory: int) -> int:
     return -1
 
 
-def _held(place: str, found: os.DirEntry[str]) -> Held | None:
+def _content(place: str, found: os.DirEntry[str]) -> Held | None:
     """Look at a file; None where it is not a content, or gone."""
     with suppress(OSError):
         if _NAME.fullmatch(found.name) and found.is_file(follow_symlinks=False):

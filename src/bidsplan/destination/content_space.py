@@ -132,7 +132,7 @@ def manage_cache(options: CacheOptions, task: CacheTask) -> Removed:
         try:
             if task is CacheTask.COUNT:
                 by_second, number = _counted(files)
-                return Removed(0, 0, number, sum(by_second.values()))
+                return Removed(0, 0, number, sum(by_second.values()), len(files.unread))
             most = 0 if task is CacheTask.CLEAR else options.max_bytes
             while (removed := reduce_to(files, most or 0)) is None:
                 # Another run counts, which takes seconds.
@@ -163,7 +163,8 @@ def reduce_to(files: ContentFiles, most: int) -> Removed | None:
             removed, size = _remove_oldest(files, by_second, total - int(most * (1 - _SPARE)))
         if notes or total:
             files.replace_notes(notes, total - size)
-        return Removed(removed, size, number - removed, total - size)
+        failed = files.not_removed + len(files.unread)
+        return Removed(removed, size, number - removed, total - size, failed)
 
 
 @contextmanager

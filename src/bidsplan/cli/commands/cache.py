@@ -7,7 +7,7 @@ import click
 from bidsplan.cli import options
 from bidsplan.cli.configuration import cache_options
 from bidsplan.destination.content_space import CacheTask, manage_cache
-from bidsplan.errors import UsageError
+from bidsplan.errors import Problem, UsageError
 from bidsplan.messages import counted, size
 from bidsplan.paths import printable
 
@@ -65,6 +65,14 @@ def command(
         "max_bytes": chosen.max_bytes,
         "removed_files": done.files,
         "removed_bytes": done.bytes,
+        "failed": done.failed,
     }
     settings.console.result(text, data)
-    return 0
+    if done.failed:
+        settings.console.warn([_problem(done.failed)], "error")
+    return int(done.failed > 0)
+
+
+def _problem(failed: int) -> Problem:
+    message = f"files or directories of the cache that can't be read or removed: {failed:,}"
+    return Problem(message=message, hint="their owners may remove them")
