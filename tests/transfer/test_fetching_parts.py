@@ -131,3 +131,19 @@ def test_parts_of_a_part_say_both(plan):
 def test_a_written_part_is_a_part_when_it_is_read(plan, tmp_path):
     write_plan(share(plan, 1, 2), tmp_path / "part.plan.jsonl.gz")
     assert read_plan(tmp_path / "part.plan.jsonl.gz").header.part == "share 1 of 2"
+
+
+def test_a_part_reads_the_receipts_of_others_only_where_its_files_are_there(
+    plan, tmp_path, monkeypatch
+):
+    read = []
+    real = LocalDestination.read_receipts
+    monkeypatch.setattr(
+        LocalDestination, "read_receipts", lambda place: (read.append(place), real(place))[1]
+    )
+    for number in range(1, 5):
+        assert not failures(materialise(share(plan, number, 4), tmp_path / "d"))
+    assert not read
+    events = finished(materialise(share(plan, 2, 4), tmp_path / "d"))
+    assert len(read) == 1
+    assert {action for action, _ in events.values()} == {Action.KEEP}

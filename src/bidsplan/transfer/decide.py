@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.destination.receipts import ReceiptIndex
@@ -84,12 +84,18 @@ class Decider:
         self._plan = plan
         self._destination = destination
         self._inspect = destination.inspect
-        self._receipts = ReceiptIndex(destination.read_receipts())
-        self._proof_of = self._receipts.proofs.get
         self._fingerprint = sources.fingerprint
         self._source_state = sources.state
         self._local_sources = sources.any_local
         self._existing = existing
+        if plan.header.part is None:
+            # They are counted, so before the run adds its own.
+            self._receipts = ReceiptIndex(destination.read_receipts())
+
+    @cached_property
+    def _receipts(self) -> ReceiptIndex:
+        """Read the receipts; of many parts of a plan, each would read those of all."""
+        return ReceiptIndex(self._destination.read_receipts())
 
     def check_metadata(self, entry: Entry) -> Decision:
         """Decide by one look; for one thread only, in the plan's order.
@@ -112,7 +118,7 @@ class Decider:
             source_state = self._source_state(entry) if self._local_sources else None
             # As `ReceiptIndex.find`.
             mark = hash((path, size, identity, self._fingerprint(entry), source_state))
-            proof = self._proof_of(mark)
+            proof = self._receipts.proofs.get(mark)
             if proof is not None:
                 return _KEPT[proof]
         self._found_otherwise += 1
@@ -205,7 +211,7 @@ class Decider:
                 help_code=HelpCode.SAME_NAME,
             )
 
-    @functools.cached_property
+    @cached_property
     def _same_paths(self) -> dict[str, str]:
         """Paths that the destination takes for another's; looked for only where work is to do."""
         if not self._destination.folds_names():
