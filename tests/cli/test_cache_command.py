@@ -251,7 +251,7 @@ def test_what_can_not_be_removed_is_told(plan, tmp_path, ask, monkeypatch):
     monkeypatch.setattr(os, "open", refused)
     code, out, err = ask("cache", "--clear", cache)
     assert code == 1
-    assert "1 file, 4.1 kB; removed 0 files, 0 Bytes" in out
+    assert "1 different content, 4.1 kB on disk; removed 0 contents, 0 Bytes" in out
     assert err.startswith(
         "error: files or directories of the cache that can't be read or removed: 2"
     )

@@ -127,7 +127,7 @@ def test_a_plan_that_changes_meanwhile_ends_adding_and_not_the_run(
     study, access, tmp_path, monkeypatch
 ):
     """Where the disk is nearly full, the plan is read again; here another one is there by then."""
-    monkeypatch.setattr(plan_file, "_FEW", 2)
+    monkeypatch.setattr(plan_file, "MOST_IN_MEMORY", 2)
     monkeypatch.setattr(ContentFiles, "free_bytes", lambda _: 10)
     path = tmp_path / "p.plan.jsonl"
     plan_file.write_plan(study, path)
