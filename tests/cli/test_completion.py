@@ -30,7 +30,8 @@ INTERACTIVE = {
     "zsh": ["zsh", "-f", "-i"],
 }
 PAGE = (ROOT / "docs" / "how-to" / "completion.md").read_text(encoding="utf-8")
-SHOWN = dict(re.findall(r"^```(bash|zsh|fish)\n(\S.*)\n```$", PAGE.partition("Each asks")[0], re.M))
+# Of each shell the first block; another one of bash writes a file.
+SHOWN = dict(reversed(re.findall(r"^```(bash|zsh|fish)\n(\S.*)\n```$", PAGE, re.M)))
 SET_UP = {
     "bash": f'PS1="ready> "; bind "set enable-bracketed-paste off"; {SHOWN["bash"]}; clear\n',
     "zsh": f'PS1="ready> "; autoload -U compinit; compinit -u -D; {SHOWN["zsh"]}; clear\n',
