@@ -24,7 +24,7 @@ from corpora import FOLDER, needs_corpora
 pytestmark = needs_corpora
 
 VALIDATOR = Path(sysconfig.get_path("scripts")) / "bids-validator-deno"
-SLICES = int(os.environ.get("BIDSPLAN_SLICES", "6"))
+SLICES = int(os.environ.get("BIDSPLAN_SLICES", "4"))
 SEED = 30
 
 
