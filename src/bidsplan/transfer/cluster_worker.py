@@ -206,7 +206,7 @@ def _stop_sampling(worker: Any) -> None:
 class _Stopping:
     """Reports whether the client cancelled the share or has gone, or the worker is closing.
 
-    The worker is told so, which spares the scheduler a question of each share each second.
+    It reads the worker's own state, so that shares send the scheduler no requests.
     """
 
     def __init__(self, worker: Any) -> None:

@@ -204,12 +204,9 @@ def _service(
     try:
         session = _session(profile, environment)
         region = region or session.get_config_variable("region") or "us-east-1"
-        named = endpoint
-        # With an endpoint and a region given, a broken AWS configuration does not matter.
-        if not named and not session.get_config_variable("ignore_configured_endpoint_urls"):
-            named = os.environ.get("AWS_ENDPOINT_URL_S3")
-        if named:
-            # Nothing overrides it, and a client takes a tenth of a second to say the same.
+        if named := endpoint or _endpoint_variable(session):
+            # Nothing overrides it, and a client takes a tenth of a second to say the same. A broken
+            # AWS configuration does not matter then.
             return _checked_endpoint(named), region
         from botocore import UNSIGNED
         from botocore.config import Config
@@ -238,6 +235,13 @@ def _service(
         "AWS_ENDPOINT_URL and the AWS configuration files",
         help_code=HelpCode.CONFIGURATION,
     )
+
+
+def _endpoint_variable(session: Any) -> str | None:
+    """Return the endpoint of S3 that the environment names, unless it is to be ignored."""
+    if session.get_config_variable("ignore_configured_endpoint_urls"):
+        return None
+    return os.environ.get("AWS_ENDPOINT_URL_S3")
 
 
 def _checked_endpoint(endpoint: str) -> str:
