@@ -90,6 +90,7 @@ def test_an_entry_says_why_what_to_do_and_how_to_see_that_it_is_solved(entry):
     assert re.search(r"^Why: ?", entry.text, re.M)
     assert re.search(r"^What to do: ", entry.text, re.M)
     assert re.search(r"^It is solved (when|by) ", entry.text, re.M)
+    assert "<!--" not in entry.text
     assert "**" not in re.sub(r"```.*?```", "", entry.text, flags=re.DOTALL)
 
 
