@@ -18,8 +18,9 @@ Schema = dict[str, Any]
 
 _HEAD = """# Fields of a manifest
 
-Made from the models that read manifests; [the manifest](manifest.md) explains them with examples.
-The [JSON Schema](../../schemas/manifest.schema.json) says the same to editors and programs.
+This page lists every field of a manifest. It is generated from the code that reads manifests.
+[The manifest](manifest.md) explains the fields with examples. Editors and programs can use the
+[JSON Schema](../../schemas/manifest.schema.json), which has the same content.
 
 """
 _COLUMNS = ["field", "value", "default", "meaning", "example"]
