@@ -143,7 +143,7 @@ class Filter(Model):
     """Short names of entities and their values: {task: rest, run: [1, 2], acq: {absent: true}}."""
 
     include: fields.Globs | None = None
-    """Globs relative to the dataset's root; one must match, and ** crosses directories."""
+    """Globs relative to the dataset's root; one must match. ** stands for any directories."""
     exclude: fields.Globs = ()
     """Globs for files to leave out, even if another rule selects them."""
 
