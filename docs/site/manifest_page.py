@@ -89,7 +89,7 @@ def _section(name: str, definition: Schema, examples: dict[tuple[str, str], str]
     shorter = [form for form in definition.get("anyOf", []) if form is not mapping]
     lines = [f"## {name}\n", f"{mapping['description']}\n", table(_COLUMNS, rows)]
     if shorter:
-        lines.append(f"May also be written as {_value({'anyOf': shorter})}.\n")
+        lines.append(f"You may also write this as {_value({'anyOf': shorter})}.\n")
     return "\n".join(lines)
 
 

@@ -22,7 +22,7 @@ class EntityRule(Model):
     any_of: Texts | None = None
     """The entity must have one of these values."""
     absent: fields.Boolean = False
-    """With true, the file name must not contain the entity."""
+    """If true, the file name must not contain the entity."""
 
     @classmethod
     def _written(cls, value: Any) -> Any:
@@ -143,7 +143,7 @@ class Filter(Model):
     """Short names of entities and their values: {task: rest, run: [1, 2], acq: {absent: true}}."""
 
     include: fields.Globs | None = None
-    """Globs relative to the dataset's root; one must match. ** stands for any directories."""
+    """Globs relative to the dataset's root; one must match. ** matches any directories."""
     exclude: fields.Globs = ()
     """Globs for files to leave out, even if another rule selects them."""
 

@@ -38,12 +38,12 @@ class Study(Model):
     url: fields.Url
     """The dataset's root, or the directory above its sites; a path is relative to the manifest."""
     anonymous: Boolean | None = None
-    """true (default) sends unsigned requests to an object store; false signs them."""
+    """Send unsigned requests to an object store (true, the default), or sign requests (false)."""
     layout: Layout = "pipeline-first"
     """pipeline-first: derivatives/<pipeline>/sub-X. subject-first: derivatives/sub-X/<pipeline>,
     which fetch writes as pipeline-first. subject-first-kept: the same, written as in the study."""
     versions: Literal["latest", "pinned"] = "latest"
-    """pinned records the VersionId of each object in the plan."""
+    """latest, or pinned to record the VersionId of each object in the plan."""
 
 
 def _bare_sessions(labels: tuple[str, ...]) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ class Sessions(Model):
     include: Annotated[fields.Texts, AfterValidator(_bare_sessions)] | None = None
     """The labels of the sessions; by default all sessions."""
     sessionless: Literal["exclude", "include"] = "exclude"
-    """Whether to select raw files without a session if include lists sessions."""
+    """If include lists sessions: exclude or include raw files without a session."""
 
     @classmethod
     def _written(cls, value: Any) -> Any:

@@ -105,11 +105,11 @@ class Sample(Model):
     fraction: fields.Fraction | None = None
     """The fraction of the subjects to sample; half a subject is rounded up."""
     stratify_by: Texts = ()
-    """Columns of the table, or site, that form groups; each is sampled in proportion."""
+    """Columns of the table, or site, that form groups to sample in proportion to their size."""
     method: Literal["rank", "shuffle"] = "rank"
-    """rank keeps the sample stable if subjects join; shuffle draws the same sample as s3bids."""
+    """rank: the sample stays stable if subjects join; shuffle: the same sample as with s3bids."""
     per: Literal["site"] | None = None
-    """With site, draw a sample at each site."""
+    """If the value is site, bidsplan draws a sample at each site."""
 
     @classmethod
     def _written(cls, value: Any) -> Any:
@@ -150,7 +150,7 @@ class Subjects(Model):
     _example = '{include: ["01", "02"]}'
 
     from_: Literal["tree", "participants", "both"] = Field(default="tree", alias="from")
-    """tree: the sub- directories; participants: the rows of the table; both: subjects in both."""
+    """Subjects with a sub- directory (tree), with a row in the table (participants), or both."""
     table: Annotated[fields.Name | CohortTable, BeforeValidator(_table)] = "participants.tsv"
     """A table below the dataset's root, or {file, id_column} for one next to the manifest."""
     include: Annotated[Labels | LabelFile | None, BeforeValidator(_labels)] = None
@@ -176,7 +176,7 @@ class Subjects(Model):
     sample: Sample | None = None
     """Draw a random sample of the remaining subjects."""
     missing: Literal["error", "skip"] = "error"
-    """What to do if a named subject does not exist."""
+    """If a named subject does not exist: error stops compile, skip continues without it."""
 
     @classmethod
     def _written(cls, value: Any) -> Any:
