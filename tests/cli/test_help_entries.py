@@ -89,7 +89,7 @@ def test_an_entry_says_why_what_to_do_and_how_to_see_that_it_is_solved(entry):
     assert re.match(r"[A-Z].*\.\Z", entry.title)
     assert re.search(r"^Why: ?", entry.text, re.M)
     assert re.search(r"^What to do: ", entry.text, re.M)
-    assert re.search(r"^It is solved (when|by) ", entry.text, re.M)
+    assert re.search(r"^The problem is solved when ", entry.text, re.M)
     assert "<!--" not in entry.text
     assert "**" not in re.sub(r"```.*?```", "", entry.text, flags=re.DOTALL)
 
@@ -123,7 +123,7 @@ def test_the_name_that_verify_counts_a_failure_by_leads_to_its_code(lab, ask):
 def test_an_entry_is_found_by_its_number_and_by_its_name(name, ask):
     code, out, err = ask("help", name)
     assert (code, err) == (0, "")
-    assert out.startswith("BP503 source-changed\n\nThe object in storage is no longer the one")
+    assert out.startswith("BP503 source-changed\n\nThe object in storage has changed since")
     assert "\n    bidsplan compile study.yaml\n" in out
     assert "```" not in out
 

@@ -122,7 +122,7 @@ def bug(lab, entry):
 def manifest_unreadable(lab, entry):
     entry.fails("bidsplan validate stduy.yaml")
     entry.follow()
-    entry.solved("bidsplan validate study.yaml", says="valid")
+    entry.solved("bidsplan validate study.yaml")
 
 
 @mends(HelpCode.YAML)
@@ -133,8 +133,7 @@ def yaml(lab, entry):
     entry.fails("bidsplan validate study.yaml")
     lab.manifest(fragment)
     entry.follow()
-    entry.solved("bidsplan validate study.yaml", says="valid")
-    entry.solved("bidsplan compile study.yaml")
+    entry.solved("bidsplan validate study.yaml", "bidsplan compile study.yaml")
 
 
 @mends(HelpCode.MANIFEST)
@@ -143,7 +142,7 @@ def manifest(lab, entry):
     entry.fails("bidsplan validate study.yaml")
     lab.manifest("files: {suffixes: [T1w]}")
     entry.follow()
-    entry.solved(says="valid")
+    entry.solved()
     assert "suffixes" in (lab.folder / "manifest.schema.json").read_text(encoding="utf-8")
 
 
@@ -159,8 +158,7 @@ def secret(lab, entry):
     entry.fails("bidsplan validate study.yaml")
     lab.manifest(study=place)
     entry.follow()
-    entry.solved(says="valid")
-    entry.solved("bidsplan compile study.yaml")
+    entry.solved("bidsplan validate study.yaml", "bidsplan compile study.yaml")
     assert lab.proxy.keys == {"lab"}
 
 

@@ -56,10 +56,9 @@ def subject_missing(lab, entry):
     lab.manifest("subjects: {include: ['01', '1']}")
     entry.fails("bidsplan compile study.yaml")
     entry.follow()
-    lab.manifest("subjects: {include: ['01', '1'], missing: skip}")
-    entry.solved()
-    lab.manifest("subjects: {include: ['01']}")
-    entry.solved("bidsplan explain study.yaml", says="in ")
+    for mended in ("{include: ['01', '1'], missing: skip}", "{include: ['01']}"):
+        lab.manifest(f"subjects: {mended}")
+        entry.solved("bidsplan compile study.yaml", "bidsplan explain study.yaml")
 
 
 @mends(HelpCode.SAMPLE)
@@ -104,7 +103,7 @@ def derivative(lab, entry):
     entry.fails("bidsplan compile study.yaml")
     lab.manifest(entry.fragment(), f"{{id: x, url: 's3://{lab.bucket.name}/study'}}")
     entry.solved("bidsplan compile study.yaml")
-    entry.solved("bidsplan show study.plan.jsonl", says="fmriprep")
+    entry.solved("bidsplan show study.plan.jsonl")
 
 
 @mends(HelpCode.LIMIT)

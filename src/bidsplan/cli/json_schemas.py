@@ -39,7 +39,7 @@ def manifest_schema() -> dict[str, Any]:
         "$schema": _DIALECT,
         **schema,
         "title": "bidsplan study manifest",
-        "description": "Which data of a neuroimaging study, exactly.",
+        "description": "A manifest says which files of a neuroimaging study to fetch.",
     }
 
 
