@@ -19,6 +19,8 @@ from pathlib import Path
 from urllib.parse import quote, unquote_plus
 
 HOST = "127.0.0.1"
+PAGE = 100
+"""Names on a page of moto's listings."""
 _DEADLINE = 30.0
 _TRICKLE = 0.1
 _VERSION = "<Key>(.*?)</Key>.*?<VersionId>(.*?)</VersionId>"
@@ -46,10 +48,11 @@ def wait_for(port: int) -> None:
 class Process:
     """A server in a process of its own."""
 
-    def __init__(self, command, port, log: Path) -> None:
+    def __init__(self, command, port, log: Path, **variables: str) -> None:
         self.url = f"http://{HOST}:{port}"
         with log.open("wb") as file:
-            self._process = subprocess.Popen(command, stdout=file, stderr=file)
+            environment = {**os.environ, **variables}
+            self._process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
         wait_for(port)
 
     def stop(self) -> None:
@@ -63,7 +66,8 @@ class Process:
 def moto_server(folder: Path) -> Process:
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)]
-    return Process(command, port, folder / "moto.log")
+    # Tests of several pages spend their time on uploads.
+    return Process(command, port, folder / "moto.log", MOTO_S3_DEFAULT_MAX_KEYS=str(PAGE))
 
 
 def rclone_server(folder: Path, root: Path) -> Process:
