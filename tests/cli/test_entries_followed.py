@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 import mended_files
@@ -11,7 +9,6 @@ import mended_places
 import mended_requests
 import mended_studies
 from bidsplan.help_codes import HelpCode
-from lab import Lab
 from mending import BLOCKS, MENDED, Entry
 
 assert MENDED.keys() == set(HelpCode), (
@@ -20,18 +17,6 @@ assert MENDED.keys() == set(HelpCode), (
     mended_requests,
     mended_studies,
 )
-
-
-@pytest.fixture
-def lab(tmp_path, monkeypatch, ask, bucket, proxy):
-    folder = tmp_path / "work"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    # What is tried again fails in the end as at first.
-    monkeypatch.setattr("bidsplan.storage.retry._UNREACHABLE_TRIES", 1)
-    monkeypatch.setattr("bidsplan.storage.retry._THROTTLED_TRIES", 1)
-    return Lab(folder, monkeypatch, ask, bucket, proxy)
 
 
 @pytest.mark.parametrize("code", HelpCode, ids=lambda code: code.topic)
