@@ -8,7 +8,7 @@ import ssl
 import trustme
 
 from bidsplan.help_codes import HelpCode
-from lab import LISTING, STUDY, committed, stored
+from lab import LISTING, STUDY, stored
 from mended_requests import openneuro
 from mending import mends
 from servers import HOST, Proxy, Rule, free_port
@@ -40,7 +40,6 @@ def profiled(lab, entry, text="") -> None:
 @mends(HelpCode.SOURCE_MISSING)
 def source_missing(lab, entry):
     stored(lab)
-    committed(lab)
     lab.bucket.delete(IMAGE)
     entry.fails("bidsplan fetch study.yaml data")
     entry.follow()
@@ -59,12 +58,15 @@ def root_missing(lab, entry):
 
 @mends(HelpCode.SOURCE_CHANGED)
 def source_changed(lab, entry):
+    lab.bucket.versioned()
     stored(lab)
-    committed(lab)
     lab.bucket.put(IMAGE, b"other")
     entry.fails("bidsplan fetch study.yaml data")
     entry.follow()
     entry.solved()
+    lab.compile("", f"{{id: x, url: 's3://{lab.bucket.name}/study', versions: pinned}}")
+    lab.bucket.put(IMAGE, b"one more")
+    entry.solved("bidsplan fetch study.yaml pinned")
 
 
 @mends(HelpCode.ARCHIVED)
