@@ -71,6 +71,7 @@ def source_changed(lab, entry):
 
 @mends(HelpCode.ARCHIVED)
 def archived(lab, entry):
+    entry.needs("aws")
     stored(lab)
     lab.bucket.put(IMAGE, STUDY["sub-01/anat/sub-01_T1w.nii"], {"x-amz-storage-class": "GLACIER"})
     profiled(lab, entry)
@@ -240,6 +241,7 @@ def storage(lab, entry):
 
 @mends(HelpCode.BUCKET_MISSING)
 def bucket_missing(lab, entry):
+    entry.needs("aws")
     profiled(lab, entry)
     lab.monkeypatch.setenv("AWS_ENDPOINT_URL_S3", lab.proxy.url)
     name = f"{lab.bucket.name}-new"

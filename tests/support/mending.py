@@ -39,7 +39,7 @@ PAGES = {
 BLOCKS = [block for page in PAGES.values() for block in page.blocks]
 SHELL = re.compile(r"[$|&;<>~*`]")
 OPTIONAL = {"aws", "curl"}
-"""Programs without which the blocks that begin with them are left out, and the test is skipped."""
+"""Without one of these its blocks are left out, and the test counts as skipped in the end."""
 DIFFERENCES = {"diff", "explain"}
 """Commands that say by an exit code of 1 that something differs, or is not as the manifest says."""
 COMMANDS = set(bidsplan.list_commands(click.Context(bidsplan)))
@@ -94,6 +94,12 @@ class Entry:
         folder = self._lab.folder.with_name("home")
         folder.mkdir(exist_ok=True)
         return folder
+
+    @staticmethod
+    def needs(program) -> None:
+        """Skip the test where a program is absent that alone mends the error."""
+        if not _is_here(program):
+            pytest.skip(f"needs {program}")
 
     def fails(self, command) -> None:
         """Type a command that ends with the entry's code."""
