@@ -178,6 +178,8 @@ class Rule:
         The storage's word for an error, in the body of a ``status``.
     key : str
         The access key that requests must be signed with.
+    lacks : str
+        A header that requests must not have.
     """
 
     do: str
@@ -190,6 +192,7 @@ class Rule:
     body: bytes = b""
     code: str = ""
     key: str = ""
+    lacks: str = ""
 
 
 class _Server(ThreadingHTTPServer):
@@ -247,7 +250,8 @@ class Proxy:
         self._server.shutdown()
         self._server.server_close()
 
-    def _rule(self, method: str, path: str, signature: str) -> Rule | None:
+    def _rule(self, method: str, path: str, headers) -> Rule | None:
+        signature = headers.get("Authorization", "")
         with self._lock:
             self.requests.append((method, path))
             for rule in self.rules:
@@ -256,6 +260,7 @@ class Proxy:
                     and rule.method == method
                     and rule.match in path
                     and f"Credential={rule.key}" in (signature if rule.key else "Credential=")
+                    and not (rule.lacks and rule.lacks in headers)
                 ):
                     rule.times -= 1
                     return rule
@@ -265,7 +270,7 @@ class Proxy:
         signature = handler.headers.get("Authorization", "")
         self.conditions.append((handler.headers.get("Range"), handler.headers.get("If-Match")))
         self.keys.update(re.findall(r"Credential=([^/]+)/", signature))
-        rule = self._rule(handler.command, handler.path, signature)
+        rule = self._rule(handler.command, handler.path, handler.headers)
         length = int(handler.headers.get("Content-Length") or 0)
         body = handler.rfile.read(length) if length else None
         if rule and rule.do in {"status", "page"}:

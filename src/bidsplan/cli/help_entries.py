@@ -19,6 +19,9 @@ _INSTALLED = Path(__file__).parents[1] / "troubleshooting"
 _IN_CHECKOUT = Path(__file__).parents[3] / "docs" / "troubleshooting" / "errors"
 """A wheel holds the pages; an editable installation reads them where they are written."""
 
+_COMMENT = re.compile(r"<!--.*?-->\n*", re.DOTALL)
+"""What a page says to its tests."""
+
 _HEADING = re.compile(r"^## (BP\d{3}) ([a-z-]+)\n", re.MULTILINE)
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
 _ITEM = re.compile(r"(?:[-*]|\d+\.) ")
@@ -54,7 +57,7 @@ def help_entries() -> dict[HelpCode, HelpEntry]:
 
 
 def _entries_of(page: str) -> Iterator[HelpEntry]:
-    _, *parts = _HEADING.split(page)
+    _, *parts = _HEADING.split(_COMMENT.sub("", page))
     for code, topic, text in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         title = " ".join(text.strip().partition("\n\n")[0].split())
         yield HelpEntry(HelpCode(code), topic, title, text.strip())

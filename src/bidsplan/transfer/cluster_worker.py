@@ -9,12 +9,10 @@ from __future__ import annotations
 import copy
 import pickle
 import secrets
-import sys
 import time
 import zlib
 from contextlib import closing, suppress
 from importlib.metadata import version
-from threading import Event as ThreadEvent
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
@@ -48,12 +46,6 @@ CHECKS = tuple(CheckMethod)
 _LOOKS = (0.25, 0.5, 1.0, 2.0)
 """Seconds between looks for a directory that another machine has made: some file systems remember
 for a while that it was not there."""
-
-_SAMPLED_SAFELY = (3, 11, 9)
-"""The first version of Python whose threads can be looked at while others begin."""
-
-_STOPPING = 5.0
-"""Seconds that the worker's loop has to stop its profiler."""
 
 _ENDING = frozenset({"closing", "closed", "failed"})
 
@@ -161,7 +153,6 @@ def fetch_share(made_by: str, data: bytes) -> None:
 
     worker = distributed.get_worker()
     stopping = _Stopping(worker)
-    _stop_sampling(worker)
     try:
         _fetch(Task.load(made_by, data), worker, stopping)
     except BidsplanError as error:
@@ -182,25 +173,6 @@ def _fetch(task: Task, worker: Any, stopping: _Stopping) -> None:
         if not (isinstance(event, Failed | Skipped) and stopping.stopped):
             reporter.add(event)
     reporter.send(over=True)
-
-
-def _stop_sampling(worker: Any) -> None:
-    """Stop dask's profiler where it can block Python for ever (python/cpython#106883).
-
-    That happens where it looks at all threads while others begin or end, as a share's do.
-    """
-    sampler = worker.periodic_callbacks.get("profile")
-    if sys.version_info >= _SAMPLED_SAFELY or sampler is None or not sampler.is_running():
-        return
-    stopped = ThreadEvent()
-
-    def stop() -> None:
-        sampler.stop()
-        stopped.set()
-
-    # Only the loop may do so; it is waited for, since the share's threads begin next.
-    worker.loop.add_callback(stop)
-    stopped.wait(_STOPPING)
 
 
 class _Stopping:

@@ -280,11 +280,12 @@ def _imported_there(name: str) -> Callable[[str, bytes], Any]:
 
         import distributed
 
+        worker = distributed.get_worker()
         try:
+            importlib.import_module("bidsplan.transfer.cluster_sampling").stop_sampling(worker)
             module = importlib.import_module("bidsplan.transfer.cluster_worker")
         except ImportError as error:
-            address = distributed.get_worker().address
-            raise ImportError(f"{error}, on the worker {address}") from error
+            raise ImportError(f"{error}, on the worker {worker.address}") from error
         return getattr(module, name)(made_by, data)
 
     return call
