@@ -87,10 +87,10 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="bidsplan", message="bidsplan %(version)s")
 def bidsplan() -> None:
-    """Say which neuroimaging data, exactly, and get exactly that.
+    """Describe the neuroimaging data you need, review the plan, and download exactly those files.
 
-    A study manifest (YAML) compiles into a download plan (JSON Lines). The plan is fetched and
-    verified, and an interrupted fetch resumes.
+    bidsplan compiles a study manifest (YAML) into a download plan (JSON Lines), fetches the planned
+    files and checks each one. An interrupted fetch resumes.
     """
 
 
