@@ -63,7 +63,7 @@ def parse_host(text: str) -> Host:
     Raises
     ------
     ValueError
-        Where it is invalid or parsers read it in different ways; the message does not quote it.
+        If it is invalid or parsers read it in different ways; the message does not quote it.
 
     References
     ----------

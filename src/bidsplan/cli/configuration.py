@@ -91,7 +91,7 @@ def cache_options(
     Raises
     ------
     UsageError
-        Where the file is wrong, or a size or a kind of link is given and no directory.
+        If the file is wrong, or a size or a kind of link is given and no directory.
     """
     if no_cache or (untrusted and cache_directory is None):
         # What is configured for one's own plans is not for a stranger's.

@@ -26,9 +26,9 @@ def open_destination(url: str, access: Access, *, create: bool) -> Destination:
     Raises
     ------
     DestinationError
-        Where it can't be opened.
+        If it can't be opened.
     UsageError
-        Where the URL is refused, or can't be written to.
+        If the URL is refused, or can't be written to.
     """
     location = parse_url(url)
     if location.protocol == "file":

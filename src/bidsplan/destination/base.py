@@ -187,7 +187,7 @@ class Destination(ABC):
         Raises
         ------
         MissingFileError
-            Where there is no such file.
+            If there is no such file.
         Stopped
             While reading.
         """
@@ -279,7 +279,7 @@ class Destination(ABC):
         Raises
         ------
         LockedError
-            Where another run has the lock, and it is not waited for.
+            If another run has the lock, and it is not waited for.
         """
         yield from ()
 
@@ -296,7 +296,7 @@ class Destination(ABC):
         Raises
         ------
         DestinationError
-            Where nothing can be written, or where there is no room for all that is missing.
+            If nothing can be written, or where there is no room for all that is missing.
         """
 
     def folds_names(self) -> bool:
@@ -317,7 +317,7 @@ class Destination(ABC):
         Raises
         ------
         UsageError
-            Where the destination is, or lies in, one of them.
+            If the destination is, or lies in, one of them.
         """
 
     @abstractmethod

@@ -130,7 +130,7 @@ class ContentCache:
         Raises
         ------
         OSError, DestinationError, StorageError
-            Where it can't be written.
+            If it can't be written.
         Stopped
         """
         with closing(self._contents(entry)) as contents:

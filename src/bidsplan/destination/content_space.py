@@ -125,7 +125,7 @@ def manage_cache(options: CacheOptions, task: CacheTask) -> Removed:
     Raises
     ------
     DestinationError
-        Where the directory can't be opened or written.
+        If the directory can't be opened or written.
     """
     root = os.fspath(options.directory)
     with closing(ContentFiles(root, create=False)) as files:

@@ -95,7 +95,7 @@ class Directory:
     Raises
     ------
     DestinationError
-        Where it can't be opened.
+        If it can't be opened.
     """
 
     def __init__(self, root: str, *, create: bool) -> None:

@@ -1,4 +1,4 @@
-"""Read and validate manifest files, and report every problem with its line."""
+"""Reads and validates manifest files, and reports each problem's line."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _EXAMPLES: Mapping[str | int, str] = {
     "url": "url: s3://openneuro.org/ds000114",
     "file": "file: cohort.tsv",
 }
-"""How people write the fields that are required."""
+"""Examples of the required fields, for messages."""
 
 _SYNONYMS = {
     "seed": "random_seed",
@@ -59,7 +59,7 @@ _SYNONYMS = {
     "number": "count",
     "max_size": "max_bytes",
 }
-"""Fields that other tools have, by what they are called here."""
+"""Names of fields in other tools, and their names in a manifest."""
 
 _LONGEST_SHOWN = 60
 _MOST_REPORTED = 100
@@ -77,9 +77,9 @@ class ManifestFile:
     manifest : Manifest
     path : Path
     warnings : tuple of Problem
-        Words of its filters that BIDS does not know, and texts that look like ranges.
+        Words in the manifest's filters that BIDS does not know, and texts that look like ranges.
     document : Document
-        The file's content, with its lines.
+        The file's content, with the line of each field.
     """
 
     manifest: Manifest
@@ -88,9 +88,9 @@ class ManifestFile:
     document: Document
 
     def locate(self, problem: Problem) -> Problem:
-        """Return a problem of the models with its file, line and place in the document.
+        """Add the file and line to a problem, and return it.
 
-        A problem without a place is returned unchanged.
+        A problem without a place in the manifest is returned unchanged.
         """
         if not problem.at:
             return problem
@@ -107,7 +107,10 @@ _PLACES: Mapping[str, type[BaseModel] | None] = {
     "limits: {{{}: …}}": Limits,
     "files: {{entities: {{{}: …}}}}": None,
 }
-"""Models, or none for entities, whose fields people may write elsewhere, by how to write them."""
+"""Where fields belong, as text, and the model that has them (None for entities).
+
+People often write these fields in another place, and the message then shows the right one.
+"""
 
 
 def load_manifest(
@@ -122,9 +125,10 @@ def load_manifest(
     ----------
     path : path
     allow_protocols : iterable of str
-        Protocols of URLs to allow besides the usual ones.
+        URL protocols to allow in addition to the usual ones.
     untrusted : bool, optional
-        Refuse a manifest that is a symbolic link. By default as ``BIDSPLAN_UNTRUSTED`` says.
+        Whether to refuse a manifest that is a symbolic link. The default is taken from the
+        environment variable ``BIDSPLAN_UNTRUSTED``.
 
     Returns
     -------
@@ -133,7 +137,7 @@ def load_manifest(
     Raises
     ------
     ManifestError
-        Listing everything that is wrong with it.
+        If the manifest is not valid; the error lists all its problems.
     """
     path, untrusted = Path(path), untrusted_by_default() if untrusted is None else untrusted
     if ".jsonl" in path.suffixes:
@@ -188,7 +192,7 @@ def _shown_name(name: str) -> str:
 def _validate(
     document: Document, protocols: frozenset[str]
 ) -> tuple[Manifest | None, list[Problem]]:
-    """Return the manifest, or what is wrong with it."""
+    """Return the manifest, or the problems of the document."""
     if not document.whole:
         return None, []
     if not isinstance(document.data, dict):

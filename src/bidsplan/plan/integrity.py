@@ -1,4 +1,4 @@
-"""Checks that bytes are the planned ones, by the best method that a plan allows."""
+"""Checks that bytes are the planned ones, by the strongest possible method."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 
 
 class CheckMethod(StrEnum):
-    """How a file was shown to be the planned one, strongest first."""
+    """How a file was proved to be the planned one; the strongest method comes first."""
 
     CONTENT = "content"
-    """The plan contains its bytes."""
+    """The file has the bytes that the plan contains."""
     SHA256 = "sha256"
-    """The plan contains its SHA-256."""
+    """The file has the SHA-256 in the plan."""
     MD5 = "md5"
-    """The plan contains its MD5."""
+    """The file has the MD5 in the plan."""
     CHECKSUM = "checksum"
-    """The storage keeps a checksum of the whole object."""
+    """The file has the checksum that the storage keeps of the whole object."""
     ETAG_MD5 = "etag-md5"
-    """Its MD5 is the object's entity tag."""
+    """The file's MD5 is the object's entity tag."""
     MULTIPART = "multipart"
-    """The MD5s of its parts make the object's entity tag."""
+    """The MD5s of the upload's parts give the object's entity tag."""
     RECEIPT = "receipt"
-    """It is the fetched file, by the digest in its receipt."""
+    """The file has the digest in its receipt, so it is unchanged since it was fetched."""
     SIZE = "size"
-    """It has the planned size, and came from the object with the planned entity tag."""
+    """The file has the planned size, and came from the object with the planned entity tag."""
 
 
 CHECK_NAMES = {
@@ -65,7 +65,7 @@ class Checksum(NamedTuple):
     value: str
     """As S3 writes it: in base64, the highest byte first."""
     whole: bool = True
-    """Whether the storage says that it is of the whole object, and not of its parts' checksums."""
+    """Whether it covers the whole object, and not the checksums of upload parts."""
 
 
 _MIB = 1 << 20
@@ -75,9 +75,9 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 def part_sizes(size: int, parts: int) -> list[int]:
-    """Return the part sizes that an upload of a size may have had.
+    """Return the likely part sizes of an upload of this size.
 
-    They are those of common clients, and the least whole number of MiB.
+    They are the part sizes of common clients, and the smallest whole number of MiB that fits.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def part_sizes(size: int, parts: int) -> list[int]:
 
 
 def best_check(entry: Entry) -> CheckMethod:
-    """Return the strongest method that an entry's bytes can be checked by."""
+    """Return the strongest method that can check an entry's bytes."""
     if entry.content is not None:
         return CheckMethod.CONTENT
     if entry.sha256:
@@ -112,13 +112,13 @@ class VerifyMode(Choice):
     """How received bytes are checked."""
 
     FULL = "full"
-    """By the strongest digest that is known."""
+    """Compare the strongest digest that is known."""
     SIZE = "size"
-    """By size and entity tag only: less work for large files, but damage goes unnoticed."""
+    """Compare size and entity tag only: faster for large files, but damage goes unnoticed."""
 
 
 class Verdict(NamedTuple):
-    """The result of a check: what was expected and got are equal where it succeeded."""
+    """The result of a check, which succeeded if `expected` equals `got`."""
 
     proof: CheckMethod
     expected: str

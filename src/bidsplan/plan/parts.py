@@ -54,7 +54,7 @@ def subjects_part(plan: Planned, subjects: Iterable[str], sessions: Iterable[str
     Raises
     ------
     UsageError
-        Where the plan has no such subject, or those have no such session.
+        If the plan has no such subject, or those have no such session.
     """
     units = _units(plan, subjects)
     wanted = {bare_label(session, "ses-") for session in sessions}
@@ -140,7 +140,7 @@ def share(plan: Planned, number: int, of: int) -> Plan:
     Raises
     ------
     UsageError
-        Where `number` is not between 1 and `of`.
+        If `number` is not between 1 and `of`.
     """
     if not 1 <= number <= of:
         raise UsageError(f"there is no part {number} of {of}; expected 1 to {of}")

@@ -87,11 +87,11 @@ def split_by_subject(
     Raises
     ------
     UsageError
-        Where the plan has no subjects.
+        If the plan has no subjects.
     PlanError
-        Where a subject's label can't be a file's name.
+        If a subject's label can't be a file's name.
     DestinationError
-        Where something can't be written.
+        If something can't be written.
     """
     if not plan.header.subjects:
         raise UsageError(f"{source}: the plan has no subjects to split it by")

@@ -34,9 +34,9 @@ def plan_at_revision(path: Path, revision: str) -> Plan:
     Raises
     ------
     UsageError
-        Where there is no git, no repository, no such revision, or no such file in it.
+        If there is no git, no repository, no such revision, or no such file in it.
     PlanError
-        Where the file is not a valid plan.
+        If the file is not a valid plan.
     """
     # What a revision starts with must not make it an option.
     wanted = ("--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")

@@ -28,9 +28,9 @@ def resolve(name: str, port: int, *, public_only: bool) -> list[str]:
     Raises
     ------
     RefusedHostError
-        Where one of them is refused.
+        If one of them is refused.
     OSError
-        Where the name can't be resolved.
+        If the name can't be resolved.
     """
     found = socket.getaddrinfo(name.strip("[]"), port, type=socket.SOCK_STREAM)
     addresses = [str(address[0]) for *_, address in found]

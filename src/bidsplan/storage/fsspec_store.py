@@ -158,7 +158,7 @@ def filesystem_of(protocol: str, url: str, **more: Any) -> Any:
     Raises
     ------
     UsageError
-        Where there is none of this name, or what it needs is not installed.
+        If there is none of this name, or what it needs is not installed.
     """
     import fsspec  # a tenth of a second
 

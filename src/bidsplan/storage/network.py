@@ -228,7 +228,7 @@ class Body:
     Raises
     ------
     StorageError
-        Where the answer has other bytes than were requested.
+        If the answer has other bytes than were requested.
     """
 
     def __init__(
@@ -263,7 +263,7 @@ def body_chunks(
     Raises
     ------
     UnreachableError
-        Where it breaks off, takes longer than `seconds`, or has fewer bytes than `length`.
+        If it breaks off, takes longer than `seconds`, or has fewer bytes than `length`.
     """
     end, left = time.monotonic() + seconds, length
     try:

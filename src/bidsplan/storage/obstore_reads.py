@@ -117,7 +117,7 @@ def open_stream(
     Raises
     ------
     NoRangesError
-        Where the server does not support range requests.
+        If the server does not support range requests.
     StorageError
     """
     import obstore  # loaded with the store

@@ -70,7 +70,7 @@ def place_of(url: str, access: Access, base: str | os.PathLike[str]) -> Place:
     Raises
     ------
     UsageError
-        Where the AWS configuration can't be used.
+        If the AWS configuration can't be used.
     """
     protocol, host, path = parse_url(canonical_url(url))
     if protocol == "file":

@@ -66,7 +66,7 @@ class File:
         Raises
         ------
         DestinationError, DeniedError, ThrottledError, UnreachableError
-            Where it can't be written.
+            If it can't be written.
         """
         from fsspec.implementations.local import LocalFileSystem
 
@@ -127,11 +127,11 @@ def find_file(fname: str | os.PathLike[str], fs: Any = None, *, anonymous: bool 
     Raises
     ------
     UrlError
-        Where the name is neither an S3 path nor a URL.
+        If the name is neither an S3 path nor a URL.
     UsageError
-        Where fsspec has no such file system here, or the AWS configuration can't be used.
+        If fsspec has no such file system here, or the AWS configuration can't be used.
     DeniedError
-        Where requests are to be signed, and there are no credentials.
+        If requests are to be signed, and there are no credentials.
     """
     name = os.fspath(fname)
     if fs is not None:

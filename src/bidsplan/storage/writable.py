@@ -49,9 +49,9 @@ class Upload(ABC):
         Raises
         ------
         ExistingFileError
-            Where the key has an object by now that must not be replaced.
+            If the key has an object by now that must not be replaced.
         IntegrityError
-            Where what arrived is not what was written; it was removed again.
+            If what arrived is not what was written; it was removed again.
         """
 
     @abstractmethod

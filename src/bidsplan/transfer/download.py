@@ -91,12 +91,12 @@ def receive(
     Raises
     ------
     IntegrityError
-        Where bytes arrived twice that are not the planned ones; UnprovedError where nothing but an
+        If bytes arrived twice that are not the planned ones; UnprovedError where nothing but an
         entity tag says so, which may be no digest.
     SourceChangedError
-        Where the object is another one now; the message has both entity tags.
+        If the object is another one now; the message has both entity tags.
     StorageError
-        Where they can't be fetched.
+        If they can't be fetched.
     Stopped
     """
     deadline = Deadline(began)

@@ -138,7 +138,7 @@ class RangedDownload:
         Raises
         ------
         RangesRefusedError
-            Where the object must be fetched by one request.
+            If the object must be fetched by one request.
         OSError, StorageError, Stopped
         """
         # Started only for digests that can be made side by side.

@@ -43,21 +43,23 @@ class _Compilation(NamedTuple):
 )
 @options.manifest_argument("manifests", several=True)
 @options.output_option(
-    "The plan's file, of one manifest: .jsonl, .jsonl.gz or .jsonl.zst. [default: beside the "
-    "manifest]"
+    "The plan's file, if there is one manifest. Its name ends in .jsonl, .jsonl.gz or .jsonl.zst. "
+    "[default: beside the manifest]"
 )
-@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if a plan would change.")
+@click.option(
+    "--check", is_flag=True, help="Write nothing, and exit with 1 if a plan would change."
+)
 @click.option(
     "--max-bytes",
     type=options.parse_bytes,
     metavar="SIZE",
-    help="Fail if a plan is larger, e.g. than 500GB.",
+    help="Fail if a plan's files are larger than this in total, e.g. 500GB.",
 )
 @click.option(
     "--digest",
     is_flag=True,
-    help="Add the SHA-256 of files that could only be checked by size, such as local ones; "
-    "reads them.",
+    help="Read files that could only be checked by size, such as local files, and add their SHA-256 "
+    "to the plan.",
 )
 @options.settings_of(*options.STRICT, *options.SOURCES)
 def command(
@@ -68,11 +70,11 @@ def command(
     digest: bool,
     settings: options.Settings,
 ) -> int:
-    """List studies as they are now, and write the plan of each of MANIFESTS.
+    """List the studies of MANIFESTS, and write a plan for each manifest.
 
-    Manifests of one study share its listing. Digests of unchanged files are carried over from the
-    plan at OUTPUT; where there is none, from the plan beside the manifest. If a manifest fails, the
-    others are still compiled.
+    Manifests of the same study share one listing. Digests of unchanged files are copied from the
+    existing plan at OUTPUT or, if there is none, from the plan beside the manifest. If a manifest
+    fails, the others are still compiled.
     """
     from bidsplan.compile.survey.shared import SharedListings  # imports storage
 

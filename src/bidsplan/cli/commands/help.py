@@ -31,10 +31,10 @@ _WIDEST = 100
 @options.settings_of()
 @click.pass_context
 def command(context: click.Context, names: tuple[str, ...], settings: options.Settings) -> int:
-    """Say what an error means and what to do about it, by the CODE that its message ends with.
+    """Explain the error with the CODE at the end of its message, and say what to do about it.
 
-    Also takes the name of a failure, such as source-changed, and of a COMMAND. Lists all codes if
-    none is given. Needs no network.
+    Instead of a CODE, you may give the name of a failure, such as source-changed, or a COMMAND.
+    Without a name, the command lists all codes. It needs no network.
     """
     from bidsplan.cli.help_entries import help_entries  # only for who asks
 

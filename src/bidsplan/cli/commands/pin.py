@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 )
 @options.plan_argument
 @options.destination_argument
-@options.output_option("The file of the pinned plan. [default: PLAN, which is replaced]")
+@options.output_option("The file to write the pinned plan to. [default: replace PLAN]")
 @options.readers_option
 @options.settings_of(*options.STORAGE, *options.DESTINATION)
 def command(
@@ -36,7 +36,8 @@ def command(
 ) -> int:
     """Add the SHA-256 of each file in DEST to PLAN, so that only these bytes are accepted later.
 
-    Makes no request if DEST is a directory. Nothing is written if a file is missing or differs.
+    If DEST is a directory, the command sends no requests. If a file is missing or differs, it
+    writes nothing.
     """
     from bidsplan.plan.file import plan_suffix, write_plan  # on demand
 

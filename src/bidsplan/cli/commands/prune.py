@@ -48,10 +48,12 @@ _KEPT = {
     "--all",
     "everything",
     is_flag=True,
-    help="Also remove files that bidsplan did not fetch or that have changed; hidden files and "
+    help="Also remove files that bidsplan did not fetch or that have changed. Hidden files and "
     "directories are kept.",
 )
-@click.option("-n", "--dry-run", is_flag=True, help="Show what would be removed; remove nothing.")
+@click.option(
+    "-n", "--dry-run", is_flag=True, help="Show what would be removed, and remove nothing."
+)
 @options.wait_option
 @options.settings_of(*options.STORAGE, *options.DESTINATION)
 def command(
@@ -65,7 +67,8 @@ def command(
 ) -> int:
     """Remove files in DEST that are not in PLAN, and directories that become empty.
 
-    Asks first. Removes only unchanged files that bidsplan fetched; follows no links.
+    The command asks before it removes anything. Without --all, it removes only files that bidsplan
+    fetched and that have not changed since. It never follows links.
     """
     if not (yes or dry_run or sys.stdin.isatty()):
         raise UsageError(

@@ -28,14 +28,21 @@ if TYPE_CHECKING:
     ),
 )
 @options.plan_argument
-@options.output_option("The page's file. [default: PLAN's name with .report.html]")
+@options.output_option("The page's file. [default: the name of PLAN, ending in .report.html]")
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path),
-    help="The manifest of PLAN, which shows why files are missing.",
+    help="The manifest of PLAN, to show why files are missing.",
 )
-@click.option("--dest", "destination", metavar="DEST", help="Also show what was proved in DEST.")
-@click.option("--verify", "read", is_flag=True, help="Read the files in DEST, not only receipts.")
+@click.option(
+    "--dest",
+    "destination",
+    metavar="DEST",
+    help="Also show which files in DEST are proved to be the planned ones.",
+)
+@click.option(
+    "--verify", "read", is_flag=True, help="Read the files in DEST, and not only their receipts."
+)
 @options.settings_of(*options.SOURCES, *options.DESTINATION)
 def command(
     source: Path,
@@ -45,11 +52,11 @@ def command(
     read: bool,
     settings: options.Settings,
 ) -> None:
-    """Write a page that shows which subjects of PLAN lack which files, and why.
+    """Write an HTML page that shows which subjects of PLAN lack which files, and why.
 
-    MANIFEST stands for the plan beside it. With a manifest, the study is listed as it is now: the
-    page then also says which rule drops a file or a subject. It is one HTML file, which needs no
-    network.
+    If you name a MANIFEST, the plan beside it is used. With a manifest, the command lists the study
+    again, and the page also says which rule leaves out a file or a subject. The page is a single
+    file that needs no network.
     """
     from bidsplan.review.report import check_page_name, write_report  # on demand
 

@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 @click.option(
     "--locked",
     is_flag=True,
-    help="Also check that each manifest's plan is whole and was compiled from it; for the name of "
-    "a plan, checks its manifest.",
+    help="Also check that each manifest's plan is complete and was compiled from this manifest. For "
+    "the name of a plan, check the manifest beside it.",
 )
 @options.settings_of(*options.ALLOWED, *options.STRICT)
 def command(manifests: tuple[Path, ...], locked: bool, settings: options.Settings) -> int:
-    """Check MANIFESTS without a network or credentials.
+    """Check MANIFESTS, without network access or credentials.
 
-    Shows all problems of each manifest, and exits with 2 if there are any.
+    The command shows all problems of each manifest, and exits with 2 if there are any.
     """
     paths = map(manifest_beside, manifests) if locked else manifests
     valid = [_is_valid(path, locked, settings) for path in dict.fromkeys(paths)]

@@ -60,7 +60,7 @@ def clean(
     Raises
     ------
     StorageError
-        Where a key is listed twice with different sizes or entity tags.
+        If a key is listed twice with different sizes or entity tags.
     """
     known = set(directories)
     skip, above = len(prefix), ""

@@ -62,7 +62,7 @@ def read_manifest_file(
     Raises
     ------
     SelectionError
-        Where it can't be read, is no regular file, leads out of the fence, or is too large.
+        If it can't be read, is no regular file, leads out of the fence, or is too large.
     """
     shown = repr(printable(name))
     try:

@@ -69,7 +69,7 @@ class HttpClient:
         Raises
         ------
         RefusedHostError
-            Where a redirect leads to a host or a protocol that the URL may not name either.
+            If a redirect leads to a host or a protocol that the URL may not name either.
         StorageError
             For any other status.
         """

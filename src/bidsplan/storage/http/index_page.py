@@ -32,7 +32,7 @@ def linked_names(data: bytes, url: str, asked: str, what: str) -> set[str]:
     Raises
     ------
     NoIndexError
-        Where the page is no index of a directory: an application, a login, an error.
+        If the page is no index of a directory: an application, a login, an error.
     """
     page = _parsed(data)
     names = {name for name in _children(page, url) if name}

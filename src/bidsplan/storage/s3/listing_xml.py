@@ -47,7 +47,7 @@ class Page:
     Raises
     ------
     NoListingError
-        Where it can't be parsed.
+        If it can't be parsed.
 
     Notes
     -----
