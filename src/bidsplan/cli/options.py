@@ -165,13 +165,14 @@ SOURCES = (
         default=Transport.AUTO.value,
         callback=lambda _ctx, _param, value: Transport(value),
         show_default=True,
-        help="Library that lists and reads storage.",
+        help="Library to list and read storage with.",
     ),
     _jobs_option(
         "jobs",
         "auto",
         _Connections(1, 1024),
-        f"Maximum number of connections. With auto, bidsplan measures how many help, up to {AUTO_JOBS}.",
+        "Maximum number of connections. With auto, bidsplan measures how many help, up to "
+        f"{AUTO_JOBS}.",
     ),
     *STORAGE,
 )
@@ -212,8 +213,8 @@ CACHE = (
         "--cache-size",
         type=parse_bytes,
         metavar="SIZE",
-        help="If the cache is larger than this, e.g. 500GB, remove the contents that were used least "
-        "recently.",
+        help="If the cache is larger than this, e.g. 500GB, remove the contents that were used "
+        "least recently.",
     ),
     click.option(
         "--cache-link",
@@ -243,8 +244,8 @@ PART = (
         "subjects",
         multiple=True,
         metavar="LABEL",
-        help="Use only the files that this subject needs, including files that belong to no subject. "
-        "May be repeated.",
+        help="Use only the files that this subject needs, including files that belong to no "
+        "subject. May be repeated.",
     ),
     click.option(
         "--session",

@@ -25,7 +25,8 @@ from bidsplan.paths import printable
     "--prune",
     "task",
     flag_value=CacheTask.PRUNE.value,
-    help="If the cache is larger than its limit, remove the contents that were used least recently.",
+    help="If the cache is larger than its limit, remove the contents that were used least "
+    "recently.",
 )
 @click.option("--clear", "task", flag_value=CacheTask.CLEAR.value, help="Remove all contents.")
 @click.option(

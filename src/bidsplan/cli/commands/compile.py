@@ -58,8 +58,8 @@ class _Compilation(NamedTuple):
 @click.option(
     "--digest",
     is_flag=True,
-    help="Read files that could only be checked by size, such as local files, and add their SHA-256 "
-    "to the plan.",
+    help="Read files that could only be checked by size, such as local files, and add their "
+    "SHA-256 to the plan.",
 )
 @options.settings_of(*options.STRICT, *options.SOURCES)
 def command(

@@ -66,8 +66,8 @@ def _columns(
     multiple=True,
     metavar="NAME=GLOB",
     callback=_columns,
-    help="A column of a samplesheet, and a glob for its files, such as t1='**/*_T1w.nii.gz'. May be "
-    "repeated.  [default: a column for each suffix of the raw files]",
+    help="A column of a samplesheet, and a glob for its files, such as t1='**/*_T1w.nii.gz'. May "
+    "be repeated.  [default: a column for each suffix of the raw files]",
 )
 @click.option(
     "--dest",

@@ -95,8 +95,8 @@ def command(
 ) -> int:
     """Fetch the files of a MANIFEST or PLAN to DEST, and verify them.
 
-    An interrupted fetch resumes when you run it again. DEST is a directory, or a URL that fsspec can
-    write to, such as s3://bucket/prefix.
+    An interrupted fetch resumes when you run it again. DEST is a directory, or a URL that fsspec
+    can write to, such as s3://bucket/prefix.
     """
     policy = PlanPolicy.of(locked=locked, frozen=frozen)
     base, plan = _find_plan(source, settings, policy, write=not dry_run)

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 @click.option(
     "--locked",
     is_flag=True,
-    help="Also check that each manifest's plan is complete and was compiled from this manifest. For "
-    "the name of a plan, check the manifest beside it.",
+    help="Also check that each manifest's plan is complete and was compiled from this manifest. "
+    "For the name of a plan, check the manifest beside it.",
 )
 @options.settings_of(*options.ALLOWED, *options.STRICT)
 def command(manifests: tuple[Path, ...], locked: bool, settings: options.Settings) -> int:

@@ -81,4 +81,6 @@ def _draft(plan: Planned, sources: Sources) -> Draft:
     )
 
 
-FORMAT = Format("git-annex", "a shell script that adds the files, unfetched, to a dataset", _draft)
+FORMAT = Format(
+    "git-annex", "a shell script that adds the files to a dataset without fetching", _draft
+)

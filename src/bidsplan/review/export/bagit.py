@@ -80,4 +80,4 @@ def _draft(plan: Planned, sources: Sources) -> Draft:
     )
 
 
-FORMAT = Format("BagIt", "a bag whose payload bdbag fetches (-o DIR)", _draft, is_directory=True)
+FORMAT = Format("BagIt", "a bag whose files bdbag fetches (-o DIR)", _draft, is_directory=True)

@@ -63,4 +63,6 @@ def _draft(plan: Planned, sources: Sources) -> Draft:
     )
 
 
-FORMAT = Format("checksums", "a list for 'sha256sum --check' or 'md5sum --check'", _draft)
+FORMAT = Format(
+    "checksums", "a list of digests for 'sha256sum --check' or 'md5sum --check'", _draft
+)

@@ -48,4 +48,4 @@ def _draft(plan: Planned, sources: Sources) -> Draft:
     )
 
 
-FORMAT = Format("pooch", "a registry with digests and URLs, for load_registry", _draft)
+FORMAT = Format("pooch", "a registry for pooch's load_registry, with digests and URLs", _draft)

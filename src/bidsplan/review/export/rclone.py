@@ -161,4 +161,4 @@ def _draft(plan: Planned, sources: Sources) -> Draft:
     )
 
 
-FORMAT = Format("rclone", "a shell script that copies by rclone and counts what came", _draft)
+FORMAT = Format("rclone", "a shell script that copies with rclone and counts the files", _draft)
