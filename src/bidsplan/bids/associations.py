@@ -1,4 +1,4 @@
-"""Files of another suffix that belong to a file, and files that form one recording.
+"""Finds files with other suffixes that belong to a file or a recording.
 
 They are the associations of the BIDS schema, with magnitude images, optodes, stimulus and
 physiological recordings as real datasets have them.
@@ -50,7 +50,7 @@ _TABLES_OF_FILES = frozenset({"scans", "sessions"})
 
 
 def associated(name: Name, metadata: Metadata) -> Iterator[Item]:
-    """List the files of a dataset that belong to a file, or are one recording with it."""
+    """List the files that belong to a file, or form one recording with it."""
     stem = name.path.removesuffix(name.extension)
     for extension in _FAMILY_OF.get(name.extension, ()):
         member = metadata.find(stem + extension)
@@ -71,7 +71,7 @@ def associated(name: Name, metadata: Metadata) -> Iterator[Item]:
 
 
 class _Kind(NamedTuple):
-    """Files that belong to others, of one extension; see `Association`."""
+    """Files with one extension that belong to others; see `Association`."""
 
     suffix: str
     extension: str
@@ -81,7 +81,7 @@ class _Kind(NamedTuple):
 
 @cache
 def _entities_asked() -> frozenset[str]:
-    """Return the entities that selectors of the schema ask for."""
+    """Return the entities that the schema's selectors ask for."""
     selectors = (text for kind in associations().values() for text in kind.selectors)
     return frozenset(name for text in selectors for name in _ENTITY.findall(text))
 
@@ -90,7 +90,7 @@ def _entities_asked() -> frozenset[str]:
 def _kinds_of(
     suffix: str, extension: str, datatype: str | None, entities: frozenset[str]
 ) -> tuple[_Kind, ...]:
-    """List what may belong to files of a kind."""
+    """List the kinds of files that may belong to files of one kind."""
     known = {"suffix": suffix, "extension": extension, "datatype": datatype, "entities": entities}
     all_kinds = (*associations().values(), *_IN_PRACTICE)
     # What belongs to any data file belongs to no table of its channels or events.
@@ -117,7 +117,7 @@ def _kinds_of(
 
 
 def _holds(selector: str, known: Mapping[str, Any]) -> bool:
-    """Evaluate a selector; one that only a newer schema has holds."""
+    """Evaluate a selector; one that only newer schemas support is true."""
     try:
         return bool(_value(_parsed(selector), known))
     except (SyntaxError, TypeError, NotImplementedError):
@@ -131,7 +131,7 @@ def _parsed(selector: str) -> ast.expr:
 
 
 def _value(node: ast.expr, known: Mapping[str, Any]) -> Any:
-    """Evaluate an expression of the schema about a name."""
+    """Evaluate an expression of the schema for a name."""
     match node:
         case ast.Constant(value=value):
             return value

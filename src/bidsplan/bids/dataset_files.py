@@ -1,4 +1,4 @@
-"""Files at a dataset's root that describe it as a whole."""
+"""The files at a dataset's root that describe the whole dataset."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _BY_RULE: dict[str, frozenset[str]] = {
 
 
 def is_derivative(description: object) -> bool:
-    """Return whether a dataset's description is that of a derivative dataset.
+    """Report whether a dataset's description says that it is a derivative.
 
     ``DatasetType`` decides. Descriptions older than BIDS 1.4 have ``PipelineDescription`` instead.
     ``GeneratedBy`` says nothing: converters of raw data have it too.
@@ -68,7 +68,7 @@ def select_dataset_files(
 
 
 def report_subject(name: str) -> str | None:
-    """Return the subject label of a report at a derivative's root, ``sub-01.html`` or similar."""
+    """Return the subject of a report at a derivative's root, such as ``sub-01.html``."""
     if not name.startswith("sub-"):
         return None
     return name.removeprefix("sub-").partition(".")[0].partition("_")[0] or None

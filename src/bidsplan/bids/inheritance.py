@@ -1,4 +1,4 @@
-"""Which sidecars and other metadata apply to a file.
+"""Finds the sidecars and other metadata that apply to a file.
 
 BIDS specification 1.11.1, "The Inheritance Principle": a file applies to those at its level or
 below that have its suffix and all of its entities, with equal values. JSON files apply from every
@@ -22,7 +22,7 @@ _LOWEST_ONLY = (".tsv", ".tsv.gz", ".bval", ".bvec")
 
 
 def levels(directory: str) -> Iterator[str]:
-    """List a directory and those above it, up to the dataset's root, the empty string."""
+    """List a directory and all directories above it, up to the dataset's root."""
     while directory:
         yield directory
         directory = directory.rpartition("/")[0]
@@ -35,7 +35,7 @@ _Index = dict[str, dict[tuple[str, ...], dict[tuple[str, ...], "Item"]]]
 
 
 class Metadata:
-    """An index of files that may come along with others.
+    """An index of metadata files, to find those that apply to a file.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class Metadata:
 
     @cached_property
     def _by_path(self) -> dict[str, Item]:
-        """All items, of which few datasets need any by its path."""
+        """All items by path, indexed only if they are needed."""
         return {item.name.path: item for item in self._all}
 
     def find(self, path: str) -> Item | None:
@@ -65,7 +65,7 @@ class Metadata:
         return self._root.find(path) if found is None and self._root is not None else found
 
     def index(self, suffix: str, extension: str) -> _Index:
-        """Return the items of one kind, indexed when it is first needed, as most never are."""
+        """Return the items of one kind, indexed on first use."""
         kind = (suffix, extension)
         index = self._indices.get(kind)
         if index is None:
@@ -88,7 +88,7 @@ class Metadata:
         *,
         beyond: frozenset[str] = frozenset(),
     ) -> list[Item]:
-        """List a directory's items of one kind that apply to a file with some entities.
+        """List the items of one directory and kind that apply to given entities.
 
         Those with the most entities are last. Items may have the entities `beyond` although the
         file has none.
@@ -96,7 +96,7 @@ class Metadata:
         return _applying(self.index(suffix, extension).get(directory, {}), entities, beyond)
 
     def inherited(self, name: Name) -> Iterator[Item]:
-        """List what applies to a file, the JSON sidecars of deeper levels first."""
+        """List the metadata that applies to a file, the deepest JSON sidecars first."""
         if not name.shaped:
             return
         if name.extension != ".json":
@@ -110,7 +110,7 @@ class Metadata:
     def lowest(
         self, name: Name, suffix: str, extension: str, *, beyond: frozenset[str] = frozenset()
     ) -> list[Item]:
-        """List what applies to a file at the lowest level that has any.
+        """List the metadata at the deepest directory that has any for a file.
 
         That is one item, or with `beyond` all of that level; see `applying`.
         """

@@ -1,4 +1,4 @@
-"""Subject labels that people and tables spell in another way than directories do."""
+"""Finds directories for subject labels that are spelt differently."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LETTERS = re.compile(r"^[^\W\d_]+(?=[0-9])")
 
 
 def normal_label(label: str) -> str:
-    """Return a label in the Unicode form that labels are compared in (NFC).
+    """Return a label in the Unicode form for comparisons (NFC).
 
     macOS writes some names decomposed, and people type them composed.
     """
@@ -40,7 +40,7 @@ _DIFFERENCES: tuple[tuple[str, Callable[[str], str]], ...] = (
 
 
 def pair_alike(labels: Iterable[str], directories: Iterable[str]) -> Iterator[tuple[str, str, str]]:
-    """Pair labels with the directories' labels that they equal but for their spelling.
+    """Pair labels with directories' labels that differ only in spelling.
 
     Yields a label, the directory's label and what they differ by: case, punctuation, zero padding,
     or a prefix that only one of them has. The two sides have no label in common.
@@ -61,6 +61,6 @@ def pair_alike(labels: Iterable[str], directories: Iterable[str]) -> Iterator[tu
 
 
 def _is_prefixed(label: str, other: str) -> bool:
-    """Return whether one of two labels is the other with letters before it."""
+    """Report whether one label is the other with letters in front."""
     short, long = sorted((_unpadded(label), _unpadded(other)), key=len)
     return bool(short) and short != long and not _LETTERS.match(short)

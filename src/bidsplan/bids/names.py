@@ -1,4 +1,4 @@
-"""File names of the Brain Imaging Data Structure, parsed.
+"""Parses BIDS file names.
 
 Parsing is lexical and never fails: real datasets hold names that the standard does not know. The
 suffix is what follows the last underscore, the extension starts at the leftmost dot, and every
@@ -29,7 +29,7 @@ _PART_OF_SUBJECT = re.compile(r"sub-([^_/]+?)(?:_|\.long\.)(?:ses-([^_./]+))?[^/
 
 
 class Name(NamedTuple):
-    """What a path below a dataset's root says.
+    """The entities, suffix and other parts of a path in a dataset.
 
     Parameters
     ----------
@@ -64,13 +64,13 @@ def bare_label(text: str, prefix: str = "sub-") -> str:
 
 
 def subject_label(directory: str) -> str | None:
-    """Return the label of a subject's directory name, or None where it is not one."""
+    """Return the label of a subject's directory name, or None."""
     match = _SUBJECT.fullmatch(directory)
     return match[1] if match else None
 
 
 def owner_label(directory: str) -> str | None:
-    """Return the label of the subject that a derivative's directory belongs to, or None.
+    """Return the subject's label in a derivative's directory name, or None.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def owner_label(directory: str) -> str | None:
 
 
 def _owner(directory: str) -> tuple[str | None, str | None]:
-    """Return a directory's subject, and the session that its name has."""
+    """Return the subject and session that a directory's name contains."""
     # Few directories are tried: there are very many.
     parts = "_" in directory or ".long." in directory
     match = _PART_OF_SUBJECT.fullmatch(directory) if parts else None
@@ -89,7 +89,7 @@ def _owner(directory: str) -> tuple[str | None, str | None]:
 
 
 def recording_of(path: str) -> str | None:
-    """Return the path of the directory recording that a file lies in.
+    """Return the path of the directory recording that contains a file.
 
     That is a ``.ds``, ``.mefd``, ``.zarr`` or ``.ome.zarr`` directory, or a BTi/4D run, whose
     directory ends in ``_meg``.
@@ -104,7 +104,7 @@ def recording_of(path: str) -> str | None:
 
 
 def parse_name(path: str, *, recording: bool = False) -> Name:
-    """Parse a path below a dataset's root, that of a file or of a directory recording.
+    """Parse the path of a file or a directory recording in a dataset.
 
     Examples
     --------
@@ -137,7 +137,7 @@ def parse_name(path: str, *, recording: bool = False) -> Name:
 
 @lru_cache(maxsize=8192)
 def _parse_base(text: str) -> tuple[Mapping[str, str], str, str, bool]:
-    """Parse entities, suffix, extension and shape of a file name, or of the rest of one."""
+    """Parse the entities, suffix, extension and shape of a file name."""
     stem, dot, rest = text.partition(".")
     *tokens, suffix = stem.split("_")
     entities: dict[str, str] = {}
@@ -154,7 +154,7 @@ def _parse_base(text: str) -> tuple[Mapping[str, str], str, str, bool]:
 
 @lru_cache(maxsize=8192)
 def _parse_directory(directory: str) -> tuple[str | None, str | None, str | None]:
-    """Parse subject, session and datatype of a directory."""
+    """Parse the subject, session and datatype of a directory."""
     first, *rest = directory.split("/")
     subject, session = _owner(first)
     if subject is None:
@@ -165,7 +165,7 @@ def _parse_directory(directory: str) -> tuple[str | None, str | None, str | None
 
 
 def same_value(entity: str, wanted: str, found: str) -> bool:
-    """Compare an entity's values as selections do: indices as numbers, all others as text."""
+    """Compare two values of an entity: indices as numbers, others as text."""
     if wanted == found:
         return True
     if entity not in _INDEX_ENTITIES:

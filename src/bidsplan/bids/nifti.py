@@ -1,4 +1,4 @@
-"""Whether a NIfTI file holds the data that its header says.
+"""Checks that a NIfTI file contains all data that its header describes.
 
 A header is untrusted: the bytes it promises are counted, and no memory is allocated for them.
 """
@@ -23,14 +23,14 @@ _GZIP = 31  # zlib's number for gzip's own header and checksum
 
 
 class Extent(NamedTuple):
-    """Where a file's data is, by its header of NIfTI version 1 or 2."""
+    """The position and size of a NIfTI file's data, from its header."""
 
     version: int
     offset: int
     bytes: int
 
     def missing(self, size: int) -> str | None:
-        """Describe what a file of `size` bytes lacks; None where it is complete."""
+        """Describe what a file of `size` bytes lacks; None if it is complete."""
         got = max(size - self.offset, 0)
         if got >= self.bytes:
             return None
@@ -38,7 +38,7 @@ class Extent(NamedTuple):
 
 
 def nifti_extent(head: bytes) -> Extent:
-    """Read where the data is from a file's first `LONGEST_HEADER` bytes, unpacked.
+    """Read the extent from a file's first `LONGEST_HEADER` unpacked bytes.
 
     Raises IntegrityError where they are no header of a single NIfTI file, or one that can't be
     right.
@@ -108,7 +108,7 @@ def _packed_problem(chunks: Iterable[bytes]) -> str | None:
 
 
 def _unpacked(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Unpack gzip in chunks of a bounded size; raise EOFError where it ends early."""
+    """Unpack gzip in bounded chunks; raise EOFError if it ends early."""
     member, whole = zlib.decompressobj(_GZIP), False
     for chunk in chunks:
         data = chunk

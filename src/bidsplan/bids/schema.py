@@ -9,7 +9,7 @@ import msgspec
 
 
 class Association(msgspec.Struct, frozen=True):
-    """A kind of file that belongs to others.
+    """A kind of file that belongs to other files.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class Association(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What a kind of file is called.
+    """The suffixes and extensions of a kind of file.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Target(msgspec.Struct, frozen=True):
 
     @property
     def extensions(self) -> tuple[str, ...]:
-        """Its extensions, also where it has one."""
+        """The kind's extensions, as a tuple even if there is one."""
         return (self.extension,) if isinstance(self.extension, str) else self.extension
 
 
@@ -91,7 +91,7 @@ def suffixes() -> frozenset[str]:
 
 @functools.cache
 def entities() -> dict[str, str]:
-    """Return the entities that BIDS defines: long names by short ones."""
+    """Return the long names of the BIDS entities, by their short names."""
     return {item.name: long for long, item in _schema().objects.entities.items()}
 
 

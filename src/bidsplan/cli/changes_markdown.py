@@ -1,4 +1,4 @@
-"""How a plan differs from an earlier one, as Markdown for a comment on a pull request."""
+"""Writes the changes between two plans as Markdown, for a pull request."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WORDS = {"+": "added", "-": "removed", "~": "changed"}
 
 
 def changes_markdown(changes: PlanChanges, redact: Callable[[str], str]) -> str:
-    """Describe changes, within the length of a comment, and say what was left out.
+    """Describe changes within a comment's maximum length, and count the rest.
 
     Labels, paths and values are untrusted: each is a code span, in which no markup, link or
     mention works. `redact` is applied to each of them, and not to the whole, where it could take
@@ -54,19 +54,19 @@ def changes_markdown(changes: PlanChanges, redact: Callable[[str], str]) -> str:
 
 
 class _Section(NamedTuple):
-    """A list that unfolds: the lines that fit, and how many there would be."""
+    """A list that can be unfolded, with as many lines as fit."""
 
     noun: str
     lines: list[str]
     total: int
 
     def left_out(self) -> str:
-        """Say how much is left out, if anything."""
+        """Say how many lines are left out, if any are."""
         more = self.total - len(self.lines)
         return f"{more:,} of {counted(self.total, self.noun)}" if more else ""
 
     def text(self) -> Iterator[str]:
-        """Yield the section, if it has a line."""
+        """Yield the section, if it has any lines."""
         if self.lines:
             more = f" of {self.total:,}" if self.left_out() else ""
             yield f"<details><summary>By {self.noun} ({len(self.lines):,}{more})</summary>\n"
@@ -74,7 +74,7 @@ class _Section(NamedTuple):
 
 
 def code(text: str) -> str:
-    """Write untrusted text as a code span, which ends where the text does."""
+    """Write untrusted text as a Markdown code span that it can't leave."""
     text = printable(clipped(text, _LONGEST_VALUE))
     longest = max((len(run) for run in _BACKTICKS.findall(text)), default=0)
     fence = "`" * (longest + 1)
@@ -109,7 +109,7 @@ def _subject_line(unit: str, row: SubjectChanges) -> str:
 
 
 def _fitting(lines: Iterable[str], room: int) -> list[str]:
-    """Return the first lines that fit a number of bytes."""
+    """Return as many of the first lines as fit a number of bytes."""
     found = []
     for line in lines:
         room -= _length(line)

@@ -1,4 +1,4 @@
-"""The user's configuration file, and what of it the command line and the environment change."""
+"""The user's configuration file, and the options that override it."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _EXPECTED = {
 
 
 class CacheSection(NamedTuple):
-    """The table ``[cache]`` of the file."""
+    """The table ``[cache]`` of the configuration file."""
 
     directory: str | None = None
     size: int | None = None
     link: str | None = None
 
     def size_for(self, directory: str) -> int | None:
-        """Return the size of a cache: what is configured is of the configured directory only."""
+        """Return the configured cache size, if the directory is the configured one."""
         here = self.directory and os.path.realpath(self.directory)
         return self.size if here == os.path.realpath(directory) else None
 
 
 def _expanded(path: str, where: str) -> str:
-    """Put the home directory in the place of ``~``."""
+    """Replace ``~`` by the home directory."""
     expanded = os.path.expanduser(path)  # noqa: PTH111 - may be empty
     if expanded.startswith("~"):
         raise UsageError(
@@ -50,7 +50,7 @@ def _expanded(path: str, where: str) -> str:
 
 
 def size_of(text: str) -> int | None:
-    """Return the number of bytes that a size such as 500GB or 1.5TiB means; None if it is none."""
+    """Return the bytes of a size such as 500GB or 1.5TiB, or None."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         return None
@@ -59,7 +59,7 @@ def size_of(text: str) -> int | None:
 
 
 def configuration_path() -> Path | None:
-    """Return where the file is, if there is one: on macOS too, as git and uv have theirs.
+    """Return the path of the configuration file, the same on Linux and macOS.
 
     Users of containers and batch systems may have no home directory: they have no file either.
     """
@@ -81,7 +81,7 @@ def cache_options(
     untrusted: bool = False,
     warn: Callable[[Iterable[Problem]], None],
 ) -> CacheOptions | None:
-    """Return the content cache that the options, the environment and the file ask for.
+    """Return the content cache, from options, environment and configuration.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def cache_options(
 
 
 def read_configuration(warn: Callable[[Iterable[Problem]], None]) -> CacheSection:
-    """Read the file; raises UsageError with all that is wrong, each with its line."""
+    """Read the configuration file; a UsageError lists all its problems."""
     path = configuration_path()
     if path is None:
         return CacheSection()
@@ -156,7 +156,7 @@ def _parsed(path: Path, content: bytes) -> tuple[str, dict[str, Any]]:
 
 
 def _problems(data: dict[str, Any]) -> Iterator[Problem]:
-    """Yield what is wrong with the file's content."""
+    """Yield the problems of the configuration file."""
     from bidsplan.messages import suggestion  # only where there is a file
 
     for name, table in data.items():
@@ -194,7 +194,7 @@ def _is_valid(name: str, value: str) -> bool:
 
 
 def _located(problem: Problem, path: Path, text: str) -> Problem:
-    """Return a problem with the line of its key; TOML's reader keeps no lines."""
+    """Add a key's line to its problem, since TOML's reader gives none."""
     from dataclasses import replace
 
     name = re.escape(str(problem.at[-1]))

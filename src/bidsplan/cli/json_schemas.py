@@ -26,7 +26,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def manifest_schema() -> dict[str, Any]:
-    """Return the JSON Schema of manifests as people write them."""
+    """Return the JSON Schema of manifests, in the forms that people write."""
     schema = Manifest.model_json_schema(by_alias=True)
     definitions = schema["$defs"]
     _describe(schema, Manifest)
@@ -77,7 +77,7 @@ def _docstrings(model: type[Model]) -> Iterator[tuple[str, str]]:
 
 
 def _refuse_nothing(schema: Any) -> None:
-    """Refuse null and empty lists: a field is left out to get its default."""
+    """Refuse null and empty lists; people leave such fields out."""
     if isinstance(schema, dict):
         if schema.get("type") == "array":
             schema["minItems"] = 1
@@ -96,7 +96,7 @@ def _refuse_nothing(schema: Any) -> None:
 
 
 def _write_shorthands(definitions: dict[str, Any], fields_of_all: dict[str, Any]) -> None:
-    """Allow the shorter forms that models accept."""
+    """Allow the short forms that the models accept."""
     text = {"type": ["string", "number"]}
     texts = [text, {"type": "array", "items": text, "minItems": 1}]
     for definition in definitions.values():
@@ -153,7 +153,7 @@ _SECONDS = {"type": "number", "minimum": 0}
 
 
 def report_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the lines that ``fetch --json`` and ``verify --json`` write."""
+    """Return the JSON Schema of the lines of ``fetch`` and ``verify --json``."""
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     codes = {kind.code for kind in kinds if issubclass(kind, errors.BidsplanError)}
     failed = {
@@ -243,5 +243,5 @@ SCHEMAS = tuple(_MAKERS)
 
 
 def schema_text(what: str) -> str:
-    """Return the text of a file in ``schemas/``; `what` is one of `SCHEMAS`."""
+    """Return the text of a file in ``schemas/``, by a name in `SCHEMAS`."""
     return json.dumps(_MAKERS[what](), indent=2, ensure_ascii=False) + "\n"

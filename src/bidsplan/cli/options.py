@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Part(NamedTuple):
-    """The part of a plan that a command works on; by default the whole plan."""
+    """The part of a plan that a command uses; by default the whole plan."""
 
     subjects: tuple[str, ...] = ()
     sessions: tuple[str, ...] = ()

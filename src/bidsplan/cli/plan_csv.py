@@ -1,4 +1,4 @@
-"""A plan's files as CSV that spreadsheets open without running anything."""
+"""Writes a plan's files as CSV that is safe to open in spreadsheets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plan's summary, as tables."""
+"""Writes a plan's summary as tables."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _TITLES = {
 
 
 def summary_lines(summary: PlanSummary, *, whole: bool = False) -> Iterator[str]:
-    """Describe a summary: a line, a table for each kind of count, and the largest files."""
+    """Describe a summary: a headline, tables of counts, and the largest files."""
     subjects = counted(len(summary.selected), "subject")
     files = counted(summary.files, "file")
     yield f"{printable(summary.study)}: {subjects}, {files}, {size(summary.bytes)}"

@@ -1,4 +1,4 @@
-"""A plan's files as a tree of directories."""
+"""Writes a plan's files as a tree of directories."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DEEPEST = 40
 
 
 class _Directory:
-    """A directory of a plan, with what is below it."""
+    """A directory of a plan, with its files and subdirectories."""
 
     def __init__(self) -> None:
         self.files = 0
@@ -37,7 +37,7 @@ class _Directory:
 
 
 def tree_lines(plan: Planned, *, whole: bool = False) -> Iterator[str]:
-    """Yield a line for each directory and file; of many neighbours only the first, unless all."""
+    """Yield a line for each directory and file, shortening long lists unless `all`."""
     top = _Directory()
     for entry in plan.entries:
         top.files += 1

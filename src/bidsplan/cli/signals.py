@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first ends a command in good order, the second at once."""
+"""SIGINT and SIGTERM: the first stops a command cleanly, the second at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Signalled(SystemExit):
-    """A signal; an event loop re-raises a SystemExit, and would swallow another exception."""
+    """A signal, as a SystemExit, which event loops raise again."""
 
     code: int
 
@@ -59,6 +59,6 @@ def first_signal(*, interrupt: bool) -> Iterator[list[int]]:
 
 
 def _handled() -> list[signal.Signals]:
-    """Return the signals that the parent process did not set to be ignored."""
+    """Return the signals that the parent process does not ignore."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]

@@ -1,4 +1,4 @@
-"""Companions that only the contents of files name: field maps, empty rooms and stimuli.
+"""Adds companions that other files name: field maps, empty rooms and stimuli.
 
 What is read is small, bounded, and read in parallel. A file that can't be read as what it should be
 is a warning with its key and with what is left out for it: real datasets hold such files.
@@ -35,7 +35,7 @@ _MOST_NAMED = 5_000_000
 
 
 class MissedTargets(NamedTuple):
-    """How many selected files are meant for unselected ones, and how many these are."""
+    """How many selected files have unselected targets, and how many targets."""
 
     holders: int = 0
     targets: int = 0
@@ -43,7 +43,7 @@ class MissedTargets(NamedTuple):
 
 @dataclass(kw_only=True, slots=True)
 class References:
-    """What the files of one dataset refer to, whichever part of it they are in.
+    """The references between all files of one dataset.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class References:
     _named: int = 0
 
     def count_named(self, number: int) -> None:
-        """Count the files that field maps name; a sidecar far above may name many for each."""
+        """Count the files that field maps name."""
         self._named += number
         if self._named > _MOST_NAMED:
             raise StorageError(
@@ -90,11 +90,11 @@ class References:
             )
 
     def where(self, key: str) -> str:
-        """Return how messages name an object."""
+        """Return an object's URL, for messages."""
         return printable(f"{self.store.url.rstrip('/')}/{key}")
 
     def add_rooms(self, choice: FileSelection) -> Mapping[str, Object]:
-        """Add the recordings in `rooms`; return the objects that were listed for them."""
+        """Add the empty-room recordings in `rooms`; return their listed objects."""
         found: dict[str, Object] = {}
         known = {item.name.path: item for item in choice.others}
         taken = {item.name.path for item in choice.taken}
@@ -106,19 +106,19 @@ class References:
         return found
 
     def add_stimuli(self, choice: FileSelection) -> Mapping[str, Object]:
-        """Add the files in `stimuli`; return the objects that were listed for them."""
+        """Add the files in `stimuli`; return their listed objects."""
         found = self.list_directory("stimuli")
         wanted = [item for item in choice.learn(found) if item.name.path in self.stimuli]
         choice.add(wanted, "reference")
         return found
 
     def warn_of_unread(self) -> None:
-        """Warn of each sidecar at the root that was not read; see `Companions`."""
+        """Warn of sidecars at the root that were not read; see `Companions`."""
         for path, reason in self.broken.items():
             self.warn_of(self.at_root[path].key, reason, self.left[path])
 
     def warn_of(self, key: str, reason: str, left: Iterable[str]) -> None:
-        """Warn of a sidecar that was not read, with the field maps that are left out for it."""
+        """Warn of an unread sidecar and the field maps left out because of it."""
         maps = sorted(left)
         cost = "what it names may be left out"
         if maps:
@@ -127,7 +127,7 @@ class References:
 
 
 class Companions:
-    """Adds files that the contents of files in one part of a dataset name.
+    """Adds the companions that the files of some subjects name.
 
     A part has whole directories of the dataset's root. What a field map, or a recording, names in
     its own directory is added; names of empty rooms in others, and of stimuli, are left in
@@ -150,7 +150,7 @@ class Companions:
         self._users: defaultdict[str, list[Item]] = defaultdict(list)
 
     def add_fieldmaps(self, *, others: bool, targets: bool | None) -> MissedTargets:
-        """Add the field maps that are meant for what is selected, and what else they are meant for.
+        """Add the field maps for selected files, and the field maps' other targets.
 
         A field map comes where its ``IntendedFor`` names a selected file, or where its
         ``B0FieldIdentifier`` is the ``B0FieldSource`` of one.
@@ -186,7 +186,7 @@ class Companions:
     def _named(
         self, maps: Iterable[Item], fields: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, list[Item]]:
-        """List the known files that the ``IntendedFor`` of each field map names, by its path."""
+        """List the known files in each field map's ``IntendedFor``."""
         known = Targets(self.choice.known)
         named: dict[str, list[Item]] = {}
         for item in maps:
@@ -207,7 +207,7 @@ class Companions:
         *,
         targets: bool,
     ) -> None:
-        """Add field maps by what they name and what names them, and by what that adds."""
+        """Add field maps by references in both directions, until none is new."""
         by_target: defaultdict[str, list[Item]] = defaultdict(list)
         # Identifiers are unique within a subject only.
         by_identifier: defaultdict[tuple[str, str], list[Item]] = defaultdict(list)
@@ -240,11 +240,11 @@ class Companions:
             )
 
     def _is_lacking(self, item: Item) -> bool:
-        """Return whether an item is not selected, and an ``IntendedFor`` may name it."""
+        """Report whether an item is unselected and may be an ``IntendedFor`` target."""
         return _is_target(item) and not self.choice.has(item)
 
     def add_empty_rooms(self) -> None:
-        """Add the empty-room recordings that recordings name, or note those of other subjects."""
+        """Add empty-room recordings, and note those of other subjects for later."""
         recordings = [
             item
             for item in self.choice.taken
@@ -266,7 +266,7 @@ class Companions:
         self.choice.add([known[path] for path in sorted(here & known.keys())], "reference")
 
     def find_stimuli(self) -> None:
-        """Note the files in ``stimuli`` that selected events tables name."""
+        """Note the stimuli that selected events tables name."""
         events = [
             item.name.path
             for item in self.choice.taken
@@ -276,7 +276,7 @@ class Companions:
             self._all.stimuli |= found
 
     def finish(self) -> None:
-        """Warn of each sidecar that was not read, and leave those at the root for other parts."""
+        """Warn of unread sidecars, except those at the root."""
         for path, reason in self._unread.items():
             maps = [item for item in self._users[path] if _is_fieldmap(item)]
             left = {item.name.path for item in maps if not self.choice.has(item)}
@@ -289,7 +289,7 @@ class Companions:
         self._all.sidecars.update(at_root)
 
     def _fields(self, items: Sequence[Item]) -> dict[str, dict[str, Any]]:
-        """Merge the fields of the JSON sidecars that apply to each item, by the item's path."""
+        """Merge the fields of the JSON sidecars that apply to each item."""
         # Those of deeper levels come first.
         sidecars = [
             [
@@ -316,7 +316,7 @@ class Companions:
             return None
 
     def _stimuli(self, path: str) -> set[str]:
-        """Read the paths of the stimuli that an events table names."""
+        """Read the stimulus paths from an events table."""
         try:
             table = decoded(self._read(path, _LARGEST_EVENTS), self._where(path), self._all.warn)
         except ValueError as error:
@@ -326,7 +326,7 @@ class Companions:
         return {f"stimuli/{name}" for name in stimulus_files(table)}
 
     def _read(self, path: str, limit: int) -> bytes:
-        """Read a file of the dataset; raise ValueError where it is too large."""
+        """Read a file of the dataset; raise ValueError if it is too large."""
         found, store = self._files[path], self._all.store
         if store.absent([found.key]):
             self._all.unread.add(self._where(path))
@@ -340,7 +340,7 @@ class Companions:
 
 
 def _top(path: str) -> str:
-    """Return the directory at the dataset's root that a file is in."""
+    """Return the top directory of a file in its dataset."""
     return path.partition("/")[0]
 
 
@@ -349,10 +349,10 @@ def _is_fieldmap(item: Item) -> bool:
 
 
 def _is_target(item: Item) -> bool:
-    """Return whether an ``IntendedFor`` may name an item; most studies leave tables out."""
+    """Report whether an ``IntendedFor`` may name an item."""
     return not (item.hidden or item.is_table)
 
 
 def _has_targets(item: Item) -> bool:
-    """Return whether an item may have an ``IntendedFor``."""
+    """Report whether an item may have an ``IntendedFor``."""
     return _is_fieldmap(item) or (item.name.suffix == "photo" and item.name.extension != ".json")

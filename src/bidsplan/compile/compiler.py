@@ -1,4 +1,4 @@
-"""The compiler: lists a study, chooses subjects and files, and makes a plan."""
+"""The compiler: lists a study, chooses files, and makes a plan."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def explain_manifest(
 
 
 class _Where(NamedTuple):
-    """Where a manifest and its plan are, and how storage is reached and listed."""
+    """The places of manifest and plan, and the access to storage."""
 
     base: Path
     plan_directory: Path

@@ -1,4 +1,4 @@
-"""Subjects that a plan leaves out, or has no file of, without any rule that says so."""
+"""Subjects or files that are missing although no rule says so."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class OmissionKind(StrEnum):
-    """Why a subject is left out without a rule that says so."""
+    """Why a subject is left out although no rule says so."""
 
     NO_ROW = "no-row"
     """It has a directory, and no row in the table."""
@@ -33,7 +33,7 @@ class OmissionKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Omission:
-    """Subjects that a plan leaves out, or has no file of, for one reason.
+    """Subjects that are left out, or without files, for one reason.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class Omission:
 
 
 def counted(number: int, noun: str, verb: str, verbs: str) -> str:
-    """Write a number of things and its verb, in the singular or plural."""
+    """Write a number of things with a verb, in singular or plural."""
     return f"{number:,} {noun} {verb}" if number == 1 else f"{number:,} {noun}s {verbs}"
 
 
@@ -68,7 +68,7 @@ def omission(
     shown: Mapping[str, str] | None = None,
     settled: bool = False,
 ) -> Omission:
-    """Make an omission of units from a text about them, its place and what to do.
+    """Make an omission of units, with its text, place and hint.
 
     `shown` has the units that messages may name, with how they name them; by default all.
     """
@@ -82,7 +82,7 @@ def omission(
 
 
 def find_without_files(units: Sequence[str], having: set[str], at: Place) -> Iterator[Omission]:
-    """Find the selected units that have no file which the filters at a place select."""
+    """Find selected units for which the filters at a place select nothing."""
     # Where nobody has such a file, the filters are reported.
     lacking = [unit for unit in units if unit not in having]
     if lacking and having:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class _Compilation(NamedTuple):
-    """How each manifest of a command is compiled."""
+    """The options with which a command compiles its manifests."""
 
     check: bool
     max_bytes: int | None
@@ -91,7 +91,7 @@ def command(
 
 
 def _try(manifest: Path, output: Path | None, how: _Compilation) -> int:
-    """Compile a manifest, and return the exit code; an error is reported."""
+    """Compile a manifest, report errors, and return the exit code."""
     try:
         return _compile(manifest, output, how)
     except BidsplanError as error:
@@ -149,7 +149,7 @@ def _read(path: Path) -> StoredPlan | PlanError:
 
 
 def _check(path: Path, old: StoredPlan | PlanError, plan: Plan, settings: options.Settings) -> int:
-    """Show how a plan differs from the one at a path, and return the exit code."""
+    """Show how a plan differs from the existing one; return the exit code."""
     differences: list[str] = []
     data: dict[str, Any] = {}
     if isinstance(old, PlanError):

@@ -101,7 +101,7 @@ def _plans(
 
 
 def _since(first: Path, revision: str, settings: options.Settings) -> tuple[Planned, Planned]:
-    """Return the plan at a revision, and as it is now, or as its manifest compiles now."""
+    """Return the plan at a git revision, and the current plan."""
     from bidsplan.review.revisions import plan_at_revision  # on demand
 
     if not is_manifest(first):
@@ -121,7 +121,7 @@ def _compiled(
     settings: options.Settings,
     listings: SharedListings | None = None,
 ) -> Planned:
-    """Compile a manifest as a new version of a known plan, if there is one."""
+    """Compile a manifest, reusing the digests of a known plan if there is one."""
     path = known[0] if known else default_plan_path(manifest)
     loaded = load(manifest, settings, show=False)
     return compile_file(loaded, path, settings, known=known, listings=listings).plan

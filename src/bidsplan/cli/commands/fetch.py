@@ -130,7 +130,7 @@ def command(
 def _find_plan(
     source: Path, settings: options.Settings, policy: PlanPolicy, *, write: bool
 ) -> tuple[Path, Planned]:
-    """Return what the plan's URLs are relative to, and the part of the plan that is asked for."""
+    """Return the directory of the plan's relative URLs, and the chosen part."""
     if not is_manifest(source):
         refuse_locked_plan(source, policy)
     path, plan = plan_for(source, settings, policy, write=write)
@@ -138,7 +138,7 @@ def _find_plan(
 
 
 def _say_next(source: Path, destination: str, plan: Planned, settings: options.Settings) -> None:
-    """Name commands that look at what was fetched, to people."""
+    """Suggest commands that look at the fetched files."""
     if settings.console.quiet or settings.console.json:
         return
     checked = shlex.join([*settings.part.arguments(), str(source), destination])

@@ -51,7 +51,7 @@ def command(context: click.Context, names: tuple[str, ...], settings: options.Se
 
 
 def _explain(context: click.Context, name: str, console: Console) -> None:
-    """Print the entries that a name means, or the help of a command."""
+    """Print the entries that a name stands for, or a command's help."""
     from bidsplan.cli.help_entries import find_entries, known_names  # only for who asks
 
     above = context.find_root()

@@ -64,7 +64,7 @@ def command(url: str, output: Path | None, settings: options.Settings) -> None:
 
 
 def _yaml(value: str | list[str]) -> str:
-    """Write text or a list as YAML, which includes JSON."""
+    """Write a text or a list as YAML, in its JSON form."""
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -63,7 +63,7 @@ def command(
 
 
 def _refuse_move(plan: Planned, path: Path, output: Path) -> None:
-    """Refuse another folder for a plan whose sources are relative to its own."""
+    """Refuse another directory for a plan with relative sources."""
     if output.parent.resolve() == path.parent.resolve():
         return
     for root in plan.header.roots:

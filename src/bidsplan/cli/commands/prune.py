@@ -95,7 +95,7 @@ def command(
 
 
 def _documents(source: Path, plan: Path) -> Iterator[Path]:
-    """Yield the plan and its manifest, which may be in the destination."""
+    """Yield the paths of the plan and its manifest, which are kept."""
     yield from (source, plan)
     stem = plan.name.partition(".plan.jsonl")[0]
     yield from (plan.with_name(f"{stem}{suffix}") for suffix in (".yaml", ".yml"))
@@ -113,7 +113,7 @@ class _Outcome:
         self._help_codes: set[HelpCode] = set()
 
     def ask(self, found: Sequence[Pruned], destination: str) -> bool:
-        """Name what would be removed, and ask whether to."""
+        """Name the files to remove, and ask whether to remove them."""
         for event in found[:_MOST_NAMED]:
             self._console.say(f"{event.path}  {size(event.bytes)}")
         if len(found) > _MOST_NAMED:
@@ -124,7 +124,7 @@ class _Outcome:
         return not self._declined
 
     def show(self, event: Pruned | Kept | PruneFailed | Waiting | Warned) -> None:
-        """Show what happened to a file, or what delays the work."""
+        """Show what happened to a file, or why the run waits."""
         console = self._console
         match event:
             case Waiting(holder=holder):
@@ -170,5 +170,5 @@ class _Outcome:
 
 
 def _encodable(path: str) -> str:
-    """Escape bytes of a name that no encoding reads, which JSON can't hold."""
+    """Escape bytes of a name that JSON can't represent."""
     return path.encode(errors="backslashreplace").decode()

@@ -74,7 +74,7 @@ def command(
 
 
 def _manifest(source: Path, manifest: Path | None) -> Path | None:
-    """Return the manifest that says why files are missing, if any is named."""
+    """Return the manifest that explains missing files, if there is one."""
     if not is_manifest(source):
         return manifest
     if manifest is not None:
@@ -94,7 +94,7 @@ def _reasons(plan: Planned, manifest: Path, settings: options.Settings) -> Reaso
 def _proofs(
     plan: Planned, destination: str, path: Path, settings: options.Settings, *, read: bool
 ) -> Proofs:
-    """Look at a destination, or read it."""
+    """Check the files in a destination, by their receipts or by reading them."""
     from bidsplan.progress import Counts  # on demand
     from bidsplan.review.report import find_proofs
 
@@ -106,7 +106,7 @@ def _proofs(
 
 
 def _said(page: Path, plan: Planned, proofs: Proofs | None) -> tuple[str, dict[str, object]]:
-    """Describe what was written, for people and for ``--json``."""
+    """Describe what was written, as text and as data for ``--json``."""
     data: dict[str, object] = {"report": str(page)}
     if proofs is None:
         return f"wrote {page}", data

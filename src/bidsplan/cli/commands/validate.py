@@ -88,7 +88,7 @@ _OUTCOMES = {
 
 
 def _plan_error(loaded: ManifestFile, settings: options.Settings) -> BidsplanError | None:
-    """Return why the plan beside a manifest can't be used for it, if it can't."""
+    """Return why the plan next to a manifest can't be used, or None."""
     try:
         plan_beside(loaded, settings.access, PlanPolicy.LOCKED)
     except BidsplanError as error:
