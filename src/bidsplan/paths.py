@@ -1,4 +1,4 @@
-"""Keys and paths: which are safe, how they compare; opening and replacing files."""
+"""Checks and compares keys and paths, and opens and replaces files safely."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PLAIN = re.compile(f"{_PLAIN_SEGMENT}(?:/{_PLAIN_SEGMENT})*")
 
 
 def is_plain(key: str) -> bool:
-    """Return whether a key is printable ASCII, safe, and without long segments.
+    """Report whether a key is safe ASCII, without long segments.
 
     Nearly all real keys are, and this test is fast; of others ask `unsafe_key` and
     `longest_segment`.
@@ -39,7 +39,7 @@ def is_plain(key: str) -> bool:
 
 
 def unsafe_key(key: str) -> str | None:
-    """Return why a key can't become a path below a destination, or None.
+    """Return why a key can't become a path in a destination, or None.
 
     Examples
     --------
@@ -66,14 +66,14 @@ def unsafe_key(key: str) -> str | None:
 
 
 def unsafe_path(path: str) -> str | None:
-    """Return why a path must not be written below a destination, or None."""
+    """Return why a path is unsafe in a destination, or None."""
     if path.split("/", 1)[0].casefold() == STATE_DIRECTORY:
         return f"{STATE_DIRECTORY}/ is bidsplan's own"
     return unsafe_key(path)
 
 
 def relative_path(path: Path, above: Path) -> str:
-    """Return how a local path is written in a file that lies in a directory."""
+    """Return a local path, relative to the directory of a file."""
     written = os.path.relpath(path, above)
     if os.path.realpath(above / written) != os.path.realpath(path):
         # Behind a link, ".." leads elsewhere than its text says.
@@ -82,7 +82,7 @@ def relative_path(path: Path, above: Path) -> str:
 
 
 def is_marker(key: str, size: int) -> bool:
-    """Return whether an object only stands for a directory, as Hadoop's do."""
+    """Report whether an object only stands for a directory, as in Hadoop."""
     return size == 0 and key.endswith(("/", "_$folder$"))
 
 
@@ -92,7 +92,7 @@ def longest_segment(path: str) -> int:
 
 
 def collision_form(path: str) -> str:
-    """Return a path's case-folded NFC form: some file systems take paths that share it for one."""
+    """Return the form in which paths are compared without case (NFC)."""
     if path.isascii():
         return path.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
@@ -104,7 +104,7 @@ def parents(path: str) -> list[str]:
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Return what names are sorted by for people: 1, 2, 10, and not 1, 10, 2.
+    """Return a sort key for people, so that 2 comes before 10.
 
     Examples
     --------
@@ -152,7 +152,7 @@ def open_regular(path: Path, *, follow: bool = True) -> IO[bytes]:
 
 @contextmanager
 def replacing(path: Path, *, keep_equal: bool = False) -> Iterator[IO[bytes]]:
-    """Open a temporary file that replaces a local file on success, and is removed on failure.
+    """Open a temporary file that replaces another one on success.
 
     With `keep_equal`, a file with the same bytes stays, and keeps its time.
     """
@@ -176,7 +176,7 @@ def replacing(path: Path, *, keep_equal: bool = False) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def filling(path: Path) -> Iterator[Path]:
-    """Make a temporary directory, which on success becomes the one at a path.
+    """Create a temporary directory that is moved to a path on success.
 
     Raises OSError if there is anything but an empty directory; on failure all is removed.
     """
@@ -194,7 +194,7 @@ def filling(path: Path) -> Iterator[Path]:
 
 
 def _allowed(mode: int) -> int:
-    """Return a file's mode without what the user's mask takes away."""
+    """Return a file's mode after applying the user's mask."""
     mask = os.umask(0)
     os.umask(mask)
     return mode & ~mask

@@ -1,4 +1,4 @@
-"""Counts a run's events, and shows how far it is: by a bar, or by a line now and then."""
+"""Counts a run's events, and shows its progress as a bar or as lines."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _LINES = {
 
 @dataclass(kw_only=True, slots=True)
 class Counts:
-    """Totals over a run's events; all but the last fields are in the summary of ``--json``."""
+    """Totals of a run's events, which ``--json`` reports in its summary."""
 
     decided: Counter[Action] = field(default_factory=Counter)
     done: Counter[Action] = field(default_factory=Counter)
@@ -145,7 +145,7 @@ class Counts:
 
 
 class _Stage(NamedTuple):
-    """What is being done, and how far it is; `moved` is what the rate is computed from."""
+    """What the run is doing, how far it is, and how fast."""
 
     done: int
     moved: int
@@ -156,7 +156,7 @@ class _Stage(NamedTuple):
 
 
 class Progress:
-    """Shows counts while they grow, as a context manager.
+    """Shows growing counts, as a context manager.
 
     A thread of its own looks at them, so that also a run that hangs is shown, and a fast one is not
     slowed.
@@ -251,7 +251,7 @@ def _new_bar(stage: _Stage, position: int | None, *, leave: bool) -> Any:
     class Bar(tqdm):  # type: ignore[type-arg] # it iterates over nothing
         @staticmethod
         def status_printer(file: Any) -> Callable[[str], None]:
-            """Leave the cursor at the line's start: what a terminal echoes there is drawn over."""
+            """Return a printer that leaves the cursor at the start of the line."""
             before = 0
 
             def show(text: str) -> None:
@@ -275,7 +275,7 @@ def _new_bar(stage: _Stage, position: int | None, *, leave: bool) -> Any:
 
 
 def _line(stage: _Stage, elapsed: float) -> str:
-    """Describe a stage in a line."""
+    """Describe a stage in one line."""
     from tqdm import tqdm  # only for runs that take long
 
     text: str = tqdm.format_meter(

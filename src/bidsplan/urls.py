@@ -1,4 +1,4 @@
-"""URLs and hosts: parsing, canonical form, and which are refused."""
+"""Parses, compares and refuses URLs and hosts."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _RESERVED = tuple(
 
 
 class Host(NamedTuple):
-    """A host: its name in lower case, without brackets or final dot; an address if it is one."""
+    """A host's name or address, and its port."""
 
     name: str
     port: int | None
@@ -116,7 +116,7 @@ def _literal(text: str, port: int | None, kind: type[Address]) -> Host:
 
 
 def _with_embedded(address: Address) -> Iterator[Address]:
-    """Yield an address, and the IPv4 addresses that it may be routed to."""
+    """Yield an address, and any IPv4 address embedded in it."""
     yield address
     if isinstance(address, ipaddress.IPv4Address):
         return
@@ -133,12 +133,12 @@ def _with_embedded(address: Address) -> Iterator[Address]:
 
 
 def is_link_local(address: Address) -> bool:
-    """Return whether an address is link-local or a metadata service, however it is embedded."""
+    """Report whether an address is link-local or a metadata service's."""
     return any(each.is_link_local or each in _METADATA for each in _with_embedded(address))
 
 
 def is_public(address: Address) -> bool:
-    """Return whether an address is on the public internet.
+    """Report whether an address is on the public internet.
 
     Loopback, private, link-local, multicast and reserved addresses are not, and neither are IPv6
     addresses that embed an IPv4 address (mapped, NAT64, 6to4, Teredo).
@@ -153,7 +153,7 @@ _FALSE = frozenset({"", "0", "false", "f", "no", "n", "off"})
 
 
 def untrusted_by_default() -> bool:
-    """Return whether ``BIDSPLAN_UNTRUSTED`` says that manifests and plans may be strangers'."""
+    """Report whether the variable ``BIDSPLAN_UNTRUSTED`` is set to true."""
     return os.environ.get("BIDSPLAN_UNTRUSTED", "").strip().lower() not in _FALSE
 
 
@@ -225,7 +225,7 @@ def parse_url(url: str) -> Location:
 
 
 def meant_url(text: str) -> str | None:
-    """Return the storage URL of a study that is named by an accession or by a web address.
+    """Return the storage URL for a study's accession or web address.
 
     Examples
     --------
@@ -241,7 +241,7 @@ def meant_url(text: str) -> str | None:
 
 
 def meant_bucket(text: str, base: Path) -> str | None:
-    """Return the URL that a path looks like, unless there is such a folder below `base`.
+    """Return the bucket URL that a path looks like, or None.
 
     Examples
     --------
@@ -258,7 +258,7 @@ def meant_bucket(text: str, base: Path) -> str | None:
 
 
 def refused_url(url: str, *, allow: frozenset[str] = frozenset()) -> str | None:
-    """Return why a URL is refused, or None; the reason does not quote it, lest it has a secret.
+    """Return why a URL is refused, without quoting it, or None.
 
     Protocols in `allow` are allowed besides `PROTOCOLS`.
     """
@@ -296,7 +296,7 @@ def _refused_form(url: str) -> str | None:
 
 
 def _refused_path(url: str, path: str) -> str | None:
-    """Refuse a mistyped URL, which would be taken for a local path, and a file URL's host."""
+    """Refuse mistyped URLs that would be read as local paths."""
     if url == path and _MISTYPED.match(url):
         return "it is neither a URL nor a path; a URL has two slashes after its protocol"
     if url != path and re.search("[@:]", path.partition("/")[0]):
@@ -305,7 +305,7 @@ def _refused_path(url: str, path: str) -> str | None:
 
 
 def _refused_host(location: Location) -> str | None:
-    """Refuse invalid buckets and hosts, and those of metadata services."""
+    """Refuse invalid buckets and hosts, and metadata services."""
     if location.protocol in OBJECT_STORES:
         valid = _BUCKET.fullmatch(location.host)
         return None if valid else "its bucket or container name is invalid"
@@ -326,7 +326,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def canonical_url(url: str) -> str:
-    """Return the one form that all spellings of a URL or local path share.
+    """Return the form that all spellings of a URL or path share.
 
     It has no final slashes, ``file://``, default ports or capitals in the host. Local paths keep
     ``..``, since it may follow a symbolic link. `refused_url` must accept the URL.
@@ -366,7 +366,7 @@ def _plain_host(text: str, default_port: int) -> str:
 
 
 def _without_dots(path: str) -> str:
-    """Resolve ``.`` and ``..`` as every HTTP client does."""
+    """Resolve ``.`` and ``..`` in the same way as HTTP clients."""
     kept: list[str] = []
     for name in path.split("/"):
         if name == "..":

@@ -23,7 +23,7 @@ STUDY = "study"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoFiles:
-    """The demo's files, and how many of them were written."""
+    """The demo's manifest, its size, and how many files were written."""
 
     manifest: Path
     files: int

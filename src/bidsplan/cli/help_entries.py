@@ -83,7 +83,7 @@ def _codes_of_kind(kind: str) -> set[HelpCode]:
 
 
 def known_names() -> list[str]:
-    """List the names that `find_entries` finds and that are unambiguous."""
+    """List the codes and topics of all entries."""
     return [name for entry in help_entries().values() for name in (str(entry.code), entry.topic)]
 
 

@@ -37,7 +37,7 @@ class _Directory:
 
 
 def tree_lines(plan: Planned, *, whole: bool = False) -> Iterator[str]:
-    """Yield a line for each directory and file, shortening long lists unless `all`."""
+    """Yield a line for each directory and file; long lists are cut unless `whole`."""
     top = _Directory()
     for entry in plan.entries:
         top.files += 1

@@ -58,7 +58,7 @@ class Report:
             self.warnings.update(problems)
 
     def add_omissions(self, omissions: Iterable[Omission]) -> None:
-        """Add subjects that are left out, with a warning about each reason."""
+        """Add subjects that are left out, with warnings about unsettled reasons."""
         for omission in omissions:
             self.omissions.append(omission)
             if not omission.settled:

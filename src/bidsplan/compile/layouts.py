@@ -187,7 +187,7 @@ class Pipeline(NamedTuple):
 
     @property
     def dataset_files(self) -> str | tuple[str, ...]:
-        """The files at its root to select; only its own rule can exclude the description."""
+        """The files at the pipeline's root to select."""
         if self.layout == "subject-first-kept":
             # What is written by subject has no directory of its own to describe.
             return "none"

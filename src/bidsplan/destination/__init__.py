@@ -1,4 +1,4 @@
-"""Where files are written, atomically, and what is noted of them."""
+"""Writes files atomically to a destination, with receipts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def open_destination(url: str, access: Access, *, create: bool) -> Destination:
-    """Open a directory or a place in storage, by its path or URL.
+    """Open a local directory or a URL as destination.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def open_destination(url: str, access: Access, *, create: bool) -> Destination:
 
 
 def _refuse_clone(root: Path) -> None:
-    """Refuse a clone whose files are git-annex's: links that nothing is written through."""
+    """Refuse a git-annex clone, whose files are links."""
     annexed = (root / ".git/annex").exists() or (root / ".datalad/config").exists()
     if annexed and (root / ".git").exists():
         raise DestinationError(

@@ -1,4 +1,4 @@
-"""The interface of every place that files are fetched to."""
+"""The interface of all destinations."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ T = TypeVar("T")
 
 
 class Stopped(Exception):  # noqa: N818 - a request that was obeyed, and no error
-    """The work was asked to stop."""
+    """The run was asked to stop."""
 
 
 class FileState(NamedTuple):
-    """What a destination says of the file at a path.
+    """The state of a file at a path in the destination.
 
     Parameters
     ----------
@@ -67,14 +67,14 @@ class Listed(NamedTuple):
 
 
 class Writer(ABC):
-    """A file that is being written, and that gets its path only by `commit`."""
+    """A file that is being written, and gets its path by `commit`."""
 
     def blocks(self, size: int) -> Blocks | None:
-        """Open the file to be written in any order; None where it takes bytes in order only."""
+        """Open the file for writing in any order; None if only in order."""
         return None
 
     def prefix(self, stopping: Callable[[], bool]) -> Generator[Buffer, None, None]:
-        """Yield the bytes that an earlier run left, from the start."""
+        """Yield the bytes that an earlier run wrote, from the start."""
         yield from ()
 
     @abstractmethod
@@ -83,33 +83,33 @@ class Writer(ABC):
 
     @abstractmethod
     def restart(self) -> None:
-        """Discard what was written."""
+        """Discard the bytes that were written."""
 
     def failed(self, *, resumable: bool) -> bool:
-        """Note that no more bytes come, and whether those that came are worth keeping.
+        """Note that the download failed, and whether to keep its bytes.
 
         Returns whether they are kept for later runs.
         """
         return False
 
     def descriptor(self) -> int | None:
-        """Return a descriptor that what was written may be read by; None where there is no file."""
+        """Return a descriptor to read the written bytes, or None."""
         return None
 
     def link(self, name: str, directory: int, found: os.stat_result) -> bool:
-        """Make the file a hard link to a file in an open directory, instead of its own bytes.
+        """Replace the file by a hard link to another file.
 
         Returns whether it is, and was still the one that was `found`; otherwise nothing changes.
         """
         return False
 
     def link_as(self, name: str, directory: int) -> bool:
-        """Give the file another name in an open directory; returns whether it has it."""
+        """Give the file a second name; returns whether that worked."""
         return False
 
     @abstractmethod
     def commit(self, content: str, *, replace: bool) -> FileState | None:
-        """Commit the file to its path; None where a file is there that must not be replaced.
+        """Move the file to its path; None if another file must stay there.
 
         Parameters
         ----------
@@ -124,7 +124,7 @@ class Writer(ABC):
 
 
 class Discard(Writer):
-    """Takes bytes that are only compared."""
+    """Takes bytes that are only compared, and discards them."""
 
     def write(self, data: Buffer) -> None:
         """See `Writer.write`."""
@@ -168,21 +168,21 @@ class Destination(ABC):
 
     @abstractmethod
     def inspect(self, path: str) -> FileState | None:
-        """Look at a path cheaply; paths must come in the plan's order."""
+        """Return the state of a path cheaply; call in the plan's order."""
 
     @abstractmethod
     def state(self, path: str) -> FileState | None:
-        """Look at a path as it is now."""
+        """Return the state of a path now."""
 
     def proof(self, entry: Entry, state: FileState) -> CheckMethod | None:
-        """Return what a file's identity alone shows it to be the planned one by."""
+        """Return how a file's identity alone proves it, or None."""
         return None
 
     @abstractmethod
     def read(
         self, path: str, stopping: Callable[[], bool]
     ) -> AbstractContextManager[Iterator[bytes]]:
-        """Open a file; gives its bytes.
+        """Open a file to read its bytes.
 
         Raises
         ------
@@ -193,7 +193,7 @@ class Destination(ABC):
         """
 
     def check(self, entry: Entry, stopping: Callable[[], bool], tap: Tap | None = None) -> Verdict:
-        """Read a file and compare it with what is planned.
+        """Read a file, and compare it with the plan.
 
         Parameters
         ----------
@@ -219,14 +219,14 @@ class Destination(ABC):
         return self.retried(read)
 
     def retried(self, call: Callable[[], T]) -> T:
-        """Call a function again if it fails for a reason that may pass."""
+        """Call a function, and retry it if the failure may pass."""
         return call()
 
     @abstractmethod
     def writer(
         self, path: str, size: int, *, replace: bool, key: str | None = None
     ) -> AbstractContextManager[Writer]:
-        """Begin to write a file; what is not committed is discarded, or kept to resume from.
+        """Begin to write a file, which is discarded or kept if not committed.
 
         Parameters
         ----------
@@ -237,14 +237,14 @@ class Destination(ABC):
     def write_small(
         self, path: str, data: Buffer, content: str, *, replace: bool
     ) -> FileState | None:
-        """Write a file in one go; as `Writer.commit` otherwise."""
+        """Write a whole file; otherwise like `Writer.commit`."""
         with self.writer(path, memoryview(data).nbytes, replace=replace) as writer:
             writer.write(data)
             return writer.commit(content, replace=replace)
 
     @abstractmethod
     def read_receipts(self) -> Iterator[Receipt]:
-        """Read all receipts, passing over invalid ones."""
+        """Read all receipts, and skip invalid ones."""
 
     @abstractmethod
     def write_receipts(self, receipts: list[Receipt]) -> None:
@@ -263,7 +263,7 @@ class Destination(ABC):
         create: bool = True,
         stopping: Callable[[], bool] = lambda: False,
     ) -> Iterator[Waiting | Warned]:
-        """Keep other runs out, where the destination has locks.
+        """Lock the destination against other runs, if it supports locks.
 
         Parameters
         ----------
@@ -284,14 +284,14 @@ class Destination(ABC):
         yield from ()
 
     def opened(self) -> Opened | None:
-        """Return the event that names where requests go, if there are any."""
+        """Return the event about the destination's endpoint, if there is one."""
         return None
 
     def prepare(self) -> None:  # noqa: B027 - a directory needs nothing
-        """Find out whether anything can be written."""
+        """Check whether files can be written."""
 
     def admit(self, plan: Planned) -> None:  # noqa: B027 - storage is asked by `prepare`
-        """Find out before the first request whether a plan's files can be written.
+        """Check, before any request, whether a plan's files can be written.
 
         Raises
         ------
@@ -300,12 +300,12 @@ class Destination(ABC):
         """
 
     def folds_names(self) -> bool:
-        """Report whether names that differ in case or Unicode form only are one file."""
+        """Report whether names that differ in case or Unicode form are the same."""
         return False
 
     @abstractmethod
     def spare(self, roots: Sequence[str], base: str, keep: Sequence[str]) -> None:
-        """Keep `list_files` from listing what a plan's files come from.
+        """Exclude the sources of a plan's files from `list_files`.
 
         Parameters
         ----------
@@ -322,11 +322,11 @@ class Destination(ABC):
 
     @abstractmethod
     def list_files(self) -> Iterator[Listed]:
-        """List files but bidsplan's own, ``.git`` and those of destinations inside this one."""
+        """List files, except bidsplan's, git's and those of other destinations inside."""
 
     @abstractmethod
     def remove(self, listed: Listed) -> bool:
-        """Remove a file, and directories that this leaves empty; False where it has changed.
+        """Remove a file and empty directories; False if the file has changed.
 
         Raises
         ------
@@ -334,15 +334,15 @@ class Destination(ABC):
         """
 
     def finish(self) -> Iterator[Event]:
-        """Tidy up after a run that came to its end."""
+        """Clean up after a complete run."""
         yield from ()
 
     def shorten_timeouts(self) -> None:  # noqa: B027 - a directory waits for nothing
-        """Wait only briefly from now on, since the work is being stopped."""
+        """Wait only briefly from now on, because the run is stopping."""
 
     @abstractmethod
     def close(self, *, busy: bool = False) -> None:
-        """Discard what is unfinished, release the lock and close.
+        """Discard unfinished files, release the lock, and close.
 
         Parameters
         ----------
@@ -352,5 +352,5 @@ class Destination(ABC):
 
 
 def missing(path: str) -> MissingFileError:
-    """Make the error for a file that is not there."""
+    """Make the error for a file that does not exist."""
     return MissingFileError(f"{printable(path)}: there is no such file; fetch the plan to get it")

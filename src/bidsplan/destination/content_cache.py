@@ -1,4 +1,4 @@
-"""A cache of contents that destinations share: each file by the digest that a plan has of it.
+"""The content cache: files that several destinations share, by digest.
 
 It is never trusted. Whatever is asked for, a content is digested when it is used, in the very copy
 that becomes the file; one that is not what its name says is removed, and fetched instead. Only a
@@ -56,7 +56,7 @@ class _UnreadableError(Exception):
 
 
 class ContentCache:
-    """The content cache of one run, opened when it is first of use; for several threads at once.
+    """The content cache of one run, for several threads.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class ContentCache:
         self._trouble: str | None = None
 
     def _open(self) -> ContentFiles | None:
-        """Open it, once; None where it can't be used."""
+        """Open the cache on first use; None if it can't be used."""
         with self._lock:
             if self._opened:
                 return self._files
@@ -104,12 +104,12 @@ class ContentCache:
             return files
 
     def may_have(self, entry: Entry) -> bool:
-        """Look whether anything has the name of an entry's content; cheap, and no promise."""
+        """Report quickly whether the cache may have an entry's content."""
         files = self._open()
         return files is not None and any(map(files.has, content_keys(entry)))
 
     def read_small(self, entry: Entry) -> tuple[Buffer, Verdict] | None:
-        """Return an entry's content and a verdict that holds, if it is there."""
+        """Return an entry's content with its verdict, if the cache has it."""
         with closing(self._contents(entry)) as contents:
             for key, descriptor in contents:
                 with suppress(_UnreadableError):
@@ -120,7 +120,7 @@ class ContentCache:
         return None
 
     def fill(self, entry: Entry, writer: Writer, copied: Callable[[int], None]) -> Verdict | None:
-        """Write an entry's content and return a verdict that holds, if it is there.
+        """Write an entry's content from the cache, if the cache has it.
 
         Parameters
         ----------
@@ -149,7 +149,7 @@ class ContentCache:
         return None
 
     def _contents(self, entry: Entry) -> Generator[tuple[ContentKey, int], None, None]:
-        """Yield what is there of an entry: keys, and descriptors that are closed afterwards."""
+        """Yield the keys and open files of an entry's cached contents."""
         files = self._open()
         for key in content_keys(entry):
             if files is None:
@@ -172,7 +172,7 @@ class ContentCache:
     def _move(
         self, key: ContentKey, descriptor: int, entry: Entry, writer: Writer, moved: Moved
     ) -> Verdict:
-        """Have a writer's file hold a content, and digest it there."""
+        """Copy or link a content to a writer's file, and digest it."""
         if self._links(key) and can_link(descriptor, writer):
             verdict = self._linked(key, descriptor, entry, writer, moved)
             if verdict is not None:
@@ -190,7 +190,7 @@ class ContentCache:
         return verdict
 
     def _copied(self, descriptor: int, entry: Entry, writer: Writer, moved: Moved) -> Verdict:
-        """Copy a file, and digest what was copied."""
+        """Copy a file, and digest the copy."""
         into = writer.descriptor()
         if into is not None and clone(descriptor, into):
             return self._digest(entry, into, moved, again=into)
@@ -206,7 +206,7 @@ class ContentCache:
     def _linked(
         self, key: ContentKey, descriptor: int, entry: Entry, writer: Writer, moved: Moved
     ) -> Verdict | None:
-        """Have a writer's file be the cached one, if it is right; None where no link can be."""
+        """Link a writer's file to a right cached file; None without links."""
         assert self._files is not None  # noqa: S101 - for the type checker
         try:
             mode = forbid_writing(descriptor)
@@ -229,7 +229,7 @@ class ContentCache:
         *takers: Callable[[bytes], object],
         again: int | None = None,
     ) -> Verdict:
-        """Digest a file, and hand its bytes on.
+        """Digest a file, and pass on its bytes.
 
         Parameters
         ----------
@@ -260,7 +260,7 @@ class ContentCache:
             raise _UnreadableError from error
 
     def _accepts(self, key: ContentKey, descriptor: int, entry: Entry, verdict: Verdict) -> bool:
-        """Report whether a content is the planned one; discard one that is not its name's."""
+        """Report whether a content is the planned one; discard damaged ones."""
         if _is_proof(verdict):
             note_use(descriptor)
             self._space.written(entry.size)
@@ -292,7 +292,7 @@ class ContentCache:
             self._add(key, write)
 
     def add_file(self, entry: Entry, verdict: Verdict, writer: Writer) -> None:
-        """Add the content of a file that was proved, and that has not its path yet."""
+        """Add a proved file that is not at its path yet."""
         source = writer.descriptor()
         if source is None or self._open() is None or not self._adding:
             return
@@ -308,7 +308,7 @@ class ContentCache:
             self._add(key, lambda target: copy(source, target, self._stopping))
 
     def _link_in(self, key: ContentKey, source: int, writer: Writer) -> bool:
-        """Have the cache hold a writer's file itself; False where it can't."""
+        """Link a writer's file into the cache; False if that fails."""
         assert self._files is not None  # noqa: S101 - for the type checker
         with suppress(OSError), self._files.directory(key.place, create=True) as directory:
             # Its own directory of partials shows later runs whether this one was killed.
@@ -340,7 +340,7 @@ class ContentCache:
         self._trouble = self._trouble or f"it can't be {what}: {why}"
 
     def finish(self) -> Generator[Problem, None, None]:
-        """Note what was added, and yield what went wrong."""
+        """Note the added contents, and yield any problems."""
         self.queue.wait(self._stopping)
         if self.queue.trouble is not None:
             self._fail(self.queue.trouble, "written")
@@ -366,7 +366,7 @@ class ContentCache:
             self._fail(error, "written")
 
     def close(self, *, busy: bool) -> None:
-        """Close it; threads may still be `busy`, and commit nothing any more.
+        """Close the cache; `busy` threads can't add to it any more.
 
         Where they are, descriptors stay open: their numbers must not come to mean other files.
         """
@@ -385,6 +385,6 @@ def _is_proof(verdict: Verdict) -> bool:
 
 
 def _key_of(entry: Entry, verdict: Verdict) -> ContentKey | None:
-    """Return the key that a verdict shows a content to have, if any."""
+    """Return the key of a content, from the verdict of its check."""
     kind = _KINDS.get(verdict.proof) if verdict.holds else None
     return next((key for key in content_keys(entry) if key.kind == kind), None)

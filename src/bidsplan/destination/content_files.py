@@ -1,4 +1,4 @@
-"""Files that are named by their content's digest, below one directory that many runs share.
+"""The files of a content cache, named by their digests.
 
 ::
 
@@ -56,7 +56,7 @@ _OFTEN_NS = 3600 * 1_000_000_000
 
 
 class ContentKey(NamedTuple):
-    """What one content is found by."""
+    """The digest and size by which a content is found."""
 
     kind: str
     """``sha256``, ``md5``, or ``parts``: the entity tag of an upload in parts."""
@@ -81,7 +81,7 @@ class ContentKey(NamedTuple):
 
 
 def content_keys(entry: Entry) -> list[ContentKey]:
-    """Return what an entry's content may be found by, strongest first; size alone is nothing."""
+    """Return the keys of an entry's content, the strongest first."""
     known = [("sha256", entry.sha256), ("md5", entry.md5)]
     # Of the entity tag alone, whatever else is known.
     tagged = Entry(path=entry.path, size=entry.size, reason=entry.reason, etag=entry.etag)
@@ -93,12 +93,12 @@ def content_keys(entry: Entry) -> list[ContentKey]:
 
 
 def room_of(size: int) -> int:
-    """Return the bytes that a file of a size takes."""
+    """Return the disk space that a file of a size takes."""
     return max(1, -(-size // _BLOCK)) * _BLOCK
 
 
 class Held(NamedTuple):
-    """A content, and when it was used last, in nanoseconds."""
+    """A cached content, and its last use in nanoseconds."""
 
     place: str
     name: str
@@ -107,7 +107,7 @@ class Held(NamedTuple):
 
 
 class Removed(NamedTuple):
-    """What was removed, and what is left; bytes as `room_of` counts them.
+    """The contents that were removed, and those that are left.
 
     `failed` are files that can't be removed, and directories that can't be read.
     """
@@ -138,7 +138,7 @@ class ContentFiles(Directory):
         self.not_removed = 0
 
     def open(self, key: ContentKey) -> int | None:
-        """Open a content; None where there is none, negative where something else has its name.
+        """Open a content; None if absent, negative if unusable.
 
         Raises OSError.
         """
@@ -149,20 +149,20 @@ class ContentFiles(Directory):
             return None
 
     def has(self, key: ContentKey) -> bool:
-        """Report whether anything has a content's name, behind links as well."""
+        """Report whether a content's name exists, also as a link."""
         return _exists(f"{key.place}/{key.name}", self._fd)
 
     def shares_disk(self, root: str) -> bool:
-        """Report whether a directory is of the same file system. Raises OSError."""
+        """Report whether a directory is on the same file system. Raises OSError."""
         return os.stat(root).st_dev == os.fstat(self._fd).st_dev  # noqa: PTH116 - once a content
 
     def free_bytes(self) -> int:
-        """Return how many bytes may still be written; quotas are not seen. Raises OSError."""
+        """Return the free bytes, without quotas. Raises OSError."""
         found = os.statvfs(self._fd)
         return found.f_bavail * found.f_frsize
 
     def add(self, key: ContentKey, write: Callable[[int], bool]) -> bool:
-        """Add a content; `write` takes a descriptor, and returns whether to keep what it wrote.
+        """Add a content that `write` writes to a descriptor.
 
         Returns whether it was added, and was not there. Raises OSError.
         """
@@ -186,11 +186,11 @@ class ContentFiles(Directory):
                 os.unlink(name, dir_fd=partials)
 
     def new_name(self) -> str:
-        """Return a name that nothing else has, in whichever directory it is used."""
+        """Return a name that is unique in all directories."""
         return secrets.token_hex(16)
 
     def _make_partials(self) -> int:
-        """Make them; where a run was killed, nobody knows how much it added."""
+        """Create the partials' directory; after a killed run, the cache's size is unknown."""
         before = self._runs()
         made = super()._make_partials()
         if before - self._runs():
@@ -203,7 +203,7 @@ class ContentFiles(Directory):
         return set()
 
     def discard(self, key: ContentKey) -> None:
-        """Remove what has the name of a content; a directory that is not empty stays."""
+        """Remove a content's file; a directory that is not empty stays."""
         with suppress(OSError), self.directory(key.place) as directory:
             try:
                 os.unlink(key.name, dir_fd=directory)
@@ -211,7 +211,7 @@ class ContentFiles(Directory):
                 os.rmdir(key.name, dir_fd=directory)
 
     def _mark(self) -> None:
-        """Tell backups, once, that the contents are a cache, and nothing else here is."""
+        """Mark the directory once as a cache, for backup programs."""
         if self._marked:
             return
         self._marked = True
@@ -223,7 +223,7 @@ class ContentFiles(Directory):
                 os.close(descriptor)
 
     def held(self) -> Iterator[Held]:
-        """Yield all contents, in no order; passes over what others remove meanwhile."""
+        """Yield all contents in any order, and skip those removed meanwhile."""
         for place in self._places():
             try:
                 with self.directory(place) as directory, os.scandir(directory) as found:
@@ -246,7 +246,7 @@ class ContentFiles(Directory):
             return []
 
     def remove(self, held: Held) -> bool:
-        """Remove a content; returns whether it was there."""
+        """Remove a content; returns whether it existed."""
         try:
             with self.directory(held.place) as directory:
                 os.unlink(held.name, dir_fd=directory)
@@ -264,14 +264,14 @@ class ContentFiles(Directory):
             os.close(os.open(name, NEW_FILE, 0o666, dir_fd=above))
 
     def added(self) -> dict[str, int]:
-        """Return the notes of what was added, each with its bytes."""
+        """Return the notes of added bytes."""
         with suppress(OSError), self.directory(_ADDED) as above:
             found = ((name, _NOTE.fullmatch(name)) for name in os.listdir(above))
             return {name: int(match[1]) for name, match in found if match}
         return {}
 
     def estimate(self) -> int:
-        """Return about how many bytes there are, without a look at the files.
+        """Return the approximate size of the cache, without reading files.
 
         It may be too high, where two runs note at once or one was killed, and is right after the
         next count. What runs that are under way have added since their last note is missing.
@@ -282,7 +282,7 @@ class ContentFiles(Directory):
         return sum(notes.values())
 
     def replace_notes(self, notes: dict[str, int], number: int) -> None:
-        """Replace notes by one; raises OSError."""
+        """Replace all notes by one; raises OSError."""
         self.note_added(min(number, _UNKNOWN))
         with self.directory(_ADDED) as above:
             for name in notes:
@@ -291,7 +291,7 @@ class ContentFiles(Directory):
 
 
 def _open_plain(key: ContentKey, directory: int) -> int:
-    """Open a plain file of the size that its name says; returns -1 for anything else."""
+    """Open a regular file with the size in its name; otherwise return -1."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(key.name, flags, dir_fd=directory)
@@ -309,7 +309,7 @@ def _open_plain(key: ContentKey, directory: int) -> int:
 
 
 def _content(place: str, found: os.DirEntry[str]) -> Held | None:
-    """Look at a file; None where it is not a content, or gone."""
+    """Return a file's content entry; None if it is not a content."""
     with suppress(OSError):
         if _NAME.fullmatch(found.name) and found.is_file(follow_symlinks=False):
             state = found.stat(follow_symlinks=False)
@@ -327,14 +327,14 @@ def _exists(name: str, directory: int) -> bool:
 
 
 def forbid_writing(descriptor: int) -> int:
-    """Let nobody write to a file any more; returns its mode before."""
+    """Make a file read-only, and return its earlier mode."""
     mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
     os.fchmod(descriptor, mode & 0o444)
     return mode
 
 
 def note_use(descriptor: int) -> None:
-    """Note when a content was used, in a time that no mount option keeps from being set."""
+    """Note the use of a content, in a time that every mount keeps."""
     found, now = os.fstat(descriptor), time.time_ns()
     if now - max(found.st_atime_ns, found.st_mtime_ns) < _OFTEN_NS:
         return

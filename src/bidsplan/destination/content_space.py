@@ -1,4 +1,4 @@
-"""The room that a content cache takes: what was used least recently is removed for the rest."""
+"""Limits the size of a content cache by removing what was least used."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SECOND = 1_000_000_000
 
 
 class ContentSpace:
-    """Decides whether a run may add contents, and removes others for them.
+    """Decides whether a run may add contents, and makes room for them.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class ContentSpace:
         self._lock = Lock()
 
     def fits(self, files: ContentFiles, size: int) -> bool:
-        """Report whether the destination's files still fit beside another content.
+        """Report whether the destination's files still fit after adding a content.
 
         Raises OSError.
         """
@@ -72,7 +72,7 @@ class ContentSpace:
         return free >= reserved
 
     def is_too_large(self, size: int) -> bool:
-        """Report whether a content is larger than all that may be held."""
+        """Report whether a content is larger than the cache may be."""
         return self._most is not None and room_of(size) > self._most
 
     def written(self, size: int) -> None:
@@ -82,7 +82,7 @@ class ContentSpace:
                 self._reserved -= size
 
     def added(self, files: ContentFiles, size: int, stopping: Callable[[], bool]) -> None:
-        """Count what was added, and make room now and then; raises OSError."""
+        """Count added bytes, and sometimes make room; raises OSError."""
         with self._lock:
             self._new += room_of(size)
             due = self._most is not None and self._new >= self._most // _STEPS
@@ -90,7 +90,7 @@ class ContentSpace:
             self.settle(files, stopping)
 
     def settle(self, files: ContentFiles, stopping: Callable[[], bool]) -> None:
-        """Note what was added, and remove what is too much; raises OSError."""
+        """Write down the added bytes, and reduce the cache; raises OSError."""
         with self._lock:
             new, self._new = self._new, 0
         if not new:
@@ -120,7 +120,7 @@ class CacheTask(Choice):
 
 
 def manage_cache(options: CacheOptions, task: CacheTask) -> Removed:
-    """Count or remove what a content cache holds, whatever runs use it meanwhile.
+    """Count or remove a cache's contents, also while runs use it.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def manage_cache(options: CacheOptions, task: CacheTask) -> Removed:
 
 
 def reduce_to(files: ContentFiles, most: int) -> Removed | None:
-    """Remove what was used least recently until there is room below a size.
+    """Remove least recently used contents until the cache fits a size.
 
     Nothing is removed where the contents fit. Afterwards they take at most nine tenths of `most`.
 
@@ -169,7 +169,7 @@ def reduce_to(files: ContentFiles, most: int) -> Removed | None:
 
 @contextmanager
 def _alone(files: ContentFiles) -> Iterator[bool]:
-    """Keep other runs from counting at the same time, where there are locks."""
+    """Stop other runs from counting at the same time, if locks work."""
     with files.directory("") as directory:
         # Opened anew: a duplicate of another descriptor would share its lock.
         own = os.open(".", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
@@ -191,7 +191,7 @@ def _is_locked(descriptor: int) -> bool:
 
 
 def _counted(files: ContentFiles) -> tuple[dict[int, int], int]:
-    """Sum up bytes by the second of their last use: a million files take little memory."""
+    """Sum up bytes by the second of their last use."""
     by_second: dict[int, int] = {}
     number = 0
     for number, each in enumerate(files.held(), 1):  # noqa: B007 - the last one counts
@@ -201,7 +201,7 @@ def _counted(files: ContentFiles) -> tuple[dict[int, int], int]:
 
 
 def _remove_oldest(files: ContentFiles, by_second: dict[int, int], excess: int) -> tuple[int, int]:
-    """Remove at least `excess` bytes, the oldest first; returns the files and bytes removed."""
+    """Remove at least `excess` bytes, the oldest contents first."""
     border, before = 0, 0
     for border in sorted(by_second):
         if before + by_second[border] >= excess:

@@ -1,4 +1,4 @@
-"""A directory that files are fetched to, opened so that no link leads out of it.
+"""A local directory to fetch to, which no link can lead out of.
 
 Every directory below the root is opened relative to its parent and without following links, for
 reading as for writing. A file gets its name only by renaming a partial that was checked.
@@ -55,7 +55,7 @@ def state_of(found: os.stat_result) -> FileState:
 
 
 def destination_error(error: OSError, what: str) -> DestinationError:
-    """Make the error that one of the operating system's stands for; `what` names the path."""
+    """Make our error for an error of the operating system."""
     said = error.strerror or str(error)
     if error.errno in _FULL:
         return DiskFullError(f"{what}: can't be written: {said}; free some space, and run it again")
@@ -83,7 +83,7 @@ def write_all(descriptor: int, data: Buffer) -> None:
 
 
 class Directory:
-    """A directory to write to, with partial files of this run's own.
+    """A directory to write to, with the run's partial files.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class Directory:
 
     @contextmanager
     def directory(self, path: str, *, create: bool = False) -> Iterator[int]:
-        """Open a directory below the root, the root itself for an empty path.
+        """Open a directory below the root.
 
         Yields a file descriptor, which is closed afterwards.
         """
@@ -143,7 +143,7 @@ class Directory:
             os.close(descriptor)
 
     def state(self, path: str) -> FileState | None:
-        """Look at a path; None where nothing is there.
+        """Return the state of a path; None if nothing is there.
 
         Raises UnsafePathError where one of its directories is a link.
         """
@@ -159,7 +159,7 @@ class Directory:
 
     @contextmanager
     def reading(self, path: str) -> Iterator[int]:
-        """Open a file for reading; yields a file descriptor, which is closed afterwards.
+        """Open a file for reading, as a file descriptor.
 
         Raises MissingFileError where there is none.
         """
@@ -178,7 +178,7 @@ class Directory:
 
     @contextmanager
     def partial(self) -> Iterator[Partial]:
-        """Make a file to write to, which is removed unless `rename_into_place` moves it."""
+        """Create a partial file, which is removed unless it gets its path."""
         name = self.new_name()
         with self._errors(f"{PARTIALS}/{self._run}/{name}"):
             directory = self.partials()
@@ -194,7 +194,7 @@ class Directory:
 
     @contextmanager
     def resumable_partial(self, name: str) -> Iterator[Partial]:
-        """Open a file to write to, which is kept for later runs where it stays unfinished.
+        """Open a partial file, which is kept for later runs if unfinished.
 
         Parameters
         ----------
@@ -221,7 +221,7 @@ class Directory:
                 self._taken.pop(name, None)
 
     def resumable_bytes(self) -> int:
-        """Count the bytes of this run's unfinished files that later runs resume from."""
+        """Count the bytes that later runs can resume from."""
         total = sum(self._kept.values())
         for partial in list(self._taken.values()):
             # Threads that are stuck may still close theirs.
@@ -230,7 +230,7 @@ class Directory:
         return total
 
     def rename_into_place(self, partial: Partial, path: str, *, replace: bool) -> FileState | None:
-        """Close a partial and give it its path; None where a file is there that is to stay.
+        """Close a partial file, and move it to its path if allowed.
 
         Raises DestinationError; the path holds what it held before.
         """
@@ -250,7 +250,7 @@ class Directory:
     def adopt_link(
         self, partial: Partial, name: str, directory: int, found: os.stat_result
     ) -> bool:
-        """Have a partial be another name of a file; False where it is not the one `found`."""
+        """Replace a partial file by a link to the file that was `found`."""
         partials, new = self.partials(), self.new_name()
         try:
             os.link(name, new, src_dir_fd=directory, dst_dir_fd=partials, follow_symlinks=False)
@@ -263,7 +263,7 @@ class Directory:
         return True
 
     def link_partial(self, partial: Partial, name: str, directory: int) -> bool:
-        """Give a partial another name in an open directory; False where it can have none."""
+        """Give a partial file a second name; False if that fails."""
         try:
             os.link(
                 partial.name,
@@ -277,11 +277,11 @@ class Directory:
         return True
 
     def new_name(self) -> str:
-        """Return a name for a partial, which no other of this run has."""
+        """Return a new name for a partial file of this run."""
         return f"{next(self._numbers):x}"
 
     def partials(self) -> int:
-        """Open this run's directory of partials, locked as long as it is in use.
+        """Open this run's directory of partial files, and lock it.
 
         Returns a descriptor that stays open.
         """
@@ -296,7 +296,7 @@ class Directory:
             return claim(self._run, above)
 
     def folds_names(self) -> bool:
-        """Report whether names that differ in case or Unicode form only are one file."""
+        """Report whether names that differ in case or Unicode form are the same."""
         with self._errors(STATE_DIRECTORY):
             return self._probe(self.partials())
 
@@ -313,7 +313,7 @@ class Directory:
         return False
 
     def sync(self) -> None:
-        """Bring all that was written to this file system to the disk; raises OSError."""
+        """Write all data of this file system to the disk; raises OSError."""
         try:
             # One call for any number of files; Python has no name for it.
             call = ctypes.CDLL(None, use_errno=True).syncfs
@@ -327,7 +327,7 @@ class Directory:
             os.sync()
 
     def close(self, *, busy: bool = False) -> None:
-        """Remove what this run leaves behind, and close.
+        """Remove this run's leftovers, and close.
 
         Where threads are still `busy`, nothing of theirs is committed any more, and descriptors
         stay open, lest their numbers come to mean other directories.

@@ -1,4 +1,4 @@
-"""A directory's identity: a random name in it, by which several machines see that it is the same.
+"""A directory's identity, by which machines check that they share it.
 
 A path may lead to other directories on other machines, where a file system is not mounted on all.
 """
@@ -22,7 +22,7 @@ _BYTES = 16
 
 
 def read_identity(folder: Directory) -> str | None:
-    """Return a directory's identity; None where it has none."""
+    """Return a directory's identity, or None."""
     try:
         with folder.reading(_PATH) as descriptor:
             return os.read(descriptor, 2 * _BYTES).decode("ascii", "replace")
@@ -31,7 +31,7 @@ def read_identity(folder: Directory) -> str | None:
 
 
 def make_identity(folder: Directory) -> str | None:
-    """Return a directory's identity, given to it where it has none.
+    """Return a directory's identity, and create it if needed.
 
     Raises DestinationError where it can't be written.
     """

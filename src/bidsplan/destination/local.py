@@ -201,7 +201,7 @@ class LocalDestination(Directory, Destination):
 
 
 class LocalWriter(Writer):
-    """A partial file that is written to.
+    """A partial file that is being written.
 
     Parameters
     ----------
@@ -218,7 +218,7 @@ class LocalWriter(Writer):
         self._keeps = keeps
 
     def prefix(self, stopping: Callable[[], bool]) -> Generator[Buffer, None, None]:
-        """See `Writer.prefix`; the disk may have no room for two of it."""
+        """See `Writer.prefix`; copying these bytes may fill the disk."""
         partial = self._partial
         if partial.prefix < 0:
             return

@@ -1,4 +1,4 @@
-"""One run at a time in a destination, or several of parts of a plan, where there are locks.
+"""The lock of a destination: one run, or several runs of parts.
 
 A lock saves work, and correctness does not hang on it: every run writes to partials of its own and
 gives them their paths by renaming, so that runs which can't see each other's locks end well too.
@@ -41,7 +41,7 @@ _LONGEST_PAUSE = 1.0
 
 
 class _Holder(msgspec.Struct, frozen=True, kw_only=True):
-    """What a lock file says of its holder."""
+    """The content of a lock file about the run that holds it."""
 
     pid: int
     host: str
@@ -75,7 +75,7 @@ class RunLock:
         create: bool = True,
         stopping: Callable[[], bool] = lambda: False,
     ) -> Generator[Waiting | Warned, None, None]:
-        """Take the lock, or go on without where there is none; see `Destination.lock`."""
+        """Take the lock, if locks work there; see `Destination.lock`."""
         pause, self._shared = _FIRST_PAUSE, shared
         while not self._is_settled(create=create):
             holder = self._holder()
@@ -94,7 +94,7 @@ class RunLock:
             yield _unlocked(self._trouble)
 
     def _is_settled(self, *, create: bool) -> bool:
-        """Try once; returns whether the lock was got, or can't be had here at all."""
+        """Try once; returns whether the run has the lock or must do without."""
         try:
             with self._folder.directory(STATE_DIRECTORY, create=create) as directory:
                 return self._try(directory) or self._is_settled(create=create)
@@ -107,7 +107,7 @@ class RunLock:
             return True
 
     def _try(self, directory: int) -> bool:
-        """Lock the lock file; returns whether it still has its name then."""
+        """Lock the lock file; returns whether it still has its name."""
         descriptor = os.open(_NAME, _FLAGS, 0o666, dir_fd=directory)
         try:
             found = os.fstat(descriptor)
@@ -133,7 +133,7 @@ class RunLock:
             write_all(self._descriptor, msgspec.json.encode(holder))
 
     def _holder(self) -> str:
-        """Describe who has it, as far as is known."""
+        """Describe the run that holds the lock, if known."""
         note = self._read_note()
         if note is None:
             # It may have been got this very moment.
@@ -151,7 +151,7 @@ class RunLock:
             return None
 
     def release(self) -> None:
-        """Release it, if this run has it."""
+        """Release the lock, if this run has it."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             # What is killed leaves its name there; who ends well does not.

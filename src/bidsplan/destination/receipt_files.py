@@ -1,4 +1,4 @@
-"""Receipts of a directory: lines of JSON below ``.bidsplan/receipts``, a file for each writer.
+"""A directory's receipts: JSON lines below ``.bidsplan/receipts``.
 
 A destination that is fetched to every day would gather a file a day, and each run reads them all;
 so files that nobody writes to any more are merged.
@@ -42,7 +42,7 @@ _RESTING = 24 * 3600.0
 
 
 class _State(NamedTuple):
-    """What shows that a file has not changed."""
+    """The state of a file, by which a change shows."""
 
     inode: int
     size: int
@@ -50,12 +50,12 @@ class _State(NamedTuple):
 
 
 def new_name() -> str:
-    """Return a name for a writer's file."""
+    """Return a name for a new file of receipts."""
     return f"{secrets.token_hex(8)}.jsonl"
 
 
 def read_receipts(folder: Directory) -> Iterator[Receipt]:
-    """Read all receipts of a directory, passing over invalid ones."""
+    """Read all receipts of a directory, and skip invalid ones."""
     # Nothing there, or nothing that may be read, is no receipts.
     with suppress(OSError), folder.directory(_DIRECTORY) as directory:
         read: set[str] = set()
@@ -68,7 +68,7 @@ def read_receipts(folder: Directory) -> Iterator[Receipt]:
 
 
 def append_receipts(folder: Directory, name: str, receipts: list[Receipt]) -> None:
-    """Append receipts to a writer's file, once the files themselves are on the disk.
+    """Append receipts to a file, after the fetched files are on the disk.
 
     A receipt must not outlive a power cut that its file does not. Raises OSError.
     """
@@ -80,7 +80,7 @@ def append_receipts(folder: Directory, name: str, receipts: list[Receipt]) -> No
 
 
 def _receipts_in(directory: int, name: str) -> Iterator[Receipt]:
-    """Read one writer's lines, of which the last may be torn, about a MiB at a time."""
+    """Read the lines of one file of receipts in blocks; the last may be cut off."""
     with os.fdopen(os.open(name, _READ, dir_fd=directory), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return
@@ -91,7 +91,7 @@ def _receipts_in(directory: int, name: str) -> Iterator[Receipt]:
 
 
 def compact(folder: Directory) -> None:
-    """Merge files of receipts that nobody writes to any more, where there are many.
+    """Merge old files of receipts, if there are many.
 
     Of several receipts of a path and a source the latest is kept, with each state that a local
     source had, and both of a file that was fetched and later kept. Files of others that may be at
@@ -126,7 +126,7 @@ def _resting(directory: int) -> dict[str, _State]:
 
 
 def _merged(directory: int, names: list[str]) -> Iterator[Receipt]:
-    """Read files twice, so that not all that a million lines say is in memory."""
+    """Merge receipts by reading the files twice, to save memory."""
     latest: dict[int, int] = {}
     given: set[int] = set()
     for name in names:

@@ -1,4 +1,4 @@
-"""Receipts of a storage destination: objects of lines below ``.bidsplan/receipts/``."""
+"""Receipts in storage: objects of JSON lines below ``.bidsplan/receipts/``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _READERS = 8
 
 
 def read_receipts(storage: WritableStore) -> Iterator[Receipt]:
-    """Read all receipts, passing over invalid ones.
+    """Read all receipts, and skip invalid ones.
 
     Raises StorageError where they can't be listed.
     """
@@ -44,7 +44,7 @@ def _read(storage: WritableStore, key: str) -> bytes:
 
 
 def write_receipts(storage: WritableStore, name: str, receipts: list[Receipt]) -> None:
-    """Write an object of receipts that nobody else writes."""
+    """Write a new object of receipts, with a unique name."""
     data = encode_lines(receipts)
     with storage.upload(f"{_DIRECTORY}{name}.jsonl", len(data), replace=True) as upload:
         upload.write(data)

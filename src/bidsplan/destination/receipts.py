@@ -1,4 +1,4 @@
-"""Receipts: what was fetched, so that a finished plan needs no request and no reading.
+"""Receipts of fetched files, so that later runs need not fetch or read them.
 
 They are a cache: one that is corrupt, foreign or stale means that a file is verified again.
 """
@@ -27,7 +27,7 @@ _LONGEST_WAIT = 30.0
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A file that was fetched to its path, or kept there.
+    """The record of a file that was fetched to its path, or kept there.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
 
     @property
     def identity(self) -> int | str:
-        """What changes whenever the file is written."""
+        """The file's identity, which changes whenever the file is written."""
         return self.tag or self.mtime_ns
 
 
@@ -84,7 +84,7 @@ def make_receipt(
     *,
     kept: bool,
 ) -> Receipt:
-    """Make the receipt of a file that was checked; parameters as of `Receipt`."""
+    """Make the receipt of a checked file; parameters as in `Receipt`."""
     return Receipt(
         path=path,
         size=size,
@@ -107,7 +107,7 @@ _INVALID = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 def decode_lines(text: bytes) -> list[Receipt]:
-    """Read lines of JSON, passing over invalid ones."""
+    """Read lines of JSON, and skip invalid ones."""
     try:
         return _DECODER.decode_lines(text)
     except _INVALID:
@@ -119,7 +119,7 @@ def decode_lines(text: bytes) -> list[Receipt]:
 
 
 class ReceiptIndex:
-    """Which files are as a receipt says, in a few bytes for each: there may be a million."""
+    """An index of receipts, with a few bytes for each file."""
 
     def __init__(self, receipts: Iterable[Receipt]) -> None:
         proofs = {proof: proof for proof in CheckMethod}
@@ -144,7 +144,7 @@ class ReceiptIndex:
         source: str,
         source_state: SourceState | None = None,
     ) -> CheckMethod | None:
-        """Return what a plain file was shown by that nobody has written since.
+        """Return the proof of a file that has not been written since.
 
         Parameters
         ----------
@@ -159,7 +159,7 @@ class ReceiptIndex:
 
 
 class LatestReceipts:
-    """The latest receipt of each path and source, and of each state that a local source had."""
+    """The latest receipt of each path and source."""
 
     def __init__(self, receipts: Iterable[Receipt]) -> None:
         self._known: dict[int, Receipt] = {}
@@ -176,16 +176,16 @@ class LatestReceipts:
     def find(
         self, path: str, source: str, source_state: SourceState | None = None
     ) -> Receipt | None:
-        """Return the latest receipt, whatever file is there now; parameters as `ReceiptIndex`."""
+        """Return the latest receipt, whatever the file is now."""
         return self._known.get(hash((path, source, source_state)))
 
     def find_by_size(self, path: str, etag: str | None) -> Receipt | None:
-        """Return the latest receipt by size only, of an object with a tag, wherever that was."""
+        """Return the latest receipt with proof by size only, for an entity tag."""
         return self._known.get(hash((path, etag)))
 
 
 class ReceiptWriter:
-    """Collects receipts, and writes them together, now and then.
+    """Collects receipts, and writes them in batches.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ class ReceiptWriter:
         self._writing = Lock()
 
     def add(self, receipt: Receipt) -> bool:
-        """Add a receipt; returns whether it is time to `flush`, once until that is done."""
+        """Add a receipt; returns whether to call `flush` now."""
         with self._adding:
             self._waiting.append(receipt)
             many = len(self._waiting) >= _MANY
@@ -217,7 +217,7 @@ class ReceiptWriter:
             return due
 
     def flush(self) -> None:
-        """Write what was added; where that fails, `trouble` holds the error."""
+        """Write the added receipts; if that fails, `trouble` has the error."""
         with self._writing:
             with self._adding:
                 receipts, self._waiting = self._waiting, []
@@ -231,7 +231,7 @@ class ReceiptWriter:
                 self.trouble = error
 
     def problem(self) -> Problem | None:
-        """Describe what could not be written, and what that costs."""
+        """Describe the receipts that could not be written, and the consequence."""
         if self.trouble is None:
             return None
         said = getattr(self.trouble, "strerror", None) or self.trouble

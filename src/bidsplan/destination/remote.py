@@ -1,4 +1,4 @@
-"""A destination in storage: an S3 bucket, or anything that fsspec writes."""
+"""A destination in storage: S3, or another URL that fsspec can write to."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
 
 
 class RemoteDestination(Destination):
-    """A URL; raises UsageError where it is refused, or can't be written to."""
+    """A URL; raises UsageError if it is refused, or can't be written to."""
 
     whole_up_to = _SMALL
     compares_first = True
@@ -67,7 +67,7 @@ class RemoteDestination(Destination):
         self._spared: tuple[str, ...] = ()
 
     def inspect(self, path: str) -> FileState | None:
-        """See `Destination.inspect`; raises StorageError where the listing fails."""
+        """See `Destination.inspect`; raises StorageError if the listing fails."""
         if self._listing is None:
             self._listing = self._storage.list_objects()
             self._next = next(self._listing, None)
@@ -81,7 +81,7 @@ class RemoteDestination(Destination):
         return _state(found) if found else None
 
     def proof(self, entry: Entry, state: FileState) -> CheckMethod | None:
-        """See `Destination.proof`; where the tag is another, the file may be the planned one."""
+        """See `Destination.proof`; a file with another tag may still be the planned one."""
         proof = best_check(entry)
         match proof:
             case CheckMethod.CONTENT:
@@ -174,7 +174,7 @@ class RemoteDestination(Destination):
         )
 
     def finish(self) -> Iterator[Warned]:
-        """Abort uploads that are left; see `Destination.finish`."""
+        """Abort unfinished uploads; see `Destination.finish`."""
         left = self._storage.close()
         if left:
             what = f"{len(left)} uploads were given up and could not be removed"
@@ -192,7 +192,7 @@ class RemoteDestination(Destination):
 
 
 class _UploadError(Exception):
-    """Bytes could not be uploaded, which must not be taken for a fault of their source."""
+    """An upload failed, which is not a fault of the source."""
 
     def __init__(self, why: StorageError) -> None:
         super().__init__(str(why))
@@ -200,7 +200,7 @@ class _UploadError(Exception):
 
 
 class RemoteWriter(Writer):
-    """An upload."""
+    """A file that is being uploaded."""
 
     def __init__(self, upload: Upload, *, replace: bool) -> None:
         self._upload = upload
@@ -219,7 +219,7 @@ class RemoteWriter(Writer):
         self._upload.restart()
 
     def commit(self, content: str, *, replace: bool) -> FileState | None:
-        """See `Writer.commit`; an upload that was not begun so replaces nothing."""
+        """See `Writer.commit`; only an upload begun for it replaces a file."""
         if self._existing is not None:
             raise self._existing
         try:
@@ -232,7 +232,7 @@ class RemoteWriter(Writer):
 
 
 def _as_stored(url: str, endpoint: str | None) -> str:
-    """Return the one spelling of URLs by which a bucket can be reached, as far as they tell."""
+    """Return one spelling for all URLs of a bucket, as far as possible."""
     protocol, host, path = parse_url(canonical_url(url))
     service = parse_url(canonical_url(endpoint)).host.rpartition("@")[2] if endpoint else None
     if protocol in {"http", "https"}:

@@ -1,4 +1,4 @@
-"""Unfinished files of large objects, kept to resume from; all other partial files are removed.
+"""Keeps the unfinished files of large objects, for later runs to resume.
 
 A kept partial is named by its path and by all that tells its source apart, so that it is found for
 nothing else. What it holds is not trusted: whoever resumes from it digests the whole file, and
@@ -48,7 +48,7 @@ _SILENT = 600.0
 
 
 def resume_key(path: str, *source: str | int | None) -> str:
-    """Name a partial by its path and all that tells its source apart from others."""
+    """Return a partial file's name, from its path and its source."""
     return f"{_mark(path)}-{_mark(source)}"
 
 
@@ -66,7 +66,7 @@ def _directory(name: str, above: int, *, create: bool = False) -> Iterator[int]:
 
 
 def adopt_partial(name: str, above: int, run: int) -> Partial:
-    """Open a partial, with what earlier runs had of it; raises OSError where none can be made.
+    """Open a partial file with the bytes of earlier runs; raises OSError.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def adopt_partial(name: str, above: int, run: int) -> Partial:
 
 
 def _kept(name: str, above: int, run: int) -> int | None:
-    """Move a kept partial to a run, where no other one can move it from, and open it."""
+    """Move a kept partial file to this run's directory, and open it."""
     try:
         with _directory(_KEPT, above) as kept:
             if not stat.S_ISREG(os.stat(name, dir_fd=kept, follow_symlinks=False).st_mode):
@@ -105,13 +105,13 @@ def _kept(name: str, above: int, run: int) -> int | None:
 
 
 def _is_ours(found: os.stat_result) -> bool:
-    """Report whether a file may become one of the dataset; otherwise its bytes are copied."""
+    """Report whether a partial file may itself become a dataset's file."""
     plain = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
     return plain and found.st_uid == os.geteuid() and not found.st_mode & 0o7111
 
 
 def _left(name: str, above: int) -> int | None:
-    """Open what a run that may have ended has of a partial."""
+    """Open the partial file of a run that may have ended."""
     for place in os.listdir(above):
         with suppress(OSError), _directory(place, above) as directory:
             descriptor = os.open(name, os.O_RDONLY | _READ, dir_fd=directory)
@@ -123,7 +123,7 @@ def _left(name: str, above: int) -> int | None:
 
 
 def keep(name: str, above: int, run: int) -> int:
-    """Move a run's partial to where later runs look for it; remove one that holds nothing.
+    """Move a partial file to where later runs find it, or remove an empty one.
 
     Returns the bytes that are kept. Parameters as for `adopt_partial`. Raises OSError.
     """
@@ -137,7 +137,7 @@ def keep(name: str, above: int, run: int) -> int:
 
 
 def forget(name: str, above: int) -> None:
-    """Remove other partials of a file that has its path, also of sources it once had."""
+    """Remove other partial files of a complete file, also of older sources."""
     path = name.partition("-")[0]
     for place in os.listdir(above):
         with suppress(OSError), _directory(place, above) as directory:
@@ -148,7 +148,7 @@ def forget(name: str, above: int) -> None:
 
 
 def sweep(above: int) -> None:
-    """Remove what runs that have ended left, and keep what may be resumed from."""
+    """Remove the leftovers of ended runs, and keep resumable files."""
     for name in os.listdir(above):
         with suppress(OSError), _directory(name, above) as left:
             if name == _KEPT:
@@ -163,7 +163,7 @@ def sweep(above: int) -> None:
 
 
 def _put_away(name: str, above: int, left: int, *, certain: bool) -> None:
-    """Keep or remove a partial of another run, which has ended or is assumed to have."""
+    """Keep or remove a partial file of another run that has ended."""
     if not _NAME.fullmatch(name):
         os.unlink(name, dir_fd=left)
     elif certain:
@@ -179,7 +179,7 @@ def _remove_stale(kept: int) -> None:
 
 
 def _is_dead(run: str, directory: int) -> bool | None:
-    """Report by its lock whether a run has ended; None where the lock can't be relied on.
+    """Report by its lock whether a run has ended; None if locks are unreliable.
 
     Cluster file systems are often mounted so that locks hold on one machine only, or not at all.
     """
@@ -193,10 +193,10 @@ def _is_dead(run: str, directory: int) -> bool | None:
 
 
 def _quiet(directory: int) -> float:
-    """Return for how many seconds a directory and what is in it have not changed."""
+    """Return the seconds since a directory or its files last changed."""
     return min(_silence(name, directory) for name in (".", *os.listdir(directory)))
 
 
 def _silence(name: str, directory: int) -> float:
-    """Return for how many seconds a file or directory has not changed."""
+    """Return the seconds since a file or directory last changed."""
     return time.time() - os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime

@@ -1,4 +1,4 @@
-"""What identifies an entry's source: its place, what a plan says of it, and its state."""
+"""Identifies the sources of entries, to find out whether they have changed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Sources:
-    """The sources of a plan's entries; nothing is opened, and no request is made.
+    """The sources of a plan's entries, without opening them.
 
     Relative URLs of the plan's roots are relative to the directory `base`: the plan's own.
     """
@@ -48,7 +48,7 @@ class Sources:
         return found
 
     def place(self, entry: Entry) -> str:
-        """Return the place of an entry's object, root and key together.
+        """Return the root and key of an entry's object as one text.
 
         It is equal for the same object below another root, and empty for a generated file.
         """
@@ -58,7 +58,7 @@ class Sources:
         return root[0] + entry.key
 
     def fingerprint(self, entry: Entry) -> str:
-        """Return a short mark of an entry's place and all that the plan says of its source."""
+        """Return a short hash of an entry's place and planned bytes."""
         # Once for each of a million entries, so without a call more than there must be.
         place = ""
         if entry.content is None:
@@ -75,7 +75,7 @@ class Sources:
         return xxhash.xxh3_64_hexdigest(_encode(parts))
 
     def state(self, entry: Entry) -> SourceState | None:
-        """Look at an entry's source; None unless it is a local file that can be looked at."""
+        """Return the state of an entry's local source; None for other sources."""
         if entry.content is not None:
             return None
         if not self.any_local:
@@ -84,5 +84,5 @@ class Sources:
         return None if root[1] is None else local_state(f"{root[1]}/{entry.key}")
 
     def unchanged(self, entry: Entry, before: SourceState | None) -> SourceState | None:
-        """Return the state that a local source had before it was read, if it has it still."""
+        """Return a local source's earlier state, if it still has it."""
         return before if before == self.state(entry) else None

@@ -1,4 +1,4 @@
-"""Files of a directory that a plan may not list: found through no link, and removed for certain."""
+"""Lists and removes files in a directory, without following links."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Identity = tuple[int, int]
 
 
 class _Mark(NamedTuple):
-    """What shows that a file is still the one that was looked at."""
+    """The state of a file, to check later that it is the same."""
 
     identity: Identity
     mode: int
@@ -44,12 +44,12 @@ class _Mark(NamedTuple):
 
 
 def is_reserved(path: str) -> bool:
-    """Report whether a path is bidsplan's own, or git's."""
+    """Report whether a path is bidsplan's or git's."""
     return path.casefold() == STATE_DIRECTORY or path.rpartition("/")[2].casefold() == _GIT
 
 
 def inside_source(url: str) -> UsageError:
-    """Make the error for a destination in a folder from which nothing may be removed."""
+    """Make the error for a destination inside a source's directory."""
     return UsageError(
         f"{printable(url)}: the plan's own files come from there, or from a folder that it lies "
         "in; nothing was removed; fetch to a folder outside of it, and prune that"
@@ -59,7 +59,7 @@ def inside_source(url: str) -> UsageError:
 def spared_identities(
     folder: Directory, roots: Iterable[str], base: str, keep: Sequence[str]
 ) -> set[Identity]:
-    """Identify what must not be removed; see `Destination.spare`."""
+    """Return the identities of files to keep; see `Destination.spare`."""
     places = [parse_url(url) for url in roots]
     local = [os.path.join(base, place.path) for place in places if place.protocol == "file"]  # noqa: PTH118 - may be no name
     spared = _identities([*keep, *local])
@@ -69,7 +69,7 @@ def spared_identities(
 
 
 def _identities(paths: Iterable[str]) -> set[Identity]:
-    """Return what tells files and directories apart, whatever they are named."""
+    """Return the identities of files and directories, whatever their names."""
     found: set[Identity] = set()
     for path in paths:
         for follow in (True, False):
@@ -81,7 +81,7 @@ def _identities(paths: Iterable[str]) -> set[Identity]:
 
 
 def _directories_above(folder: Directory) -> list[os.stat_result]:
-    """Look at a directory and those above it, as it really is and as it is named."""
+    """Return the identities of a directory and all directories above it."""
     try:
         with folder.directory("") as descriptor:
             found = [os.fstat(descriptor)]
@@ -100,7 +100,7 @@ def _directories_above(folder: Directory) -> list[os.stat_result]:
 
 
 def list_files(folder: Directory, spared: set[Identity]) -> Iterator[Listed]:
-    """List files, through no link; see `Destination.list_files`."""
+    """List files, without following links; see `Destination.list_files`."""
     waiting = [""]
     while waiting:
         for path, mark in _scan(folder, waiting.pop()):
@@ -131,7 +131,7 @@ def _scan(folder: Directory, directory: str) -> list[tuple[str, _Mark]]:
 
 
 def remove_file(folder: Directory, listed: Listed) -> bool:
-    """Remove a file and directories that this leaves empty; see `Destination.remove`."""
+    """Remove a file and empty directories; see `Destination.remove`."""
     parent, _, name = listed.path.rpartition("/")
     try:
         with folder.directory(parent) as directory:
@@ -147,7 +147,7 @@ def remove_file(folder: Directory, listed: Listed) -> bool:
 
 
 def _unlink(name: str, directory: int, mark: _Mark, folder: Directory) -> bool:
-    """Remove a file; False where another one has its name by now.
+    """Remove a file; False if its name is another file's by now.
 
     A look and a removal by name are two steps, between which another file may get the name. So the
     file is moved to where nobody else looks for it first, and is removed only if it is the one.
@@ -167,7 +167,7 @@ def _unlink(name: str, directory: int, mark: _Mark, folder: Directory) -> bool:
 
 @contextmanager
 def _aside(folder: Directory) -> Iterator[int]:
-    """Open a directory of the destination's own, which no run ever empties."""
+    """Open a private directory, which no run empties."""
     try:
         with folder.directory(_ASIDE, create=True) as aside:
             yield aside
@@ -176,7 +176,7 @@ def _aside(folder: Directory) -> Iterator[int]:
 
 
 def _move_aside(name: str, directory: int, aside: int) -> tuple[str, int]:
-    """Move a file; returns its new name, and the directory that it is in now."""
+    """Move a file away; returns its new name and directory."""
     moved = f".bidsplan-{secrets.token_hex(8)}"
     try:
         os.rename(name, moved, src_dir_fd=directory, dst_dir_fd=aside)
@@ -197,7 +197,7 @@ def _put_back(moved: str, name: str, above: int, directory: int) -> None:
 
 
 def _remove_empty(directory: str, folder: Directory) -> None:
-    """Remove a directory and those above it, as far as nothing is left in them."""
+    """Remove a directory and those above it, as long as they are empty."""
     while directory:
         above, _, name = directory.rpartition("/")
         try:

@@ -181,7 +181,7 @@ def _reported(problems: list[Problem], path: Path) -> list[Problem]:
 
 
 def _shown(place: Place) -> Place:
-    """Escape, shorten and redact the names in a place, which are the document's own keys."""
+    """Escape, shorten and redact the field names in a place."""
     return tuple(part if isinstance(part, int) else _shown_name(part) for part in place)
 
 
@@ -208,7 +208,7 @@ def _validate(
 
 
 def _mistyped_urls(data: object, base: Path) -> Iterator[Problem]:
-    """Find URLs of buckets that would be taken for paths, as something of ``://`` is missing."""
+    """Find mistyped bucket URLs that would be read as paths."""
     places: list[Place] = [("study", "url")]
     if isinstance(data, dict) and isinstance(data.get("derivatives"), dict):
         places += [("derivatives", name, "url") for name in data["derivatives"]]
@@ -222,7 +222,7 @@ def _mistyped_urls(data: object, base: Path) -> Iterator[Problem]:
 
 
 def _internal_names(places: Iterable[Place]) -> Iterator[Problem]:
-    """Find fields that only the models have, as the YAML language has one spelling for each."""
+    """Find fields that only the models have."""
     for at in places:
         match at:
             case (
@@ -272,7 +272,7 @@ def _problems(error: ValidationError) -> Iterator[Problem]:
 
 
 def _is_alternative(part: str | int) -> bool:
-    """Return whether part of a place is pydantic's name of a union's member."""
+    """Report whether a name in a place is pydantic's, for a union."""
     return isinstance(part, str) and bool(_ALTERNATIVE.search(part))
 
 
@@ -308,7 +308,7 @@ def _unknown_field(at: Place) -> Problem:
 
 
 def _misplaced(word: str, known: Collection[str]) -> str | None:
-    """Say where a field belongs that is at a wrong place, or lacks a space after its colon."""
+    """Say where a misplaced field belongs, or that a space is missing."""
     name, colon, _ = word.partition(":")
     if colon and name in known:
         return f"write a space after the colon: '{name}: …'"
@@ -351,7 +351,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _located(problem: Problem, document: Document, path: Path) -> Problem:
-    """Locate a problem of the models in the document, which lacks some of their fields."""
+    """Find the line of a model's problem in the document."""
     node: Any = document.data
     walked: list[str | int] = []
     missed: list[str | int] = []

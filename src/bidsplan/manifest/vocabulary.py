@@ -1,4 +1,4 @@
-"""Find words of a manifest that the BIDS schema does not know."""
+"""Finds words in a manifest that the BIDS schema does not know."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 @dataclass(kw_only=True, slots=True)
 class Document:
-    """A YAML document: its data, the lines of its places, and what is wrong with its form."""
+    """A YAML document: its data, its line numbers, and its problems."""
 
     data: Any = None
     """Dictionaries, lists and text; None where it can't be read at all."""
@@ -58,17 +58,17 @@ class Document:
     def add_problem(
         self, message: str, line: int | None, at: Place = (), hint: str | None = None
     ) -> None:
-        """Add an error of form."""
+        """Add a problem of the document's form."""
         problem = Problem(message=message, at=at, line=line, hint=hint, help_code=HelpCode.YAML)
         self.problems.append(problem)
 
 
 class _Stop(Exception):  # noqa: N818 - not an error
-    """Ends the reading, after the problem was added."""
+    """Ends the reading after a problem was added."""
 
 
 def read_yaml(data: bytes) -> Document:
-    """Read a YAML document; never raises, as errors of form are among its problems."""
+    """Read a YAML document; problems are returned and never raised."""
     document = Document()
     if len(data) > LARGEST:
         document.add_problem(f"the file has {len(data):,} bytes, more than {LARGEST:,}", None)
@@ -119,7 +119,7 @@ _OUT_OF_BLOCK = ("expected key", "expected '-'", "expected <block end>")
 
 
 def _misaligned(said: str, column: int, lines: list[bytes]) -> tuple[str, int, str] | None:
-    """Say what an error of the parser in the last line is about, how many lines up, and a hint."""
+    """Explain a parser error about an earlier line, with a hint."""
     line = lines[-1] if lines else b""
     above = [
         (number, each)
@@ -142,7 +142,7 @@ def _indent(line: bytes) -> int:
 
 
 class _Builder:
-    """Builds data from parser events, with a stack of its own instead of recursion."""
+    """Builds data from parser events, without recursion."""
 
     def __init__(self, document: Document, text: str) -> None:
         self._document = document
@@ -170,7 +170,7 @@ class _Builder:
         raise _Stop
 
     def _check_items(self, event: Any) -> None:
-        """Refuse list items that YAML takes for more of the text above them."""
+        """Refuse list items that YAML reads as part of the text above."""
         first, last = event.start_mark.line + 1, event.end_mark.line + 1
         for number, line in enumerate(self._text_lines[first:last], first + 1):
             if line.lstrip(" ").startswith("- "):

@@ -136,7 +136,7 @@ class Verdict(NamedTuple):
         return self.expected == self.got
 
     def by_size_only(self, size: int) -> Verdict:
-        """Return the verdict on size alone, for a planned tag that turns out to be no digest."""
+        """Return the verdict by size, if the planned tag is not a digest."""
         return _of_sizes(size, size, self.content, etag_is_not_digest=True)
 
 
@@ -160,7 +160,7 @@ class _Digest(Protocol):
 
 
 class _Parts:
-    """The entity tag of an upload in parts of one size."""
+    """Computes the entity tag of an upload, for one part size."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -192,7 +192,7 @@ class _Parts:
 
 
 class _PartsAside:
-    """As `_Parts`, of bytes that can be read again: threads of a pool digest the parts."""
+    """Like `_Parts`, with a thread pool, for bytes that can be read again."""
 
     def __init__(self, size: int, read: Callable[[int, int], Buffer], pool: Executor) -> None:
         self._size = size
@@ -250,7 +250,7 @@ def _digest_of(algorithm: str) -> _Digest:
 
 
 class Checker:
-    """Digests the bytes of an entry as they arrive, and compares them with the plan.
+    """Digests an entry's bytes as they arrive, and checks them.
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ class Checker:
             self._digests += [_Parts(size) for size in part_sizes(entry.size, parts)]
 
     def digest_aside(self, read: Callable[[int, int], Buffer], pool: Executor) -> None:
-        """Have a pool's threads digest the parts of a multipart entity tag, side by side.
+        """Let a thread pool digest the parts of a multipart entity tag.
 
         Parameters
         ----------
@@ -346,7 +346,7 @@ def check_whole(entry: Entry, data: Buffer, checking: VerifyMode = VerifyMode.FU
 def judge_two_reads(
     entry: Entry, verdict: Verdict, checksum: Checksum | None, *, same: bool
 ) -> Verdict:
-    """Judge bytes that two reads did not show to be the planned ones.
+    """Judge bytes that were not proved in two reads.
 
     An entity tag may be no MD5, and a checksum one of parts' checksums, where the storage does not
     say so. Where the `same` bytes came twice, such a digest proves nothing for or against them.

@@ -1,4 +1,4 @@
-"""Parts of a plan, each a plan itself: what some subjects need, or a share of the files.
+"""Makes parts of a plan: the files of some subjects, or a share of all.
 
 The unit of most work on a study is the subject: a part that holds one, with the files of no subject
 such as ``dataset_description.json`` and inherited sidecars, is a valid dataset.
@@ -80,7 +80,7 @@ def subjects_part(plan: Planned, subjects: Iterable[str], sessions: Iterable[str
 
 
 def _refuse_unmet(wanted: set[str], met: set[str], units: Iterable[str]) -> None:
-    """Refuse sessions that none of the subjects has."""
+    """Refuse sessions that no subject has."""
     for session in sorted(wanted - met):
         raise UsageError(
             f"there is no session {session!r} in the plan's files of "
@@ -90,17 +90,17 @@ def _refuse_unmet(wanted: set[str], met: set[str], units: Iterable[str]) -> None
 
 
 def sites_of(units: Iterable[str]) -> set[str]:
-    """Return the sites of subjects as a plan's header names them; empty where there are none."""
+    """Return the sites of a plan's subjects; empty without sites."""
     return {unit.rpartition("/")[0] for unit in units} - {""}
 
 
 def header_of_part(header: Header, says: str) -> Header:
-    """Return the header of a part of a plan, which may be a part itself."""
+    """Return the header of a part; the plan may be a part itself."""
     return msgspec.structs.replace(header, part=", ".join(filter(None, (header.part, says))))
 
 
 def _units(plan: Planned, subjects: Iterable[str]) -> set[str]:
-    """Return the plan's names of subjects; a label may be at several sites."""
+    """Return a plan's names for subjects; a label may be at several sites."""
     by_label: dict[str, set[str]] = {}
     for unit in plan.header.subjects:
         for name in {unit, unit.rpartition("/")[2]}:
@@ -119,7 +119,7 @@ def _units(plan: Planned, subjects: Iterable[str]) -> set[str]:
 
 
 def is_shared(entry: Entry, place: Place, selected: frozenset[str]) -> bool:
-    """Report whether an entry belongs to every subject's part.
+    """Report whether an entry belongs to the parts of all subjects.
 
     So do files of no subject, those of subjects that are not selected themselves, and empty-room
     recordings.
@@ -128,7 +128,7 @@ def is_shared(entry: Entry, place: Place, selected: frozenset[str]) -> bool:
 
 
 def share(plan: Planned, number: int, of: int) -> Plan:
-    """Return one of several parts with about the same bytes and files, which lie side by side.
+    """Return one of several parts with about the same bytes and files.
 
     Each entry is in one of them, and neighbours are mostly in the same.
 
@@ -149,7 +149,7 @@ def share(plan: Planned, number: int, of: int) -> Plan:
 
 
 def shares(plan: Planned, of: int) -> Iterator[tuple[int, Entry]]:
-    """Yield each entry with the number of its share, from 1 on; see `share`."""
+    """Yield each entry with the number of its share, from 1; see `share`."""
     cost = plan.header.bytes + COST_OF_FILE * plan.header.files
     before = 0
     for entry in plan.entries:
@@ -165,7 +165,7 @@ def select_part(
     sessions: Sequence[str] = (),
     shard: tuple[int, int] | None = None,
 ) -> Planned:
-    """Return what is left of a plan by the options that choose a part, which may be combined.
+    """Return the part of a plan that the options choose together.
 
     Raises UsageError as `subjects_part` and `share` do.
     """

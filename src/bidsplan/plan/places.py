@@ -1,4 +1,4 @@
-"""Which subject, session, datatype and pipeline each file of a plan belongs to."""
+"""Finds the subject, session, datatype and pipeline of a plan's files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BELOW_DERIVATIVES = "derivatives/"
 
 
 class Place(NamedTuple):
-    """Where a file belongs in a study; what a path does not say is None.
+    """The subject, session and other properties in a file's path.
 
     Parameters
     ----------
@@ -47,13 +47,13 @@ class Place(NamedTuple):
 
     @property
     def unit(self) -> str | None:
-        """The subject as the plan's header names it: ``site/label`` where there are sites."""
+        """The subject in the plan's header; with sites, ``site/label``."""
         if self.subject is None or self.site is None:
             return self.subject
         return f"{self.site}/{self.subject}"
 
     def columns(self, reason: str) -> dict[str, str | None]:
-        """Return what tables of files show, of a file that is planned for a reason."""
+        """Return the columns for tables of files, for a file's reason."""
         return {
             "subject": self.unit,
             "session": self.session,
@@ -66,7 +66,7 @@ class Place(NamedTuple):
 
 
 class _Directory(NamedTuple):
-    """What all files of a directory have in common."""
+    """The properties that all files of a directory share."""
 
     site: str | None
     pipeline: str | None
@@ -112,7 +112,7 @@ class Places:
         return Place(site, pipeline, subject, session or said, datatype, suffix, extension)
 
     def _report_of(self, site: str | None, first: str) -> str | None:
-        """Return the subject of a file such as ``sub-01.html`` at a dataset's root."""
+        """Return the subject of a report at the root, such as ``sub-01.html``."""
         label = first.removeprefix("sub-").partition(".")[0]
         return label if (f"{site}/{label}" if site else label) in self._units else None
 
@@ -133,7 +133,7 @@ class Places:
         return _Directory(site, pipeline, found.subject, session, found.datatype, recording)
 
     def _split_site(self, segments: list[str]) -> tuple[str | None, list[str]]:
-        """Split the site from a path's directories; a listed site is a dataset of its own."""
+        """Split the site from a path's directories."""
         if not self._sites or segments[0] == _DERIVATIVES or not segments[0]:
             return None, segments
         for depth in range(len(segments), 0, -1):
@@ -145,7 +145,7 @@ class Places:
         return None, segments
 
     def _split_pipeline(self, segments: list[str]) -> tuple[str | None, list[str]]:
-        """Split the pipeline from the directories below ``derivatives``, in either layout."""
+        """Split the pipeline from the directories below ``derivatives``."""
         owned = (index for index, name in enumerate(segments) if owner_label(name) is not None)
         index = next(owned, None)
         if index == 0:
@@ -184,7 +184,7 @@ def pipelines_of(plan: Planned) -> set[str]:
 
 
 def derivative_directory(path: str) -> str | None:
-    """Return the directory of a file that may be a derivative's, without parsing it."""
+    """Return the directory of a file that may be a derivative's, quickly."""
     return path.rpartition("/")[0] if _BELOW_DERIVATIVES in path else None
 
 

@@ -213,7 +213,7 @@ def entry_dicts(plan: Planned) -> list[dict[str, object]]:
 
 
 class ClashFinder:
-    """Finds paths that differ only in case or Unicode form, with eight bytes for each path."""
+    """Finds paths that differ only in case or Unicode form."""
 
     def __init__(self) -> None:
         self._hashes = [array("q") for _ in range(_PARTS)]

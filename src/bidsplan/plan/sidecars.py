@@ -1,4 +1,4 @@
-"""Sidecars that files of several parts of a plan inherit, and which parts need them."""
+"""Finds the parts of a plan that need sidecars in higher directories."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DERIVATIVES = "derivatives/"
 
 
 class _Sidecar(NamedTuple):
-    """A sidecar: its directory, with a slash at its end but for the root, and its entities.
+    """A sidecar's directory and entities.
 
     Its subject is that of the directory.
     """
@@ -31,7 +31,7 @@ class _Sidecar(NamedTuple):
 
 
 class Sidecars:
-    """Finds the parts that need a sidecar which lies above the files of several.
+    """Finds the parts that need a sidecar shared by several.
 
     A validator takes a sidecar that applies to no file of a dataset for an error.
 
@@ -54,7 +54,7 @@ class Sidecars:
                 self._by_suffix.setdefault(name.suffix, []).append(sidecar)
 
     def add(self, part: str | None, entry: Entry) -> None:
-        """Note that a part, or each one for None, has an entry and needs what applies to it."""
+        """Note that a part, or each part for None, has an entry."""
         if not self._by_suffix or entry.reason == "inherited":
             return
         path = recording_of(entry.path) or entry.path
@@ -67,12 +67,12 @@ class Sidecars:
                 self._parts.setdefault(sidecar.path, set()).add(part)
 
     def is_for(self, part: str, entry: Entry) -> bool:
-        """Report whether a part needs an entry; if no part does, it is for each of them."""
+        """Report whether a part needs an entry; an unneeded one is for all."""
         parts = self._parts.get(entry.path)
         return parts is None or part in parts or None in parts
 
     def _find_similar(self, base: str) -> list[_Sidecar]:
-        """List the sidecars, in any directory, whose suffix and entities a file's name has."""
+        """List the sidecars that match a file's suffix and entities."""
         name = parse_name(base)
         if name.extension == ".json":
             return []

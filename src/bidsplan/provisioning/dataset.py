@@ -1,4 +1,4 @@
-"""A plan's dataset in the cache: whether it is intact, and how it becomes so again."""
+"""A plan's dataset in the cache: checks, fetches and restores it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Provided:
-    """A dataset in the cache, of which every planned file is there.
+    """A complete dataset in the cache.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class Dataset:
         self._access = access
 
     def is_intact(self) -> bool:
-        """Report whether no file has been touched since all of them were checked."""
+        """Report whether no file has been changed since the last check."""
         seal = read_seal(self.folder)
         return (
             seal is not None
@@ -96,7 +96,7 @@ class Dataset:
         )
 
     def checked(self) -> Provided:
-        """Read all files without a request; raises MissingFileError where some are not right."""
+        """Read all files, without requests; raises MissingFileError if some are wrong."""
         found = self._verify()
         if lacking := sorted({*found.damaged, *found.missing, *found.unproved}):
             raise MissingFileError(
@@ -109,7 +109,7 @@ class Dataset:
         return self.provided(notes=notes)
 
     def restored(self, say: Callable[[str], None], notes: tuple[str, ...] = ()) -> Provided:
-        """Fetch what is missing or damaged, and remove what is not planned."""
+        """Fetch missing and damaged files, and remove unplanned ones."""
         known = read_seal(self.folder) is not None
         found = self._verify()
         for path in found.damaged:
@@ -139,7 +139,7 @@ class Dataset:
         return self.provided(summary.fetched + summary.replaced, notes)
 
     def _verify(self) -> _Findings:
-        """Read all files that are there."""
+        """Read all existing files."""
         found = _Findings()
         if not self.folder.is_dir():
             found.missing.extend(entry.path for entry in self._plan.entries)
@@ -157,7 +157,7 @@ class Dataset:
         return found
 
     def _tidied(self) -> tuple[str, ...]:
-        """Remove files that are not planned; returns a note of them."""
+        """Remove unplanned files, and return a note of them."""
         if not self.folder.is_dir():
             return ()
         removed, left = [], []
@@ -200,7 +200,7 @@ class Dataset:
 
 
 def _is_removed(path: Path) -> bool:
-    """Remove a file or an empty directory; returns whether that went well."""
+    """Remove a file or an empty directory; returns whether that worked."""
     try:
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
     except OSError:
@@ -210,7 +210,7 @@ def _is_removed(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Findings:
-    """Paths of planned files that are not right; of `unproved` ones only the size is."""
+    """The paths of files that are wrong, or proved by size only."""
 
     damaged: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Shows that no file of a dataset has been touched since all of them were checked."""
+"""Records the state of a checked dataset, to detect later changes."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
 class Seal(msgspec.Struct, frozen=True, kw_only=True):
-    """The states of a dataset's files, and of the local files that they came from."""
+    """The states of a dataset's files, and of their local sources."""
 
     files: States
     sources: States
 
 
 def read_seal(folder: Path) -> Seal | None:
-    """Read the seal beside a dataset; None where there is none, or none that is valid."""
+    """Read a dataset's seal; None if it is missing or invalid."""
     try:
         with open_regular(_path(folder)) as file:
             return msgspec.json.decode(file.read(), type=Seal)
@@ -54,13 +54,13 @@ def write_seal(folder: Path, sources: States) -> None:
 
 
 def file_states(folder: Path) -> States:
-    """Look at all files of a dataset; a change of one that nobody can undo is its ctime."""
+    """Return the states of a dataset's files, including the ctime."""
     # Devices may have other numbers after a restart.
     return {printable(path): list(version_of(found)[1:]) for path, found in _walk(folder)}
 
 
 def changed_files(folder: Path) -> list[str]:
-    """List what was written, added or removed since a dataset was sealed."""
+    """List files that were written, added or removed since the seal."""
     seal = read_seal(folder)
     if seal is None:
         return []
@@ -71,7 +71,7 @@ def changed_files(folder: Path) -> list[str]:
 
 
 def superfluous(folder: Path, planned: Container[str]) -> list[str]:
-    """List files, links and empty directories but those planned, by their `collision_form`."""
+    """List files, links and empty directories that are not planned."""
     return [path for path, _ in _walk(folder) if collision_form(path) not in planned]
 
 
@@ -87,7 +87,7 @@ def _path(folder: Path) -> Path:
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Find the files, links and empty directories of a dataset; no link is followed."""
+    """List a dataset's files, links and empty directories, without following links."""
     waiting = [""]
     while waiting:
         above = waiting.pop()

@@ -200,7 +200,7 @@ def compare_plans(old: Planned, new: Planned) -> PlanChanges:
 
 
 class _Comparison:
-    """Compares the entries of two plans, which both are sorted by path."""
+    """Compares the entries of two sorted plans."""
 
     def __init__(self, old: Header, new: Header) -> None:
         self._headers = (old, new)
@@ -212,7 +212,7 @@ class _Comparison:
         self._same_roots = urls[0] == urls[1]
 
     def files(self, old: Iterable[Entry], new: Iterable[Entry]) -> dict[str, Any]:
-        """Return the fields of `PlanChanges` that are about files and pipelines."""
+        """Return the fields of `PlanChanges` about files and pipelines."""
         removed: list[Entry] = []
         added: list[Entry] = []
         changed: list[FileChange] = []
@@ -234,7 +234,7 @@ class _Comparison:
         }
 
     def _noted(self, entries: Iterable[Entry], plan: int) -> Iterator[Entry]:
-        """Yield entries, and note the directories that may be a pipeline's."""
+        """Yield entries, and note the directories of possible pipelines."""
         directories = self._directories[plan]
         for entry in entries:
             if directory := derivative_directory(entry.path):
@@ -244,7 +244,7 @@ class _Comparison:
     def _differing(
         self, old: Iterator[Entry], new: Iterator[Entry]
     ) -> Iterator[tuple[Entry | None, Entry | None]]:
-        """Yield the entries that differ, or that only one plan has, by path."""
+        """Yield the entries that differ, or that only one plan has."""
         one, other = next(old, None), next(new, None)
         while one is not None and other is not None:
             if one.path == other.path:
@@ -262,7 +262,7 @@ class _Comparison:
                 yield (entry, None) if is_old else (None, entry)
 
     def _renumbered(self, entry: Entry, plan: int) -> Entry:
-        """Return an entry with the number that its root has in both plans."""
+        """Return an entry with the number of its root in both plans."""
         number = 0 if entry.content is not None else self._numbers[plan][entry.root]
         return entry if number == entry.root else msgspec.structs.replace(entry, root=number)
 
@@ -283,7 +283,7 @@ class _Comparison:
 
 
 def _other_bytes(old: Entry, new: Entry) -> bool:
-    """Return whether the strongest of what both entries say means that their bytes differ."""
+    """Report whether two entries plan different bytes, by the strongest field."""
     if old.size != new.size or old.content != new.content:
         return True
     for name in _SAME_BYTES:
@@ -294,7 +294,7 @@ def _other_bytes(old: Entry, new: Entry) -> bool:
 
 
 def _renamed(removed: Iterable[Entry], added: Iterable[Entry]) -> dict[str, str]:
-    """Pair removed and added files that a digest shows to be the same, and no others."""
+    """Pair removed and added files that have the same digest."""
     gone, come = _by_digest(removed), _by_digest(added)
     return {
         gone[digest][0]: come[digest][0]
@@ -304,7 +304,7 @@ def _renamed(removed: Iterable[Entry], added: Iterable[Entry]) -> dict[str, str]
 
 
 def _by_digest(entries: Iterable[Entry]) -> dict[tuple[int, str], list[str]]:
-    """Group paths by size and digest; empty files are left out, since all are equal."""
+    """Group files by size and digest, except empty files."""
     found: dict[tuple[int, str], list[str]] = {}
     for entry in entries:
         digest = entry.sha256 or entry.md5 or entry.etag

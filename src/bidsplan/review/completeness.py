@@ -1,4 +1,4 @@
-"""Which subjects of a plan have files of which datatype, session and pipeline."""
+"""Finds which subjects have files of which datatype, session and pipeline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Key = tuple[str | None, ...]
 
 
 class Column(NamedTuple):
-    """A column of a view: what all its files have in common.
+    """A column of a view, with the properties that its files share.
 
     Parameters
     ----------
@@ -39,13 +39,13 @@ class Column(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Its name on one line."""
+        """The column's name on one line."""
         return f"{self.above} {self.name}".strip()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
-    """Subjects by columns.
+    """A table of subjects by columns.
 
     Parameters
     ----------
@@ -68,11 +68,11 @@ class View:
 
     @property
     def missing(self) -> int:
-        """How many cells have no file."""
+        """The number of cells without files."""
         return sum(column.lack for column in self.columns)
 
     def by_reason(self) -> list[tuple[Reason, int]]:
-        """Count the cells without a file by reason, the most first."""
+        """Count the cells without files by reason, the largest first."""
         counts = [0] * len(self.reasons)
         for row in self.cells:
             for value in row:
@@ -152,7 +152,7 @@ def view_completeness(
 
 
 def _is_worth_while(name: str, counts: Mapping[Group, int]) -> bool:
-    """Whether a view shows what no other does."""
+    """Report whether a view differs from all others."""
     sessions = any(group.session is not None for group in counts)
     pipelines = any(group.pipeline is not None for group in counts)
     needs = {"session": sessions, "pipeline": pipelines, "session and datatype": sessions}
@@ -171,7 +171,7 @@ class _View:
         self._numbers: dict[Reason, int] = {}
 
     def build(self, counts: Mapping[Group, int], marks: Mapping[Group, dict[str, int]]) -> View:
-        """Count the files of each cell, and find the reason of each that has none."""
+        """Count the files of each cell, and find why others have none."""
         have: dict[_Key, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         kinds: dict[_Key, set[Group]] = defaultdict(set)
         for group, number in counts.items():
@@ -211,7 +211,7 @@ class _View:
         return Column(printable(above or ""), name, have, len(self._units) - have)
 
     def _reason(self, unit: str, kinds: set[Group]) -> int:
-        """Return the number of the reason why a subject has no file of some kinds."""
+        """Return the number of the reason why a subject lacks files."""
         reason = UNPLANNED
         if self._why is not None:
             ordered = sorted(kinds, key=lambda kind: [part or "" for part in kind])

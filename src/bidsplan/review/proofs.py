@@ -1,4 +1,4 @@
-"""What was proved about the files of a plan at a destination."""
+"""Collects how the files in a destination were proved."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STATES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proofs:
-    """What was found at a destination.
+    """The proofs of the files in a destination.
 
     Parameters
     ----------

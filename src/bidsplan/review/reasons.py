@@ -1,4 +1,4 @@
-"""Why subjects are not in a plan, and why subjects of it have no file of a kind."""
+"""Finds why subjects, or files of subjects, are not in a plan."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Reason(NamedTuple):
-    """Why something is missing.
+    """Why a subject or a file is missing.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class LeftOut(NamedTuple):
 
 
 class Group(NamedTuple):
-    """What the files of a cell have in common."""
+    """The properties that the files of a cell share."""
 
     unit: str
     pipeline: str | None
@@ -65,7 +65,7 @@ class Group(NamedTuple):
 
 
 def group_of(place: Place) -> Group | None:
-    """Return the group of a file, None where it belongs to no subject."""
+    """Return the group of a file; None if it belongs to no subject."""
     unit = place.unit
     if unit is None:
         return None
@@ -73,7 +73,7 @@ def group_of(place: Place) -> Group | None:
 
 
 class Freshness(NamedTuple):
-    """How a plan differs from what its manifest selects now.
+    """The differences between a plan and the manifest's current selection.
 
     Parameters
     ----------
@@ -93,12 +93,12 @@ class Freshness(NamedTuple):
 
     @property
     def current(self) -> bool:
-        """Whether the plan is what compiling now would write, but for digests."""
+        """Whether compiling now would write the same plan, except for digests."""
         return not (self.manifest_changed or self.problems or any(self[1:4]))
 
 
 class Reasons:
-    """What is known about files and subjects that a plan does not have.
+    """The reasons why files and subjects are not in a plan.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ class Reasons:
         self._read_rejected()
 
     def of_cell(self, unit: str, pipelines: Iterable[str | None], groups: list[Group]) -> Reason:
-        """Return why a subject has no planned file in some groups, all of those of a cell.
+        """Return why a subject has no planned file in a cell.
 
         `pipelines` are those that the cell is about, None for raw files.
         """
@@ -165,7 +165,7 @@ class Reasons:
         return Reason("no-file", "the study has no such file of this subject")
 
     def left_out(self) -> list[LeftOut]:
-        """List the subjects that are not in the plan, by rule, the most first."""
+        """List the subjects that are not in the plan by rule, largest first."""
         found: dict[tuple[str, str], list[str]] = defaultdict(list)
         found["the manifest selects it now; compile it again", ""] += self._new_units
         dropped = self._explanation.record.dropped
@@ -199,7 +199,7 @@ class Reasons:
         return Freshness(changed, len(added), len(before.keys() - now.keys()), differing, ())
 
     def _groups(self, paths: Collection[str]) -> Iterator[Group]:
-        """Yield the groups of those files among some that make a cell complete."""
+        """Yield the groups of the files that make a cell complete."""
         for entry in self._explanation.entries:
             if entry.path in paths and entry.reason in COMPLETING:
                 group = group_of(self._places(entry.path))
@@ -222,7 +222,7 @@ class Reasons:
         return group
 
     def _line(self, at: ManifestPlace) -> str:
-        """Name a place of the manifest by file and line."""
+        """Return a place in the manifest as file and line."""
         if at not in self._lines:
             found = self._loaded.locate(Problem(message="", at=at))
             where = f"{self._loaded.path.name}:{found.line}" if found.line else dotted(at)
@@ -231,7 +231,7 @@ class Reasons:
 
 
 def _without_value(why: str) -> str:
-    """Leave out what a participant's row has: a page is read by more people than a terminal."""
+    """Remove participants' values from a text, since others read the page."""
     return why.partition(": it has ")[0]
 
 

@@ -1,4 +1,4 @@
-"""Writes the report page of a plan, and finds the reasons and proofs for it."""
+"""Writes a plan's report page, and collects the data for it."""
 
 from __future__ import annotations
 

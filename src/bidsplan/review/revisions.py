@@ -1,4 +1,4 @@
-"""A plan as it was at a revision of its git repository."""
+"""Reads a plan from an earlier git revision."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SETTINGS = {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0
 
 
 def plan_at_revision(path: Path, revision: str) -> Plan:
-    """Read a plan as it was at a revision.
+    """Read a plan at a git revision.
 
     Parameters
     ----------
@@ -69,6 +69,6 @@ def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def _reason(failed: subprocess.CompletedProcess[bytes]) -> str:
-    """Return the first line of what git says."""
+    """Return the first line of git's error message."""
     text = failed.stderr.decode(errors="replace").strip()
     return printable(text.removeprefix("fatal: ").partition("\n")[0])

@@ -151,7 +151,7 @@ class _Counted:
         self._groups: dict[_Group, list[int]] = defaultdict(lambda: [0, 0])
 
     def follow(self, files: Iterable[tuple[Entry, Place]]) -> Iterator[Entry]:
-        """Count files on their way, and yield their entries."""
+        """Count files, and yield their entries."""
         units, groups = self.units, self._groups
         for entry, place in files:
             _, pipeline, _, session, datatype, suffix, _ = place

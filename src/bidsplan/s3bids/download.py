@@ -119,7 +119,7 @@ def _deliver(
 
 
 def _without_generated(plan: Plan, directory: str) -> Plan:
-    """Leave out generated files that would replace another."""
+    """Leave out generated files that would replace existing ones."""
     kept = [
         entry
         for entry in plan.entries

@@ -1,4 +1,4 @@
-"""Which addresses may be connected to, and which requests go through a proxy."""
+"""Decides which addresses may be connected to, and finds proxies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def resolve(name: str, port: int, *, public_only: bool) -> list[str]:
-    """Resolve a name or address, and return its addresses once each is checked.
+    """Resolve a host name, and return its addresses if all are allowed.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def resolve(name: str, port: int, *, public_only: bool) -> list[str]:
 
 
 def check_address(address: Address | None, *, public_only: bool) -> None:
-    """Raise RefusedHostError for an address that may not be connected to.
+    """Raise RefusedHostError for an address that must not be connected to.
 
     None passes: the address is not known yet.
     """
@@ -56,7 +56,7 @@ def check_address(address: Address | None, *, public_only: bool) -> None:
 
 
 def check_endpoint(url: str) -> None:
-    """Raise RefusedHostError for a link-local endpoint, for clients that connect by themselves.
+    """Raise RefusedHostError for a link-local endpoint.
 
     The person's own configuration names the URL, so its name server is trusted.
     """

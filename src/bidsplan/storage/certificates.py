@@ -1,4 +1,4 @@
-"""Which certificates of servers are trusted, alike for every client."""
+"""Finds the certificates that all clients trust."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
 
 
 class Authority(NamedTuple):
-    """A file or directory of certificates that are trusted beside the system's own.
+    """A file or directory with additional trusted certificates.
 
     Parameters
     ----------
@@ -58,14 +58,14 @@ Authorities = tuple[Authority, ...]
 
 
 def named_authorities() -> Authorities:
-    """Return what the environment names for any kind of server."""
+    """Return the certificate files that the environment names."""
     found = (Authority(os.environ.get(name, ""), name) for name in _VARIABLES)
     return tuple(each for each in found if each.path)
 
 
 @functools.lru_cache(maxsize=16)
 def certificates(authorities: Authorities) -> str:
-    """Return the certificates (PEM) to trust beside those that libraries find by themselves.
+    """Return certificates (PEM) to trust in addition to the libraries' own.
 
     Raises UsageError where they can't be read.
     """
@@ -76,7 +76,7 @@ def certificates(authorities: Authorities) -> str:
 
 
 def _read(authority: Authority) -> list[bytes]:
-    """Read the certificates of a file, or of all files of a directory."""
+    """Read the certificates in a file or directory."""
     try:
         path = Path(authority.path).expanduser()
         files = sorted(filter(Path.is_file, path.iterdir())) if path.is_dir() else [path]
@@ -102,7 +102,7 @@ def _unusable(authority: Authority, why: str) -> UsageError:
 
 
 def _system_has_some() -> bool:
-    """Report whether the system's certificates are where OpenSSL looks for them."""
+    """Report whether OpenSSL finds the system's certificates."""
     import ssl  # a run that needs no request does without
 
     paths = ssl.get_default_verify_paths()
@@ -118,7 +118,7 @@ def _usual_bundle() -> Path:
 
 
 def new_context(authorities: Authorities) -> ssl.SSLContext:
-    """Return a TLS context that trusts the system's certificates and those of `authorities`.
+    """Return a TLS context that trusts the system and `authorities`.
 
     Raises UsageError where these can't be used.
     """
@@ -155,7 +155,7 @@ def _system_context() -> ssl.SSLContext:
 
 
 def untrusted(error: BaseException) -> str | None:
-    """Say why a certificate was refused; None for an error of another kind."""
+    """Return why a certificate was refused; None for other errors."""
     import ssl  # a run that needs no request does without
 
     for each in _causes(error):
@@ -168,7 +168,7 @@ def untrusted(error: BaseException) -> str | None:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error, and those that it was raised for or holds."""
+    """Yield an error and its causes."""
     for _ in range(8):
         if error is None:
             return

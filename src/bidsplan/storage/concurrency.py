@@ -1,4 +1,4 @@
-"""How many requests are in flight: fewer when the storage refuses, more while that helps."""
+"""Limits the requests in flight, depending on how the storage reacts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FASTER = 2
 
 
 class RequestLimit:
-    """A limit that adapts to the storage: additive increase, multiplicative decrease.
+    """A limit that adapts: additive increase, multiplicative decrease.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class RequestLimit:
         self._lock = Lock()
 
     def succeeded(self) -> None:
-        """Note a request that went well."""
+        """Note that a request succeeded."""
         self.pace.answered()
         with self._lock:
             self._good += 1
@@ -82,20 +82,20 @@ class RequestLimit:
         return idle
 
     def widen(self) -> None:
-        """Double the limit, unless the storage has refused anything."""
+        """Double the limit, unless the storage has refused a request."""
         with self._lock:
             if not self._refused:
                 self.limit = min(self._most, 2 * self.limit)
 
     def failed(self, error: StorageError) -> None:
-        """Note a request that ended in an error which is worth another try."""
+        """Note that a request failed and will be retried."""
         if not isinstance(error, ThrottledError):
             self.refused()
         elif not self.pace.refused():
             self.refused(error.retry_after)
 
     def refused(self, wait: float | None = None) -> None:
-        """Note a request that was refused, or that broke off; `wait` is in seconds."""
+        """Note that a request was refused; `wait` is in seconds."""
         now = self._clocks[0]()
         with self._lock:
             self._good = 0
@@ -106,7 +106,7 @@ class RequestLimit:
                 self._lowered = now
 
     def delay(self) -> float:
-        """Return for how many seconds no request should start."""
+        """Return the seconds in which no request should start."""
         return max(0.0, self._until - self._clocks[0]()) if self._refused else 0.0
 
     def wait(self) -> None:

@@ -1,4 +1,4 @@
-"""Any URL that fsspec reads: memory, and protocols that a flag allows."""
+"""Stores for all URLs that fsspec can read, such as memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _VALIDATORS = (
 
 
 def fsspec_error(error: Exception, what: str) -> StorageError:
-    """Return the `StorageError` for an error of a file system's."""
+    """Return a `StorageError` for an error of an fsspec file system."""
     if isinstance(error, StorageError):
         return error
     if isinstance(error, FileNotFoundError):
@@ -105,7 +105,7 @@ class FsspecStore(Store):
             yield Object(key, self._size(name, key) if size is None else int(size))
 
     def _size(self, name: str, key: str) -> int:
-        """Request a size that the listing does not give, for example a web server's."""
+        """Request a size that the listing does not have."""
         try:
             size = self._fs.size(name)
         except Exception as error:
@@ -142,18 +142,18 @@ class FsspecStore(Store):
 
 
 def file_state(info: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what identifies a file's content, from a file system's ``info``; the size first."""
+    """Return the values of fsspec's ``info`` that identify a file's content."""
     return (info.get("size"), *(str(info.get(name)) for name in _VALIDATORS))
 
 
 def tells_content(info: Mapping[str, Any]) -> bool:
-    """Return whether anything in a file system's ``info`` changes with the content."""
+    """Report whether fsspec's ``info`` changes with the content."""
     found = (info.get(name) for name in _VALIDATORS)
     return any(each is not None and not str(each).startswith("W/") for each in found)
 
 
 def filesystem_of(protocol: str, url: str, **more: Any) -> Any:
-    """Make the file system for a protocol and URL, with options; it caches no listing.
+    """Create a file system that caches no listings.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def filesystem_of(protocol: str, url: str, **more: Any) -> Any:
 
 
 class FileStream:
-    """A file's bytes as a `Stream`, counted, whose file must not change while it is read.
+    """A file's bytes as a `Stream`, which must not change while it is read.
 
     File systems read files in ranges, and bind none of them to the file that was opened.
 

@@ -1,4 +1,4 @@
-"""Writing to any URL that fsspec writes: under another name, and moved once it was checked."""
+"""Writes to URLs through fsspec: under another name first, then moved."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TAGS = "ETag etag md5Hash generation mtime LastModified last_modified updated m
 
 
 class FsspecWritable(WritableStore):
-    """A directory of any fsspec file system that is written to.
+    """A directory of any fsspec file system, for writing.
 
     Parameters
     ----------
@@ -49,11 +49,11 @@ class FsspecWritable(WritableStore):
         self._numbers = itertools.count()
 
     def path(self, key: str) -> str:
-        """Return a file's path as the file system names it."""
+        """Return a file's path in the file system."""
         return f"{self._root}/{key}" if self._root else key
 
     def what(self, key: str) -> str:
-        """Name a file, for messages."""
+        """Return a file's name, for messages."""
         return printable(f"{self.url.rstrip('/')}/{key}")
 
     def list_objects(self) -> Iterator[Object]:
@@ -80,7 +80,7 @@ class FsspecWritable(WritableStore):
         return _FsspecUpload(self, key, size, partial, replace=replace)
 
     def remove(self, found: Object) -> bool:
-        """See `WritableStore.remove`; fsspec can't look and remove in one step."""
+        """See `WritableStore.remove`; fsspec can't check and remove in one step."""
         try:
             if self.state(found.key) != found:
                 return False
@@ -91,7 +91,7 @@ class FsspecWritable(WritableStore):
 
 
 class _TaggedStore(FsspecStore):
-    """A store whose tags are whatever tells one file from the next."""
+    """A store that uses any identifying values as entity tags."""
 
     def _objects(self, found: Iterable[Mapping[str, Any]]) -> Iterator[Object]:
         for info, item in zip(found, super()._objects(found), strict=True):
@@ -107,7 +107,7 @@ def _tag(info: Mapping[str, Any]) -> str | None:
 
 
 class _FsspecUpload(Upload):
-    """A file that is written under another name."""
+    """A file that is written under a temporary name."""
 
     def __init__(
         self, store: FsspecWritable, key: str, size: int, partial: str, *, replace: bool
@@ -210,7 +210,7 @@ class _FsspecUpload(Upload):
 
 
 def _move_exclusively(fs: Any, partial: str, path: str) -> bool | None:
-    """Move a file in one step unless something has its path; None where `fs` can't."""
+    """Move a file unless its path is taken; None if unsupported."""
     from fsspec.implementations.local import LocalFileSystem  # loaded already
     from fsspec.implementations.memory import MemoryFileSystem  # loaded already
 
@@ -238,7 +238,7 @@ def _opened(directory: str) -> Iterator[int]:
 
 
 def _write_error(error: Exception, what: str) -> errors.BidsplanError:
-    """Return our error for one that a file system raised while writing."""
+    """Return our error for a file system's error while writing."""
     if isinstance(error, errors.BidsplanError):
         return error
     if isinstance(error, OSError) and error.errno in _FULL:

@@ -1,4 +1,4 @@
-"""Local directories; links are followed, since DataLad's datasets consist of them."""
+"""Local directories as stores; links are followed, as DataLad needs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ANNEX_SIZE = re.compile(r"/annex/objects/.*/[A-Z0-9_]+-s([0-9]{1,18})-[^/]*\Z")
 
 
 class LocalStore(FsspecStore):
-    """A local directory, by its absolute path and the URL that a manifest or plan names.
+    """A local directory, with its absolute path and its URL.
 
     Listed by system calls: fsspec's walk skips what it may not read, and takes a link to a
     directory for neither a file nor a directory.
@@ -106,12 +106,12 @@ class LocalStore(FsspecStore):
 
     @functools.cached_property
     def _in_git(self) -> bool:
-        """Whether it is a work tree, or in one: nothing else has pointers of git-annex."""
+        """Whether the directory is in a git work tree, and may have pointers."""
         root = Path(self._path(""))
         return any(os.path.lexists(above / ".git") for above in (root, *root.parents))
 
     def _points(self, key: str) -> bool:
-        """Report whether a file is a pointer of git-annex."""
+        """Report whether a file is a git-annex pointer."""
         found = file_version(self._path(key)) if self._in_git else None
         if found is None or found.size > _LARGEST_POINTER:
             return False
@@ -149,7 +149,7 @@ class LocalStore(FsspecStore):
 
 
 def _stat_of_content(link: str) -> os.stat_result:
-    """Return the status that a dangling link's content would have, by its key in git-annex."""
+    """Return the status that a missing git-annex content would have."""
     match = _ANNEX_SIZE.search(str(Path(link).readlink()))
     return os.stat_result((stat.S_IFREG, 0, 0, 1, 0, 0, int(match[1]) if match else 0, 0, 0, 0))
 

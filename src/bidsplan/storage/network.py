@@ -1,4 +1,4 @@
-"""HTTP requests that connect only to checked addresses, and the options that confine obstore.
+"""HTTP requests that connect only to allowed addresses.
 
 A name is resolved once, its addresses are checked, and those very addresses are connected to: a
 name server that answers differently a moment later changes nothing. Redirects are not followed
@@ -42,7 +42,7 @@ _POOLS: dict[str, type[Any]] = {
 
 
 class _Checked:
-    """Connects to addresses that were checked, and resolves no name again."""
+    """A connection to addresses that were already checked."""
 
     public_only = False
 
@@ -74,7 +74,7 @@ class _Checked:
 
 
 def _pool_classes(public_only: bool) -> dict[str, type[Any]]:
-    """Return urllib3's pool classes by protocol, with connections that check their addresses."""
+    """Return urllib3's pool classes, with connections that check addresses."""
     bases: dict[str, type[Any]] = {"http": HTTPConnection, "https": HTTPSConnection}
     classes = {}
     for protocol, kind in bases.items():
@@ -93,7 +93,7 @@ def pool(
     *,
     public_only: bool = False,
 ) -> Any:
-    """Return the pool of connections for these settings.
+    """Return the connection pool for these settings.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def obstore_options(
     authorities: Authorities,
     proxy: str | None = None,
 ) -> dict[str, Any]:
-    """Return the options of an obstore store that reaches only some hosts, and never retries.
+    """Return obstore's options that limit hosts and prevent retries.
 
     obstore follows redirects, and has no option that says otherwise. So all other hosts are asked
     through a proxy: the environment's, or one that nothing can listen on. What it still follows is
@@ -182,7 +182,7 @@ def send(
     body: Buffer | None = None,
     within: float | None = None,
 ) -> Any:
-    """Send a request, follow no redirect, and return the answer before its body is read.
+    """Send a request, and return the answer without reading its body.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def send(
 
 
 class Body:
-    """An answer's body as a `Stream`: counted, and of the requested bytes.
+    """An answer's body as a `Stream`, whose length is checked.
 
     Parameters
     ----------
@@ -258,7 +258,7 @@ class Body:
 def body_chunks(
     answer: Any, what: str, seconds: float, length: int | None = None
 ) -> Iterator[bytes]:
-    """Yield an answer's body as it comes.
+    """Yield an answer's body as it arrives.
 
     Raises
     ------
@@ -283,7 +283,7 @@ def body_chunks(
 
 
 def read_bounded(answer: Any, what: str, *, limit: int) -> bytes:
-    """Read a short answer, and release its connection; raises UnreachableError.
+    """Read a short answer, and release its connection.
 
     An answer of more than `limit` bytes is cut after one byte more.
     """
@@ -307,14 +307,14 @@ def read_bounded(answer: Any, what: str, *, limit: int) -> bytes:
 
 
 def drop(answer: Any) -> None:
-    """Close an answer, and free its connection's place in the pool."""
+    """Close an answer, and release its place in the pool."""
     answer.close()
     # Closing alone leaves the place taken, and a request that waits for one would wait for ever.
     answer.release_conn()
 
 
 def _reason(error: Exception) -> str:
-    """Describe why there was no answer; urllib3's own messages name pools and objects."""
+    """Describe why there was no answer."""
     if isinstance(error, kinds.NameResolutionError):
         return "has a name that can't be resolved; check the endpoint"
     if isinstance(error, kinds.NewConnectionError):

@@ -1,4 +1,4 @@
-"""Reading objects through obstore, and its errors as bidsplan's."""
+"""Reads objects with obstore, and translates its errors."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _STATUS = re.compile(r"\b(?:status|status code|HTTP status [a-z ]*\()\D{0,20}([3
 
 
 class NoRangesError(StorageError):
-    """A server sent the whole object where a range was requested."""
+    """A server sent the whole object instead of a range."""
 
 
 class CertificateError(UnreachableError, help_code=HelpCode.CERTIFICATE):
-    """obstore does not accept a server's certificate; OpenSSL may."""
+    """obstore does not accept a certificate that OpenSSL may accept."""
 
 
 class _NoSuchRangeError(StorageError):
@@ -40,7 +40,7 @@ class _NoSuchRangeError(StorageError):
 
 
 class TranslatedErrors:
-    """Raises obstore's errors as `StorageError`, with what was requested in the message."""
+    """Raises obstore's errors as `StorageError`."""
 
     # A fifth of what contextlib's costs, for each of a million objects.
     def __init__(self, what: str, denied: Callable[[], Advice]) -> None:
@@ -60,7 +60,7 @@ class TranslatedErrors:
 def storage_error(
     error: BaseException, what: str, denied: Callable[[], Advice] = unknown_access
 ) -> StorageError | None:
-    """Return the `StorageError` for one of obstore's errors; None for any other error.
+    """Return a `StorageError` for an obstore error; None for others.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def _options(etag: str | None, version: str | None) -> GetOptions:
 
 
 class WholeReader:
-    """Reads small objects whole, on an event loop, each in one attempt.
+    """Reads small objects on an event loop, with one attempt each.
 
     Notes
     -----
@@ -197,7 +197,7 @@ class WholeReader:
         return FetchedObject(data, compared_etag(meta["e_tag"]))
 
     async def _range(self, store: Any, path: str, size: int) -> Buffer | None:
-        """Read an object's first bytes; None where the server does not support range requests."""
+        """Read an object's first bytes; None if ranges are not supported."""
         import obstore  # loaded with the store
 
         try:
@@ -210,7 +210,7 @@ class WholeReader:
 
 
 class ObstoreStream:
-    """An object's bytes as a `Stream`, counted: obstore passes on a short body without an error."""
+    """An object's bytes as a `Stream`, whose length is checked."""
 
     def __init__(
         self, result: Any, what: str, span: tuple[int, int | None], denied: Callable[[], Advice]
@@ -241,5 +241,5 @@ class ObstoreStream:
             raise UnreachableError(f"{self._what}: the answer ended {self._left} bytes early")
 
     def close(self) -> None:
-        """Drop the answer, and its connection with it."""
+        """Drop the answer and its connection."""
         self._result = None

@@ -1,4 +1,4 @@
-"""Google's and Azure's object stores, through obstore."""
+"""Object stores of Google and Azure, through obstore."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ _NAMED = (
 
 
 def open_objects(location: Location, access: Access, *, anonymous: bool) -> Store:
-    """Open a root on Google's or Azure's object store.
+    """Open a root in an object store of Google or Azure.
 
     Raises UsageError where the URL or the environment's configuration can't be used.
     """
@@ -118,7 +118,7 @@ def _signed() -> Advice:
 
 
 class ObjectStore(Store):
-    """A prefix of a container of objects.
+    """A prefix in a bucket or container.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How many requests start in a second, once the storage has refused some of them."""
+"""Limits how many requests start in a second, after refusals."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _SLACK = 0.02
 
 
 class Pace:
-    """Gives requests their turns: after a refusal, at just below the rate of answers.
+    """Gives requests turns, slightly slower than the storage answers.
 
     All requests may start at once until the first refusal.
 
@@ -68,11 +68,11 @@ class Pace:
 
     @property
     def limited(self) -> bool:
-        """Whether requests need turns."""
+        """Whether requests must take turns."""
         return self._base is not None
 
     def delay(self) -> float:
-        """Take a turn, and return in how many seconds it is."""
+        """Take a turn, and return the seconds until then."""
         if self._base is None:
             return 0.0
         with self._lock:
@@ -84,7 +84,7 @@ class Pace:
         return base * (1 + self._growth * (now - self._lowered) ** 2)
 
     def answered(self) -> None:
-        """Note a request that the storage has answered."""
+        """Note that the storage answered a request."""
         with self._lock:
             now = self._now()
             since = now - self._began
@@ -98,7 +98,7 @@ class Pace:
             self._answered += 1
 
     def refused(self) -> bool:
-        """Note a refusal; returns whether enough else was answered for a rate to be known."""
+        """Note a refusal; returns whether the rate of answers is known."""
         with self._lock:
             now = self._now()
             if now - self._began > 2 * _SPAN:

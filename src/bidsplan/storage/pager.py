@@ -1,4 +1,4 @@
-"""Checks that show a listing to be whole: it is, or an error is raised."""
+"""Checks that a listing is complete, and raises an error otherwise."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LONGEST_SHOWN = 200
 
 
 class Pager:
-    """Checks the pages of one listing against one another, as they come.
+    """Checks the pages of one listing against each other.
 
     Names must grow from page to page and be below the listed prefix, and no page may lead back to
     an earlier one. Storage orders keys by their bytes; some gateways order them directory by
@@ -105,7 +105,7 @@ class Pager:
         self._last = rows[-1]
 
     def _misplaced(self, names: Sequence[list[str]]) -> tuple[list[str], tuple[str, str] | None]:
-        """Return a page's names in one column, and the first two that are not in order."""
+        """Return a page's names, and the first two in wrong order."""
         key = self._key
         merged: Iterable[str] = names[0] if len(names) == 1 else merge(*names, key=key)
         rows = [key(self._last), *(merged if key is str else map(key, merged))]
@@ -139,7 +139,7 @@ def _shown(name: str) -> str:
 
 
 def check_names(names: Iterable[str], prefix: str, what: str) -> None:
-    """Check a listing that comes in any order, and as one.
+    """Check a whole listing, whose names may be in any order.
 
     Raises ListingError where it has a name twice, or one that does not begin with the prefix.
     """

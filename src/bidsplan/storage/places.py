@@ -1,4 +1,4 @@
-"""Where a root is, however its URL is written."""
+"""Identifies a root, however its URL is spelt."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ACCOUNT = r"(?:AccountName|BlobEndpoint|EndpointSuffix)=([^;]*)"
 
 
 class Place(NamedTuple):
-    """A root's location: equal for all spellings of its URL, different for any other root.
+    """A root's location, equal for all spellings of its URL.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Place(NamedTuple):
 
     @property
     def prefix(self) -> str:
-        """The start of the place of each object below the root; the key follows."""
+        """The start of the place of each object in the root."""
         # Short and free of what JSON escapes, as one is made for each of a million entries.
         service = hashlib.sha256("\0".join(self.service).encode()).hexdigest()[:24]
         path = self.path.rstrip("/")
@@ -58,7 +58,7 @@ class Place(NamedTuple):
 
 
 def place_of(url: str, access: Access, base: str | os.PathLike[str]) -> Place:
-    """Return where a root is, without opening it and without any request.
+    """Return a root's location, without any request.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def place_of(url: str, access: Access, base: str | os.PathLike[str]) -> Place:
 
 
 def _service(endpoint: str | None) -> str:
-    """Return an endpoint without its user info; Amazon's own by their partition."""
+    """Return an endpoint without user information; for Amazon, its partition."""
     if endpoint is None:
         return "aws"
     protocol, host, path = parse_url(canonical_url(endpoint))

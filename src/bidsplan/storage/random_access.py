@@ -1,4 +1,4 @@
-"""One file of any file system: read by ranges, or written whole or not at all."""
+"""Reads ranges of a file, or writes a whole file, in any file system."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ class File:
     url: str | None = None
 
     def read(self) -> bytes:
-        """Read all of it; raises StorageError where it can't be read, or ends early."""
+        """Read the whole file; raises StorageError if it can't be read."""
         return RangedFile(self).read()
 
     def write(self, source: IO[bytes], size: int) -> None:
-        """Write all of `source`, which has `size` bytes, or leave the file as it was.
+        """Write all bytes of `source`, or leave the file unchanged.
 
         Raises
         ------
@@ -82,7 +82,7 @@ class File:
             raise self._not_written(error) from error
 
     def _upload(self, source: IO[bytes]) -> None:
-        """Send a piece at a time; the file is replaced once all of it has come."""
+        """Send the file in pieces, and replace the old one at the end."""
         file = self.filesystem.open(self.path, "wb", block_size=SMALL, autocommit=False)
         try:
             shutil.copyfileobj(source, file, 1 << 20)
@@ -97,7 +97,7 @@ class File:
             raise
 
     def error(self, error: Exception) -> StorageError:
-        """Return the `StorageError` for an error of the file system's while reading."""
+        """Return a `StorageError` for an error while reading."""
         if "s3" in self.filesystem.protocol:
             from bidsplan.storage.http_errors import client_error  # for S3 only
 
@@ -113,7 +113,7 @@ class File:
 
 
 def find_file(fname: str | os.PathLike[str], fs: Any = None, *, anonymous: bool = False) -> File:
-    """Return the file that a name means; it need not exist.
+    """Return the file with a name, which need not exist.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def find_file(fname: str | os.PathLike[str], fs: Any = None, *, anonymous: bool 
 
 
 def local_file(path: str | os.PathLike[str]) -> File:
-    """Return the file of a local path; it need not exist."""
+    """Return the file at a local path, which need not exist."""
     from fsspec.implementations.local import LocalFileSystem  # on demand
 
     name = os.fspath(path)
@@ -193,7 +193,7 @@ def _located(connection: Connection, bucket: str) -> Connection:
 
 
 class RangedFile(io.RawIOBase):
-    """A file's bytes, requested where and when they are read.
+    """A file's bytes, which are requested when they are read.
 
     They are read ahead as by `ReadAhead`. A read returns all that it asks for, up to the file's
     end. No connection is held. Raises StorageError where the file can't be opened.
@@ -217,13 +217,13 @@ class RangedFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go to a position, without a request."""
+        """Move to a position, without a request."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
         self._at = max(base + offset, 0)
         return self._at
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read `size` bytes, or all that are left; raises StorageError where they can't be."""
+        """Read `size` bytes or the rest; raises StorageError on failure."""
         left = max(self.size - self._at, 0)
         wanted = left if size is None or size < 0 else min(size, left)
         data = bytearray(wanted)

@@ -1,4 +1,4 @@
-"""Ranges of one file, all of one content: each answer must itself say which content it is of."""
+"""Reads ranges of one file, and checks that all are of the same content."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _LARGEST = 32 << 20
 
 
 class ReadAhead:
-    """Reads one file by ranges, and holds a piece of it.
+    """Reads one file by ranges, and keeps a piece of it in memory.
 
     What is read from its start, or continues where the last read ended, is requested in growing
     pieces; after a jump, only what is read.
@@ -61,7 +61,7 @@ class ReadAhead:
         self._start = 0
 
     def some(self, at: int, wanted: int) -> memoryview:
-        """Return at most `wanted` bytes at a position, which is before the file's end."""
+        """Return at most `wanted` bytes at a position in the file."""
         offset = at - self._start
         if 0 <= offset < len(self._held):
             return self._held[offset : offset + wanted]
@@ -77,11 +77,11 @@ class ReadAhead:
 
 
 class UnboundError(StorageError):
-    """An answer does not say which content its range is of."""
+    """An answer does not identify the content of its range."""
 
 
 class Ranges(ABC):
-    """One file's bytes by position; without a validator, the whole file by one request.
+    """One file's bytes by position.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class Ranges(ABC):
         self._what = what
 
     def read(self, start: int, stop: int) -> bytes:
-        """Return the bytes from one position up to another."""
+        """Return the bytes between two positions."""
         data = self._read(start, stop)
         if len(data) != stop - start:
             raise UnreachableError(
@@ -107,7 +107,7 @@ class Ranges(ABC):
         return data
 
     def close(self) -> None:
-        """Discard the whole file, if it is kept; nothing is read afterwards."""
+        """Discard the file's bytes; nothing can be read afterwards."""
         if self._whole is not None:
             self._whole.close()
 
@@ -124,7 +124,7 @@ class Ranges(ABC):
         return whole.read(stop - start)
 
     def _keep(self, chunks: Iterator[bytes], size: int | None = None) -> IO[bytes]:
-        """Keep the whole file, from which all ranges are then read."""
+        """Keep the whole file in memory, and read ranges from it."""
         whole = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - kept open
         try:
             for chunk in chunks:
@@ -139,11 +139,11 @@ class Ranges(ABC):
 
     @abstractmethod
     def _range(self, start: int, stop: int) -> bytes:
-        """Read a range; raises `UnboundError` where nothing binds it to the others."""
+        """Read a range; raises `UnboundError` if its content is not identified."""
 
     @abstractmethod
     def whole(self) -> Iterator[bytes]:
-        """Read the whole file by one request."""
+        """Read the whole file with one request."""
 
     def _check_range(self, status: int, said: str | None, start: int, stop: int) -> None:
         if status != 206 or said != f"bytes {start}-{stop - 1}/{self.size}":
@@ -156,7 +156,7 @@ class Ranges(ABC):
 
 
 def open_ranges(fs: Any, path: str, what: str, url: str | None = None) -> Ranges:
-    """Open a file of a file system, or of a web server where its URL is given.
+    """Open a file for reading by ranges.
 
     Raises whatever the file system raises.
     """
@@ -178,7 +178,7 @@ def open_ranges(fs: Any, path: str, what: str, url: str | None = None) -> Ranges
 
 
 class _S3Ranges(Ranges):
-    """Ranges of an object that s3fs opened; s3fs itself compares none of the answers."""
+    """Ranges of an s3fs object, whose answers are compared."""
 
     def __init__(self, opened: Any, what: str) -> None:
         super().__init__(what)
@@ -222,7 +222,7 @@ class _S3Ranges(Ranges):
         return opened._call_s3("get_object", *more, Bucket=opened.bucket, Key=opened.key, **options)  # noqa: SLF001 - as above
 
     def _chunks(self, answer: Any, most: int) -> Iterator[bytes]:
-        """Yield an answer's body, and stop once it has more bytes than it may have."""
+        """Yield an answer's body, and stop if it is too long."""
         from fsspec.asyn import sync  # loaded with s3fs
 
         while most >= 0 and (
@@ -233,7 +233,7 @@ class _S3Ranges(Ranges):
 
 
 class _WebRanges(Ranges):
-    """Ranges of a file of a web server, whose redirects are followed as `HttpClient` does."""
+    """Ranges of a file on a web server."""
 
     def __init__(self, url: str, what: str) -> None:
         super().__init__(what)
@@ -245,7 +245,7 @@ class _WebRanges(Ranges):
         self._open()
 
     def _open(self) -> None:
-        """Read the first bytes, or the whole file where nothing binds ranges of it."""
+        """Read the first bytes, or the whole file if ranges can't be checked."""
         try:
             answer, url = self._send({"Range": f"bytes=0-{FIRST - 1}"})
         except StorageError as error:
@@ -306,7 +306,7 @@ class _WebRanges(Ranges):
 
 
 class _FileRanges(Ranges):
-    """Ranges of a file of any other file system, whose answers can't be looked at.
+    """Ranges of a file in another file system, whose answers are hidden.
 
     The file system is asked before and after whether the file is the same; where it gives nothing
     that changes with the content, the whole file is read by one call.

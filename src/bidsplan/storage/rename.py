@@ -1,4 +1,4 @@
-"""Renaming a finished file, also such that nothing else is replaced."""
+"""Renames a finished file, optionally without replacing another one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_LINKS = _UNSUPPORTED | {errno.EMLINK}
 
 
 def rename(name: str, new: str, *, above: int, directory: int, replace: bool) -> bool:
-    """Rename a file; all commits to a path of a local file system end here.
+    """Rename a file; every local commit uses this function.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def rename(name: str, new: str, *, above: int, directory: int, replace: bool) ->
 
 
 def _rename_in_one_step(name: str, new: str, above: int, directory: int) -> bool | None:
-    """Rename by one call; None where there is none, or the file system does not support it."""
+    """Rename with one system call; None if that is not supported."""
     call = _exclusive_rename()
     if call is None:
         return None
@@ -82,7 +82,7 @@ def _exclusive_rename() -> Callable[[int, bytes, int, bytes], int] | None:
 
 
 def _link_and_unlink(name: str, new: str, above: int, directory: int) -> bool | None:
-    """Rename by a second link; None where the file system has no links."""
+    """Rename with a second link; None if there are no links."""
     try:
         os.link(name, new, src_dir_fd=above, dst_dir_fd=directory, follow_symlinks=False)
     except FileExistsError:

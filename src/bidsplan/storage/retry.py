@@ -1,4 +1,4 @@
-"""When to try again, and how long to wait: all timeouts, deadlines and retries of requests."""
+"""Timeouts, deadlines and retries of all requests."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _LOWEST_RATE = 16 << 10
 
 
 class Limit(Protocol):
-    """Says when requests may start, and learns how they ended; see `RequestLimit`."""
+    """Decides when requests may start; see `RequestLimit`."""
 
     def wait(self) -> None: ...  # noqa: D102 - see the class
 
@@ -66,13 +66,13 @@ _limit: ContextVar[Limit | None] = ContextVar("bidsplan_limit", default=None)
 
 
 def current_limit() -> Limit | None:
-    """Return the limit that requests of this thread obey."""
+    """Return this thread's limit for requests."""
     return _limit.get()
 
 
 @contextmanager
 def limited_by(limit: Limit | None) -> Iterator[None]:
-    """Have the requests of this thread that are sent by `retrying` obey a limit."""
+    """Set the limit for this thread's requests that `retrying` sends."""
     token = _limit.set(limit)
     try:
         yield
@@ -81,17 +81,17 @@ def limited_by(limit: Limit | None) -> Iterator[None]:
 
 
 def obstore_options(read: float, total: float) -> dict[str, Any]:
-    """Return the timeouts for obstore's client, whose connect timeout also covers DNS and TLS."""
+    """Return the timeouts for obstore's client."""
     return {"connect_timeout": "5s", "read_timeout": f"{read:g}s", "timeout": f"{total:g}s"}
 
 
 def capped_wait(asked: float | None) -> float:
-    """Return how many seconds to wait where the storage asks for some: half a minute at most."""
+    """Return the seconds to wait, at most half a minute."""
     return min(max(asked or 0.0, 0.0), _LONGEST_ASKED_WAIT)
 
 
 class Deadline:
-    """The time that one object has for all of its tries, from its first request on.
+    """The time for all attempts to fetch one object.
 
     Ten minutes, and a second more for every 16 KiB received: an object that makes progress is never
     given up for its size, and one whose bytes trickle is.
@@ -111,26 +111,26 @@ class Deadline:
         return time.monotonic() - self._began
 
     def reached(self, arrived: int) -> None:
-        """Record how many bytes have come, which count once however often they come."""
+        """Record the received bytes, which count once even if repeated."""
         self._arrived = max(self._arrived, arrived)
 
     def waited(self, seconds: float) -> None:
-        """Give the object more time, for what it waited by the user's wish."""
+        """Extend the deadline by a wait that the user wanted."""
         self._began += seconds
 
     def allowed(self) -> float:
-        """Return the seconds that the object may take, by the bytes received."""
+        """Return the seconds allowed for the received bytes."""
         return _OBJECT_SECONDS + self._arrived / _LOWEST_RATE
 
     def left(self) -> float:
-        """Return the seconds that are left; none or less after the deadline."""
+        """Return the seconds left; zero or less after the deadline."""
         return self.allowed() - self.seconds()
 
 
 def retrying(
     noticed: Callable[[StorageError], None] | None = None, *, within: float | None = None
 ) -> Retrying:
-    """Return the retry policy, to be called with a function and its arguments.
+    """Return the retry policy, which is called with a function.
 
     What is unreachable is tried three times and what is throttled eight times, with exponential
     waits and jitter, or as long as the storage asks for; then the last error is raised. Each try

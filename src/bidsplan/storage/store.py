@@ -380,7 +380,7 @@ class Store(ABC):
 
 
 def _read(stream: Stream, where: str, limit: int) -> bytes:
-    """Read a stream to its end, or until more than `limit` bytes have come."""
+    """Read a stream to its end, or until it has more than `limit` bytes."""
     deadline, data = Deadline(), bytearray()
     for chunk in stream:
         data += chunk

@@ -1,4 +1,4 @@
-"""URLs by which web clients, which sign no requests, read the objects of a root."""
+"""Makes URLs at which web clients can read public objects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ACCOUNT_NAME = "AZURE_STORAGE_ACCOUNT_NAME"
 
 
 def web_url(location: Location, access: Access) -> str:
-    """Return the URL of a public root; a slash and a key, quoted by `quote_key`, may follow.
+    """Return the web URL of a public root.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def web_url(location: Location, access: Access) -> str:
 
 
 def _safe(location: Location) -> str:
-    """Return the characters of a path that stay: the URL of a web server is quoted already."""
+    """Return the characters of a path that are not quoted."""
     return quotable if location.protocol in {"http", "https"} else "/~"
 
 
@@ -89,7 +89,7 @@ def _azure(container: str) -> str:
 
 
 def _check_service(protocol: str, *names: str) -> None:
-    """Refuse another service than the usual one, whose web addresses are not known."""
+    """Refuse services whose web addresses are unknown."""
     named = next((name for name in names if os.environ.get(name)), None)
     if named:
         raise UnsupportedError(

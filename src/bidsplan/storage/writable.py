@@ -1,4 +1,4 @@
-"""Where files are written that is not a directory: one interface for all kinds of storage.
+"""The interface of all storage that files are written to.
 
 A key has its object only once all of it was written and checked; until then it holds what it held.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Upload(ABC):
-    """One object being written to its key, which has it only once it is committed.
+    """An object that is written, and appears only when committed.
 
     A context manager: on exit, what is not committed is discarded, and leaves nothing. Its methods
     raise DestinationError or StorageError where the object can't be written.
@@ -30,11 +30,11 @@ class Upload(ABC):
 
     @abstractmethod
     def restart(self) -> None:
-        """Discard what was written, and begin again."""
+        """Discard the written bytes, and begin again."""
 
     @abstractmethod
     def commit(self, content: str) -> Object:
-        """Publish what was written under its key, and check that it arrived.
+        """Publish the object under its key, and check it.
 
         Parameters
         ----------
@@ -56,7 +56,7 @@ class Upload(ABC):
 
     @abstractmethod
     def abort(self) -> None:
-        """Discard what was not committed; does nothing after `commit`."""
+        """Discard uncommitted bytes; does nothing after `commit`."""
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +66,7 @@ class Upload(ABC):
 
 
 class WritableStore(ABC):
-    """A place in storage that is written to.
+    """A place in storage, for writing.
 
     Attributes
     ----------
@@ -90,23 +90,23 @@ class WritableStore(ABC):
 
     @abstractmethod
     def list_objects(self) -> Iterator[Object]:
-        """List all objects, sorted by key as far as the storage does so."""
+        """List all objects, sorted by key if the storage sorts them."""
 
     @abstractmethod
     def state(self, key: str) -> Object | None:
-        """Return the object of a key."""
+        """Return the object with a key."""
 
     @abstractmethod
     def prepare(self) -> None:
-        """Find out once whether it can be written, and how."""
+        """Check once whether, and how, files can be written."""
 
     @abstractmethod
     def upload(self, key: str, size: int, *, replace: bool) -> Upload:
-        """Begin to write an object of `size` bytes, which may take another one's place or not."""
+        """Begin to write an object of `size` bytes."""
 
     @abstractmethod
     def remove(self, found: Object) -> bool:
-        """Remove an object; False where another one has its key by now.
+        """Remove an object; False if its key has another object by now.
 
         Raises
         ------
@@ -114,10 +114,10 @@ class WritableStore(ABC):
         """
 
     def shorten_timeouts(self) -> None:  # noqa: B027 - most have nothing to wait for
-        """Stop waiting and retrying, since the run is being stopped."""
+        """Stop waiting and retrying, because the run is stopping."""
 
     def close(self) -> list[str]:
-        """Discard pending uploads; the store is not used afterwards.
+        """Discard unfinished uploads; do not use the store afterwards.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Whether an answer is of the planned object, and the errors where it is not."""
+"""Checks that an answer is of the planned object."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check_answer(entry: Entry, stream: Stream, start: int, seen: Identity | None) -> None:
-    """Refuse an answer of another object than the planned one, or than bytes came of before.
+    """Refuse an answer of an object other than the planned one.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def check_answer(entry: Entry, stream: Stream, start: int, seen: Identity | None
 
 
 def wrong_size(entry: Entry, got: str) -> UnreachableError:
-    """Make the error for another number of bytes than is planned."""
+    """Make the error for an object with an unplanned size."""
     return UnreachableError(
         f"{printable(entry.path)}: {entry.size} bytes are planned, and {got} came; the source has "
         "changed, or the answer was cut short"
@@ -57,7 +57,7 @@ def wrong_size(entry: Entry, got: str) -> UnreachableError:
 
 
 def changed(entry: Entry, store: Store, error: SourceChangedError) -> SourceChangedError:
-    """Name the object that was planned, and the one that is there now."""
+    """Describe the planned object, and the present one."""
     if entry.etag is None and entry.version is None:
         return error
     try:
@@ -72,7 +72,7 @@ def changed(entry: Entry, store: Store, error: SourceChangedError) -> SourceChan
 
 
 def late(entry: Entry, arrived: int, deadline: Deadline) -> UnreachableError:
-    """Make the error for an object whose bytes come too slowly."""
+    """Make the error for an object whose bytes arrive too slowly."""
     return UnreachableError(
         f"{printable(entry.path)}: it arrives too slowly: {arrived:,} of {entry.size:,} after "
         f"{deadline.seconds():.0f} s, and {deadline.allowed():.0f} s are allowed for that; try "

@@ -1,4 +1,4 @@
-"""When to stop a run whose other files would fail alike."""
+"""Decides when to stop a run, because other files would fail too."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _IN_A_ROW = 20
 
 
 class CircuitBreaker:
-    """Counts failures; `why` says why the run must stop, where it must."""
+    """Counts failures; `why` says why the run must stop, if it must."""
 
     def __init__(self) -> None:
         self.why: str | None = None
@@ -35,7 +35,7 @@ class CircuitBreaker:
         self._prepared = False
 
     def prepare(self, destination: Destination) -> None:
-        """Find out, once, whether anything can be written, before much is read for nothing."""
+        """Check once whether files can be written, before many are read."""
         with self._preparing:
             if self._prepared or destination.stop.is_set():
                 return
@@ -48,7 +48,7 @@ class CircuitBreaker:
             self._prepared = True
 
     def problem(self) -> Problem:
-        """Describe that the run stopped, why, and what to do."""
+        """Describe why the run stopped, and what to do."""
         message = f"the run stopped, since other files would fail in the same way: {self.why}"
         return Problem(message=message, hint="run it again to resume")
 

@@ -1,4 +1,4 @@
-"""What workers of a cluster have reported of one share, which several of them may fetch.
+"""Collects the reports of a cluster's workers about one share.
 
 A worker that is closed, or taken for lost, leaves its share to another one. So a file that failed
 or was skipped is reported only at the share's end: another worker may finish it.
@@ -27,12 +27,12 @@ _REPORTS = msgspec.msgpack.Decoder(Report)
 
 
 def read_report(data: bytes) -> Report:
-    """Read a report as a worker sent it."""
+    """Decode a worker's report."""
     return _REPORTS.decode(data)
 
 
 class Share:
-    """Entries that workers fetch together, and what became of them.
+    """Entries that workers fetch together, and their outcomes.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Share:
         self._bytes = FileBytes()
 
     def events(self, report: Report) -> Iterator[Event]:
-        """Yield the events of a report that were not yielded before."""
+        """Yield the events of a report that are new."""
         self._note_attempt(report)
         for number, action in report.decided:
             if number not in self._decided:
@@ -86,7 +86,7 @@ class Share:
                 yield Finished(entry=entry, action=done, proof=proof, bytes=size, cached=cached)
 
     def _passes(self, event: Event, attempt: str) -> bool:
-        """Report whether an event is to be yielded now; others are kept for the share's end."""
+        """Report whether to yield an event now; others wait for the share's end."""
         if isinstance(event, Failed | Skipped):
             self._unfinished[event.entry.path] = event
             return False
@@ -97,14 +97,14 @@ class Share:
         return True
 
     def unfinished(self) -> Iterator[Failed | Skipped]:
-        """Yield the files that workers could not finish, at the share's end."""
+        """Yield the files that workers could not finish, at the end."""
         for path, event in self._unfinished.items():
             if path not in self._finished:
                 self._finished.add(path)
                 yield event
 
     def rest(self, why: str | None) -> Iterator[Failed | Skipped]:
-        """Yield what did not finish: as workers say, as failed, or without a reason as skipped."""
+        """Yield the outcome of files that did not finish."""
         yield from self.unfinished()
         for entry in self.entries:
             if entry.path not in self._finished:
@@ -113,7 +113,7 @@ class Share:
 
 
 class FileBytes:
-    """Bytes of unfinished files, each by the worker that reported it last.
+    """The bytes of unfinished files, by the worker that reported last.
 
     A file may be fetched by two workers, and what one brought before it died is not counted twice.
     """
@@ -123,14 +123,14 @@ class FileBytes:
         self._shown: dict[str, tuple[int, int]] = {}
 
     def add(self, entry: Entry, attempt: str, moved: tuple[int, int]) -> Iterator[Event]:
-        """Count bytes that came, and bytes of earlier runs."""
+        """Count bytes that arrived, and bytes of earlier runs."""
         found = self._by_attempt.setdefault(entry.path, {})
         before = found.get(attempt, (0, 0))
         found[attempt] = before[0] + moved[0], before[1] + moved[1]
         yield from self._show(entry, found[attempt])
 
     def settle(self, entry: Entry, attempt: str) -> Iterator[Event]:
-        """Count what came of a file by the worker that finished it."""
+        """Count the bytes of a file, by the worker that finished it."""
         found = self._by_attempt.pop(entry.path, None)
         if found is not None:
             yield from self._show(entry, found.get(attempt, (0, 0)))

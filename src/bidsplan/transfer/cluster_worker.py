@@ -1,4 +1,4 @@
-"""What a worker of a dask cluster does for a run: it fetches a share, and reports to the client.
+"""Fetches a share of a plan on a worker of a dask cluster.
 
 Reports are small, since thousands of files may end in a second: they number the share's entries,
 and leave out what the client knows.
@@ -61,7 +61,7 @@ E = TypeVar("E", bound=BidsplanError)
 
 
 class Report(msgspec.Struct, array_like=True, frozen=True):
-    """What a worker has done of a share since its last report.
+    """A worker's progress with a share since its last report.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class Report(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Task(NamedTuple):
-    """What is sent to a worker.
+    """The work that is sent to a worker.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class Task(NamedTuple):
 
     @classmethod
     def load(cls, made_by: str, data: bytes) -> Task:
-        """Unpickle a task, which only the version of bidsplan that made it can do."""
+        """Unpickle a task of the same version of bidsplan."""
         if made_by != (own := version("bidsplan")):
             raise UsageError(
                 f"bidsplan {made_by} started the run, and a worker has bidsplan {own}; install the "
@@ -139,7 +139,7 @@ def compressed(lines: Iterable[bytes]) -> bytes:
 
 
 def prepare(made_by: str, data: bytes) -> tuple[str | None, int | None]:
-    """Make the destination, and return a directory's identity and its free bytes.
+    """Create the destination, and return its identity and free bytes.
 
     Where the task has a plan, there must be room for what is missing of it.
     """
@@ -156,7 +156,7 @@ def prepare(made_by: str, data: bytes) -> tuple[str | None, int | None]:
 
 
 def fetch_share(made_by: str, data: bytes) -> None:
-    """Fetch a share, and report it while it is done."""
+    """Fetch a share, and report progress to the client."""
     import distributed
 
     worker = distributed.get_worker()
@@ -185,7 +185,7 @@ def _fetch(task: Task, worker: Any, stopping: _Stopping) -> None:
 
 
 def _stop_sampling(worker: Any) -> None:
-    """Stop dask's profiler where it can block Python for ever (python/cpython#106883).
+    """Stop dask's profiler, which can block Python (python/cpython#106883).
 
     That happens where it looks at all threads while others begin or end, as a share's do.
     """
@@ -204,7 +204,7 @@ def _stop_sampling(worker: Any) -> None:
 
 
 class _Stopping:
-    """Reports whether the client cancelled the share or has gone, or the worker is closing.
+    """Reports whether the share is cancelled or the worker is closing.
 
     It reads the worker's own state, so that shares send the scheduler no requests.
     """
@@ -222,7 +222,7 @@ class _Stopping:
 
 
 def _of_worker(error: E) -> E:
-    """Say in an error's message which worker met it."""
+    """Name the worker in an error's message."""
     import distributed
 
     copied = copy.copy(error)
@@ -231,7 +231,7 @@ def _of_worker(error: E) -> E:
 
 
 def _check_identity(destination: str, identity: str | None) -> None:
-    """Refuse a directory that another machine has at the destination's path."""
+    """Refuse a directory that is not shared with other machines."""
     if identity is None:
         return
     for pause in (*_LOOKS, 0.0):
@@ -250,7 +250,7 @@ def _check_identity(destination: str, identity: str | None) -> None:
 
 
 class _Reporter:
-    """Collects events, and sends them to the client now and then."""
+    """Collects events, and sends them to the client in batches."""
 
     def __init__(self, task: Task, worker: Any) -> None:
         self.plan = task.plan()
@@ -268,7 +268,7 @@ class _Reporter:
         self._since = time.monotonic()
 
     def add(self, event: Event) -> None:
-        """Collect an event, and send all where it is time to."""
+        """Collect an event, and send all events from time to time."""
         if isinstance(event, Finished):
             action, check = ACTIONS.index(event.action), CHECKS.index(event.proof)
             number = self._numbers[event.entry.path]
@@ -292,7 +292,7 @@ class _Reporter:
             self.send()
 
     def send(self, *, over: bool = False) -> None:
-        """Send what was collected."""
+        """Send the collected events."""
         others = pickle.dumps(self._others) if self._others else b""
         report = Report(*self._names, self._decided, self._moved, self._finished, others, over)
         self._worker.log_event(self._topic, msgspec.msgpack.encode(report))

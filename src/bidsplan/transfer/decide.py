@@ -1,4 +1,4 @@
-"""Decides what to do for each entry, depending on the file at its path."""
+"""Decides what to do for each entry, by the file at its path."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ _KEPT = {proof: Decision(Action.KEEP, proof) for proof in CheckMethod}
 
 
 class Decider:
-    """Decides what entries need, as far as the destination shows it."""
+    """Decides what to do for entries, by the destination's files."""
 
     _admitted = False
     _found_otherwise = 0

@@ -1,4 +1,4 @@
-"""Streams one entry's bytes to a writer, checked, and resumes where it breaks off."""
+"""Downloads one entry, checks its bytes, and resumes after interruptions."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _PASSING = (Stopped, UnreachableError, ThrottledError, CredentialsError)
 
 
 def partial_key(entry: Entry, place: str) -> str | None:
-    """Return what an entry's unfinished file is found by in later runs.
+    """Return the key by which later runs find an unfinished file.
 
     None where it can't be resumed: where nothing binds requests to one object, or nothing shows
     that the bytes are the planned ones. The place is its object's, as `Sources.place` returns it.
@@ -72,7 +72,7 @@ def receive(
     progress: Progress,
     began: float | None = None,
 ) -> Verdict:
-    """Write an entry's bytes from its store, and show that they are the planned ones.
+    """Write an entry's bytes from its store, and check them.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def receive(
 
 
 def asks_first(entry: Entry, store: Store, checking: VerifyMode) -> bool:
-    """Report whether the storage is asked for a checksum before an entry's bytes.
+    """Report whether to ask for a checksum before fetching an entry.
 
     It is not for an object whose plan has a digest, or whose entity tag is taken for one.
     """
@@ -152,12 +152,12 @@ def asks_first(entry: Entry, store: Store, checking: VerifyMode) -> bool:
 
 
 def is_digested(entry: Entry, checking: VerifyMode) -> bool:
-    """Report whether a digest of the whole shows its bytes, whichever object they came from."""
+    """Report whether a digest proves an entry's bytes, whatever their source."""
     return checking is VerifyMode.FULL and best_check(entry) in _DIGESTS
 
 
 def tag_is_digest(entry: Entry, store: Store, checking: VerifyMode) -> bool:
-    """Ask whether an entry's plain entity tag is its MD5; not where it is checked by size only.
+    """Report whether an entry's entity tag is its MD5.
 
     It is not known to be one where the storage denies the answer.
     """
@@ -172,7 +172,7 @@ def tag_is_digest(entry: Entry, store: Store, checking: VerifyMode) -> bool:
 
 
 class _Download:
-    """One entry's download, which resumes where its connection broke off."""
+    """One entry's download, which resumes if its connection breaks off."""
 
     def __init__(
         self,
@@ -202,7 +202,7 @@ class _Download:
         self._ranged = True
 
     def hash_prefix(self) -> None:
-        """Digest what an earlier run had, if anything, to resume from it."""
+        """Digest the bytes of an earlier run, to resume from them."""
         size = self._entry.size
         try:
             with closing(self._writer.prefix(self._session.stop.is_set)) as prefix:
@@ -217,7 +217,7 @@ class _Download:
             self.restart()
 
     def resume(self) -> Verdict:
-        """Fetch what an earlier run did not, where a digest shows the whole."""
+        """Fetch the rest of an entry whose whole has a digest."""
         verdict = self._run_ranged()
         if verdict is None:
             self.hash_prefix()
@@ -228,7 +228,7 @@ class _Download:
         return verdict
 
     def _run_ranged(self) -> Verdict | None:
-        """Fetch ranges side by side; None where the object comes by one request at a time."""
+        """Fetch ranges side by side; None if that is not possible."""
         entry, session = self._entry, self._session
         if entry.size < LEAST or not self._bound or not self._store.abilities.ranges:
             return None
@@ -259,20 +259,20 @@ class _Download:
         self.resumed = self._arrived
 
     def failed(self, error: BaseException) -> None:
-        """Keep what has come, if it is worth keeping, or report that nothing has."""
+        """Keep the received bytes if they are useful, or take them back."""
         kept = self._writer.failed(resumable=isinstance(error, _PASSING))
         if not (kept and isinstance(error, Stopped)):
             self.revert_progress()
 
     def revert_progress(self) -> None:
-        """Report that nothing has come after all."""
+        """Take back all reported bytes."""
         self._progress(self.resumed - self._arrived)
         if self.resumed:
             self._progress(-self.resumed, resumed=True)
         self._arrived = self.resumed = 0
 
     def restart(self) -> None:
-        """Discard what has come."""
+        """Discard the received bytes."""
         self.revert_progress()
         self._tag, self._seen = self._entry.etag, None
         self._checker = Checker(self._entry, self._session.checking, self.checksum)
@@ -284,7 +284,7 @@ class _Download:
         return self.run()
 
     def run(self) -> Verdict:
-        """Fetch all bytes; a large object may break off often, as long as it makes progress."""
+        """Fetch all bytes, and reconnect as long as there is progress."""
         self._session.limit.streams.take(extra=False)
         try:
             return self._run()

@@ -1,4 +1,4 @@
-"""Runs a plan's entries: decides, fetches, checks and commits many at a time."""
+"""Runs a plan's entries: decides, fetches, checks and commits them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _COMMITS = 10
 
 
 class Engine:
-    """One run of a plan's entries into a destination, as the `JobSource` of a scheduler.
+    """One run of a plan's entries, as the `JobSource` of a scheduler.
 
     Each entry ends in one event: it is finished, failed or skipped.
 
@@ -95,7 +95,7 @@ class Engine:
         self._scheduler: Scheduler | None = None
 
     def run(self) -> Iterator[Event]:
-        """Decide in the plan's order, fetch what is needed, and yield what happens."""
+        """Decide in the plan's order, fetch files, and yield events."""
         if opened := self._destination.opened():
             yield opened
         while (job := self.pull()) is Pulled.IDLE:
@@ -158,7 +158,7 @@ class Engine:
         return Pulled.IDLE
 
     def _decided(self, entry: Entry) -> Job | None:
-        """Decide for an entry; returns what is to be done for it, if anything."""
+        """Decide about an entry, and return the job for it, if any."""
         try:
             decision = self.decider.check_metadata(entry)
         except DestinationError as error:
@@ -272,7 +272,7 @@ class Engine:
             self._outcomes.failed(job.entry, error)
 
     def _settle(self, job: Job) -> None:
-        """Find out what is left to decide, and do it."""
+        """Make the remaining decisions about an entry, and carry them out."""
         entry, decision = job.entry, job.decision
         before = None if decision.final else self._sources.state(entry)
         if not decision.final:
@@ -286,7 +286,7 @@ class Engine:
         self._roots.renewing(entry, lambda: self._obtain(job, decision))
 
     def _read(self, job: Job) -> Decision:
-        """Decide by the content of the file that is there."""
+        """Decide by reading the existing file."""
         entry, state, store = job.entry, job.decision.state, job.store
         if not self._destination.compares_first:
             # The file may have changed since it was inspected.
@@ -300,7 +300,7 @@ class Engine:
         return decision
 
     def _obtain(self, job: Job, decision: Decision) -> None:
-        """Write an entry's file, or compare the one that is there with its source."""
+        """Write an entry's file, or compare the existing one with its source."""
         entry, action, state = job.entry, decision.action, decision.state
         if action is Action.COMPARE and self._destination.compares_first and state is not None:
             before = self._sources.state(entry)
@@ -333,7 +333,7 @@ class Engine:
         self._outcomes.done(done, verdict, state, source_state)
 
     def _receive(self, job: Job, writer: Writer) -> tuple[Verdict, bool]:
-        """Write an entry's bytes; returns also whether the content cache had them."""
+        """Write an entry's bytes; returns also whether they came from the cache."""
         if self._cache is None or job.store is None:
             return self._received(job, writer), False
         copied = functools.partial(self._outcomes.copied, job.entry)
@@ -357,7 +357,7 @@ class Engine:
     def _commit(
         self, entry: Entry, writer: Writer, verdict: Verdict, action: Action
     ) -> tuple[Action, FileState]:
-        """Commit a file to its path; one that appeared there is compared first."""
+        """Commit a file to its path, after comparing any file that appeared there."""
         for _ in range(_COMMITS):
             replace = action is Action.REPLACE
             committed = writer.commit(verdict.content, replace=replace)
@@ -374,7 +374,7 @@ class Engine:
         raise ExistingFileError(f"{printable(entry.path)}: {why}")
 
     def close(self) -> None:
-        """Stop what is under way, write receipts, and leave nothing half done."""
+        """Stop unfinished work, and write receipts."""
         self._stop.set()
         busy = self._scheduler is not None
         try:

@@ -1,4 +1,4 @@
-"""Jobs: what entries need, and who gives them out and runs them."""
+"""The jobs of a run, and the interface of their source."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Lane(Enum):
 
 
 class Pulled(Enum):
-    """What there is instead of a job.
+    """The result of `pull` if there is no job.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Pulled(Enum):
 
 
 class Job(NamedTuple):
-    """What one entry needs.
+    """The work for one entry.
 
     Parameters
     ----------
@@ -63,15 +63,15 @@ class JobSource(Protocol):
     """Gives out jobs, and runs them."""
 
     def pull(self) -> Job | Pulled:
-        """Return the next job; never called by two threads at once."""
+        """Return the next job; only one thread may call this at a time."""
         ...
 
     async def run_cached(self, job: Job) -> bool:
-        """Run a job on the loop without its storage; returns whether it is done."""
+        """Run a job without its storage; returns whether it is done."""
         ...
 
     async def run_async(self, job: Job) -> bool:
-        """Run a job on the loop; returns whether it is done, or must be run in a thread.
+        """Run a job on the event loop; returns whether it is done.
 
         Raises ThrottledError where it may be run on the loop again.
         """
@@ -81,9 +81,9 @@ class JobSource(Protocol):
         """Run a job in a thread."""
 
     def stopped(self) -> bool:
-        """Report whether to leave what is under way."""
+        """Report whether to stop unfinished work."""
         ...
 
     def full(self) -> bool:
-        """Report whether many events wait to be emitted."""
+        """Report whether many events wait to be yielded."""
         ...

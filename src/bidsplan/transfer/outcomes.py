@@ -1,4 +1,4 @@
-"""What becomes of a run's entries: events, receipts, and whether to go on."""
+"""Collects the outcomes of a run's entries: events, receipts, failures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MUCH = 512
 
 
 class Outcomes:
-    """Takes what becomes of entries, from any thread: each ends in one event.
+    """Takes the outcomes of entries, from any thread.
 
     Attributes
     ----------
@@ -50,26 +50,26 @@ class Outcomes:
         self._root_errors: dict[int, BidsplanError] = {}
 
     def drained(self) -> Iterator[Event]:
-        """Yield the events that wait."""
+        """Yield the waiting events."""
         while self._events:
             yield self._events.popleft()
 
     def full(self) -> bool:
-        """Report whether many events wait to be emitted."""
+        """Report whether many events wait to be yielded."""
         return len(self._events) >= _MUCH
 
     def begin(self, entry: Entry) -> None:
-        """Note that something is to be done for an entry."""
+        """Note that work on an entry has begun."""
         self._under_way[entry.path] = entry
 
     def moved(self, entry: Entry, number: int, *, resumed: bool = False) -> None:
-        """Report that bytes have come."""
+        """Report received bytes."""
         if number:
             event = Resumed if resumed else Progressed
             self.emit(event(entry=entry, bytes=number))
 
     def copied(self, entry: Entry, number: int) -> None:
-        """Report that bytes came from the content cache."""
+        """Report bytes from the content cache."""
         self.emit(Copied(entry=entry, bytes=number))
 
     def done(
@@ -79,7 +79,7 @@ class Outcomes:
         state: FileState,
         source_state: SourceState | None = None,
     ) -> None:
-        """Report that a file is there, and note its receipt."""
+        """Report that an entry's file is complete, and note its receipt."""
         self.breaker.succeeded()
         entry, due, identity = finished.entry, False, state.identity
         if identity is not None:
@@ -105,12 +105,12 @@ class Outcomes:
             self._stop.set()
 
     def ended(self, event: Finished | Failed | Skipped) -> None:
-        """Report what became of an entry, once."""
+        """Report an entry's outcome, once."""
         self._under_way.pop(event.entry.path, None)
         self.emit(event)
 
     def skipped(self) -> Iterator[Skipped]:
-        """Yield those that were begun, and have not ended."""
+        """Yield an event for each unfinished entry."""
         yield from (Skipped(entry=entry) for entry in list(self._under_way.values()))
 
     def flush(self) -> None:
@@ -118,6 +118,6 @@ class Outcomes:
         self._receipts.flush()
 
     def problems(self) -> Iterator[Warned]:
-        """Yield what kept receipts from being written, if anything."""
+        """Yield the problem that prevented receipts from being written, if any."""
         if problem := self._receipts.problem():
             yield Warned(problem=problem)

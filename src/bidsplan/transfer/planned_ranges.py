@@ -1,4 +1,4 @@
-"""One planned file's bytes by ranges, read from its source without fetching it."""
+"""Reads ranges of a planned file from its source."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _FINAL = (
 
 
 class GeneratedRanges(Ranges):
-    """Ranges of a file whose text the plan has."""
+    """Ranges of a file whose text is in the plan."""
 
     def __init__(self, content: str) -> None:
         super().__init__("a generated file")
@@ -61,7 +61,7 @@ class GeneratedRanges(Ranges):
 
 
 class PlannedRanges(Ranges):
-    """Ranges of the object that an entry plans, and of no other.
+    """Ranges of exactly the planned object.
 
     Each request names the planned entity tag or version, and each answer is compared with it. A
     range that is the whole file is compared with its planned digest. Where nothing binds a range to
@@ -83,7 +83,7 @@ class PlannedRanges(Ranges):
         self.size = entry.size
 
     def read(self, start: int, stop: int) -> bytes:
-        """Return the bytes from one position up to another, in several tries if need be."""
+        """Return the bytes between two positions, with retries."""
         call = super().read
         return self.retried(lambda: call(start, stop))
 
@@ -93,7 +93,7 @@ class PlannedRanges(Ranges):
         return self._store.renewing(lambda: policy(call))
 
     def whole(self) -> Iterator[bytes]:
-        """Read the whole file by one request, and compare it with the plan."""
+        """Read the whole file with one request, and check it."""
         entry = self._entry
         checker, left = Checker(entry), entry.size
         try:

@@ -1,4 +1,4 @@
-"""One large object by ranges side by side, written where they belong and digested in order."""
+"""Downloads ranges of one large object side by side, and digests them in order."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _TURN = 0.2
 
 
 class RangesRefusedError(Exception):
-    """The storage does not answer ranges of this object as it should."""
+    """The storage does not answer range requests correctly."""
 
 
 class _Part:
@@ -108,7 +108,7 @@ class RangedDownload:
         self._over = False
 
     def resume(self) -> None:
-        """Find the blocks that an earlier run has; raises RangesRefusedError or Stopped."""
+        """Find the blocks of an earlier run; raises RangesRefusedError or Stopped."""
         try:
             for index in self._blocks.begin(self._session.stop.is_set):
                 self._whole[index] = True
@@ -133,7 +133,7 @@ class RangedDownload:
             first = last
 
     def run(self, checker: Checker) -> Verdict:
-        """Fetch what is missing, and digest all of it.
+        """Fetch missing blocks, and digest the whole object.
 
         Raises
         ------
@@ -162,7 +162,7 @@ class RangedDownload:
         return self._blocks.read(start, stop)
 
     def _add_workers(self) -> None:
-        """Open as many connections as are of use, the second once an answer to the first came."""
+        """Open as many connections as are useful."""
         streams = self._session.limit.streams
         while self._waiting and self._error is None and (self._seen or not self._active):
             if not streams.take(extra=self._active > 0):
@@ -177,7 +177,7 @@ class RangedDownload:
                 raise Stopped from error
 
     def _digest(self, checker: Checker, front: int) -> int:
-        """Digest the blocks at the front that are whole; returns the first that is not."""
+        """Digest the complete blocks at the front; returns the next number."""
         with self._changed:
             # The first answer also ends the wait, since the other connections wait for it.
             first = self._seen is None
@@ -229,7 +229,7 @@ class RangedDownload:
             return part
 
     def _fetch(self, part: _Part) -> None:
-        """Fetch a range; it may break off often, as long as it makes progress."""
+        """Fetch a range, and reconnect as long as there is progress."""
         while True:
             before = part.position
             try:
@@ -267,7 +267,7 @@ class RangedDownload:
             raise wrong_size(entry, f"{part.position} of {part.stop}")
 
     def _check(self, stream: Stream, start: int) -> None:
-        """Refuse an answer of another object than that of the first answer."""
+        """Refuse an answer of an object other than the first answer's."""
         with self._changed:
             if stream.identity is None:
                 raise RangesRefusedError
@@ -310,7 +310,7 @@ class RangedDownload:
 
 
 def _processors() -> int:
-    """Return how many processors this process may use, which a cluster's jobs are given few of."""
+    """Return the number of processors that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:

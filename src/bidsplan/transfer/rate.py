@@ -1,4 +1,4 @@
-"""A limit on the bytes that all connections together bring in a second."""
+"""Limits the bytes a second of all connections together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ sends what came reads nothing meanwhile."""
 
 
 class RateLimit:
-    """Tells each connection how long to wait, such that a rate holds over all of them.
+    """Tells each connection how long to wait, to keep a common rate.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class RateLimit:
         self._lock = Lock()
 
     def delay(self, number: int) -> float:
-        """Count bytes, and return for how many seconds to wait for their turn."""
+        """Count bytes, and return the seconds to wait."""
         if self._rate is None:
             return 0.0
         with self._lock:

@@ -1,4 +1,4 @@
-"""Comparing a destination with its plan by what receipts say, without reading any file."""
+"""Compares a destination with its plan by receipts, without reading files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_receipts(
     access: Access | None = None,
     base: str | PathLike[str] = ".",
 ) -> Iterator[Event]:
-    """Look at every file of a plan, and recall what it was proved by when it was fetched.
+    """Check every file's size and time, and recall its proof.
 
     Parameters
     ----------

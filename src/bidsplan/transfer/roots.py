@@ -1,4 +1,4 @@
-"""The stores of a plan's roots, each opened when it is first needed."""
+"""Opens the stores of a plan's roots when they are needed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FILES = 40
 
 
 def max_connections() -> int:
-    """Return how many connections may be open, beside the files that are.
+    """Return how many connections may be open, given the open files.
 
     Raises UsageError where there may be none, since event loops fail in ways of their own then.
     """
@@ -91,7 +91,7 @@ class Roots:
         return store
 
     def renewing(self, entry: Entry, call: Callable[[], T]) -> T:
-        """Call a function as `Store.renewing` does, if the entry has an open store."""
+        """Call a function with `Store.renewing`, if the entry has a store."""
         store = None if entry.content is not None else self._stores.get(entry.root)
         return call() if store is None or isinstance(store, StorageError) else store.renewing(call)
 
@@ -103,7 +103,7 @@ class Roots:
 
 
 def _check_directory(url: str, base: str) -> None:
-    """Raise where a local root is missing, as where its plan was moved without it."""
+    """Raise an error if a local root is missing."""
     location = parse_url(url)
     if location.protocol != "file":
         return

@@ -33,7 +33,7 @@ def run_plan(
     options: Options,
     stopping: Callable[[], bool],
 ) -> Generator[Event, None, None]:
-    """Fetch what a plan lists; yields and raises as `materialise` does."""
+    """Fetch a plan's files; events and errors as in `materialise`."""
     access = replace(access, jobs=min(access.jobs, max_connections()))
     try:
         place = open_destination(destination, access, create=not options.dry_run)
@@ -63,7 +63,7 @@ def run_plan(
 def _decide(
     plan: Planned, decider: Decider, stopping: Callable[[], bool]
 ) -> Generator[Decided | Failed, None, None]:
-    """Decide for each entry, and do nothing."""
+    """Decide for each entry, and do nothing else."""
     for entry in plan.entries:
         if stopping():
             return

@@ -1,4 +1,4 @@
-"""Runs many jobs at a time: small ones on an event loop, others in threads."""
+"""Runs many jobs at a time, on an event loop and in threads."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _PATIENCE = 5.0
 
 
 class Scheduler:
-    """Runs as many jobs at a time as the limit allows, at most `jobs` of them in threads.
+    """Runs as many jobs at a time as the limit allows.
 
     `ranges` are the threads that jobs may have ranges of their objects fetched in.
     """
@@ -75,7 +75,7 @@ class Scheduler:
         self._trouble: BaseException | None = None
 
     def slices(self) -> Iterator[None]:
-        """Run jobs, and yield whenever there may be events to emit.
+        """Run jobs, and yield whenever events may be waiting.
 
         What a job raises is a defect, or wrong usage; it ends the work.
         """
@@ -109,7 +109,7 @@ class Scheduler:
             self._over.set_result(None)
 
     def _fill(self) -> None:
-        """Bring the members to the number that the limit allows."""
+        """Adapt the number of tasks to the limit."""
         while not self._pulled_all and len(self._members) < self._limit.limit:
             member = self._loop.create_task(self._member())
             self._members.add(member)
@@ -117,7 +117,7 @@ class Scheduler:
         self._fill_streams()
 
     def _fill_streams(self) -> None:
-        """Start as many large jobs as are of use now."""
+        """Start as many large jobs as are useful now."""
         while self._parked and self._may_stream() and not self._work.stopped():
             # The largest first, lest one of them is left alone at the end.
             self._submit(heappop(self._parked)[2], Lane.STREAM)
@@ -181,7 +181,7 @@ class Scheduler:
             self._release(size)
 
     async def _request(self, job: Job) -> bool:
-        """Run a job in its turn; one that is refused waits for a moment, and for another turn."""
+        """Run a job in its turn, and again after a refusal."""
         for longest in _WAITS:
             if self._limit.pace.limited:
                 # One at a time takes a turn, so that the rate may change for those who wait.
@@ -199,7 +199,7 @@ class Scheduler:
         return False
 
     async def _park(self, job: Job) -> None:
-        """Keep a large job for later, so that small ones behind it use the connection meanwhile."""
+        """Set a large job aside, so that small ones can run."""
         heappush(self._parked, (-job.entry.size, next(self._numbers), job))
         if len(self._parked) > _PARKED:
             await self._hand_over(heappop(self._parked)[2], Lane.STREAM)
@@ -224,13 +224,13 @@ class Scheduler:
         return await asyncio.wrap_future(self._start(call, *arguments), loop=self._loop)
 
     def later(self, call: Callable[[], None]) -> None:
-        """Call a function in a thread, and wait for it only when closing."""
+        """Call a function in a thread, and wait for it only at the end."""
         # A pool that is shut down takes no more; who shuts it down does what is left.
         with suppress(RuntimeError):
             self._start(call)
 
     def _start(self, call: Callable[[*Arguments], T], *arguments: *Arguments) -> Future[T]:
-        """Call a function in a thread that is waited for when closing."""
+        """Call a function in a thread that closing waits for."""
         future = self._threads.submit(call, *arguments)
         self._aside.add(future)
         future.add_done_callback(self._aside.discard)
@@ -241,7 +241,7 @@ class Scheduler:
         _wake(self._waiting)
 
     def _later(self, future: Future[None], lane: Lane) -> None:
-        """Note in a thread that a job is done; the loop may be closed by then."""
+        """Note from a thread that a job is done."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._returned, future, lane)
 
@@ -257,7 +257,7 @@ class Scheduler:
         self._look()
 
     def close(self) -> bool:
-        """Let what is under way end, for a while; returns whether threads are still busy."""
+        """Let running jobs end for a while; returns whether threads are busy."""
         self._pulled_all = True
         if not self._loop.is_closed():
             self._threads.shutdown(wait=False, cancel_futures=True)
@@ -282,7 +282,7 @@ class Scheduler:
 
 
 def _wake(turns: deque[asyncio.Future[None]]) -> None:
-    """Have all who wait for their turn look again."""
+    """Wake all jobs that wait for their turn."""
     while turns:
         turn = turns.popleft()
         if not turn.done():

@@ -117,7 +117,7 @@ class _Check:
             return Failed(entry=entry, error=error)
 
     def _proof(self, entry: Entry) -> CheckMethod:
-        """Prove a file to be the planned one, by the plan or else by its receipt."""
+        """Prove a file, by the plan or else by its receipt."""
         verdict = self._place.check(entry, self._place.stop.is_set, self._tap)
         source, state = self._sources.fingerprint(entry), self._sources.state(entry)
         receipt = self._receipts.find(entry.path, source, state)

@@ -1,4 +1,4 @@
-"""From the names in one dataset to the files that are selected of it, each with its reason."""
+"""Selects files by name in one dataset, and records the reasons."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Rejection(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What a manifest asks of one dataset.
+    """The rules of a manifest for one dataset.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class Request:
 
 
 class FileSelection:
-    """One dataset's files that filters select, and those that come along.
+    """The selected files of one dataset, and their companions.
 
     Parameters
     ----------
@@ -128,37 +128,37 @@ class FileSelection:
         self.metadata: Metadata = Metadata(self._usable, self._above)
 
     def learn(self, paths: Iterable[str]) -> list[Item]:
-        """Add more of the dataset's paths, which may then come along."""
+        """Add paths of the dataset, which may be companions."""
         items = items_of(paths)
         self._add_known(items)
         return items
 
     @property
     def asks(self) -> bool:
-        """Whether there is any filter that could select a file."""
+        """Whether any filter can select a file."""
         return bool(self._filters)
 
     @property
     def number_of_filters(self) -> int:
-        """How many filters select files."""
+        """The number of filters that can select files."""
         return len(self._filters)
 
     @property
     def others(self) -> list[Item]:
-        """What could still come along: not hidden, not excluded, not selected yet."""
+        """The items that may become companions: not hidden, excluded or selected."""
         return [item for item in self._usable if item.paths[0] not in self.reasons]
 
     @property
     def known(self) -> list[Item]:
-        """All that the dataset is known to hold, also what is hidden or excluded."""
+        """All known items of the dataset, including hidden and excluded ones."""
         return self._known
 
     def has(self, item: Item) -> bool:
-        """Return whether an item is selected."""
+        """Report whether an item is selected."""
         return item.paths[0] in self.reasons
 
     def add(self, items: Iterable[Item], reason: Reason) -> list[Item]:
-        """Select more items with their companions, but for excluded and hidden ones.
+        """Select more items with their companions, except excluded and hidden ones.
 
         Returns those that were not selected yet.
         """
@@ -167,7 +167,7 @@ class FileSelection:
         return new
 
     def why(self, path: str) -> tuple[bool, str] | None:
-        """Return whether a path is selected and why; None where there is no such path."""
+        """Return whether a path is selected, and why; None if it does not exist."""
         item = next((item for item in self._known if path in item.paths), None)
         if item is None:
             return None
@@ -183,7 +183,7 @@ class FileSelection:
         return True, reason
 
     def rejected(self) -> Iterator[tuple[str, Rejection]]:
-        """Yield the path of each file of the subjects that is not selected, and why."""
+        """Yield the path of each unselected file of the subjects, and why."""
         for item in self._items:
             if not self.has(item):
                 rejection = self._excluded_by(item) or self._rejection_of_subjects(item)
@@ -207,7 +207,7 @@ class FileSelection:
         return None
 
     def _rejection_of_subjects(self, item: Item) -> Rejection:
-        """Return why an item that filters may select, and none excludes, is not selected."""
+        """Return why no filter selects an item that is not excluded."""
         if not self._in_sessions(item.name.session):
             session = item.name.session
             why = f"its session {session!r} is not selected" if session else "it has no session"
@@ -252,7 +252,7 @@ class FileSelection:
         return self._add(selected, "selected")
 
     def _candidates_at_root(self) -> list[Item]:
-        """List the files at the root that filters may select: all of them, or subjects' reports."""
+        """List the files at the root that filters may select."""
         if self._request.whole:
             return self._root_items
         if not self._request.derivative:
@@ -291,7 +291,7 @@ class FileSelection:
         return not partial and self._in_sessions(item.name.session)
 
     def _follow(self, items: list[Item]) -> None:
-        """Select what applies to and belongs to items, and to what that brings."""
+        """Select the companions of items, and the companions of these."""
         wanted = self._request.companions
         waiting = list(items)
         self.taken += items
@@ -306,7 +306,7 @@ class FileSelection:
             self.taken += found
 
     def _add(self, items: Iterable[Item], reason: Reason) -> list[Item]:
-        """Select items; return those that are new."""
+        """Select items, and return the new ones."""
         new = []
         for item in items:
             if item.paths[0] not in self.reasons:

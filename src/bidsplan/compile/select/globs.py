@@ -1,4 +1,4 @@
-"""Globs over paths: ``*`` and ``?`` stay inside a segment, ``**`` crosses segments.
+"""Globs over paths: ``*`` stays within a directory, ``**`` does not.
 
 Patterns are untrusted, so they become regular expressions that can't backtrack without bound:
 between two stars the leftmost match is always good enough, hence the atomic groups.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def is_glob(text: str) -> bool:
-    """Return whether a text has a wildcard; brackets are literal."""
+    """Report whether a text has a wildcard; brackets are literal."""
     return "*" in text or "?" in text
 
 
@@ -55,7 +55,7 @@ def _compile_segment(segment: str, guard: str) -> str:
 
 
 class Globs:
-    """Several globs, of which any may match; `dots` is as in `compile_glob`."""
+    """Several globs, of which any may match; for `dots`, see `compile_glob`."""
 
     def __init__(self, patterns: Iterable[str], *, dots: bool = False) -> None:
         self._patterns = [compile_glob(pattern, dots=dots) for pattern in patterns]
@@ -64,5 +64,5 @@ class Globs:
         return bool(self._patterns)
 
     def match(self, path: str) -> bool:
-        """Return whether any of the globs matches the whole path."""
+        """Report whether any of the globs matches the whole path."""
         return any(pattern.fullmatch(path) for pattern in self._patterns)

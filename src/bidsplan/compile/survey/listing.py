@@ -1,4 +1,4 @@
-"""Listings of datasets' roots and directories: in parallel, bounded, without unsafe keys."""
+"""Lists many directories in parallel, without unsafe keys."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _ANNEX_KEY = re.compile(r"(MD5|SHA1|SHA256|SHA512)E?-s[0-9]+--")
 def clean(
     objects: Iterable[Object], prefix: str, where: str, directories: Iterable[str] = ()
 ) -> tuple[dict[str, Object], list[Problem]]:
-    """Turn a listing's keys into safe paths below `prefix`, sorted; skip directory markers.
+    """Turn listed keys into safe, sorted paths, without directory markers.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def _listed_twice(first: Object, second: Object, where: str) -> StorageError:
 
 
 class Lister(ThreadPool):
-    """Lists many prefixes at once.
+    """Lists many directories at the same time.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ class Lister(ThreadPool):
         return RootListing(files=files, directories=tuple(safe), subjects=subjects)
 
     def directories(self, wanted: Sequence[tuple[Dataset, str]]) -> list[Mapping[str, Object]]:
-        """List directories, however deep: objects by path below the dataset's root.
+        """List directories with their subdirectories, as objects by path.
 
         Parameters
         ----------
@@ -208,7 +208,7 @@ class Lister(ThreadPool):
     def stream_directories(
         self, wanted: Sequence[tuple[Dataset, str]]
     ) -> Iterator[Mapping[str, Object]]:
-        """List directories as `directories` does, and yield each one's objects in its turn.
+        """List directories as `directories` does, and yield them one by one.
 
         Those that follow are listed meanwhile. Few objects wait where the directories are in a
         listing's order.
@@ -237,7 +237,7 @@ class Lister(ThreadPool):
     def _listed(
         self, new: Mapping[DirectoryId, tuple[Dataset, str]], ready: dict[DirectoryId, Content]
     ) -> Iterator[list[tuple[DirectoryId, Content]]]:
-        """List directories in ranges, some of them ahead; a sample is `ready` at once.
+        """List directories in ranges, some of them in advance.
 
         A page of a listing has up to a thousand keys: of how many directories, the sample shows.
         """
@@ -265,7 +265,7 @@ class Lister(ThreadPool):
         dataset = together.dataset
 
         def counted(objects: Iterable[Object]) -> Iterator[Object]:
-            """Count the objects of a listing while they come."""
+            """Count the objects of a listing as they arrive."""
             waiting = iter(objects)
             while batch := list(islice(waiting, _BATCH)):
                 self._count(len(batch), dataset)
@@ -308,7 +308,7 @@ class Lister(ThreadPool):
 
 
 def _refuse_key_addressed(dataset: Dataset, files: Iterable[str], directories: list[str]) -> None:
-    """Refuse git-annex and DANDI stores: their keys name contents, so no file is found there."""
+    """Refuse git-annex and DANDI stores, whose keys are not file names."""
     annex = any(_ANNEX_KEY.match(name) for name in files)
     if annex or ("blobs" in directories and "zarr" in directories):
         problem = Problem(

@@ -1,4 +1,4 @@
-"""Directories that follow one another, listed together with fewer requests."""
+"""Lists neighbouring directories together, with fewer requests."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ DirectoryId = tuple[int, str]
 
 
 def directory_id(dataset: Dataset, directory: str) -> DirectoryId:
-    """Identify a dataset's directory among all others."""
+    """Return the identity of a dataset's directory."""
     return dataset.root, f"{dataset.prefix}{directory}"
 
 
 class ListingRange(NamedTuple):
-    """Directories of a dataset that follow one another in its listing."""
+    """Neighbouring directories in a dataset's listing."""
 
     dataset: Dataset
     names: list[str]
@@ -30,7 +30,7 @@ class ListingRange(NamedTuple):
     def list_together(
         self, counted: Callable[[Iterable[Object]], Iterator[Object]]
     ) -> dict[str, list[Object]]:
-        """List all directories at once, by name; none where the storage's keys are not in order.
+        """List neighbouring directories at once; none if keys are not in order.
 
         Parameters
         ----------
@@ -56,7 +56,7 @@ class ListingRange(NamedTuple):
 def listing_ranges(
     wanted: Iterable[tuple[Dataset, str]], siblings: Mapping[DirectoryId, list[str]], most: int
 ) -> list[ListingRange]:
-    """Group directories that have no other directory between them, in a listing's order.
+    """Group directories that are neighbours in the order of a listing.
 
     Parameters
     ----------

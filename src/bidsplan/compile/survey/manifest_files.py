@@ -1,4 +1,4 @@
-"""Files that a manifest names, opened so that none leads out of the manifest's repository.
+"""Opens files that a manifest names, only inside the manifest's repository.
 
 Git carries symbolic links, so a stranger's manifest can come with a link to any file of the machine
 that reads it. Each component of a path is opened relative to its directory without following links,
@@ -34,7 +34,7 @@ _CHUNK = 1 << 20
 
 
 class UnusableFileError(Exception):
-    """Why a file is not used, and what to do about it."""
+    """A file can't be used; says why, and what to do."""
 
     def __init__(self, reason: str, hint: str | None = None) -> None:
         super().__init__(reason)
@@ -87,7 +87,7 @@ def _read(name: str, base: Path, limit: int, links: int) -> bytes:
 
 
 def _fence(base: Path) -> Path:
-    """Find the repository's directory, or return the manifest's."""
+    """Return the directory that files must be in: the repository or the manifest's."""
     with suppress(RuntimeError):
         # A home directory may be a repository, and holds what is nobody's business.
         home = Path(os.path.realpath(Path.home()))
@@ -97,7 +97,7 @@ def _fence(base: Path) -> Path:
 
 
 def _content(file: int, limit: int) -> bytes:
-    """Read an open file, as many bytes as its size says."""
+    """Read an open file, and check its size."""
     found = os.fstat(file)
     if not stat.S_ISREG(found.st_mode):
         raise UnusableFileError("is not a regular file")
@@ -117,7 +117,7 @@ def _content(file: int, limit: int) -> bytes:
 
 
 class _Walk:
-    """Opens a file below `fence`, a path without links, component by component."""
+    """Opens a file below `fence` one directory at a time, following safe links."""
 
     def __init__(self, fence: Path, links: int) -> None:
         self._fence = fence
@@ -131,7 +131,7 @@ class _Walk:
             os.close(directory)
 
     def open(self, parts: list[str]) -> int:
-        """Open a file for reading, without ever waiting for it."""
+        """Open a file for reading, without blocking."""
         waiting = parts[::-1]
         while waiting:
             name = waiting.pop()
@@ -165,7 +165,7 @@ class _Walk:
         os.close(self._directories.pop())
 
     def _check(self, name: str, found: os.stat_result) -> None:
-        """Refuse a step into what git keeps for itself, such as the tokens of its configuration."""
+        """Refuse paths into git's own files, which may contain tokens."""
         with suppress(FileNotFoundError):
             # Some file systems have several spellings of one name.
             own = os.stat(_REPOSITORY, dir_fd=self._directories[-1], follow_symlinks=False)
@@ -178,7 +178,7 @@ class _Walk:
                 raise _private()
 
     def _target(self, name: str) -> list[str]:
-        """Read a link; return its target relative to the directory that the walk then is in."""
+        """Read a link, and return its target relative to the current directory."""
         if not self._trusted:
             shown = printable("/".join([*self._names, name]))
             raise UnusableFileError(

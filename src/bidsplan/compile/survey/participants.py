@@ -1,4 +1,4 @@
-"""Tables of participants, read as real ones are written.
+"""Reads tables of participants, with the faults that real ones have.
 
 Real tables have any encoding, carriage returns, padded headers, ragged rows, ids without
 ``sub-``, ``subject_id`` for ``participant_id``, and a row for each session; none of that is a
@@ -41,13 +41,13 @@ _SHORTEN = "keep only the rows of participants that may be wanted"
 
 
 def read_beside(name: str, field: str, base: Path, *, untrusted: bool = False) -> bytes:
-    """Read a file that a field of ``subjects`` names, as `read_manifest_file` does."""
+    """Read a file that ``subjects`` names; see `read_manifest_file`."""
     at = ("subjects", field, "file")
     return read_manifest_file(name, base, at=at, limit=LARGEST_TABLE, untrusted=untrusted)
 
 
 def manifest_digest(manifest: Manifest, base: Path, *, untrusted: bool = False) -> str:
-    """Return the SHA-256 that ties a plan to its manifest and to the files that it names."""
+    """Return the SHA-256 of a manifest and its files, for plans."""
     return manifest.sha256(
         read_beside(value.file, field, base, untrusted=untrusted)
         for field in ("table", "include", "exclude")
@@ -56,7 +56,7 @@ def manifest_digest(manifest: Manifest, base: Path, *, untrusted: bool = False) 
 
 
 def parse_labels(data: bytes, name: str) -> tuple[list[str], list[Problem]]:
-    """Parse a list of labels or globs, one on each line; return none where it is unusable.
+    """Parse a list of labels or globs, one on each line.
 
     Blank lines and lines that start with ``#`` do not count, nor does the name of a BIDS column of
     participants on the first line.
@@ -74,7 +74,7 @@ def parse_labels(data: bytes, name: str) -> tuple[list[str], list[Problem]]:
 
 
 class _Rows(Mapping[str, "tuple[Mapping[str, str], ...]"]):
-    """Rows by label, of which only some columns are kept, as one text for each row."""
+    """Rows by label, each stored as one text of the columns that are kept."""
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = columns
@@ -108,7 +108,7 @@ class _Rows(Mapping[str, "tuple[Mapping[str, str], ...]"]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """Rows about participants.
+    """The rows of a table of participants.
 
     Parameters
     ----------
@@ -132,11 +132,11 @@ class Table:
     legacy: bool = False
 
     def values(self, column: str) -> Iterator[str]:
-        """Yield each row's value in a column, an empty one where the column is not kept."""
+        """Yield each row's value in a column, or an empty text."""
         return (row.get(column, "") for rows in self.rows.values() for row in rows)
 
     def stratum(self, label: str, columns: Sequence[str]) -> str:
-        """Join the values of a participant's first row, missing ones as ``n/a``."""
+        """Return a participant's stratum, from the first row."""
         row = next(iter(self.rows.get(label, ())), {})
         values = (row.get(column, "") for column in columns)
         return "/".join(MISSING if is_missing(value) else value for value in values)
@@ -149,7 +149,7 @@ def parse_table(
     id_column: str | None = None,
     columns: Iterable[str] | None = None,
 ) -> tuple[Table | None, list[Problem]]:
-    """Parse a table of participants; return None with the problems where it is unusable.
+    """Parse a table of participants; None, with problems, if it is unusable.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def _add_rows(
 
 
 def _records(data: bytes, encoding: str, name: str) -> Iterator[list[str]]:
-    """Read rows that are not blank."""
+    """Read the rows that are not blank."""
     file = io.TextIOWrapper(io.BytesIO(data), encoding, errors="replace")
     length = 0
 

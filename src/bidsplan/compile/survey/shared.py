@@ -81,7 +81,7 @@ class SharedListings:
         self._lock = Lock()
 
     def sharing(self, opener: Opener) -> Opener:
-        """Return an opener that opens each root once, whatever the spelling of its URL."""
+        """Return an opener that opens each root once, however its URL is spelt."""
 
         def opened(url: str, *, access: Access, anonymous: bool | None, base: str | None) -> Store:
             root = place_of(url, access, base or "."), anonymous, access, opener

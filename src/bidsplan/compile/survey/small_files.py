@@ -1,4 +1,4 @@
-"""Small files of a study, read whole: their bytes, their text, their JSON.
+"""Reads small files of a study as bytes, text or JSON.
 
 Text is read as the ``json`` module and spreadsheets write it: UTF-8, UTF-16 or UTF-32, with or
 without a byte order mark, and anything else as Windows-1252, which includes Latin-1.
@@ -31,7 +31,7 @@ _CHUNK = 1 << 20
 
 
 def read_small(store: Store, found: Object, limit: int) -> bytes:
-    """Read a small object whole, trying again where that may help.
+    """Read a whole small object, with retries.
 
     Raises StorageError where it has more bytes than the limit, or has changed since it was listed.
     """
@@ -39,7 +39,7 @@ def read_small(store: Store, found: Object, limit: int) -> bytes:
 
 
 def text_encoding(data: bytes) -> str:
-    """Detect the encoding of text by its first and its non-ASCII bytes."""
+    """Detect the encoding of text."""
     encoding = json.detect_encoding(data)
     return LEGACY if encoding == "utf-8" and not _is_utf8(data) else encoding
 
@@ -56,13 +56,13 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def legacy_problem(where: str) -> Problem:
-    """Make the warning about a file that is read as Windows-1252."""
+    """Make the warning about a file in Windows-1252."""
     message = f"{where} is not UTF-8 and is read as Latin-1 (Windows-1252)"
     return Problem(message=message, hint="save it as UTF-8")
 
 
 def decoded(data: bytes, where: str, warn: Warn) -> str:
-    """Decode text; warn where it is not in Unicode."""
+    """Decode text, and warn if it is not Unicode."""
     encoding = text_encoding(data)
     if encoding == LEGACY:
         warn(legacy_problem(where))
@@ -70,7 +70,7 @@ def decoded(data: bytes, where: str, warn: Warn) -> str:
 
 
 def parse_json(data: bytes, where: str, warn: Warn) -> object:
-    """Parse JSON as Python does, NaN and Infinity included.
+    """Parse JSON as Python does, including NaN and Infinity.
 
     Raises ValueError with the reason where it is not valid.
     """

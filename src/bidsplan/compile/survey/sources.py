@@ -1,4 +1,4 @@
-"""The roots of a plan: each opened once, and written as the plan will name it."""
+"""Opens the roots of a plan once, and writes them for the plan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Opener(Protocol):
-    """Opens a root, as `bidsplan.storage.open_store` does."""
+    """Opens a root, like `bidsplan.storage.open_store`."""
 
     def __call__(
         self, url: str, *, access: Access, anonymous: bool | None, base: str | None
@@ -82,7 +82,7 @@ class Roots:
         return self._stores[index], index
 
     def _written(self, url: str) -> str:
-        """Write a local path as the plan will: one that is relative stays so."""
+        """Write a local path for the plan; relative paths stay relative."""
         path = Path(canonical_url(url))
         if path.is_absolute():
             return path.as_posix()
@@ -99,10 +99,10 @@ class Roots:
 
     @property
     def endpoints(self) -> tuple[str, ...]:
-        """Where requests to object stores go, sorted."""
+        """The sorted URLs that requests to object stores are sent to."""
         return tuple(sorted({store.endpoint for store in self._stores if store.endpoint}))
 
     def close(self) -> None:
-        """Close every store, unless others use it."""
+        """Close all stores, except those that others use."""
         for store in () if self._keep_open else self._stores:
             store.close()

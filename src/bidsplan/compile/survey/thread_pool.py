@@ -1,4 +1,4 @@
-"""A thread pool that grows while its threads mostly wait for answers."""
+"""A thread pool that grows while its threads mostly wait."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ThreadPool:
         self._start = (0.0, 0.0)
 
     def close(self) -> None:
-        """Stop; what is under way is dropped."""
+        """Stop, and drop unfinished items."""
         # Not waited for: a server may keep it waiting for minutes.
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -108,7 +108,7 @@ class ThreadPool:
                 future.cancel()
 
     def _wait(self, done: SimpleQueue[Future[Any]]) -> Future[Any] | None:
-        """Wait an interval for a future to end, and double the threads where they were idle."""
+        """Wait briefly for a future, and add threads if they were idle."""
         try:
             ended = done.get(timeout=_INTERVAL)
         except Empty:
@@ -117,7 +117,7 @@ class ThreadPool:
         return ended
 
     def _consider(self) -> None:
-        """Double the threads where they were idle since this was last considered."""
+        """Double the threads if they were mostly idle since the last check."""
         now, computed = time.monotonic(), time.process_time()
         elapsed = now - self._start[0]
         if elapsed >= _INTERVAL:

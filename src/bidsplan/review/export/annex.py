@@ -1,4 +1,4 @@
-"""Shell scripts that add a plan's files to a git-annex or DataLad repository, unfetched.
+"""Shell scripts that add a plan's files to a git-annex or DataLad repository.
 
 References
 ----------
@@ -44,7 +44,7 @@ set -eu
 
 
 def _key(entry: Entry, sources: Sources) -> str:
-    """Return an entry's key of git-annex, or its URL, of which git-annex makes one."""
+    """Return an entry's git-annex key, or its URL as git-annex's substitute."""
     digests = sources.digests(entry)
     if not digests:
         return sources.url(entry)

@@ -1,4 +1,4 @@
-"""Input files of aria2.
+"""Input files for aria2.
 
 References
 ----------

@@ -1,4 +1,4 @@
-"""Bags whose payload is still to be fetched: manifests and ``fetch.txt``.
+"""Bags (BagIt) whose files are fetched later: manifests and ``fetch.txt``.
 
 References
 ----------

@@ -1,4 +1,4 @@
-"""The parts of an export: formats, drafts, and the files that other tools read."""
+"""The interface of all export formats."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ directory.
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draft:
-    """An export that a format has prepared, before the plan's entries are read.
+    """An export that is prepared, before the plan's entries are read.
 
     Parameters
     ----------

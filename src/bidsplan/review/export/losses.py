@@ -1,4 +1,4 @@
-"""Counts what a format can't express of a plan, and refuses plans that it can't express at all."""
+"""Finds information, and entries, that an export format can't express."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _VERIFY = "check what came with 'bidsplan verify'"
 
 
 class Loss(NamedTuple):
-    """Something that a format does not say of some entries.
+    """Information about entries that a format can't express.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ GUESSED = GUESSED_MD5._replace(
 
 
 class _Tally:
-    """Entries that have one thing in common."""
+    """Counts entries, and names some of them."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -106,7 +106,7 @@ class _Tally:
 
 
 class Survey:
-    """What a look at each entry of a plan has found.
+    """The losses and refused entries of an export.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class Survey:
         self._refused: dict[str, _Tally] = {}
 
     def look(self, entries: Iterable[Entry], sources: Sources, refused: Refused) -> None:
-        """Count the entries that lose something, and those that are refused."""
+        """Count the entries that lose information, and those that are refused."""
         for entry in entries:
             reason = refused(entry, sources)
             if reason is not None:
@@ -130,7 +130,7 @@ class Survey:
                     tally.add(entry)
 
     def warnings(self, tool: str) -> tuple[Problem, ...]:
-        """Return a warning for each kind of loss; raises UnsupportedError for what is refused."""
+        """Return a warning for each loss; raises UnsupportedError for refused entries."""
         if self._refused:
             raise UnsupportedError(
                 problems=[
@@ -164,7 +164,7 @@ def web_refused(entry: Entry, sources: Sources) -> str | None:
 
 
 def padded(entry: Entry) -> str | None:
-    """Refuse paths that start or end in a space, which is lost where lines are stripped."""
+    """Refuse paths that start or end with a space, which some tools strip."""
     if entry.path == entry.path.strip():
         return None
     return "spaces at the start and the end of a path would be lost"

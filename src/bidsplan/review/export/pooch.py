@@ -1,4 +1,4 @@
-"""Registries of pooch: a name, its digest and its URL on each line.
+"""Registries for pooch: name, digest and URL of each file.
 
 References
 ----------

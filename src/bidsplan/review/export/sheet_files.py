@@ -1,4 +1,4 @@
-"""Which files of a plan stand in which column of a sample sheet."""
+"""Finds the column of each file in a sample sheet."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Subject = tuple[str | None, str]
 
 
 class SheetFiles:
-    """The files of a plan's subjects that have a column.
+    """The files of a plan's subjects that are in a column.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class SheetFiles:
             self.by_subject[place.site, place.subject or ""].append(file)
 
     def _columns(self, path: str, place: Place, name: Name) -> list[str]:
-        """Return the columns of a file: by their globs, or that of its own kind."""
+        """Return the columns of a file, by globs or by its kind."""
         if self._globs:
             below = path.removeprefix(f"{place.site}/") if place.site else path
             return [column for column, glob in self._globs.items() if glob.fullmatch(below)]
@@ -84,7 +84,7 @@ class SheetFiles:
         return [] if column is None else [column]
 
     def _add_tables_above(self) -> None:
-        """Give each raw image the gradient tables that it inherits from above its directory."""
+        """Add the gradient tables that raw images inherit from higher directories."""
         above = {path for path, place in self._tables.items() if place.datatype is None}
         if not above:
             return
@@ -99,14 +99,14 @@ class SheetFiles:
                 files.extend(found for table in inherited for found in self._given(image, table))
 
     def _given(self, image: SheetFile, table: Name) -> list[SheetFile]:
-        """Return a table in its columns, with all that sets its image apart."""
+        """Return an inherited table in its columns, with its image's entities."""
         place = self._tables[table.path]._replace(datatype=image.kind[1])
         columns = self._columns(table.path, place, table)
         return [image._replace(column=column, path=table.path) for column in columns]
 
 
 def _column_of(name: Name) -> str | None:
-    """Return the column of a raw file: its suffix, and its extension if it is not an image."""
+    """Return the column of a raw file, from its suffix and extension."""
     kind = name.extension.strip("./").replace(".", "_")
     if not _WORD.fullmatch(name.suffix) or not re.fullmatch(r"\w*", kind, re.ASCII):
         return None

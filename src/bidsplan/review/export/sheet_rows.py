@@ -1,4 +1,4 @@
-"""Which files stand in one row of a sample sheet, by the entities of their names.
+"""Finds the files of each row in a sample sheet, by their entities.
 
 A row is of one session. Where a session has several files for one column, it has a row for each,
 and a file is in each row that has all entities which set it apart: an anatomical image is in the
@@ -22,7 +22,7 @@ Kind = tuple[str | None, str | None]
 
 
 class SheetFile(NamedTuple):
-    """A file that has a column.
+    """A file in a column of a sample sheet.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ Row = tuple[Key, dict[str, str]]
 
 
 def entities_apart(subjects: Iterable[Collection[SheetFile]]) -> dict[Kind, set[str]]:
-    """Return the entities in which files of one subject, session and column differ, by kind."""
+    """Return the entities by which files of one cell differ."""
     apart: dict[Kind, set[str]] = defaultdict(set)
     for files in subjects:
         alike: dict[tuple[str, str | None], list[SheetFile]] = defaultdict(list)
@@ -85,7 +85,7 @@ class SubjectRows:
         self._shapes = {column: _shapes(paths) for column, paths in self._paths.items()}
 
     def rows(self) -> list[Row]:
-        """Return the rows, in any order; each file is in one at least."""
+        """Return the rows, which together contain every file."""
         keys = {key for paths in self._paths.values() for key in paths}
         shapes = _shapes(keys)
         parts = {part for key in keys for part in _parts(key, shapes) if part != key}
@@ -100,7 +100,7 @@ class SubjectRows:
         return rows + [(key, self._cells(key)) for key in more]
 
     def _cells(self, row: Key) -> dict[str, str]:
-        """Return for each column the file that has the most of a row's entities, and no others."""
+        """Return the best file for each column of a row."""
         cells = {}
         for column, paths in self._paths.items():
             fitting = [key for key in _parts(row, self._shapes[column]) if key in paths]
@@ -115,12 +115,12 @@ def _key_of(file: SheetFile, names: Collection[str]) -> Key:
 
 
 def _shapes(keys: Iterable[Key]) -> set[frozenset[str]]:
-    """Return which names keys have."""
+    """Return the sets of names that keys have."""
     return {frozenset(name for name, _ in key) for key in keys}
 
 
 def _parts(key: Key, shapes: Iterable[frozenset[str]]) -> list[Key]:
-    """Return the parts of a key by those shapes whose names it has all."""
+    """Return the parts of a key for the shapes that fit."""
     values = dict(key)
     return [
         frozenset((name, values[name]) for name in shape)

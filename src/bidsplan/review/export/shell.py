@@ -1,4 +1,4 @@
-"""Parts of shell scripts, for any POSIX shell."""
+"""Writes parts of shell scripts, for any POSIX shell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ END = "/"
 
 
 def here_document(command: str, lines: Iterable[str]) -> Iterator[bytes]:
-    """Yield a command, and its standard input; no line may start with a slash."""
+    """Yield a command with its standard input as a here-document."""
     yield f"{command} <<'{END}'\n".encode()
     for line in lines:
         yield f"{line}\n".encode()
@@ -21,7 +21,7 @@ def here_document(command: str, lines: Iterable[str]) -> Iterator[bytes]:
 
 
 def print_text(text: str) -> str:
-    r"""Return the command that writes a text, whatever it holds, to standard output.
+    r"""Return a command that writes any text to standard output.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Where the files of a plan are, as other tools address them."""
+"""The places of a plan's files, in the forms of other tools."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 class Source(NamedTuple):
-    """A root.
+    """A root, with its kind and address.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Source(NamedTuple):
 
     @property
     def tags_are_md5(self) -> bool:
-        """Whether a plain entity tag is an MD5: of all of Amazon S3 but encrypted objects.
+        """Whether entity tags that are not multipart are MD5s.
 
         Objects that are encrypted with keys of their own are never public.
         """
@@ -60,7 +60,7 @@ class Digest(NamedTuple):
 
 
 class Sources:
-    """The roots of a plan, as the user's flags and environment resolve them.
+    """A plan's roots, with the user's options and environment applied.
 
     Raises UrlError where one is refused.
 
@@ -80,7 +80,7 @@ class Sources:
         self.all = tuple(map(self._resolved, roots))
 
     def of(self, entry: Entry) -> Source:
-        """Return the source of an entry that is not generated."""
+        """Return the source of an entry; generated entries have none."""
         return self.all[entry.root]
 
     @cached_property
@@ -97,12 +97,12 @@ class Sources:
         return endpoint is None or re.fullmatch(AMAZON, urlsplit(endpoint).netloc) is not None
 
     def url(self, entry: Entry) -> str:
-        """Return the URL by which web clients read an entry; its source must have one."""
+        """Return the URL at which web clients read an entry."""
         version = f"?versionId={quote_key(entry.version)}" if entry.version else ""
         return f"{self.of(entry).web}/{quote_key(entry.key)}{version}"
 
     def digests(self, entry: Entry) -> list[Digest]:
-        """Return the known digests of an entry's content, the stronger first."""
+        """Return the known digests of an entry's content, the strongest first."""
         if entry.content is not None:
             data = entry.content.encode()
             return [
@@ -114,7 +114,7 @@ class Sources:
         return [Digest(name, value) for name, value in both if value]
 
     def has_md5_tag(self, entry: Entry) -> bool:
-        """Return whether an entry's entity tag is taken for the MD5 of its content."""
+        """Report whether an entry's entity tag is assumed to be its MD5."""
         return (
             entry.content is None
             and entry.md5 is None

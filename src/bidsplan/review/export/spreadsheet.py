@@ -1,4 +1,4 @@
-"""Tables for spreadsheets: CSV as RFC 4180 has it, without cells that would be formulas."""
+"""Tables for spreadsheets: CSV (RFC 4180) without formulas."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 
 def guarded(cell: str) -> str:
-    """Return a cell with an apostrophe before it if it would be a formula."""
+    """Return a cell with an apostrophe in front if it would be a formula."""
     return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 

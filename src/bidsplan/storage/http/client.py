@@ -1,4 +1,4 @@
-"""Requests to web servers; redirects may lead only where the URL itself may."""
+"""Sends requests to web servers, and checks where redirects lead."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
-    """Return a URL's protocol, host and port, by which servers are compared.
+    """Return a URL's protocol, host and port, to compare servers.
 
     Raises ValueError where the host has a spelling that libraries read differently.
     """
@@ -55,7 +55,7 @@ class HttpClient:
     def send(
         self, method: str, url: str, what: str, headers: Mapping[str, str] | None = None
     ) -> tuple[Any, str]:
-        """Send a request, follow redirects, and return the answer before its body is read.
+        """Send a request, follow redirects, and return the unread answer.
 
         The URL must be quoted; `what` names the file or listing in messages.
 
@@ -100,7 +100,7 @@ class HttpClient:
         return network.send(pool, method, url, what, headers=sent)
 
     def _check(self, host: Host, *, through_proxy: bool) -> None:
-        """Refuse a host that can be refused by its name; connections check their addresses."""
+        """Refuse a host by its name; connections check its addresses."""
         check_address(host.address, public_only=self._access.untrusted)
         if through_proxy and self._access.untrusted:
             # The proxy resolves the name again: it has to guard its own network.
@@ -108,7 +108,7 @@ class HttpClient:
                 resolve(host.name, host.port or 443, public_only=True)
 
     def _follow(self, url: str, target: str, what: str) -> str:
-        """Return the URL that a redirect leads to, unless it is refused."""
+        """Return the target of a redirect, unless it is refused."""
         try:
             joined = urlsplit(urljoin(url, target))
             followed = urlunsplit(joined._replace(fragment=""))

@@ -1,4 +1,4 @@
-"""Index pages of web servers: the names of a directory's children, by the links of a page."""
+"""Reads the names in a directory from a web server's index page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TITLE = re.compile(r"index of|listing of|directory listing|^\s*directory:", re.
 
 
 def linked_names(data: bytes, url: str, asked: str, what: str) -> set[str]:
-    """Return the names of a directory's children on its index page; directories end in a slash.
+    """Return the names in a directory, from the links of its index page.
 
     A link to what is deeper stands for the directory that it is in.
 
@@ -62,7 +62,7 @@ def _parsed(data: bytes) -> Any:
 
 
 def _is_titled(page: Any) -> bool:
-    """Report whether a page calls itself an index, or links to the directory above as one does."""
+    """Report whether a page looks like an index page."""
     titles = page.xpath("//title | //h1 | //h2")
     above = {link.strip() for link in page.xpath("//a/@href")} & {"..", "../"}
     return bool(above) or any(_TITLE.search(each.text_content()) for each in titles)
@@ -94,7 +94,7 @@ def _segments(url: str) -> list[str]:
 
 
 def _below(segments: list[str], above: list[str]) -> str | None:
-    """Return the name of a child, a directory's with a slash; None for what is not below."""
+    """Return the name of a file or directory that a link leads to, or None."""
     rest = segments[len(above) :]
     if segments[: len(above)] != above or not rest or rest[0] in {"", ".", ".."}:
         return None

@@ -1,4 +1,4 @@
-"""Plain requests to S3: signed by botocore, sent over a pooled HTTP client.
+"""Sends S3 requests that botocore has signed.
 
 Listings go this way because it keeps keys exactly as they are stored, ten times as fast as s3fs; so
 do reads of keys that obstore can't express, and writes, at half of what botocore's client costs.
@@ -37,7 +37,7 @@ _WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class S3Client:
-    """Requests to one bucket, which is followed to its region once an answer names it."""
+    """Sends requests to one bucket, in the region that answers name."""
 
     def __init__(self, connection: Connection, bucket: str) -> None:
         self._located = _located(connection)
@@ -49,7 +49,7 @@ class S3Client:
     def head(
         self, key: str, version: str | None = None, headers: Mapping[str, str] | None = None
     ) -> Any:
-        """Return the headers of an object's answer, to a request with some more."""
+        """Return an object's headers, with additional request headers."""
         query = {"versionId": version} if version else {}
         answer = self.request("HEAD", key, query=query, headers=headers)
         answer.release_conn()
@@ -64,7 +64,7 @@ class S3Client:
         refused: Callable[..., Exception] = status_error,
         **more: Any,
     ) -> Any:
-        """Send a request, and return the answer before its body is read.
+        """Send a request, and return the answer without reading its body.
 
         Raises UnreachableError, and what `refused` makes of a status, as `status_error` does.
 
@@ -96,7 +96,7 @@ class S3Client:
         raise error
 
     def follow(self, region: str, sent: Connection) -> bool:
-        """Go to the bucket's region; report whether a request is worth another try.
+        """Change to the bucket's region; report whether to send again.
 
         Parameters
         ----------
@@ -110,7 +110,7 @@ class S3Client:
         return self.connection is not sent
 
     def locate(self) -> Connection:
-        """Find out the bucket's region, where that decides how requests are sent or signed."""
+        """Find the bucket's region, if requests depend on it."""
         is_located = self.bucket in self._located
         if not is_located and (self.connection.is_aws or not self.connection.anonymous):
             # A server that is out of reach is reported by the request that this is for.
@@ -144,7 +144,7 @@ class S3Client:
         body: Buffer | None = None,
         within: float | None = None,
     ) -> tuple[Any, Connection]:
-        """Sign and send one request; see `network.send`. Also return how it was sent."""
+        """Sign and send one request, and return how it was sent."""
         connection = self.connection
         url = f"{connection.endpoint}/{quote(self.bucket)}"
         if key:
@@ -167,7 +167,7 @@ class S3Client:
 
 @functools.lru_cache(maxsize=64)
 def _located(_: Connection) -> dict[str, Connection]:
-    """Return how buckets are reached that answers have come from, by name.
+    """Return the connections of buckets whose region is known, by name.
 
     A run that compiles and then fetches looks for a bucket's region once.
     """
@@ -192,7 +192,7 @@ def _signed(
 
 
 def _region(answer: Any, data: bytes = b"") -> str:
-    """Return the region that an answer names for the bucket; empty where it names none."""
+    """Return the bucket's region in an answer, or an empty text."""
     named = answer.headers.get("x-amz-bucket-region", "")
     if not named and (found := _REGION.search(data)):
         named = found[1].decode()
@@ -200,5 +200,5 @@ def _region(answer: Any, data: bytes = b"") -> str:
 
 
 def read_answer(answer: Any, what: str) -> bytes:
-    """Read an answer that is not an object, at most 1 MiB of it, and release its connection."""
+    """Read at most 1 MiB of an answer, and release its connection."""
     return network.read_bounded(answer, what, limit=1 << 20)

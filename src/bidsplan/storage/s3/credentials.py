@@ -42,7 +42,7 @@ Environment = frozenset[tuple[str, str]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Connection:
-    """How requests to S3 are made.
+    """The endpoint, region and credentials for requests to S3.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Connection:
 
     @property
     def is_aws(self) -> bool:
-        """Whether the service is Amazon's own S3, where a bucket's region decides its endpoint."""
+        """Whether the service is Amazon S3."""
         return re.fullmatch(AMAZON, urlsplit(self.endpoint).netloc) is not None
 
     @property
@@ -80,7 +80,7 @@ class Connection:
 
     @property
     def has_token(self) -> bool:
-        """Whether requests carry a session token, which is a secret of its own."""
+        """Whether requests contain a session token, which is secret."""
         return not self.anonymous and bool(self.credentials().token)
 
     def in_region(self, region: str) -> Connection | None:
@@ -112,7 +112,7 @@ class Connection:
         return replace(self, region=region, endpoint=f"{self.endpoint.partition(':')[0]}://{host}")
 
     def credentials(self) -> Any:
-        """Return the credentials as they are now; temporary ones are refreshed.
+        """Return the current credentials; temporary ones are refreshed.
 
         Raises DeniedError where there are none, or none that can be read or sent.
         """
@@ -143,7 +143,7 @@ class Connection:
         return frozen
 
     def denied(self) -> Advice:
-        """Say what may be the reason where an object or listing is denied, and what to do."""
+        """Return the likely reason why access is denied, with advice."""
         if self.anonymous:
             text = (
                 "check whether the bucket is public, or give credentials and say 'anonymous: "
@@ -165,7 +165,7 @@ class Connection:
         return Advice(text, HelpCode.DENIED, origin)
 
     def renew(self) -> bool:
-        """Read credentials anew; report whether they are others now."""
+        """Read the credentials again; report whether they have changed."""
         if self.anonymous:
             return False
         before = self.credentials()
@@ -174,7 +174,7 @@ class Connection:
 
 
 def partition_of(region: str) -> str:
-    """Return a region's partition of AWS, in which buckets' names are unique.
+    """Return a region's AWS partition, in which bucket names are unique.
 
     Credentials hold in one partition alone.
     """
@@ -183,7 +183,7 @@ def partition_of(region: str) -> str:
 
 
 def _environment() -> Environment:
-    """Return the variables that botocore reads, so that a change is noticed."""
+    """Return the variables that botocore reads, to notice changes."""
     return frozenset(pair for pair in os.environ.items() if pair[0].startswith("AWS_"))
 
 
@@ -198,7 +198,7 @@ def _session(profile: str | None, _: Environment) -> Any:
 def _service(
     profile: str | None, region: str | None, endpoint: str | None, environment: Environment
 ) -> tuple[str, str]:
-    """Resolve endpoint and region as a client of botocore's does."""
+    """Resolve endpoint and region in the same way as a botocore client."""
     import botocore.exceptions
 
     try:
@@ -238,14 +238,14 @@ def _service(
 
 
 def _endpoint_variable(session: Any) -> str | None:
-    """Return the endpoint of S3 that the environment names, unless it is to be ignored."""
+    """Return the S3 endpoint in the environment, unless it is ignored."""
     if session.get_config_variable("ignore_configured_endpoint_urls"):
         return None
     return os.environ.get("AWS_ENDPOINT_URL_S3")
 
 
 def _checked_endpoint(endpoint: str) -> str:
-    """Return an endpoint without user information, which S3 has no use for.
+    """Return an endpoint without user information.
 
     Raises UsageError, which does not show it, for one that the transports would crash on.
     """
@@ -260,7 +260,7 @@ def _checked_endpoint(endpoint: str) -> str:
 
 
 def _meant_endpoint(text: str) -> str:
-    """Suggest how to write an endpoint that lacks its scheme alone, and holds no password."""
+    """Suggest the full URL for an endpoint without a scheme."""
     match = _ENDPOINT.fullmatch(f"http://{text}")
     if match is None or match["rest"] != text:
         return ""
@@ -269,7 +269,7 @@ def _meant_endpoint(text: str) -> str:
 
 
 def connect(access: Access, *, anonymous: bool) -> Connection:
-    """Resolve how S3 is reached, by flags, the environment and the AWS configuration.
+    """Resolve the S3 connection from options, environment and configuration.
 
     Raises UsageError where the configuration can't be used, as when a profile is missing.
     """
@@ -294,7 +294,7 @@ def connect(access: Access, *, anonymous: bool) -> Connection:
 
 @functools.lru_cache(maxsize=16)
 def _authorities(profile: str | None, environment: Environment) -> Authorities:
-    """Return what the AWS configuration names, beside the environment's own."""
+    """Return the certificates that the AWS configuration names."""
     from botocore.exceptions import BotoCoreError  # loaded with the session
 
     named = [Authority(dict(environment).get("AWS_CA_BUNDLE", ""), "AWS_CA_BUNDLE")]
@@ -316,7 +316,7 @@ _ELSEWHERE = rf"endpoint_url|region\s*=\s*{_OTHER_PARTITION}"
 
 
 def find_endpoint(access: Access) -> str | None:
-    """Find the endpoint that `connect` would resolve, without botocore where it is not needed.
+    """Return the endpoint that `connect` would use, if possible without botocore.
 
     Raises UsageError where the configuration can't be used.
 
@@ -337,7 +337,7 @@ def find_endpoint(access: Access) -> str | None:
 
 
 def shown_endpoint(access: Access) -> str | None:
-    """Return the endpoint that `connect` would resolve, without user information.
+    """Return the endpoint of `connect`, without user information.
 
     Raises UsageError where it can't be used.
 

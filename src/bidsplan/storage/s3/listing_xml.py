@@ -1,4 +1,4 @@
-"""Pages of S3's listings, parsed without trusting the server."""
+"""Parses pages of S3 listings, without trusting the server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DOUBLED = "boolean(Contents/Key[2] | Contents/Size[2] | Contents/ETag[2])"
 
 
 class NoListingError(ValueError):
-    """An answer can't be read as a page of a listing."""
+    """An answer can't be parsed as a page of a listing."""
 
 
 class Page:
@@ -87,13 +87,13 @@ class Page:
 
     @property
     def is_version_1(self) -> bool:
-        """Whether it is of a server that knows only the first version of ListObjects."""
+        """Whether the server supports only ListObjects version 1."""
         marker, count = self._root.find("Marker"), self._root.find("KeyCount")
         return marker is not None and count is None and not self.text("NextContinuationToken")
 
     @cached_property
     def names(self) -> list[list[str]]:
-        """Keys of its objects, or of their latest versions, and its common prefixes."""
+        """The page's keys or latest versions, and its common prefixes."""
         objects = self._columns[0] if self._columns[0] else [item.key for item in self.latest(0)]
         directories = [*self.directories()]
         # Some gateways list a directory's marker both ways.
@@ -101,11 +101,11 @@ class Page:
         return [[key for key in objects if key not in markers], directories]
 
     def text(self, name: str) -> str:
-        """Return the text of an element, or nothing."""
+        """Return the text of an element, or an empty text."""
         return self._root.findtext(name) or ""
 
     def key(self, name: str) -> str:
-        """Return the key in an element, as it is stored."""
+        """Return the key in an element, unquoted."""
         return self._unquoted(self.text(name))
 
     def _unquoted(self, text: str) -> str:
@@ -118,7 +118,7 @@ class Page:
                 yield self._unquoted(name)
 
     def objects(self, skip: int) -> list[Object]:
-        """List the page's objects without the first characters of their keys.
+        """List the page's objects, with shortened keys.
 
         A key that has no more is left out. Raises StorageError for a size that no file could have.
         """
@@ -134,7 +134,7 @@ class Page:
 
     @cached_property
     def _columns(self) -> list[list[Any]]:
-        """Its objects' keys, sizes and tags, and their storage classes where some are archived."""
+        """The keys, sizes, tags and storage classes of the page's objects."""
         fields = ["Key", "Size", "ETag", *(["StorageClass"] if self._archives else [])]
         columns: list[list[Any]] = [self._column(f"Contents/{name}/text()") for name in fields]
         number = int(self._root.xpath("count(Contents)"))
@@ -152,7 +152,7 @@ class Page:
         return found
 
     def latest(self, skip: int) -> Iterator[Object]:
-        """List the latest versions, as `objects` does."""
+        """List the latest versions in the same form as `objects`."""
         for item in self._root.iterchildren("Version"):
             key = self._unquoted(item.findtext("Key") or "")
             if item.findtext("IsLatest") == "true" and len(key) > skip:

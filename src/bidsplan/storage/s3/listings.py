@@ -1,4 +1,4 @@
-"""Listings of an S3 bucket: requested page by page, by whichever version its server knows."""
+"""Lists an S3 bucket page by page, with ListObjects version 2 or 1."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _OnlyVersion1Error(Exception):
 
 
 class Listings:
-    """Lists one bucket; every page that is passed on is part of a whole listing.
+    """Lists one bucket, and passes on only pages that fit together.
 
     Its methods raise ListingError where the server's pages do not add up to one, and other
     StorageErrors where it does not answer.
@@ -44,7 +44,7 @@ class Listings:
         self._knows_version_2 = True
 
     def objects(self, prefix: str, *, delimiter: str = "", after: str = "") -> Iterator[Page]:
-        """List objects behind a key, a page at a time."""
+        """List the objects after a key, page by page."""
         query = {"prefix": prefix} | ({"delimiter": delimiter} if delimiter else {})
         if self._knows_version_2:
             version_2 = query | {"list-type": "2"}
@@ -59,7 +59,7 @@ class Listings:
         yield from self._follow(query, {"marker": after}, _next_marker)
 
     def versions(self, prefix: str) -> Iterator[Page]:
-        """List the versions of the objects directly below a prefix, a page at a time."""
+        """List versions of the objects directly below a prefix, page by page."""
         query = {"versions": "", "prefix": prefix, "delimiter": "/"}
         return self._follow(query, {}, _next_version)
 
@@ -69,7 +69,7 @@ class Listings:
         place: Mapping[str, str],
         next_place: Callable[[Page], dict[str, str]],
     ) -> Iterator[Page]:
-        """Request the pages of a listing, from a place on.
+        """Request the pages of a listing, beginning at a given place.
 
         Parameters
         ----------

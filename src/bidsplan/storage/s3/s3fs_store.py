@@ -1,4 +1,4 @@
-"""S3 read through s3fs, with the guarantees that its own transfers do not give."""
+"""S3 through s3fs, with additional checks of its transfers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class S3fsStore(S3Lister):
-    """A prefix of an S3 bucket, read on s3fs's own client.
+    """A prefix of an S3 bucket, read with s3fs's client.
 
     Objects are read by conditional requests whose bytes are counted; s3fs's ``get`` and ``cat`` may
     splice two versions of an object, or stop short, without a word.
@@ -68,7 +68,7 @@ class S3fsStore(S3Lister):
         return S3Stream(status, found, (start, stop), what, chunks, close)
 
     def _get(self, what: str, asked: dict[str, Any], *, may_move: bool) -> Any:
-        """Request an object; go to the bucket's region once, if an error names it."""
+        """Request an object, and follow the bucket once to its region."""
         fs, sent = self._reader, self._opened_for
 
         async def get() -> Any:
@@ -105,7 +105,7 @@ def _chunks(fs: Any, body: Any) -> Iterator[bytes]:
 
 
 def s3_filesystem(connection: Connection, *, shared: bool = False) -> Any:
-    """Make s3fs's file system for a connection.
+    """Create s3fs's file system for a connection.
 
     Raises DeniedError where requests are to be signed, and there are no credentials.
 
@@ -141,7 +141,7 @@ def s3_filesystem(connection: Connection, *, shared: bool = False) -> Any:
 
 @functools.cache
 def _session_class(endpoint: str, authorities: Authorities) -> type[Any]:
-    """Make the class of aiobotocore sessions that reach one endpoint, and follow no redirect."""
+    """Return a session class that reaches only one endpoint."""
     origin = URL(endpoint).origin()
 
     class _ConfinedSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore is untyped
@@ -163,7 +163,7 @@ def _session_class(endpoint: str, authorities: Authorities) -> type[Any]:
 
 
 class _Session:
-    """Passes requests to one host on to aiohttp, and raises where an answer is a redirect.
+    """Passes requests on to aiohttp, and refuses redirects.
 
     aiohttp would follow it, and send the session token along; botocore would ask for the bucket's
     region, be redirected again, and so on. Also, botocore makes a host name of some bucket names,
@@ -186,7 +186,7 @@ class _Session:
 
 
 class S3Stream:
-    """The body of an answer to a plain request, counted.
+    """An answer's body, whose length is checked.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""S3: listings by plain requests, objects by obstore."""
+"""S3 stores: lists with plain requests, and reads with obstore."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _INEXPRESSIBLE = re.compile(r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]")
 
 
 class S3Lister(Store):
-    """A prefix of an S3 bucket, listed by plain requests and read as subclasses do.
+    """A prefix of an S3 bucket, listed with plain requests.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ class S3Lister(Store):
 
     @abstractmethod
     def _open_reader(self, connection: Connection) -> Any:
-        """Open the library that reads objects, where the bucket is."""
+        """Open the library that reads objects, in the bucket's region."""
 
     def renew(self) -> bool:
         """See `Store.renew`."""
@@ -128,7 +128,7 @@ class S3Lister(Store):
 
 
 class S3Store(S3Lister):
-    """A prefix of an S3 bucket, read by obstore."""
+    """A prefix of an S3 bucket, read with obstore."""
 
     def __init__(self, bucket: str, path: str, connection: Connection) -> None:
         super().__init__(bucket, path, connection)
@@ -138,7 +138,7 @@ class S3Store(S3Lister):
         self._wholes = WholeReader(self._denied)
 
     def _choose(self) -> None:
-        """Choose who reads objects: obstore would pass a session token on to other hosts."""
+        """Choose the library that reads objects safely."""
         connection = self.client.connection
         # Names below Amazon's host, and its other ports, are Amazon's as well.
         safe = connection.is_aws and connection.endpoint.startswith("https:")
@@ -247,7 +247,7 @@ class S3Store(S3Lister):
 
 
 def _obstore_credentials(connection: Connection) -> dict[str, Any]:
-    """Return botocore's credentials, to be requested again before they could expire."""
+    """Return botocore's credentials, to be renewed before they expire."""
     from datetime import UTC, datetime, timedelta  # only for signed requests
 
     found = connection.credentials()
@@ -261,7 +261,7 @@ def _obstore_credentials(connection: Connection) -> dict[str, Any]:
 
 
 def _is_expressible(name: str) -> bool:
-    """Report whether obstore can request an object of this name."""
+    """Report whether obstore can request an object's key."""
     # A look at the characters is a fifth of a search, and enough for nearly every name.
     plain = name.isprintable() and "//" not in name and "/." not in name
     return (plain and name[:1] not in {"", ".", "/"} and name[-1] != "/") or (

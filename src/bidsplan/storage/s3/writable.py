@@ -1,4 +1,4 @@
-"""Writing to S3: one conditional request for a small object, a multipart upload for a large one.
+"""Writes to S3: small objects at once, and large ones as multipart uploads.
 
 Every request carries the MD5 of its bytes, so that the storage refuses what was damaged on its way.
 A multipart upload is completed only after all of it was checked, and aborted otherwise.
@@ -49,7 +49,7 @@ _README = b"bidsplan keeps its receipts here. Without it, files are compared aga
 
 
 class S3Writable(WritableStore):
-    """A prefix of an S3 bucket that is written to.
+    """A prefix of an S3 bucket, for writing.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class S3Writable(WritableStore):
         self._uploads: set[tuple[str, str]] = set()
 
     def what(self, key: str) -> str:
-        """Name an object, for messages."""
+        """Return an object's name, for messages."""
         return printable(f"{self.url}/{key}")
 
     def list_objects(self) -> Iterator[Object]:
@@ -90,7 +90,7 @@ class S3Writable(WritableStore):
         return None if found is None else object_of(key, found)
 
     def headers(self, key: str) -> Any:
-        """Return the headers of an object's answer; None where there is no object."""
+        """Return an object's headers; None if it does not exist."""
 
         def head() -> Any:
             # Caught here, since an error that retries have seen keeps what it passed in memory.
@@ -108,7 +108,7 @@ class S3Writable(WritableStore):
                 self._conditional = self._heeds_conditions()
 
     def _heeds_conditions(self) -> bool:
-        """Write an object twice, to see whether the second is refused, as it must be."""
+        """Write an object twice, to check that the storage refuses the second."""
         key = f"{STATE_DIRECTORY}/README"
         for _ in range(2):
             try:
@@ -145,12 +145,12 @@ class S3Writable(WritableStore):
         return True
 
     def refuse_other(self, key: str, condition: Mapping[str, str]) -> None:
-        """Look before a request whose condition the storage does not heed."""
+        """Check for another object first, if the storage ignores conditions."""
         if condition and not self._conditional and self.state(key) is not None:
             raise errors.ExistingFileError(f"{self.what(key)}: an object exists there by now")
 
     def put(self, key: str, data: Buffer, *, replace: bool) -> None:
-        """Write an object by one request."""
+        """Write an object with one request."""
         self.send("PUT", key, data, headers={} if replace else {"If-None-Match": "*"})
 
     def send(
@@ -161,7 +161,7 @@ class S3Writable(WritableStore):
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[Any, bytes]:
-        """Send bytes with their MD5 and retries; return the answer's headers and body."""
+        """Send bytes with their MD5 and retries, and return the answer."""
         digest = hashlib.md5(body, usedforsecurity=False).digest()
         sent = {"Content-MD5": base64.b64encode(digest).decode(), **(headers or {})}
         asked: dict[str, Any] = {"query": query, "headers": sent, "refused": write_error}
@@ -179,7 +179,7 @@ class S3Writable(WritableStore):
         return self._patiently(ask)
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        """Call with retries, and once more after renewing refused credentials."""
+        """Call a function with retries, and again with renewed credentials."""
         return self.store.renewing(lambda: self._retried(call))
 
     def _retried(self, call: Callable[[], T]) -> T:
@@ -204,7 +204,7 @@ class S3Writable(WritableStore):
             self._uploads.discard((key, number))
 
     def abort_upload(self, key: str, number: str) -> None:
-        """Abort a multipart upload, and remove what was sent of it."""
+        """Abort a multipart upload, and remove its parts."""
         # One that is gone already has nothing left.
         with suppress(errors.MissingFileError):
             self.send("DELETE", key, query={"uploadId": number})
@@ -226,7 +226,7 @@ class S3Writable(WritableStore):
 
 
 class _S3Upload(Upload):
-    """An object being written, with one part in memory at a time."""
+    """An object being written, with one upload part in memory."""
 
     def __init__(self, store: S3Writable, key: str, size: int, *, replace: bool) -> None:
         self._store = store
@@ -296,7 +296,7 @@ class _S3Upload(Upload):
         )
 
     def _publish(self, tag: str, content: str) -> Object:
-        """Write the object, and compare what is stored with what was sent."""
+        """Write the object, and check what is stored."""
         try:
             self._complete()
         except errors.DestinationError:
@@ -334,7 +334,7 @@ class _S3Upload(Upload):
         self._number = None
 
     def _read_back(self, found: Object, content: str) -> None:
-        """Read an object with an unexpected tag: it is damaged, or its tag is not a digest."""
+        """Read an object with an unexpected tag, to find out whether it is damaged."""
         digest = xxhash.xxh3_128()
         with closing(self._store.store.stream(self._key, etag=found.etag)) as stream:
             for chunk in stream:
@@ -358,6 +358,6 @@ class _S3Upload(Upload):
 
 
 def _is_digest(headers: Mapping[str, str]) -> bool:
-    """Report whether an answer's tag looks like a digest, and not like an encrypted object's."""
+    """Report whether an answer's tag looks like a digest."""
     tag = bare_etag(headers.get("ETag")) or ""
     return not is_encrypted(headers) and _DIGEST.fullmatch(tag) is not None
