@@ -131,7 +131,7 @@ def printable(text: str) -> str:
 def open_regular(path: Path, *, follow: bool = True) -> IO[bytes]:
     """Open a regular file for reading, without blocking on pipes or devices.
 
-    With `follow` false, raises OSError where the path, or a directory of a relative path, is a
+    With `follow` false, raises OSError if the path, or a directory of a relative path, is a
     symbolic link.
     """
     refused = "symbolic links to an untrusted manifest are not followed"

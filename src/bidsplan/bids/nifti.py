@@ -40,7 +40,7 @@ class Extent(NamedTuple):
 def nifti_extent(head: bytes) -> Extent:
     """Read the extent from a file's first `LONGEST_HEADER` unpacked bytes.
 
-    Raises IntegrityError where they are no header of a single NIfTI file, or one that can't be
+    Raises IntegrityError if they are no header of a single NIfTI file, or one that can't be
     right.
     """
     import nibabel as nib  # with numpy, a quarter of a second

@@ -181,7 +181,7 @@ def plan_for(
 ) -> tuple[Path, Planned]:
     """Return the path and the plan that a source names.
 
-    Where `write` is set, a plan that had to be compiled is written. Raises StalePlanError where the
+    Where `write` is set, a plan that had to be compiled is written. Raises StalePlanError if the
     policy needs a plan that does not exist or is another manifest's.
     """
     from bidsplan.plan.file import default_plan_path, write_plan  # on demand

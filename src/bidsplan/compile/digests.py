@@ -92,7 +92,7 @@ def _state(entry: Entry) -> tuple[object, ...]:
 def add_digests(context: Context, entries: Sequence[Entry]) -> Iterator[Entry]:
     """Yield entries, and add a SHA-256 if only the size is known.
 
-    Raises SourceChangedError where a source is not the one that was listed.
+    Raises SourceChangedError if a source is not the one that was listed.
     """
     files = size = 0
     for entry in entries:

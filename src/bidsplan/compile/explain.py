@@ -74,7 +74,7 @@ class Explanation:
     rule : str
         Why the selected subjects are selected.
     entries : sequence of Entry
-        Those of the plan; empty where the manifest does not compile.
+        Those of the plan; empty if the manifest does not compile.
     archived : collection of str
         Paths of those that must be restored before they can be fetched.
     """

@@ -47,7 +47,7 @@ def is_manifest(path: Path) -> bool:
 def manifest_beside(path: Path) -> Path:
     """Return the manifest of a plan's file, by its name; manifests are returned unchanged.
 
-    Raises UsageError where there is no such manifest.
+    Raises UsageError if there is no such manifest.
     """
     if found := path if is_manifest(path) else find_manifest(path):
         return found
@@ -91,7 +91,7 @@ def plan_beside(
 ) -> tuple[StoredPlan | None, bool]:
     """Return the plan next to a manifest, and whether it may be used.
 
-    Raises StalePlanError where it does not and the policy is not to compile.
+    Raises StalePlanError if it does not and the policy is not to compile.
     """
     from bidsplan.plan.file import default_plan_path  # on demand
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def choose_subjects(context: Context) -> list[str]:
     """Choose the study's subjects, as sorted labels or ``site/label``.
 
-    Raises SelectionError where a named subject or column does not exist, where too many are to be
+    Raises SelectionError if a named subject or column does not exist, where too many are to be
     drawn, or where none is left.
     """
     subjects, report = context.manifest.subjects, context.report

@@ -125,7 +125,7 @@ class _Source:
 def pin_versions(context: Context, entries: Iterable[Entry]) -> Iterator[Entry]:
     """Yield entries with the version of each entry's object.
 
-    Raises SelectionError where a bucket keeps no versions, and SourceChangedError where an object
+    Raises SelectionError if a bucket keeps no versions, and SourceChangedError where an object
     is no longer the one that was listed.
     """
     sources: dict[int, _Source] = {}

@@ -39,7 +39,7 @@ class FileState(NamedTuple):
     ----------
     identity : int, str or None
         Changes whenever the file is written: its modification time in nanoseconds in a directory,
-        its tag in storage; None where the storage has none.
+        its tag in storage; None if the storage has none.
     regular : bool
         Whether it is a plain file, and neither a link nor a directory.
     """

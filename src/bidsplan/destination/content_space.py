@@ -150,7 +150,7 @@ def reduce_to(files: ContentFiles, most: int) -> Removed | None:
     Returns
     -------
     Removed or None
-        None where another run is at it.
+        None if another run is at it.
     """
     with _alone(files) as alone:
         if not alone:

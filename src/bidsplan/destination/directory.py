@@ -145,7 +145,7 @@ class Directory:
     def state(self, path: str) -> FileState | None:
         """Return the state of a path; None if nothing is there.
 
-        Raises UnsafePathError where one of its directories is a link.
+        Raises UnsafePathError if one of its directories is a link.
         """
         parent, _, name = path.rpartition("/")
         try:
@@ -161,7 +161,7 @@ class Directory:
     def reading(self, path: str) -> Iterator[int]:
         """Open a file for reading, as a file descriptor.
 
-        Raises MissingFileError where there is none.
+        Raises MissingFileError if there is none.
         """
         parent, _, name = path.rpartition("/")
         with self._errors(path):

@@ -33,7 +33,7 @@ def read_identity(folder: Directory) -> str | None:
 def make_identity(folder: Directory) -> str | None:
     """Return a directory's identity, and create it if needed.
 
-    Raises DestinationError where it can't be written.
+    Raises DestinationError if it can't be written.
     """
     found = read_identity(folder)
     if found is not None:

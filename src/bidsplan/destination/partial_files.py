@@ -31,7 +31,7 @@ class Partial:
         Open for writing.
     prefix : int
         Open for reading what an earlier run had of it: the same descriptor, or another file's;
-        negative where there is nothing.
+        negative if there is nothing.
 
     Attributes
     ----------

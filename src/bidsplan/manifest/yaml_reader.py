@@ -49,7 +49,7 @@ class Document:
     """A YAML document: its data, its line numbers, and its problems."""
 
     data: Any = None
-    """Dictionaries, lists and text; None where it can't be read at all."""
+    """Dictionaries, lists and text; None if it can't be read at all."""
     lines: dict[Place, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     whole: bool = False

@@ -23,7 +23,7 @@ _PLAIN = re.compile(r"(?!\.)[ -.0-\[\]-~]+(?:[/\n](?!\.)[ -.0-\[\]-~]+)*")
 def read_entries(header: Header, blocks: Iterable[bytes], *, first: bytes) -> Iterator[list[Entry]]:
     """Yield the entries of each block of lines, after checking them.
 
-    `first` is the header's line. Raises PlanError where the plan is truncated, edited or unsafe,
+    `first` is the header's line. Raises PlanError if the plan is truncated, edited or unsafe,
     sometimes only after the last block.
     """
     stream = iter(blocks)

@@ -79,7 +79,7 @@ def download_options(
 ) -> DownloadOptions:
     """Check the arguments of `S3BIDSStudy.download`.
 
-    Raises ArgumentTypeError where one has another type, and UsageError where
+    Raises ArgumentTypeError if one has another type, and UsageError where
     `include_modality_agnostic` contains other names than `AGNOSTIC`.
     """
     agnostic = _agnostic(include_modality_agnostic)

@@ -48,7 +48,7 @@ def agnostic_names(names: Iterable[str], wanted: str | Sequence[str]) -> list[st
 def filter_of(paths: Iterable[str], suffix: str) -> dict[str, list[str]] | None:
     """Make the filter that selects paths by their suffix.
 
-    None where no path has it. A recording that is a folder is matched by its own name.
+    None if no path has it. A recording that is a folder is matched by its own name.
 
     Examples
     --------
@@ -200,7 +200,7 @@ def _by_subject(manifest: Manifest) -> bool:
 def study_arguments(loaded: ManifestFile) -> dict[str, Any]:
     """Return the constructor's arguments for a manifest.
 
-    Raises SelectionError or StorageError where the subjects can't be selected.
+    Raises SelectionError or StorageError if the subjects can't be selected.
     """
     manifest = loaded.manifest
     url = parse_url(manifest.study.url)

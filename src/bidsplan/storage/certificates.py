@@ -67,7 +67,7 @@ def named_authorities() -> Authorities:
 def certificates(authorities: Authorities) -> str:
     """Return certificates (PEM) to trust in addition to the libraries' own.
 
-    Raises UsageError where they can't be read.
+    Raises UsageError if they can't be read.
     """
     found = dict.fromkeys(block for each in authorities for block in _read(each))
     if not found and not _system_has_some():
@@ -120,7 +120,7 @@ def _usual_bundle() -> Path:
 def new_context(authorities: Authorities) -> ssl.SSLContext:
     """Return a TLS context that trusts the system and `authorities`.
 
-    Raises UsageError where these can't be used.
+    Raises UsageError if these can't be used.
     """
     import ssl  # a run that needs no request does without
 

@@ -45,7 +45,7 @@ def compared_etag(text: str | None) -> str | None:
 def quoted_etag(tag: str) -> str:
     """Write an entity tag for the condition of a request.
 
-    Raises StorageError where no header could hold it.
+    Raises StorageError if no header could hold it.
     """
     if _clean(tag) is None:
         raise StorageError(
@@ -131,7 +131,7 @@ def whole_size(
 ) -> int | None:
     """Return the size of the whole object; None if the answer has no length.
 
-    Raises StorageError where the answer is of other bytes than were asked for.
+    Raises StorageError if the answer is of other bytes than were asked for.
 
     Parameters
     ----------

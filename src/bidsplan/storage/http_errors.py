@@ -64,7 +64,7 @@ class Advice(NamedTuple):
     Parameters
     ----------
     origin : str
-        Where the credentials in use are from; empty where that is not known.
+        Where the credentials in use are from; empty if that is not known.
     """
 
     text: str

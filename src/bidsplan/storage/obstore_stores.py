@@ -70,7 +70,7 @@ _NAMED = (
 def open_objects(location: Location, access: Access, *, anonymous: bool) -> Store:
     """Open a root in an object store of Google or Azure.
 
-    Raises UsageError where the URL or the environment's configuration can't be used.
+    Raises UsageError if the URL or the environment's configuration can't be used.
     """
     url = f"{location.protocol}://{location.host}/{location.path}".rstrip("/")
     reader, lister = (

@@ -56,7 +56,7 @@ class Pager:
     ) -> None:
         """Check the next page.
 
-        Raises ListingError where it is no part of a whole listing, and StorageError where there is
+        Raises ListingError if it is no part of a whole listing, and StorageError where there is
         too much.
 
         Parameters
@@ -141,7 +141,7 @@ def _shown(name: str) -> str:
 def check_names(names: Iterable[str], prefix: str, what: str) -> None:
     """Check a whole listing, whose names may be in any order.
 
-    Raises ListingError where it has a name twice, or one that does not begin with the prefix.
+    Raises ListingError if it has a name twice, or one that does not begin with the prefix.
     """
     for name, times in Counter(names).items():
         if times > 1 or not name.startswith(prefix):

@@ -196,7 +196,7 @@ class RangedFile(io.RawIOBase):
     """A file's bytes, which are requested when they are read.
 
     They are read ahead as by `ReadAhead`. A read returns all that it asks for, up to the file's
-    end. No connection is held. Raises StorageError where the file can't be opened.
+    end. No connection is held. Raises StorageError if the file can't be opened.
     """
 
     def __init__(self, file: File) -> None:

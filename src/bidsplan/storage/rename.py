@@ -35,7 +35,7 @@ def rename(name: str, new: str, *, above: int, directory: int, replace: bool) ->
     Returns
     -------
     bool
-        False where something has the name and is not to be replaced; the file stays where it is.
+        False if something has the name and is not to be replaced; the file stays where it is.
 
     Notes
     -----

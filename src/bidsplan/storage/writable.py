@@ -21,7 +21,7 @@ class Upload(ABC):
     """An object that is written, and appears only when committed.
 
     A context manager: on exit, what is not committed is discarded, and leaves nothing. Its methods
-    raise DestinationError or StorageError where the object can't be written.
+    raise DestinationError or StorageError if the object can't be written.
     """
 
     @abstractmethod

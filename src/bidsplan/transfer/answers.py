@@ -24,7 +24,7 @@ def check_answer(entry: Entry, stream: Stream, start: int, seen: Identity | None
     start : int
         The byte that it was asked for from.
     seen : Identity or None
-        Of the answer that the bytes before `start` came by; None where they are of another run.
+        Of the answer that the bytes before `start` came by; None if they are of another run.
     """
     found, where = stream.identity, printable(entry.path)
     if start and found is None:

@@ -56,7 +56,7 @@ _PASSING = (Stopped, UnreachableError, ThrottledError, CredentialsError)
 def partial_key(entry: Entry, place: str) -> str | None:
     """Return the key by which later runs find an unfinished file.
 
-    None where it can't be resumed: where nothing binds requests to one object, or nothing shows
+    None if it can't be resumed: where nothing binds requests to one object, or nothing shows
     that the bytes are the planned ones. The place is its object's, as `Sources.place` returns it.
     """
     if best_check(entry) is CheckMethod.SIZE or (entry.etag is None and entry.version is None):

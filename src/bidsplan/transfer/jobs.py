@@ -73,7 +73,7 @@ class JobSource(Protocol):
     async def run_async(self, job: Job) -> bool:
         """Run a job on the event loop; returns whether it is done.
 
-        Raises ThrottledError where it may be run on the loop again.
+        Raises ThrottledError if it may be run on the loop again.
         """
         ...
 

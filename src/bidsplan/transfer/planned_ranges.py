@@ -68,7 +68,7 @@ class PlannedRanges(Ranges):
     the planned object, as where a web server has no entity tags, the whole file is read once, and
     kept.
 
-    `read` tries again as `retrying` does. Both it and `whole` raise StorageError where the bytes
+    `read` tries again as `retrying` does. Both it and `whole` raise StorageError if the bytes
     can't be read from the planned object, and IntegrityError where the whole file is not the
     planned one; `whole` does so after its last byte.
     """

@@ -30,7 +30,7 @@ _FILES = 40
 def max_connections() -> int:
     """Return how many connections may be open, given the open files.
 
-    Raises UsageError where there may be none, since event loops fail in ways of their own then.
+    Raises UsageError if there may be none, since event loops fail in ways of their own then.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
@@ -63,7 +63,7 @@ class Roots:
     def store(self, number: int) -> Store:
         """Return the store of a root, by its index.
 
-        Raises StorageError where it can't be opened, which is tried once and not again for each
+        Raises StorageError if it can't be opened, which is tried once and not again for each
         entry, and UsageError where its URL is refused.
         """
         store = self._stores.get(number)

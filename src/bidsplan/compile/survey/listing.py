@@ -153,7 +153,7 @@ class Lister(ThreadPool):
     def list_roots(self, datasets: Sequence[Dataset]) -> list[RootListing]:
         """List the roots of datasets, in the same order.
 
-        Raises StorageError where a root holds too much, and SelectionError where its keys name
+        Raises StorageError if a root holds too much, and SelectionError where its keys name
         contents instead of files.
         """
         return self.each(self._list_root, datasets)

@@ -33,7 +33,7 @@ _CHUNK = 1 << 20
 def read_small(store: Store, found: Object, limit: int) -> bytes:
     """Read a whole small object, with retries.
 
-    Raises StorageError where it has more bytes than the limit, or has changed since it was listed.
+    Raises StorageError if it has more bytes than the limit, or has changed since it was listed.
     """
     return retrying()(store.read, found.key, limit=limit, etag=found.etag, size=found.size)
 

@@ -33,7 +33,7 @@ _URL = ("study", "url")
 def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
     """List the roots of the study's raw datasets, one for each site.
 
-    Raises SourceMissingError where there is nothing below the study's URL, and SelectionError where
+    Raises SourceMissingError if there is nothing below the study's URL, and SelectionError where
     a site does not exist, or no dataset has subjects.
     """
     url, anonymous, site = manifest.study.url.rstrip("/"), manifest.study.anonymous, manifest.site

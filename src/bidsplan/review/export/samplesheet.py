@@ -78,7 +78,7 @@ def _order(sample: str) -> tuple[list[tuple[int, int, str]], str]:
 class _Sheet:
     """A plan's sample sheet, whose rows are made twice to save memory.
 
-    Raises UsageError where two files are for one cell, or none is for a column.
+    Raises UsageError if two files are for one cell, or none is for a column.
     """
 
     def __init__(self, plan: Planned, columns: Mapping[str, str], dest: str) -> None:

@@ -33,7 +33,7 @@ class Source(NamedTuple):
     signed : bool
         Whether requests must be signed.
     web : str
-        URL for web clients; a slash and a quoted key follow. Empty where they can't read it.
+        URL for web clients; a slash and a quoted key follow. Empty if they can't read it.
     why_not : str or None
         Why web clients can't read it.
     """
@@ -62,7 +62,7 @@ class Digest(NamedTuple):
 class Sources:
     """A plan's roots, with the user's options and environment applied.
 
-    Raises UrlError where one is refused.
+    Raises UrlError if one is refused.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ _PORTS = {"http": 80, "https": 443}
 def origin(url: str) -> tuple[str, str, int | None]:
     """Return a URL's protocol, host and port, to compare servers.
 
-    Raises ValueError where the host has a spelling that libraries read differently.
+    Raises ValueError if the host has a spelling that libraries read differently.
     """
     parts = urlsplit(url)
     host = parse_host(parts.netloc)

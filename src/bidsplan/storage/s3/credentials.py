@@ -94,7 +94,7 @@ class Connection:
         Returns
         -------
         Connection or None
-            None where it is the same region, no region at all, or one of another partition, whose
+            None if it is the same region, no region at all, or one of another partition, whose
             service is somebody else's and is not sent what is signed for this one.
         """
         if region == self.region or not _WORD.fullmatch(region):
@@ -114,7 +114,7 @@ class Connection:
     def credentials(self) -> Any:
         """Return the current credentials; temporary ones are refreshed.
 
-        Raises DeniedError where there are none, or none that can be read or sent.
+        Raises DeniedError if there are none, or none that can be read or sent.
         """
         from botocore.exceptions import BotoCoreError  # loaded with the session
 
@@ -271,7 +271,7 @@ def _meant_endpoint(text: str) -> str:
 def connect(access: Access, *, anonymous: bool) -> Connection:
     """Resolve the S3 connection from options, environment and configuration.
 
-    Raises UsageError where the configuration can't be used, as when a profile is missing.
+    Raises UsageError if the configuration can't be used, as when a profile is missing.
     """
     environment = _environment()
     endpoint, region = _service(access.profile, access.region, access.endpoint_url, environment)
@@ -318,7 +318,7 @@ _ELSEWHERE = rf"endpoint_url|region\s*=\s*{_OTHER_PARTITION}"
 def find_endpoint(access: Access) -> str | None:
     """Return the endpoint that `connect` would use, if possible without botocore.
 
-    Raises UsageError where the configuration can't be used.
+    Raises UsageError if the configuration can't be used.
 
     Returns
     -------
@@ -339,7 +339,7 @@ def find_endpoint(access: Access) -> str | None:
 def shown_endpoint(access: Access) -> str | None:
     """Return the endpoint of `connect`, without user information.
 
-    Raises UsageError where it can't be used.
+    Raises UsageError if it can't be used.
 
     Returns
     -------

@@ -35,7 +35,7 @@ class _OnlyVersion1Error(Exception):
 class Listings:
     """Lists one bucket, and passes on only pages that fit together.
 
-    Its methods raise ListingError where the server's pages do not add up to one, and other
+    Its methods raise ListingError if the server's pages do not add up to one, and other
     StorageErrors where it does not answer.
     """
 

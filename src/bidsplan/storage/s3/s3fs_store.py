@@ -107,7 +107,7 @@ def _chunks(fs: Any, body: Any) -> Iterator[bytes]:
 def s3_filesystem(connection: Connection, *, shared: bool = False) -> Any:
     """Create s3fs's file system for a connection.
 
-    Raises DeniedError where requests are to be signed, and there are no credentials.
+    Raises DeniedError if requests are to be signed, and there are no credentials.
 
     Parameters
     ----------
