@@ -1,7 +1,7 @@
 """Finds files with other suffixes that belong to a file or a recording.
 
-They are the associations of the BIDS schema, with magnitude images, optodes, stimulus and
-physiological recordings as real datasets have them.
+The associations are those of the BIDS schema. Magnitude images, optodes, stimulus and physiological
+recordings are associated as in real datasets.
 """
 
 from __future__ import annotations

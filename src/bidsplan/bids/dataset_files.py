@@ -39,7 +39,7 @@ def is_derivative(description: object) -> bool:
     """Report whether a dataset's description says that it is a derivative.
 
     ``DatasetType`` decides. Descriptions older than BIDS 1.4 have ``PipelineDescription`` instead.
-    ``GeneratedBy`` says nothing: converters of raw data have it too.
+    ``GeneratedBy`` is ignored, since converters of raw data write it too.
     """
     if not isinstance(description, dict):
         return False
@@ -53,8 +53,9 @@ def select_dataset_files(
 ) -> list[str]:
     """Select files directly at a dataset's root, sorted.
 
-    The rule is ``none``, ``description``, ``standard``, ``all``, or names, with the description.
-    With ``all``, files of a subject are left out unless it is among `subjects`, if these are given.
+    The rule is ``none``, ``description``, ``standard``, ``all``, or names; names always include the
+    description. With ``all``, a file of a subject is only selected if the subject is in `subjects`,
+    or `subjects` is not given.
     """
     if rule == "all":
         return sorted(

@@ -1,8 +1,8 @@
 """Finds the sidecars and other metadata that apply to a file.
 
-BIDS specification 1.11.1, "The Inheritance Principle": a file applies to those at its level or
-below that have its suffix and all of its entities, with equal values. JSON files apply from every
-level; of other metadata only the lowest applies.
+The rule is "The Inheritance Principle" of the BIDS specification 1.11.1. A metadata file applies to
+files at its level or below that have its suffix and all of its entities, with equal values. JSON
+files of all levels apply. Of other metadata files, only the one at the lowest level applies.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Metadata:
     ----------
     items : collection of Item
     root : Metadata, optional
-        Of the files at the dataset's root, where `items` are only those in some directories.
+        The index of the files at the dataset's root, if `items` are only the files of some
+        directories.
     """
 
     def __init__(self, items: Collection[Item], root: Metadata | None = None) -> None:
@@ -90,8 +91,8 @@ class Metadata:
     ) -> list[Item]:
         """List the items of one directory and kind that apply to given entities.
 
-        Those with the most entities are last. Items may have the entities `beyond` although the
-        file has none.
+        The items with the most entities are last. An item may have the entities in `beyond` even if
+        the file does not have them.
         """
         return _applying(self.index(suffix, extension).get(directory, {}), entities, beyond)
 
@@ -112,7 +113,7 @@ class Metadata:
     ) -> list[Item]:
         """List the metadata at the deepest directory that has any for a file.
 
-        That is one item, or with `beyond` all of that level; see `applying`.
+        This is one item or, with `beyond`, all items of that level; see `applying`.
         """
         index = self.index(suffix, extension)
         for directory in levels(name.directory) if index else ():

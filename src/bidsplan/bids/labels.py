@@ -17,7 +17,7 @@ _LETTERS = re.compile(r"^[^\W\d_]+(?=[0-9])")
 def normal_label(label: str) -> str:
     """Return a label in the Unicode form for comparisons (NFC).
 
-    macOS writes some names decomposed, and people type them composed.
+    macOS decomposes letters with accents in some names, and people type them composed.
     """
     return label if label.isascii() else unicodedata.normalize("NFC", label)
 
@@ -42,8 +42,8 @@ _DIFFERENCES: tuple[tuple[str, Callable[[str], str]], ...] = (
 def pair_alike(labels: Iterable[str], directories: Iterable[str]) -> Iterator[tuple[str, str, str]]:
     """Pair labels with directories' labels that differ only in spelling.
 
-    Yields a label, the directory's label and what they differ by: case, punctuation, zero padding,
-    or a prefix that only one of them has. The two sides have no label in common.
+    Yields a label, the directory's label, and the kind of difference: case, punctuation, zero
+    padding, or a prefix that only one of them has. The two sides must have no label in common.
     """
     known = sorted(directories)
     indices: list[dict[str, str]] = [{} for _ in _DIFFERENCES]

@@ -1,8 +1,8 @@
 """Parses BIDS file names.
 
-Parsing is lexical and never fails: real datasets hold names that the standard does not know. The
-suffix is what follows the last underscore, the extension starts at the leftmost dot, and every
-``key-value`` token is an entity (BIDS specification 1.11.1, "Filenames").
+Parsing looks only at the text and never fails, since real datasets have names that the standard
+does not know. The suffix follows the last underscore. The extension starts at the leftmost dot.
+Every ``key-value`` token is an entity (BIDS specification 1.11.1, "Filenames").
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ class Name(NamedTuple):
     Parameters
     ----------
     directory : str
-        Without a slash at its end; empty at the root.
+        The directory, without a slash at its end. It is empty at the root.
     subject, session, datatype : str or None
-        As the directories say; the session, where no directory does, as the file name says.
+        Labels from the directories. If no directory has the session, it is taken from the file
+        name.
     suffix : str
         The last underscore-separated token, up to its leftmost dot.
     extension : str
@@ -44,7 +45,7 @@ class Name(NamedTuple):
     entities : mapping of str to str
         The file name's ``key-value`` tokens.
     shaped : bool
-        Whether every token before the suffix is an entity, none of them twice.
+        Whether all tokens before the suffix are entities, without duplicates.
     """
 
     path: str
@@ -91,8 +92,8 @@ def _owner(directory: str) -> tuple[str | None, str | None]:
 def recording_of(path: str) -> str | None:
     """Return the path of the directory recording that contains a file.
 
-    That is a ``.ds``, ``.mefd``, ``.zarr`` or ``.ome.zarr`` directory, or a BTi/4D run, whose
-    directory ends in ``_meg``.
+    A directory recording is a ``.ds``, ``.mefd``, ``.zarr`` or ``.ome.zarr`` directory, or a BTi/4D
+    run, whose directory ends in ``_meg``.
     """
     if ".ds/" not in path and ".mefd/" not in path and ".zarr/" not in path and "_meg/" not in path:
         return None

@@ -1,6 +1,6 @@
 """Checks that a NIfTI file contains all data that its header describes.
 
-A header is untrusted: the bytes it promises are counted, and no memory is allocated for them.
+Headers are not trusted: the promised bytes are only counted, and no memory is allocated for them.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Extent(NamedTuple):
 def nifti_extent(head: bytes) -> Extent:
     """Read the extent from a file's first `LONGEST_HEADER` unpacked bytes.
 
-    Raises IntegrityError if they are no header of a single NIfTI file, or one that can't be
-    right.
+    Raises IntegrityError if the bytes are not the header of a single NIfTI file, or if the header
+    can't be right.
     """
     import nibabel as nib  # with numpy, a quarter of a second
 
@@ -74,7 +74,7 @@ def _impossible(header: Any) -> IntegrityError:
 def nifti_problem(chunks: Iterable[bytes], size: int, *, packed: bool) -> str | None:
     """Describe what is wrong with a NIfTI file, or return None.
 
-    Of its `chunks` only those that are needed are read; if `packed`, gzip's checksums are compared.
+    Only as many `chunks` are read as needed. If `packed` is true, gzip's checksums are compared.
     """
     try:
         if packed:

@@ -1,7 +1,8 @@
 """Finds the files that sidecars and tables name in their contents.
 
-BIDS specification 1.11.1: "Using IntendedFor metadata", "B0FieldIdentifier and B0FieldSource",
-"AssociatedEmptyRoom", "BIDS URIs". Deprecated and sloppy forms are read as real datasets have them.
+The rules are in the BIDS specification 1.11.1: "Using IntendedFor metadata", "B0FieldIdentifier and
+B0FieldSource", "AssociatedEmptyRoom", "BIDS URIs". Deprecated and wrong forms that are common in
+real datasets are read too.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def merged(sidecars: Iterable[object]) -> dict[str, Any]:
 def uri_path(text: str, name: Name) -> list[str]:
     """List the paths that a reference may mean, the most likely first.
 
-    It is a BIDS URI, or a path relative to the root or to the subject; `name` is the file with it.
+    The reference is a BIDS URI, or a path relative to the root or to the subject. `name` is the
+    file that contains it.
     """
     if text.startswith("bids::"):
         return [text.removeprefix("bids::").lstrip("/")]

@@ -14,9 +14,9 @@ class Association(msgspec.Struct, frozen=True):
     Parameters
     ----------
     selectors : tuple of str
-        Expressions about a file, all of which hold where it may have such a file.
+        Expressions about a file. A file may have an associated file if all of them are true.
     inherit : bool
-        Whether it may be at a higher level, by inheritance.
+        Whether the associated file may be at a higher level, by inheritance.
     """
 
     selectors: tuple[str, ...]
@@ -30,11 +30,11 @@ class Target(msgspec.Struct, frozen=True):
     Parameters
     ----------
     extension : str or tuple of str
-        Any of these.
+        The allowed extensions.
     suffix : str or None
-        None for that of the file that it belongs to.
+        The suffix; None for the suffix of the file that it belongs to.
     entities : tuple of str
-        Entities that it may have although the file has none.
+        Entities that it may have even if the file does not have them.
     """
 
     extension: str | tuple[str, ...]

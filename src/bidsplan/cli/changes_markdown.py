@@ -32,9 +32,9 @@ _WORDS = {"+": "added", "-": "removed", "~": "changed"}
 def changes_markdown(changes: PlanChanges, redact: Callable[[str], str]) -> str:
     """Describe changes within a comment's maximum length, and count the rest.
 
-    Labels, paths and values are untrusted: each is a code span, in which no markup, link or
-    mention works. `redact` is applied to each of them, and not to the whole, where it could take
-    the end of a span for a part of a secret.
+    Labels, paths and values are untrusted. Each is written as a code span, in which no markup, link
+    or mention works. `redact` is applied to each of them. It is not applied to the whole text,
+    where it could read the end of a span as a part of a secret.
     """
     words = Wording(changes, lambda text: code(redact(text)))
     head = "\n".join(_head(changes, words))

@@ -61,7 +61,8 @@ def size_of(text: str) -> int | None:
 def configuration_path() -> Path | None:
     """Return the path of the configuration file, the same on Linux and macOS.
 
-    Users of containers and batch systems may have no home directory: they have no file either.
+    In containers and batch systems, users may have no home directory, and then no configuration
+    file.
     """
     above = _chosen_home() or os.path.expanduser("~/.config")  # noqa: PTH111 - raises no error
     return Path(above) / "bidsplan" / "config.toml" if Path(above).is_absolute() else None
@@ -86,12 +87,12 @@ def cache_options(
     Parameters
     ----------
     warn : callable
-        Takes problems that are no errors.
+        Called with problems that are not errors.
 
     Raises
     ------
     UsageError
-        If the file is wrong, or a size or a kind of link is given and no directory.
+        If the file is not valid, or if a size or a kind of link is given without a directory.
     """
     if no_cache or (untrusted and cache_directory is None):
         # What is configured for one's own plans is not for a stranger's.

@@ -67,7 +67,7 @@ class Console:
     Parameters
     ----------
     interval : float
-        Seconds between two lines of progress where there is no terminal to draw a bar on.
+        Seconds between two lines of progress, if no terminal can show a bar.
     """
 
     debug: bool = False

@@ -34,7 +34,7 @@ class DemoFiles:
 def write_demo(folder: Path) -> DemoFiles:
     """Write the demo study and a manifest for it to a directory.
 
-    Raises DestinationError if another file is in the way; nothing is written then.
+    Raises DestinationError, and writes nothing, if a different file already exists.
     """
     demo = _demo()
     with _writing(folder):

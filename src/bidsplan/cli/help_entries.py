@@ -31,11 +31,11 @@ class HelpEntry(NamedTuple):
     ----------
     code : HelpCode
     topic : str
-        Its name, such as ``source-changed``.
+        The entry's name, such as ``source-changed``.
     title : str
-        What is wrong, in a sentence.
+        The problem, in one sentence.
     text : str
-        All of it, as Markdown, without its heading.
+        The whole entry as Markdown, without its heading.
     """
 
     code: HelpCode

@@ -52,7 +52,8 @@ def _models(model: type[Model]) -> Iterator[type[Model]]:
 def _describe(definition: dict[str, Any], model: type[Model]) -> None:
     """Describe fields by the docstrings below them.
 
-    pydantic can do so too, but only while it makes the models, which would delay every command.
+    pydantic can read the docstrings too, but only while it makes the models, which would delay
+    every command.
     """
     fields = definition["properties"]
     names = {name: field.alias or name for name, field in model.model_fields.items()}

@@ -31,7 +31,7 @@ def changed_lines(
 ) -> list[str]:
     """Describe changes: a headline, the header, subjects if wanted, and files.
 
-    At most `most` subjects and files are named, or all where it is None.
+    At most `most` subjects and files are named; None names all of them.
     """
     words = Wording(changes)
     found = [words.headline(), *words.names(most)]

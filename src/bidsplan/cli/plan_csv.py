@@ -29,8 +29,8 @@ _FORMULA = tuple("=+-@＝＋－＠")
 def csv_lines(plan: Planned, redact: Callable[[str], str]) -> Iterator[str]:
     """Yield the header, then a line for each file.
 
-    A cell that starts like a formula gets an apostrophe before it; unprintable characters are
-    written as escapes. `redact` is applied to each value that it would change.
+    A cell that starts like a formula gets an apostrophe in front. Unprintable characters are
+    escaped. `redact` is applied to each value.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

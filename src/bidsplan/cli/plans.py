@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 def load(path: Path, settings: Settings, *, show: bool = True) -> ManifestFile:
     """Load a manifest and show its warnings, which `strict` makes errors.
 
-    Where `show` is not set, they are left for `compile_file` to show.
+    If `show` is false, `compile_file` shows the warnings later.
     """
     from bidsplan.manifest.load import load_manifest  # imports pydantic and YAML
 
@@ -75,7 +75,7 @@ def compile_file(
 ) -> Compiled:
     """Compile a loaded manifest, and show all warnings with their lines.
 
-    `known` is a plan's file and its plan, whose digests are carried over.
+    `known` is a plan's file and this plan, whose digests are copied.
     """
     from bidsplan.compile.compiler import compile_manifest  # imports storage
 
@@ -181,8 +181,8 @@ def plan_for(
 ) -> tuple[Path, Planned]:
     """Return the path and the plan that a source names.
 
-    Where `write` is set, a plan that had to be compiled is written. Raises StalePlanError if the
-    policy needs a plan that does not exist or is another manifest's.
+    If `write` is true, a plan that had to be compiled is also written. Raises StalePlanError if the
+    policy needs a current plan, and the plan is missing or stale.
     """
     from bidsplan.plan.file import default_plan_path, write_plan  # on demand
 

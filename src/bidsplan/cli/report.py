@@ -37,9 +37,9 @@ class Outcome:
     Parameters
     ----------
     verb : str, optional
-        Says any success in one word.
+        A word for every kind of success.
     source, place : str
-        The manifest or plan and the destination, where the summary and hints shall name them.
+        The manifest or plan, and the destination, for the summary and hints.
     """
 
     def __init__(

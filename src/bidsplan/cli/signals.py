@@ -35,13 +35,13 @@ def first_signal(*, interrupt: bool) -> Iterator[list[int]]:
     Parameters
     ----------
     interrupt : bool
-        Raise `Signalled` in the main thread, rather than let the work check whether to stop.
+        Whether to raise `Signalled` in the main thread. Otherwise the work checks whether to stop.
 
     Yields
     ------
     list of int
-        The exit codes of all signals so far, also of one whose exception was lost in a destructor
-        or in a handler of all exceptions.
+        The exit codes of all signals so far. The list also has signals whose exception was lost, in
+        a destructor or in code that catches all exceptions.
     """
 
     def handler(number: int, _: FrameType | None) -> None:

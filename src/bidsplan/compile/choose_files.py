@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class DatasetFiles:
     """Chooses one dataset's files, some subjects at a time.
 
-    Files at the root may come along with those of any part; `add_root` adds them in the end.
+    Files at the root may be companions of files in any part, so `add_root` adds them at the end.
     """
 
     def __init__(
@@ -81,7 +81,8 @@ class DatasetFiles:
     ) -> None:
         """Add the files chosen in some directories, and files that they name.
 
-        The last part gets what files of other parts name in directories that are not theirs.
+        The last part also gets the files outside their own directories that files of other parts
+        name.
         """
         wanted, references = self._request.companions, self._references
         more = Companions(choice, ChainMap(files, self._at_root), references)

@@ -47,9 +47,10 @@ class Cohort:
     Parameters
     ----------
     tables : mapping of str to Table
-        By site; under the empty string where there are no sites, or one table for all of them.
+        The tables by site. The key is the empty string without sites, or if all sites share one
+        table.
     shared : bool
-        Whether one table is for all sites.
+        Whether all sites share one table.
     """
 
     tables: Mapping[str, Table]

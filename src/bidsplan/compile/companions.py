@@ -1,7 +1,8 @@
 """Adds companions that other files name: field maps, empty rooms and stimuli.
 
-What is read is small, bounded, and read in parallel. A file that can't be read as what it should be
-is a warning with its key and with what is left out for it: real datasets hold such files.
+Small files are read in parallel, up to a limit. If a file can't be read or parsed, that is a
+warning and not an error, since real datasets have such files. The warning names the key and the
+files that are left out because of it.
 """
 
 from __future__ import annotations
@@ -50,20 +51,21 @@ class References:
     at_root : mapping of str to Object
         The files directly at the dataset's root, by name.
     each : callable
-        Calls a function for many paths at once.
+        Calls a function for many paths in parallel.
     list_directory : callable
-        Lists a directory below the dataset's root: objects by path.
+        Lists a directory in the dataset, as objects by path.
     unread : set of str
-        Takes what was to be read, and has no content here.
+        Collects the files that should be read, and whose content is missing here.
 
     Attributes
     ----------
     rooms, stimuli : set of str
-        Paths that files of other directories refer to.
+        Paths of files in other directories that were referred to.
     sidecars : dict of str to object
-        Contents of sidecars at the root, by name.
+        The contents of sidecars at the root, by name.
     broken, left : dict
-        Why sidecars at the root were not read, and the field maps that are left out for each.
+        Why sidecars at the root were not read, and the field maps that are left out because of
+        that.
     """
 
     store: Store
@@ -129,14 +131,14 @@ class References:
 class Companions:
     """Adds the companions that the files of some subjects name.
 
-    A part has whole directories of the dataset's root. What a field map, or a recording, names in
-    its own directory is added; names of empty rooms in others, and of stimuli, are left in
-    `references`. Each sidecar is read once, also those at the root.
+    A part consists of whole directories at the dataset's root. A file that a field map or recording
+    names is added if it is in the same directory. Empty rooms in other directories, and stimuli,
+    are collected in `references`. Each sidecar is read once, including those at the root.
 
     Parameters
     ----------
     files : mapping of str to Object
-        Those of the part and of the root, by path below the dataset's root.
+        The files of the part and of the root, by path below the dataset's root.
     """
 
     def __init__(
@@ -152,16 +154,17 @@ class Companions:
     def add_fieldmaps(self, *, others: bool, targets: bool | None) -> MissedTargets:
         """Add the field maps for selected files, and the field maps' other targets.
 
-        A field map comes where its ``IntendedFor`` names a selected file, or where its
-        ``B0FieldIdentifier`` is the ``B0FieldSource`` of one.
+        A field map is added if its ``IntendedFor`` names a selected file, or if its
+        ``B0FieldIdentifier`` is the ``B0FieldSource`` of a selected file.
 
         Parameters
         ----------
         others : bool
             Whether to add field maps that are not selected yet.
         targets : bool or None
-            Whether to add also what the ``IntendedFor`` of selected field maps, calibration images
-            and photographs names. If None, these files are only counted; if False, not even that.
+            Whether to add also the files that the ``IntendedFor`` of selected field maps,
+            calibration images and photographs names. If None, these files are only counted. If
+            False, they are not counted either.
         """
         maps = [item for item in self.choice.others if _is_fieldmap(item)] if others else []
         if targets is not False:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Report:
     """Collects errors and warnings, and passes other events to `notify`.
 
-    `unread` has what was to be read, and has no content here.
+    `unread` has the files that should be read, and whose content is missing here.
     """
 
     def __init__(self, notify: Callable[[Event], None] | None) -> None:
@@ -113,9 +113,10 @@ class Dropped(NamedTuple):
 class Record:
     """The decisions of a compilation, for explaining them.
 
-    Choices and directories are kept only where it is detailed, since they take much memory.
-    `units` are those that the rules so far select, and the plan's once `decided` is set; `dropped`
-    says why others are not selected; `directories` are those taken whole.
+    If `detailed` is false, choices and directories are not kept, since they take much memory.
+    `units` are the units that the rules have selected so far and, once `decided` is true, the
+    plan's units. `dropped` has the reasons for the others. `directories` are those that are taken
+    whole.
     """
 
     detailed: bool = False
@@ -142,9 +143,9 @@ class Context:
     base : Path
         The manifest's directory.
     selected : Selected
-        Collects the plan's entries.
+        Collects the entries for the plan.
     study : list of (Dataset, RootListing)
-        The study's own datasets, once they are surveyed.
+        The study's own datasets, after they were listed.
     """
 
     manifest: Manifest

@@ -42,9 +42,9 @@ def carry_digests(
 ) -> Iterator[Entry]:
     """Yield entries with the digests of the same objects in an earlier plan.
 
-    Place, size, entity tag and version must be equal; local files have no tag. An entry that has a
-    SHA-256 keeps its own. Warns of digests that are lost because files come from another place.
-    The earlier plan's relative URLs are relative to the directory.
+    A digest is copied if place, size, entity tag and version are equal; local files have no tag. An
+    entry with a SHA-256 keeps its own. A warning is added if digests are lost because files come
+    from another place. The earlier plan's relative URLs are relative to the given directory.
     """
     roots = context.roots
     known: dict[tuple[object, ...], tuple[str | None, str | None]] = {}
@@ -176,8 +176,7 @@ _INTERVAL = 1.0
 class DigestCache:
     """The user's cache of digests of local files, by file version.
 
-    It may be used from several threads. What goes wrong with it is ignored, and costs reading
-    again.
+    Several threads may use the cache. Its errors are ignored; the files are then read again.
     """
 
     def __init__(self) -> None:

@@ -47,7 +47,7 @@ class Source(NamedTuple):
     Parameters
     ----------
     at : tuple of str or int
-        Place of the filters in the manifest.
+        The place of the filters in the manifest.
     """
 
     dataset: Dataset
@@ -58,8 +58,8 @@ class Source(NamedTuple):
 class Selected:
     """Collects the selected files as entries of the plan.
 
-    What is selected twice is planned once, for its first reason: whole directories and pipelines
-    may hold what was selected in its own right.
+    A file that is selected twice is planned once, with its first reason. Whole directories and
+    pipelines may contain files that filters select, too.
 
     Parameters
     ----------
@@ -71,9 +71,9 @@ class Selected:
     archived : dict of str to int
         Sizes of the files that must be restored before they can be fetched, by planned path.
     bytes : int
-        Of all files, once `entries` was called.
+        The total size of all files, after `entries` was called.
     clashes : ClashFinder
-        Has the paths of all files then.
+        Has the paths of all files, after `entries` was called.
     """
 
     def __init__(self, *, spool: bool) -> None:

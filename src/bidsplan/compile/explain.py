@@ -36,7 +36,7 @@ class Rejected(NamedTuple):
     Parameters
     ----------
     path : str
-        Where it would be below the destination.
+        The path that the file would have in the destination.
     why : str
     at : tuple of str or int
         The place of the rule in the manifest.
@@ -68,15 +68,15 @@ class Explanation:
     study : list of (Dataset, RootListing)
         The study's own datasets.
     problems : tuple of Problem
-        What would keep the manifest from compiling.
+        Problems that prevent the manifest from compiling.
     omissions : tuple of Omission
-        Subjects that are left out, or have none of the files, without a rule that says so.
+        Subjects that are left out, or have none of the files, although no rule says so.
     rule : str
-        Why the selected subjects are selected.
+        The rule by which the selected subjects are selected.
     entries : sequence of Entry
-        Those of the plan; empty if the manifest does not compile.
+        The plan's entries; empty if the manifest does not compile.
     archived : collection of str
-        Paths of those that must be restored before they can be fetched.
+        Paths of the entries that must be restored before they can be fetched.
     """
 
     record: Record

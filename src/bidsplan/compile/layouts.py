@@ -31,8 +31,8 @@ _BATCH_FILES = 10_000
 class Listing(NamedTuple):
     """A dataset, and the listed files of its root and some directories.
 
-    The directories are listed while they are iterated, once, and those of one dataset before those
-    of the next.
+    The directories can be iterated once, and are listed while they are iterated. Iterate all
+    directories of one dataset before those of the next.
     """
 
     dataset: Dataset
@@ -43,7 +43,8 @@ class Listing(NamedTuple):
 def labels_in(dataset: Dataset, units: Iterable[str]) -> dict[str, str]:
     """Map labels to the units that a dataset may contain.
 
-    A dataset of no site may hold the units of every site; of equal labels, the last unit is kept.
+    A dataset without a site may contain the units of every site. If labels are equal, the last unit
+    is kept.
     """
     return {
         label_of(unit): unit
@@ -130,8 +131,8 @@ def list_subject_first(
     """List a pipeline with files in ``derivatives/sub-<label>/<pipeline>``.
 
     Its files get the paths that they would have in ``derivatives/<pipeline>/sub-<label>``, so that
-    the same rules hold in both layouts; they are also written there, unless the layout is kept. A
-    pipeline that is called like a BIDS datatype is that datatype's directory.
+    the same rules apply to both layouts. The files are also written to these paths, unless the
+    layout is kept. If a pipeline has the name of a BIDS datatype, the directory is that datatype's.
     """
     from bidsplan.bids.schema import datatypes  # reads the BIDS schema
 

@@ -39,13 +39,13 @@ class Omission:
     ----------
     kind : OmissionKind
     number : int
-        How many subjects.
+        The number of subjects.
     subjects : tuple of str
-        Those that messages may name, in natural order.
+        The subjects that messages may name, in natural order.
     problem : Problem
-        The reason with the first of the subjects, and the word of the manifest that settles it.
+        The reason, with some of the subjects, and the word in the manifest that would settle it.
     settled : bool
-        Whether the manifest has that word, so that this is no warning.
+        Whether the manifest has that word, so that there is no warning.
     """
 
     kind: OmissionKind
@@ -70,7 +70,7 @@ def omission(
 ) -> Omission:
     """Make an omission of units, with its text, place and hint.
 
-    `shown` has the units that messages may name, with how they name them; by default all.
+    `shown` maps the units that messages may name to their printed names; by default all units.
     """
     text, at, hint = said
     shown = {unit: repr(unit) for unit in units} if shown is None else shown

@@ -91,7 +91,7 @@ def plan_beside(
 ) -> tuple[StoredPlan | None, bool]:
     """Return the plan next to a manifest, and whether it may be used.
 
-    Raises StalePlanError if it does not and the policy is not to compile.
+    Raises StalePlanError if it may not be used, and the policy does not allow compiling.
     """
     from bidsplan.plan.file import default_plan_path  # on demand
 

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 def choose_subjects(context: Context) -> list[str]:
     """Choose the study's subjects, as sorted labels or ``site/label``.
 
-    Raises SelectionError if a named subject or column does not exist, where too many are to be
-    drawn, or where none is left.
+    Raises SelectionError if a named subject or column does not exist, if the sample is larger than
+    the number of subjects, or if no subject is left.
     """
     subjects, report = context.manifest.subjects, context.report
     tree = {dataset.unit(label) for dataset, at_root in context.study for label in at_root.subjects}

@@ -78,8 +78,8 @@ class _Source:
     def unsure(self) -> list[str]:
         """List the keys that must be looked up one by one.
 
-        A listing calls every version "null" where the bucket keeps none; then looking up one object
-        shows it, since the object has no version at all.
+        In a bucket without versions, a listing names every version "null". To find that out, one
+        object has to be looked up, which then has no version at all.
         """
         unsure = self.listed.keys() - self.found
         before = all(item.version == _BEFORE_VERSIONING for item in self.found.values())
@@ -125,8 +125,8 @@ class _Source:
 def pin_versions(context: Context, entries: Iterable[Entry]) -> Iterator[Entry]:
     """Yield entries with the version of each entry's object.
 
-    Raises SelectionError if a bucket keeps no versions, and SourceChangedError where an object
-    is no longer the one that was listed.
+    Raises SelectionError if a bucket keeps no versions, and SourceChangedError if an object has
+    changed since it was listed.
     """
     sources: dict[int, _Source] = {}
     waiting: list[Entry] = []

@@ -34,9 +34,9 @@ class Rejection(NamedTuple):
     Parameters
     ----------
     why : str
-        A text, which names filters by their number: ``[0]: suffixes does not match``.
+        A text, in which filters are named by their number: ``[0]: suffixes does not match``.
     at : tuple of str or int
-        The place of the rule, below the filters where it starts with a number or is empty.
+        The place of the rule. It is relative to the filters if it starts with a number or is empty.
     """
 
     why: str
@@ -50,16 +50,16 @@ class Request:
     Parameters
     ----------
     filters : tuple of Filter
-        Any of which may select a file; without any, none is selected.
+        The filters, any of which may select a file. Without filters, no file is selected.
     subjects : frozenset of str
         The selected subjects' labels.
     derivative : bool
-        Whether it is a derivative dataset: files without a session pass a session filter there, and
-        reports at the root follow their subject.
+        Whether the dataset is a derivative. In a derivative, files without a session pass a session
+        filter, and reports at the root are selected with their subject.
     dataset_files : str or tuple of str
-        Which files at the root come along.
+        The files at the root to select.
     whole : bool
-        Whether the filters choose among all files of the dataset, not only among subjects'.
+        Whether the filters apply to all files of the dataset, and not only to subjects' files.
     """
 
     filters: tuple[Filter, ...]
@@ -79,19 +79,19 @@ class FileSelection:
     below : iterable of str
         Paths in the selected subjects' directories, relative to the dataset's root.
     at_root : iterable of str
-        Names of the files directly at the dataset's root, which are selected as well.
+        Names of the files directly at the dataset's root, to select from as well.
     root : FileSelection, optional
-        The selection of the files at the root, where `at_root` has none because others select below
-        the same root: they may come along with these files too.
+        The selection at the root, if `at_root` is empty because several selections share it. The
+        files at the root may be companions of this selection's files, too.
 
     Attributes
     ----------
     reasons : dict of str to str
-        Why each path is selected; the same for any order of the names.
+        Why each path is selected. The reasons do not depend on the order of the names.
     subjects : set of str
-        The subjects of which a filter selected something.
+        The subjects of which a filter selected at least one file.
     taken : list of Item
-        What is selected, but for the dataset's own files.
+        The selected items, except the dataset's own files.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class FileSelection:
     def add(self, items: Iterable[Item], reason: Reason) -> list[Item]:
         """Select more items with their companions, except excluded and hidden ones.
 
-        Returns those that were not selected yet.
+        Returns the items that were not selected before.
         """
         new = self._add(self._without_unusable(items), reason)
         self._follow(new)

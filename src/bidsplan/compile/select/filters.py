@@ -46,7 +46,7 @@ class CompiledFilter:
     def rejection(self, item: Item, *, anywhere: bool = False) -> str | None:
         """Return the part of the filter that rejects an item, or None.
 
-        That is ``include``, ``datatypes``, ``suffixes``, ``extensions``, ``entities.<key>``,
+        The part is ``include``, ``datatypes``, ``suffixes``, ``extensions``, ``entities.<key>``,
         ``hidden``, ``table`` or ``no datatype``. With `anywhere`, files outside subjects' datatype
         directories pass too.
         """

@@ -25,8 +25,8 @@ _Field = tuple[str, ...]
 class Findings:
     """The matches of a list of filters in one or more datasets.
 
-    Items are added to one for each part of a dataset; one that reports is made by merging these.
-    `units` are those of which a filter selected a file.
+    Each part of a dataset has its own findings, and these are merged before they are reported.
+    `units` are the units of which a filter selected a file.
     """
 
     def __init__(self, filters: tuple[Filter, ...]) -> None:

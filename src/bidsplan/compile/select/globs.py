@@ -1,7 +1,7 @@
 """Globs over paths: ``*`` stays within a directory, ``**`` does not.
 
-Patterns are untrusted, so they become regular expressions that can't backtrack without bound:
-between two stars the leftmost match is always good enough, hence the atomic groups.
+Patterns are untrusted. Their regular expressions must not backtrack without bound, hence the atomic
+groups: between two stars, the leftmost match is always good enough.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def is_glob(text: str) -> bool:
 def compile_glob(pattern: str, *, dots: bool = False) -> re.Pattern[str]:
     """Compile a glob into a regular expression; use its ``fullmatch``.
 
-    Wildcards match names that start with a dot only with `dots`.
+    Wildcards match names that start with a dot only if `dots` is true.
     """
     guard = "" if dots else r"(?!\.)"
     groups: list[list[str]] = [[]]

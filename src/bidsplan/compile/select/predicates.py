@@ -31,7 +31,7 @@ def is_missing(value: str) -> bool:
 class Values:
     """A set of values, which are equal as text or as numbers.
 
-    Those that name participants, `ids`, are equal only where their text is, but for ``sub-``.
+    Values of a column of participants (`ids`) are equal only as text, ignoring ``sub-``.
     """
 
     def __init__(self, values: Iterable[str], *, ids: bool = False) -> None:
@@ -73,7 +73,7 @@ class Condition:
     def holds(self, value: str) -> bool | None:
         """Report whether a cell fulfils the condition; None if it can't be compared.
 
-        A missing cell matches only ``n/a``. ``89+`` is a number of at least 89.
+        A missing cell matches only ``n/a``. ``89+`` is read as a number of at least 89.
         """
         asked = self.predicate
         if is_missing(value):

@@ -55,8 +55,8 @@ class NameChoice(NamedTuple):
 def match_labels(texts: Iterable[str], known: Iterable[str]) -> tuple[set[str], dict[int, str]]:
     """Find the labels that texts match, and the texts without a match.
 
-    `known` is every unit of the study, also those that another rule has dropped, as naming one of
-    them is no mistake.
+    `known` has all units of the study, including those that other rules have left out: a text that
+    names one of these is not a mistake.
     """
     labels = {named_label(unit) for unit in known}
     named: set[str] = set()

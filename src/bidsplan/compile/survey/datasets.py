@@ -23,13 +23,14 @@ class Dataset:
     store, root : Store, int
         The root that its keys are relative to, and that root's index in the plan.
     prefix, destination : str
-        Its directory in the store, and below the destination: empty, or ending in ``/``.
+        The dataset's directory in the store, and in the destination: empty, or ending in ``/``.
     site : str or None
-        Which of the manifest's listed sites it is.
+        The site, if the manifest lists sites.
     within : str
-        Directory between a subject's and its files at the destination: empty, or ending in ``/``.
+        The directory between a subject's directory and its files in the destination: empty, or
+        ending in ``/``.
     derivative : bool
-        Whether it is a derivative dataset, where a subject may have several directories.
+        Whether the dataset is a derivative, in which a subject may have several directories.
     """
 
     store: Store

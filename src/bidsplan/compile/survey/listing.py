@@ -123,13 +123,13 @@ class Lister(ThreadPool):
     Parameters
     ----------
     jobs : int
-        The most listings under way at a time.
+        The most listings at a time.
     notify : callable or None
-        Takes events, one at a time.
+        Called with events, one at a time.
     most, most_directories : int
-        The most objects and directories that are listed in all, and directories of one root.
+        The most objects and directories to list in total, and the most directories of one root.
     shared : SharedListings, optional
-        Keeps what is listed, and has what was. Without it, nothing is kept.
+        Stores the listings, and has earlier ones. Without it, no listing is kept.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class Lister(ThreadPool):
     def list_roots(self, datasets: Sequence[Dataset]) -> list[RootListing]:
         """List the roots of datasets, in the same order.
 
-        Raises StorageError if a root holds too much, and SelectionError where its keys name
+        Raises StorageError if a root contains too many objects, and SelectionError if its keys name
         contents instead of files.
         """
         return self.each(self._list_root, datasets)
@@ -210,8 +210,8 @@ class Lister(ThreadPool):
     ) -> Iterator[Mapping[str, Object]]:
         """List directories as `directories` does, and yield them one by one.
 
-        Those that follow are listed meanwhile. Few objects wait where the directories are in a
-        listing's order.
+        Later directories are listed meanwhile. If the directories are in the order of the listing,
+        few objects have to wait in memory.
         """
         keys = [directory_id(*pair) for pair in wanted]
         turns = Counter(keys)
@@ -239,7 +239,7 @@ class Lister(ThreadPool):
     ) -> Iterator[list[tuple[DirectoryId, Content]]]:
         """List directories in ranges, some of them in advance.
 
-        A page of a listing has up to a thousand keys: of how many directories, the sample shows.
+        A page of a listing has up to a thousand keys. A sample shows how many directories that is.
         """
         every = len(new) // _SAMPLE
         sample = dict(islice(new.items(), 0, None, every)) if every > 1 else {}

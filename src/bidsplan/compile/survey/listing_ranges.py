@@ -35,7 +35,7 @@ class ListingRange(NamedTuple):
         Parameters
         ----------
         counted : callable
-            Passes a listing's objects on, and raises where they are too many.
+            Passes on a listing's objects, and raises an error if there are too many.
         """
         prefix = self.dataset.prefix
         found: dict[str, list[Object]] = {}
@@ -63,7 +63,7 @@ def listing_ranges(
     siblings : mapping of list of str
         All directories at datasets' roots, in a listing's order.
     most : int
-        Directories of one range.
+        The most directories in one range.
     """
     following = {
         (*above, name): after

@@ -1,9 +1,9 @@
 """Opens files that a manifest names, only inside the manifest's repository.
 
-Git carries symbolic links, so a stranger's manifest can come with a link to any file of the machine
-that reads it. Each component of a path is opened relative to its directory without following links,
-and a link is followed by its text, as long as it stays inside the fence: the repository that the
-manifest is in, or else the manifest's directory.
+Git repositories can contain symbolic links, so a stranger's manifest can come with a link to any
+file of the machine that reads it. Therefore each directory of a path is opened relative to the one
+above, without following links. A link's text is then followed step by step, as long as it stays
+inside the fence: the manifest's repository or, without one, the manifest's directory.
 """
 
 from __future__ import annotations
@@ -49,20 +49,20 @@ def read_manifest_file(
     Parameters
     ----------
     name : str
-        Its path, relative to the manifest's directory.
+        The file's path, relative to the manifest's directory.
     base : path
         The manifest's directory, which may itself be reached by a link.
     at : tuple of str or int
-        Where the manifest names it.
+        The place in the manifest that names the file.
     limit : int
         Bytes.
     untrusted : bool
-        Whether to refuse every link, also one that stays inside the fence.
+        Whether to refuse all links, including those that stay inside the fence.
 
     Raises
     ------
     SelectionError
-        If it can't be read, is no regular file, leads out of the fence, or is too large.
+        If the file can't be read, is not a regular file, is outside the fence, or is too large.
     """
     shown = repr(printable(name))
     try:

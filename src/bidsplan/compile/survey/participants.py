@@ -1,8 +1,8 @@
 """Reads tables of participants, with the faults that real ones have.
 
-Real tables have any encoding, carriage returns, padded headers, ragged rows, ids without
-``sub-``, ``subject_id`` for ``participant_id``, and a row for each session; none of that is a
-reason to refuse one.
+Real tables have all kinds of encodings, carriage returns, padded headers, ragged rows, ids without
+``sub-``, ``subject_id`` instead of ``participant_id``, and several rows for a participant with
+several sessions. None of these is a reason to refuse a table.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def manifest_digest(manifest: Manifest, base: Path, *, untrusted: bool = False) 
 def parse_labels(data: bytes, name: str) -> tuple[list[str], list[Problem]]:
     """Parse a list of labels or globs, one on each line.
 
-    Blank lines and lines that start with ``#`` do not count, nor does the name of a BIDS column of
-    participants on the first line.
+    Blank lines and lines that start with ``#`` are ignored, and so is the name of a BIDS column on
+    the first line.
     """
     text = data.decode(text_encoding(data), errors="replace")
     lines = [line.strip() for line in text.splitlines()]
@@ -113,16 +113,16 @@ class Table:
     Parameters
     ----------
     columns : tuple of str
-        Those of the header, stripped.
+        The names in the header, stripped.
     id_column : str
-        The one that names participants.
+        The column that names the participants.
     rows : mapping of str to tuple of mapping
         Each participant's rows, by label without ``sub-``, of which some columns are kept.
     plausible : bool
-        Whether it looks like a table of participants: of its columns' names and of its first
-        labels, nine of ten are ones that messages may quote. Nothing is quoted of any other.
+        Whether the text looks like a table of participants: messages may quote at least nine tenths
+        of its columns' names and of its first labels. Messages quote nothing of any other table.
     legacy : bool
-        Whether it is in no form of Unicode, so that some letters may be read wrong.
+        Whether the text is not Unicode, so that some letters may be wrong.
     """
 
     columns: tuple[str, ...]
@@ -154,11 +154,12 @@ def parse_table(
     Parameters
     ----------
     name : str
-        One that ends in ``.csv`` is comma-separated with quotes, any other tab-separated without.
+        The file's name. If it ends in ``.csv``, the table is comma-separated with quotes; otherwise
+        it is tab-separated without quotes.
     id_column : str, optional
         By default ``participant_id`` or ``subject_id``.
     columns : iterable of str, optional
-        The columns whose cells are kept; all where not given.
+        The columns whose cells are kept; by default all.
     """
     try:
         return _parse(data, name, id_column, columns), []

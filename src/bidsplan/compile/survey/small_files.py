@@ -1,7 +1,7 @@
 """Reads small files of a study as bytes, text or JSON.
 
-Text is read as the ``json`` module and spreadsheets write it: UTF-8, UTF-16 or UTF-32, with or
-without a byte order mark, and anything else as Windows-1252, which includes Latin-1.
+Text may be UTF-8, UTF-16 or UTF-32, with or without a byte order mark. All other text is read as
+Windows-1252, which includes Latin-1.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CHUNK = 1 << 20
 def read_small(store: Store, found: Object, limit: int) -> bytes:
     """Read a whole small object, with retries.
 
-    Raises StorageError if it has more bytes than the limit, or has changed since it was listed.
+    Raises StorageError if the object is larger than the limit, or has changed since it was listed.
     """
     return retrying()(store.read, found.key, limit=limit, etag=found.etag, size=found.size)
 
@@ -72,7 +72,7 @@ def decoded(data: bytes, where: str, warn: Warn) -> str:
 def parse_json(data: bytes, where: str, warn: Warn) -> object:
     """Parse JSON as Python does, including NaN and Infinity.
 
-    Raises ValueError with the reason where it is not valid.
+    Raises ValueError with the reason if the text is not valid JSON.
     """
     try:
         value: object = json.loads(decoded(data, where, warn))

@@ -30,9 +30,9 @@ class Roots:
     Parameters
     ----------
     base, plan_directory : Path
-        What relative URLs of the manifest and of the plan are relative to.
+        The directories that the manifest's and the plan's relative URLs are relative to.
     keep_open : bool
-        Whether others use the stores too, and close them.
+        Whether others also use the stores, and close them later.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class Roots:
         Parameters
         ----------
         url, anonymous : str, bool or None
-            As the manifest has them; unsigned where it says nothing.
+            The values in the manifest; requests are unsigned by default.
         at : tuple of str or int
-            Where the manifest has the URL, for the UrlError where it or its host is refused.
+            The URL's place in the manifest, for the UrlError if the URL or its host is refused.
         """
         location = parse_url(url)
         signed = location.protocol in OBJECT_STORES

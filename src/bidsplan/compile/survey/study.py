@@ -33,8 +33,8 @@ _URL = ("study", "url")
 def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
     """List the roots of the study's raw datasets, one for each site.
 
-    Raises SourceMissingError if there is nothing below the study's URL, and SelectionError where
-    a site does not exist, or no dataset has subjects.
+    Raises SourceMissingError if there is nothing below the study's URL, and SelectionError if a
+    site does not exist or no dataset has subjects.
     """
     url, anonymous, site = manifest.study.url.rstrip("/"), manifest.study.anonymous, manifest.site
     sites = [site] if site is None or isinstance(site, str) else list(site)
@@ -158,7 +158,7 @@ def locate_derivative(
 def pipelines(raw: Located, lister: Lister) -> tuple[list[str], list[str]]:
     """Find derivative pipelines inside the study, at most two levels deep.
 
-    Returns the names of those with subject directories, and those of other directories; sorted.
+    Returns two sorted lists of names: pipelines with subject directories, and those without.
     """
     tops = [
         replace(dataset, prefix="derivatives/")
@@ -186,7 +186,8 @@ def _list_candidates(
 ) -> dict[str, RootListing]:
     """List the directories that may be pipelines, by path.
 
-    Subjects' directories are of the other layout; the others skipped are never found by themselves.
+    Subjects' directories are skipped, since they belong to the other layout. Other skipped
+    directories are never pipelines.
     """
     names = [
         above + name

@@ -28,14 +28,15 @@ _BUSY = 0.7  # part of an interval that is computed, from which more threads are
 class ThreadPool:
     """Runs a function for many items, up to `most` at a time.
 
-    A thread and its connection cost about as much as an answer of a near server, which few threads
-    keep busy. Where they mostly wait, their number doubles, and doubles again, until the storage
-    refuses a request: then fewer work at a time, each request in its turn, until that goes well.
+    A few threads are enough for a near server, and each thread and its connection cost about as
+    much as one answer. If the threads mostly wait, their number is doubled repeatedly, until the
+    storage refuses a request. Then fewer threads work at a time, and requests take turns, until
+    requests succeed again.
 
     Attributes
     ----------
     limit : RequestLimit
-        What the requests of all threads obey.
+        The limit for the requests of all threads.
     """
 
     def __init__(self, most: int) -> None:
@@ -78,9 +79,8 @@ class ThreadPool:
     ) -> Iterator[Result]:
         """Run `work` for many items, and yield the results in the items' order.
 
-        No more than `ahead` items are begun before their turn, so that few results wait for it.
-        After a failure nothing more is started, and the first failed item's error is raised in its
-        turn.
+        At most `ahead` items are begun before their turn, so that few results have to wait. After a
+        failure, no more items are begun, and the first failed item's error is raised in its turn.
         """
         waiting: deque[Future[Result]] = deque()
         further = iter(items)
