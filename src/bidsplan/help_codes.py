@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 class HelpCode(StrEnum):
     """The number of a troubleshooting entry, for ``bidsplan help``.
 
-    There is one for each thing that a user can do about an error, not one for each message. A
-    number means the same for ever: it is never given to another entry, even once its error is gone.
+    There is one number for each thing that a user can do about an error, and not for each message.
+    A number never changes its meaning: it is not reused, even if the error no longer exists.
     """
 
     # The command line, and the machine that it runs on.

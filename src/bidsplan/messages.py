@@ -169,7 +169,7 @@ def _forms(secret: str) -> Iterator[str]:
 def secrets_in(values: Mapping[str, str]) -> Iterator[str]:
     """Yield the secret values of named settings, such as variables.
 
-    Values whose name says that they are secret, and passwords in URLs.
+    These are values whose names say that they are secret, and passwords in URLs.
     """
     for name, value in values.items():
         upper = name.upper()

@@ -32,7 +32,7 @@ _PLAIN = re.compile(f"{_PLAIN_SEGMENT}(?:/{_PLAIN_SEGMENT})*")
 def is_plain(key: str) -> bool:
     """Report whether a key is safe ASCII, without long segments.
 
-    Nearly all real keys are, and this test is fast; of others ask `unsafe_key` and
+    Nearly all real keys are plain, and this test is fast. For other keys, use `unsafe_key` and
     `longest_segment`.
     """
     return _PLAIN.fullmatch(key) is not None
@@ -131,7 +131,7 @@ def printable(text: str) -> str:
 def open_regular(path: Path, *, follow: bool = True) -> IO[bytes]:
     """Open a regular file for reading, without blocking on pipes or devices.
 
-    With `follow` false, raises OSError if the path, or a directory of a relative path, is a
+    If `follow` is false, raises OSError if the path, or a directory of a relative path, is a
     symbolic link.
     """
     refused = "symbolic links to an untrusted manifest are not followed"
@@ -154,7 +154,7 @@ def open_regular(path: Path, *, follow: bool = True) -> IO[bytes]:
 def replacing(path: Path, *, keep_equal: bool = False) -> Iterator[IO[bytes]]:
     """Open a temporary file that replaces another one on success.
 
-    With `keep_equal`, a file with the same bytes stays, and keeps its time.
+    With `keep_equal`, a file with the same bytes is not replaced, and keeps its modification time.
     """
     import filecmp  # reading does without
     import tempfile
@@ -178,7 +178,8 @@ def replacing(path: Path, *, keep_equal: bool = False) -> Iterator[IO[bytes]]:
 def filling(path: Path) -> Iterator[Path]:
     """Create a temporary directory that is moved to a path on success.
 
-    Raises OSError if there is anything but an empty directory; on failure all is removed.
+    Raises OSError if the path exists and is not an empty directory. On failure, the temporary
+    directory is removed.
     """
     import shutil  # reading does without
     import tempfile

@@ -158,19 +158,20 @@ class _Stage(NamedTuple):
 class Progress:
     """Shows growing counts, as a context manager.
 
-    A thread of its own looks at them, so that also a run that hangs is shown, and a fast one is not
-    slowed.
+    A separate thread reads the counts, so that the progress of a hanging run is shown too, and a
+    fast run is not slowed down.
 
     Parameters
     ----------
     plan : Plan, optional
-        What is fetched or verified. Without it, the counts are those of a compilation.
+        The plan that is fetched or verified. Without it, the counts are those of a compilation.
     write : callable, optional
-        Takes a line of text. Without it, a bar is drawn on standard error.
+        Called with a line of text. Without it, a bar is drawn on standard error.
     interval : float
-        Seconds between two lines, and also between two drawings of a bar outside of a terminal.
+        Seconds between two lines. Outside a terminal, also the seconds between two drawings of a
+        bar.
     position : int, optional
-        The bar's line, from 0, where several are drawn.
+        The bar's line, counted from 0, if there are several bars.
     """
 
     def __init__(

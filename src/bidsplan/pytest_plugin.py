@@ -1,6 +1,6 @@
 """A pytest plugin that provides datasets, fetched once for each machine.
 
-Every pytest run of an environment with bidsplan imports this module, so it imports little.
+Every pytest run in an environment with bidsplan imports this module. Therefore it imports little.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class BidsplanDataset(Protocol):
         Returns
         -------
         Path
-            Shared by all tests of the machine, which must not write there.
+            A directory that all tests on the machine share. Tests must not write to it.
         """
 
 
@@ -178,7 +178,7 @@ class _Line(NamedTuple):
     Parameters
     ----------
     fetched : int
-        How many of its files this process has fetched.
+        How many of the dataset's files this process has fetched.
     """
 
     text: str

@@ -21,12 +21,12 @@ def open_destination(url: str, access: Access, *, create: bool) -> Destination:
     Parameters
     ----------
     create : bool
-        Whether to make a directory that is not there.
+        Whether to create a directory that does not exist.
 
     Raises
     ------
     DestinationError
-        If it can't be opened.
+        If the destination can't be opened.
     UsageError
         If the URL is refused, or can't be written to.
     """

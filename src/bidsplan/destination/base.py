@@ -38,10 +38,10 @@ class FileState(NamedTuple):
     Parameters
     ----------
     identity : int, str or None
-        Changes whenever the file is written: its modification time in nanoseconds in a directory,
-        its tag in storage; None if the storage has none.
+        A value that changes whenever the file is written. In a directory, it is the modification
+        time in nanoseconds; in storage, the tag. None if the storage has none.
     regular : bool
-        Whether it is a plain file, and neither a link nor a directory.
+        Whether it is a regular file, and not a link or a directory.
     """
 
     size: int
@@ -55,9 +55,9 @@ class Listed(NamedTuple):
     Parameters
     ----------
     removable : bool
-        Whether it is a plain file or a link.
+        Whether it is a regular file or a link.
     mark : object
-        What the destination recognises the unchanged file by.
+        A value by which the destination recognises the unchanged file.
     """
 
     path: str
@@ -88,7 +88,7 @@ class Writer(ABC):
     def failed(self, *, resumable: bool) -> bool:
         """Note that the download failed, and whether to keep its bytes.
 
-        Returns whether they are kept for later runs.
+        Returns whether the bytes are kept for later runs.
         """
         return False
 
@@ -99,7 +99,8 @@ class Writer(ABC):
     def link(self, name: str, directory: int, found: os.stat_result) -> bool:
         """Replace the file by a hard link to another file.
 
-        Returns whether it is, and was still the one that was `found`; otherwise nothing changes.
+        Returns whether it is linked, and was still the file that was `found`; otherwise nothing
+        changes.
         """
         return False
 
@@ -119,7 +120,7 @@ class Writer(ABC):
         Raises
         ------
         DestinationError, StorageError
-            The path holds what it held before.
+            The file at the path is unchanged.
         """
 
 
@@ -142,21 +143,22 @@ class Destination(ABC):
     Attributes
     ----------
     url : str
-        Its path or URL, free of credentials, for messages.
+        The path or URL without credentials, for messages.
     stop : threading.Event
-        Set to end waits between tries, once the work is being stopped.
+        Set when the run is stopping, to end waits between attempts.
     whole_up_to : int
-        Bytes up to which a file is held in memory as a whole.
+        Files up to this size are kept in memory as a whole.
     quick : bool
         Whether `write_small` may be called on an event loop.
     compares_first : bool
-        Whether to compare a file with its source before any of it is written.
+        Whether to compare a file with its source before anything is written.
     check_space : bool
-        Whether `admit` looks for room.
+        Whether `admit` checks the free space.
 
     Notes
     -----
-    `inspect` and `write_small` are for one thread, all others for several at once.
+    Only one thread may call `inspect` and `write_small`. Several threads may call all other methods
+    at once.
     """
 
     url: str
@@ -198,12 +200,12 @@ class Destination(ABC):
         Parameters
         ----------
         tap : callable, optional
-            Called whenever reading begins; returns what takes the bytes as well.
+            Called whenever reading begins. It returns a function that also receives the bytes.
 
         Raises
         ------
         DestinationError, StorageError, Stopped
-            As `read` does.
+            As in `read`.
         """
 
         def read() -> Verdict:
@@ -231,7 +233,7 @@ class Destination(ABC):
         Parameters
         ----------
         key : str, optional
-            What a later run finds the unfinished file by, where it may resume from it.
+            The key by which a later run finds the unfinished file, if it may resume it.
         """
 
     def write_small(
@@ -270,16 +272,16 @@ class Destination(ABC):
         wait : bool
             Whether to wait for another run.
         shared : bool
-            Whether others that share it may be at work as well.
+            Whether other runs with a shared lock may work at the same time.
         create : bool
-            Whether to make the lock where no run ever was.
+            Whether to create the lock if no run has done so.
         stopping : callable
-            Asked while waiting whether to give up, without the lock.
+            Called while waiting. If it returns true, waiting ends without the lock.
 
         Raises
         ------
         LockedError
-            If another run has the lock, and it is not waited for.
+            If another run has the lock, and `wait` is false.
         """
         yield from ()
 
@@ -296,7 +298,7 @@ class Destination(ABC):
         Raises
         ------
         DestinationError
-            If nothing can be written, or where there is no room for all that is missing.
+            If nothing can be written, or there is too little free space for the missing files.
         """
 
     def folds_names(self) -> bool:
@@ -310,14 +312,14 @@ class Destination(ABC):
         Parameters
         ----------
         roots : sequence of str
-            URLs, of which relative ones are relative to the directory `base`.
+            URLs. Relative ones are relative to the directory `base`.
         keep : sequence of str
-            Local files and directories to spare as well.
+            Other local files and directories to keep.
 
         Raises
         ------
         UsageError
-            If the destination is, or lies in, one of them.
+            If the destination is one of them, or inside one of them.
         """
 
     @abstractmethod
@@ -347,7 +349,8 @@ class Destination(ABC):
         Parameters
         ----------
         busy : bool
-            Whether threads still use it; nothing of theirs is committed any more.
+            Whether threads still use the destination. Nothing that they write is committed any
+            more.
         """
 
 

@@ -1,9 +1,9 @@
 """Partial files that are written in any order, with notes of complete blocks.
 
-Behind its bytes such a file has a mark and a digest for each block, zeros where the block is not
-whole, so that a later run fetches only the blocks that are missing. A digest shows that a block was
-written whole, and no more: the whole file is digested before it gets its path, which cuts off what
-is behind its bytes.
+After its bytes, a partial file has a mark and a digest for each block; incomplete blocks have
+zeros. A later run fetches only the missing blocks. A block's digest only shows that the block was
+written completely. The whole file is therefore digested before it gets its path, and then the notes
+are cut off.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Blocks:
     Parameters
     ----------
     size : int
-        Bytes of the whole file.
+        Size of the whole file in bytes.
     """
 
     def __init__(self, partial: Partial, size: int) -> None:

@@ -1,9 +1,9 @@
 """The content cache: files that several destinations share, by digest.
 
-It is never trusted. Whatever is asked for, a content is digested when it is used, in the very copy
-that becomes the file; one that is not what its name says is removed, and fetched instead. Only a
-plan's own digests count: a size, or a checksum that finds damage only, proves nothing of a file
-that others may have written.
+The cache is never trusted. Each content is digested when it is used, in the very copy that becomes
+the file. If a content does not match its name, it is removed, and the file is fetched. Only the
+plan's own digests count. A size, or a checksum that only detects damage, does not prove a file that
+other users may have written.
 """
 
 from __future__ import annotations
@@ -61,16 +61,16 @@ class ContentCache:
     Parameters
     ----------
     stopping : callable
-        Asked often whether to stop.
+        Called often; returns whether to stop.
     root : str or None
-        The destination, where it is a directory: room is left for its files.
+        The destination, if it is a directory: the cache leaves space for its files.
     plan : Planned
-        What is to be there in the end.
+        The plan that is fetched.
 
     Attributes
     ----------
     queue : ContentQueue
-        Small contents that are added soon.
+        Small contents that wait to be added.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class ContentCache:
         Parameters
         ----------
         copied : callable
-            Takes numbers of bytes, negative ones where they turn out to be of no use.
+            Called with numbers of bytes, which are negative if bytes turn out to be unusable.
 
         Raises
         ------
@@ -234,8 +234,8 @@ class ContentCache:
         Parameters
         ----------
         again : int, optional
-            Where the same bytes may be read again, once they were handed on, so that parts are
-            digested side by side.
+            A descriptor from which the same bytes can be read again, after they were passed on. The
+            parts can then be digested in parallel.
         """
         checker = Checker(entry)
         pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="bidsplan-digest")
@@ -368,7 +368,8 @@ class ContentCache:
     def close(self, *, busy: bool) -> None:
         """Close the cache; `busy` threads can't add to it any more.
 
-        Where they are, descriptors stay open: their numbers must not come to mean other files.
+        In that case, descriptors stay open, because their numbers must not be reused for other
+        files.
         """
         adding = self.queue.close()
         with self._lock:

@@ -7,8 +7,9 @@
     DIR/added/<random>-<bytes>                              how much was added since all was counted
     DIR/.bidsplan/partial/                                  files that are being written
 
-No run trusts what another one wrote: a content is digested whenever it is used, and what can't be
-used is removed. So nothing here needs a lock, or to be on the disk before it has its name.
+No run trusts what another run wrote. Each content is digested when it is used, and unusable
+contents are removed. So the files need no lock, and need not be on the disk before they get their
+names.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class Held(NamedTuple):
 class Removed(NamedTuple):
     """The contents that were removed, and those that are left.
 
-    `failed` are files that can't be removed, and directories that can't be read.
+    `failed` are the files that can't be removed, and the directories that can't be read.
     """
 
     files: int
@@ -125,7 +126,7 @@ class ContentFiles(Directory):
     Attributes
     ----------
     unread : set of str
-        Directories that can't be read: they are of other users.
+        Directories that can't be read, because they belong to other users.
     not_removed : int
         Files that can't be removed.
     """
@@ -164,7 +165,7 @@ class ContentFiles(Directory):
     def add(self, key: ContentKey, write: Callable[[int], bool]) -> bool:
         """Add a content that `write` writes to a descriptor.
 
-        Returns whether it was added, and was not there. Raises OSError.
+        Returns whether it was added, and did not exist before. Raises OSError.
         """
         self._mark()
         if self.has(key):
@@ -273,8 +274,8 @@ class ContentFiles(Directory):
     def estimate(self) -> int:
         """Return the approximate size of the cache, without reading files.
 
-        It may be too high, where two runs note at once or one was killed, and is right after the
-        next count. What runs that are under way have added since their last note is missing.
+        The estimate may be too high if two runs make notes at once or a run was killed; the next
+        count corrects it. It lacks the bytes that running runs have added since their last note.
         """
         notes = self.added()
         if len(notes) > _MANY_NOTES and self.writable:

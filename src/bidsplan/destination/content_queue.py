@@ -32,7 +32,7 @@ class ContentQueue:
     Attributes
     ----------
     trouble : Exception or None
-        What ended it.
+        The error that ended the queue.
     """
 
     def __init__(self, add: Callable[[Entry, Verdict, Buffer], None]) -> None:

@@ -41,11 +41,11 @@ class ContentSpace:
     Parameters
     ----------
     most : int or None
-        Size above which what was used least recently is removed.
+        The size above which the least recently used contents are removed.
     root : str or None
-        The destination, where it is a directory: room is left for its files.
+        The destination, if it is a directory: the cache leaves space for its files.
     plan : Planned
-        What is to be there in the end.
+        The plan that is fetched.
     """
 
     def __init__(self, most: int | None, root: str | None, plan: Planned) -> None:
@@ -107,9 +107,9 @@ class CacheTask(Choice):
     Attributes
     ----------
     COUNT
-        Count what it holds.
+        Count the contents.
     PRUNE
-        Remove what was used least recently, where it holds more than it may.
+        Remove the least recently used contents, if the cache is too large.
     CLEAR
         Remove all contents.
     """
@@ -145,12 +145,13 @@ def manage_cache(options: CacheOptions, task: CacheTask) -> Removed:
 def reduce_to(files: ContentFiles, most: int) -> Removed | None:
     """Remove least recently used contents until the cache fits a size.
 
-    Nothing is removed where the contents fit. Afterwards they take at most nine tenths of `most`.
+    If the contents fit, nothing is removed. Otherwise they take at most nine tenths of `most`
+    afterwards.
 
     Returns
     -------
     Removed or None
-        None if another run is at it.
+        None if another run is doing this.
     """
     with _alone(files) as alone:
         if not alone:

@@ -69,7 +69,7 @@ def chunks(read: Callable[[int, int], bytes], size: int) -> Iterator[bytes]:
     Parameters
     ----------
     read : callable
-        Returns the bytes from one place to another.
+        Returns the bytes between two positions.
     """
     start = 0
     while start <= size and (data := read(start, min(start + _CHUNK, size + 1))):

@@ -1,7 +1,7 @@
 """A local directory to fetch to, which no link can lead out of.
 
-Every directory below the root is opened relative to its parent and without following links, for
-reading as for writing. A file gets its name only by renaming a partial that was checked.
+Every directory below the root is opened relative to its parent and without following links, both
+for reading and for writing. A file gets its name only by renaming a checked partial file.
 """
 
 from __future__ import annotations
@@ -88,14 +88,14 @@ class Directory:
     Parameters
     ----------
     root : str
-        May itself be a link; nothing below it may.
+        The root, which may be a link. Nothing below it may be a link.
     create : bool
-        Whether to make it where it is not there.
+        Whether to create the directory if it does not exist.
 
     Raises
     ------
     DestinationError
-        If it can't be opened.
+        If the directory can't be opened.
     """
 
     def __init__(self, root: str, *, create: bool) -> None:
@@ -145,7 +145,7 @@ class Directory:
     def state(self, path: str) -> FileState | None:
         """Return the state of a path; None if nothing is there.
 
-        Raises UnsafePathError if one of its directories is a link.
+        Raises UnsafePathError if one of the path's directories is a link.
         """
         parent, _, name = path.rpartition("/")
         try:
@@ -161,7 +161,7 @@ class Directory:
     def reading(self, path: str) -> Iterator[int]:
         """Open a file for reading, as a file descriptor.
 
-        Raises MissingFileError if there is none.
+        Raises MissingFileError if the file does not exist.
         """
         parent, _, name = path.rpartition("/")
         with self._errors(path):
@@ -232,7 +232,7 @@ class Directory:
     def rename_into_place(self, partial: Partial, path: str, *, replace: bool) -> FileState | None:
         """Close a partial file, and move it to its path if allowed.
 
-        Raises DestinationError; the path holds what it held before.
+        Raises DestinationError. The file at the path is then unchanged.
         """
         parent, _, base = path.rpartition("/")
         with self._errors(path):
@@ -329,8 +329,8 @@ class Directory:
     def close(self, *, busy: bool = False) -> None:
         """Remove this run's leftovers, and close.
 
-        Where threads are still `busy`, nothing of theirs is committed any more, and descriptors
-        stay open, lest their numbers come to mean other directories.
+        If threads are still `busy`, nothing that they write is committed any more. Descriptors stay
+        open, because their numbers must not be reused for other directories.
         """
         if self._partials is not None:
             with suppress(OSError), self.directory(PARTIALS) as above:

@@ -30,7 +30,7 @@ def free_bytes(root: str) -> int | None:
 def check_free_space(root: str, plan: Planned) -> None:
     """Raise DiskFullError if a plan's missing files need too much space.
 
-    What earlier runs have of large files counts as there. Quotas are not seen.
+    Bytes of large files that earlier runs have fetched count as existing. Quotas are ignored.
     """
     free = free_bytes(root)
     # Nearly always there is room for all of it, which needs no look at the files.

@@ -1,6 +1,7 @@
 """A directory's identity, by which machines check that they share it.
 
-A path may lead to other directories on other machines, where a file system is not mounted on all.
+The same path may lead to different directories on different machines, if a file system is not
+mounted on all of them.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def read_identity(folder: Directory) -> str | None:
 def make_identity(folder: Directory) -> str | None:
     """Return a directory's identity, and create it if needed.
 
-    Raises DestinationError if it can't be written.
+    Raises DestinationError if the identity can't be written.
     """
     found = read_identity(folder)
     if found is not None:

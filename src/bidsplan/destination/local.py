@@ -206,7 +206,7 @@ class LocalWriter(Writer):
     Parameters
     ----------
     keeps : bool
-        Whether later runs find it if it stays unfinished.
+        Whether later runs find the file if it stays unfinished.
     """
 
     def __init__(

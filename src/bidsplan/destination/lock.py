@@ -1,9 +1,9 @@
 """The lock of a destination: one run, or several runs of parts.
 
-A lock saves work, and correctness does not hang on it: every run writes to partials of its own and
-gives them their paths by renaming, so that runs which can't see each other's locks end well too.
-The kernel takes a lock back when its process ends, however it ends; what a file says about its
-holder is for messages only.
+A lock avoids repeated work, but correctness does not depend on it. Every run writes to its own
+partial files and renames them, so runs that can't see each other's locks also succeed. The kernel
+releases a lock when its process ends, for whatever reason. The text in the lock file is only used
+in messages.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class RunLock:
     Attributes
     ----------
     exclusive : bool
-        Whether this run has it, and nobody else.
+        Whether this run does not share the lock.
     """
 
     def __init__(self, folder: Directory) -> None:

@@ -28,17 +28,17 @@ class Partial:
     Parameters
     ----------
     descriptor : int
-        Open for writing.
+        A descriptor that is open for writing.
     prefix : int
-        Open for reading what an earlier run had of it: the same descriptor, or another file's;
-        negative if there is nothing.
+        A descriptor for reading the bytes of an earlier run: the same one, or that of another file.
+        It is negative if there are no such bytes.
 
     Attributes
     ----------
     unfinished : bool
-        Whether what it holds is worth going on from.
+        Whether a later run should resume from its bytes.
     committed : bool
-        Whether it has its path.
+        Whether the file is at its path.
     """
 
     def __init__(self, name: str, descriptor: int, *, prefix: int = -1) -> None:
@@ -94,7 +94,7 @@ def run_name() -> str:
 def claim(run: str, above: int) -> int:
     """Create and lock a run's directory.
 
-    Returns a descriptor, whose closing releases the lock. Raises OSError.
+    Returns a descriptor; closing it releases the lock. Raises OSError.
     """
     for _ in range(_TRIES):
         # Another run may sweep it away until it is locked.

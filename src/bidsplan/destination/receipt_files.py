@@ -1,7 +1,7 @@
 """A directory's receipts: JSON lines below ``.bidsplan/receipts``.
 
-A destination that is fetched to every day would gather a file a day, and each run reads them all;
-so files that nobody writes to any more are merged.
+If a destination is fetched to every day, a new file is added every day, and each run reads all
+files. Old files, which no run writes to any more, are therefore merged.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def read_receipts(folder: Directory) -> Iterator[Receipt]:
 def append_receipts(folder: Directory, name: str, receipts: list[Receipt]) -> None:
     """Append receipts to a file, after the fetched files are on the disk.
 
-    A receipt must not outlive a power cut that its file does not. Raises OSError.
+    After a power cut, there must be no receipt of a file that is lost. Raises OSError.
     """
     folder.sync()
     with folder.directory(_DIRECTORY, create=True) as directory:
@@ -93,10 +93,10 @@ def _receipts_in(directory: int, name: str) -> Iterator[Receipt]:
 def compact(folder: Directory) -> None:
     """Merge old files of receipts, if there are many.
 
-    Of several receipts of a path and a source the latest is kept, with each state that a local
-    source had, and both of a file that was fetched and later kept. Files of others that may be at
-    work are left alone, and none goes before all that counts of it is in the new one. The
-    directory must be locked.
+    For each path and source, the latest receipt is kept. Receipts with other states of a local
+    source are kept too, and so are both receipts of a file that was fetched and later kept. Files
+    that other runs may still write to are not touched. A file is removed only after its receipts
+    are in the new file. The directory must be locked.
     """
     # Where it does not go well, all is read as before.
     with suppress(OSError), folder.directory(_DIRECTORY) as directory:

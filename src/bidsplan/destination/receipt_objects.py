@@ -28,7 +28,7 @@ _READERS = 8
 def read_receipts(storage: WritableStore) -> Iterator[Receipt]:
     """Read all receipts, and skip invalid ones.
 
-    Raises StorageError if they can't be listed.
+    Raises StorageError if the receipts can't be listed.
     """
     keys = [item.key for item in storage.store.list(_DIRECTORY) if item.size <= _LARGEST]
     with ThreadPoolExecutor(_READERS, thread_name_prefix="bidsplan-receipts") as pool:

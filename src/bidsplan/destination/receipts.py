@@ -1,6 +1,6 @@
 """Receipts of fetched files, so that later runs need not fetch or read them.
 
-They are a cache: one that is corrupt, foreign or stale means that a file is verified again.
+Receipts are a cache. If a receipt is corrupt, foreign or stale, its file is verified again.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     Parameters
     ----------
     size : int
-        Bytes.
+        Size in bytes.
     mtime_ns : int
-        When a file in a directory was last modified, in nanoseconds.
+        The modification time of a file in a directory, in nanoseconds.
     tag : str
-        What a storage tells the object by, which changes whenever it is written; empty for a file
-        in a directory.
+        The value by which the storage identifies the object, which changes whenever the object is
+        written. It is empty for a file in a directory.
     source : str
-        Fingerprint of the place and of what was planned for the path.
+        A fingerprint of the source's place and of the planned bytes.
     content : str
         The bytes' xxh3-128, in hexadecimal.
     proof : CheckMethod
-        What they were shown by.
+        How the bytes were proved.
     etag_is_not_digest : bool
         Whether the storage said that the source's entity tag is not a digest of its bytes.
     etag : str
-        The planned entity tag, where it looks like an MD5 and the file was checked by size only.
+        The planned entity tag, if it looks like an MD5 and the file was only checked by size.
     source_state : SourceState or None
-        Of a local source when it was read; None for other sources, and for one that changed
-        meanwhile.
+        The state of a local source when it was read. None for other sources, and for a source that
+        changed meanwhile.
     kept : bool
-        Whether the file was there before and was compared only; someone else put it there, unless
-        another receipt of the same file says otherwise.
+        Whether the file already existed and was only compared. Such a file was not fetched by
+        bidsplan, unless another receipt says so.
     """
 
     path: str
@@ -149,11 +149,11 @@ class ReceiptIndex:
         Parameters
         ----------
         size, identity
-            Of the file as it is now.
+            The size and identity of the file now.
         source : str
-            Fingerprint of what is planned for it now.
+            A fingerprint of the planned source.
         source_state : SourceState, optional
-            Of a local source as it is now; without it, any that it had will do.
+            The state of a local source now. Without it, any earlier state is accepted.
         """
         return self.proofs.get(hash((path, size, identity, source, source_state)))
 
@@ -195,7 +195,7 @@ class ReceiptWriter:
     Attributes
     ----------
     trouble : Exception or None
-        Why receipts could not be written, where they could not. The files are none the worse.
+        The error if receipts could not be written. The fetched files are not affected.
     """
 
     def __init__(self, write: Callable[[list[Receipt]], None]) -> None:

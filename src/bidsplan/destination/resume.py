@@ -1,10 +1,10 @@
 """Keeps the unfinished files of large objects, for later runs to resume.
 
-A kept partial is named by its path and by all that tells its source apart, so that it is found for
-nothing else. What it holds is not trusted: whoever resumes from it digests the whole file, and
-begins anew where that is not the planned one. Each is adopted by one run at most, which has moved
-it to its own directory; what is in another run's directory, perhaps of another machine, is only
-ever copied, unless its lock shows that the run has ended.
+A kept partial file has a name made from its path and its source, so that no other entry finds it.
+Its bytes are not trusted: a run that resumes it digests the whole file, and begins again if the
+digest is wrong. Only one run at a time uses a partial file, after moving it to its own directory. A
+partial file in another run's directory is only copied, unless that run's lock shows that it has
+ended. The other run may be on another machine.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def adopt_partial(name: str, above: int, run: int) -> Partial:
     name : str
         A `resume_key`.
     above, run : int
-        Descriptors of the directory that runs have theirs in, and of this run's own.
+        Descriptors of the directory that contains all runs' directories, and of this run's
+        directory.
     """
     found = _kept(name, above, run)
     if found is not None and _is_ours(os.fstat(found)):
@@ -125,7 +126,7 @@ def _left(name: str, above: int) -> int | None:
 def keep(name: str, above: int, run: int) -> int:
     """Move a partial file to where later runs find it, or remove an empty one.
 
-    Returns the bytes that are kept. Parameters as for `adopt_partial`. Raises OSError.
+    Returns the number of bytes that are kept. Parameters as in `adopt_partial`. Raises OSError.
     """
     found = os.stat(name, dir_fd=run, follow_symlinks=False)
     if stat.S_ISREG(found.st_mode) and found.st_size:
@@ -181,7 +182,7 @@ def _remove_stale(kept: int) -> None:
 def _is_dead(run: str, directory: int) -> bool | None:
     """Report by its lock whether a run has ended; None if locks are unreliable.
 
-    Cluster file systems are often mounted so that locks hold on one machine only, or not at all.
+    On cluster file systems, locks often work on one machine only, or not at all.
     """
     try:
         fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -29,7 +29,7 @@ _encode = msgspec.json.Encoder().encode
 class Sources:
     """The sources of a plan's entries, without opening them.
 
-    Relative URLs of the plan's roots are relative to the directory `base`: the plan's own.
+    Relative URLs of the plan's roots are relative to `base`. Use the plan's directory.
     """
 
     def __init__(
@@ -50,7 +50,8 @@ class Sources:
     def place(self, entry: Entry) -> str:
         """Return the root and key of an entry's object as one text.
 
-        It is equal for the same object below another root, and empty for a generated file.
+        The text is the same if another root contains the same object. It is empty for a generated
+        file.
         """
         if entry.content is not None:
             return ""

@@ -149,8 +149,9 @@ def remove_file(folder: Directory, listed: Listed) -> bool:
 def _unlink(name: str, directory: int, mark: _Mark, folder: Directory) -> bool:
     """Remove a file; False if its name is another file's by now.
 
-    A look and a removal by name are two steps, between which another file may get the name. So the
-    file is moved to where nobody else looks for it first, and is removed only if it is the one.
+    Between checking a file and removing it by name, another file may get the name. Therefore the
+    file is first moved to a place that only this run uses, and is removed only if it is the checked
+    one.
     """
     with _aside(folder) as aside:
         moved, above = _move_aside(name, directory, aside)

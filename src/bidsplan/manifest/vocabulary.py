@@ -22,8 +22,8 @@ _LONGEST_SHOWN = 60
 def vocabulary_warnings(manifest: Manifest) -> Iterator[Problem]:
     """Yield the words of a manifest's filters that BIDS does not know.
 
-    Derivatives may use words of their own, so that only words in the wrong case and long names of
-    entities are reported of them.
+    Derivatives may use their own words. For them, only words in the wrong case and long names of
+    entities are reported.
     """
     for number, filter_ in enumerate(manifest.files):
         yield from _warnings(filter_, ("files", number), strict=True)

@@ -1,8 +1,8 @@
 """A strict YAML reader for untrusted files.
 
-All scalars stay text. Anchors, aliases, tags, merge keys, duplicate keys and deep nesting are
-refused, since they can make a document mean more than it shows, or slow to read. The reader works
-on the parser's events, so that nothing is built that a later check would have to undo.
+All scalars remain text. Anchors, aliases, tags, merge keys, duplicate keys and deep nesting are
+refused, because they can hide what a document means, or make it slow to read. The reader uses the
+parser's events, so that refused data is never built.
 """
 
 from __future__ import annotations

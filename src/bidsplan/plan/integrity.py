@@ -255,7 +255,7 @@ class Checker:
     Parameters
     ----------
     checksum : Checksum, optional
-        The storage's, to be compared instead of the entity tag.
+        The storage's checksum, which is compared instead of the entity tag.
     """
 
     def __init__(
@@ -284,9 +284,9 @@ class Checker:
         Parameters
         ----------
         read : callable
-            Returns the bytes from one place to another, which were digested in order.
+            Returns the bytes between two positions, which were digested in order.
         pool : Executor
-            It must not end before the verdict.
+            The thread pool, which must not end before the verdict.
         """
         self._digests = [
             _PartsAside(digest.size, read, pool) if isinstance(digest, _Parts) else digest
@@ -348,8 +348,9 @@ def judge_two_reads(
 ) -> Verdict:
     """Judge bytes that were not proved in two reads.
 
-    An entity tag may be no MD5, and a checksum one of parts' checksums, where the storage does not
-    say so. Where the `same` bytes came twice, such a digest proves nothing for or against them.
+    An entity tag may not be an MD5, and a checksum may only cover the checksums of parts, without
+    the storage saying so. If the `same` bytes arrived twice, such a digest proves nothing about
+    them.
     """
     where = printable(entry.path)
     said = f"by {verdict.proof.value}, expected {verdict.expected}, got {verdict.got}"

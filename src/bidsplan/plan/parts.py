@@ -1,7 +1,8 @@
 """Makes parts of a plan: the files of some subjects, or a share of all.
 
-The unit of most work on a study is the subject: a part that holds one, with the files of no subject
-such as ``dataset_description.json`` and inherited sidecars, is a valid dataset.
+Most work on a study is done subject by subject. The part of one subject is a valid dataset: it
+includes files that belong to no subject, such as ``dataset_description.json``, and inherited
+sidecars.
 """
 
 from __future__ import annotations
@@ -39,22 +40,23 @@ _EMPTY_ROOM = "emptyroom"
 def subjects_part(plan: Planned, subjects: Iterable[str], sessions: Iterable[str] = ()) -> Plan:
     """Return the part of a plan that some subjects need.
 
-    That is their own files, what those refer to, and the files of no subject, except those of
-    other subjects' sites and sidecars that apply to other files only.
+    The part has the subjects' own files, the files that these refer to, and files that belong to no
+    subject. It leaves out files of other subjects' sites, and sidecars that apply only to other
+    files.
 
     Parameters
     ----------
     plan : Plan
     subjects : iterable of str
-        Labels, with or without ``sub-``; where the plan has sites, also ``site/label``.
+        Labels, with or without ``sub-``. If the plan has sites, ``site/label`` is allowed too.
     sessions : iterable of str
-        Labels, with or without ``ses-``: of each subject's files, only those of these sessions, and
-        those of no session. All where there is none.
+        Labels, with or without ``ses-``. Files of the subjects' other sessions are left out. By
+        default all sessions are included.
 
     Raises
     ------
     UsageError
-        If the plan has no such subject, or those have no such session.
+        If the plan does not have such a subject, or the subjects do not have such a session.
     """
     units = _units(plan, subjects)
     wanted = {bare_label(session, "ses-") for session in sessions}
@@ -121,8 +123,8 @@ def _units(plan: Planned, subjects: Iterable[str]) -> set[str]:
 def is_shared(entry: Entry, place: Place, selected: frozenset[str]) -> bool:
     """Report whether an entry belongs to the parts of all subjects.
 
-    So do files of no subject, those of subjects that are not selected themselves, and empty-room
-    recordings.
+    Shared entries are files of no subject, files of subjects that are not selected themselves, and
+    empty-room recordings.
     """
     return place.unit not in selected or entry.reason == "reference" or place.subject == _EMPTY_ROOM
 
@@ -130,12 +132,12 @@ def is_shared(entry: Entry, place: Place, selected: frozenset[str]) -> bool:
 def share(plan: Planned, number: int, of: int) -> Plan:
     """Return one of several parts with about the same bytes and files.
 
-    Each entry is in one of them, and neighbours are mostly in the same.
+    Each entry is in exactly one part. Neighbouring entries are mostly in the same part.
 
     Parameters
     ----------
     number, of : int
-        From 1 on.
+        The number of the part, counted from 1, and the number of parts.
 
     Raises
     ------
@@ -167,7 +169,7 @@ def select_part(
 ) -> Planned:
     """Return the part of a plan that the options choose together.
 
-    Raises UsageError as `subjects_part` and `share` do.
+    Raises UsageError in the same cases as `subjects_part` and `share`.
     """
     if sessions and not subjects:
         raise UsageError("--session needs --subject: name the subjects whose session it is")

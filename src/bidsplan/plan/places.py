@@ -26,15 +26,16 @@ class Place(NamedTuple):
     Parameters
     ----------
     site : str or None
-        Of the manifest's listed sites.
+        One of the sites that the manifest lists.
     pipeline : str or None
-        The derivative pipeline, which may have slashes; None for a raw file.
+        The derivative pipeline, whose name may contain slashes. None for a raw file.
     subject, session : str or None
         Labels, without ``sub-`` and ``ses-``.
     datatype : str or None
-        The directory below the subject or session, whether BIDS knows it or not.
+        The directory below the subject or session, even if BIDS does not know it.
     suffix, extension : str
-        As `bidsplan.bids.names` reads them; those of the recording for files inside one.
+        As in `bidsplan.bids.names`. For a file inside a directory recording, those of the
+        recording.
     """
 
     site: str | None
@@ -83,10 +84,10 @@ class Places:
     Parameters
     ----------
     header : Header
-        The plan's, which names the sites.
+        The plan's header, which names the sites.
     pipelines : collection of str
-        Known names of pipelines. Those with a slash matter for files of no subject: without them,
-        ``derivatives/lab/afq/README`` belongs to ``lab``.
+        Known names of pipelines. Names with a slash matter for files that belong to no subject:
+        without them, ``derivatives/lab/afq/README`` belongs to ``lab``.
     """
 
     def __init__(self, header: Header, pipelines: Collection[str | None] = ()) -> None:
@@ -191,8 +192,8 @@ def derivative_directory(path: str) -> str | None:
 def placed(plan: Planned) -> Iterator[tuple[Entry, Place]]:
     """Yield each entry of a plan with its place.
 
-    They come in the plan's order, but for files of no subject in pipelines, which come last: only
-    the others show which pipelines have a slash in their names.
+    The entries are in the plan's order, except files in pipelines that belong to no subject. These
+    come last, because only the other files show which pipelines have a slash in their names.
     """
     places = Places(plan.header)
     pipelines: set[str | None] = set()

@@ -22,7 +22,7 @@ _DERIVATIVES = "derivatives/"
 class _Sidecar(NamedTuple):
     """A sidecar's directory and entities.
 
-    Its subject is that of the directory.
+    Its subject is the subject of its directory.
     """
 
     directory: str
@@ -33,12 +33,12 @@ class _Sidecar(NamedTuple):
 class Sidecars:
     """Finds the parts that need a sidecar shared by several.
 
-    A validator takes a sidecar that applies to no file of a dataset for an error.
+    A validator reports a sidecar that applies to no file as an error.
 
     Parameters
     ----------
     entries : iterable of Entry
-        Those that may be left out of a part; of them only inherited ones are.
+        Entries that may be left out of a part. Only inherited sidecars are left out.
     """
 
     def __init__(self, entries: Iterable[Entry]) -> None:

@@ -41,10 +41,10 @@ class PartFile(NamedTuple):
     name : str
         The subject, the site, or the number of the share.
     plan : str
-        Path of the part's file, below the directory of the index.
+        The path of the part's file, relative to the directory of the index.
     files, bytes : int
     key : str
-        Changes if any file of the part does: its ``entries_sha256``.
+        The part's ``entries_sha256``, which changes if a file of the part changes.
     """
 
     name: str
@@ -72,17 +72,18 @@ def split_by_subject(
     ----------
     plan : Plan
     directory : path
-        Made where it is not there. It gets ``sub-<label>.plan.jsonl``, in the directory of its site
-        where the plan has sites, ``index.tsv`` and ``index.json``. A part that is there already
-        keeps its time, so that workflow engines repeat nothing; the index is written anew.
+        The directory to write to, which is created if it does not exist. It gets ``index.tsv``,
+        ``index.json`` and, for each subject, ``sub-<label>.plan.jsonl``. With sites, each site's
+        plans are in a subdirectory. A part that has not changed keeps its modification time, so
+        that workflow engines repeat nothing. The index is always written again.
     source : path
-        The plan's own file: its relative URLs are relative to its directory, and the parts are
-        compressed as it is.
+        The plan's own file. Its relative URLs are relative to its directory, and the parts are
+        compressed in the same way.
 
     Yields
     ------
     PartFile
-        Once it is written, in the order of the header's subjects.
+        Each part after it was written, in the order of the header's subjects.
 
     Raises
     ------
@@ -91,7 +92,7 @@ def split_by_subject(
     PlanError
         If a subject's label can't be a file's name.
     DestinationError
-        If something can't be written.
+        If a file can't be written.
     """
     if not plan.header.subjects:
         raise UsageError(f"{source}: the plan has no subjects to split it by")
@@ -145,7 +146,7 @@ def _of_units(
 ) -> Iterator[tuple[str | None, str | None, Entry]]:
     """Yield each entry with its subject or site, if it has one.
 
-    Afterwards the sidecars' parts are known.
+    After the iteration, the parts that need each sidecar are known.
     """
     selected, sites = frozenset(plan.header.subjects), sites_of(plan.header.subjects)
     for entry, place in placed(plan):
@@ -209,7 +210,8 @@ def _write_part(
 class _EntriesByPart:
     """A plan's entries by part, in a temporary file.
 
-    Entries of no part are in every part; of those with a site, in the parts of that site.
+    Entries without a part are in every part. Entries with a site only are in all parts of that
+    site.
     """
 
     def __init__(self, entries: Iterable[tuple[str | None, str | None, Entry]]) -> None:

@@ -42,8 +42,8 @@ class Block(NamedTuple):
 class SpooledEntries(Sequence["Entry"]):
     """Entries in a temporary file, which is removed with the object.
 
-    They can be iterated, indexed and compared like a tuple, from several threads; each block of
-    them is read when it is needed. Copied or pickled, they become a tuple.
+    The entries can be iterated, indexed and compared like a tuple, from several threads. Each block
+    is read when it is needed. A copy or a pickle becomes a tuple.
     """
 
     def __init__(self) -> None:

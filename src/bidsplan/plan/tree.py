@@ -21,8 +21,8 @@ _BEHIND = chr(ord("/") + 1)
 class PlanTree:
     """Finds files and directories in a plan's sorted entries.
 
-    Each is found by binary search, so that no index of a long plan is made. The plan's own root is
-    the directory with the empty path.
+    Files and directories are found by binary search, so a long plan needs no index. The plan's own
+    root is the directory with the empty path.
     """
 
     def __init__(self, entries: Sequence[Entry]) -> None:

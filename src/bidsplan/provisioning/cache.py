@@ -53,12 +53,12 @@ class DatasetCache:
     access : Access, optional
         How storage may be reached.
     offline : bool
-        Whether to make no request, and do with what is there.
+        Whether to send no requests, and to use only the cache.
     run : str
-        What several processes of one run have in common: a failure of one is theirs too, and is
-        not tried again. Empty for a process of its own.
+        A name that all processes of one run share: if one of them fails, the others do not try
+        again. It is empty for a single process.
     say : callable, optional
-        Takes a line about work that takes long.
+        Called with a line about work that takes long.
     """
 
     def __init__(
@@ -82,9 +82,9 @@ class DatasetCache:
         Raises
         ------
         MissingFileError
-            Offline, where the cache does not have all of it.
+            If the cache does not have the whole dataset, and `offline` is true.
         FetchFailed, StalePlanError, UsageError, SelectionError, StorageError, DestinationError
-            As `fetch` does with ``locked``, but for a manifest without a plan.
+            As in `fetch` with ``locked``, except for a manifest without a plan.
         """
         slot = _Slot(self._root, source)
         dataset = self._committed(source) or self._cached(source, slot)

@@ -45,11 +45,11 @@ class Provided:
     ----------
     folder : Path
     files, bytes : int
-        Those of the plan.
+        Number and total size of the planned files.
     fetched : int
-        Files that were fetched now.
+        Number of files that were fetched now.
     notes : tuple of str
-        What was restored, removed or warned of.
+        Notes about files that were restored or removed, and warnings.
     """
 
     folder: Path
@@ -62,8 +62,8 @@ class Provided:
 class Dataset:
     """A plan's dataset in the cache.
 
-    Its directory is named by the digest of the entries and by the places of the roots, so that no
-    two plans, and no two studies with the same names, share one.
+    Its directory's name is made from the digest of the entries and the places of the roots. So no
+    two plans, and no two studies with the same names, share a directory.
     """
 
     def __init__(self, root: Path, plan: Planned, base: Path, access: Access) -> None:

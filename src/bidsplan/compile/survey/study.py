@@ -186,8 +186,8 @@ def _list_candidates(
 ) -> dict[str, RootListing]:
     """List the directories that may be pipelines, by path.
 
-    Subjects' directories are skipped, since they belong to the other layout. Other skipped
-    directories are never pipelines.
+    Subjects' directories are skipped, since they belong to the other layout. The other skipped
+    directories are never found automatically.
     """
     names = [
         above + name
