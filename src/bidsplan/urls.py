@@ -63,7 +63,8 @@ def parse_host(text: str) -> Host:
     Raises
     ------
     ValueError
-        If it is invalid or parsers read it in different ways; the message does not quote it.
+        If the text is not valid, or parsers read it in different ways. The message does not quote
+        the text.
 
     References
     ----------
@@ -140,8 +141,8 @@ def is_link_local(address: Address) -> bool:
 def is_public(address: Address) -> bool:
     """Report whether an address is on the public internet.
 
-    Loopback, private, link-local, multicast and reserved addresses are not, and neither are IPv6
-    addresses that embed an IPv4 address (mapped, NAT64, 6to4, Teredo).
+    Loopback, private, link-local, multicast and reserved addresses are not public. IPv6 addresses
+    that embed an IPv4 address (mapped, NAT64, 6to4, Teredo) are not public either.
     """
     wrapped = len(list(_with_embedded(address))) > 1
     reserved = address.is_reserved or any(address in network for network in _RESERVED)
@@ -260,7 +261,7 @@ def meant_bucket(text: str, base: Path) -> str | None:
 def refused_url(url: str, *, allow: frozenset[str] = frozenset()) -> str | None:
     """Return why a URL is refused, without quoting it, or None.
 
-    Protocols in `allow` are allowed besides `PROTOCOLS`.
+    Protocols in `allow` are allowed in addition to `PROTOCOLS`.
     """
     reason = _refused_form(url)
     if reason:
@@ -328,8 +329,8 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 def canonical_url(url: str) -> str:
     """Return the form that all spellings of a URL or path share.
 
-    It has no final slashes, ``file://``, default ports or capitals in the host. Local paths keep
-    ``..``, since it may follow a symbolic link. `refused_url` must accept the URL.
+    The canonical form has no final slashes, ``file://``, default ports, or capitals in the host.
+    Local paths keep ``..``, since it may follow a symbolic link. `refused_url` must accept the URL.
 
     Examples
     --------

@@ -26,7 +26,7 @@ class Column(NamedTuple):
     Parameters
     ----------
     above : str
-        The dataset, in a view that has several; empty for the study's own.
+        The dataset, if the view has several. It is empty for the study's own dataset.
     name : str
     have, lack : int
         How many subjects have such a file, and how many have none.
@@ -51,13 +51,13 @@ class View:
     ----------
     name : str
     columns : list of Column
-        Those that most subjects lack first.
+        The columns, beginning with the one that most subjects lack.
     cells : list of list of int
-        A row for each subject. A positive number is that of files; a negative one, -1 - the index
-        of a reason.
+        A row for each subject. A positive number is a number of files. A negative number is -1
+        minus the index of a reason.
     reasons : list of Reason
     marks : dict of (int, int) to dict of str to int
-        Of a row and a column, how many of its files are in a state other than planned.
+        For a row and a column, how many files are in each state other than planned.
     """
 
     name: str
@@ -125,14 +125,15 @@ def view_completeness(
     ----------
     plan : Plan or StoredPlan
     reasons : Reasons, optional
-        Why files are missing, where a manifest says so.
+        The reasons why files are missing, if the manifest is known.
     states : mapping of str to str
-        By path, what keeps a planned file from being complete.
+        By path, why a planned file is not complete.
 
     Returns
     -------
     list of View
-        The one to open on first; those by session and by pipeline only where the plan has any.
+        The views; the first one is shown first. There are views by session and by pipeline only if
+        the plan has any.
     """
     units = sorted(plan.header.subjects, key=natural_key)
     counts: dict[Group, int] = defaultdict(int)

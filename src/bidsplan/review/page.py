@@ -54,14 +54,14 @@ def render_page(
     ----------
     plan : Plan or StoredPlan
     reasons : Reasons, optional
-        Why files are missing, by the plan's manifest.
+        The reasons why files are missing.
     proofs : Proofs, optional
-        What was proved about its files.
+        The proofs of the files in a destination.
 
     Returns
     -------
     str
-        HTML, the same for the same arguments.
+        HTML text, which is the same for the same arguments.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined  # slow to import
     from markupsafe import Markup

@@ -40,14 +40,14 @@ class Proofs:
     ----------
     destination : str
     read : bool
-        Whether every file was read; otherwise receipts say what proved it when it was fetched.
+        Whether every file was read. Otherwise the proofs are those in the receipts.
     proofs : Counter of CheckMethod
-        How many files were proved by what.
+        The number of files with each proof.
     by_path : dict of str to CheckMethod
     states : dict of str to str
-        By path, of the files that were not proved: absent, differs or unproved.
+        The state of each file that was not proved, by path: absent, differs or unproved.
     messages : dict of str to str
-        By path, why.
+        The reason for each of these states, by path.
     """
 
     destination: str

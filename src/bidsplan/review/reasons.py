@@ -31,7 +31,7 @@ class Reason(NamedTuple):
         no-file, no-directory, filtered, excluded, not-selected, stale or unknown.
     text : str
     where : str
-        File and line of the rule in the manifest, where there is one.
+        The rule's file and line in the manifest, if there is a rule.
     """
 
     kind: str
@@ -82,7 +82,7 @@ class Freshness(NamedTuple):
     added, removed, changed : int
         Files that compiling now would add, remove or change.
     problems : tuple of str
-        What keeps the manifest from compiling.
+        Problems that prevent the manifest from compiling.
     """
 
     manifest_changed: bool
@@ -105,9 +105,9 @@ class Reasons:
     plan : Plan or StoredPlan
     loaded : ManifestFile
     explanation : Explanation
-        Of the manifest, over the storage as it is now.
+        The explanation of the manifest with the present storage.
     untrusted : bool
-        Whether links to files beside the manifest are not followed.
+        Whether to refuse links to files next to the manifest.
 
     Attributes
     ----------
@@ -142,7 +142,7 @@ class Reasons:
     def of_cell(self, unit: str, pipelines: Iterable[str | None], groups: list[Group]) -> Reason:
         """Return why a subject has no planned file in a cell.
 
-        `pipelines` are those that the cell is about, None for raw files.
+        `pipelines` are the pipelines of the cell, and None stands for raw files.
         """
         if self.freshness.problems:
             return _FAILED

@@ -34,7 +34,8 @@ def plan_at_revision(path: Path, revision: str) -> Plan:
     Raises
     ------
     UsageError
-        If there is no git, no repository, no such revision, or no such file in it.
+        If git, the repository or the revision does not exist, or the revision does not have the
+        file.
     PlanError
         If the file is not a valid plan.
     """

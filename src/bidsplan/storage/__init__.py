@@ -1,6 +1,6 @@
 """Lists, reads and writes objects, with one interface for all kinds of URL.
 
-Only this package and `bidsplan.plan_filesystem` import fsspec, and only this one obstore.
+Only this package imports obstore. Only this package and `bidsplan.plan_filesystem` import fsspec.
 """
 
 from __future__ import annotations

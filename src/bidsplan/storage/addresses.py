@@ -23,12 +23,12 @@ def resolve(name: str, port: int, *, public_only: bool) -> list[str]:
     Parameters
     ----------
     public_only : bool
-        Refuse addresses that are not of the public internet. Link-local ones are always refused.
+        Whether to refuse addresses outside the public internet. Link-local ones are always refused.
 
     Raises
     ------
     RefusedHostError
-        If one of them is refused.
+        If one of the addresses is refused.
     OSError
         If the name can't be resolved.
     """
@@ -42,7 +42,7 @@ def resolve(name: str, port: int, *, public_only: bool) -> list[str]:
 def check_address(address: Address | None, *, public_only: bool) -> None:
     """Raise RefusedHostError for an address that must not be connected to.
 
-    None passes: the address is not known yet.
+    None is allowed, since the address is not known yet.
     """
     if address is None:
         return
@@ -58,7 +58,8 @@ def check_address(address: Address | None, *, public_only: bool) -> None:
 def check_endpoint(url: str) -> None:
     """Raise RefusedHostError for a link-local endpoint.
 
-    The person's own configuration names the URL, so its name server is trusted.
+    Use this for clients that connect by themselves. The user's own configuration names the URL, so
+    its name server is trusted.
     """
     parts = urlsplit(url)
     if proxy_for(url) or not parts.hostname:
@@ -71,7 +72,7 @@ def check_endpoint(url: str) -> None:
 def proxy_for(url: str) -> str | None:
     """Return the proxy that the environment sets for a URL, or None.
 
-    Raises UsageError for a proxy that is not reached by HTTP.
+    Raises UsageError for a proxy that does not use HTTP.
     """
     parts, proxies = urlsplit(url), getproxies()
     found = proxies.get(parts.scheme) or proxies.get("all")

@@ -47,7 +47,7 @@ class Authority(NamedTuple):
     Parameters
     ----------
     source : str
-        The setting that names it, as messages name it.
+        The name of the setting that contains it, for messages.
     """
 
     path: str
@@ -67,7 +67,7 @@ def named_authorities() -> Authorities:
 def certificates(authorities: Authorities) -> str:
     """Return certificates (PEM) to trust in addition to the libraries' own.
 
-    Raises UsageError if they can't be read.
+    Raises UsageError if the certificates can't be read.
     """
     found = dict.fromkeys(block for each in authorities for block in _read(each))
     if not found and not _system_has_some():
@@ -120,7 +120,7 @@ def _usual_bundle() -> Path:
 def new_context(authorities: Authorities) -> ssl.SSLContext:
     """Return a TLS context that trusts the system and `authorities`.
 
-    Raises UsageError if these can't be used.
+    Raises UsageError if the certificates can't be used.
     """
     import ssl  # a run that needs no request does without
 

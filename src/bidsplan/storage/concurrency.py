@@ -33,16 +33,17 @@ class RequestLimit:
     Parameters
     ----------
     most, first : int
-        The most requests in flight, and how many there may be at first.
+        The most requests in flight, and the limit at first.
     now, computed : callable
-        Return seconds: the time, and the time that was computed by those who send the requests.
+        Functions that return seconds: the time, and the processor time of those who send the
+        requests.
 
     Attributes
     ----------
     limit : int
-        How many may be in flight now, at least 1.
+        The number of requests that may be in flight now, at least 1.
     pace : Pace
-        How many requests start in a second, where the storage refuses only some.
+        Limits how many requests start in a second, if the storage refuses only some.
     """
 
     def __init__(

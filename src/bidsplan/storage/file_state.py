@@ -18,7 +18,7 @@ class SourceState(NamedTuple):
 class FileVersion(NamedTuple):
     """A `SourceState` with the file's ctime.
 
-    No program can set `ctime_ns` back.
+    No program can change `ctime_ns` back.
     """
 
     device: int

@@ -54,11 +54,11 @@ class FsspecStore(Store):
     Parameters
     ----------
     root : str
-        The directory, as the file system names it.
+        The directory's path in the file system.
     url : str
-        Free of credentials.
+        The directory's URL, without credentials.
     filesystem : AbstractFileSystem, optional
-        Made from the protocol by default.
+        The file system; by default made from the protocol.
     """
 
     def __init__(self, protocol: str, root: str, url: str, filesystem: Any = None) -> None:
@@ -158,7 +158,7 @@ def filesystem_of(protocol: str, url: str, **more: Any) -> Any:
     Raises
     ------
     UsageError
-        If there is none of this name, or what it needs is not installed.
+        If there is no such file system, or a library that it needs is not installed.
     """
     import fsspec  # a tenth of a second
 
@@ -173,16 +173,16 @@ def filesystem_of(protocol: str, url: str, **more: Any) -> Any:
 class FileStream:
     """A file's bytes as a `Stream`, which must not change while it is read.
 
-    File systems read files in ranges, and bind none of them to the file that was opened.
+    File systems read files in ranges, without checking that all ranges are of the same content.
 
     Parameters
     ----------
     start : int
-        The first byte that is read.
+        The first byte to read.
     size : int or None
-        Bytes of the whole file, where that is known.
+        The size of the whole file in bytes, if known.
     before : object
-        What `state` returned before the file was opened.
+        The result of `state` before the file was opened.
     state : callable
         Returns the file's state now.
     """

@@ -37,7 +37,7 @@ class FsspecWritable(WritableStore):
     protocol, url
         As in `FsspecStore`.
     options : mapping of str to Any
-        For the file system.
+        Options for the file system.
     """
 
     def __init__(self, protocol: str, url: str, options: Mapping[str, Any]) -> None:

@@ -45,7 +45,7 @@ def compared_etag(text: str | None) -> str | None:
 def quoted_etag(tag: str) -> str:
     """Write an entity tag for the condition of a request.
 
-    Raises StorageError if no header could hold it.
+    Raises StorageError if a header can't contain the tag.
     """
     if _clean(tag) is None:
         raise StorageError(
@@ -96,9 +96,9 @@ def about_of(headers: Mapping[str, str], etag: str | None) -> ObjectMetadata:
     Parameters
     ----------
     headers : mapping
-        By names in lower case, or whatever their case.
+        The headers, by names in lower case or in any case.
     etag : str or None
-        The planned tag, if there is one; the checksum of an object with another is left out.
+        The planned tag, if there is one. If the object has another tag, its checksum is left out.
     """
     plain = not is_encrypted(headers)
     same = etag is None or bare_etag(headers.get("etag")) == etag
@@ -131,20 +131,20 @@ def whole_size(
 ) -> int | None:
     """Return the size of the whole object; None if the answer has no length.
 
-    Raises StorageError if the answer is of other bytes than were asked for.
+    Raises StorageError if the answer contains other bytes than requested.
 
     Parameters
     ----------
     said : str or None
         The answer's ``Content-Range``.
     length : int or None
-        Its ``Content-Length``.
+        The answer's ``Content-Length``.
     start : int
-        The first byte that was asked for.
+        The first byte that was requested.
     stop : int or None
-        The byte to stop before; all from `start` on were asked for where it is None.
+        The byte to stop before; None if all bytes from `start` on were requested.
     what : str
-        The object, as messages name it.
+        The object's name, for messages.
     """
     if not start and stop is None:
         if status != 200:

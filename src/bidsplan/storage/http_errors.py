@@ -49,7 +49,7 @@ class RedirectedError(Exception):
     Parameters
     ----------
     headers : dict of str to str
-        Of the answer, by names in lower case.
+        The answer's headers, by names in lower case.
     """
 
     def __init__(self, status: int, headers: dict[str, str]) -> None:
@@ -64,7 +64,7 @@ class Advice(NamedTuple):
     Parameters
     ----------
     origin : str
-        Where the credentials in use are from; empty if that is not known.
+        The origin of the credentials in use; empty if unknown.
     """
 
     text: str
@@ -92,11 +92,11 @@ def status_error(
     what : str
         The object or listing, as messages name it.
     code : str
-        The storage's own error code.
+        The storage's error code.
     headers : mapping, optional
-        Of the answer.
+        The answer's headers.
     denied : callable
-        Says what to do where access is denied.
+        Returns advice for the case that access is denied.
     """
     said = _said(status, code)
     if status in _THROTTLED or code in {"SlowDown", "RequestLimitExceeded"}:
@@ -192,7 +192,7 @@ def client_error(
     what : str
         The object or listing, as messages name it.
     endpoint : str
-        Where requests go, as messages name it.
+        The endpoint's name, for messages.
     denied : callable
         As in `status_error`.
     """

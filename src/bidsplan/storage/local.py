@@ -33,8 +33,8 @@ _ANNEX_SIZE = re.compile(r"/annex/objects/.*/[A-Z0-9_]+-s([0-9]{1,18})-[^/]*\Z")
 class LocalStore(FsspecStore):
     """A local directory, with its absolute path and its URL.
 
-    Listed by system calls: fsspec's walk skips what it may not read, and takes a link to a
-    directory for neither a file nor a directory.
+    The directory is listed by system calls, because fsspec's walk skips directories that it may not
+    read, and does not recognise links to directories.
     """
 
     def __init__(self, root: str, url: str) -> None:

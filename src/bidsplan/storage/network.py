@@ -1,8 +1,8 @@
 """HTTP requests that connect only to allowed addresses.
 
-A name is resolved once, its addresses are checked, and those very addresses are connected to: a
+A name is resolved once, its addresses are checked, and connections use exactly these addresses. A
 name server that answers differently a moment later changes nothing. Redirects are not followed
-here; a caller that follows one sends a new request, which is checked like the first.
+here. A caller that follows a redirect sends a new request, which is checked like the first.
 """
 
 from __future__ import annotations
@@ -102,9 +102,9 @@ def pool(
     timeout : float
         Seconds without a byte after which a connection is given up.
     proxy : str or None
-        The proxy's URL. It resolves names and connects, so addresses are not checked here.
+        The proxy's URL. The proxy resolves names and connects, so addresses are not checked here.
     authorities : tuple of Authority
-        Whose certificates are trusted beside the system's.
+        Authorities to trust in addition to the system's.
     """
     options: dict[str, Any] = {
         "maxsize": jobs,
@@ -141,23 +141,23 @@ def obstore_options(
 ) -> dict[str, Any]:
     """Return obstore's options that limit hosts and prevent retries.
 
-    obstore follows redirects, and has no option that says otherwise. So all other hosts are asked
-    through a proxy: the environment's, or one that nothing can listen on. What it still follows is
-    a redirect to another port of these hosts, or to a name below them: without the signature, and
-    with the session token.
+    obstore follows redirects, and has no option to prevent that. Therefore all other hosts are
+    requested through a proxy: the environment's proxy, or an address where nothing can listen. The
+    only redirects that obstore still follows are to another port of these hosts, or to a name below
+    them. Such a request has no signature, but it has the session token.
 
     Parameters
     ----------
     timeout : float
         Seconds without a byte after which a connection is given up.
     seconds : float
-        The most that a request may take.
+        The most seconds that a request may take.
     hosts : iterable of str
-        Names and addresses that are asked directly; names include those below them.
+        Names and addresses that are connected to directly. A name includes all names below it.
     authorities : tuple of Authority
         As in `pool`.
     proxy : str, optional
-        The environment's.
+        The environment's proxy.
     """
     client = {
         **retry.obstore_options(timeout, seconds),
@@ -187,9 +187,9 @@ def send(
     Parameters
     ----------
     connections
-        From `pool`.
+        The connections, from `pool`.
     what : str
-        The object or listing, for messages.
+        The name of the object or listing, for messages.
     within : float, optional
         Seconds to wait for an answer, instead of the pool's timeouts.
 
@@ -221,14 +221,14 @@ class Body:
     Parameters
     ----------
     start, stop : int
-        The first byte that was requested, and the one to stop before, if one was.
+        The first byte that was requested, and the byte to stop before, if any.
     seconds : float, optional
-        The most that the body may take; `retry.BODY_SECONDS` by default.
+        The most seconds that the body may take; by default `retry.BODY_SECONDS`.
 
     Raises
     ------
     StorageError
-        If the answer has other bytes than were requested.
+        If the answer contains other bytes than requested.
     """
 
     def __init__(
@@ -263,7 +263,7 @@ def body_chunks(
     Raises
     ------
     UnreachableError
-        If it breaks off, takes longer than `seconds`, or has fewer bytes than `length`.
+        If the body breaks off, takes longer than `seconds`, or has fewer bytes than `length`.
     """
     end, left = time.monotonic() + seconds, length
     try:
@@ -285,7 +285,7 @@ def body_chunks(
 def read_bounded(answer: Any, what: str, *, limit: int) -> bytes:
     """Read a short answer, and release its connection.
 
-    An answer of more than `limit` bytes is cut after one byte more.
+    An answer of more than `limit` bytes is cut off one byte later. Raises UnreachableError.
     """
     data = bytearray()
     try:

@@ -65,7 +65,7 @@ def storage_error(
     Parameters
     ----------
     error : BaseException
-        Also a panic of Rust's, which Python takes for no `Exception`.
+        The error, which may also be a Rust panic; Python does not treat that as an `Exception`.
     denied : callable
         As in `status_error`.
     """
@@ -155,10 +155,11 @@ class WholeReader:
 
     Notes
     -----
-    A range is one step of the loop, where an answer with headers and a body is two: a quarter of
-    what a small object costs. But it comes without headers, and some servers ignore ranges. Objects
-    without a digest are also requested by a range, since only then does obstore check which bytes
-    came; where the server ignores it, they are left to `Store.stream`.
+    A range takes one step of the event loop, and an answer with headers and a body takes two. This
+    saves a quarter of the time of a small object. But a range comes without headers, and some
+    servers ignore ranges. Objects without a digest are also requested by a range, because only then
+    does obstore check which bytes arrive. If a server ignores ranges, `Store.stream` reads the
+    object.
     """
 
     def __init__(self, denied: Callable[[], Advice]) -> None:

@@ -123,9 +123,9 @@ class ObjectStore(Store):
     Parameters
     ----------
     path : str
-        Without slashes at its ends.
+        The path, without slashes at its ends.
     lister : obstore store
-        The same place, for listings, whose requests have a shorter timeout.
+        The same place for listings, whose requests have a shorter timeout.
     """
 
     abilities = Abilities(async_reads=True, ranges=True)

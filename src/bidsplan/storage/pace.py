@@ -43,7 +43,7 @@ _SLACK = 0.02
 class Pace:
     """Gives requests turns, slightly slower than the storage answers.
 
-    All requests may start at once until the first refusal.
+    Until the first refusal, requests need not take turns.
 
     Parameters
     ----------

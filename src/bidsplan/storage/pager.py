@@ -27,20 +27,21 @@ _LONGEST_SHOWN = 200
 class Pager:
     """Checks the pages of one listing against each other.
 
-    Names must grow from page to page and be below the listed prefix, and no page may lead back to
-    an earlier one. Storage orders keys by their bytes; some gateways order them directory by
-    directory, where a slash comes before any other character, and do so to the end.
+    Names must be in ascending order over all pages, and below the listed prefix. No page may lead
+    back to an earlier one. Storage orders keys by their bytes. Some gateways order them directory
+    by directory instead, so that a slash comes before all other characters; then all pages must
+    have this order.
 
     Parameters
     ----------
     what : str
-        What is listed, as messages name it.
+        The listing's name, for messages.
     prefix : str
-        What each name must begin with.
+        The prefix that each name must begin with.
     server : str
-        Who lists it, as messages name it.
+        The server's name, for messages.
     delimited : bool
-        Whether only names directly below the prefix are listed; those of directories end in ``/``.
+        Whether only names directly below the prefix are listed. Names of directories end in ``/``.
     """
 
     def __init__(self, what: str, prefix: str, server: str, *, delimited: bool) -> None:
@@ -56,17 +57,17 @@ class Pager:
     ) -> None:
         """Check the next page.
 
-        Raises ListingError if it is no part of a whole listing, and StorageError where there is
-        too much.
+        Raises ListingError if the page does not fit into a complete listing, and StorageError if
+        there are too many names.
 
         Parameters
         ----------
         names : sequence of list of str
-            Names of each kind, in the order of the page.
+            The names of each kind, in the order of the page.
         number : int
-            How many things the page lists, with those that have no name here.
+            How many items the page lists, including those that are not in `names`.
         following : mapping of str to str, or None
-            Where the next page begins, as the server says; None behind the last page.
+            The beginning of the next page, from the server; None after the last page.
         """
         self._check_place(following)
         self._items += number
@@ -141,7 +142,7 @@ def _shown(name: str) -> str:
 def check_names(names: Iterable[str], prefix: str, what: str) -> None:
     """Check a whole listing, whose names may be in any order.
 
-    Raises ListingError if it has a name twice, or one that does not begin with the prefix.
+    Raises ListingError if a name occurs twice, or does not begin with the prefix.
     """
     for name, times in Counter(names).items():
         if times > 1 or not name.startswith(prefix):

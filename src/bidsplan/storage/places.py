@@ -35,9 +35,9 @@ class Place(NamedTuple):
     Parameters
     ----------
     service : tuple of str
-        Protocol, and host, endpoint and bucket, or account and container.
+        The protocol, and the host, the endpoint and bucket, or the account and container.
     path : str
-        The path in it; for local roots the real path.
+        The path there. For local roots, it is the real path, without links.
     """
 
     service: tuple[str, ...]
@@ -63,7 +63,7 @@ def place_of(url: str, access: Access, base: str | os.PathLike[str]) -> Place:
     Parameters
     ----------
     access : Access
-        How storage is reached: an endpoint is part of a place in S3.
+        How storage is reached. The endpoint is part of a place in S3.
     base : path
         The directory that a relative local path is relative to.
 

@@ -46,9 +46,9 @@ class File:
     Parameters
     ----------
     what : str
-        Its name in messages, free of credentials.
+        The file's name for messages, without credentials.
     url : str or None
-        The URL that bidsplan's own client reads, instead of the file system.
+        The URL, if bidsplan's own client reads the file instead of the file system.
     """
 
     filesystem: Any
@@ -66,7 +66,7 @@ class File:
         Raises
         ------
         DestinationError, DeniedError, ThrottledError, UnreachableError
-            If it can't be written.
+            If the file can't be written.
         """
         from fsspec.implementations.local import LocalFileSystem
 
@@ -118,18 +118,18 @@ def find_file(fname: str | os.PathLike[str], fs: Any = None, *, anonymous: bool 
     Parameters
     ----------
     fname : str or path
-        An S3 path, with or without ``s3://``, or any URL that fsspec knows.
+        An S3 path, with or without ``s3://``, or any URL that fsspec supports.
     fs : fsspec.AbstractFileSystem, optional
-        Made from the name by default.
+        The file system; by default made from the name.
     anonymous : bool
-        Send unsigned requests to S3, where `fs` is not given.
+        Whether requests to S3 are unsigned, if `fs` is not given.
 
     Raises
     ------
     UrlError
         If the name is neither an S3 path nor a URL.
     UsageError
-        If fsspec has no such file system here, or the AWS configuration can't be used.
+        If fsspec does not have such a file system, or the AWS configuration can't be used.
     DeniedError
         If requests are to be signed, and there are no credentials.
     """
@@ -195,8 +195,8 @@ def _located(connection: Connection, bucket: str) -> Connection:
 class RangedFile(io.RawIOBase):
     """A file's bytes, which are requested when they are read.
 
-    They are read ahead as by `ReadAhead`. A read returns all that it asks for, up to the file's
-    end. No connection is held. Raises StorageError if the file can't be opened.
+    Bytes are read ahead as in `ReadAhead`. A read returns all requested bytes, up to the file's
+    end. No connection stays open. Raises StorageError if the file can't be opened.
     """
 
     def __init__(self, file: File) -> None:

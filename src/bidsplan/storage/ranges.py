@@ -40,17 +40,17 @@ _LARGEST = 32 << 20
 class ReadAhead:
     """Reads one file by ranges, and keeps a piece of it in memory.
 
-    What is read from its start, or continues where the last read ended, is requested in growing
-    pieces; after a jump, only what is read.
+    Bytes at the start, and bytes that follow the last read, are requested in growing pieces. After
+    a jump, only the needed bytes are requested.
 
     Parameters
     ----------
     read : callable
-        Returns the bytes from one position up to another.
+        Returns the bytes between two positions.
     size : int
-        Bytes of the file.
+        The size of the file in bytes.
     first : int
-        Bytes of the first piece.
+        The size of the first piece in bytes.
     """
 
     def __init__(self, read: Callable[[int, int], bytes], size: int, first: int = FIRST) -> None:
@@ -86,7 +86,8 @@ class Ranges(ABC):
     Attributes
     ----------
     size : int
-        Bytes of the whole file.
+        The size of the whole file in bytes. Without a value that identifies the content, the whole
+        file is read with one request.
     """
 
     size: int
@@ -158,7 +159,7 @@ class Ranges(ABC):
 def open_ranges(fs: Any, path: str, what: str, url: str | None = None) -> Ranges:
     """Open a file for reading by ranges.
 
-    Raises whatever the file system raises.
+    If a URL is given, bidsplan's own client reads it. Raises the errors of the file system.
     """
     if url is not None:
         return _WebRanges(url, what)
@@ -308,8 +309,8 @@ class _WebRanges(Ranges):
 class _FileRanges(Ranges):
     """Ranges of a file in another file system, whose answers are hidden.
 
-    The file system is asked before and after whether the file is the same; where it gives nothing
-    that changes with the content, the whole file is read by one call.
+    Before and after each read, the file system is asked whether the file has changed. If it gives
+    no value that changes with the content, the whole file is read with one call.
     """
 
     def __init__(self, fs: Any, path: str, what: str, opened: Any = None) -> None:

@@ -26,23 +26,23 @@ def rename(name: str, new: str, *, above: int, directory: int, replace: bool) ->
     Parameters
     ----------
     above : int
-        Descriptor of the directory that the file is in.
+        The descriptor of the directory that the file is in.
     directory : int
-        Descriptor of the directory that it goes to.
+        The descriptor of the directory that the file moves to.
     replace : bool
-        Whether to replace a file that has the new name.
+        Whether to replace an existing file with the new name.
 
     Returns
     -------
     bool
-        False if something has the name and is not to be replaced; the file stays where it is.
+        False if the name exists and must not be replaced. The file then stays where it is.
 
     Notes
     -----
-    Linux and macOS rename without replacing in one step. Where the file system can't, as old NFS, a
-    second link is made, which never replaces anything, and the first name is removed. Only where
-    there are no links either, as on FAT, it is a look and a rename, between which another process
-    may come.
+    Linux and macOS can rename without replacing in one step. If a file system, such as old NFS,
+    does not support this, a second link is made, which never replaces anything, and then the first
+    name is removed. Some file systems, such as FAT, have no links either. Only there, checking and
+    renaming are two steps, and another process may create the name in between.
     """
     if not replace:
         for attempt in (_rename_in_one_step, _link_and_unlink):

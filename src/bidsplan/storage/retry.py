@@ -93,13 +93,13 @@ def capped_wait(asked: float | None) -> float:
 class Deadline:
     """The time for all attempts to fetch one object.
 
-    Ten minutes, and a second more for every 16 KiB received: an object that makes progress is never
-    given up for its size, and one whose bytes trickle is.
+    The time is ten minutes, and one second more for every 16 KiB received. So a large object that
+    makes progress never fails, and an object that arrives extremely slowly does.
 
     Parameters
     ----------
     began : float, optional
-        When its first request began, by `time.monotonic`; now by default.
+        When the object's first request began, by `time.monotonic`; by default now.
     """
 
     def __init__(self, began: float | None = None) -> None:
@@ -132,16 +132,16 @@ def retrying(
 ) -> Retrying:
     """Return the retry policy, which is called with a function.
 
-    What is unreachable is tried three times and what is throttled eight times, with exponential
-    waits and jitter, or as long as the storage asks for; then the last error is raised. Each try
-    obeys the limit of its thread, if there is one.
+    Requests are tried three times if the storage is unreachable, and eight times if it throttles.
+    Waits grow exponentially with jitter, or last as long as the storage asks for. Then the last
+    error is raised. Each attempt obeys the limit of its thread, if there is one.
 
     Parameters
     ----------
     noticed : callable, optional
-        Called with every error that is tried again.
+        Called with each error that is retried.
     within : float, optional
-        Seconds after which nothing is tried again; two minutes by default.
+        Seconds after which there are no more retries; by default two minutes.
     """
     import tenacity  # brings asyncio along
 

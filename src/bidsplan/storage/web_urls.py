@@ -30,7 +30,7 @@ def web_url(location: Location, access: Access) -> str:
     Raises
     ------
     UnsupportedError
-        If web clients can't read it; the message says why.
+        If web clients can't read the root. The message says why.
     """
     if location.protocol in {"http", "https"}:
         found = f"{location.protocol}://{location.host}"

@@ -1,6 +1,7 @@
 """The interface of all storage that files are written to.
 
-A key has its object only once all of it was written and checked; until then it holds what it held.
+A key gets its new object only after the object was completely written and checked. Until then, the
+key is unchanged.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class Upload(ABC):
     """An object that is written, and appears only when committed.
 
-    A context manager: on exit, what is not committed is discarded, and leaves nothing. Its methods
+    An upload is a context manager. On exit, uncommitted bytes are discarded completely. Its methods
     raise DestinationError or StorageError if the object can't be written.
     """
 
@@ -39,19 +40,20 @@ class Upload(ABC):
         Parameters
         ----------
         content : str
-            The bytes' xxh3-128, in hexadecimal, to compare with where no tag or checksum shows it.
+            The bytes' xxh3-128 in hexadecimal, which is compared if no tag or checksum proves the
+            object.
 
         Returns
         -------
         Object
-            As it is stored now, with its tag.
+            The object as it is stored now, with its tag.
 
         Raises
         ------
         ExistingFileError
-            If the key has an object by now that must not be replaced.
+            If the key now has an object that must not be replaced.
         IntegrityError
-            If what arrived is not what was written; it was removed again.
+            If other bytes were stored than were written. The object was then removed again.
         """
 
     @abstractmethod
@@ -71,17 +73,17 @@ class WritableStore(ABC):
     Attributes
     ----------
     url : str
-        Its URL, free of credentials.
+        The URL, without credentials.
     endpoint : str or None
-        Where requests go, for object stores.
+        The URL that requests are sent to, for object stores.
     store : Store
-        The same place, to be listed and read. Its entity tags are whatever the storage tells
-        objects apart by, and need not hold anywhere else.
+        The same place, for listing and reading. Its entity tags are any values by which the storage
+        distinguishes objects, and may not be valid elsewhere.
 
     Notes
     -----
-    It may be used from several threads at once. Its methods raise StorageError, and those that
-    write DestinationError too.
+    Several threads may use it at once. Its methods raise StorageError, and those that write also
+    DestinationError.
     """
 
     url: str
@@ -122,6 +124,6 @@ class WritableStore(ABC):
         Returns
         -------
         list of str
-            Keys of which something is left that could not be removed.
+            Keys of uploads whose remains could not be removed.
         """
         return []

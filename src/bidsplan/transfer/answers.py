@@ -22,9 +22,10 @@ def check_answer(entry: Entry, stream: Stream, start: int, seen: Identity | None
     Parameters
     ----------
     start : int
-        The byte that it was asked for from.
+        The first byte that was requested.
     seen : Identity or None
-        Of the answer that the bytes before `start` came by; None if they are of another run.
+        The identity of the answer that contained the bytes before `start`; None if they are from an
+        earlier run.
     """
     found, where = stream.identity, printable(entry.path)
     if start and found is None:

@@ -1,7 +1,7 @@
 """Collects the reports of a cluster's workers about one share.
 
-A worker that is closed, or taken for lost, leaves its share to another one. So a file that failed
-or was skipped is reported only at the share's end: another worker may finish it.
+If a worker is closed, or seems to be lost, another worker gets its share. A file that failed or was
+skipped is therefore reported only at the share's end, since another worker may finish it.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Share:
     ----------
     entries : tuple of Entry
     under_way : bool
-        Whether the worker that began last has not reported its end.
+        Whether the latest worker has not reported the end of the share yet.
     resumable : int
-        Bytes of unfinished files that it keeps.
+        Bytes of unfinished files that are kept.
     """
 
     def __init__(self, entries: tuple[Entry, ...]) -> None:
@@ -115,7 +115,7 @@ class Share:
 class FileBytes:
     """The bytes of unfinished files, by the worker that reported last.
 
-    A file may be fetched by two workers, and what one brought before it died is not counted twice.
+    Two workers may fetch the same file. The bytes of a worker that died are not counted twice.
     """
 
     def __init__(self) -> None:

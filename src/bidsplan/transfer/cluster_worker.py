@@ -1,7 +1,7 @@
 """Fetches a share of a plan on a worker of a dask cluster.
 
-Reports are small, since thousands of files may end in a second: they number the share's entries,
-and leave out what the client knows.
+Reports are small, since thousands of files may be finished in a second. They refer to entries by
+number, and leave out everything that the client knows.
 """
 
 from __future__ import annotations
@@ -67,18 +67,18 @@ class Report(msgspec.Struct, array_like=True, frozen=True):
     ----------
     share : int
     attempt : str
-        A random name: several workers may fetch one share.
+        A random name, because several workers may fetch one share.
     decided : list of (int, int)
-        Entries by number, and indices of `ACTIONS`.
+        Entries by number, with indices of `ACTIONS`.
     moved : dict of int to (int, int)
-        By entry, bytes that came, and bytes of earlier runs.
+        For each entry, the bytes that arrived, and the bytes of earlier runs.
     finished : list of (int, int, int, int, bool)
-        Entries, indices of `ACTIONS` and `CHECKS`, bytes, and whether they came from the content
-        cache.
+        Entries, with indices of `ACTIONS` and `CHECKS`, bytes, and whether the bytes came from the
+        content cache.
     others : bytes
         Events of other kinds, pickled.
     over : bool
-        Whether it is the last one.
+        Whether this is the last report.
     """
 
     share: int
@@ -97,11 +97,11 @@ class Task(NamedTuple):
     ----------
     share : int
     lines : bytes
-        Of the share's plan, compressed.
+        The compressed lines of the share's plan.
     topic : str
-        What the client listens to.
+        The topic that the client listens to.
     identity : str or None
-        Of the destination's directory.
+        The identity of the destination's directory.
     """
 
     share: int
@@ -141,7 +141,7 @@ def compressed(lines: Iterable[bytes]) -> bytes:
 def prepare(made_by: str, data: bytes) -> tuple[str | None, int | None]:
     """Create the destination, and return its identity and free bytes.
 
-    Where the task has a plan, there must be room for what is missing of it.
+    If the task has a plan, there must be enough space for its missing files.
     """
     try:
         task = Task.load(made_by, data)
@@ -187,7 +187,8 @@ def _fetch(task: Task, worker: Any, stopping: _Stopping) -> None:
 def _stop_sampling(worker: Any) -> None:
     """Stop dask's profiler, which can block Python (python/cpython#106883).
 
-    That happens where it looks at all threads while others begin or end, as a share's do.
+    This may happen if the profiler looks at all threads while other threads begin or end, as in a
+    share.
     """
     sampler = worker.periodic_callbacks.get("profile")
     if sys.version_info >= _SAMPLED_SAFELY or sampler is None or not sampler.is_running():
@@ -206,7 +207,7 @@ def _stop_sampling(worker: Any) -> None:
 class _Stopping:
     """Reports whether the share is cancelled or the worker is closing.
 
-    It reads the worker's own state, so that shares send the scheduler no requests.
+    The object reads the worker's own state, so that shares send no requests to the scheduler.
     """
 
     def __init__(self, worker: Any) -> None:

@@ -45,9 +45,9 @@ class ConcurrencyLimit(RequestLimit):
     Attributes
     ----------
     slowdowns : Slowdowns
-        What is reported at the end of the run.
+        The data for the report at the end of the run.
     streams : StreamLimit
-        How many connections bring large objects.
+        Limits the connections for large objects.
     rate : RateLimit
     """
 
@@ -79,7 +79,7 @@ class StreamLimit:
     most : int
         The most connections.
     refusals : ConcurrencyLimit
-        Has fewer allowed where the storage refuses.
+        Limits, which allow fewer connections if the storage refuses requests.
     now : callable
         Returns seconds.
     """

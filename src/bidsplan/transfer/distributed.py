@@ -1,8 +1,8 @@
 """Fetches a plan with the workers of a dask cluster, share by share.
 
-Each share is run as any part of a plan is, so that a share which two workers fetch, since one of
-them was taken for lost, ends well. Workers open storage by their own configuration: what is sent to
-them names profiles and endpoints, and holds no credentials.
+Each share is run like any other part of a plan. If a worker seems to be lost and two workers fetch
+a share, the result is therefore right. Workers open storage with their own configuration: they get
+names of profiles and endpoints, but no credentials.
 """
 
 from __future__ import annotations
@@ -272,7 +272,8 @@ def _reaching_the_scheduler() -> Iterator[None]:
 def _imported_there(name: str) -> Callable[[str, bytes], Any]:
     """Return a function of `cluster_worker` that only workers import.
 
-    A worker that can't unpickle a task ends without a word, and the scheduler unpickles it too.
+    A worker that can't unpickle a task ends without a message, and the scheduler unpickles tasks
+    too.
     """
 
     def call(made_by: str, data: bytes) -> Any:

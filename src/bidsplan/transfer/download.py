@@ -56,8 +56,8 @@ _PASSING = (Stopped, UnreachableError, ThrottledError, CredentialsError)
 def partial_key(entry: Entry, place: str) -> str | None:
     """Return the key by which later runs find an unfinished file.
 
-    None if it can't be resumed: where nothing binds requests to one object, or nothing shows
-    that the bytes are the planned ones. The place is its object's, as `Sources.place` returns it.
+    None if the file can't be resumed, because nothing ensures that all requests read the same
+    object, or nothing proves the bytes. `place` is the result of `Sources.place`.
     """
     if best_check(entry) is CheckMethod.SIZE or (entry.etag is None and entry.version is None):
         return None
@@ -77,26 +77,27 @@ def receive(
     Parameters
     ----------
     writer : Writer
-        What it has of an earlier run is resumed from, and digested, whatever is asked for.
+        The writer. If it has bytes of an earlier run, the download resumes from them, and digests
+        them in any case.
     progress : callable
-        Bytes that an earlier run had are reported as resumed.
+        Called with numbers of bytes. Bytes of an earlier run are reported as resumed.
     began : float, optional
-        When the entry's first request began, by `time.monotonic`; now by default.
+        When the entry's first request began, by `time.monotonic`; by default now.
 
     Returns
     -------
     Verdict
-        One that holds.
+        A verdict that proves the bytes.
 
     Raises
     ------
     IntegrityError
-        If bytes arrived twice that are not the planned ones; UnprovedError where nothing but an
-        entity tag says so, which may be no digest.
+        If wrong bytes arrived twice. It is an UnprovedError if only an entity tag says so, which
+        may not be a digest.
     SourceChangedError
-        If the object is another one now; the message has both entity tags.
+        If the object has changed. The message has both entity tags.
     StorageError
-        If they can't be fetched.
+        If the bytes can't be fetched.
     Stopped
     """
     deadline = Deadline(began)
@@ -141,7 +142,7 @@ def receive(
 def asks_first(entry: Entry, store: Store, checking: VerifyMode) -> bool:
     """Report whether to ask for a checksum before fetching an entry.
 
-    It is not for an object whose plan has a digest, or whose entity tag is taken for one.
+    The storage is not asked if the plan has a digest, or if the entity tag is assumed to be one.
     """
     if not store.abilities.checksums or entry.etag is None or checking is not VerifyMode.FULL:
         return False
@@ -159,7 +160,8 @@ def is_digested(entry: Entry, checking: VerifyMode) -> bool:
 def tag_is_digest(entry: Entry, store: Store, checking: VerifyMode) -> bool:
     """Report whether an entry's entity tag is its MD5.
 
-    It is not known to be one where the storage denies the answer.
+    If the storage denies the answer, the tag is not assumed to be a digest. If files are checked by
+    size only, the storage is not asked.
     """
     if checking is not VerifyMode.FULL:
         return False

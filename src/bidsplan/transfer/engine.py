@@ -58,14 +58,14 @@ _COMMITS = 10
 class Engine:
     """One run of a plan's entries, as the `JobSource` of a scheduler.
 
-    Each entry ends in one event: it is finished, failed or skipped.
+    There is one final event for each entry: finished, failed or skipped.
 
     Parameters
     ----------
     base : str
         The directory that the plan's relative URLs are relative to.
     stopping : callable
-        Asked often whether to stop.
+        Called often; returns whether to stop.
     """
 
     def __init__(

@@ -17,11 +17,11 @@ class Lane(Enum):
     Attributes
     ----------
     ASYNC
-        On the event loop, with others by the hundred.
+        On the event loop, with hundreds of others.
     THREAD
         In a thread, briefly.
     STREAM
-        In one of the few threads that move large files.
+        In one of the few threads for large files.
     """
 
     ASYNC = auto()
@@ -35,9 +35,9 @@ class Pulled(Enum):
     Attributes
     ----------
     IDLE
-        Nothing to do for the entries that were looked at; there are more.
+        The next entries need no work; there are more entries.
     EXHAUSTED
-        All jobs were given out.
+        There are no more jobs.
     """
 
     IDLE = auto()
@@ -50,7 +50,7 @@ class Job(NamedTuple):
     Parameters
     ----------
     store : Store or None
-        Of the entry's root; None for a generated file.
+        The store of the entry's root; None for a generated file.
     """
 
     entry: Entry
@@ -73,7 +73,8 @@ class JobSource(Protocol):
     async def run_async(self, job: Job) -> bool:
         """Run a job on the event loop; returns whether it is done.
 
-        Raises ThrottledError if it may be run on the loop again.
+        Raises ThrottledError if the job may be run on the event loop again. If it is not done, it
+        must be run in a thread.
         """
         ...
 

@@ -31,11 +31,11 @@ class Outcomes:
     Attributes
     ----------
     emit : callable
-        Takes an event.
+        Called with each event.
     breaker : CircuitBreaker
-        Stops the run by an error that all files would meet.
+        Stops the run after an error that all files would have.
     later : callable or None
-        Calls a function in a thread, while there are any.
+        Calls a function in a thread, as long as there are threads.
     """
 
     def __init__(self, destination: Destination, sources: Sources) -> None:

@@ -31,7 +31,7 @@ _PLANS_KEPT = 4
 class HeldPlan:
     """A plan in memory, which its digest identifies.
 
-    fsspec makes a text of every argument, and a plan may have a million entries.
+    fsspec converts every argument to text, and a plan may have a million entries.
     """
 
     def __init__(self, plan: Planned) -> None:

@@ -64,13 +64,13 @@ class PlannedRanges(Ranges):
     """Ranges of exactly the planned object.
 
     Each request names the planned entity tag or version, and each answer is compared with it. A
-    range that is the whole file is compared with its planned digest. Where nothing binds a range to
-    the planned object, as where a web server has no entity tags, the whole file is read once, and
+    range that is the whole file is compared with the planned digest. If nothing identifies the
+    planned object, for example on a web server without entity tags, the whole file is read once and
     kept.
 
-    `read` tries again as `retrying` does. Both it and `whole` raise StorageError if the bytes
-    can't be read from the planned object, and IntegrityError where the whole file is not the
-    planned one; `whole` does so after its last byte.
+    `read` retries in the same way as `retrying`. `read` and `whole` raise StorageError if the bytes
+    can't be read from the planned object, and IntegrityError if the whole file is not the planned
+    one. `whole` raises the latter after its last byte.
     """
 
     def __init__(self, entry: Entry, store: Store) -> None:

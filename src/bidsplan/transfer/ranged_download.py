@@ -73,13 +73,13 @@ class _Part:
 class RangedDownload:
     """Fetches an object's missing blocks over several connections.
 
-    Each answer must be of the object that the first one was of. A block counts once all of
-    its bytes are written and its digest is noted.
+    Each answer must be of the same object as the first one. A block counts after all its bytes are
+    written and its digest is noted.
 
     Attributes
     ----------
     arrived, resumed : int
-        Bytes that are there, and those of them that an earlier run had.
+        The bytes that are complete, and how many of them an earlier run fetched.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class RangedDownload:
         Raises
         ------
         RangesRefusedError
-            If the object must be fetched by one request.
+            If the object must be fetched with one request.
         OSError, StorageError, Stopped
         """
         # Started only for digests that can be made side by side.

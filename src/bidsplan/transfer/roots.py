@@ -30,7 +30,8 @@ _FILES = 40
 def max_connections() -> int:
     """Return how many connections may be open, given the open files.
 
-    Raises UsageError if there may be none, since event loops fail in ways of their own then.
+    Raises UsageError if no connection may be open, because event loops then fail with unclear
+    errors.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
@@ -63,8 +64,8 @@ class Roots:
     def store(self, number: int) -> Store:
         """Return the store of a root, by its index.
 
-        Raises StorageError if it can't be opened, which is tried once and not again for each
-        entry, and UsageError where its URL is refused.
+        Raises StorageError if the store can't be opened, and UsageError if its URL is refused.
+        Opening is tried once, and not again for each entry.
         """
         store = self._stores.get(number)
         if store is None:

@@ -48,7 +48,8 @@ _PATIENCE = 5.0
 class Scheduler:
     """Runs as many jobs at a time as the limit allows.
 
-    `ranges` are the threads that jobs may have ranges of their objects fetched in.
+    `ranges` are the threads in which jobs may fetch ranges of their objects. At most `jobs` jobs
+    run in threads.
     """
 
     def __init__(self, work: JobSource, limit: ConcurrencyLimit, jobs: int) -> None:
@@ -77,7 +78,7 @@ class Scheduler:
     def slices(self) -> Iterator[None]:
         """Run jobs, and yield whenever events may be waiting.
 
-        What a job raises is a defect, or wrong usage; it ends the work.
+        If a job raises an error, that is a bug or wrong usage, and ends the work.
         """
         while True:
             self._run(self._slice())

@@ -35,11 +35,11 @@ class Session(NamedTuple):
     Parameters
     ----------
     limit : ConcurrencyLimit
-        Told of what the storage refused, and of how large objects come.
+        Gets the refusals of the storage, and the speed of large objects.
     pool : Executor
-        Runs the connections that bring ranges of one object.
+        Runs the connections for the ranges of one object.
     stop : threading.Event
-        Set to end the work, also while it waits to try again.
+        Set to end the work, also while it waits for a retry.
     """
 
     checking: VerifyMode
@@ -58,7 +58,7 @@ class Session(NamedTuple):
     def retrying(self, deadline: Deadline) -> _Requests:
         """Return how an object's requests are sent, in turn and with retries.
 
-        All waits end with the work.
+        When the work ends, all waits end.
         """
         policy = retrying(self.limit.failed, within=deadline.left())
         return _Requests(policy.copy(sleep=self._wait, before=self._take_turn), self.limit.pace)

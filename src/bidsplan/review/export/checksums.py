@@ -1,6 +1,6 @@
 """Lists for ``sha256sum --check`` and ``md5sum --check``.
 
-coreutils escape backslashes and line breaks in names; no planned path has any.
+coreutils escape backslashes and line breaks in names, but no planned path contains these.
 """
 
 from __future__ import annotations

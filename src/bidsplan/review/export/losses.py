@@ -34,9 +34,10 @@ class Loss(NamedTuple):
     Parameters
     ----------
     concerns : callable
-        Reports whether an entry loses it.
+        Reports whether an entry loses this information.
     text : str
-        The warning: ``{tool}``, ``{files}`` for their number, and ``{names}`` of the first.
+        The warning. ``{tool}`` is the tool's name, ``{files}`` the number of files, and ``{names}``
+        the first names.
     hint : str, optional
     """
 
@@ -111,7 +112,7 @@ class Survey:
     Parameters
     ----------
     losses : iterable of Loss
-        What the format can't say.
+        The losses of the format.
     """
 
     def __init__(self, losses: Iterable[Loss]) -> None:

@@ -1,7 +1,7 @@
 """Sample sheets for workflow engines: CSV with rows of subjects and sessions.
 
-The shape is that of nf-core's pipelines, which nf-schema reads. It takes a cell such as ``100307``
-for a number, so labels keep their ``sub-`` and ``ses-``.
+The sheet has the form of nf-core's pipelines, which nf-schema reads. nf-schema reads a cell such as
+``100307`` as a number, so labels keep their ``sub-`` and ``ses-``.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _order(sample: str) -> tuple[list[tuple[int, int, str]], str]:
 class _Sheet:
     """A plan's sample sheet, whose rows are made twice to save memory.
 
-    Raises UsageError if two files are for one cell, or none is for a column.
+    Raises UsageError if two files belong in the same cell, or a column has no file.
     """
 
     def __init__(self, plan: Planned, columns: Mapping[str, str], dest: str) -> None:

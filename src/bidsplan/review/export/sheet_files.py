@@ -36,13 +36,13 @@ class SheetFiles:
     Parameters
     ----------
     globs : mapping of str to str
-        As `export_plan` takes its columns.
+        The columns, as in `export_plan`.
 
     Attributes
     ----------
     by_subject : dict of list of SheetFile
     nameless : set of str
-        Paths of raw files whose names have no suffix that could be a column.
+        Paths of raw files whose suffix can't be a column.
     """
 
     def __init__(self, plan: Planned, globs: Mapping[str, str]) -> None:

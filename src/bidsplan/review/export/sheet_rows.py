@@ -1,8 +1,9 @@
 """Finds the files of each row in a sample sheet, by their entities.
 
-A row is of one session. Where a session has several files for one column, it has a row for each,
-and a file is in each row that has all entities which set it apart: an anatomical image is in the
-rows of all runs, and the events of a run are in the rows of all its echoes.
+Each row belongs to one session. If a session has several files for one column, it has a row for
+each of them. A file is in every row that has all entities that distinguish the file. For example,
+an anatomical image is in the rows of all runs, and the events of a run are in the rows of all its
+echoes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class SheetFile(NamedTuple):
     Parameters
     ----------
     entities : mapping of str to str
-        Of the file's name, without the subject.
+        The entities in the file's name, without the subject.
     """
 
     column: str
@@ -64,14 +65,14 @@ class SubjectRows:
     Parameters
     ----------
     files : collection of SheetFile
-        All of the subject.
+        All files of the subject.
     apart : mapping
-        As `entities_apart` finds them for the whole sheet.
+        The result of `entities_apart` for the whole sheet.
 
     Attributes
     ----------
     conflicts : list of tuple
-        Column and paths of two files, of which one has no place in any row.
+        A column and the paths of two files, one of which does not fit in any row.
     """
 
     def __init__(self, files: Collection[SheetFile], apart: Mapping[Kind, set[str]]) -> None:

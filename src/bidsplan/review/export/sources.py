@@ -33,9 +33,10 @@ class Source(NamedTuple):
     signed : bool
         Whether requests must be signed.
     web : str
-        URL for web clients; a slash and a quoted key follow. Empty if they can't read it.
+        The URL for web clients, to which a slash and a quoted key are added. It is empty if web
+        clients can't read the root.
     why_not : str or None
-        Why web clients can't read it.
+        Why web clients can't read the root.
     """
 
     location: Location
@@ -47,7 +48,8 @@ class Source(NamedTuple):
     def tags_are_md5(self) -> bool:
         """Whether entity tags that are not multipart are MD5s.
 
-        Objects that are encrypted with keys of their own are never public.
+        Other tags are possible for objects that are encrypted with their own keys, but these are
+        never public.
         """
         return self.location.protocol == "s3" and not self.signed
 
@@ -62,7 +64,7 @@ class Digest(NamedTuple):
 class Sources:
     """A plan's roots, with the user's options and environment applied.
 
-    Raises UrlError if one is refused.
+    Raises UrlError if a root's URL is refused.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ def conditions(tag: str | None) -> dict[str, str]:
 def identity(headers: Mapping[str, str], url: str) -> Identity | None:
     """Return the identity of the file in an answer.
 
-    None if it has neither a strong entity tag nor a time of modification that is long past.
+    None if the file has neither a strong entity tag nor a modification time that is long past.
     """
     tag = strong_etag(headers.get("ETag")) or _modified(headers)
     where = urlunsplit(urlsplit(url)._replace(query="", fragment=""))

@@ -32,7 +32,7 @@ _PORTS = {"http": 80, "https": 443}
 def origin(url: str) -> tuple[str, str, int | None]:
     """Return a URL's protocol, host and port, to compare servers.
 
-    Raises ValueError if the host has a spelling that libraries read differently.
+    Raises ValueError if libraries would read the host's spelling differently.
     """
     parts = urlsplit(url)
     host = parse_host(parts.netloc)
@@ -42,7 +42,8 @@ def origin(url: str) -> tuple[str, str, int | None]:
 class HttpClient:
     """Sends requests to web servers, without credentials.
 
-    Untrusted requests may only lead to public addresses; redirects to ``http`` must be allowed.
+    Untrusted requests may only connect to public addresses. Redirects to ``http`` must be allowed
+    explicitly.
     """
 
     def __init__(self, access: Access) -> None:
@@ -57,19 +58,19 @@ class HttpClient:
     ) -> tuple[Any, str]:
         """Send a request, follow redirects, and return the unread answer.
 
-        The URL must be quoted; `what` names the file or listing in messages.
+        The URL must be quoted. `what` names the file or listing in messages.
 
         Returns
         -------
         answer : urllib3.BaseHTTPResponse
-            Its status is below 300.
+            The answer, with a status below 300.
         url : str
             The URL that answered.
 
         Raises
         ------
         RefusedHostError
-            If a redirect leads to a host or a protocol that the URL may not name either.
+            If a redirect leads to a host or a protocol that is not allowed for the URL.
         StorageError
             For any other status.
         """

@@ -20,19 +20,19 @@ _TITLE = re.compile(r"index of|listing of|directory listing|^\s*directory:", re.
 def linked_names(data: bytes, url: str, asked: str, what: str) -> set[str]:
     """Return the names in a directory, from the links of its index page.
 
-    A link to what is deeper stands for the directory that it is in.
+    A link to a deeper path counts as its first directory.
 
     Parameters
     ----------
     url, asked : str
-        The URLs that answered and that was requested, quoted.
+        The URL that answered, and the requested URL, both quoted.
     what : str
-        The listing, for messages.
+        The listing's name, for messages.
 
     Raises
     ------
     NoIndexError
-        If the page is no index of a directory: an application, a login, an error.
+        If the page is not an index of a directory, but an application, a login or an error.
     """
     page = _parsed(data)
     names = {name for name in _children(page, url) if name}

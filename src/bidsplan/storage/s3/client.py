@@ -1,7 +1,8 @@
 """Sends S3 requests that botocore has signed.
 
-Listings go this way because it keeps keys exactly as they are stored, ten times as fast as s3fs; so
-do reads of keys that obstore can't express, and writes, at half of what botocore's client costs.
+Listings use these requests, because they keep keys exactly as they are stored, and are ten times as
+fast as s3fs. Reads of keys that obstore can't express use them too, and so do writes, which cost
+half as much as with botocore's client.
 """
 
 from __future__ import annotations
@@ -66,14 +67,15 @@ class S3Client:
     ) -> Any:
         """Send a request, and return the answer without reading its body.
 
-        Raises UnreachableError, and what `refused` makes of a status, as `status_error` does.
+        Raises UnreachableError, and the errors that `refused` makes from a status, as in
+        `status_error`.
 
         Parameters
         ----------
         what : str
-            What is requested, as messages name it, where it is not the object.
+            The name of the request for messages, if it is not the object's.
         **more
-            Of `_send`.
+            Arguments of `_send`.
         """
         what = what or f"s3://{self.bucket}/{printable(key)}"
         for again in (True, False):
@@ -101,9 +103,9 @@ class S3Client:
         Parameters
         ----------
         region : str
-            As the answer names it.
+            The region in the answer.
         sent : Connection
-            What the request was sent by; another thread may have moved on since.
+            The connection that sent the request. Another thread may have changed it since.
         """
         if self.connection is sent:
             self.connection = sent.in_region(region) or sent
@@ -169,7 +171,7 @@ class S3Client:
 def _located(_: Connection) -> dict[str, Connection]:
     """Return the connections of buckets whose region is known, by name.
 
-    A run that compiles and then fetches looks for a bucket's region once.
+    A run that compiles and then fetches thus looks for a bucket's region only once.
     """
     return {}
 

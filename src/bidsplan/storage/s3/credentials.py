@@ -47,15 +47,15 @@ class Connection:
     Parameters
     ----------
     endpoint : str
-        URL of the service; buckets are addressed by path, as names with dots need.
+        The service's URL. Buckets are addressed by path, since some have names with dots.
     jobs : int
         The most connections to hold open.
     timeout : float
-        Seconds without a byte after which one is given up.
+        Seconds after which a connection that sends nothing is closed.
     environment : frozenset of (str, str)
         The variables that botocore reads.
     authorities : tuple of Authority
-        Whose certificates are trusted beside the system's.
+        Authorities to trust in addition to the system's.
     """
 
     endpoint: str
@@ -89,13 +89,14 @@ class Connection:
         Parameters
         ----------
         region : str
-            As an answer names it, which is not trusted: it becomes part of a host's name.
+            The region in an answer, which is not trusted, since it becomes part of a host name.
 
         Returns
         -------
         Connection or None
-            None if it is the same region, no region at all, or one of another partition, whose
-            service is somebody else's and is not sent what is signed for this one.
+            None if it is the same region, not a region, or one of another partition. Another
+            partition's service belongs to someone else, and must not get requests that are signed
+            for this one.
         """
         if region == self.region or not _WORD.fullmatch(region):
             return None
@@ -114,7 +115,7 @@ class Connection:
     def credentials(self) -> Any:
         """Return the current credentials; temporary ones are refreshed.
 
-        Raises DeniedError if there are none, or none that can be read or sent.
+        Raises DeniedError if there are no credentials, or they can't be read or sent.
         """
         from botocore.exceptions import BotoCoreError  # loaded with the session
 
@@ -176,7 +177,7 @@ class Connection:
 def partition_of(region: str) -> str:
     """Return a region's AWS partition, in which bucket names are unique.
 
-    Credentials hold in one partition alone.
+    Credentials are valid in one partition only.
     """
     found = (name for start, name in _PARTITIONS.items() if region.startswith(start))
     return next(found, "aws")
@@ -247,7 +248,7 @@ def _endpoint_variable(session: Any) -> str | None:
 def _checked_endpoint(endpoint: str) -> str:
     """Return an endpoint without user information.
 
-    Raises UsageError, which does not show it, for one that the transports would crash on.
+    Raises UsageError, without showing the endpoint, if it would crash the transports.
     """
     match = _ENDPOINT.fullmatch(endpoint)
     if match is None or int(match["port"] or 0) > _LARGEST_PORT:
@@ -271,7 +272,7 @@ def _meant_endpoint(text: str) -> str:
 def connect(access: Access, *, anonymous: bool) -> Connection:
     """Resolve the S3 connection from options, environment and configuration.
 
-    Raises UsageError if the configuration can't be used, as when a profile is missing.
+    Raises UsageError if the configuration can't be used, for example if a profile is missing.
     """
     environment = _environment()
     endpoint, region = _service(access.profile, access.region, access.endpoint_url, environment)
@@ -323,8 +324,8 @@ def find_endpoint(access: Access) -> str | None:
     Returns
     -------
     str or None
-        None for Amazon's own endpoints in its usual partition. It may hold user information: it
-        must not be written anywhere.
+        None for Amazon's own endpoints in the usual partition. The endpoint may contain user
+        information, so it must not be written anywhere.
     """
     if access.endpoint_url:
         return access.endpoint_url
@@ -339,7 +340,7 @@ def find_endpoint(access: Access) -> str | None:
 def shown_endpoint(access: Access) -> str | None:
     """Return the endpoint of `connect`, without user information.
 
-    Raises UsageError if it can't be used.
+    Raises UsageError if the configuration can't be used.
 
     Returns
     -------

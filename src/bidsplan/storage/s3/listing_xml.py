@@ -37,22 +37,22 @@ class Page:
     Parameters
     ----------
     what : str
-        What is listed, as messages name it.
+        The listing's name, for messages.
 
     Attributes
     ----------
     kind : str
-        The name of its root element, such as ``ListBucketResult``.
+        The name of the page's root element, such as ``ListBucketResult``.
 
     Raises
     ------
     NoListingError
-        If it can't be parsed.
+        If the page can't be parsed.
 
     Notes
     -----
-    A listing has no declarations, and without them no entity can grow or lead elsewhere. Zero bytes
-    would be UTF-16, in which one could hide.
+    Pages with declarations are refused, so no entity can expand or refer to other files. Pages with
+    zero bytes are refused too, since they would be UTF-16, in which a declaration could hide.
     """
 
     def __init__(self, data: bytes, what: str) -> None:
@@ -120,7 +120,7 @@ class Page:
     def objects(self, skip: int) -> list[Object]:
         """List the page's objects, with shortened keys.
 
-        A key that has no more is left out. Raises StorageError for a size that no file could have.
+        A key without further characters is left out. Raises StorageError for impossible sizes.
         """
         keys, sizes, etags, *classes = self._columns
         kinds: Iterable[type[Object]] = repeat(Object)

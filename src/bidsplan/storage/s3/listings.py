@@ -35,8 +35,8 @@ class _OnlyVersion1Error(Exception):
 class Listings:
     """Lists one bucket, and passes on only pages that fit together.
 
-    Its methods raise ListingError if the server's pages do not add up to one, and other
-    StorageErrors where it does not answer.
+    The methods raise ListingError if the server's pages do not fit together, and other
+    StorageErrors if the server does not answer.
     """
 
     def __init__(self, client: S3Client) -> None:
@@ -74,7 +74,7 @@ class Listings:
         Parameters
         ----------
         next_place : callable
-            Returns what to add to the query for the page that follows another.
+            Returns the parameters of the query for the page after a given one.
         """
         prefix, server = query["prefix"], self._client.connection.endpoint
         pager = Pager(self._what(prefix), prefix, server, delimited="delimiter" in query)

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 class S3fsStore(S3Lister):
     """A prefix of an S3 bucket, read with s3fs's client.
 
-    Objects are read by conditional requests whose bytes are counted; s3fs's ``get`` and ``cat`` may
-    splice two versions of an object, or stop short, without a word.
+    Objects are read by conditional requests, and the bytes are counted. s3fs's ``get`` and ``cat``
+    may mix two versions of an object, or stop too early, without an error.
     """
 
     def stream(
@@ -112,7 +112,7 @@ def s3_filesystem(connection: Connection, *, shared: bool = False) -> Any:
     Parameters
     ----------
     shared : bool
-        Whether to return the one that was made for the same connection and credentials before.
+        Whether to reuse the file system of the same connection and credentials.
     """
     check_endpoint(connection.endpoint)
     proxy = proxy_for(connection.endpoint)
@@ -165,9 +165,9 @@ def _session_class(endpoint: str, authorities: Authorities) -> type[Any]:
 class _Session:
     """Passes requests on to aiohttp, and refuses redirects.
 
-    aiohttp would follow it, and send the session token along; botocore would ask for the bucket's
-    region, be redirected again, and so on. Also, botocore makes a host name of some bucket names,
-    even if an endpoint is given.
+    aiohttp would follow a redirect, and send the session token there. botocore would ask for the
+    bucket's region, be redirected again, and so on. botocore also makes host names from some bucket
+    names, even if an endpoint is given.
     """
 
     def __init__(self, session: Any, origin: URL) -> None:
@@ -191,11 +191,11 @@ class S3Stream:
     Parameters
     ----------
     found : mapping of str to str
-        The answer's headers, whatever their case.
+        The answer's headers, by names in any case.
     span : tuple of int
-        The first byte that was asked for, and the one to stop before, if one was.
+        The first byte that was requested, and the byte to stop before, if any.
     what : str
-        The object, as messages name it.
+        The object's name, for messages.
     """
 
     def __init__(

@@ -41,7 +41,7 @@ class S3Lister(Store):
     Parameters
     ----------
     path : str
-        Without slashes at its ends.
+        The path, without slashes at its ends.
     """
 
     abilities = Abilities(versions=True, ordered_listings=True, checksums=True, ranges=True)

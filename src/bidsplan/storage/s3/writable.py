@@ -1,7 +1,7 @@
 """Writes to S3: small objects at once, and large ones as multipart uploads.
 
-Every request carries the MD5 of its bytes, so that the storage refuses what was damaged on its way.
-A multipart upload is completed only after all of it was checked, and aborted otherwise.
+Every request contains the MD5 of its bytes, so that the storage refuses damaged bytes. A multipart
+upload is completed only after all its bytes were checked, and is aborted otherwise.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class S3Writable(WritableStore):
     Parameters
     ----------
     path : str
-        Without slashes at its ends.
+        The path, without slashes at its ends.
     stop : threading.Event
-        Set to end waits between tries.
+        Set to end waits between attempts.
     """
 
     def __init__(self, bucket: str, path: str, connection: Connection, stop: Event) -> None:
