@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 NIFTI = (".nii.gz", ".nii")
-"""Extensions of images."""
+"""The extensions of images."""
 
 _DATA = "extension != '.json'"
 _PHASES = ("intersects([suffix], ['phasediff', 'phase1', 'phase2'])",)
 
-# Beside those of the schema, of which older releases have fewer.
+# In addition to the schema's associations, of which older releases have fewer.
 _IN_PRACTICE = (
     Association(_PHASES, Target(NIFTI, "magnitude1"), inherit=False),
     Association(_PHASES, Target(NIFTI, "magnitude2"), inherit=False),
@@ -37,9 +37,9 @@ _IN_PRACTICE = (
     Association((_DATA,), Target(".tsv.gz", "stim", ("recording",)), inherit=False),
 )
 _BEYOND = {"coordsystem": ("space",), "physio": ("recording",)}
-"""Entities that files of a suffix have in practice, besides those of the schema."""
+"""Entities that files with a suffix have in practice, in addition to those of the schema."""
 
-# BrainVision, EEGLAB, NIfTI pairs.
+# For BrainVision, EEGLAB and NIfTI pairs.
 _FAMILIES = ((".vhdr", ".vmrk", ".eeg"), (".set", ".fdt"), (".img", ".hdr"))
 _FAMILY_OF = {extension: family for family in _FAMILIES for extension in family}
 
@@ -93,7 +93,7 @@ def _kinds_of(
     """List the kinds of files that may belong to files of one kind."""
     known = {"suffix": suffix, "extension": extension, "datatype": datatype, "entities": entities}
     all_kinds = (*associations().values(), *_IN_PRACTICE)
-    # What belongs to any data file belongs to no table of its channels or events.
+    # Files that belong to any data file do not belong to tables of its channels or events.
     metadata = suffix in _TABLES_OF_FILES or (
         extension in _METADATA
         and any(
@@ -126,7 +126,7 @@ def _holds(selector: str, known: Mapping[str, Any]) -> bool:
 
 @cache
 def _parsed(selector: str) -> ast.expr:
-    # These expressions are Python's too, apart from the backslashes in their texts.
+    # These expressions are also valid Python, apart from the backslashes in their texts.
     return ast.parse(selector.replace("\\", "\\\\"), mode="eval").body
 
 

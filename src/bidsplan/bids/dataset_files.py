@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 
 
 DESCRIPTION = "dataset_description.json"
-"""The one file without which a folder is not a BIDS dataset; nothing excludes it."""
+"""The only file that makes a directory a BIDS dataset; no rule excludes it."""
 
 _ANNEX = "annex-uuid"  # git-annex's own mark in an exported dataset
 
-# BIDS 1.11.1, core.yaml.
+# See core.yaml of BIDS 1.11.1.
 _STANDARD = frozenset(
     {
         DESCRIPTION,

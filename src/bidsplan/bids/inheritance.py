@@ -29,8 +29,8 @@ def levels(directory: str) -> Iterator[str]:
     yield ""
 
 
-# By directory, names of entities, and their values. A query looks its own values up under each set
-# of names, so it never walks over unrelated files.
+# Items by directory, by the names of their entities, and by the values. A query looks up its own
+# values under each set of names, so it never looks at unrelated files.
 _Index = dict[str, dict[tuple[str, ...], dict[tuple[str, ...], "Item"]]]
 
 
@@ -70,7 +70,7 @@ class Metadata:
         kind = (suffix, extension)
         index = self._indices.get(kind)
         if index is None:
-            # No other item is in the root's own directory.
+            # Otherwise the item is not in the root's own directory.
             above = self._root.index(suffix, extension) if self._root is not None else {}
             index = self._indices[kind] = {**above}
             for item in self._items.get(kind, ()):
@@ -133,7 +133,7 @@ def _applying(
     ordered = sorted(items, key=lambda keys: (len(keys), keys)) if len(items) > 1 else items
     for keys in ordered:
         shared = [key for key in keys if key not in beyond or key in entities] if beyond else keys
-        # A value that the file lacks is none that any item has.
+        # If the file lacks an entity, no item's value can match.
         values = [entities.get(key) for key in shared]
         if len(shared) == len(keys):
             item = items[keys].get(tuple(values))  # type: ignore[arg-type] # as said

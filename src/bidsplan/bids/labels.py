@@ -30,7 +30,7 @@ def _unpadded(label: str) -> str:
     return _ZEROS.sub("", _unpunctuated(label))
 
 
-# From the least difference to the greatest; each also forgives those before it.
+# The smallest difference first. Each form also ignores the differences of those before it.
 _DIFFERENCES: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("upper and lower case", str.casefold),
     ("punctuation", _unpunctuated),
@@ -50,7 +50,7 @@ def pair_alike(labels: Iterable[str], directories: Iterable[str]) -> Iterator[tu
     for directory in known:
         for index, (_, form) in zip(indices, _DIFFERENCES, strict=True):
             text = form(normal_label(directory))
-            # Of several directories that differ only so, none is the one that is meant.
+            # If several directories differ only in this way, it is unclear which one is meant.
             index[text] = "" if text in index else directory
     for label in sorted(labels) if known else ():
         for index, (difference, form) in zip(indices, _DIFFERENCES, strict=True):

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-# Entities whose values are numbers: run-01 is run-1 when selecting.
+# Entities with numbers as values, so that run-01 and run-1 are the same for selections.
 _INDEX_ENTITIES = frozenset({"run", "echo", "flip", "inv", "split", "chunk"})
 
 _RECORDING = re.compile(r"\.(ds|mefd|ome\.zarr|zarr)$")
 _PAIR = re.compile(r"([a-z]+)-([0-9a-zA-Z+]+)")
-# No underscore: it would end the entity. Beyond that, labels are accepted as they are.
+# An underscore is not allowed, since it would end the entity. Otherwise labels are accepted as they
+# are.
 _SUBJECT = re.compile(r"sub-([^_/]+)")
-# FreeSurfer's longitudinal directories, of one session or a template: sub-01_ses-a,
+# FreeSurfer's longitudinal directories belong to one session or a template: sub-01_ses-a,
 # sub-01_ses-a.long.sub-01.
 _PART_OF_SUBJECT = re.compile(r"sub-([^_/]+?)(?:_|\.long\.)(?:ses-([^_./]+))?[^/]*")
 
@@ -83,7 +84,7 @@ def owner_label(directory: str) -> str | None:
 
 def _owner(directory: str) -> tuple[str | None, str | None]:
     """Return the subject and session that a directory's name contains."""
-    # Few directories are tried: there are very many.
+    # Only a few directories are tried, because there are very many.
     parts = "_" in directory or ".long." in directory
     match = _PART_OF_SUBJECT.fullmatch(directory) if parts else None
     return (match[1], match[2]) if match else (subject_label(directory), None)
@@ -117,7 +118,7 @@ def parse_name(path: str, *, recording: bool = False) -> Name:
     subject, session, datatype = _parse_directory(directory)
     first, more, rest = base.partition("_")
     pair = _PAIR.fullmatch(first) if more else None
-    # What follows the subject is the same for many subjects, and parsed once.
+    # The rest of a name is the same for many subjects, so it is parsed once.
     others, suffix, extension, shaped = _parse_base(rest if pair else base)
     if pair and pair[1] in others:
         others, suffix, extension, shaped = _parse_base(base)
@@ -149,7 +150,7 @@ def _parse_base(text: str) -> tuple[Mapping[str, str], str, str, bool]:
             shaped = False
         else:
             entities[match[1]] = match[2]
-    # Shared by all names that say the same.
+    # All names with the same content share these objects.
     return MappingProxyType(entities), suffix, dot + rest, shaped
 
 

@@ -58,7 +58,7 @@ def nifti_extent(head: bytes) -> Extent:
             offset, width = int(header.get_data_offset()), header.get_data_dtype().itemsize
         except Exception as error:
             raise _impossible(header) from error
-        # One of its types, a bit for each voxel, is as wide as no type of numpy's.
+        # One NIfTI type has one bit for each voxel, which no numpy type has.
         bits = 8 * width or int(header["bitpix"])
         if int(header["dim"][0]) not in range(8) or min((*shape, offset, bits)) < 0:
             raise _impossible(header)
@@ -97,7 +97,7 @@ def _packed_problem(chunks: Iterable[bytes]) -> str | None:
             head += piece[: LONGEST_HEADER - known]
             size += len(piece)
             if known < LONGEST_HEADER == len(head):
-                # What is no image need not be unpacked to its end.
+                # A file that is not an image need not be unpacked to its end.
                 nifti_extent(head)
     except EOFError:
         missing = nifti_extent(head).missing(size) or f"after {size} bytes unpacked"
@@ -112,7 +112,7 @@ def _unpacked(chunks: Iterable[bytes]) -> Iterator[bytes]:
     member, whole = zlib.decompressobj(_GZIP), False
     for chunk in chunks:
         data = chunk
-        # Zeros may follow a member, to fill a block of a tape.
+        # Zeros may follow the gzip data, to fill a block of a tape.
         while data := data.lstrip(b"\0") if whole else data:
             yield member.decompress(data, _CHUNK)
             whole, data = member.eof, member.unconsumed_tail

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 LONGEST_COMMENT = 65_536
-"""Most characters of a comment on GitHub; here of its bytes, which are never fewer."""
+"""The most characters of a GitHub comment, applied to bytes, which are never fewer."""
 
 _LONGEST_VALUE = 256
-"""Most bytes of a path or label that are shown."""
+"""The most bytes of a path or label that are shown."""
 
 _RESERVED = 1000
-"""Bytes for the frames of the lists, and for the last line, which says what was left out."""
+"""Bytes for the frames of the lists, and for the last line about what was left out."""
 
 _BACKTICKS = re.compile("`+")
 
@@ -78,7 +78,7 @@ def code(text: str) -> str:
     text = printable(clipped(text, _LONGEST_VALUE))
     longest = max((len(run) for run in _BACKTICKS.findall(text)), default=0)
     fence = "`" * (longest + 1)
-    # One space is removed again from each side.
+    # Markdown removes one space from each side.
     pad = " " if not text or text[0] in "` " or text[-1] in "` " else ""
     return f"{fence}{pad}{text or '(empty)'}{pad}{fence}"
 

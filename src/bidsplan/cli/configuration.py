@@ -95,7 +95,8 @@ def cache_options(
         If the file is not valid, or if a size or a kind of link is given without a directory.
     """
     if no_cache or (untrusted and cache_directory is None):
-        # What is configured for one's own plans is not for a stranger's.
+        # A cache that is configured for the user's own plans must not be used for a stranger's
+        # plan.
         return None
     configured = read_configuration(warn)
     named = _expanded(os.environ.get("BIDSPLAN_CACHE", ""), "BIDSPLAN_CACHE")

@@ -117,7 +117,7 @@ class Console:
 
     def error(self, text: str, label: str = "error") -> None:
         """Write an error to standard error."""
-        # click leaves colours out where there is no terminal; for NO_COLOR see no-color.org.
+        # click writes no colours if there is no terminal. For NO_COLOR, see no-color.org.
         if not os.environ.get("NO_COLOR"):
             label = click.style(label, fg="red" if label == "error" else "yellow", bold=True)
         _echo(f"{label}: {self._shown(text)}", err=True)
@@ -163,7 +163,7 @@ class Console:
             self._annotate(coded(text, HelpCode.USAGE), "error")
         else:
             error.show(file=(shown := io.StringIO()))
-            # click lists choices behind tabs, which are escaped like what drives a terminal.
+            # click lists choices after tabs, and tabs are escaped like other control characters.
             text = shown.getvalue().rstrip("\n").expandtabs(4)
             self.say(coded(text, HelpCode.USAGE))
         return error.exit_code

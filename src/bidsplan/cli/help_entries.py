@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _INSTALLED = Path(__file__).parents[1] / "troubleshooting"
 _IN_CHECKOUT = Path(__file__).parents[3] / "docs" / "troubleshooting" / "errors"
-"""A wheel holds the pages; an editable installation reads them where they are written."""
+"""A wheel contains the pages; an editable installation reads them from the source tree."""
 
 _HEADING = re.compile(r"^## (BP\d{3}) ([a-z-]+)\n", re.MULTILINE)
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")

@@ -101,7 +101,7 @@ def _write_shorthands(definitions: dict[str, Any], fields_of_all: dict[str, Any]
     text = {"type": ["string", "number"]}
     texts = [text, {"type": "array", "items": text, "minItems": 1}]
     for definition in definitions.values():
-        # An editor shows the first line beside the field; the rest is about parameters.
+        # Editors show the first line next to the field. The other lines are about parameters.
         definition["description"] = definition["description"].partition("\n")[0]
     definitions["Predicate"]["properties"].pop("any_of")
     definitions["Sample"]["oneOf"] = [{"required": ["count"]}, {"required": ["fraction"]}]
@@ -125,7 +125,7 @@ def _write_shorthands(definitions: dict[str, Any], fields_of_all: dict[str, Any]
         "Filter": [word],
         "Requirement": [word],
         "Sample": [{**number, "exclusiveMinimum": 0} for number in some],
-        # A number might be meant as a label or as a number of subjects.
+        # A number could be meant as a label or as a number of subjects.
         "Subjects": [{"type": "string"}, {"type": "array", "items": text, "minItems": 1}],
     }
     assert set(fields) == set(Filter.model_fields)  # noqa: S101 - the models and this agree
@@ -240,7 +240,7 @@ def _problem() -> dict[str, Any]:
 _MAKERS = {"manifest": manifest_schema, "plan": plan_schema, "report": report_schema}
 
 SCHEMAS = tuple(_MAKERS)
-"""Names of the documents that have a schema."""
+"""The names of the documents with a schema."""
 
 
 def schema_text(what: str) -> str:

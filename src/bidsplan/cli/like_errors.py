@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 _NAMED = 10
-"""Files whose paths are kept to be named."""
+"""The most files of a group whose paths are kept."""
 
 
 class _Group:

@@ -23,7 +23,7 @@ _COLUMNS = (
 )
 
 _FORMULA = tuple("=+-@＝＋－＠")
-"""What makes a cell a formula, also in the wide forms that some spreadsheets take for these."""
+"""Characters that start a formula, with the wide forms that some spreadsheets also accept."""
 
 
 def csv_lines(plan: Planned, redact: Callable[[str], str]) -> Iterator[str]:

@@ -25,7 +25,7 @@ _NAMELESS = {
     "sessions": "(no session)",
     "subjects": "(no subject)",
 }
-"""What the summary's nameless amounts are of."""
+"""Names for the amounts of files without a subject, session and so on."""
 
 _TITLES = {
     "pipelines": "pipeline",
@@ -50,7 +50,7 @@ def summary_lines(summary: PlanSummary, *, whole: bool = False) -> Iterator[str]
         yield f"subjects without a file: {listed(map(printable, without))}"
     for name, title in _TITLES.items():
         amounts = getattr(summary, name)
-        # One row of a table says what the first line says.
+        # A table with a single row would only repeat the headline.
         if len(amounts) > 1 or name in {"reasons", "proofs"}:
             yield ""
             if name == "proofs":

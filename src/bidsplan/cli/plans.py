@@ -126,7 +126,7 @@ _OMITTED = {
     "not-comparable": "left out by a value that can't be compared",
     "no-file": "without a selected file",
 }
-"""What the summary says of each kind of omission."""
+"""The summary's text for each kind of omission."""
 
 
 def omission_data(omission: Omission) -> dict[str, object]:

@@ -19,7 +19,7 @@ class Signalled(SystemExit):
 
 
 _received: list[int] = []
-"""Exit codes of the signals that the process received."""
+"""The exit codes of the signals that the process has received."""
 
 
 def exit_at_once() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 _DATA = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
 _PROPERTY = _DATA | str.maketrans({":": "%3A", ",": "%2C"})
 
-# Runners skip blanks before "::", and may ignore characters that have no width.
+# Runners skip blanks before "::", and may ignore characters of zero width.
 _COMMAND = re.compile(r"(?m)^([^!-~\n]*):(?=[^!-~\n]*:)")
 
 
@@ -43,7 +43,7 @@ def harmless(text: str) -> str:
       \x3a:set-env name=PATH::/tmp
     """
     text = _COMMAND.sub(r"\1\\x3a", text)
-    # Runners search for the older form anywhere in a line.
+    # Runners recognise the older form anywhere in a line.
     return text.replace("##[", "#\\x23[")
 
 

@@ -62,7 +62,7 @@ class DatasetFiles:
         """Choose the files of all subjects, and note those at the root."""
         request, directories = self._request, self._listing.directories
         if self._context.record.detailed:
-            # To be explained, all choices are kept in any case.
+            # For explaining, all choices are kept anyway.
             [files] = batches(directories, whole=True)
             choice = FileSelection(files, self._at_root, request)
             self._add_part(choice, files, last=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 _MOST_VALUES = 20_000
-"""Different values that a column may have for a hint to name any."""
+"""The most different values of a column for which a hint names some."""
 
 NO_ROW = Dropped("it has no row in the table", ("subjects", "table"))
 
@@ -219,7 +219,7 @@ def read_tables(context: Context) -> Cohort | None:
         labels = (named_label(name) for _, at_root in context.study for name in at_root.subjects)
         known = table.id_column in predicates.ID_COLUMNS
         if not known and not any(label in table.rows for label in labels):
-            # Its column of ids is what the manifest says, so it may be the first line of any file.
+            # The manifest names the column of ids, so the header may be the first line of any file.
             table = replace(table, plausible=False)
         return Cohort(tables={"": table}, shared=True)
     tables: dict[str, Table] = {}

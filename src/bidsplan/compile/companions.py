@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 
 _LARGEST_EVENTS = 16 << 20
-"""Bytes of an events table that are read at the most."""
+"""The most bytes of an events table that are read."""
 
 _MOST_NAMED = 5_000_000
-"""Files that the field maps of one dataset may name in all, each as often as it is named."""
+"""The most files that one dataset's field maps may name in total, repetitions included."""
 
 
 class MissedTargets(NamedTuple):
@@ -100,7 +100,7 @@ class References:
         found: dict[str, Object] = {}
         known = {item.name.path: item for item in choice.others}
         taken = {item.name.path for item in choice.taken}
-        # All of the subject, since sidecars of the recording may be in the directories above it.
+        # All files of the subject, since the recording's sidecars may be in higher directories.
         for directory in sorted({_top(path) for path in self.rooms - known.keys() - taken}):
             found.update(self.list_directory(directory))
         known.update({item.name.path: item for item in choice.learn(found)})
@@ -168,7 +168,7 @@ class Companions:
         """
         maps = [item for item in self.choice.others if _is_fieldmap(item)] if others else []
         if targets is not False:
-            # Most subjects are selected completely; their sidecars need not be read.
+            # Most subjects are selected completely, so their sidecars need not be read.
             partial = {_top(item.name.path) for item in self.choice.known if self._is_lacking(item)}
             taken = (item for item in self.choice.taken if _top(item.name.path) in partial)
             maps += filter(_has_targets, taken)
@@ -254,8 +254,8 @@ class Companions:
             if item.name.suffix == "meg" and item.name.extension != ".json"
         ]
         fields = self._fields(recordings)
-        # Only whole paths: a directory is listed for each, and it must not be a guess.
-        # They come from a file's content, so they may be anything.
+        # Only whole paths are used, because a directory is listed for each of them. The paths come
+        # from the content of files, so they may be anything.
         wanted = {
             (item.name.path, path.rstrip("/"))
             for item in recordings
@@ -293,7 +293,7 @@ class Companions:
 
     def _fields(self, items: Sequence[Item]) -> dict[str, dict[str, Any]]:
         """Merge the fields of the JSON sidecars that apply to each item."""
-        # Those of deeper levels come first.
+        # Sidecars of deeper levels come first.
         sidecars = [
             [
                 other.name.path

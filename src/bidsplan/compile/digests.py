@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 _TOGETHER = 10_000
-"""Entries whose sources are read at a time."""
+"""The number of entries whose sources are read at a time."""
 
 
 def carry_digests(
@@ -164,13 +164,13 @@ _ADD = "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?)"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _YOUNG_NS = 2_000_000_000
-"""Nanoseconds within which a file may change again and keep its times, on coarse file systems."""
+"""Nanoseconds in which a file can change without new times, on coarse file systems."""
 
 _PATIENCE = 2.0
 """Seconds to wait for another process that writes."""
 
 _INTERVAL = 1.0
-"""Seconds after which digests are written, so that a run that is stopped keeps most of them."""
+"""Seconds after which digests are written, so that a stopped run keeps most of them."""
 
 
 class DigestCache:
@@ -235,7 +235,7 @@ class DigestCache:
 
 
 def _columns(version: FileVersion) -> tuple[str | int, ...]:
-    # Device and inode may be larger than the integers of a database.
+    # Device and inode numbers may exceed the integers of a database.
     return (str(version.device), str(version.inode), *version[2:])
 
 

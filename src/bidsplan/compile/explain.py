@@ -121,7 +121,7 @@ class Explanation:
     def path(self, path: str) -> Answer | None:
         """Explain a destination path, or a key of the study."""
         answers = [*self._by_choices(path), *self._by_directories(path)]
-        # What one rule drops, another may select.
+        # A file that one rule leaves out may be selected by another rule.
         first = min(answers, key=lambda answer: not answer.taken, default=None)
         return first or self._by_subject(path) or self._by_place(path)
 

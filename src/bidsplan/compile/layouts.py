@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 _BATCH_FILES = 10_000
-"""Files of some subjects that are chosen together, at two kilobytes of memory each."""
+"""The number of files that are chosen together; each takes two kilobytes of memory."""
 
 
 class Listing(NamedTuple):
@@ -75,7 +75,7 @@ def list_subjects(context: Context, located: Located, units: Sequence[str]) -> l
 
 def _list(context: Context, located: Located, directories: list[list[str]]) -> list[Listing]:
     for names in directories:
-        # In a listing's order, in which they come.
+        # In the order of the listing, so that few results have to wait.
         names.sort(key="{}/".format)
     wanted = [
         (dataset, name)
@@ -190,7 +190,7 @@ class Pipeline(NamedTuple):
     def dataset_files(self) -> str | tuple[str, ...]:
         """The files at the pipeline's root to select."""
         if self.layout == "subject-first-kept":
-            # What is written by subject has no directory of its own to describe.
+            # With this layout, the pipeline has no directory that a description could be in.
             return "none"
         if self.derivative.dataset_files is not None:
             return self.derivative.dataset_files

@@ -20,15 +20,15 @@ class OmissionKind(StrEnum):
     """Why a subject is left out although no rule says so."""
 
     NO_ROW = "no-row"
-    """It has a directory, and no row in the table."""
+    """The subject has a directory, but no row in the table."""
     NO_DIRECTORY = "no-directory"
-    """It has a row, and no directory."""
+    """The subject has a row in the table, but no directory."""
     SPELLING = "spelling"
-    """Its row spells its label in another way than its directory."""
+    """The subject's label is spelt differently in its row and its directory."""
     NOT_COMPARABLE = "not-comparable"
-    """A cell of its row can't be compared with what the manifest asks."""
+    """A cell of the subject's row can't be compared with the manifest's condition."""
     NO_FILE = "no-file"
-    """It is selected, and has none of the files that are."""
+    """The subject is selected, but has none of the selected files."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +83,7 @@ def omission(
 
 def find_without_files(units: Sequence[str], having: set[str], at: Place) -> Iterator[Omission]:
     """Find selected units for which the filters at a place select nothing."""
-    # Where nobody has such a file, the filters are reported.
+    # If no subject has such a file, the filters themselves are reported.
     lacking = [unit for unit in units if unit not in having]
     if lacking and having:
         count = f"{len(lacking):,} of {len(units):,} selected subjects"

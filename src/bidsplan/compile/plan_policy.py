@@ -25,11 +25,11 @@ class PlanPolicy(Enum):
     """Whether a plan must be current, or is used as it is."""
 
     CURRENT = auto()
-    """Use it if it was compiled from this manifest, or else compile."""
+    """Use the plan if it was compiled from this manifest; otherwise compile."""
     LOCKED = auto()
-    """Use it, and fail if it was not compiled from this manifest."""
+    """Use the plan; fail if it was not compiled from this manifest."""
     FROZEN = auto()
-    """Use it, whatever the manifest."""
+    """Use the plan, even if the manifest has changed."""
 
     @classmethod
     def of(cls, *, locked: bool, frozen: bool) -> PlanPolicy:
@@ -119,7 +119,7 @@ def own_manifest(path: Path, plan: Planned, access: Access) -> Path | None:
     """Return the manifest next to a plan, if the plan is current."""
     from bidsplan.manifest.load import load_manifest  # imports pydantic and YAML
 
-    # Without a manifest that can be read, none is known to be the plan's.
+    # If the manifest can't be read, it is not known to be the plan's.
     with suppress(BidsplanError):
         manifest = manifest_beside(path)
         loaded = load_manifest(

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 _TOGETHER = 10_000
-"""Entries whose versions are looked for at a time."""
+"""The number of entries whose versions are looked up at a time."""
 
 _BEFORE_VERSIONING = "null"
-"""What S3 calls the version of an object from before its bucket had versions, or that has none."""
+"""S3's name for the version of an object in a bucket that kept no versions at the time."""
 
 
 def _unversioned(message: str) -> errors.Problem:
@@ -58,9 +58,9 @@ class _Source:
     listed: dict[str, Entry] = field(default_factory=dict)
     found: dict[str, Object] = field(default_factory=dict)
     refused: list[errors.StorageError] = field(default_factory=list)
-    """Why versions can't be listed, after which it is not tried again."""
+    """The error if versions can't be listed; it is not tried again."""
     known_to_keep: bool = False
-    """Whether an object was looked up, and so the bucket is known to keep versions."""
+    """Whether an object was looked up, which shows whether the bucket keeps versions."""
 
     def list_versions(self, directory: str) -> None:
         """List the versions of one directory's objects, if allowed."""

@@ -53,7 +53,7 @@ def command(
     if doing is CacheTask.PRUNE and chosen.max_bytes is None:
         raise UsageError("the cache has no size to be kept within; give one by --size")
     done = manage_cache(chosen, doing)
-    # Files of many datasets that have the same content are one here.
+    # Files with the same content are stored once, even if they are in many datasets.
     held = f"{counted(done.files_left, 'different content')}, {size(done.bytes_left)}"
     bound = f" of at most {size(chosen.max_bytes)}" if chosen.max_bytes else ""
     text = f"{printable(str(chosen.directory))}: {held}{bound} on disk"

@@ -143,7 +143,7 @@ def _say_next(source: Path, destination: str, plan: Planned, settings: options.S
         return
     checked = shlex.join([*settings.part.arguments(), str(source), destination])
     text = f"next: 'bidsplan verify {checked}' checks the files again"
-    # A plan alone does not say why files are missing.
+    # A plan without its manifest does not show why files are missing.
     manifest = source if is_manifest(source) else own_manifest(source, plan, settings.access)
     if manifest:
         text += f", 'bidsplan report {shlex.quote(str(manifest))}' shows what the study lacks"

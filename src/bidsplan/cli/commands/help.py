@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bidsplan.cli.help_entries import HelpEntry
 
 _WIDEST = 100
-"""Characters of the longest line, however wide the terminal."""
+"""The most characters of a line, even if the terminal is wider."""
 
 
 @click.command(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 _MOST_WORDS = 12
-"""The most words that a line lists."""
+"""The most words in a line."""
 
 
 @click.command(

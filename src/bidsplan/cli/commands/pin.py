@@ -44,7 +44,7 @@ def command(
     console = settings.console
     path, plan = plan_for(source, settings)
     output = output or path
-    # A terabyte may be read below: refuse a wrong output first.
+    # The next step may read a terabyte, so a wrong output is refused first.
     plan_suffix(output)
     _refuse_move(plan, path, output)
     outcome = Outcome(plan, console, verb="verified")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 _MOST_NAMED = 20
-"""The most files that are named in the question whether to remove them."""
+"""The most files that the question names before files are removed."""
 
 _KEPT = {
     KeptReason.FOREIGN: "kept, not fetched by bidsplan",

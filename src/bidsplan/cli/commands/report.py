@@ -65,7 +65,7 @@ def command(
     manifest = _manifest(source, manifest)
     path, plan = plan_for(source, settings, PlanPolicy.FROZEN)
     page = output or path.with_name(f"{path.name.partition('.plan.')[0]}.report.html")
-    # A study may be listed below, and a destination read: refuse a wrong output first.
+    # The next steps may list a study and read a destination, so a wrong output is refused first.
     check_page_name(page)
     reasons = _reasons(plan, manifest, settings) if manifest else None
     proofs = _proofs(plan, destination, path, settings, read=read) if destination else None

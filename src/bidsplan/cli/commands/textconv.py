@@ -38,7 +38,7 @@ def command(source: Path, settings: options.Settings) -> None:
     from bidsplan.plan.file import StoredPlan  # on demand
 
     try:
-        # A line break in a name must not look like a line of its own.
+        # A line break in a name must not look like the start of another line.
         lines = [printable(line) for line in _lines(StoredPlan(source))]
     except PlanError as error:
         if not source.is_file():

@@ -84,7 +84,7 @@ _OUTCOMES = {
     HelpCode.PLAN_MISSING: "valid, but it has no plan",
     HelpCode.PLAN: "valid, but its plan is not valid",
 }
-"""What is said of a manifest that only its plan makes fail."""
+"""The text about a valid manifest whose plan is not valid."""
 
 
 def _plan_error(loaded: ManifestFile, settings: options.Settings) -> BidsplanError | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bidsplan.plan import Reason
 
 
-# How a filter's rejections read, where they are not the name of a field.
+# Texts for the rejections that are not the name of a field.
 _REJECTIONS = {
     "include": "no include glob matches",
     "hidden": "its name starts with a dot, which only a glob with the dot matches",
@@ -221,7 +221,7 @@ class FileSelection:
         )
         if len(parts) != 1 or parts[0] is None:
             return Rejection(why or "files are not selected at all")
-        # What is no field of a filter has the place of the filter.
+        # Rejections that are not by a field have the place of the whole filter.
         field = () if parts[0] in _REJECTIONS.keys() - {"include"} else parts[0].split(".")
         return Rejection(why, (0, *field))
 
@@ -232,7 +232,7 @@ class FileSelection:
         return [item for item in items if not item.hidden and not self._excluded(item.name.path)]
 
     def _excluded(self, path: str) -> bool:
-        # Nearly always there is no exclude, and there are very many paths.
+        # There is hardly ever an exclude, and there are very many paths.
         return bool(self._excluding) and any(rule.excludes(path) for rule in self._excluding)
 
     def _select(self) -> list[Item]:
@@ -286,7 +286,7 @@ class FileSelection:
             return mode == "true"
         if item.name.suffix == "sessions":
             return True
-        # A scans table names files that a filter may have left out, which would make it wrong.
+        # A scans table also names files that a filter may have left out, so it would be wrong.
         partial = bool(self._excluding) or any(rule.restricts for rule in self._filters)
         return not partial and self._in_sessions(item.name.session)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 NOUNS = {"datatypes": "datatype", "suffixes": "suffix", "extensions": "extension"}
-"""What one value of a field is called, in messages and in names."""
+"""The name for one value of a field, in messages and in file names."""
 
 
 class CompiledFilter:
@@ -25,7 +25,7 @@ class CompiledFilter:
         self.restricts = filter_.restricts
         self._include = Globs(filter_.include or ())
         self._only_included = filter_.include is not None
-        # An exclude also takes dotfiles away, so its wildcards match them.
+        # An exclude also applies to dotfiles, so its wildcards match them.
         self._exclude = Globs(filter_.exclude, dots=True)
         self._allowed = [
             (field, frozenset(allowed), attrgetter(noun))

@@ -31,7 +31,7 @@ class Findings:
 
     def __init__(self, filters: tuple[Filter, ...]) -> None:
         self._filters = filters
-        # Items, until the values are taken of them that messages may name.
+        # Items, from which the values that messages may name are collected later.
         self._seen: list[Item] = []
         self._matched: list[list[Item]] = [[] for _ in filters]
         self._asked = [_asked(filter_) for filter_ in filters]
@@ -69,7 +69,7 @@ class Findings:
         self.sessions |= other.sessions
         for glob in self._unmatched_globs.keys() - other._unmatched_globs.keys():
             del self._unmatched_globs[glob]
-        # Of what was asked for alone, and without the items, of which there may be millions.
+        # Only the requested values are kept, and no items, since there may be millions.
         for field in {field for asked in self._asked for field, _ in asked}:
             seen = self._seen_values.setdefault(field, set())
             seen.update(other._seen_values.get(field, ()), _values(field, other._seen))

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 ID_COLUMNS = ("participant_id", "subject_id")
-"""Columns that name participants: ``01`` is not ``1`` there, and ``sub-01`` is ``01``."""
+"""Columns that name participants, in which ``01`` is not ``1``, and ``sub-01`` is ``01``."""
 
 MISSING = "n/a"
-"""How BIDS writes a missing value."""
+"""The text for a missing value in BIDS."""
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 
@@ -38,7 +38,7 @@ class Values:
         self._ids = ids
         self._numbers = True
         self._forms = {form for value in values for form in self._forms_of(value)}
-        # To read a cell as a number takes long, and few sets have any.
+        # Reading a cell as a number takes long, and few sets contain numbers.
         self._numbers = any(isinstance(form, Decimal) for form in self._forms)
 
     def __contains__(self, value: str) -> bool:
@@ -104,5 +104,6 @@ def doubtful_column(row: Mapping[str, str], where: Mapping[str, Condition]) -> s
 
 
 def _number(text: str) -> Decimal | None:
-    # Decimal itself also reads 1_000 and digits of other scripts, which no table means as numbers.
+    # Decimal itself also reads 1_000 and digits of other scripts, which tables do not use as
+    # numbers.
     return Decimal(text) if _NUMBER.fullmatch(text) else None

@@ -28,7 +28,7 @@ def shuffle_order(units: Iterable[str], seed: int) -> list[str]:
     The sorted ``sub-`` labels are shuffled by NumPy's legacy ``RandomState``. The seed is below
     2**32.
     """
-    # NumPy takes a tenth of a second to import, and only this method needs it.
+    # Importing NumPy takes a tenth of a second, and only this method needs it.
     from numpy.random import RandomState
 
     prefixed = {}

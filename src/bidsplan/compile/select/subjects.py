@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bidsplan.manifest import Sample
 
 _SHOWN = 3
-"""Labels of each side that are shown where a file's lines name no subject."""
+"""The number of labels of each side that are shown if a file's lines match no subject."""
 
 
 def site_of(unit: str) -> str:

@@ -104,7 +104,7 @@ def _refused(key: str, reason: str, where: str) -> Problem:
 
 
 def _listed_twice(first: Object, second: Object, where: str) -> StorageError:
-    # Which of the two was listed first says nothing about which of them is there now.
+    # The order of the two does not show which of them exists now.
     versions = sorted(
         f"{item.size} bytes and entity tag {paths.printable(str(item.etag))}"
         for item in (first, second)
@@ -248,8 +248,8 @@ class Lister(ThreadPool):
         keys = sum(len(ready[each].files) for each in sample)
         others = [pair for each, pair in new.items() if each not in sample]
         share = -(-len(others) // self._jobs)
-        # More than can be listed at a time are listed together in any case, and no more than four
-        # times as many: the sample may be unlike the others.
+        # More directories than can be listed at a time are listed together in any case. At most
+        # four times as many are, since the sample may not be typical.
         on_page = _PAGE * len(sample) // max(keys, 1)
         most = max(share, min(on_page, max(_SAMPLE, 4 * share)))
         ahead = self._jobs
@@ -275,8 +275,8 @@ class Lister(ThreadPool):
         contents = []
         for name in together.names:
             directory = f"{dataset.prefix}{name}"
-            # A directory holds something, or it would not be listed: where storage has another
-            # order of keys, it may have been skipped.
+            # A listed directory is not empty. If it seems so, the storage's keys are in another
+            # order, and the directory may have been skipped.
             objects = found.pop(name, ()) or counted(dataset.store.list(f"{directory}/"))
             content = Content(*clean(objects, dataset.prefix, dataset.where))
             if self._shared is not None:

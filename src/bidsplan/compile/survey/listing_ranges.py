@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 DirectoryId = tuple[int, str]
-"""A directory of any dataset: the root's number, and the path below it."""
+"""A dataset's directory, as the number of its root and the path below the root."""
 
 
 def directory_id(dataset: Dataset, directory: str) -> DirectoryId:
@@ -39,7 +39,7 @@ class ListingRange(NamedTuple):
         """
         prefix = self.dataset.prefix
         found: dict[str, list[Object]] = {}
-        # A dot comes right before a slash, and a zero right behind it.
+        # In the order of keys, a dot is directly before a slash, and a zero directly after it.
         previous, end = f"{prefix}{self.names[0]}.", f"{prefix}{self.names[-1]}0"
         for item in counted(self.dataset.store.list_after(prefix, previous)):
             if item.key <= previous:

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 _MOST_LINKS = 40  # that are followed on the way to one file
-# O_PATH needs no permission to read the directory, as opening by a whole path needs none.
+# O_PATH does not need permission to read the directory, like opening a whole path.
 _DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _KERNEL = ("/proc/", "/sys/", "/dev/")
 _REPOSITORY = ".git"
-# DataLad keeps the content of files here, and links to it.
+# DataLad stores the content of files here, and links to it.
 _CONTENT = ("annex", "objects")
 _CHUNK = 1 << 20
 
@@ -89,7 +89,7 @@ def _read(name: str, base: Path, limit: int, links: int) -> bytes:
 def _fence(base: Path) -> Path:
     """Return the directory that files must be in: the repository or the manifest's."""
     with suppress(RuntimeError):
-        # A home directory may be a repository, and holds what is nobody's business.
+        # A home directory may be a git repository, but its files are private.
         home = Path(os.path.realpath(Path.home()))
         candidates = [folder for folder in (base, *base.parents) if folder != home]
         return next((one for one in candidates if os.path.lexists(one / _REPOSITORY)), base)
@@ -110,7 +110,7 @@ def _content(file: int, limit: int) -> bytes:
     if found.st_size > limit:
         raise UnusableFileError(f"has {found.st_size:,} bytes; at most {limit:,} are read")
     data = bytearray()
-    # Files that the kernel makes up have no size, wherever they are mounted.
+    # Files that the kernel generates have no size, wherever they are mounted.
     while chunk := os.read(file, min(_CHUNK, found.st_size - len(data))):
         data += chunk
     return bytes(data)
@@ -148,7 +148,7 @@ class _Walk:
                 self._directories.append(os.open(name, _DIRECTORY, dir_fd=self._directories[-1]))
                 self._names.append(name)
             elif not stat.S_ISREG(found.st_mode):
-                # Not even opened: to open a device may do something.
+                # The file is not even opened, because opening a device may have effects.
                 raise UnusableFileError("is not a regular file")
             elif any(part not in {"", "."} for part in waiting):
                 raise UnusableFileError("is below a file, and not below a directory")
@@ -167,7 +167,7 @@ class _Walk:
     def _check(self, name: str, found: os.stat_result) -> None:
         """Refuse paths into git's own files, which may contain tokens."""
         with suppress(FileNotFoundError):
-            # Some file systems have several spellings of one name.
+            # On some file systems, a name can be spelt in several ways.
             own = os.stat(_REPOSITORY, dir_fd=self._directories[-1], follow_symlinks=False)
             if name != _REPOSITORY and os.path.samestat(own, found):
                 raise _private()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 LARGEST_TABLE = 64 << 20
-"""Bytes of a table that are read at the most."""
+"""The most bytes of a table that are read."""
 
 _MOST_ROWS = 600_000
 _LONGEST_ROW = 1 << 20  # characters
@@ -68,7 +68,7 @@ def parse_labels(data: bytes, name: str) -> tuple[list[str], list[Problem]]:
     odd = sum(" " in label or not is_quotable(label) for label in labels)
     if odd * 10 <= len(labels) and labels:
         return labels, []
-    # Its content is not shown, as it may be any file.
+    # The content is not shown, since it may be any file.
     hint = "write one label on each line; a table of participants is named by subjects.table"
     return [], [Problem(message=f"{name} is not a list of subject labels", hint=hint)]
 
@@ -175,7 +175,7 @@ def _parse(data: bytes, name: str, id_column: str | None, wanted: Iterable[str] 
     columns = tuple(cell.strip() for cell in next(records, ()))
     if not columns:
         raise UnusableFileError("is empty")
-    # Of columns of one name the last one counts.
+    # If several columns have the same name, the last one is used.
     places = {column: place for place, column in enumerate(columns)}
     key = _find_id_column(places, id_column)
     kept = list(places) if wanted is None else sorted(places.keys() & set(wanted))
@@ -198,8 +198,8 @@ def _find_id_column(columns: Mapping[str, int], wanted: str | None) -> str:
     names = (wanted,) if wanted else ID_COLUMNS
     key = next((name for name in names if name in columns), None)
     if key is None:
-        # Without its ids nothing shows that this is a table, so only what BIDS or the manifest has
-        # is repeated.
+        # Without a column of ids, this may not be a table, so messages only repeat names that BIDS
+        # or the manifest has.
         alike = [column for column in columns if column.casefold() == names[0].casefold()]
         near = nearest(ID_COLUMNS[0], columns) or next(iter(alike), "")
         hint = "check that it is a table of participants"
@@ -234,7 +234,7 @@ def _records(data: bytes, encoding: str, name: str) -> Iterator[list[str]]:
         while line := file.readline(_LONGEST_ROW + 1):
             if _CELL in line:
                 raise UnusableFileError("is not text: it has NUL bytes", "save it as UTF-8")
-            # A row may have several lines.
+            # A row may consist of several lines.
             length += len(line)
             if length > _LONGEST_ROW:
                 raise UnusableFileError(f"has a row of more than {_LONGEST_ROW:,} characters")

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 LARGEST_SIDECAR = 1 << 20
-"""Bytes of a JSON sidecar that are read at the most."""
+"""The most bytes of a JSON sidecar that are read."""
 
 LEGACY = "cp1252"
-"""The encoding of text that is in no form of Unicode."""
+"""The encoding of text that is not Unicode."""
 
 _CHUNK = 1 << 20
 
@@ -45,7 +45,7 @@ def text_encoding(data: bytes) -> str:
 
 
 def _is_utf8(data: bytes) -> bool:
-    # Decoded in chunks: as text, a table may take four times the memory.
+    # The text is decoded in chunks, because it may take four times the memory of its bytes.
     chunks = (data[start : start + _CHUNK] for start in range(0, len(data), _CHUNK))
     try:
         for _ in codecs.iterdecode(chunks, "utf-8"):

@@ -46,7 +46,7 @@ class ThreadPool:
 
     def close(self) -> None:
         """Stop, and drop unfinished items."""
-        # Not waited for: a server may keep it waiting for minutes.
+        # The pool does not wait for this thread, since a server may block it for minutes.
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, work: Callable[[Given], Result], item: Given) -> Result:
