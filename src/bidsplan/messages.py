@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 LONGEST_MESSAGE = 2000
-"""Most bytes of a message, its unprintable characters written as escapes."""
+"""The most bytes of a message, with unprintable characters written as escapes."""
 
 LONGEST_PART = 800
-"""Most bytes of a part of a message: what is wrong, what was expected, what to do."""
+"""The most bytes of a part of a message: the problem, the expected value, the hint."""
 
 _LONGEST_ESCAPE = 10
 _LEFT_OUT = " [… {:,} characters …] "
@@ -57,14 +57,14 @@ def _fitting(text: str, room: int) -> str:
 
 
 HIDDEN = "***"
-"""Written in place of a secret."""
+"""The text that replaces a secret."""
 
 _SHORTEST = 8
-"""Characters of the shortest known secret that is searched for in text; shorter ones are common."""
+"""The shortest known secret that is searched for; shorter texts are too common."""
 
-# Each repetition is bounded, so that no text makes the search slow.
+# Each repetition is bounded, so that no text can make the search slow.
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.\-]{0,31}:"
-# User info after a scheme with any number of slashes, after slashes, or at the start of a word. A
+# User info may follow a scheme with any number of slashes, or slashes, or the start of a word. A
 # port is not a password: the path after it may contain an '@'.
 _PASSED = r"(?!\d{1,5}/|\*{3}@)[^\s]{0,1024}@"
 _PAIR = rf"(?P<pair>{_SCHEME}/*|//+)[^/\s:@]{{0,512}}:{_PASSED}"
@@ -120,7 +120,7 @@ def redacted(text: str) -> str:
     if "=" in text:
         text = _compiled(_PARAMETER, re.IGNORECASE).sub(rf"\1{HIDDEN}", text)
     lower = text.lower()
-    # Each row of a report is searched: this takes a third of the time of a loop over the words.
+    # Each row of a report is searched, and this takes a third of the time of a loop over the words.
     if (
         "secret" in lower
         or "token" in lower
@@ -158,7 +158,7 @@ def _forms(secret: str) -> Iterator[str]:
     """Yield a secret in the forms of messages, JSON and URLs."""
     from urllib.parse import quote, unquote  # hardly any run needs it
 
-    # The environment may hold what is not UTF-8.
+    # The environment may contain text that is not UTF-8.
     plain = secret.encode(errors="replace").decode()
     yield from (secret, repr(secret)[1:-1], msgspec.json.encode(plain).decode()[1:-1])
     yield from (quote(secret, safe, errors="surrogateescape") for safe in ("", "/"))
@@ -177,12 +177,13 @@ def secrets_in(values: Mapping[str, str]) -> Iterator[str]:
             yield value.strip()
         if "@" in value and ("://" in value or any(word in upper for word in _URL_NAMES)):
             found = _compiled(_PASSWORD, re.DOTALL).match(value)
-            # A URL parser may end the host at the first of these, and report a part alone.
+            # A URL parser may end the host at the first of these characters, and report only a
+            # part.
             yield from dict.fromkeys((found[1], *re.split("[/@]", found[1]))) if found else ()
 
 
 _LONGEST_QUOTED = 24
-"""Characters of the longest word that is quoted, unless it is made of shorter words."""
+"""The longest word that is quoted, unless it consists of shorter words."""
 
 _LONGEST_NAME = 64
 
@@ -194,9 +195,9 @@ _SECRET = re.compile(
 _SECRET_NAME = re.compile(r"key|secret|token|passw|credential", re.IGNORECASE)
 # Assignments, URLs, paths, markup and quotes are not names, labels or values of a table.
 _OTHER = re.compile(r"""[=:@\\{}\[\]<>"'`$;|]|//|--|\A[/~.]""")
-# Labels of real datasets contain these besides letters and digits.
+# Labels of real datasets contain these characters as well as letters and digits.
 _LABEL = re.compile(r"(?:[^\W_]|[+.-])+")
-# Long column names are made of words; keys and tokens are not.
+# Long column names consist of words; keys and tokens do not.
 _NAME = re.compile(r"[A-Za-z]{1,20}[0-9]{0,4}(?:[ _.-](?:[A-Za-z]{1,20}[0-9]{0,4}|[0-9]{1,4}))*")
 
 
@@ -245,16 +246,16 @@ def quoted(word: str, otherwise: str) -> str:
 
 
 _LISTED = 12
-"""Words that one hint lists."""
+"""The most words that one hint lists."""
 
 _COMPARED = 20_000
-"""Words that are compared with an unknown one; of more, only similar ones are."""
+"""The most words that are compared with an unknown one; of more, only similar ones."""
 
 _NEAR = 2
-"""Characters that similar words share at an end, and that their lengths may differ by."""
+"""Similar words share so many characters at one end, and differ at most so much in length."""
 
 _HINTED = 5
-"""Unknown words of one list that get a hint, as comparing takes long."""
+"""The most unknown words of one list that get a hint, as comparing takes long."""
 
 
 def nearest(wanted: str, known: Iterable[str]) -> str | None:
@@ -301,7 +302,7 @@ class Hints:
     """Makes suggestions for the first unknown words of a long list."""
 
     def __init__(self, known: Iterable[str]) -> None:
-        # A set is not copied: it may have half a million words.
+        # A set is not copied, since it may have half a million words.
         self._known = known if isinstance(known, set) else set(known)
         self._left = _HINTED
 
@@ -324,7 +325,7 @@ def warn(text: str) -> None:
 
 
 _NAMED = 10
-"""Things that one message names, of those that have the same problem."""
+"""The most items that one message names, of those with the same problem."""
 
 
 def listed(words: Iterable[str], number: int | None = None, *, separator: str = ", ") -> str:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 STATE_DIRECTORY = ".bidsplan"
-"""A destination's directory of partial files and receipts; no planned path may be in it."""
+"""The destination's directory for partial files and receipts; planned paths can't be in it."""
 
 LONGEST_SEGMENT = 255
-"""Most bytes that common file systems allow in one segment."""
+"""The most bytes that common file systems allow in one segment."""
 
 # Cc: control characters. Cf: format characters, bidirectional overrides among them, which disguise
 # a name. Cs: lone surrogates, which no UTF-8 file name can hold. Zl, Zp: line breaks.
@@ -56,7 +56,7 @@ def unsafe_key(key: str) -> str | None:
             return f"it has a {segment!r} segment" if segment else "it has an empty segment"
     if "\\" in key:
         return "it has a backslash"
-    # isascii() and isprintable() decide nearly every real key at once.
+    # isascii() and isprintable() are enough for nearly every real key.
     if key.isascii() and key.isprintable():
         return None
     for character in key:
@@ -76,7 +76,7 @@ def relative_path(path: Path, above: Path) -> str:
     """Return a local path, relative to the directory of a file."""
     written = os.path.relpath(path, above)
     if os.path.realpath(above / written) != os.path.realpath(path):
-        # Behind a link, ".." leads elsewhere than its text says.
+        # After a link, ".." leads to another directory than the text says.
         written = os.path.relpath(os.path.realpath(path), os.path.realpath(above))
     return written
 
@@ -111,7 +111,7 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     >>> sorted(["A/10", "A/2", "A/02b"], key=natural_key)
     ['A/2', 'A/02b', 'A/10']
     """
-    # Of digits without an end, only so many are read as a number.
+    # At most so many digits are read as a number.
     parts = re.findall(r"[0-9]{1,18}|[^0-9]+", name)
     return [(0, int(part), part) if "0" <= part[0] <= "9" else (1, 0, part) for part in parts]
 
@@ -166,7 +166,7 @@ def replacing(path: Path, *, keep_equal: bool = False) -> Iterator[IO[bytes]]:
         if keep_equal and path.is_file() and filecmp.cmp(name, path, shallow=False):
             Path(name).unlink()
             return
-        # mkstemp makes files that only their owner reads; these are for the whole lab.
+        # mkstemp creates files that only their owner can read, and other users need these files.
         Path(name).chmod(_allowed(0o666))
         Path(name).replace(path)
     except BaseException:

@@ -316,7 +316,7 @@ class PlannedFile(AbstractBufferedFile):  # type: ignore[misc] # fsspec has no t
         super().__init__(fs, path, "rb", block_size, **options)
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        # Some of fsspec's caches ask for whole blocks.
+        # Some of fsspec's caches request whole blocks.
         return self._ranges.read(start, min(end, self.size))
 
     def close(self) -> None:
@@ -369,7 +369,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from upath import UPath  # who asks for its class has it
 
-    # Without a class of its own, universal_pathlib warns that the protocol may not be tested.
+    # Without its own class, universal_pathlib warns that the protocol may not be tested.
     found = type(name, (UPath,), {"__module__": __name__, "__slots__": ()})
     globals()[name] = found
     return found

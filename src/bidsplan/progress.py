@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 LINE_SECONDS = 30.0
-"""Seconds between two lines where no bar is drawn."""
+"""Seconds between two lines if no bar is drawn."""
 
 _BAR_SECONDS = 0.1
 
@@ -82,7 +82,8 @@ class Counts:
 
     def add(self, event: Event) -> None:
         """Count an event."""
-        # Two or more a file: slots and isinstance take half the time of a Struct and patterns.
+        # There are two or more events for each file. Slots and isinstance take half the time of a
+        # Struct and patterns.
         if isinstance(event, Finished):
             self.done[event.action] += 1
             self.proofs[event.proof] += 1
@@ -92,7 +93,7 @@ class Counts:
                 self.cached += 1
                 self.cached_bytes += event.entry.size
             if self.moved:
-                # What was kept, or only read, did not come a piece at a time.
+                # Files that were kept, or only read, did not arrive in pieces.
                 self.reached -= self.moved.pop(event.entry.path, 0)
         elif isinstance(event, Decided):
             self.decided[event.action] += 1
@@ -209,7 +210,7 @@ class Progress:
             self._bar.close()
 
     def _run(self) -> None:
-        # What reads standard error may be gone, which the run itself meets.
+        # The reader of standard error may have ended, which the run itself also notices.
         with suppress(OSError):
             while not self._over.wait(self._interval):
                 stage = self._stage()
@@ -222,7 +223,7 @@ class Progress:
 
     def _stage(self) -> _Stage:
         counts = self._counts
-        # What was there before says nothing about how fast the rest comes.
+        # Bytes of earlier runs do not show how fast the rest arrives.
         done, moved = counts.reached, counts.bytes or counts.reached
         if self._plan:
             header, ended = self._plan.header, counts.done.total() + counts.failures.total()

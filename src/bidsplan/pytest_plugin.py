@@ -121,7 +121,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         return
     if sources := [path for item in session.items for path in _marked(item)]:
         for source in sources:
-            # What fails is reported by the tests that need it.
+            # The tests that need a failed dataset report the failure.
             _datasets(config).provide(source)
         _datasets(config).show()
 
@@ -245,7 +245,7 @@ class _Datasets:
                 )
             return self._opened().provide(path)
         except BidsplanError as error:
-            # Messages about the file itself, or about the plan beside it, name it already.
+            # Messages about the file itself, or the plan next to it, already contain its name.
             named = str(error).startswith(str(path.with_suffix("")))
             text = str(error) if named else f"{self._name(path)}: {error}"
             text = f"{_shown(text)} [{error.help_code}]\n{help_line(error.help_codes())}"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bidsplan.destination.partial_files import Partial
 
 BLOCK = 1 << 20
-"""Bytes of a block, of which the last one of a file may have fewer."""
+"""The bytes of a block; a file's last block may be shorter."""
 
 _MARK = b"bidsplan-blocks1"
 _DIGEST = 16  # bytes of an xxh3-128

@@ -45,10 +45,10 @@ _KINDS = {
     CheckMethod.ETAG_MD5: "md5",
     CheckMethod.MULTIPART: "parts",
 }
-"""What proves a content, and the kind of its key."""
+"""The checks that prove a content, each with the kind of its key."""
 
 _LEAST_LINKED = 4 << 20
-"""Bytes of the smallest content that is linked; smaller ones are copied sooner than linked."""
+"""The smallest content that is linked; copying smaller ones is faster."""
 
 
 class _UnreadableError(Exception):
@@ -179,7 +179,7 @@ class ContentCache:
                 return verdict
             moved.revert()
         elif holds_bytes(writer):
-            # What an earlier run has of the file is given up for a content that is right only.
+            # The bytes of an earlier run are only replaced by a content that is right.
             verdict = self._digest(entry, descriptor, again=descriptor)
             if not _is_proof(verdict):
                 return verdict
@@ -297,7 +297,7 @@ class ContentCache:
         if source is None or self._open() is None or not self._adding:
             return
         if verdict.proof is CheckMethod.CHECKSUM and best_check(entry) is CheckMethod.MULTIPART:
-            # The storage's checksum made the parts' digests needless so far.
+            # So far, the storage's checksum was enough, so the parts were not digested.
             with suppress(_UnreadableError, Stopped):
                 verdict = self._digest(entry, source, again=source)
         key = _key_of(entry, verdict)
@@ -311,7 +311,7 @@ class ContentCache:
         """Link a writer's file into the cache; False if that fails."""
         assert self._files is not None  # noqa: S101 - for the type checker
         with suppress(OSError), self._files.directory(key.place, create=True) as directory:
-            # Its own directory of partials shows later runs whether this one was killed.
+            # The directory of partial files shows later runs whether this run was killed.
             self._files.partials()
             mode = forbid_writing(source)
             if writer.link_as(key.name, directory):
@@ -376,7 +376,7 @@ class ContentCache:
             files, self._files, self._opened = self._files, None, True
             self._adding = False
         if files is not None:
-            # Of a run that was closed before its end, nothing is noted yet.
+            # If a run is closed before its end, its added contents are not noted yet.
             self._settle(files)
             files.close(busy=busy or adding)
 

@@ -42,7 +42,7 @@ _UNKNOWN = 10**18
 run counts."""
 
 _BLOCK = 4096
-"""Bytes that file systems give to files at a time."""
+"""The unit in which file systems allocate bytes to files."""
 
 _TAG = "CACHEDIR.TAG"
 _TAG_TEXT = (
@@ -53,7 +53,7 @@ _TAG_TEXT = (
 
 
 _OFTEN_NS = 3600 * 1_000_000_000
-"""Nanoseconds within which another use is not noted."""
+"""Nanoseconds in which another use is not noted."""
 
 
 class ContentKey(NamedTuple):
@@ -84,7 +84,7 @@ class ContentKey(NamedTuple):
 def content_keys(entry: Entry) -> list[ContentKey]:
     """Return the keys of an entry's content, the strongest first."""
     known = [("sha256", entry.sha256), ("md5", entry.md5)]
-    # Of the entity tag alone, whatever else is known.
+    # Only the entity tag is used, even if other digests are known.
     tagged = Entry(path=entry.path, size=entry.size, reason=entry.reason, etag=entry.etag)
     kinds = {CheckMethod.ETAG_MD5: "md5", CheckMethod.MULTIPART: "parts"}
     if kind := kinds.get(best_check(tagged)):
@@ -176,7 +176,7 @@ class ContentFiles(Directory):
             try:
                 wanted = write(descriptor)
             finally:
-                # Network file systems report only now what they could not write.
+                # Network file systems report some write errors only when the file is closed.
                 os.close(descriptor)
             if not wanted:
                 return False
@@ -340,10 +340,10 @@ def note_use(descriptor: int) -> None:
     if now - max(found.st_atime_ns, found.st_mtime_ns) < _OFTEN_NS:
         return
     try:
-        # The time of modification is in the receipts of files that are linked to it.
+        # The modification time must not change, since receipts of linked files contain it.
         os.utime(descriptor, ns=(now, found.st_mtime_ns))
     except OSError:
         if found.st_nlink == 1:
-            # Of somebody else's file that may be written, only both times can be set.
+            # For a writable file of another user, only both times can be set.
             with suppress(OSError):
                 os.utime(descriptor)

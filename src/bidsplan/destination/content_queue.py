@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from bidsplan.plan.integrity import Verdict
 
 _BYTES, _NUMBER = 16 << 20, 1024
-"""Most bytes and contents that wait; they are in memory."""
+"""The most bytes and contents that may wait in memory."""
 
 _TURN = 0.1
-"""Seconds after which it is looked whether to stop."""
+"""Seconds between two checks whether to stop."""
 
 
 class ContentQueue:

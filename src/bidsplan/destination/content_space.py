@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from bidsplan.plan import Planned
 
 _SPARE = 0.1
-"""Part of the size that is freed beyond what must be, so that files are not counted often."""
+"""The part of the size that is freed in addition, so that files are rarely counted."""
 
 _STEPS = 20
-"""In how many parts of the size the cache is checked: once after each part that was added."""
+"""The cache is checked after each of so many parts of its size was added."""
 
 _PAUSE = 0.2
-"""Seconds between two tries to count while another run does."""
+"""Seconds between two attempts to count while another run is counting."""
 
 _SECOND = 1_000_000_000
 
@@ -67,7 +67,7 @@ class ContentSpace:
         with self._lock:
             reserved = self._plan.header.bytes if self._reserved is None else self._reserved
             if free < reserved and self._reserved is None:
-                # Only where room is scarce, all planned files are looked for.
+                # All planned files are only checked if space is scarce.
                 self._reserved = reserved = missing_bytes(self._root, self._plan)
         return free >= reserved
 
@@ -135,7 +135,7 @@ def manage_cache(options: CacheOptions, task: CacheTask) -> Removed:
                 return Removed(0, 0, number, sum(by_second.values()), len(files.unread))
             most = 0 if task is CacheTask.CLEAR else options.max_bytes
             while (removed := reduce_to(files, most or 0)) is None:
-                # Another run counts, which takes seconds.
+                # Another run is counting, which takes seconds.
                 time.sleep(_PAUSE)
             return removed
         except OSError as error:
@@ -172,7 +172,7 @@ def reduce_to(files: ContentFiles, most: int) -> Removed | None:
 def _alone(files: ContentFiles) -> Iterator[bool]:
     """Stop other runs from counting at the same time, if locks work."""
     with files.directory("") as directory:
-        # Opened anew: a duplicate of another descriptor would share its lock.
+        # The file is opened again, because a duplicate descriptor would share the lock.
         own = os.open(".", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
         try:
             yield _is_locked(own)
@@ -186,7 +186,7 @@ def _is_locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        # Without locks, two runs may remove more than they must.
+        # Without locks, two runs may remove more than necessary.
         logging.getLogger(__name__).debug("no lock on a content cache: %s", error)
     return True
 

@@ -17,7 +17,7 @@ _CHUNK = 1 << 20
 _MUCH = 64 << 20
 
 _CLONE = getattr(fcntl, "FICLONE", 0x40049409)
-"""Linux's request to share the blocks of another file; Python has its name from 3.12 on."""
+"""Linux's ioctl that shares another file's blocks; Python defines it from 3.12 on."""
 
 _UNSUPPORTED = frozenset(
     {errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EXDEV}

@@ -186,7 +186,7 @@ class Directory:
             try:
                 yield partial
             finally:
-                # What can't be written is an error of `rename_into_place`; here it is discarded.
+                # Write errors are reported by `rename_into_place`; here the file is discarded.
                 with suppress(OSError):
                     partial.close()
                 with suppress(FileNotFoundError):
@@ -224,7 +224,7 @@ class Directory:
         """Count the bytes that later runs can resume from."""
         total = sum(self._kept.values())
         for partial in list(self._taken.values()):
-            # Threads that are stuck may still close theirs.
+            # Blocked threads may close their files later.
             with suppress(OSError):
                 total += held_bytes(os.fstat(partial.descriptor))
         return total
@@ -315,7 +315,7 @@ class Directory:
     def sync(self) -> None:
         """Write all data of this file system to the disk; raises OSError."""
         try:
-            # One call for any number of files; Python has no name for it.
+            # One call syncs any number of files; Python has no function for it.
             call = ctypes.CDLL(None, use_errno=True).syncfs
         except (AttributeError, OSError):
             os.sync()
@@ -342,7 +342,7 @@ class Directory:
         if self._partials is not None:
             os.close(self._partials)
             self._partials = None
-        # Of a directory nothing is lost by an error that a broken disk reports this late.
+        # If a broken disk reports an error only when a directory is closed, nothing is lost.
         with suppress(OSError):
             os.close(self._fd)
 
@@ -351,6 +351,6 @@ class Directory:
         if partial is None:
             os.unlink(name, dir_fd=run)
         else:
-            # A thread that is stuck, where nobody can wait for it.
+            # A thread may be blocked, and nothing can wait for it.
             partial.detach()
             keep(name, above, run)

@@ -33,7 +33,7 @@ def check_free_space(root: str, plan: Planned) -> None:
     Bytes of large files that earlier runs have fetched count as existing. Quotas are ignored.
     """
     free = free_bytes(root)
-    # Nearly always there is room for all of it, which needs no look at the files.
+    # There is nearly always enough space for the whole plan, without looking at the files.
     if free is None or plan.header.bytes <= free:
         return
     needed = missing_bytes(root, plan)

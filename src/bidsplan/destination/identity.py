@@ -41,6 +41,6 @@ def make_identity(folder: Directory) -> str | None:
         return found
     with folder.partial() as partial:
         write_all(partial.descriptor, secrets.token_hex(_BYTES).encode())
-        # Another machine may have been first.
+        # Another machine may have written its identity first.
         folder.rename_into_place(partial, _PATH, replace=False)
     return read_identity(folder)

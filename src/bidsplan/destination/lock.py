@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
 
 _NAME = "lock"
-# Some network file systems give an exclusive lock only on what is open for writing.
+# Some network file systems allow an exclusive lock only for files open for writing.
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LONGEST_NOTE = 1 << 10
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
-"""Seconds between two looks; blocking in the kernel, a signal that comes just before is missed."""
+"""Seconds between two attempts; while blocking in the kernel, a signal could be missed."""
 
 
 class _Holder(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +101,7 @@ class RunLock:
         except BlockingIOError:
             return False
         except OSError as error:
-            # Nobody can be at work where nothing is, and nobody writes where none can.
+            # If the directory does not exist or can't be written, no run can be working there.
             if error.errno not in {errno.ENOENT, errno.EROFS}:
                 self._trouble = error
             return True
@@ -127,7 +127,7 @@ class RunLock:
     def _note(self) -> None:
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         holder = _Holder(pid=os.getpid(), host=os.uname().nodename, since=since)
-        # On a full disk it is a lock that says nothing of its holder.
+        # On a full disk, the lock file has no text about its holder.
         with suppress(OSError):
             os.ftruncate(self._descriptor, 0)
             write_all(self._descriptor, msgspec.json.encode(holder))
@@ -136,7 +136,7 @@ class RunLock:
         """Describe the run that holds the lock, if known."""
         note = self._read_note()
         if note is None:
-            # It may have been got this very moment.
+            # The lock may have been acquired at this moment.
             time.sleep(_FIRST_PAUSE)
             note = self._read_note()
         if note is None:
@@ -154,11 +154,11 @@ class RunLock:
         """Release the lock, if this run has it."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            # What is killed leaves its name there; who ends well does not.
+            # A killed run leaves its name in the file; other runs remove it.
             if not self._shared:
                 with suppress(OSError):
                     os.ftruncate(descriptor, 0)
-            # The kernel takes the lock back even where it reports an error.
+            # The kernel releases the lock even if it reports an error.
             with suppress(OSError):
                 os.close(descriptor)
 

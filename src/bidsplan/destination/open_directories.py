@@ -33,6 +33,6 @@ class OpenDirectories:
     def close(self) -> None:
         """Close them all."""
         while self._open:
-            # Of a directory nothing is lost by an error that a broken disk reports this late.
+            # If a broken disk reports an error only when a directory is closed, nothing is lost.
             with suppress(OSError):
                 os.close(self._open.popitem()[1])

@@ -13,10 +13,10 @@ from pathlib import Path
 from threading import Lock
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-"""Flags to open a directory with, through no link."""
+"""Flags for opening a directory, but not a link."""
 
 NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-"""Flags to make a file with, where there is none."""
+"""Flags for creating a file that must not exist."""
 
 _TRIES = 100
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -97,10 +97,10 @@ def claim(run: str, above: int) -> int:
     Returns a descriptor; closing it releases the lock. Raises OSError.
     """
     for _ in range(_TRIES):
-        # Another run may sweep it away until it is locked.
+        # Until the directory is locked, another run may remove it.
         with suppress(FileNotFoundError):
             made = open_directory(run, above, create=True)
-            # Where locks do not work, it is swept only when nobody has written for a day.
+            # If locks do not work, the directory is removed only after a day without a change.
             with suppress(OSError):
                 fcntl.flock(made, fcntl.LOCK_SH)
             if is_at(made, run, above):

@@ -35,10 +35,10 @@ _BLOCK = 1 << 20
 _NAME = re.compile(r"[0-9a-f]{16}\.jsonl")
 
 _MANY = 32
-"""Files that cost less to read than to merge."""
+"""The number of files that are faster to read than to merge."""
 
 _RESTING = 24 * 3600.0
-"""Seconds without a change after which nobody is taken to write to a file of receipts."""
+"""Seconds without a change after which a file of receipts is no longer written to."""
 
 
 class _State(NamedTuple):
@@ -56,10 +56,10 @@ def new_name() -> str:
 
 def read_receipts(folder: Directory) -> Iterator[Receipt]:
     """Read all receipts of a directory, and skip invalid ones."""
-    # Nothing there, or nothing that may be read, is no receipts.
+    # A directory that is missing or unreadable has no receipts.
     with suppress(OSError), folder.directory(_DIRECTORY) as directory:
         read: set[str] = set()
-        # A file that is gone by its turn was merged into one that is there on a second look.
+        # A file that has disappeared meanwhile was merged into another, which is listed next time.
         while names := set(os.listdir(directory)) - read:
             read |= names
             for name in sorted(names):
@@ -85,7 +85,7 @@ def _receipts_in(directory: int, name: str) -> Iterator[Receipt]:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return
         while block := file.read(_BLOCK):
-            # What is torn, or too long to be one of ours, has no line feed in time.
+            # A line that is cut off, or too long to be a receipt, has no line feed in time.
             block += file.readline(_LONGEST_LINE) if not block.endswith(b"\n") else b""
             yield from decode_lines(block[: block.rfind(b"\n") + 1])
 
@@ -98,7 +98,7 @@ def compact(folder: Directory) -> None:
     that other runs may still write to are not touched. A file is removed only after its receipts
     are in the new file. The directory must be locked.
     """
-    # Where it does not go well, all is read as before.
+    # If merging fails, all files are read as before.
     with suppress(OSError), folder.directory(_DIRECTORY) as directory:
         old = _resting(directory)
         if len(old) > _MANY:
@@ -135,7 +135,7 @@ def _merged(directory: int, names: list[str]) -> Iterator[Receipt]:
             latest[mark] = max(latest.get(mark, receipt.mtime_ns), receipt.mtime_ns)
     for name in names:
         for receipt in _receipts_in(directory, name):
-            # Of a file that was fetched and later kept, prune needs the receipt of the first.
+            # For a file that was fetched and later kept, prune needs the first receipt.
             exact = _mark(receipt, (receipt.source_state, receipt.kept))
             if latest.get(_mark(receipt)) == receipt.mtime_ns and exact not in given:
                 given.add(exact)

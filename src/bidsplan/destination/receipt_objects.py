@@ -37,7 +37,7 @@ def read_receipts(storage: WritableStore) -> Iterator[Receipt]:
 
 
 def _read(storage: WritableStore, key: str) -> bytes:
-    # Receipts that can't be read are none: their files are compared again.
+    # Unreadable receipts are ignored, so their files are compared again.
     with suppress(StorageError):
         return retrying()(storage.store.read, key, limit=_LARGEST)
     return b""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _MANY = 4096
 _LONGEST_WAIT = 30.0
-"""Seconds after which a kill would cost too much work again."""
+"""Receipts are written after these seconds, so that a killed run repeats little work."""
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -102,7 +102,7 @@ def make_receipt(
 
 encode_lines = msgspec.json.Encoder().encode_lines
 _DECODER = msgspec.json.Decoder(Receipt)
-# A number of too many digits is a ValueError, nesting a RecursionError.
+# A number with too many digits raises ValueError, and deep nesting RecursionError.
 _INVALID = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
@@ -129,9 +129,11 @@ class ReceiptIndex:
         for count, each in enumerate(receipts, 1):  # noqa: B007 - the last one counts
             proof = proofs[each.proof]
             identity = each.tag or each.mtime_ns
-            # Marks have about 64 bits, and none outlives the process: a large plan has millions.
+            # Marks have about 64 bits, and exist only in this process, since a large plan has
+            # millions.
             self.proofs[hash((each.path, each.size, identity, each.source, None))] = proof
-            # Found by the state of its local source too; without one where the source is gone.
+            # The receipt is found with the state of its local source and, if the source is gone,
+            # without.
             if (state := each.source_state) is not None:
                 self.proofs[hash((each.path, each.size, identity, each.source, state))] = proof
         self.count = count
@@ -169,7 +171,8 @@ class LatestReceipts:
                 marks.add(hash((receipt.path, receipt.etag)))
             for mark in marks:
                 known = self._known.get(mark)
-                # Names of writers have no order in time; where tags are all there is, any will do.
+                # The names of receipt files have no order in time. If only tags are known, any
+                # receipt will do.
                 if known is None or known.mtime_ns <= receipt.mtime_ns:
                     self._known[mark] = receipt
 

@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SMALL = 1 << 20
-"""Bytes up to which a file is one of dozens in memory; of larger ones, a part of each of a few."""
+"""Files up to this size are kept in memory, dozens at a time.
+
+Of larger files, one part is in memory for each of a few.
+"""
 
 
 _ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
@@ -58,8 +61,9 @@ class RemoteDestination(Destination):
         self.url = self._storage.url
         self._access = access
         self._name = url
-        # Walked beside the plan, so that neither is ever in memory. A listing that is out of order
-        # costs work and no file, since nothing is ever replaced unasked.
+        # The listing and the plan are read side by side, so that neither is in memory as a whole.
+        # If a listing is out of order, that costs work but no file, since files are never replaced
+        # without permission.
         self._listing: Iterator[Object] | None = None
         self._next: Object | None = None
         self._receipts = secrets.token_hex(8)
@@ -161,7 +165,7 @@ class RemoteDestination(Destination):
         for item in found:
             segments = item.key.split("/")
             above = itertools.accumulate(segments, "{}/{}".format)
-            # Not even one with bytes could be written to a key that ends in a slash.
+            # A key that ends in a slash could not even be written with bytes.
             directory = item.key.endswith("/") or is_marker(item.key, item.size)
             if not (directory or item.key.startswith(spared) or any(map(is_reserved, above))):
                 yield Listed(item.key, _state(item))

@@ -38,13 +38,13 @@ _NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}")
 _READ = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _ABANDONED = 24 * 3600.0
-"""Seconds without a change after which a run that no lock shows is taken to have ended."""
+"""Seconds without a change after which a run without a lock is assumed to have ended."""
 
 _STALE = 7 * 24 * 3600.0
-"""Seconds after which nobody is expected to resume from a partial."""
+"""Seconds after which a partial file is no longer kept."""
 
 _SILENT = 600.0
-"""Seconds without a change after which nobody is taken to write to a file that has its path."""
+"""Seconds without a change after which a committed file is no longer written to."""
 
 
 def resume_key(path: str, *source: str | int | None) -> str:
@@ -101,7 +101,7 @@ def _kept(name: str, above: int, run: int) -> int | None:
             os.rename(name, name, src_dir_fd=kept, dst_dir_fd=run)
         return os.open(name, os.O_RDWR | _READ, dir_fd=run)
     except OSError:
-        # What can't be adopted costs a fetch from the start, and no more.
+        # If a partial file can't be used, the file is fetched from the start.
         return None
 
 
@@ -157,8 +157,8 @@ def sweep(above: int) -> None:
             elif (dead := _is_dead(name, left)) or (dead is None and _quiet(left) > _ABANDONED):
                 for partial in os.listdir(left):
                     _put_away(partial, above, left, certain=bool(dead))
-                # Another run may have swept it before it was locked here, and its own run may have
-                # made it anew since. It stays as long as something is in it.
+                # Another run may have removed the directory before it was locked here, and its own
+                # run may have created it again since. It stays as long as it contains anything.
                 if is_at(left, name, above):
                     os.rmdir(name, dir_fd=above)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _Located = tuple[str, str | None]
-"""A root's place: what its objects' places start with, and its directory if it is local."""
+"""A root's place, with which its objects' places start, and its directory if it is local."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -60,7 +60,7 @@ class Sources:
 
     def fingerprint(self, entry: Entry) -> str:
         """Return a short hash of an entry's place and planned bytes."""
-        # Once for each of a million entries, so without a call more than there must be.
+        # This runs for each of a million entries, so it makes as few calls as possible.
         place = ""
         if entry.content is None:
             place = (self._located.get(entry.root) or self._locate(entry.root))[0] + entry.key

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _GIT = ".git"
 _ASIDE = f"{STATE_DIRECTORY}/removing"
-"""Where a file waits, under another name, while it is looked at for the last time."""
+"""The directory in which a file has another name during the last check."""
 
 Identity = tuple[int, int]
 
@@ -73,7 +73,7 @@ def _identities(paths: Iterable[str]) -> set[Identity]:
     found: set[Identity] = set()
     for path in paths:
         for follow in (True, False):
-            # Not there, or no name at all.
+            # The path does not exist, or is not a valid name.
             with suppress(OSError, ValueError):
                 there = Path(path).stat(follow_symlinks=follow)
                 found.add((there.st_dev, there.st_ino))
@@ -93,7 +93,7 @@ def _directories_above(folder: Directory) -> list[os.stat_result]:
         said = error.strerror or str(error)
         raise DestinationError(f"{where}: a directory above can't be looked at: {said}") from error
     for named in Path(os.path.abspath(folder.root)).parents:  # noqa: PTH100 - follows no link
-        # Where links and ".." are mixed, the name says less than what was looked at.
+        # If a path has both links and "..", its text does not show where it leads.
         with suppress(OSError):
             found.append(named.stat())
     return found
@@ -120,7 +120,7 @@ def _scan(folder: Directory, directory: str) -> list[tuple[str, _Mark]]:
         with folder.directory(directory) as descriptor, os.scandir(descriptor) as found:
             entries = [(entry.name, entry.stat(follow_symlinks=False)) for entry in found]
     except (FileNotFoundError, NotADirectoryError):
-        # Gone, or a link by now, since it was seen.
+        # The file was removed, or replaced by a link, since it was listed.
         return []
     except OSError as error:
         where = printable(f"{folder.root}/{directory}")
@@ -184,7 +184,7 @@ def _move_aside(name: str, directory: int, aside: int) -> tuple[str, int]:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        # On another file system than the destination it can't leave its directory.
+        # On another file system than the destination, a file can't leave its directory.
         os.rename(name, moved, src_dir_fd=directory, dst_dir_fd=directory)
         return moved, directory
     return moved, aside

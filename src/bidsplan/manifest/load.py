@@ -63,7 +63,7 @@ _SYNONYMS = {
 
 _LONGEST_SHOWN = 60
 _MOST_REPORTED = 100
-"""Most problems of one manifest that are reported."""
+"""The most problems of one manifest that are reported."""
 
 _ALTERNATIVE = re.compile(r"^(literal|tuple|dict|function-[a-z]+)\[.*\]$|^(CohortTable|LabelFile)$")
 
@@ -260,10 +260,10 @@ def _problems(error: ValidationError) -> Iterator[Problem]:
     found = [
         (tuple(item["loc"]), item) for item in error.errors(include_url=False, include_input=False)
     ]
-    # How many problems there are at or below each place.
+    # The number of problems at or below each place.
     below = Counter(loc[:length] for loc, _ in found for length in range(len(loc) + 1))
     for loc, item in found:
-        # Of alternatives that all failed, the one that got furthest says what is wrong.
+        # If all alternatives failed, the one that got furthest explains the problem.
         if loc and _is_alternative(loc[-1]) and below[loc[:-1]] > below[loc]:
             continue
         context = item.get("ctx", {})
@@ -367,6 +367,6 @@ def _located(problem: Problem, document: Document, path: Path) -> Problem:
             missed.append(part)
     required = problem.message == _REQUIRED
     line = document.lines.get(tuple(walked)) if walked or required else None
-    # A place that the document lacks altogether comes from elsewhere, such as a flag.
+    # A place that is not in the document comes from elsewhere, such as an option.
     at = tuple(walked) if walked and not required else (*walked, *missed)
     return replace(problem, file=str(path), line=line, at=at)

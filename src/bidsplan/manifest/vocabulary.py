@@ -43,7 +43,7 @@ def _warnings(filter_: Filter, place: Place, *, strict: bool) -> Iterator[Proble
         ("suffixes", "suffix", filter_.suffixes or (), suffixes),
     ]
     for field, noun, wanted, known in words:
-        # The schema takes time to load, so that it is left where there are no words.
+        # The schema takes time to load, so it is not loaded if there are no words.
         folded = {word.casefold() for word in known()} if wanted and not strict else ()
         for number, word in enumerate(wanted):
             if word not in known() and (strict or word.casefold() in folded):

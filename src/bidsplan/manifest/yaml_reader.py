@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 LARGEST = 1 << 20
-"""Most bytes of a document."""
+"""The most bytes of a document."""
 
 _DEEPEST = 50
 _MOST_NODES = 100_000
 
 _NULLS = frozenset({"~", "null", "Null", "NULL"})
-"""YAML's words for no value, besides none at all."""
+"""YAML's words for a missing value."""
 
 _HINTS = {
     "cannot start any token": "put text that begins with @, `, %, > or | in quotes",
@@ -39,7 +39,7 @@ _HINTS = {
     "expected ',' or": "close each bracket, and put text that contains {, }, [, ] or ',' in quotes",
     "unexpected end of stream": "close each quote",
 }
-"""What to do about errors of the parser, by words that these contain."""
+"""Hints for errors of the parser, by words in the error."""
 
 _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
@@ -49,11 +49,11 @@ class Document:
     """A YAML document: its data, its line numbers, and its problems."""
 
     data: Any = None
-    """Dictionaries, lists and text; None if it can't be read at all."""
+    """The data as dictionaries, lists and text; None if the document can't be read."""
     lines: dict[Place, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     whole: bool = False
-    """Whether it was read to its end."""
+    """Whether the document was read to its end."""
 
     def add_problem(
         self, message: str, line: int | None, at: Place = (), hint: str | None = None
@@ -111,11 +111,11 @@ def _syntax(error: yaml.YAMLError, data: bytes) -> tuple[str, int | None, Place,
 
 
 _UNSPACED = re.compile(rb" *(?:- +)?([A-Za-z_]{1,30}):[^\s/]")
-"""A field without a space after its colon, which YAML takes for text."""
+"""A field without a space after its colon, which YAML reads as text."""
 
 
 _OUT_OF_BLOCK = ("expected key", "expected '-'", "expected <block end>")
-"""What the parsers say of a line that is neither inside nor outside of what is above it."""
+"""The parsers' errors about a line whose indentation fits no line above."""
 
 
 def _misaligned(said: str, column: int, lines: list[bytes]) -> tuple[str, int, str] | None:
@@ -149,7 +149,7 @@ class _Builder:
         self._text_lines = text.splitlines()
         self._events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
         self._nodes = 0
-        # Open collections, their places, and of a mapping the key that waits for its value.
+        # Open collections, their places and, for a mapping, the key that waits for its value.
         self._stack: list[tuple[dict[str, Any] | list[Any], Place, list[str]]] = []
 
     def build(self) -> None:
@@ -197,7 +197,8 @@ class _Builder:
         if isinstance(event, yaml.ScalarEvent):
             if not event.style:
                 self._check_items(event)
-            # In a list such a word may be a label; as a field's value it means no value.
+            # In a list, such a word may be a label. As a field's value, it means that there is no
+            # value.
             expects_value = bool(self._stack) and bool(self._stack[-1][2])
             null = event.implicit[0] and event.value in _NULLS and expects_value
             self._put("" if null else event.value, line)

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 _LARGEST = 1 << 33
-"""Most bytes of a plan, uncompressed."""
+"""The most bytes of an uncompressed plan."""
 
 _BLOCK = 1 << 20
-"""Bytes that are read and checked at once."""
+"""The bytes that are read and checked at a time."""
 
 _GZIP_LEVEL = 6
 """Half the time of gzip's highest level, for a file that is hardly larger."""

@@ -86,7 +86,7 @@ def part_sizes(size: int, parts: int) -> list[int]:
     """
     even = -(-size // (parts * _MIB)) * _MIB
     if parts == 1:
-        # All would give the same digest.
+        # All part sizes would give the same digest.
         return [even] if even else []
     return sorted({part for part in (*_USUAL_PARTS, even) if part and -(-size // part) == parts})
 
@@ -128,7 +128,7 @@ class Verdict(NamedTuple):
     etag_is_not_digest: bool = False
     """Whether the storage said that the object's entity tag is not its MD5."""
     etag: str = ""
-    """The planned entity tag, where it looks like an MD5 and only the size was to be compared."""
+    """The planned entity tag, if it looks like an MD5 and only the size was compared."""
 
     @property
     def holds(self) -> bool:
@@ -318,7 +318,7 @@ class Checker:
                 return Verdict(proof, getattr(entry, _DIGESTS[proof][1]), found[0], content)
             if entry.etag in found:
                 return Verdict(proof, entry.etag, entry.etag, content)
-        # A multipart tag of parts of an unknown size proves nothing against the bytes.
+        # A multipart tag with unknown part sizes proves nothing against the bytes.
         tag = entry.etag if best_check(entry) is CheckMethod.ETAG_MD5 else None
         return _of_sizes(entry.size, self._size, content)._replace(etag=tag or "")
 
@@ -326,7 +326,7 @@ class Checker:
 def check_whole(entry: Entry, data: Buffer, checking: VerifyMode = VerifyMode.FULL) -> Verdict:
     """Compare all bytes of an entry with the plan, as `Checker` does."""
     etag = entry.etag
-    # Nearly all small objects have a plain tag, and nothing stronger.
+    # Nearly all small objects have only a plain tag.
     if (
         checking is VerifyMode.FULL
         and etag is not None

@@ -72,7 +72,7 @@ class Entry(
     kw_only=True,
     forbid_unknown_fields=True,
     omit_defaults=True,
-    # Text and numbers make no cycles, and a million entries are many for the collector to visit.
+    # Text and numbers form no cycles, and a million entries would slow down the collector.
     gc=False,
 ):
     """One file of a plan.

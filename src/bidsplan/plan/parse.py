@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 _PLAIN = re.compile(r"(?!\.)[ -.0-\[\]-~]+(?:[/\n](?!\.)[ -.0-\[\]-~]+)*")
-"""Safe names, one a line, as nearly all are: printable ASCII, no segment starting with a dot."""
+"""Lines of safe names, as nearly all are: printable ASCII, without a dot at a segment's start."""
 
 
 def read_entries(header: Header, blocks: Iterable[bytes], *, first: bytes) -> Iterator[list[Entry]]:
@@ -40,7 +40,8 @@ def read_entries(header: Header, blocks: Iterable[bytes], *, first: bytes) -> It
         try:
             check(found)
         except PlanError as error:
-            # That a plan was edited says more than what an edit led to.
+            # The message that a plan was edited is more useful than the problems that editing
+            # caused.
             for rest in stream:
                 digest.update(rest)
             _check_digest(header, digest, error)
@@ -96,8 +97,8 @@ class PathCheck:
     def __init__(self, roots: int) -> None:
         self._roots = roots
         self._last = ""
-        # Those files so far whose paths the last path starts with: only they can turn out to be
-        # directories of a later path, since all paths sorted between the two start alike.
+        # The earlier files whose paths the last path starts with. Only these can turn out to be
+        # directories of a later path, since all sorted paths between the two start alike.
         self._above: set[str] = set()
 
     def __call__(self, entries: Sequence[Entry]) -> None:

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 
 COST_OF_FILE = 1 << 18
-"""Bytes that can be fetched in the time that one more file takes."""
+"""The bytes that take as long to fetch as one additional file."""
 
 _OWN, _OTHERS = "own", "others"
 
 _EMPTY_ROOM = "emptyroom"
-"""The subject that BIDS has for empty-room recordings, to which other subjects refer."""
+"""The subject of empty-room recordings in BIDS, to which other subjects refer."""
 
 
 def subjects_part(plan: Planned, subjects: Iterable[str], sessions: Iterable[str] = ()) -> Plan:
@@ -156,7 +156,7 @@ def shares(plan: Planned, of: int) -> Iterator[tuple[int, Entry]]:
     before = 0
     for entry in plan.entries:
         own = entry.size + COST_OF_FILE
-        # An entry is in the share that its middle lies in.
+        # An entry is in the share that contains its middle.
         yield (2 * before + own) * of // (2 * cost) + 1, entry
         before += own
 

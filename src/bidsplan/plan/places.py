@@ -75,7 +75,7 @@ class _Directory(NamedTuple):
     session: str | None
     datatype: str | None
     recording: tuple[str, str] | None
-    """Suffix and extension of the recording that the directory lies in."""
+    """The suffix and extension of the recording that contains the directory."""
 
 
 class Places:
@@ -92,7 +92,7 @@ class Places:
 
     def __init__(self, header: Header, pipelines: Collection[str | None] = ()) -> None:
         self._units = frozenset(header.subjects)
-        # Of equal labels the last is taken, as the compiler does.
+        # Of equal labels the last one is used, as in the compiler.
         self._unit_of = {unit.rpartition("/")[2]: unit for unit in header.subjects}
         self._sites = {site for unit in header.subjects if (site := unit.rpartition("/")[0])}
         self._directory = lru_cache(_REMEMBERED)(self._parse_directory)
@@ -104,7 +104,7 @@ class Places:
         site, pipeline, subject, session, datatype, recording = self._directory(directory)
         if recording is not None:
             return Place(site, pipeline, subject, session, datatype, *recording)
-        # What follows the subject is the same for many subjects.
+        # The rest of a name is the same for many subjects, so it is parsed once.
         first, _, rest = base.partition("_")
         named = rest and first.startswith("sub-")
         suffix, extension, said = _parse_base(rest if named else base)
@@ -129,7 +129,7 @@ class Places:
             name = parse_name(recorded, recording=True)
             session, recording = session or name.session, (name.suffix, name.extension)
         if site is None and self._sites and found.subject is not None:
-            # A pipeline with a URL of its own may hold the subjects of every site.
+            # A pipeline with its own URL may contain the subjects of every site.
             site = self._unit_of.get(found.subject, "").rpartition("/")[0] or None
         return _Directory(site, pipeline, found.subject, session, found.datatype, recording)
 

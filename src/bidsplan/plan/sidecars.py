@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 _REMEMBERED = 65_536
-"""Names without their subject whose sidecars are looked up once."""
+"""How many names (without their subject) keep their sidecars after the first search."""
 
 _DERIVATIVES = "derivatives/"
 
@@ -60,7 +60,7 @@ class Sidecars:
         path = recording_of(entry.path) or entry.path
         directory, _, base = path.rpartition("/")
         first, _, rest = base.partition("_")
-        # What follows the subject is the same for many subjects.
+        # The rest of a name is the same for many subjects.
         for sidecar in self._similar(rest if first.startswith("sub-") else base):
             above = sidecar.directory or not directory.startswith(_DERIVATIVES)
             if above and f"{directory}/".startswith(sidecar.directory):

@@ -151,7 +151,8 @@ def _of_units(
     selected, sites = frozenset(plan.header.subjects), sites_of(plan.header.subjects)
     for entry, place in placed(plan):
         shared = is_shared(entry, place, selected)
-        # The files of a site without a selected subject are in every part, lest they be in none.
+        # The files of a site without a selected subject are in every part; otherwise they would be
+        # in none.
         site = place.site if place.site in sites else None
         name = None if shared else site if by_site else place.unit
         sidecars.add(name, entry)

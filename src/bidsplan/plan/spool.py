@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 BLOCK = 1024
-"""Entries that are written and read at once."""
+"""The entries that are written and read at a time."""
 
 MOST_IN_MEMORY = 50_000
-"""Entries that are kept in memory, at half a kilobyte each, before any is written."""
+"""The most entries that are kept in memory; each takes half a kilobyte."""
 
 _PATH = attrgetter("path")
 

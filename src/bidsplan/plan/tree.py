@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _PATH = attrgetter("path")
 
 _BEHIND = chr(ord("/") + 1)
-"""Sorts directly behind all that begins with a slash."""
+"""Sorts directly after all texts that begin with a slash."""
 
 
 class PlanTree:

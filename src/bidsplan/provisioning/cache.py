@@ -132,7 +132,7 @@ class DatasetCache:
         except DestinationError:
             if not self._offline:
                 raise
-            # A cache that can't be written can be read.
+            # A cache that can't be written may still be read.
             yield
             return
         with closing(place):
@@ -145,7 +145,7 @@ class DatasetCache:
         committed = self._committed(source)
         dataset = committed or self._cached(source, slot)
         if dataset is not None and dataset.is_intact():
-            # Another process was at work on it.
+            # Another process was working on this dataset.
             return dataset.provided()
         if self._offline:
             if dataset is None:
@@ -157,7 +157,7 @@ class DatasetCache:
             return dataset.checked()
         if committed is not None:
             return committed.restored(self._say)
-        # A plan that nobody commits is made anew whenever requests are needed anyway.
+        # A plan that is not committed is compiled again whenever requests are needed anyway.
         notes = self._compile(source, slot)
         return self._dataset(StoredPlan(slot.plan), slot.folder).restored(self._say, notes)
 
@@ -212,6 +212,6 @@ class _Slot:
         if not run:
             return
         failure = _Failure(run=run, message=str(error), unavailable=is_unavailable(error))
-        # Without the note they fail by themselves.
+        # Without the note, the other processes find the failure by themselves.
         with suppress(OSError), replacing(self._failure) as file:
             file.write(msgspec.json.encode(failure))

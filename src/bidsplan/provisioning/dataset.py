@@ -113,7 +113,7 @@ class Dataset:
         known = read_seal(self.folder) is not None
         found = self._verify()
         for path in found.damaged:
-            # So that no receipt says any longer that it is right.
+            # The file is removed, so that no receipt proves it any more.
             with suppress(OSError):
                 os.utime(self.folder / path, follow_symlinks=False)
         spoilt = [*found.damaged, *found.missing] if known else found.damaged
@@ -123,7 +123,7 @@ class Dataset:
             say(f"fetching {number:,} of {self._plan.header.files:,} files to {self.folder}")
         notes += self._tidied()
         with warnings.catch_warnings():
-            # They are in the summary, and how warnings are shown here is the caller's matter.
+            # The warnings are in the summary, and the caller decides how to show them.
             warnings.simplefilter("ignore")
             summary = fetch(
                 self._plan,
@@ -169,7 +169,8 @@ class Dataset:
                         removed.append(path)
                     case PruneFailed(path=path):
                         left.append(path)
-        # Hidden files and empty directories are somebody's elsewhere; here all is bidsplan's own.
+        # Elsewhere, hidden files and empty directories may be somebody's. Here everything is
+        # bidsplan's.
         planned = {
             collision_form(path)
             for entry in self._plan.entries
@@ -186,7 +187,7 @@ class Dataset:
         )
 
     def _seal(self) -> None:
-        # Where this can't be done, all files are read again the next time.
+        # If this fails, all files are read again the next time.
         with suppress(OSError):
             protect(self.folder)
             write_seal(self.folder, self._source_states())

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 States = dict[str, list[int]]
-"""Sizes, times and inodes, which change with a file's content, by path."""
+"""Sizes, times and inodes by path, which change with a file's content."""
 
 _WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
@@ -55,7 +55,7 @@ def write_seal(folder: Path, sources: States) -> None:
 
 def file_states(folder: Path) -> States:
     """Return the states of a dataset's files, including the ctime."""
-    # Devices may have other numbers after a restart.
+    # The numbers of devices may change when the machine restarts.
     return {printable(path): list(version_of(found)[1:]) for path, found in _walk(folder)}
 
 
@@ -66,7 +66,7 @@ def changed_files(folder: Path) -> list[str]:
         return []
     before, now = seal.files, file_states(folder)
     changed = {path for path in before.keys() | now.keys() if before.get(path) != now.get(path)}
-    # A directory whose files were removed is empty now; they are what has changed.
+    # If a directory is empty because its files were removed, those files are the change.
     return sorted(changed - {above for path in changed for above in parents(path)})
 
 
@@ -97,7 +97,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
                 yield above[:-1], (folder / above).stat(follow_symlinks=False)
         for entry in found:
             path = above + entry.name
-            # Another process may remove what is not planned.
+            # Another process may remove unplanned files meanwhile.
             with suppress(FileNotFoundError):
                 if not entry.is_dir(follow_symlinks=False):
                     yield path, entry.stat(follow_symlinks=False)
@@ -106,7 +106,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def _listed(directory: str) -> list[os.DirEntry[str]]:
-    # A directory that can't be read lacks its files, which shows.
+    # If a directory can't be read, its files are reported as missing.
     try:
         with os.scandir(directory) as entries:
             return list(entries)
