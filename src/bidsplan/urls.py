@@ -16,7 +16,7 @@ AMAZON = (
     r"(?:bucket\.vpce-[0-9a-z-]+\.)?s3(?:-fips|-accelerate|-external-1)?(?:[.-]dualstack)?"
     r"(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-[0-9]+))?(?:\.vpce)?\.amazonaws\.com(?:\.cn)?"
 )
-"""Hosts of Amazon S3, where bucket names are unique in a partition."""
+"""Hosts of Amazon S3, in which bucket names are unique in a partition."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -28,7 +28,7 @@ _PARTS = r"(\[[0-9A-Fa-f:.]*\]|[0-9A-Za-z._-]+)(?::([0-9]+))?"
 _LABEL = r"[0-9A-Za-z_](?:[0-9A-Za-z_-]*[0-9A-Za-z_])?"
 _NUMBER = r"[0-9]+|0[xX][0-9A-Fa-f]*"
 
-# Of Amazon, Google, Alibaba, Azure, Oracle and Scaleway.
+# For Amazon, Google, Alibaba, Azure, Oracle and Scaleway.
 _METADATA_ADDRESSES = (
     "fd00:ec2::254 fd00:ec2::23 fd20:ce::254 100.100.100.200 168.63.129.16 192.0.0.192 "
     "fd00:c1::a9fe:a9fe fd00:42::42"
@@ -177,7 +177,7 @@ _PAGES = {
     rf"https://{AMAZON}/(?P<id>[a-z0-9.-]+(?:/[\w./-]*)?)": "s3://{id}",
     rf"https://(?P<id>[a-z0-9.-]+?)\.{AMAZON}/?(?P<name>[\w./-]*)": "s3://{id}/{name}",
 }
-"""What people write for a study in storage, and its URL there."""
+"""Forms that people write for a study in storage, each with its URL."""
 
 _METADATA_HOSTS = frozenset({"metadata.google.internal", "metadata", "instance-data"})
 
@@ -188,7 +188,7 @@ _IPV6_HOST = re.compile(r"//\[[0-9A-Fa-f:.]*\]")
 NO_MACHINES = frozenset({"dropbox", "gdrive", "github", "hf"})
 """Protocols of services whose URLs do not contain a host."""
 
-# The union of what the stores allow: any other character would request another place.
+# All characters that any of the stores allows; any other would change the request.
 _BUCKET = re.compile(r"[A-Za-z0-9_$][A-Za-z0-9._$-]{0,254}")
 
 
@@ -360,7 +360,7 @@ def _plain_host(text: str, default_port: int) -> str:
     try:
         name, port, address = parse_host(place)
     except ValueError:
-        # It is refused elsewhere.
+        # Other code refuses this URL.
         return text.lower()
     shown = f"[{name}]" if address is not None and address.version == 6 else name
     return f"{user}{at}{shown}" + (f":{port}" if port not in {None, default_port} else "")

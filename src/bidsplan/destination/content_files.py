@@ -38,8 +38,10 @@ _NOTE = re.compile(r"[0-9a-f]{16}-([0-9]{1,19})")
 _MANY_NOTES = 256
 
 _UNKNOWN = 10**18
-"""Bytes of a note that is there in place of others: more than any cache may hold, so that the next
-run counts."""
+"""The bytes of a note that replaces others.
+
+They exceed every cache, so that the next run counts the files.
+"""
 
 _BLOCK = 4096
 """The unit in which file systems allocate bytes to files."""

@@ -154,7 +154,7 @@ class RunLock:
         """Release the lock, if this run has it."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            # A killed run leaves its name in the file; other runs remove it.
+            # A killed run leaves its name in the lock file, and a run that ends normally does not.
             if not self._shared:
                 with suppress(OSError):
                     os.ftruncate(descriptor, 0)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 _REMEMBERED = 8192
-"""Directories, and names without their subject, that are parsed once: a plan repeats both."""
+"""How many parsed directories and names without their subject are kept for reuse."""
 
 _DERIVATIVES = "derivatives"
 _BELOW_DERIVATIVES = "derivatives/"

@@ -206,7 +206,7 @@ class _Comparison:
         self._headers = (old, new)
         self._directories: tuple[set[str], set[str]] = (set(), set())
         urls = [[root.url for root in header.roots] for header in self._headers]
-        # A root that was added may renumber the others.
+        # An added root may change the numbers of the others.
         numbers = {url: number for number, url in enumerate(dict.fromkeys(urls[0] + urls[1]))}
         self._numbers = [[numbers[url] for url in some] for some in urls]
         self._same_roots = urls[0] == urls[1]
@@ -277,7 +277,7 @@ class _Comparison:
                 for header, entry in zip(self._headers, (old, new), strict=True)
             )
             fields["root"] = {"old": before, "new": after}
-        # Two roots may have one URL.
+        # Two roots may have the same URL.
         fields = fields or {"root": {"old": old.root, "new": new.root}}
         return FileChange(old=old, new=new, fields=fields, content=_other_bytes(old, new))
 

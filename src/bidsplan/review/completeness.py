@@ -105,7 +105,7 @@ _VIEWS: Mapping[str, Callable[[Group], _Key]] = {
     "pipeline": _pipeline,
 }
 _MOST_COLUMNS = 40
-"""Columns of a view that a page may open on."""
+"""The most columns of a view that is shown first."""
 
 _NOTHING = {
     "datatype": "no datatype",
@@ -113,7 +113,7 @@ _NOTHING = {
     "pipeline": "raw",
     "session and datatype": "no datatype",
 }
-"""What a column of files that have none is called."""
+"""The name of the column of files without such a property."""
 
 
 def view_completeness(
@@ -148,7 +148,7 @@ def view_completeness(
             marks[group][state] += 1
     names = [name for name in _VIEWS if _is_worth_while(name, counts)]
     views = [_View(name, units, reasons).build(counts, marks) for name in names]
-    # Few sessions are shown at once; of many, people choose.
+    # A few sessions are shown at once; with many, the reader chooses.
     return sorted(views, key=lambda view: not 0 < len(view.columns) <= _MOST_COLUMNS)
 
 

@@ -39,10 +39,10 @@ _SIGNS = {
     "unproved": "?",
     "archived": "A",
 }
-"""What stands for each kind of reason and state, beside its colour."""
+"""The sign of each kind of reason and state, in addition to its colour."""
 
 _MOST_FAILURES = 50
-"""The most files that are named, with what is wrong, without a script."""
+"""The most files that are named with their problem if there is no script."""
 
 
 def render_page(
@@ -76,7 +76,7 @@ def render_page(
         "signs": _SIGNS,
         "policy": f"default-src 'none'; style-src {_digest(css)}; script-src {_digest(script)}; "
         "base-uri 'none'; form-action 'none'",
-        # These two are the package's own, and the policy names their digests.
+        # These two files are part of the package, and the policy contains their digests.
         "css": Markup(css),  # noqa: S704
         "script": Markup(script),  # noqa: S704
         "data": Markup(_json(_script_data(plan, views, states, reasons, proofs))),  # noqa: S704
@@ -92,7 +92,7 @@ def _states(reasons: Reasons | None, proofs: Proofs | None) -> dict[str, str]:
     states = dict.fromkeys(sorted(reasons.archived), "archived") if reasons else {}
     if proofs is None:
         return states
-    # What is there needs not be restored at its source.
+    # Files that exist in the destination need not be restored at the source.
     kept = {path: state for path, state in states.items() if path not in proofs.by_path}
     return kept | proofs.states
 

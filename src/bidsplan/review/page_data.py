@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from bidsplan.review.proofs import Proofs
 
 MOST_FILES = 200_000
-"""Files that the table of a page lists: the largest, where there are more."""
+"""The most files that the page's table lists, the largest ones."""
 
 _SUBJECT = "\x00"
-"""Stands for a subject's directory in the pattern of a path, which never has this character."""
+"""Replaces a subject's directory in the pattern of a path, where it never occurs otherwise."""
 
 _STATES = [*STATES, *(proof.value for proof in PROOFS)]
 

@@ -21,7 +21,7 @@ PROOFS = {
     CheckMethod.CONTENT: "content in the plan",
     CheckMethod.RECEIPT: "digest in the receipt",
 }
-"""What a file was shown by to be the planned one."""
+"""Texts for the proofs of a file."""
 
 STATES = {
     "absent": "not there",
@@ -29,7 +29,7 @@ STATES = {
     "unproved": "there, not proved",
     "archived": "archived at the source",
 }
-"""What keeps a planned file from being complete."""
+"""Texts for why a planned file is not complete."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

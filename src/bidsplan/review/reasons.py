@@ -40,7 +40,7 @@ class Reason(NamedTuple):
 
 
 COMPLETING = frozenset({"selected", "fieldmap"})
-"""The reasons of files that make a cell complete; all others only come along with these."""
+"""The reasons of files that make a cell complete; other files are only their companions."""
 
 UNPLANNED = Reason("unknown", "the plan has no such file; its manifest would show why")
 _FAILED = Reason("unknown", "the manifest does not compile, so the reason is unknown")
@@ -156,7 +156,7 @@ class Reasons:
         for group in groups:
             counts.update(self._rejected.get(group, {}))
         if counts:
-            # The reason of most files, and of equals the first by name, whatever their order.
+            # The reason of most files; of equally frequent reasons, the first by name.
             return min(counts, key=lambda reason: (-counts[reason], reason))
         lacking = [name for name in pipelines if (unit, name) not in self._with_directory]
         if lacking and lacking == list(pipelines):
@@ -183,7 +183,7 @@ class Reasons:
         return sorted(groups, key=lambda group: (-len(group.units), group.text, group.where))
 
     def _compare(self, plan: Planned, *, changed: bool) -> Freshness:
-        # A page is read elsewhere, where the manifest's folder says nothing.
+        # The page is read elsewhere, where the manifest's directory has no meaning.
         name = self._loaded.path.name
         located = map(self._loaded.locate, self._explanation.problems)
         problems = tuple(str(replace(each, file=each.file and name)) for each in located)
@@ -236,5 +236,5 @@ def _without_value(why: str) -> str:
 
 
 def _identity(entry: Entry) -> tuple[int, str | None, str]:
-    # Versions are not asked for again: another version has another tag, or the same bytes.
+    # Versions are not requested again, because another version has another tag or the same bytes.
     return entry.size, entry.etag, entry.reason

@@ -39,7 +39,7 @@ def plan_at_revision(path: Path, revision: str) -> Plan:
     PlanError
         If the file is not a valid plan.
     """
-    # What a revision starts with must not make it an option.
+    # A revision must not be read as an option because of its first character.
     wanted = ("--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     found = _git(path.parent, "rev-parse", *wanted)
     if found.returncode:
@@ -62,7 +62,7 @@ def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     if program is None:
         raise UsageError("a revision is read by git, which is not installed")
     command = [program, "-C", str(folder), *arguments]
-    # A hook of git sets variables for its own repository, relative to its own directory.
+    # A git hook sets variables for its own repository, relative to its own directory.
     here = {name: text for name, text in os.environ.items() if name not in _OF_HOOKS}
     return subprocess.run(  # noqa: S603 - no shell, and nothing that was given is an option
         command, env={**here, **_SETTINGS}, capture_output=True, check=False

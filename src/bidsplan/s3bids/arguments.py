@@ -13,7 +13,7 @@ AGNOSTIC = (DESCRIPTION, "CHANGES", "README", "LICENSE")
 """Names that ``include_modality_agnostic`` may contain."""
 
 Derivs = bool | str | Sequence[str]
-"""Which derivatives: all, none, or pipelines by name."""
+"""The selected derivatives: all, none, or pipelines by name."""
 
 
 def check_instance(

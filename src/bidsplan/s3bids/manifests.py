@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _BY_SUFFIX = "**/*"
 
 _NOT_FILES = frozenset({"subjects", "random_seed", "limits", "study", "site"})
-"""Fields that select no files."""
+"""Fields of a filter that select no files by themselves."""
 
 
 def agnostic_names(names: Iterable[str], wanted: str | Sequence[str]) -> list[str]:
@@ -58,7 +58,7 @@ def filter_of(paths: Iterable[str], suffix: str) -> dict[str, list[str]] | None:
     names = [item.name.path for item in items_of(paths) if item.name.path.endswith(suffix)]
     glob = f"{_BY_SUFFIX}{suffix}" if suffix else "**"
     globs = [glob] if not is_glob(suffix) and any(map(Globs([glob]).match, names)) else []
-    # Dotfiles are matched only by a glob that spells the dot.
+    # Only a glob that contains the dot matches dotfiles.
     known = Globs(globs)
     others = [name for name in names if not known.match(name)]
     return {"include": globs + others} if names else None

@@ -64,7 +64,7 @@ def check_endpoint(url: str) -> None:
     parts = urlsplit(url)
     if proxy_for(url) or not parts.hostname:
         return
-    # The first request reports a name that can't be resolved.
+    # If a name can't be resolved, the first request reports it.
     with suppress(socket.gaierror, UnicodeError):
         resolve(parts.hostname, parts.port or 443, public_only=False)
 
@@ -85,7 +85,7 @@ def proxy_for(url: str) -> str | None:
     except ValueError:
         scheme = ""
     if scheme not in {"http", "https"}:
-        # It is not repeated, as it may hold a password.
+        # The message does not repeat the proxy, which may contain a password.
         raise UsageError(
             "the proxy that the environment names can't be used: expected http:// or https:// and "
             "a host; check HTTP_PROXY and HTTPS_PROXY, or set NO_PROXY for this host",

@@ -22,7 +22,7 @@ HINT = (
     "name its CA's file (PEM) in AWS_CA_BUNDLE or the profile's ca_bundle (S3 only), "
     "REQUESTS_CA_BUNDLE or SSL_CERT_FILE"
 )
-"""What to do where a server's certificate is of an authority that is not trusted."""
+"""The hint if a server's certificate is from an authority that is not trusted."""
 
 _VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -33,12 +33,12 @@ _SYSTEM = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/ssl/ca-bundle.pem",
 )
-"""Where systems keep theirs, for a Python that was built to look elsewhere."""
+"""Places of the system's certificates, for a Python that was built with other places."""
 
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]")
 _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 _UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
-"""OpenSSL's codes for a chain of certificates that ends in none that is trusted."""
+"""OpenSSL's codes for a chain of certificates without a trusted end."""
 
 
 class Authority(NamedTuple):
@@ -139,7 +139,7 @@ def new_context(authorities: Authorities) -> ssl.SSLContext:
 
 
 shared_context = functools.lru_cache(maxsize=16)(new_context)
-"""As `new_context`, for clients that leave the context as it is."""
+"""Like `new_context`, for clients that do not change the context."""
 
 
 def _system_context() -> ssl.SSLContext:
@@ -159,7 +159,7 @@ def untrusted(error: BaseException) -> str | None:
     import ssl  # a run that needs no request does without
 
     for each in _causes(error):
-        # aiohttp has a subclass that lacks what OpenSSL says, and holds the error that has it.
+        # aiohttp raises a subclass without OpenSSL's code, which holds the error with the code.
         if isinstance(each, ssl.SSLCertVerificationError) and hasattr(each, "verify_code"):
             if each.verify_code in _UNKNOWN_AUTHORITY:
                 return f"has a certificate that is not trusted; {HINT}"

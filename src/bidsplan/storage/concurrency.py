@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
 
 _ROUND = 0.5
-"""Seconds in which refusals count as one: what was in flight together is refused together."""
+"""Seconds in which refusals count as one, because their requests were in flight together."""
 
 _IDLE = 0.6
-"""Part of its time that the event loop's thread may have computed, for more requests to be of use:
-where it is the bottleneck they only cost memory and connections."""
+"""The largest part of its time that the event loop's thread may compute while requests are added.
+
+If the thread is the bottleneck, more requests only cost memory and connections.
+"""
 
 _FASTER = 2
-"""Part of the limit that is added for each round without a refusal, until there was one."""
+"""The part of the limit that is added in each round, until the first refusal."""
 
 
 class RequestLimit:

@@ -30,7 +30,7 @@ _VALIDATORS = (
     *("ETag", "Last-Modified", "etag", "md5Hash", "generation", "ino", "mtime"),
     *("LastModified", "last_modified", "updated", "modified", "modify", "created"),
 )
-"""File systems' names for what changes with a file's content."""
+"""File systems' names for values that change with a file's content."""
 
 
 def fsspec_error(error: Exception, what: str) -> StorageError:
@@ -64,9 +64,9 @@ class FsspecStore(Store):
     def __init__(self, protocol: str, root: str, url: str, filesystem: Any = None) -> None:
         self.url = url
         self._protocol = protocol
-        # A new instance: fsspec would share one, whose listings may be old.
+        # A new instance is made, because fsspec would share one with old listings.
         self._fs = filesystem or filesystem_of(protocol, root)
-        # As its listings name it.
+        # The root is named as in the file system's listings.
         self._root: str = self._fs._strip_protocol(root).rstrip("/")  # noqa: SLF001 - fsspec's own way
 
     def _path(self, key: str) -> str:
@@ -84,7 +84,7 @@ class FsspecStore(Store):
             return Children((), ())
         except Exception as error:
             raise fsspec_error(error, self._what(prefix)) from error
-        # A file that has the listed directory's own name is not below it.
+        # A file with the name of the listed directory is not below it.
         below = [info for info in found if info["name"].rstrip("/") != path]
         listed = (info["name"].lstrip("/") for info in below)
         above = f"{path}/".lstrip("/")
@@ -218,6 +218,6 @@ class FileStream:
 
     def close(self) -> None:
         """Close the file."""
-        # Nothing is lost of a file that was only read.
+        # If a file was only read, an error while closing loses nothing.
         with suppress(OSError):
             self._file.close()

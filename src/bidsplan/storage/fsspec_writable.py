@@ -68,7 +68,7 @@ class FsspecWritable(WritableStore):
             return None
         except Exception as error:
             raise fsspec_error(error, self.what(key)) from error
-        # An object store may well have both an object and others below its name.
+        # An object store may have both an object and other objects below its name.
         return None if info["type"] == "directory" else Object(key, int(info["size"]), _tag(info))
 
     def prepare(self) -> None:
@@ -101,7 +101,7 @@ class _TaggedStore(FsspecStore):
 def _tag(info: Mapping[str, Any]) -> str | None:
     for name in _TAGS.split():
         if value := info.get(name):
-            # Some give a time when they list, and another form of it when they are asked.
+            # Some file systems give a time in a listing in another form than for a single file.
             return f"{name} {value.timestamp() if hasattr(value, 'timestamp') else value}"
     return None
 
@@ -187,14 +187,15 @@ class _FsspecUpload(Upload):
                 raise self._existing()
             if moved:
                 return
-        # Between the look before and this, others can write there: fsspec has no other way.
+        # Between the check before and this step, other programs can write here. fsspec has no other
+        # way.
         if type(self._fs).mv is not AbstractFileSystem.mv:
             if self._fs.isdir(self._path):
-                # It would be moved into it.
+                # The file would be moved into the directory.
                 raise IsADirectoryError
             self._fs.mv(partial, self._path)
             return
-        # Its general way would take brackets in a name for a pattern.
+        # fsspec's general function would read brackets in a name as a pattern.
         self._fs.cp_file(partial, self._path)
         self._fs.rm_file(partial)
 
@@ -202,7 +203,7 @@ class _FsspecUpload(Upload):
         file, self._file = self._file, None
         if file is None:
             return
-        # The reason to give it up is reported; an error of closing is not.
+        # The reason for the failure is reported, and an error of closing is not.
         with suppress(Exception):
             file.close()
         with suppress(Exception):

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 CHECKSUM_MODE = {"x-amz-checksum-mode": "ENABLED"}
-"""The header that asks for checksums."""
+"""The header that requests checksums."""
 
 _ALGORITHMS = ("sha256", "sha1", "crc64nvme", "crc32c", "crc32")
-"""The strongest first."""
+"""The checksum algorithms, the strongest first."""
 _LONGEST_SIZE = len(str(2**63 - 1))
 
 _LONGEST_TAG = 1024
@@ -106,9 +106,10 @@ def about_of(headers: Mapping[str, str], etag: str | None) -> ObjectMetadata:
     if same and kind in {None, "FULL_OBJECT"}:
         for algorithm in _ALGORITHMS:
             value = headers.get(f"x-amz-checksum-{algorithm}", "")
-            # One of parts' checksums ends with their number; not every gateway writes it.
+            # A checksum of the parts' checksums ends with the number of parts, but not on every
+            # gateway.
             if value and "-" not in value:
-                # S3 makes no CRC64NVME of parts' checksums.
+                # In S3, a CRC64NVME is never one of the parts' checksums.
                 whole = kind is not None or algorithm == "crc64nvme"
                 return ObjectMetadata(plain, Checksum(algorithm, value, whole))
     return ObjectMetadata(plain)

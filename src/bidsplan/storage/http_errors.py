@@ -24,7 +24,7 @@ _CREDENTIALS = {
     "SignatureDoesNotMatch": "the secret key is not that of the access key; correct it",
     "TokenRefreshRequired": _RENEW,
 }
-"""Codes of credentials that are refused, and what to do."""
+"""Codes for refused credentials, with the advice for each."""
 
 _THROTTLED = frozenset({429, 503})
 _FULL = frozenset({"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"})
@@ -40,7 +40,7 @@ _RESEND = frozenset(
 )
 
 _LONGEST_ASKED = 1e9
-"""Seconds, thirty years, that bound what a header asks for."""
+"""The most seconds that a header may ask for: thirty years."""
 
 
 class RedirectedError(Exception):
@@ -142,7 +142,7 @@ def _missing(what: str, said: str, code: str) -> errors.SourceMissingError:
 
 
 def _said(status: int, code: str) -> str:
-    # Where an answer has no body, libraries make a code of the status.
+    # If an answer has no body, libraries make a code from the status.
     return f"{status} {code}".strip() if code != str(status) else code
 
 
@@ -248,7 +248,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     until = _http_date(text)
     if until is None:
         return None
-    # Both dates are of the server's clock.
+    # Both dates are from the server's clock.
     now = _http_date(headers.get("Date", ""))
     return min(max(0.0, until - (time.time() if now is None else now)), _LONGEST_ASKED)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 _POINTER = b"/annex/objects/"
-"""What git-annex writes to an unlocked file, before its key, where the content is not here."""
+"""The text that git-annex writes to an unlocked file without content, before its key."""
 
 _LARGEST_POINTER = 1 << 15
 _ANNEX_SIZE = re.compile(r"/annex/objects/.*/[A-Z0-9_]+-s([0-9]{1,18})-[^/]*\Z")
@@ -54,7 +54,8 @@ class LocalStore(FsspecStore):
 
     def list(self, prefix: str = "") -> Iterator[Object]:
         """See `Store.list`."""
-        # Each directory with those above it, since a link to one of them would have no end.
+        # Each directory is listed with those above it, since a link to one of them would be
+        # endless.
         waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(prefix, frozenset())]
         while waiting:
             directory, above = waiting.pop()
@@ -138,7 +139,7 @@ class LocalStore(FsspecStore):
         try:
             found = entry.stat()
         except OSError as error:
-            # Of a DataLad clone only parts may be here, and only what is planned matters.
+            # A DataLad clone may have only some files here, and only planned files matter.
             if error.errno not in {errno.ENOENT, errno.ELOOP} or not entry.is_symlink():
                 raise fsspec_error(error, where) from error
             self._dangling.add(f"{prefix}{entry.name}")

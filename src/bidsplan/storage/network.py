@@ -116,7 +116,7 @@ def pool(
     classes = _POOLS if proxy else _pool_classes(public_only)
 
     def secure(*place: Any, **more: Any) -> Any:
-        # Only now, since reading certificates takes time that plain HTTP need not wait.
+        # Certificates are read only now, since that takes time that plain HTTP does not need.
         return classes["https"](*place, ssl_context=shared_context(authorities), **more)
 
     manager.pool_classes_by_scheme = {"http": classes["http"], "https": secure}
@@ -168,7 +168,7 @@ def obstore_options(
     trusted = certificates(authorities)
     if trusted:
         client["root_certificate"] = trusted
-    # One owner of retries: the caller, who can then slow down when asked to.
+    # Only the caller retries, so that it can slow down when the storage asks for that.
     return {"client_options": client, "retry_config": {"max_retries": 0}}
 
 
@@ -203,7 +203,7 @@ def send(
     try:
         return connections.request(method, url, preload_content=False, redirect=False, **options)
     except kinds.HTTPError as error:
-        # urllib3 takes it for a broken connection, since it is an OSError as well.
+        # urllib3 treats the error as a broken connection, since it is also an OSError.
         refused = next((each for each in error.args if isinstance(each, RefusedHostError)), None)
         if refused:
             raise RefusedHostError(f"{what}: {refused}") from error
@@ -291,7 +291,8 @@ def read_bounded(answer: Any, what: str, *, limit: int) -> bytes:
     try:
         coding = answer.headers.get("Content-Encoding", "identity")
         if coding != "identity":
-            # No coding was requested, and what unpacks to any size can't be bounded by its length.
+            # No coding was requested, and the size of unpacked bytes can't be limited by the
+            # length.
             raise UnreachableError(f"{what}: the answer is packed ({printable(coding[:24])})")
         for chunk in body_chunks(answer, what, retry.PAGE_SECONDS):
             data += chunk
@@ -309,7 +310,7 @@ def read_bounded(answer: Any, what: str, *, limit: int) -> bytes:
 def drop(answer: Any) -> None:
     """Close an answer, and release its place in the pool."""
     answer.close()
-    # Closing alone leaves the place taken, and a request that waits for one would wait for ever.
+    # Closing alone does not free the connection's place, and a waiting request would wait forever.
     answer.release_conn()
 
 

@@ -42,7 +42,7 @@ class _NoSuchRangeError(StorageError):
 class TranslatedErrors:
     """Raises obstore's errors as `StorageError`."""
 
-    # A fifth of what contextlib's costs, for each of a million objects.
+    # This costs a fifth of contextlib's version, for each of a million objects.
     def __init__(self, what: str, denied: Callable[[], Advice]) -> None:
         self._what = what
         self._denied = denied
@@ -124,7 +124,8 @@ def open_stream(
 
     start, stop = span
     options = _options(etag, version)
-    # Also from the first byte on: only for a range does obstore check which bytes the answer has.
+    # A range is requested even from the first byte on, because only then does obstore check which
+    # bytes the answer has.
     options["range"] = {"offset": start} if stop is None else (start, stop)
     try:
         with TranslatedErrors(what, denied):
@@ -132,7 +133,7 @@ def open_stream(
     except _NoSuchRangeError:
         if start:
             raise
-        # No range begins in an empty object.
+        # An empty object has no range.
         del options["range"]
         with TranslatedErrors(what, denied):
             result = obstore.get(store, path, options=options)
@@ -184,7 +185,7 @@ class WholeReader:
                         )
                     options["range"] = 0, wanted.size
                 result = await obstore.get_async(store, path, options=options)
-                # obstore makes it again for each access.
+                # obstore makes this object again for each access.
                 meta = result.meta
                 fits = meta["size"] == wanted.size
                 data = await result.bytes_async() if fits else b""
@@ -228,7 +229,7 @@ class ObstoreStream:
         self.size: int | None = meta["size"]
         if last != (self.size if stop is None else stop):
             raise StorageError(f"{what}: other bytes came than were requested from {start} on")
-        # A range is one of several at a time, and each of their chunks takes the interpreter.
+        # Several ranges arrive at a time, and each of their chunks needs the interpreter.
         self._chunk = _CHUNK if stop is None else _RANGE_CHUNK
         self.etag = compared_etag(meta["e_tag"])
         self.identity = identity_of(meta["e_tag"], meta["version"])

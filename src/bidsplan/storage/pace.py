@@ -12,32 +12,33 @@ if TYPE_CHECKING:
 
 
 _BELOW = 0.95
-"""Part of the rate of answers, at which requests start after a refusal."""
+"""The part of the rate of answers at which requests start after a refusal."""
 
 _SLOWLY, _FAST = 0.005, 0.3
-"""Parts of that rate which are added in the first second without another refusal.
+"""The part of that rate which is added in the first second without another refusal.
 
-They grow with the square of the time: a rate stays long near one that was refused twice, and then
-rises. One that differs from the rate before may be of a moment only, and is soon tried again.
+The addition grows with the square of the time. So the rate stays near a rate that was refused twice
+for a long time, and then rises. If two refused rates differ, the lower one may be temporary, and is
+soon exceeded.
 """
 
 _SAME = 0.2
-"""Part by which two rates may differ to be the same."""
+"""The part by which two rates may differ to count as equal."""
 
 _ROUND = 0.5
-"""Seconds in which refusals count as one: what was in flight together is refused together."""
+"""Seconds in which refusals count as one, because their requests were in flight together."""
 
 _SPAN = 1.0
-"""Seconds whose answers are counted together."""
+"""The seconds of a span, whose answers are counted together."""
 
 _ENOUGH = 10
-"""Answers that tell a rate."""
+"""The least number of answers from which a rate is computed."""
 
 _LEAST = _ENOUGH / _SPAN
-"""Requests a second; below, there are fewer at a time."""
+"""Below this number of requests a second, fewer are in flight."""
 
 _SLACK = 0.02
-"""Seconds for which turns that nobody took are kept, since no timer is exact."""
+"""Seconds for which unused turns are kept, since no timer is exact."""
 
 
 class Pace:
@@ -58,11 +59,11 @@ class Pace:
         self._known = False
         self._lowered = self._next = now()
         self._lock = Lock()
-        # As after idle time: the first answer begins a span.
+        # As after idle time, the first answer begins a span.
         self._count_from(-math.inf)
 
     def _count_from(self, now: float) -> None:
-        # The answers of this span, and of the one before.
+        # The number of answers in this span, and in the one before.
         self._began = self._earlier_began = now
         self._answered = self._earlier = 0
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 _MOST_ITEMS = 10_000_000
-"""Objects and directories that one listing may have."""
+"""The most objects and directories of one listing."""
 
 _MOST_EMPTY = 250
-"""Pages in a row that may be empty; a server that hides many objects sends some."""
+"""The most empty pages in a row; servers that hide many objects send some."""
 
 _LONGEST_SHOWN = 200
 
@@ -116,7 +116,7 @@ class Pager:
 
     def _check_place_of(self, names: Sequence[list[str]]) -> None:
         skip = len(self._prefix)
-        # What lies between two names that begin alike begins so too, in either order.
+        # A name between two names with the same start has that start too, in either order.
         ends = [each for some in names for each in (some[0], some[-1])]
         stray = [name for name in ends if not name.startswith(self._prefix)]
         if self._delimited:

@@ -23,7 +23,7 @@ OTHER_SERVICES = {
         "AZURE_STORAGE_USE_EMULATOR",
     ),
 }
-"""Variables that set which service, or whose account, a bucket is in."""
+"""Variables that choose the service, or the account, of a bucket."""
 
 _ACCOUNT = r"(?:AccountName|BlobEndpoint|EndpointSuffix)=([^;]*)"
 """The parts of a connection string to Azure that are not secret."""
@@ -46,13 +46,13 @@ class Place(NamedTuple):
     @property
     def prefix(self) -> str:
         """The start of the place of each object in the root."""
-        # Short and free of what JSON escapes, as one is made for each of a million entries.
+        # The text is short and has no characters that JSON escapes, as there may be a million.
         service = hashlib.sha256("\0".join(self.service).encode()).hexdigest()[:24]
         path = self.path.rstrip("/")
         try:
             path.encode()
         except UnicodeEncodeError:
-            # Written like no other path, so that it can be encoded.
+            # Such a path is written in a special way, so that it can be encoded.
             path = "//" + path.encode(errors="surrogatepass").hex()
         return f"{service}:{path}/" if path or self.service == ("file",) else f"{service}:"
 
@@ -75,7 +75,7 @@ def place_of(url: str, access: Access, base: str | os.PathLike[str]) -> Place:
     protocol, host, path = parse_url(canonical_url(url))
     if protocol == "file":
         real = os.path.join(base, path)  # noqa: PTH118 - compared as text
-        # A plan may name anything: what can't be a path is refused when it is opened.
+        # A plan may name any URL; a path that can't exist is refused when it is opened.
         with suppress(ValueError):
             real = os.path.realpath(real)
         return Place(("file",), real)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 SMALL = 32 << 20
-"""Bytes up to which a file is sent by one request, so that its tag is its MD5."""
+"""Files up to this size are sent with one request, so that the tag is the MD5."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +91,7 @@ class File:
         except BaseException:
             with suppress(Exception):
                 file.discard()
-            # Otherwise it would send the rest when it is garbage-collected.
+            # Otherwise the file would send the rest when it is garbage-collected.
             with suppress(AttributeError):
                 file.closed = True
             raise
@@ -155,7 +155,7 @@ def _file_of(fs: Any, name: str) -> File:
     path = fs._strip_protocol(name)  # noqa: SLF001 - fsspec's own way
     what = fs.unstrip_protocol(path)
     if what.startswith("http"):
-        # User info may hold a password, and the query a signature.
+        # User info may contain a password, and the query a signature.
         what = re.sub("//[^/]*@", "//", what.partition("?")[0])
     return File(filesystem=fs, path=path, what=printable(what))
 

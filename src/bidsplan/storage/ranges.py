@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 
 FIRST = 64 << 10
-"""Bytes of the first request: a header, and no more than a request's own time is worth."""
+"""The bytes of the first request: enough for a header, at hardly any additional time."""
 
 _IN_MEMORY = 64 << 20
-"""Bytes of a file without a validator that are kept in memory, and not in a temporary file."""
+"""The most bytes of an unidentified file that are kept in memory, and not in a temporary file."""
 
 
 _LARGEST_AHEAD = 4 << 20
 _MANY = 256 << 10
-"""Bytes of a read that has a request of its own, without reading ahead."""
+"""Reads of at least these bytes have their own request, without reading ahead."""
 
 _LARGEST = 32 << 20
-"""The most bytes of one request, which are briefly held twice."""
+"""The most bytes of one request, of which there are briefly two copies."""
 
 
 class ReadAhead:
@@ -70,7 +70,7 @@ class ReadAhead:
         asked = min(max(wanted, 0 if large or not follows else self._ahead), _LARGEST)
         found = memoryview(self._read(at, min(at + asked, self._size)))
         self._ahead = min(2 * self._ahead, _LARGEST_AHEAD) if follows else self._first
-        # A large piece is used up at once; to hold it would cost every open file as much.
+        # A large piece is used up at once, and keeping it would cost memory for every open file.
         self._held = found[:0] if large else found
         self._start = at + len(found) if large else at
         return found[:wanted]
@@ -172,7 +172,7 @@ def open_ranges(fs: Any, path: str, what: str, url: str | None = None) -> Ranges
         if isinstance(opened, S3File):
             return _S3Ranges(opened, what)
     if isinstance(opened, AbstractBufferedFile) and opened.size is not None:
-        # Of object stores: it holds no connection.
+        # This file system is for object stores, and keeps no connection.
         return _FileRanges(fs, path, what, opened)
     opened.close()
     return _FileRanges(fs, path, what)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 _CALLS = (("renameat2", 1), ("renameatx_np", 4))
-"""The calls of Linux and macOS that rename without replacing, each with its flag for that."""
+"""The calls of Linux and macOS that rename without replacing, with their flags."""
 
 _UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.ENOTSUP})
 _NO_LINKS = _UNSUPPORTED | {errno.EMLINK}
@@ -86,7 +86,7 @@ def _link_and_unlink(name: str, new: str, above: int, directory: int) -> bool | 
     try:
         os.link(name, new, src_dir_fd=above, dst_dir_fd=directory, follow_symlinks=False)
     except FileExistsError:
-        # NFS may repeat a request that has succeeded, and answer the second one.
+        # NFS may repeat a successful request, and return the second answer.
         first, second = os.stat(name, dir_fd=above, follow_symlinks=False), _stat(new, directory)
         if second is None or not os.path.samestat(first, second):
             return False
@@ -94,7 +94,8 @@ def _link_and_unlink(name: str, new: str, above: int, directory: int) -> bool | 
         if error.errno in _NO_LINKS:
             return None
         raise
-    # The file has its name now; a first name that stays is removed with the run's partials.
+    # The file has its new name now. If its first name remains, it is removed with the run's partial
+    # files.
     with suppress(OSError):
         os.unlink(name, dir_fd=above)
     return True

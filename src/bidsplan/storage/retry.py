@@ -19,37 +19,37 @@ CONNECT_SECONDS = 2.5
 """Seconds that opening a connection may take."""
 
 LOCATE_SECONDS = 5.0
-"""Seconds that finding out a bucket's region may take."""
+"""Seconds that finding a bucket's region may take."""
 
 READ_SECONDS = 60.0
-"""Seconds without a byte after which a connection is given up, unless the user says otherwise."""
+"""Seconds after which a connection that sends nothing is closed, by default."""
 
 BODY_SECONDS = 600.0
-"""Seconds in which a body must be read; after that, the bytes received so far are kept."""
+"""Seconds in which a body must be read. After that, the bytes received so far are kept."""
 
 PAGE_SECONDS = 120.0
 """Seconds that reading a page of a listing may take."""
 
 STOPPING_SECONDS = 2.0
-"""Seconds that a request may take once the run is being stopped."""
+"""Seconds that a request may take while the run is stopping."""
 
 PLAIN_SECONDS = 30.0
-"""Seconds after a refusal during which S3 objects are read by plain requests."""
+"""Seconds after a refusal in which S3 objects are read by plain requests."""
 
 _UNREACHABLE_TRIES = 3
 _THROTTLED_TRIES = 8
 _DEADLINE = 120.0
 _LONGEST_WAIT = 30.0
-"""Seconds that jitter may add to what the storage asks for."""
+"""The most seconds that jitter adds to the wait that the storage asks for."""
 
 _LONGEST_ASKED_WAIT = 30.0
-"""Seconds to wait at most on the storage's request, so that one answer can't hold up a run."""
+"""The most seconds to wait because the storage asks for it, so that one answer can't stop a run."""
 
 _OBJECT_SECONDS = 600.0
-"""Seconds that any object may take, however small."""
+"""Seconds that any object may take, even a small one."""
 
 _LOWEST_RATE = 16 << 10
-"""Bytes a second by which a larger object may take longer."""
+"""The bytes for which an object may take one more second."""
 
 
 class Limit(Protocol):

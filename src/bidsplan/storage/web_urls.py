@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 _HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
-"""Buckets whose name can be a label of a host's name; with a dot no certificate would match."""
+"""Buckets whose name can be part of a host name; with a dot, no certificate would match."""
 
 _REGION = re.compile(r"[a-z0-9-]{1,64}")
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")

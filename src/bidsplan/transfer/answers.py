@@ -35,7 +35,7 @@ def check_answer(entry: Entry, stream: Stream, start: int, seen: Identity | None
             raise SourceChangedError(f"{where}: it was replaced during the download")
         # Two mirrors may give different files the same tag.
         raise StorageError(f"{where}: the remaining bytes would come from another URL")
-    # Not every server heeds the condition of a request.
+    # Some servers ignore the condition of a request.
     if entry.version is None and entry.etag and stream.etag not in {None, entry.etag}:
         raise SourceChangedError(f"{where}: it is no longer the object that was listed")
     if entry.version and found and found.version not in {None, entry.version}:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bidsplan.destination.base import Destination
 
 _IN_A_ROW = 20
-"""Files that can't be reached, each tried several times, or can't be written, and none between."""
+"""How many files in a row may be unreachable after retries, or not writable."""
 
 
 class CircuitBreaker:
@@ -30,7 +30,7 @@ class CircuitBreaker:
         self.why: str | None = None
         self._in_a_row = 0
         self._lock = Lock()
-        # Preparing takes requests, and failures are counted on the event loop meanwhile.
+        # Preparing sends requests, and the event loop counts failures meanwhile.
         self._preparing = Lock()
         self._prepared = False
 
@@ -59,7 +59,8 @@ class CircuitBreaker:
     def failed(self, error: BidsplanError) -> bool:
         """Note that a file failed; returns whether the run must stop."""
         with self._lock:
-            # The classes below DestinationError are of one file; it itself is the file system's.
+            # The subclasses of DestinationError concern one file, and the class itself the file
+            # system.
             general = (
                 isinstance(error, UnreachableError | ThrottledError)
                 or type(error) is DestinationError

@@ -71,7 +71,7 @@ class Share:
     def _note_attempt(self, report: Report) -> None:
         if report.attempt not in self._attempts:
             self._attempts.append(report.attempt)
-            # It resumes what the workers before it have left.
+            # The worker resumes the files that earlier workers have left.
             self.resumable = 0
         if report.attempt == self._attempts[-1]:
             self.under_way = not report.over

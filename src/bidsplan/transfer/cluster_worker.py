@@ -43,17 +43,19 @@ INTERVAL = 0.25
 
 ACTIONS = tuple(Action)
 CHECKS = tuple(CheckMethod)
-"""What reports give by its index."""
+"""The values that reports give by their index."""
 
 _LOOKS = (0.25, 0.5, 1.0, 2.0)
-"""Seconds between looks for a directory that another machine has made: some file systems remember
-for a while that it was not there."""
+"""Seconds between two checks for a directory that another machine has made.
+
+Some file systems remember for a while that it did not exist.
+"""
 
 _SAMPLED_SAFELY = (3, 11, 9)
-"""The first version of Python whose threads can be looked at while others begin."""
+"""The first version of Python in which a profiler can safely look at other threads."""
 
 _STOPPING = 5.0
-"""Seconds that the worker's loop has to stop its profiler."""
+"""Seconds in which the worker's loop must stop its profiler."""
 
 _ENDING = frozenset({"closing", "closed", "failed"})
 
@@ -167,7 +169,7 @@ def fetch_share(made_by: str, data: bytes) -> None:
     except BidsplanError as error:
         raise _of_worker(error) from error
     if stopping.stopped:
-        # Where the run goes on, another worker takes over.
+        # If the run continues, another worker takes over.
         raise distributed.Reschedule
 
 
@@ -177,8 +179,8 @@ def _fetch(task: Task, worker: Any, stopping: _Stopping) -> None:
     for event in run_plan(
         reporter.plan, task.destination, task.access, task.base, task.options, stopping
     ):
-        # What is left of a share that was stopped is fetched by another worker, or by none; it may
-        # have failed because it was stopped.
+        # Another worker may fetch the rest of a stopped share. A file of it may have failed only
+        # because the share was stopped.
         if not (isinstance(event, Failed | Skipped) and stopping.stopped):
             reporter.add(event)
     reporter.send(over=True)
@@ -199,7 +201,7 @@ def _stop_sampling(worker: Any) -> None:
         sampler.stop()
         stopped.set()
 
-    # Only the loop may do so; it is waited for, since the share's threads begin next.
+    # Only the loop may do this. The share waits for it, since its threads begin next.
     worker.loop.add_callback(stop)
     stopped.wait(_STOPPING)
 
@@ -236,7 +238,7 @@ def _check_identity(destination: str, identity: str | None) -> None:
     if identity is None:
         return
     for pause in (*_LOOKS, 0.0):
-        # There may be no directory at all.
+        # The directory may not exist.
         with (
             suppress(DestinationError),
             closing(LocalDestination(destination, create=False)) as place,
@@ -287,7 +289,7 @@ class _Reporter:
         elif isinstance(event, Failed):
             self._others.append(Failed(entry=event.entry, error=_of_worker(event.error)))
         elif not isinstance(event, Copied):
-            # What comes from a content cache is counted once it is there.
+            # Bytes from a content cache are counted when the file is complete.
             self._others.append(event)
         if time.monotonic() - self._since >= INTERVAL:
             self.send()

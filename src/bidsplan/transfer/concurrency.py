@@ -24,10 +24,10 @@ _SPAN = 0.25
 _FIRST_STREAMS = 8
 MOST_STREAMS = 32
 _WORTH = 1.1
-"""How much faster bytes must come for more connections to be kept."""
+"""How much faster bytes must arrive for more connections to be kept."""
 
 _PAUSE = 10.0
-"""Seconds until more connections are tried again after they brought nothing."""
+"""Seconds until more connections are tried again after they did not help."""
 
 
 class ConcurrencyLimit(RequestLimit):

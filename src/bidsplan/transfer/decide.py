@@ -119,7 +119,7 @@ class Decider:
         size, identity, regular = state
         if regular:
             source_state = self._source_state(entry) if self._local_sources else None
-            # As `ReceiptIndex.find`.
+            # The same as in `ReceiptIndex.find`.
             mark = hash((path, size, identity, self._fingerprint(entry), source_state))
             proof = self._receipts.proofs.get(mark)
             if proof is not None:

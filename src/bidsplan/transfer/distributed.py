@@ -39,20 +39,22 @@ if TYPE_CHECKING:
 
 
 _EACH = 4
-"""Shares for each thread of the workers, so that a fast one takes more of them."""
+"""The number of shares for each thread of the workers, so that a fast one takes more."""
 
 _LARGEST = 8 << 30
-"""Bytes of a share at the most, a file's cost included: what a lost worker has to be made up for,
-and what is sent to one."""
+"""The most bytes of a share, with the cost of each file.
+
+So much is repeated if a worker is lost, and so much is sent to one.
+"""
 
 _FEWEST_JOBS = 8
-"""Connections of a share at the least, where those of `Access` are divided among many."""
+"""The least connections of a share, if those of `Access` are divided among many shares."""
 
 _LEAVING = 15.0
-"""Seconds that shares have to end when the run is stopped."""
+"""Seconds in which shares must end when the run is stopped."""
 
 _QUIET = 5.0
-"""Seconds without a report after which it is looked whether there are workers."""
+"""Seconds without a report, after which the run checks whether there are workers."""
 
 
 def run_on_cluster(
@@ -181,7 +183,7 @@ class _Run:
 
     def _next(self) -> Iterator[Event]:
         """Yield the next events of workers and of shares that ended."""
-        # Looked at first: what a share has reported comes before its end.
+        # Futures are checked first, so that a share's reports are read before its end.
         done = [number for number, future in self._futures.items() if future.done()]
         yield from self._reported(0 if done else INTERVAL)
         yield from self._missing_workers()
@@ -203,7 +205,7 @@ class _Run:
             while True:
                 self._last = time.monotonic()
                 report = read_report(data)
-                # A share that has ended may have a worker which does not know of it yet.
+                # A worker of a share that has ended may not know that yet.
                 if share := self._shares.get(report.share):
                     yield from filter(self._is_new, share.events(report))
                 data = self._reports.get_nowait()
@@ -223,7 +225,7 @@ class _Run:
             return
         self._last = time.monotonic()
         text = "the dask cluster has no workers"
-        # The scheduler may be lost, which the futures will say.
+        # The scheduler may be lost, which the futures report.
         with suppress(OSError):
             if not self._client.nthreads() and text not in self._yielded:
                 self._yielded.add(text)
@@ -246,12 +248,12 @@ class _Run:
         """Stop the workers, and forget the run."""
         from distributed.client import ClosedClientError
 
-        # With the scheduler the run is lost as well, and it is said already why it ended.
+        # If the scheduler is lost, the run is lost too, and the reason was already reported.
         with suppress(OSError, ClosedClientError):
             if self._futures:
                 self._client.cancel(list(self._futures.values()))
             with suppress(ValueError):
-                # It was never subscribed to where the scheduler was lost before.
+                # If the scheduler was lost before, there was no subscription.
                 self._client.unsubscribe_topic(self._task.topic)
 
 

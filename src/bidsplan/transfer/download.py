@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 
 _ENOUGH = 8 << 20
-"""Bytes that must have come for a connection that broke off to be worth a new round of tries.
+"""The bytes that must have arrived for a new round of attempts after a connection broke off.
 
-What comes at the lowest rate brings more of them in the longest request.
+An object at the lowest allowed rate gets more of them in the longest request.
 """
 
 
@@ -50,7 +50,7 @@ _DIGESTS = frozenset({CheckMethod.SHA256, CheckMethod.MD5, CheckMethod.ETAG_MD5}
 
 
 _PASSING = (Stopped, UnreachableError, ThrottledError, CredentialsError)
-"""What says nothing against the bytes that have come."""
+"""Errors that do not mean that the received bytes are wrong."""
 
 
 def partial_key(entry: Entry, place: str) -> str | None:
@@ -109,7 +109,7 @@ def receive(
         except CredentialsError:
             raise
         except DeniedError:
-            # The bytes may be allowed where their metadata are not.
+            # Reading may be allowed even if the metadata is not.
             return ObjectMetadata(etag_is_md5=True)
 
     about = ask() if asks_first(entry, store, session.checking) else None
@@ -123,13 +123,13 @@ def receive(
             if not about.etag_is_md5 and about.checksum is None:
                 return verdict.by_size_only(entry.size)
         if not verdict.holds:
-            # Once more from the start: bytes may be damaged on their way.
+            # The object is read once more from the start, since bytes may be damaged on their way.
             first, verdict = verdict, download.read_again()
             same = first.content == verdict.content
             if not verdict.holds:
                 verdict = judge_two_reads(entry, verdict, download.checksum, same=same)
             elif same:
-                # The next objects are asked about before they are read.
+                # For the next objects, the storage is asked before they are read.
                 store.etag_is_not_digest = True
     except BaseException as error:
         download.failed(error)
@@ -198,8 +198,8 @@ class _Download:
         self._checker = Checker(entry, session.checking, checksum)
         self._bound = entry.etag is not None or entry.version is not None
         self._tag = entry.etag
-        # Only what an answer says itself keeps the rest from being of another object: a server may
-        # heed no condition, and name its objects in some answers only.
+        # Only the answer's own values show that the rest is of the same object. A server may ignore
+        # conditions, and identify its objects in some answers only.
         self._seen: Identity | None = None
         self._ranged = True
 
@@ -213,7 +213,7 @@ class _Download:
                     if self._arrived > size:
                         break
         except OSError:
-            # It can't be read, or the disk has no room for two of it.
+            # The prefix can't be read, or the disk has no space for a copy.
             self.restart()
         if self._arrived > size:
             self.restart()
@@ -225,7 +225,7 @@ class _Download:
             self.hash_prefix()
             verdict = self.run()
         if self.resumed and (not verdict.holds or verdict.proof is CheckMethod.SIZE):
-            # Others may have written the prefix: without a digest it shows nothing.
+            # Other users may have written the prefix, so without a digest it proves nothing.
             verdict = self.read_again()
         return verdict
 
@@ -315,7 +315,7 @@ class _Download:
             self.restart()
         start = self._arrived
         if start and start == self._entry.size:
-            # It broke off behind the last byte; a range from there would be refused.
+            # The connection broke off after the last byte, and a range from there would be refused.
             return
         try:
             self._read(start)
@@ -325,13 +325,14 @@ class _Download:
             raise
         except StorageError as error:
             if start and self._arrived == start and not isinstance(error, UnreachableError):
-                # Perhaps it does not support range requests: the next try is from the start.
+                # Perhaps the server does not support range requests: the next attempt is from the
+                # start.
                 self._ranged = False
                 raise UnreachableError(f"{error} (from byte {start} on)") from error
             raise
 
     def _may_resume(self) -> bool:
-        # What an earlier run left is digested whole, so the plan's own tag is enough for it.
+        # The bytes of an earlier run are digested too, so the plan's own tag is enough.
         earlier = self._bound and self._arrived == self.resumed
         return self._seen is not None or earlier
 

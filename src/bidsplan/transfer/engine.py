@@ -46,13 +46,13 @@ if TYPE_CHECKING:
     from bidsplan.transfer.scheduler import Scheduler
 
 _GLANCES = 256
-"""Entries that are looked at in one go, if there is nothing to do for them."""
+"""The most entries to check in one call of `pull`, if none of them needs work."""
 
 _LONG = 1 << 19
-"""Bytes whose digest takes so long that it is made in a thread."""
+"""Files of at least these bytes are digested in a thread."""
 
 _COMMITS = 10
-"""Tries to give a file its path while another one is there and then is not."""
+"""Attempts to move a file to its path while another file appears and disappears there."""
 
 
 class Engine:
@@ -126,7 +126,7 @@ class Engine:
         for _ in self._scheduler.slices():
             yield from self._outcomes.drained()
         if self._stop.is_set():
-            # What is under way has some time to end, and to be reported.
+            # Running jobs have some time to end, and are then reported.
             self._destination.shorten_timeouts()
             self._scheduler.close()
 
@@ -147,7 +147,7 @@ class Engine:
         if self.stopped():
             return Pulled.EXHAUSTED
         for _ in range(_GLANCES):
-            # Asked for only now, so that those that are never tried can be reported.
+            # Entries are iterated only now, so that those that are never tried can be reported.
             entry = None if self._stop.is_set() else next(self._entries, None)
             if entry is None:
                 return Pulled.EXHAUSTED
@@ -208,7 +208,7 @@ class Engine:
         """See `JobSource.run_async`."""
         entry, checking = job.entry, self._checking
         assert job.store is not None  # noqa: S101 - for the type checker
-        # A second try, here or in a thread, has what is left of the entry's time.
+        # A second attempt, here or in a thread, has the rest of the entry's time.
         began = self._began.pop(entry.path, None) or time.monotonic()
         digested = is_digested(entry, checking)
         request = FetchRequest(entry.key, entry.size, entry.etag, entry.version, digested)
@@ -365,7 +365,7 @@ class Engine:
                 return action, committed
             state = self._destination.state(entry.path)
             if state is None:
-                # It is gone again.
+                # The file that appeared has disappeared again.
                 continue
             if self.decider.is_same(entry, state, verdict, self._stop.is_set):
                 return Action.KEEP, state

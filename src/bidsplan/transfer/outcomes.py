@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bidsplan.storage.file_state import SourceState
 
 _MUCH = 512
-"""Events that are emitted together."""
+"""The number of events that are yielded together."""
 
 
 class Outcomes:
@@ -90,13 +90,13 @@ class Outcomes:
             due = self._receipts.add(receipt)
         self.ended(finished)
         if due and self.later:
-            # Waiting for the destination must not hold up the loop.
+            # Waiting for the destination must not block the loop.
             self.later(self._receipts.flush)
 
     def failed(self, entry: Entry, error: BidsplanError) -> None:
         """Report that an entry failed."""
         if self._root_errors.get(entry.root) is error:
-            # A root that can't be opened has one error for all of its files.
+            # If a root can't be opened, all its files have the same error.
             self.ended(Skipped(entry=entry))
             return
         self._root_errors[entry.root] = error

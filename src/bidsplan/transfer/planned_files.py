@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 _PLANS_KEPT = 4
-"""Plans that are kept after they were read, so that paths of the same plan don't read it again."""
+"""The number of plans that are kept, so that paths of the same plan do not read it again."""
 
 
 class HeldPlan:
@@ -70,13 +70,14 @@ class PlannedFiles:
         try:
             return PlannedRanges(entry, roots.store(entry.root))
         except StorageError:
-            # Roots open each store once; in a notebook the cause may be gone the next time.
+            # Roots open each store only once. In a notebook, the cause of a failure may be gone the
+            # next time.
             self._roots = None
             raise
 
     def _opened(self) -> Roots:
         found = self._roots
-        # Connections don't survive a fork.
+        # Connections can't be used after a fork.
         if found is None or found[0] != os.getpid():
             roots = Roots(self._header.roots, self._access, self._base, lambda _: None)
             self._roots = found = os.getpid(), roots

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The same would be said of the whole object.
+# The whole object would have the same error.
 _FINAL = (
     *(UnreachableError, ThrottledError, DeniedError, SourceMissingError),
     *(ArchivedError, RefusedHostError),
@@ -120,7 +120,7 @@ class PlannedRanges(Ranges):
             return
         first, self._failed = self._failed, verdict
         if first is None:
-            # The next try reads it again: bytes may be damaged on their way.
+            # The next attempt reads the file again, since bytes may be damaged on their way.
             raise UnreachableError(f"{self._what}: the bytes received are not the planned ones")
         judge_two_reads(entry, verdict, None, same=first.content == verdict.content)
 
@@ -162,7 +162,7 @@ class PlannedRanges(Ranges):
     def _local_range(self, start: int, stop: int, state: FileVersion) -> bytes:
         entry, data = self._entry, bytearray()
         with closing(self._store.stream(entry.key, start=start)) as stream:
-            # Nothing of a local file is planned but its size.
+            # For a local file, only the size is planned.
             check_answer(entry, stream, 0, None)
             for chunk in stream:
                 data += chunk

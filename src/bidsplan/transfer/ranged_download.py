@@ -39,22 +39,22 @@ if TYPE_CHECKING:
 
 
 LEAST = 32 << 20
-"""Bytes of the smallest object that is fetched by ranges."""
+"""The smallest object that is fetched by ranges, in bytes."""
 
 _RANGE, _LEAST_RANGE = 16, 2
-"""Blocks that one request asks for at the most, and at the least."""
+"""The most and the least blocks of one request."""
 
 _AHEAD = 128
-"""Blocks that all requests ask for together: only what is behind them can be digested already."""
+"""The most blocks that all requests together may fetch ahead of the digest."""
 
 _DIGESTED = 4
-"""Blocks that are read back at a time, from the page cache."""
+"""The blocks that are read back from the page cache at a time."""
 
 _ENOUGH = 4 << 20
-"""Bytes of a range that must have come for a new round of tries after its connection broke off."""
+"""The bytes of a range that must have arrived for a new round of attempts."""
 
 _TURN = 0.2
-"""Seconds after which it is looked whether more connections are allowed."""
+"""Seconds between two checks whether more connections are allowed."""
 
 
 class RangesRefusedError(Exception):
@@ -117,7 +117,7 @@ class RangedDownload:
                 self.arrived += length
                 self._progress(length, resumed=True)
         except OSError as error:
-            # They can't be read, or the disk has no room for two of them.
+            # The blocks can't be read, or the disk has no space for a copy.
             raise RangesRefusedError from error
         if self._session.stop.is_set():
             raise Stopped
@@ -141,7 +141,7 @@ class RangedDownload:
             If the object must be fetched with one request.
         OSError, StorageError, Stopped
         """
-        # Started only for digests that can be made side by side.
+        # The pool is started only if parts are digested in parallel.
         digesting = ThreadPoolExecutor(_processors(), thread_name_prefix="bidsplan-digest")
         checker.digest_aside(self._read_back, digesting)
         front = 0
@@ -271,7 +271,7 @@ class RangedDownload:
         with self._changed:
             if stream.identity is None:
                 raise RangesRefusedError
-            # Others wait for the first answer, so that none is compared with nothing.
+            # The other connections wait for the first answer, with which theirs are compared.
             check_answer(self._entry, stream, start, self._seen)
             if self._seen is None:
                 self._seen = stream.identity

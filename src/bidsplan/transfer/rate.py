@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SLACK = 0.5
-"""Seconds without bytes that are made up for afterwards, since a connection that writes, checks or
-sends what came reads nothing meanwhile."""
+"""Up to these seconds without bytes are compensated afterwards.
+
+While a connection writes, checks or sends bytes, it reads none.
+"""
 
 
 class RateLimit:
@@ -38,7 +40,7 @@ class RateLimit:
         with self._lock:
             now = self._now()
             if now - self._busy_until > _SLACK:
-                # Longer times, in which there was nothing to fetch, are not.
+                # Longer times, in which there was nothing to fetch, are not compensated.
                 self._busy_until = now
             self._busy_until += number / self._rate
             return max(0.0, self._busy_until - now)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _FILES = 40
-"""Open files that a run needs beside its connections: directories, partials, libraries' own."""
+"""Open files that a run needs in addition to connections: directories, partial files and others."""
 
 
 def max_connections() -> int:

@@ -48,7 +48,7 @@ def run_plan(
             sources = Sources(plan.header.roots, access, base)
             yield from _decide(plan, Decider(plan, sources, place, options.existing), stopping)
             return
-        # Receipts are read only then: those of the run that was waited for count.
+        # Receipts are read only after waiting, since those of the other run count.
         part = plan.header.part is not None
         yield from place.lock(wait=options.wait, shared=part, stopping=stopping)
         place.check_space = options.check_space

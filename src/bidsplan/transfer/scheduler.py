@@ -25,24 +25,24 @@ T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
 
 _SLICE = 0.05
-"""Seconds after which events are emitted, however few."""
+"""Seconds after which events are yielded, even if there are few."""
 
 _HELD = 48 << 20
-"""Bytes of small objects that are in memory at a time."""
+"""The most bytes of small objects in memory at a time."""
 
 _LEAVING = 1.0
-"""Seconds that requests have to end when the work is stopped."""
+"""Seconds in which requests must end when the work is stopped."""
 
 _WAITS = (0.1, 0.2, 0.4)
-"""Seconds that a small object waits at the most, each time that the storage refuses it."""
+"""The most seconds that a small object waits after each refusal."""
 
 _PARKED = 1000
-"""Large jobs that wait for a thread while small ones behind them are run."""
+"""The most large jobs that wait for a thread while small ones run."""
 
 _THREADS = 32
 _RANGES = 64
 _PATIENCE = 5.0
-"""Seconds that a stopped run waits for what is under way."""
+"""Seconds that a stopped run waits for its running jobs."""
 
 
 class Scheduler:
@@ -90,7 +90,7 @@ class Scheduler:
 
     def _run(self, slice_: Coroutine[None, None, None]) -> None:
         if _loop_is_running():
-            # In a notebook, whose own loop has this thread. The other one stays the same.
+            # In a notebook, this thread has a running loop already, which is not changed.
             if self._other is None:
                 self._other = ThreadPoolExecutor(1, thread_name_prefix="bidsplan-loop")
             self._other.submit(self._loop.run_until_complete, slice_).result()
@@ -120,7 +120,7 @@ class Scheduler:
     def _fill_streams(self) -> None:
         """Start as many large jobs as are useful now."""
         while self._parked and self._may_stream() and not self._work.stopped():
-            # The largest first, lest one of them is left alone at the end.
+            # The largest jobs come first, so that none of them runs alone at the end.
             self._submit(heappop(self._parked)[2], Lane.STREAM)
         if self._may_stream():
             _wake(self._turns)
@@ -185,7 +185,7 @@ class Scheduler:
         """Run a job in its turn, and again after a refusal."""
         for longest in _WAITS:
             if self._limit.pace.limited:
-                # One at a time takes a turn, so that the rate may change for those who wait.
+                # Jobs take turns one at a time, so that the rate can change for those that wait.
                 async with self._gate:
                     await asyncio.sleep(self._limit.pace.delay())
             try:
@@ -226,7 +226,7 @@ class Scheduler:
 
     def later(self, call: Callable[[], None]) -> None:
         """Call a function in a thread, and wait for it only at the end."""
-        # A pool that is shut down takes no more; who shuts it down does what is left.
+        # A pool that is shutting down accepts no work, and the code that closes it does the rest.
         with suppress(RuntimeError):
             self._start(call)
 
@@ -264,7 +264,7 @@ class Scheduler:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self.ranges.shutdown(wait=False, cancel_futures=True)
             if self._members:
-                # As they are now: some may leave before they are waited for.
+                # A copy, since some tasks may end before they are waited for.
                 self._run(self._leave(frozenset(self._members)))
             wait([future for future in self._under_way() if not future.cancelled()], _PATIENCE)
             self._loop.close()

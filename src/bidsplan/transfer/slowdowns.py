@@ -44,7 +44,7 @@ class Slowdowns:
 
     def took(self, path: str, seconds: float) -> None:
         """Note how long an object took, from its first request on."""
-        # Looked at without the lock first: hardly any object is the slowest one so far.
+        # Checked without the lock first, since hardly any object is the slowest one so far.
         if seconds > self._slowest:
             with self._lock:
                 if seconds > self._slowest:

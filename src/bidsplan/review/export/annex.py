@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 _EXTENSIONS = re.compile(r"(?<=[^/.])(?:\.[A-Za-z0-9]{1,4}){1,2}\Z")
-"""What git-annex takes for the extensions of a name."""
+"""The part of a name that git-annex treats as extensions."""
 
 _URL_KEYS = Loss(
     lambda entry, sources: not sources.digests(entry),

@@ -55,7 +55,7 @@ def _files(plan: Planned, sources: Sources, algorithm: str) -> Files:
         "bag-info.txt": iter([info.encode()]),
         f"manifest-{algorithm}.txt": checksum_lines(plan, sources, algorithm, "data/"),
         "fetch.txt": _fetched(plan.entries, sources),
-        # Empty or not, a bag has the directory.
+        # A bag has this directory even if it is empty.
         "data/": iter(()),
         **generated,
     }

@@ -20,7 +20,7 @@ Refused = Callable[["Entry", "Sources"], str | None]
 """Returns why a format can't have an entry, or None."""
 
 _NAMED = 3
-"""Files of a kind that a message names."""
+"""The most files of a kind that a message names."""
 
 DIGEST = "'bidsplan compile --digest' adds it, or after a fetch 'bidsplan pin'"
 PIN = "'bidsplan pin' adds the SHA-256 of all files to a plan that was fetched"
@@ -77,12 +77,12 @@ GUESSED_MD5 = Loss(
     "not for every service other than Amazon's",
     "if correct files are refused, use a plan with digests of its own ('bidsplan pin')",
 )
-"""For what needs an MD5."""
+"""The hint if a tool needs an MD5."""
 
 GUESSED = GUESSED_MD5._replace(
     concerns=lambda entry, sources: entry.sha256 is None and GUESSED_MD5.concerns(entry, sources)
 )
-"""For what takes an MD5 where there is no SHA-256."""
+"""The hint if a tool accepts an MD5 instead of a SHA-256."""
 
 
 class _Tally:

@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 _COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 _ODD = re.compile(r'[\s"]')
-"""What pipelines refuse in a path, or read wrongly."""
+"""Characters in a path that pipelines refuse or misread."""
 
 _IDENTITY = ("sample", "site", "subject", "session")
 
 _NAMED = 3
-"""Subjects that a message names."""
+"""The most subjects that a message names."""
 
 
 class _Line(NamedTuple):

@@ -54,7 +54,7 @@ class SheetFiles:
         for entry, place in placed(plan):
             recording = recording_of(entry.path)
             path = recording or entry.path
-            # All files of a recording follow one another.
+            # All files of a recording are neighbours.
             if path != last and place.unit in selected:
                 self._add(path, place, recording=recording is not None)
             if place.extension in _GRADIENTS and place.pipeline is None:
@@ -64,7 +64,7 @@ class SheetFiles:
 
     def _add(self, path: str, place: Place, *, recording: bool) -> None:
         first, _, rest = path.rpartition("/")[2].partition("_")
-        # Without its subject, a name says the same as those of many others, and is parsed once.
+        # Without its subject, a name is the same as many others, so it is parsed once.
         name = parse_name(rest if first.startswith("sub-") else path, recording=recording)
         kind = (place.pipeline, place.datatype)
         for column in self._columns(path, place, name):

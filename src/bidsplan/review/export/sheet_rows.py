@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 Key = frozenset[tuple[str, str]]
-"""The entities of a row, or those that set a file apart from others of its column."""
+"""The entities of a row, or those that distinguish a file from others in its column."""
 
 Kind = tuple[str | None, str | None]
-"""Pipeline and datatype; all files of a kind are set apart by the same entities."""
+"""Pipeline and datatype; the same entities distinguish all files of a kind."""
 
 
 class SheetFile(NamedTuple):
@@ -50,7 +50,7 @@ def entities_apart(subjects: Iterable[Collection[SheetFile]]) -> dict[Kind, set[
         for file in files:
             alike[file.column, file.session].append(file)
         for some in alike.values():
-            # One table may be that of several images.
+            # One table may belong to several images.
             if len({file.path for file in some}) > 1:
                 names = {name for file in some for name in file.entities} - {"ses"}
                 differing = {n for n in names if len({f.entities.get(n) for f in some}) > 1}

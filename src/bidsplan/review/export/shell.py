@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 END = "/"
-"""Ends a here-document: neither a key nor a path starts with a slash, nor does a URL."""
+"""The end of a here-document; no key, path or URL starts with a slash."""
 
 
 def here_document(command: str, lines: Iterable[str]) -> Iterator[bytes]:
@@ -35,6 +35,6 @@ def _spelt(byte: int) -> str:
     character = chr(byte)
     if character == "\n":
         return "\\n"
-    # A hyphen at the start would be an option's.
+    # A text with a hyphen at the start would be read as an option.
     plain = " " <= character <= "~" and character not in "%'\\-"
     return character if plain else f"\\{byte:03o}"

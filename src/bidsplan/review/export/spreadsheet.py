@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _COLUMNS = ("path", "size", "reason", "url", "key", "etag", "version", "md5", "sha256")
 
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
-"""What formulas start with in the spreadsheets of most languages; no cell has tabs."""
+"""Characters that start formulas in most languages' spreadsheets; no cell has tabs."""
 
 
 def guarded(cell: str) -> str:

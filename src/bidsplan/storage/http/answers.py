@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
 
 quotable = "%/:?#[]@!$&'()*+,;=~"
-"""Characters of a URL that stay: those with a meaning, and what is quoted already."""
+"""Characters of a URL that are not quoted: those with a meaning, and quoted ones."""
 
 _MODIFIED = "modified "
-"""The prefix of a tag that is a time of modification, where the server gives no entity tag."""
+"""The prefix of a tag made from a modification time, if the server gives no entity tag."""
 
 _SETTLED = 60.0
-"""Seconds that a time of modification must be past to identify one content, since it is given in
-whole seconds (RFC 9110, section 8.8.2.2)."""
+"""The seconds after which a modification time identifies one content.
+
+Times are given in whole seconds (RFC 9110, section 8.8.2.2).
+"""
 
 
 def conditions(tag: str | None) -> dict[str, str]:

@@ -48,7 +48,7 @@ class HttpClient:
 
     def __init__(self, access: Access) -> None:
         self._access = access
-        # By server, since looking for proxies goes through the whole environment.
+        # Proxies are kept by server, since looking for them searches the whole environment.
         self._proxy_for = functools.cache(proxy_for)
         self._protocols = {"https"} | ({"http"} & access.allow_protocols)
         self._authorities = named_authorities()
@@ -104,7 +104,7 @@ class HttpClient:
         """Refuse a host by its name; connections check its addresses."""
         check_address(host.address, public_only=self._access.untrusted)
         if through_proxy and self._access.untrusted:
-            # The proxy resolves the name again: it has to guard its own network.
+            # The proxy resolves the name again, and has to protect its own network.
             with suppress(socket.gaierror):
                 resolve(host.name, host.port or 443, public_only=True)
 

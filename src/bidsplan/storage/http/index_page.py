@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 _TITLE = re.compile(r"index of|listing of|directory listing|^\s*directory:", re.IGNORECASE)
-"""What servers call the index of a directory, in its title or heading."""
+"""Servers' words for the index of a directory, in a title or heading."""
 
 
 def linked_names(data: bytes, url: str, asked: str, what: str) -> set[str]:
@@ -36,7 +36,7 @@ def linked_names(data: bytes, url: str, asked: str, what: str) -> set[str]:
     """
     page = _parsed(data)
     names = {name for name in _children(page, url) if name}
-    # The page that a redirect leads to may be anything, and its links too.
+    # A redirect may lead to any page, and so may the links on that page.
     moved = _directory(url) != _directory(asked)
     if not (names and not moved) and not _is_titled(page):
         raise NoIndexError(
@@ -53,7 +53,7 @@ def _parsed(data: bytes) -> Any:
         data.decode()
         parser = html.HTMLParser(encoding="utf-8")
     except UnicodeDecodeError:
-        # The page says its encoding, or lxml takes it for Latin-1.
+        # The page names its encoding; otherwise lxml assumes Latin-1.
         parser = html.HTMLParser()
     try:
         return html.document_fromstring(data, parser=parser)
@@ -72,7 +72,7 @@ def _children(page: Any, url: str) -> Iterator[str | None]:
     try:
         base = urljoin(url, page.xpath("string(//base/@href)"))
     except ValueError:
-        # Like browsers, resolve links against the page itself.
+        # Links are resolved against the page itself, as in browsers.
         base = url
     server, above = origin(url), _directory(url)
     for link in page.xpath("//a/@href"):
@@ -81,7 +81,7 @@ def _children(page: Any, url: str) -> Iterator[str | None]:
             if origin(target) == server:
                 yield _below(_segments(target), above)
         except ValueError:
-            # No URL, or one that names no server.
+            # The link is not a URL, or names no server.
             continue
 
 
@@ -98,5 +98,5 @@ def _below(segments: list[str], above: list[str]) -> str | None:
     rest = segments[len(above) :]
     if segments[: len(above)] != above or not rest or rest[0] in {"", ".", ".."}:
         return None
-    # A name that holds a slash is no path, and is refused by its empty segment.
+    # A name that contains a slash is not a path, and is refused because of its empty segment.
     return rest[0].replace("/", "//") + "/" * (len(rest) > 1)

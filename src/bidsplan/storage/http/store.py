@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 
 _LARGEST_INDEX = 1 << 26
-"""Bytes of one index page that are accepted."""
+"""The most bytes of an index page that are accepted."""
 
 _PROBE = "dataset_description.json"
-"""A file of every BIDS dataset, which shows that a server has a directory that it does not list."""
+"""A file of every BIDS dataset, which shows that a directory without an index exists."""
 
 _SIZE_REQUESTS = 8
-"""Requests at a time for the sizes of one directory's files."""
+"""The requests at a time for the sizes of a directory's files."""
 
 
 class HttpStore(Store):
@@ -62,7 +62,7 @@ class HttpStore(Store):
         except (SourceMissingError, DeniedError) as error:
             self._check_absent(prefix, error)
             return Children((), ())
-        # Refused by their names where they are planned, so nothing is asked about them.
+        # Planning refuses these files by their names, so no request is sent about them.
         unsafe = {name for name in names if unsafe_key(name.removesuffix("/")) is not None}
         names -= unsafe
         files = sorted(name for name in names if not name.endswith("/"))
@@ -149,7 +149,8 @@ class HttpStore(Store):
             answers.check_tag(answer.headers, etag, what)
             answers.check_not_encoded(answer.headers, what)
             found = answers.identity(answer.headers, url)
-            # Where nothing binds a range, a body that breaks off is read again from its start.
+            # If nothing identifies the content, a body that breaks off is read again from its
+            # start.
             seconds = math.inf if found is None else None
             return network.Body(answer, what, start, found, seconds, stop)
         except StorageError:

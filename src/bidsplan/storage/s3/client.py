@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 REDIRECTS = frozenset({301, 302, 307, 308, 400})
-"""Statuses of answers that may say that a bucket is in another region."""
+"""Statuses of answers which may mean that a bucket is in another region."""
 
 
 _REGION = re.compile(rb"<Region>([A-Za-z0-9_-]{1,64})</Region>")
@@ -44,7 +44,7 @@ class S3Client:
         self._located = _located(connection)
         self.connection = self._located.get(bucket, connection)
         self.bucket = bucket
-        # By endpoint, since looking for proxies costs as much as signing.
+        # Clients are kept by endpoint, since looking for proxies costs as much as signing.
         self._pools: dict[str, Any] = {}
 
     def head(
@@ -115,7 +115,7 @@ class S3Client:
         """Find the bucket's region, if requests depend on it."""
         is_located = self.bucket in self._located
         if not is_located and (self.connection.is_aws or not self.connection.anonymous):
-            # A server that is out of reach is reported by the request that this is for.
+            # If the server can't be reached, the next request reports it.
             with suppress(UnreachableError):
                 self._locate()
         return self.connection
@@ -126,7 +126,7 @@ class S3Client:
         answer.drain_conn()
         region = _region(answer)
         if not region and answer.status in REDIRECTS:
-            # Some name it in a body only.
+            # Some servers name the region only in the body.
             query = {"list-type": "2", "max-keys": "0"}
             answer, sent = self._send("GET", "", what, query=query, within=within)
             region = _region(answer, read_answer(answer, what))

@@ -123,7 +123,7 @@ class Connection:
             found = _session(self.profile, self.environment).get_credentials()
             frozen = found.get_frozen_credentials() if found else None
         except (BotoCoreError, OSError, ValueError, KeyError) as error:
-            # What it says may hold what a program has printed.
+            # The error's text may contain a program's output.
             raise DeniedError(
                 f"the AWS credentials can't be read ({type(error).__name__}); check the profile, "
                 "its credential_process and its sign-in",
@@ -206,8 +206,8 @@ def _service(
         session = _session(profile, environment)
         region = region or session.get_config_variable("region") or "us-east-1"
         if named := endpoint or _endpoint_variable(session):
-            # Nothing overrides it, and a client takes a tenth of a second to say the same. A broken
-            # AWS configuration does not matter then.
+            # Nothing overrides this endpoint, and a client takes a tenth of a second to find it. A
+            # broken AWS configuration does not matter here.
             return _checked_endpoint(named), region
         from botocore import UNSIGNED
         from botocore.config import Config
@@ -225,7 +225,8 @@ def _service(
             f"the AWS configuration can't be used: {error}", help_code=HelpCode.CONFIGURATION
         ) from error
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
-        # What it says may hold a URL with a password, so that it is not the cause of what follows.
+        # The error's text may contain a URL with a password, so it must not be the cause of the
+        # next error.
         kind = type(error).__name__
     else:
         return client.meta.endpoint_url, client.meta.region_name
@@ -265,7 +266,7 @@ def _meant_endpoint(text: str) -> str:
     match = _ENDPOINT.fullmatch(f"http://{text}")
     if match is None or match["rest"] != text:
         return ""
-    # Servers on ports of their own are mostly those of a laboratory, which have no certificate.
+    # Servers on unusual ports mostly belong to a laboratory, and have no certificate.
     return f"write {'http' if match['port'] else 'https'}://{text}, or "
 
 
@@ -278,7 +279,7 @@ def connect(access: Access, *, anonymous: bool) -> Connection:
     endpoint, region = _service(access.profile, access.region, access.endpoint_url, environment)
     authorities = _authorities(access.profile, environment) + named_authorities()
     if endpoint.startswith("https:"):
-        # A file that can't be read is reported before anything is requested.
+        # An unreadable file is reported before any request.
         certificates(authorities)
     return Connection(
         endpoint=_checked_endpoint(endpoint),
@@ -299,7 +300,7 @@ def _authorities(profile: str | None, environment: Environment) -> Authorities:
     from botocore.exceptions import BotoCoreError  # loaded with the session
 
     named = [Authority(dict(environment).get("AWS_CA_BUNDLE", ""), "AWS_CA_BUNDLE")]
-    # Who needs more of a broken configuration reports it.
+    # Other code that needs the configuration reports that it is broken.
     with suppress(BotoCoreError):
         configured = _session(profile, environment).get_scoped_config().get("ca_bundle", "")
         named.append(Authority(configured, "ca_bundle of the AWS profile"))
@@ -313,7 +314,7 @@ _CONFIG_FILES = {
 _CONFIG_LIMIT = 1 << 20
 _OTHER_PARTITION = r"(?:cn|us-gov|us-iso|eu-iso|eusc)[a-z0-9]*-"
 _ELSEWHERE = rf"endpoint_url|region\s*=\s*{_OTHER_PARTITION}"
-"""Settings that may send requests elsewhere than to the usual partition."""
+"""Settings by which requests may leave the usual partition."""
 
 
 def find_endpoint(access: Access) -> str | None:

@@ -21,7 +21,7 @@ _NAMESPACE = re.compile(rb"\A(\s*(?:<\?[^>]*\?>\s*)?<\w+)\s+xmlns=\"[^\"]*\"")
 _LARGEST = 2**63 - 1
 _LONGEST_SIZE = len(str(_LARGEST))
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
-"""Storage classes whose objects can be read only once they are restored."""
+"""Storage classes whose objects must be restored before they can be read."""
 
 _ITEMS = "count(Contents | CommonPrefixes | Version | DeleteMarker)"
 _DOUBLED = "boolean(Contents/Key[2] | Contents/Size[2] | Contents/ETag[2])"
@@ -65,7 +65,7 @@ class Page:
             encoding="utf-8", resolve_entities=False, no_network=True, remove_pis=True
         )
         try:
-            # Names are free of namespaces at a tenth of what it costs to rename each.
+            # Names without namespaces cost a tenth of renaming each element.
             self._root: Any = etree.fromstring(_NAMESPACE.sub(rb"\1", data, count=1), parser)
         except etree.XMLSyntaxError as error:
             raise NoListingError(str(error)) from error
@@ -96,7 +96,7 @@ class Page:
         """The page's keys or latest versions, and its common prefixes."""
         objects = self._columns[0] if self._columns[0] else [item.key for item in self.latest(0)]
         directories = [*self.directories()]
-        # Some gateways list a directory's marker both ways.
+        # Some gateways list a directory's marker both as key and as prefix.
         markers = {*directories, ""}
         return [[key for key in objects if key not in markers], directories]
 
@@ -139,7 +139,7 @@ class Page:
         columns: list[list[Any]] = [self._column(f"Contents/{name}/text()") for name in fields]
         number = int(self._root.xpath("count(Contents)"))
         if {number} != set(map(len, columns)) or self._root.xpath(_DOUBLED):
-            # Not every object has one of each.
+            # Not every object has all of these elements.
             items = [*self._root.iterchildren("Contents")]
             columns = [[item.findtext(name) for item in items] for name in fields]
             columns[1] = [size or "0" for size in columns[1]]
@@ -147,7 +147,7 @@ class Page:
         return columns
 
     def _column(self, path: str) -> list[str]:
-        # All at once: half the time that asking each element takes.
+        # All elements are read at once, which takes half the time of reading each.
         found: list[str] = self._root.xpath(path, smart_strings=False)
         return found
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 LARGEST_PAGE = 1 << 24
-"""Bytes of one page of a listing that are accepted."""
+"""The most bytes of a page of a listing that are accepted."""
 
 _UNKNOWN = frozenset({"InvalidArgument", "MethodNotAllowed", "NotImplemented"})
-"""Error codes of servers that do not know how to list by version 2."""
+"""Error codes of servers that do not support ListObjects version 2."""
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Listings:
                 yield from self._follow(version_2, {"start-after": after}, _next_token)
                 return
             except _OnlyVersion1Error as error:
-                # Only the first page raises it, so that nothing was passed on yet.
+                # Only the first page raises this error, so nothing was passed on yet.
                 self._knows_version_2 = False
                 server, what = self._client.connection.endpoint, self._what(prefix)
                 _log.debug("%s: %s %s; ListObjects is used (version 1)", what, server, error)
@@ -80,7 +80,7 @@ class Listings:
         pager = Pager(self._what(prefix), prefix, server, delimited="delimiter" in query)
         following: Mapping[str, str] | None = place
         while following is not None:
-            # What is empty says nothing, and an empty version is refused.
+            # An empty value has no meaning, and servers refuse an empty version.
             further = {name: text for name, text in following.items() if text}
             page = retrying()(self._page, {"encoding-type": "url", **query, **further})
             following = next_place(page) if page.truncated else None
@@ -120,7 +120,7 @@ def _next_token(page: Page) -> dict[str, str]:
 
 
 def _next_marker(page: Page) -> dict[str, str]:
-    # Where it names none, the last name is one.
+    # If the page does not name the next place, it is the last name.
     last = max((names[-1] for names in page.names if names), default="")
     return {"marker": page.key("NextMarker") or last}
 

@@ -90,7 +90,7 @@ class S3fsStore(S3Lister):
 
 
 def _chunks(fs: Any, body: Any) -> Iterator[bytes]:
-    # s3fs closes its session when it is collected, which must not be before the last byte.
+    # s3fs closes its session when it is garbage-collected, which must not be before the last byte.
     end = time.monotonic() + retry.BODY_SECONDS
     while True:
         try:
@@ -147,7 +147,7 @@ def _session_class(endpoint: str, authorities: Authorities) -> type[Any]:
     class _ConfinedSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore is untyped
         async def send(self, request: Any) -> Any:
             answer = await super().send(request)
-            # Its headers have one of each name; of two tags neither may pass for the object's.
+            # The headers have each name once. If there are two tags, neither may be used.
             tags = answer.raw.headers.getall("ETag", ())
             if len(tags) > 1:
                 answer.headers["ETag"] = ", ".join(tags)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PIECE = 8 << 20
-"""Bytes of a part, and the most that are written by one request."""
+"""The bytes of an upload part, and the most bytes of a single request."""
 
 _MOST_PARTS = 10_000
 _MIB = 1 << 20
@@ -60,8 +60,8 @@ class S3Writable(WritableStore):
     """
 
     def __init__(self, bucket: str, path: str, connection: Connection, stop: Event) -> None:
-        # A pool of its own: a stream of the source may hold each of the other's connections, and
-        # wait for us to take its bytes.
+        # Uploads have their own pool. Otherwise streams of the source could occupy all connections
+        # while they wait for an upload.
         connection = replace(connection, jobs=connection.jobs + 1)
         self.url = f"s3://{bucket}/{path}".rstrip("/")
         self.endpoint = connection.endpoint
@@ -72,7 +72,7 @@ class S3Writable(WritableStore):
         self._stop = stop
         self._within: float | None = None
         self._conditional: bool | None = None
-        # Renewed credentials are requested also while `prepare` holds it.
+        # Credentials may also be renewed while `prepare` holds the lock.
         self._lock = RLock()
         self._uploads: set[tuple[str, str]] = set()
 
@@ -93,7 +93,8 @@ class S3Writable(WritableStore):
         """Return an object's headers; None if it does not exist."""
 
         def head() -> Any:
-            # Caught here, since an error that retries have seen keeps what it passed in memory.
+            # The error is caught here, since an error that retries have seen keeps its arguments in
+            # memory.
             try:
                 return self._client.head(self._prefix + key)
             except errors.SourceMissingError:
@@ -116,7 +117,7 @@ class S3Writable(WritableStore):
             except errors.ExistingFileError:
                 return True
             except errors.DestinationError:
-                # Some refuse a condition that they don't know.
+                # Some servers refuse a condition that they don't know.
                 self.put(key, _README, replace=True)
         return False
 
@@ -136,7 +137,7 @@ class S3Writable(WritableStore):
         try:
             self.send("DELETE", found.key, headers={"If-Match": f'"{found.etag}"'})
         except errors.DestinationError as error:
-            # An earlier try may have removed it, and its answer was lost.
+            # An earlier attempt may have removed the object, and its answer was lost.
             if self.state(found.key) is None:
                 return True
             if isinstance(error, errors.ExistingFileError):
@@ -171,7 +172,7 @@ class S3Writable(WritableStore):
             name, within = self._prefix + key, self._within
             answer = self._client.request(method, name, body=body, within=within, **asked)
             data = read_answer(answer, what)
-            # The answer to completing an upload may begin well, and have an error at its end.
+            # The answer to completing an upload may begin successfully, and end with an error.
             if b"<Error>" in data:
                 raise write_error(500, what, error_code(data))
             return answer.headers, data
@@ -183,7 +184,7 @@ class S3Writable(WritableStore):
         return self.store.renewing(lambda: self._retried(call))
 
     def _retried(self, call: Callable[[], T]) -> T:
-        # A run that ends waits neither for long nor not at all.
+        # A run that is stopping waits a short time.
         wait = self._stop.wait if self._within is None else lambda s: time.sleep(min(s, 0.2))
         return retrying(within=self._within).copy(sleep=wait)(call)
 
@@ -205,7 +206,7 @@ class S3Writable(WritableStore):
 
     def abort_upload(self, key: str, number: str) -> None:
         """Abort a multipart upload, and remove its parts."""
-        # One that is gone already has nothing left.
+        # An upload that no longer exists has no remains.
         with suppress(errors.MissingFileError):
             self.send("DELETE", key, query={"uploadId": number})
         self.end_upload(key, number)
@@ -264,7 +265,7 @@ class _S3Upload(Upload):
             if same or not _is_digest(headers):
                 self._parts.append((headers.get("ETag", ""), digest.digest()))
                 return
-        # Not every server compares what comes with the MD5 that comes along.
+        # Not every server compares the bytes with the MD5 in the request.
         raise errors.IntegrityError(f"{self._what}: what arrived is not what was sent")
 
     def restart(self) -> None:
@@ -300,7 +301,7 @@ class _S3Upload(Upload):
         try:
             self._complete()
         except errors.DestinationError:
-            # Perhaps it was an earlier try that did it, whose answer was lost.
+            # Perhaps an earlier attempt succeeded, and its answer was lost.
             found = self._store.state(self._key)
             if found is None or (found.size, found.etag) != (self._size, tag):
                 raise
@@ -352,7 +353,7 @@ class _S3Upload(Upload):
         self._waiting = bytearray()
         number, self._number = self._number, None
         if number is not None:
-            # Closing the store tries it once more, and reports what is left.
+            # Closing the store tries again, and reports the remains.
             with suppress(errors.StorageError, errors.DestinationError):
                 self._store.abort_upload(self._key, number)
 
