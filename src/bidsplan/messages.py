@@ -252,7 +252,7 @@ _COMPARED = 20_000
 """The most words that are compared with an unknown one; of more, only similar ones."""
 
 _NEAR = 2
-"""Similar words share so many characters at one end, and differ at most so much in length."""
+"""Similar words have this many characters in common, and at most this difference in length."""
 
 _HINTED = 5
 """The most unknown words of one list that get a hint, as comparing takes long."""

@@ -27,7 +27,7 @@ _SPARE = 0.1
 """The part of the size that is freed in addition, so that files are rarely counted."""
 
 _STEPS = 20
-"""The cache is checked after each of so many parts of its size was added."""
+"""The number of parts of the cache's size; the cache is checked after each added part."""
 
 _PAUSE = 0.2
 """Seconds between two attempts to count while another run is counting."""

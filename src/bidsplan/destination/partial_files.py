@@ -64,7 +64,7 @@ class Partial:
                 os.close(descriptor)
 
     def detach(self) -> None:
-        """Keep a thread that is still writing away from the file."""
+        """Detach the file from a thread that may still write to it."""
         with self._lock:
             if self.descriptor >= 0:
                 nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)

@@ -79,7 +79,7 @@ class _Files:
         }
 
     def _file(self, entry: Entry, row: int, subject: str) -> list[int]:
-        """Return the number of a file's pattern, its size, and its state or -1."""
+        """Return the data of a file: the number of its pattern, its size and state."""
         path = entry.path.replace(subject, _SUBJECT) if row >= 0 else entry.path
         pattern = self._patterns.setdefault((path, entry.reason), len(self._patterns))
         return [pattern, entry.size, self._state(entry.path)]

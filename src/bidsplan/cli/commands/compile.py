@@ -44,7 +44,7 @@ class _Compilation(NamedTuple):
 @options.manifest_argument("manifests", several=True)
 @options.output_option(
     "The plan's file, if there is one manifest. Its name ends in .jsonl, .jsonl.gz or .jsonl.zst. "
-    "[default: beside the manifest]"
+    "[default: next to the manifest]"
 )
 @click.option(
     "--check", is_flag=True, help="Write nothing, and exit with 1 if a plan would change."
@@ -73,7 +73,7 @@ def command(
     """List the studies of MANIFESTS, and write a plan for each manifest.
 
     Manifests of the same study share one listing. Digests of unchanged files are copied from the
-    existing plan at OUTPUT or, if there is none, from the plan beside the manifest. If a manifest
+    existing plan at OUTPUT or, if there is none, from the plan next to the manifest. If a manifest
     fails, the others are still compiled.
     """
     from bidsplan.compile.survey.shared import SharedListings  # imports storage

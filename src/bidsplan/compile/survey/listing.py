@@ -239,7 +239,7 @@ class Lister(ThreadPool):
     ) -> Iterator[list[tuple[DirectoryId, Content]]]:
         """List directories in ranges, some of them in advance.
 
-        A page of a listing has up to a thousand keys. A sample shows how many directories that is.
+        A page of a listing has up to a thousand keys. A sample shows how many directories fit into a page.
         """
         every = len(new) // _SAMPLE
         sample = dict(islice(new.items(), 0, None, every)) if every > 1 else {}

@@ -46,10 +46,10 @@ class Source(NamedTuple):
 
     @property
     def tags_are_md5(self) -> bool:
-        """Whether entity tags that are not multipart are MD5s.
+        """Whether a root's entity tags are MD5s, except multipart ones.
 
-        Other tags are possible for objects that are encrypted with their own keys, but these are
-        never public.
+        Objects that are encrypted with their own keys have other tags, but such objects are never
+        public.
         """
         return self.location.protocol == "s3" and not self.signed
 
