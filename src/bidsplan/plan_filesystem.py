@@ -367,7 +367,7 @@ def _source(plan: object) -> str | HeldPlan:
 def __getattr__(name: str) -> Any:
     if name != "PlanPath":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from upath import UPath  # who asks for its class has it
+    from upath import UPath  # only users of universal_pathlib get here
 
     # Without its own class, universal_pathlib warns that the protocol may not be tested.
     found = type(name, (UPath,), {"__module__": __name__, "__slots__": ()})

@@ -247,7 +247,7 @@ class Progress:
 
 
 def _new_bar(stage: _Stage, position: int | None, *, leave: bool) -> Any:
-    from tqdm import tqdm  # only where there is a bar
+    from tqdm import tqdm  # only if a bar is drawn
     from tqdm.utils import disp_len
 
     class Bar(tqdm):  # type: ignore[type-arg] # it iterates over nothing
@@ -282,7 +282,7 @@ def _line(stage: _Stage, elapsed: float) -> str:
 
     text: str = tqdm.format_meter(
         stage.done,
-        stage.total,  # type: ignore[arg-type] # None where nobody knows
+        stage.total,  # type: ignore[arg-type] # None if unknown
         elapsed,
         prefix=stage.title,
         unit=stage.unit,

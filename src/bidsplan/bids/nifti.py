@@ -43,7 +43,7 @@ def nifti_extent(head: bytes) -> Extent:
     Raises IntegrityError if the bytes are not the header of a single NIfTI file, or if the header
     can't be right.
     """
-    import nibabel as nib  # with numpy, a quarter of a second
+    import nibabel as nib  # imports for a quarter of a second
 
     kinds: dict[int, tuple[Any, int, int]] = {
         1: (nib.Nifti1Header, 348, 344),

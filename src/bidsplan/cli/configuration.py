@@ -143,7 +143,7 @@ def read_configuration(warn: Callable[[Iterable[Problem]], None]) -> CacheSectio
 
 
 def _parsed(path: Path, content: bytes) -> tuple[str, dict[str, Any]]:
-    import tomllib  # only where there is a file
+    import tomllib  # only if there is a file
 
     if len(content) > _LARGEST:
         raise UsageError(f"{path}: more than {_LARGEST} bytes; expected a short file")
@@ -159,7 +159,7 @@ def _parsed(path: Path, content: bytes) -> tuple[str, dict[str, Any]]:
 
 def _problems(data: dict[str, Any]) -> Iterator[Problem]:
     """Yield the problems of the configuration file."""
-    from bidsplan.messages import suggestion  # only where there is a file
+    from bidsplan.messages import suggestion  # only if there is a file
 
     for name, table in data.items():
         if name != "cache":

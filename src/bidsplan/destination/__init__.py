@@ -33,7 +33,7 @@ def open_destination(url: str, access: Access, *, create: bool) -> Destination:
     location = parse_url(url)
     if location.protocol == "file":
         _refuse_clone(Path(location.path))
-        from bidsplan.destination.local import LocalDestination  # each without the other's
+        from bidsplan.destination.local import LocalDestination  # each imports only what it needs
 
         return LocalDestination(location.path, create=create)
     from bidsplan.destination.remote import RemoteDestination  # brings storage along

@@ -53,7 +53,7 @@ def fetch(
     position: int | None = None,
 ) -> Delivery:
     """Fetch the files of subjects, whose keys are given."""
-    from bidsplan.compile.compiler import compile_manifest  # a tenth of a second
+    from bidsplan.compile.compiler import compile_manifest  # imports for a tenth of a second
 
     manifest = manifest_of(document_of(study, subjects, options, named=True))
     compiled = compile_manifest(manifest, opener=lambda *_, **__: study.snapshot.store)

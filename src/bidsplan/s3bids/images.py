@@ -56,7 +56,7 @@ def s3fs_nifti_write(img: Nifti1Image, fname: str | PathLike[str], fs: Any = Non
     DestinationError, DeniedError, ThrottledError, UnreachableError
         If the image can't be written.
     """
-    import nibabel as nib  # with numpy, a quarter of a second
+    import nibabel as nib  # imports for a quarter of a second
 
     if not isinstance(img, nib.Nifti1Image):
         raise UsageError(
@@ -135,7 +135,7 @@ class _Unpacked(io.RawIOBase):
 
     def image(self) -> Nifti1Image:
         """Read the header, and return an image that reads its data later."""
-        import nibabel as nib  # with numpy, a quarter of a second
+        import nibabel as nib  # imports for a quarter of a second
 
         try:
             extent = self._extent()

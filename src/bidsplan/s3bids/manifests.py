@@ -158,7 +158,7 @@ def _warn_unknown(kinds: Mapping[str, str], options: DownloadOptions) -> None:
 
 def manifest_of(document: dict[str, Any]) -> Manifest:
     """Validate the fields; raise ManifestError for names that are not allowed."""
-    from pydantic import ValidationError  # a tenth of a second
+    from pydantic import ValidationError  # imports for a tenth of a second
 
     from bidsplan.manifest import Manifest  # imports pydantic
 
@@ -220,7 +220,7 @@ def study_arguments(loaded: ManifestFile) -> dict[str, Any]:
 
 def _subjects(loaded: ManifestFile) -> str | list[str]:
     """Select subjects in the same way as compiling."""
-    from bidsplan.compile.compiler import compile_manifest  # a tenth of a second
+    from bidsplan.compile.compiler import compile_manifest  # imports for a tenth of a second
     from bidsplan.manifest import Subjects  # loaded by now
 
     manifest = loaded.manifest

@@ -103,7 +103,7 @@ def _unusable(authority: Authority, why: str) -> UsageError:
 
 def _system_has_some() -> bool:
     """Report whether OpenSSL finds the system's certificates."""
-    import ssl  # a run that needs no request does without
+    import ssl  # not loaded by runs without requests
 
     paths = ssl.get_default_verify_paths()
     hashed = paths.capath and any(map(_HASHED.fullmatch, os.listdir(paths.capath)))
@@ -111,7 +111,7 @@ def _system_has_some() -> bool:
 
 
 def _usual_bundle() -> Path:
-    from botocore.httpsession import get_cert_path  # a tenth of a second
+    from botocore.httpsession import get_cert_path  # imports for a tenth of a second
 
     usual = (path for path in _SYSTEM if Path(path).is_file())
     return Path(next(usual, None) or get_cert_path(True))
@@ -122,7 +122,7 @@ def new_context(authorities: Authorities) -> ssl.SSLContext:
 
     Raises UsageError if the certificates can't be used.
     """
-    import ssl  # a run that needs no request does without
+    import ssl  # not loaded by runs without requests
 
     context = _system_context()
     found = certificates(authorities)
@@ -143,7 +143,7 @@ shared_context = functools.lru_cache(maxsize=16)(new_context)
 
 
 def _system_context() -> ssl.SSLContext:
-    import ssl  # a run that needs no request does without
+    import ssl  # not loaded by runs without requests
 
     if sys.platform == "darwin":
         import truststore  # the keychain, which OpenSSL does not read
@@ -156,7 +156,7 @@ def _system_context() -> ssl.SSLContext:
 
 def untrusted(error: BaseException) -> str | None:
     """Return why a certificate was refused; None for other errors."""
-    import ssl  # a run that needs no request does without
+    import ssl  # not loaded by runs without requests
 
     for each in _causes(error):
         # aiohttp raises a subclass without OpenSSL's code, which holds the error with the code.

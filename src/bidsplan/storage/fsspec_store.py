@@ -160,7 +160,7 @@ def filesystem_of(protocol: str, url: str, **more: Any) -> Any:
     UsageError
         If there is no such file system, or a library that it needs is not installed.
     """
-    import fsspec  # a tenth of a second
+    import fsspec  # imports for a tenth of a second
 
     options = more if protocol == "file" else {"use_listings_cache": False, **more}
     try:

@@ -92,7 +92,7 @@ def open_writable(url: str, *, access: Access, stop: Event) -> WritableStore:
         raise UnsupportedError(
             "web servers are not written to; name a directory or an object store as destination"
         )
-    from bidsplan.storage.fsspec_writable import FsspecWritable  # a tenth of a second
+    from bidsplan.storage.fsspec_writable import FsspecWritable  # imports for a tenth of a second
 
     options = _ANONYMOUS.get(location.protocol, {}) if anonymous else {}
     return FsspecWritable(location.protocol, _fsspec_url(location), options)
@@ -139,7 +139,7 @@ def _open_other(location: Location, access: Access, *, anonymous: bool, base: st
 
         # A relative path is relative to the manifest or plan, on every machine.
         return LocalStore(str((Path(base or ".") / location.path).resolve()), location.path)
-    from bidsplan.storage.fsspec_store import FsspecStore, filesystem_of  # a tenth of a second
+    from bidsplan.storage.fsspec_store import FsspecStore, filesystem_of  # takes 0.1 s
 
     url = _fsspec_url(location)
     options = _ANONYMOUS.get(location.protocol, {}) if anonymous else {}

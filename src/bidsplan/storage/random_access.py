@@ -161,7 +161,7 @@ def _file_of(fs: Any, name: str) -> File:
 
 
 def _by_url(url: str) -> File:
-    from fsspec.core import url_to_fs  # a tenth of a second
+    from fsspec.core import url_to_fs  # imports for a tenth of a second
 
     try:
         fs, path = url_to_fs(url)

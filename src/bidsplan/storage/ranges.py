@@ -163,7 +163,7 @@ def open_ranges(fs: Any, path: str, what: str, url: str | None = None) -> Ranges
     """
     if url is not None:
         return _WebRanges(url, what)
-    from fsspec.spec import AbstractBufferedFile  # a tenth of a second
+    from fsspec.spec import AbstractBufferedFile  # imports for a tenth of a second
 
     opened = fs.open(path, "rb", block_size=FIRST, cache_type="none")
     if type(opened).__module__.startswith("s3fs"):

@@ -117,7 +117,7 @@ class Engine:
         yield from self._destination.finish()
 
     def _worked(self) -> Iterator[Event]:
-        from bidsplan.transfer.scheduler import Scheduler  # a no-op run does without asyncio
+        from bidsplan.transfer.scheduler import Scheduler  # not loaded by runs with nothing to do
 
         self._scheduler = Scheduler(self, self._limit, self._jobs)
         self._outcomes.later = self._scheduler.later
@@ -391,7 +391,7 @@ class Engine:
 def _cache_of(options: Options, destination: Destination, plan: Planned) -> ContentCache | None:
     if options.cache is None:
         return None
-    from bidsplan.destination.content_cache import ContentCache  # only where there is one
+    from bidsplan.destination.content_cache import ContentCache  # only if there is a cache
 
     root = destination.url if parse_url(destination.url).protocol == "file" else None
     return ContentCache(options.cache, destination.stop.is_set, root, plan)

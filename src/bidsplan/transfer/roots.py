@@ -78,7 +78,7 @@ class Roots:
         return store
 
     def _open(self, number: int) -> Store | StorageError:
-        from bidsplan.storage import open_store  # a no-op run does without
+        from bidsplan.storage import open_store  # not loaded by runs with nothing to do
 
         root = self._roots[number]
         try:

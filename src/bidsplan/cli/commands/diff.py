@@ -53,8 +53,8 @@ def command(
     """Show what changed from plan A to plan B, and exit with 1 if anything changed.
 
     A or B may be a manifest, which is compiled without writing a plan. A manifest alone is compared
-    with the plan next to it or, with --rev, with that plan at a git revision. The output begins with
-    a summary, followed by the subjects and files that changed.
+    with the plan next to it or, with --rev, with that plan at a git revision. The output begins
+    with a summary, followed by the subjects and files that changed.
     """
     if markdown and settings.console.json:
         raise UsageError("--markdown and --json cannot be used together")

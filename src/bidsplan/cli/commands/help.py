@@ -36,7 +36,7 @@ def command(context: click.Context, names: tuple[str, ...], settings: options.Se
     Instead of a CODE, you may give the name of a failure, such as source-changed, or a COMMAND.
     Without a name, the command lists all codes. It needs no network.
     """
-    from bidsplan.cli.help_entries import help_entries  # only for who asks
+    from bidsplan.cli.help_entries import help_entries  # only for help
 
     console = settings.console
     if not names:
@@ -52,7 +52,7 @@ def command(context: click.Context, names: tuple[str, ...], settings: options.Se
 
 def _explain(context: click.Context, name: str, console: Console) -> None:
     """Print the entries that a name stands for, or a command's help."""
-    from bidsplan.cli.help_entries import find_entries, known_names  # only for who asks
+    from bidsplan.cli.help_entries import find_entries, known_names  # only for help
 
     above = context.find_root()
     group = above.command
@@ -77,7 +77,7 @@ def _explain(context: click.Context, name: str, console: Console) -> None:
 
 def _text(entry: HelpEntry) -> str:
     """Write an entry for a terminal."""
-    from bidsplan.cli.help_entries import plain_text  # only for who asks
+    from bidsplan.cli.help_entries import plain_text  # only for help
 
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     return f"{entry.code} {entry.topic}\n\n{plain_text(entry.text, width)}"

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 
 _MOST_LISTED = 5_000_000  # objects and directories of one compilation
-_MOST_DIRECTORIES = 500_000  # of one dataset's root; no study has as many subjects
-_SAMPLE = 8  # directories, at least, that are listed one by one to see how much they hold
-_PAGE = 800  # keys that should come on one page of a listing, which has room for a thousand
-_PAGES = 8  # of one range: few enough for the objects that wait, many for the last not to matter
+_MOST_DIRECTORIES = 500_000  # in one dataset's root; no study has so many subjects
+_SAMPLE = 8  # least directories that are listed one by one, to see how large they are
+_PAGE = 800  # keys to expect on one page of a listing, which may have a thousand
+_PAGES = 8  # of one range: few, so that few objects wait; many, so that the last matters little
 _AHEAD = 24_000  # objects that may be listed before their turn; a page takes megabytes meanwhile
 _BATCH = 1000  # objects that are counted at a time
 _ANNEX_KEY = re.compile(r"(MD5|SHA1|SHA256|SHA512)E?-s[0-9]+--")
@@ -239,7 +239,8 @@ class Lister(ThreadPool):
     ) -> Iterator[list[tuple[DirectoryId, Content]]]:
         """List directories in ranges, some of them in advance.
 
-        A page of a listing has up to a thousand keys. A sample shows how many directories fit into a page.
+        A page of a listing has up to a thousand keys. A sample shows how many directories fit
+        into a page.
         """
         every = len(new) // _SAMPLE
         sample = dict(islice(new.items(), 0, None, every)) if every > 1 else {}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bidsplan.errors import Place
 
 
-_MOST_LINKS = 40  # that are followed on the way to one file
+_MOST_LINKS = 40  # links that are followed to one file
 # O_PATH does not need permission to read the directory, like opening a whole path.
 _DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

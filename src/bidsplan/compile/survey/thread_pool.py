@@ -21,8 +21,8 @@ Given = TypeVar("Given")
 Result = TypeVar("Result")
 
 _FIRST = 4  # threads to begin with
-_INTERVAL = 0.005  # seconds after which the number of threads is considered again
-_BUSY = 0.7  # part of an interval that is computed, from which more threads are of no use
+_INTERVAL = 0.005  # seconds after which the number of threads is checked again
+_BUSY = 0.7  # if this part of an interval is spent computing, more threads do not help
 
 
 class ThreadPool:

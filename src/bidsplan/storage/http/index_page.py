@@ -47,7 +47,7 @@ def linked_names(data: bytes, url: str, asked: str, what: str) -> set[str]:
 
 
 def _parsed(data: bytes) -> Any:
-    from lxml import etree, html  # only where a web directory is listed
+    from lxml import etree, html  # only if a web directory is listed
 
     try:
         data.decode()

@@ -184,7 +184,7 @@ def _signed(
         headers["x-amz-request-payer"] = "requester"
     if connection.anonymous:
         return headers
-    from botocore.auth import S3SigV4Auth  # a fifth of a second
+    from botocore.auth import S3SigV4Auth  # imports for a fifth of a second
     from botocore.awsrequest import AWSRequest
 
     request = AWSRequest(method=method, url=url, headers=headers, data=body)

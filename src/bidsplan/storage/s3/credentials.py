@@ -190,7 +190,7 @@ def _environment() -> Environment:
 
 @functools.lru_cache(maxsize=16)
 def _session(profile: str | None, _: Environment) -> Any:
-    import botocore.session  # takes a fifth of a second
+    import botocore.session  # imports for a fifth of a second
 
     return botocore.session.Session(profile=profile)
 

@@ -56,7 +56,7 @@ class Page:
     """
 
     def __init__(self, data: bytes, what: str) -> None:
-        from lxml import etree  # only where something is listed
+        from lxml import etree  # only if storage is listed
 
         self._what = what
         if b"<!" in data or b"\0" in data:
