@@ -80,8 +80,8 @@ class Decided(Event, frozen=True, kw_only=True, gc=False):
 class Progressed(Event, frozen=True, kw_only=True, gc=False):
     """Bytes of an entry arrived from its source.
 
-    If an attempt fails, an event with a negative number takes back the bytes of that attempt. If
-    the run is stopped, the bytes that it keeps for the next run are not taken back.
+    If an attempt fails, an event with a negative number removes the attempt's bytes from the count.
+    If the run is stopped, the bytes that it keeps for the next run stay in the count.
     """
 
     entry: Entry
@@ -91,7 +91,7 @@ class Progressed(Event, frozen=True, kw_only=True, gc=False):
 class Resumed(Event, frozen=True, kw_only=True, gc=False):
     """Bytes that an earlier run had fetched are reused.
 
-    If these bytes turn out to be unusable, an event with a negative number takes them back.
+    If these bytes turn out to be unusable, an event with a negative number corrects the count.
     """
 
     entry: Entry
@@ -101,7 +101,7 @@ class Resumed(Event, frozen=True, kw_only=True, gc=False):
 class Copied(Event, frozen=True, kw_only=True, gc=False):
     """Bytes of an entry were copied from the content cache.
 
-    If these bytes turn out to be unusable, an event with a negative number takes them back.
+    If these bytes turn out to be unusable, an event with a negative number corrects the count.
     """
 
     entry: Entry

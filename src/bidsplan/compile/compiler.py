@@ -176,8 +176,8 @@ def explain_manifest(
     Returns
     -------
     Explanation
-        If the manifest does not compile, it explains the steps up to the failure and lists the
-        problems.
+        If the manifest does not compile, the result explains the steps up to the failure and lists
+        the problems.
 
     Raises
     ------

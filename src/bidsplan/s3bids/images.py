@@ -107,7 +107,7 @@ def s3fs_nifti_read(fname: str | PathLike[str], fs: Any = None, anon: bool = Fal
     Raises
     ------
     SourceMissingError, DeniedError, ThrottledError, UnreachableError, StorageError
-        If the image can't be read. Using its data may raise these later, too.
+        If the image can't be read. Using the image's data may raise these errors later.
     IntegrityError
         If the file is not a NIfTI image, is shorter than its header says, or has damaged gzip.
         Damage in the data is only found when the data is used.

@@ -39,13 +39,13 @@ class Access:
     ----------
     transport : Transport or str
     endpoint_url : str, optional
-        The S3 endpoint. It overrides the AWS configuration.
+        The S3 endpoint, which overrides the AWS configuration.
     region : str, optional
-        The AWS region. It overrides the AWS configuration.
+        The AWS region, which overrides the AWS configuration.
     profile : str, optional
         The name of an AWS profile.
     anonymous : bool, optional
-        Whether requests are unsigned. It overrides the manifest or plan.
+        Whether requests are unsigned, which overrides the manifest or plan.
     requester_pays : bool
         Whether you agree to pay for requests to requester-pays buckets.
     allow_protocols : frozenset of str

@@ -69,7 +69,7 @@ class Store(ABC):
         Parameters
         ----------
         prefix : str
-            Empty, or ending in ``/``.
+            The prefix: empty, or ending in ``/``.
 
         Returns
         -------
@@ -88,7 +88,7 @@ class Store(ABC):
         Parameters
         ----------
         prefix : str
-            Empty, or ending in ``/``.
+            The prefix: empty, or ending in ``/``.
 
         Yields
         ------
@@ -265,7 +265,7 @@ class Store(ABC):
         Parameters
         ----------
         directory : str
-            Empty, or ending in ``/``.
+            The prefix: empty, or ending in ``/``.
 
         Yields
         ------

@@ -84,8 +84,8 @@ def prune(
 
     Notes
     -----
-    Links are never followed; with `everything`, the link itself is removed. Hidden files are only
-    removed if bidsplan fetched them, even with `everything`. Nothing is ever removed from
+    Links are never followed. With `everything`, a link is removed, but not its target. Hidden files
+    are only removed if bidsplan fetched them, even with `everything`. Nothing is ever removed from
     ``.bidsplan/``, from ``.git/``, from another destination inside this one, or from the plan's
     roots.
     """

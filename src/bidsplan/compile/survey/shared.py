@@ -103,7 +103,7 @@ class SharedListings:
         return (store, directory) in self._places
 
     def add(self, store: Store, directory: str, content: Content) -> None:
-        """Keep the content of a directory."""
+        """Store the listing of a directory."""
         files = content.files
         keys, sizes, etags, versions = (
             [getattr(item, name) for item in files.values()] for name in Object.__struct_fields__
