@@ -122,7 +122,7 @@ class Store(ABC):
         prefix : str
             The start of the keys, which may end within a name.
         after : str
-            The key after which the listing starts. It need not exist.
+            The key after which the listing starts, even if there is no such key.
 
         Yields
         ------
@@ -265,7 +265,7 @@ class Store(ABC):
         Parameters
         ----------
         directory : str
-            The prefix: empty, or ending in ``/``.
+            The directory: empty, or ending in ``/``.
 
         Yields
         ------
@@ -289,7 +289,7 @@ class Store(ABC):
         Returns
         -------
         Object
-            Without a version if the bucket keeps no versions.
+            The object, without a version if the bucket keeps no versions.
 
         Raises
         ------
