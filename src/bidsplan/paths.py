@@ -109,9 +109,9 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     Examples
     --------
     >>> sorted(["A/10", "A/2", "A/02b"], key=natural_key)
-    ['A/2', 'A/02b', 'A/10']
+    ['A/02b', 'A/2', 'A/10']
     """
-    # Longer sequences of digits are not read as a number.
+    # Longer sequences of digits are not read as one number.
     parts = re.findall(r"[0-9]{1,18}|[^0-9]+", name)
     return [(0, int(part), part) if "0" <= part[0] <= "9" else (1, 0, part) for part in parts]
 
