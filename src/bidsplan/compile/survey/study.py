@@ -1,4 +1,4 @@
-"""Where a manifest's datasets are: the study, its sites, its derivatives."""
+"""Finds the datasets of a manifest: the study, its sites and derivatives."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _URL = ("study", "url")
 
 
 def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
-    """List the roots of the study's raw datasets: one, or one for each site in order.
+    """List the roots of the study's raw datasets, one for each site.
 
-    Raises SourceMissingError where there is nothing below the study's URL, and SelectionError where
-    a site does not exist, or no dataset has subjects.
+    Raises SourceMissingError if there is nothing below the study's URL, and SelectionError if a
+    site does not exist or no dataset has subjects.
     """
     url, anonymous, site = manifest.study.url.rstrip("/"), manifest.study.anonymous, manifest.site
     sites = [site] if site is None or isinstance(site, str) else list(site)
@@ -72,7 +72,7 @@ def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
 
 
 def locate_raw(datasets: Sequence[Dataset], lister: Lister) -> Located:
-    """List the roots of a study's datasets; by their descriptions, some may be derivatives."""
+    """List the roots of a study's datasets, which may be derivatives."""
     listings = lister.list_roots(datasets)
     derivatives = lister.each(
         lambda pair: _is_derivative(*pair, lister), zip(datasets, listings, strict=True)
@@ -87,7 +87,7 @@ def locate_raw(datasets: Sequence[Dataset], lister: Lister) -> Located:
 
 
 def _is_derivative(dataset: Dataset, listing: RootListing, lister: Lister) -> bool:
-    """Read from its description whether a dataset is a derivative."""
+    """Report whether a dataset's description says that it is a derivative."""
     found = listing.files.get(DESCRIPTION)
     if found is None:
         return False
@@ -105,7 +105,7 @@ def _is_derivative(dataset: Dataset, listing: RootListing, lister: Lister) -> bo
 
 
 def _warn_of_nobodys(dataset: Dataset, listing: RootListing, lister: Lister) -> None:
-    """Warn of directories that look like subjects' and are not."""
+    """Warn of directories that only look like subjects'."""
     if names := listing.nobodys:
         shown = listed(map(printable, names))
         message = f"{dataset.where}: not a subject's directory, and left out: {shown}"
@@ -114,7 +114,7 @@ def _warn_of_nobodys(dataset: Dataset, listing: RootListing, lister: Lister) -> 
 
 
 def nothing_at(dataset: Dataset, url: str, at: Place = ()) -> Problem:
-    """Report that there is nothing below a URL, and which one may be meant."""
+    """Make the problem of an empty URL, with a similar URL as hint."""
     meant = meant_url(url)
     hint = f"write {meant}" if meant else "check its spelling, upper and lower case included"
     return Problem(
@@ -135,7 +135,7 @@ def _no_subjects(dataset: Dataset, listing: RootListing) -> Problem:
 def locate_derivative(
     name: str, derivative: Derivative, manifest: Manifest, raw: Located, roots: Roots
 ) -> list[Dataset]:
-    """Return where a pipeline's datasets would be, for the study's `raw` ones."""
+    """Return where a pipeline's datasets would be."""
     place = f"derivatives/{name}/"
     if derivative.url is None:
         return [
@@ -156,9 +156,9 @@ def locate_derivative(
 
 
 def pipelines(raw: Located, lister: Lister) -> tuple[list[str], list[str]]:
-    """Look for derivative pipelines inside the study, at most two levels deep.
+    """Find derivative pipelines inside the study, at most two levels deep.
 
-    Returns the names of those with subject directories, and those of other directories; sorted.
+    Returns two sorted lists of names: pipelines with subject directories, and those without.
     """
     tops = [
         replace(dataset, prefix="derivatives/")
@@ -186,7 +186,8 @@ def _list_candidates(
 ) -> dict[str, RootListing]:
     """List the directories that may be pipelines, by path.
 
-    Subjects' directories are of the other layout; the others skipped are never found by themselves.
+    Subjects' directories are skipped, since they belong to the other layout. The other skipped
+    directories are never found automatically.
     """
     names = [
         above + name
