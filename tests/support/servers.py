@@ -133,9 +133,8 @@ class Bucket:
 
     def files(self, prefix: str = "") -> dict[str, bytes]:
         """Give all objects below a prefix, but for what bidsplan notes there."""
-        page = self.get(
-            f"?list-type=2&max-keys=1000&encoding-type=url&prefix={quote(prefix)}"
-        ).decode()
+        query = f"list-type=2&max-keys=1000&encoding-type=url&prefix={quote(prefix)}"
+        page = self.get(f"?{query}").decode()
         assert "<IsTruncated>false" in page
         keys = [unquote_plus(key) for key in re.findall("<Key>(.*?)</Key>", page)]
         return {
