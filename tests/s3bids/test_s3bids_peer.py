@@ -149,7 +149,7 @@ def quick(kind, everybody):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_the_same_subjects_are_drawn(s3, filled, seed, kind, request, monkeypatch):
     if kind == "mimic":
         request.getfixturevalue("mimic")

@@ -110,7 +110,7 @@ def test_killed_again_and_again_it_gets_there(runs, command, tmp_path):
     folder, draw = tmp_path / "d", random.Random(1)
     kills = partials = 0
     longest = 0.2
-    while kills < 25 or not partials:
+    while kills < 15 or not partials:
         code = runs.run(*command, after=draw.uniform(0, longest))
         if code == 0:
             converge(runs, command, folder)
