@@ -77,6 +77,7 @@ def test_the_rooms_and_modules_at_the_top():
         "plan_filesystem",
         "progress",
         "pytest_plugin",
+        "redaction",
         "urls",
     }
 

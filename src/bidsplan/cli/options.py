@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from bidsplan.cli.configuration import cache_options, size_of
-from bidsplan.cli.console import Console, find_redactor
+from bidsplan.cli.console import Console
 from bidsplan.destination.cache_options import CacheLink, CacheOptions
 from bidsplan.errors import UrlError, UsageError
 from bidsplan.help_codes import HelpCode
 from bidsplan.messages import Redactor
 from bidsplan.paths import printable
+from bidsplan.redaction import find_redactor
 from bidsplan.storage.access import AUTO_JOBS, Access, Transport
 from bidsplan.urls import meant_bucket, meant_url
 
