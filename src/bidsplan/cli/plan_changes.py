@@ -27,11 +27,15 @@ _LISTS = ("subjects_added", "subjects_removed", "pipelines_added", "pipelines_re
 
 
 def changed_lines(
-    changes: PlanChanges, most: int | None = MOST_NAMED, *, by_subject: bool = True
+    changes: PlanChanges,
+    most: int | None = MOST_NAMED,
+    *,
+    by_subject: bool = True,
+    command: str = "bidsplan diff --all",
 ) -> list[str]:
     """Describe changes in one line, then the header's, by subject if wanted, and by file.
 
-    At most `most` subjects and files are named, or all where it is None.
+    At most `most` subjects and files are named, or all where it is None; `command` names all.
     """
     words = Wording(changes)
     found = [words.headline(), *words.names(most)]
@@ -43,7 +47,7 @@ def changed_lines(
     found += files[:most]
     if most is not None and len(files) > most:
         more = counted(len(files) - most, "more file")
-        found.append(f"… and {more}; 'bidsplan diff --all' names them")
+        found.append(f"… and {more}; '{command}' names them")
     return found
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from bidsplan.plan import Planned
 
 
-UNPLANNED_HINT = "'bidsplan prune PLAN DEST' removes what the plan no longer lists"
+UNPLANNED_COMMAND = "bidsplan prune PLAN DEST"
+UNPLANNED_HINT = f"'{UNPLANNED_COMMAND}' removes what the plan no longer lists"
 """What to do with files of an earlier plan."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import click
 from bidsplan.cli import options, signals
 from bidsplan.cli.plans import plan_for
 from bidsplan.cli.report import Outcome
+from bidsplan.command_lines import command_line
 from bidsplan.compile.plan_policy import PlanPolicy, is_manifest, own_manifest, refuse_locked_plan
 from bidsplan.errors import LibraryError, UsageError
 from bidsplan.help_codes import HelpCode
@@ -98,8 +98,8 @@ def command(
     """
     policy = PlanPolicy.of(locked=locked, frozen=frozen)
     base, plan = _find_plan(source, settings, policy, write=not dry_run)
-    names = {"source": str(source), "place": destination}
-    outcome = Outcome(plan, settings.console, dry_run=dry_run, **names)
+    prune = command_line("prune", settings.access, source, destination)
+    outcome = Outcome(plan, settings.console, dry_run=dry_run, place=destination, prune=prune)
     with (
         signals.first_signal(interrupt=False) as received,
         _cluster(None if dry_run else scheduler) as client,
@@ -139,12 +139,13 @@ def _say_next(source: Path, destination: str, plan: Planned, settings: options.S
     """Name commands that look at what was fetched, to people."""
     if settings.console.quiet or settings.console.json:
         return
-    checked = shlex.join([*settings.part.arguments(), str(source), destination])
-    text = f"next: 'bidsplan verify {checked}' checks the files again"
+    access, part = settings.access, settings.part.arguments()
+    verify = command_line("verify", access, *part, source, destination)
+    text = f"next: '{verify}' checks the files again"
     # A plan alone does not say why files are missing.
-    manifest = source if is_manifest(source) else own_manifest(source, plan, settings.access)
+    manifest = source if is_manifest(source) else own_manifest(source, plan, access)
     if manifest:
-        text += f", 'bidsplan report {shlex.quote(str(manifest))}' shows what the study lacks"
+        text += f", '{command_line('report', access, manifest)}' shows what the study lacks"
     settings.console.say(text)
 
 
