@@ -20,7 +20,7 @@ from bidsplan.compile.subjects import choose_subjects
 from bidsplan.compile.survey.listing import Lister
 from bidsplan.compile.survey.participants import manifest_digest
 from bidsplan.compile.survey.shared import SharedListings
-from bidsplan.compile.survey.sources import Roots
+from bidsplan.compile.survey.sources import STUDY_URL, Roots, errors_at
 from bidsplan.compile.survey.study import survey_study
 from bidsplan.compile.versions import only_versioned, pin_versions
 from bidsplan.errors import Problem, SelectionError
@@ -243,6 +243,16 @@ def _open(
 
 def _choose(context: Context) -> Sequence[Entry]:
     """Choose subjects, and files of the study, of its derivatives, and its whole directories."""
+    with errors_at(STUDY_URL):
+        _choose_all(context)
+    entries, conflicts = context.selected.entries()
+    context.report.add_errors(*conflicts, help_code=HelpCode.CLASH)
+    context.report.raise_errors()
+    return entries
+
+
+def _choose_all(context: Context) -> None:
+    """Choose everything, and report what is wrong."""
     manifest, report = context.manifest, context.report
     context.study = survey_study(manifest, context.roots, context.lister)
     units = choose_subjects(context)
@@ -265,10 +275,6 @@ def _choose(context: Context) -> Sequence[Entry]:
         report.add_errors(*findings.errors(("files",)))
         report.warn(*findings.warnings(("files",)))
     _choose_directories(context)
-    entries, conflicts = context.selected.entries()
-    report.add_errors(*conflicts, help_code=HelpCode.CLASH)
-    report.raise_errors()
-    return entries
 
 
 def _choose_directories(context: Context) -> None:
