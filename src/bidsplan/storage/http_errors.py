@@ -18,7 +18,7 @@ _RENEW = "renew them, and run it again"
 _CREDENTIALS = {
     "ExpiredToken": _RENEW,
     "ExpiredTokenException": _RENEW,
-    "InvalidAccessKeyId": "this endpoint does not know the access key; check profile and endpoint",
+    "InvalidAccessKeyId": "{endpoint} does not know the access key; check profile and endpoint",
     "InvalidToken": _RENEW,
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it, and run it again",
     "SignatureDoesNotMatch": "the secret key is not that of the access key; correct it",
@@ -65,11 +65,14 @@ class Advice(NamedTuple):
     ----------
     origin : str
         Where the credentials in use are from; empty where that is not known.
+    endpoint : str
+        Where the request was sent.
     """
 
     text: str
     help_code: HelpCode
     origin: str = ""
+    endpoint: str = "this endpoint"
 
 
 def unknown_access() -> Advice:
@@ -104,9 +107,10 @@ def status_error(
         error.retry_after = _retry_after(headers or {})
         return error
     if code in _CREDENTIALS:
-        origin = denied().origin
-        used = f"the credentials in use ({origin})" if origin else "the credentials"
-        return errors.CredentialsError(f"{what}: {used} are refused ({said}); {_CREDENTIALS[code]}")
+        advice = denied()
+        used = f"the credentials in use ({advice.origin})" if advice.origin else "the credentials"
+        text = _CREDENTIALS[code].format(endpoint=advice.endpoint)
+        return errors.CredentialsError(f"{what}: {used} are refused ({said}); {text}")
     if 300 <= status < 400:
         return errors.RefusedHostError(
             f"{what}: the storage sends the request elsewhere ({said}), and it was not followed: "
@@ -205,8 +209,11 @@ def client_error(
         headers = {key.title(): text for key, text in found.items()}
         return status_error(status, what, code, headers, denied)
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
+        # What is incomplete can't be asked where it is from.
+        origin = denied().origin if isinstance(error, exceptions.NoCredentialsError) else ""
+        used = f" ({origin})" if origin else ""
         return errors.DeniedError(
-            f"{what}: there are no AWS credentials to sign requests with",
+            f"{what}: there are no AWS credentials to sign requests with{used}",
             help_code=HelpCode.NO_CREDENTIALS,
         )
     refused = getattr(error, "kwargs", {}).get("error")
