@@ -250,3 +250,17 @@ def test_workers_use_a_content_cache_where_they_have_it(client, tmp_path):
         counts.add(event)
     assert (counts.cached, counts.bytes) == (len(FILES), 0)
     assert tree(tmp_path / "c") == FILES
+
+
+def test_files_of_an_earlier_plan_are_looked_for_once_for_the_whole_plan(client, tmp_path):
+    fewer = {path: data for path, data in FILES.items() if path.endswith(".json")}
+    folder = tmp_path / "d"
+    materialised = {"find_unplanned": True, "client": client}
+    assert not failures(materialise(local_plan(tmp_path, FILES), folder, **materialised))
+    (folder / "sub-000/anat/sub-000_T1w.nii").write_bytes(b"changed by its user")
+    events = [*materialise(local_plan(tmp_path, fewer), folder, **materialised)]
+    [warned] = [event for event in events if isinstance(event, Warned)]
+    assert warned.problem.message == "5 files of an earlier plan are still there"
+    assert not failures(events)
+    events = [*materialise(local_plan(tmp_path, FILES), folder, **materialised)]
+    assert not [event for event in events if isinstance(event, Warned)]

@@ -28,11 +28,13 @@ from bidsplan.events import Action, Copied, Decided, Failed, Finished, Progresse
 from bidsplan.paths import printable
 from bidsplan.plan import Plan
 from bidsplan.plan.integrity import CheckMethod
+from bidsplan.transfer.removal import warn_of_unplanned
 from bidsplan.transfer.run import run_plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bidsplan.errors import Problem
     from bidsplan.events import Event
     from bidsplan.storage.access import Access
     from bidsplan.transfer.options import Options
@@ -134,8 +136,9 @@ class Task(NamedTuple):
 
 
 def compressed(lines: Iterable[bytes]) -> bytes:
-    """Compress a plan's lines."""
-    return zlib.compress(b"".join(lines), 1)
+    """Compress a plan's lines, one at a time."""
+    packer = zlib.compressobj(1)
+    return b"".join([*map(packer.compress, lines), packer.flush()])
 
 
 def prepare(made_by: str, data: bytes) -> tuple[str | None, int | None]:
@@ -151,6 +154,17 @@ def prepare(made_by: str, data: bytes) -> tuple[str | None, int | None]:
             if task.lines:
                 check_free_space(place.root, task.plan())
             return make_identity(place), free_bytes(place.root)
+    except BidsplanError as error:
+        raise _of_worker(error) from error
+
+
+def find_unplanned(made_by: str, data: bytes) -> list[Problem]:
+    """Return what to warn of: files of an earlier plan. The task's lines are the plan's paths."""
+    try:
+        task = Task.load(made_by, data)
+        paths = zlib.decompress(task.lines).decode().split("\n")
+        with closing(open_destination(task.destination, task.access, create=False)) as place:
+            return [warned.problem for warned in warn_of_unplanned(paths, place)]
     except BidsplanError as error:
         raise _of_worker(error) from error
 

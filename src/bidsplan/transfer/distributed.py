@@ -16,7 +16,7 @@ from importlib.metadata import version
 from itertools import groupby
 from operator import itemgetter
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bidsplan.errors import BidsplanError, LibraryError, UnreachableError, UsageError
 from bidsplan.events import Opened, Resumable, Skipped, Waiting, Warned
@@ -26,7 +26,14 @@ from bidsplan.paths import printable
 from bidsplan.plan import Plan
 from bidsplan.plan.parts import COST_OF_FILE, header_of_part, shares
 from bidsplan.transfer.cluster_share import Share, read_report
-from bidsplan.transfer.cluster_worker import INTERVAL, Task, compressed, fetch_share, prepare
+from bidsplan.transfer.cluster_worker import (
+    INTERVAL,
+    Task,
+    compressed,
+    fetch_share,
+    find_unplanned,
+    prepare,
+)
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
@@ -37,6 +44,8 @@ if TYPE_CHECKING:
     from bidsplan.storage.access import Access
     from bidsplan.transfer.options import Options
 
+
+T = TypeVar("T")
 
 _EACH = 4
 """Shares for each thread of the workers, so that a fast one takes more of them."""
@@ -126,31 +135,42 @@ class _Run:
             yield from self._stopped()
         if self._resumable:
             yield Resumable(bytes=self._resumable)
+        whole = self._plan.header.part is None
+        if self._task.options.find_unplanned and whole and not self._stopping():
+            yield from self._unplanned()
 
     def _prepared(self) -> Iterator[Event]:
         """Have a worker make the destination, and see that there is room for all of the plan."""
-        identity, free = yield from self._await_preparation(self._task)
+        found = yield from self._await_worker(prepare, self._task)
+        identity, free = found or (None, None)
         if self._task.options.check_space and free is not None and free < self._plan.header.bytes:
             plan = Plan(header=self._plan.header, entries=tuple(self._plan.entries))
             lines = compressed(plan.lines())
-            yield from self._await_preparation(self._task._replace(lines=lines))
+            yield from self._await_worker(prepare, self._task._replace(lines=lines))
         self._task = self._task._replace(identity=identity)
 
-    def _await_preparation(
-        self, task: Task
-    ) -> Generator[Event, None, tuple[str | None, int | None]]:
-        """Wait for a worker to prepare the destination, or for the end of the run."""
-        future = self._submit(prepare, task, f"{task.topic}-prepare-{secrets.token_hex(4)}")
+    def _unplanned(self) -> Iterator[Event]:
+        """Have a worker look for files of an earlier plan, once for the whole plan."""
+        paths = compressed(f"{entry.path}\n".encode() for entry in self._plan.entries)
+        found = yield from self._await_worker(find_unplanned, self._task._replace(lines=paths))
+        yield from (Warned(problem=problem) for problem in found or ())
+
+    def _await_worker(
+        self, function: Callable[[str, bytes], T], task: Task
+    ) -> Generator[Event, None, T | None]:
+        """Wait for what a worker returns; None where the run ends before."""
+        key = f"{task.topic}-{function.__name__}-{secrets.token_hex(4)}"
+        future = self._submit(function, task, key)
         self._futures[0] = future
         while not future.done():
             if self._stopping():
-                return None, None
+                return None
             time.sleep(INTERVAL / 10)
             yield from self._missing_workers()
         del self._futures[0]
         if error := _error_of(future):
             raise error
-        found: tuple[str | None, int | None] = future.result()
+        found: T = future.result()
         return found
 
     def _submit(self, function: Callable[[str, bytes], Any], task: Task, key: str) -> Any:

@@ -108,12 +108,15 @@ def prune(
         place.close()
 
 
-def warn_of_unplanned(plan: Planned, place: Destination) -> Iterator[Warned]:
-    """Warn of unchanged files that bidsplan fetched into a directory and that a plan lacks."""
+def warn_of_unplanned(paths: Iterable[str], place: Destination) -> Iterator[Warned]:
+    """Warn of unchanged files that bidsplan fetched into a directory and that a plan lacks.
+
+    `paths` are those of all files of the plan.
+    """
     if not place.quick:
         # In storage each look is a request.
         return
-    planned = {hash(collision_form(entry.path)) for entry in plan.entries}
+    planned = {hash(collision_form(path)) for path in paths}
     found = set()
     for receipt in place.read_receipts():
         if not receipt.kept and hash(collision_form(receipt.path)) not in planned:
