@@ -140,7 +140,7 @@ class Slowed(Event, frozen=True, kw_only=True):
     ----------
     throttled : int
         How often it asked to slow down.
-    asked : float or None
+    retry_after : float or None
         The longest wait that it asked for, in seconds; None where it named none.
     waited : float
         The longest wait before a retry, in seconds.
@@ -153,7 +153,7 @@ class Slowed(Event, frozen=True, kw_only=True):
     """
 
     throttled: int
-    asked: float | None
+    retry_after: float | None
     waited: float
     late: int
     path: str | None

@@ -21,7 +21,7 @@ from bidsplan.messages import Redactor
 from bidsplan.paths import printable
 from bidsplan.redaction import find_redactor
 from bidsplan.storage.access import AUTO_JOBS, Access, Transport
-from bidsplan.urls import meant_bucket, meant_url
+from bidsplan.urls import suggested_bucket, suggested_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -276,7 +276,7 @@ def _check_document(context: click.Context, document: Path) -> Path:
         return document
     # A path has lost one of a URL's slashes.
     text = re.sub(r"\A([A-Za-z][A-Za-z0-9+.-]*:/)(?!/)", r"\1/", str(document))
-    url = meant_url(text) or text
+    url = suggested_url(text) or text
     directory = not text.endswith(_DOCUMENTS) and document.is_dir()
     what = "a URL" if "://" in text else "a directory" if directory else "an accession"
     if "://" in text or directory or (url != text and not document.exists()):
@@ -344,8 +344,8 @@ def check_study(text: str) -> None:
             "a study is expected, such as s3://openneuro.org/ds000114",
             help_code=HelpCode.WRONG_DOCUMENT,
         )
-    if meant := meant_bucket(text, Path()):
-        raise UrlError(f"{printable(text)} looks like a bucket; write {printable(meant)}")
+    if suggested := suggested_bucket(text, Path()):
+        raise UrlError(f"{printable(text)} looks like a bucket; write {printable(suggested)}")
 
 
 plan_argument = click.argument("source", metavar="PLAN|MANIFEST", type=click.Path(path_type=Path))

@@ -36,7 +36,7 @@ class _Directory:
         return f"{counted(self.files, 'file')}, {size(self.bytes)}"
 
 
-def tree_lines(plan: Planned, *, whole: bool = False) -> Iterator[str]:
+def tree_lines(plan: Planned, *, show_all: bool = False) -> Iterator[str]:
     """Yield a line for each directory and file; of many neighbours only the first, unless all."""
     top = _Directory()
     for entry in plan.entries:
@@ -50,7 +50,7 @@ def tree_lines(plan: Planned, *, whole: bool = False) -> Iterator[str]:
             directory.bytes += entry.size
         directory.own[name] = entry.size
     yield f"{printable(plan.header.study)} ({top.amount()})"
-    yield from _below(top, "  ", None if whole else _MOST)
+    yield from _below(top, "  ", None if show_all else _MOST)
 
 
 def _below(directory: _Directory, indent: str, most: int | None) -> Iterator[str]:

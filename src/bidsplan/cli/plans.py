@@ -58,9 +58,9 @@ def load(path: Path, settings: Settings, *, show: bool = True) -> ManifestFile:
 
 def warn_besides(loaded: ManifestFile, problems: Iterable[Problem], settings: Settings) -> None:
     """Show a manifest's warnings, but for those at a place that a problem is about."""
-    told = {(problem.line, problem.at) for problem in problems}
+    reported = {(problem.line, problem.at) for problem in problems}
     settings.console.warn(
-        warning for warning in loaded.warnings if (warning.line, warning.at) not in told
+        warning for warning in loaded.warnings if (warning.line, warning.at) not in reported
     )
 
 

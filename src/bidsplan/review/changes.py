@@ -172,13 +172,13 @@ def compare_plans(old: Planned, new: Planned) -> PlanChanges:
     added = _without(after.subjects, before.subjects)
     removed = _without(before.subjects, after.subjects)
     # An edited plan may repeat a subject, or have another order.
-    told = _DERIVED if added or removed else _DERIVED - {"subjects"}
+    covered = _DERIVED if added or removed else _DERIVED - {"subjects"}
     return PlanChanges(
         old=before,
         new=after,
         subjects_added=added,
         subjects_removed=removed,
-        header=_differing(before, after, told),
+        header=_differing(before, after, covered),
         **files,
     )
 
@@ -279,11 +279,11 @@ def _other_bytes(old: Entry, new: Entry) -> bool:
 
 def _renamed(removed: Iterable[Entry], added: Iterable[Entry]) -> dict[str, str]:
     """Pair removed and added files that a digest shows to be the same, and no others."""
-    gone, come = _by_digest(removed), _by_digest(added)
+    old_paths, new_paths = _by_digest(removed), _by_digest(added)
     return {
-        gone[digest][0]: come[digest][0]
-        for digest in gone
-        if len(gone[digest]) == 1 == len(come.get(digest, ()))
+        old_paths[digest][0]: new_paths[digest][0]
+        for digest in old_paths
+        if len(old_paths[digest]) == 1 == len(new_paths.get(digest, ()))
     }
 
 

@@ -42,7 +42,7 @@ _DEADLINE = 120.0
 _LONGEST_WAIT = 30.0
 """Seconds that jitter may add to what the storage asks for."""
 
-_LONGEST_ASKED_WAIT = 30.0
+_LONGEST_REQUESTED_WAIT = 30.0
 """Seconds to wait at most on the storage's request, so that one answer can't hold up a run."""
 
 _OBJECT_SECONDS = 600.0
@@ -85,9 +85,9 @@ def obstore_options(read: float, total: float) -> dict[str, Any]:
     return {"connect_timeout": "5s", "read_timeout": f"{read:g}s", "timeout": f"{total:g}s"}
 
 
-def capped_wait(asked: float | None) -> float:
+def capped_wait(retry_after: float | None) -> float:
     """Return how many seconds to wait where the storage asks for some: half a minute at most."""
-    return min(max(asked or 0.0, 0.0), _LONGEST_ASKED_WAIT)
+    return min(max(retry_after or 0.0, 0.0), _LONGEST_REQUESTED_WAIT)
 
 
 class Deadline:

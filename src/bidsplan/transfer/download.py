@@ -134,7 +134,7 @@ def receive(
         download.failed(error)
         raise
     finally:
-        session.limit.slowdowns.took(entry.path, deadline.seconds())
+        session.limit.slowdowns.add_duration(entry.path, deadline.seconds())
     return verdict
 
 

@@ -231,7 +231,7 @@ class Engine:
         if not verdict.holds or self._stop.is_set():
             return False
         self._limit.succeeded()
-        self._limit.slowdowns.took(entry.path, time.monotonic() - began)
+        self._limit.slowdowns.add_duration(entry.path, time.monotonic() - began)
         done = self._write_small(job, data, verdict)
         if done and self._cache and self._scheduler:
             cache, scheduler = self._cache, self._scheduler

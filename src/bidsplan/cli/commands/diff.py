@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @options.document_argument("first", "A")
 @options.document_argument("second", "[B]", required=False)
 @click.option("--rev", "revision", metavar="REV", help="Compare A with its plan at a git revision.")
-@click.option("--all", "whole", is_flag=True, help="Name every subject and file.")
+@click.option("--all", "show_all", is_flag=True, help="Name every subject and file.")
 @click.option(
     "--markdown", is_flag=True, help="Write a comment for a pull request, of 65,536 bytes at most."
 )
@@ -43,7 +43,7 @@ def command(
     first: Path,
     second: Path | None,
     revision: str | None,
-    whole: bool,
+    show_all: bool,
     markdown: bool,
     settings: options.Settings,
 ) -> int:
@@ -63,7 +63,7 @@ def command(
     else:
         lines = changed_lines(
             changes,
-            None if whole else MOST_NAMED,
+            None if show_all else MOST_NAMED,
             command=_naming_all(first, second, revision, settings),
         )
         data = {"equal": not changes, "summary": lines[0], **changes.to_dict()}

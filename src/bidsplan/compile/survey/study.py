@@ -13,7 +13,7 @@ from bidsplan.errors import Problem, SelectionError, SourceMissingError
 from bidsplan.help_codes import HelpCode
 from bidsplan.messages import listed, suggestion
 from bidsplan.paths import printable
-from bidsplan.urls import meant_url
+from bidsplan.urls import suggested_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,8 +110,9 @@ def _warn_of_nobodys(dataset: Dataset, listing: RootListing, lister: Lister) -> 
 
 def nothing_at(dataset: Dataset, url: str, at: Place = ()) -> Problem:
     """Report that there is nothing below a URL, and which one may be meant."""
-    meant = meant_url(url)
-    hint = f"write {meant}" if meant else "check its spelling, upper and lower case included"
+    suggested = suggested_url(url)
+    spelling = "check its spelling, upper and lower case included"
+    hint = f"write {suggested}" if suggested else spelling
     return Problem(
         message=f"there is nothing at {dataset.where}",
         at=at,

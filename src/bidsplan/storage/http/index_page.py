@@ -17,14 +17,14 @@ _TITLE = re.compile(r"index of|listing of|directory listing|^\s*directory:", re.
 """What servers call the index of a directory, in its title or heading."""
 
 
-def linked_names(data: bytes, url: str, asked: str, what: str) -> set[str]:
+def linked_names(data: bytes, url: str, requested: str, what: str) -> set[str]:
     """Return the names of a directory's children on its index page; directories end in a slash.
 
     A link to what is deeper stands for the directory that it is in.
 
     Parameters
     ----------
-    url, asked : str
+    url, requested : str
         The URLs that answered and that was requested, quoted.
     what : str
         The listing, for messages.
@@ -37,7 +37,7 @@ def linked_names(data: bytes, url: str, asked: str, what: str) -> set[str]:
     page = _parsed(data)
     names = {name for name in _children(page, url) if name}
     # The page that a redirect leads to may be anything, and its links too.
-    moved = _directory(url) != _directory(asked)
+    moved = _directory(url) != _directory(requested)
     if not (names and not moved) and not _is_titled(page):
         raise NoIndexError(
             f"{what}: the answer is a web page, but no index of a directory: it links to no file "

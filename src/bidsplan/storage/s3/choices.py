@@ -58,7 +58,7 @@ def checked_endpoint(endpoint: str) -> str:
     if plain is None:
         raise UsageError(
             "the S3 endpoint can't be used: expected http:// or https://, a host, and maybe a port "
-            f"and a path; {_meant_endpoint(endpoint)}check --endpoint-url and AWS_ENDPOINT_URL",
+            f"and a path; {_suggested_endpoint(endpoint)}check --endpoint-url and AWS_ENDPOINT_URL",
             help_code=HelpCode.CONFIGURATION,
         )
     return plain
@@ -71,7 +71,7 @@ def _plain_endpoint(endpoint: str) -> str | None:
     return f"{match['scheme']}{match['rest']}".rstrip("/")
 
 
-def _meant_endpoint(text: str) -> str:
+def _suggested_endpoint(text: str) -> str:
     """Suggest how to write an endpoint that lacks its scheme alone, and holds no password."""
     match = _ENDPOINT.fullmatch(f"http://{text}")
     if match is None or match["rest"] != text:
