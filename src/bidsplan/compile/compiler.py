@@ -31,7 +31,7 @@ from bidsplan.plan.spool import collect
 from bidsplan.storage import Access, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from os import PathLike
 
     from bidsplan.compile.omissions import Omission
@@ -131,21 +131,16 @@ def compile_manifest(  # noqa: PLR0913 - each is an option of the command
         context.report.warn(*context.selected.archive_warnings())
         # Before anything is read.
         _check_limits(len(selected), context.selected.bytes, manifest, max_bytes)
-        entries: Iterable[Entry] = selected
         if manifest.study.versions == "pinned":
-            entries = pin_versions(context, selected)
+            selected = collect(pin_versions(context, selected), spool=spool)
         if digest:
-            entries = add_digests(context, collect(entries, spool=spool))
+            selected = collect(add_digests(context, selected), spool=spool)
         if previous is not None:
             before = Path(directory if previous_directory is None else previous_directory)
-            entries = carry_digests(context, entries, previous, before)
-        if entries is not selected:
-            selected = collect(entries, spool=spool)
-        plan = _plan(context, selected)
-        warnings = tuple(sorted(context.report.warnings, key=str))
+            selected = collect(carry_digests(context, selected, previous, before), spool=spool)
         return Compiled(
-            plan=plan,
-            warnings=warnings,
+            plan=_plan(context, selected),
+            warnings=tuple(sorted(context.report.warnings, key=str)),
             omissions=tuple(context.report.omissions),
             endpoints=context.roots.endpoints,
         )
