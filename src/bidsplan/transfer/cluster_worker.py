@@ -141,8 +141,16 @@ def compressed(lines: Iterable[bytes]) -> bytes:
     return b"".join([*map(packer.compress, lines), packer.flush()])
 
 
-def prepare(made_by: str, data: bytes) -> tuple[str | None, int | None]:
-    """Make the destination, and return a directory's identity and its free bytes.
+class Prepared(NamedTuple):
+    """What a worker says of a destination; of a directory alone, all of it."""
+
+    identity: str | None = None
+    free: int | None = None
+    folds_names: bool = False
+
+
+def prepare(made_by: str, data: bytes) -> Prepared:
+    """Make the destination, and look at it.
 
     Where the task has a plan, there must be room for what is missing of it.
     """
@@ -150,10 +158,10 @@ def prepare(made_by: str, data: bytes) -> tuple[str | None, int | None]:
         task = Task.load(made_by, data)
         with closing(open_destination(task.destination, task.access, create=True)) as place:
             if not isinstance(place, LocalDestination):
-                return None, None
+                return Prepared()
             if task.lines:
                 check_free_space(place.root, task.plan())
-            return make_identity(place), free_bytes(place.root)
+            return Prepared(make_identity(place), free_bytes(place.root), place.folds_names())
     except BidsplanError as error:
         raise _of_worker(error) from error
 

@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bidsplan.errors import BidsplanError, LibraryError, UnreachableError, UsageError
-from bidsplan.events import Opened, Resumable, Skipped, Waiting, Warned
+from bidsplan.events import Failed, Opened, Resumable, Skipped, Waiting, Warned
 from bidsplan.help_codes import HelpCode
 from bidsplan.messages import has_user_info
 from bidsplan.paths import printable
@@ -28,12 +28,14 @@ from bidsplan.plan.parts import COST_OF_FILE, header_of_part, shares
 from bidsplan.transfer.cluster_share import Share, read_report
 from bidsplan.transfer.cluster_worker import (
     INTERVAL,
+    Prepared,
     Task,
     compressed,
     fetch_share,
     find_unplanned,
     prepare,
 )
+from bidsplan.transfer.decide import same_name, same_names
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
@@ -90,11 +92,11 @@ def run_on_cluster(
         lines=b"",
         destination=destination,
         base=os.path.abspath(base),  # noqa: PTH100 - as above
-        options=options,
+        options=options._replace(whole=None),
         access=access,
         topic=f"bidsplan-{secrets.token_hex(8)}",
     )
-    run = _Run(plan, task, client, stopping)
+    run = _Run(plan, options.whole or plan, task, client, stopping)
     try:
         yield from run.events()
     finally:
@@ -105,9 +107,16 @@ class _Run:
     """One run on a cluster."""
 
     def __init__(
-        self, plan: Planned, task: Task, client: Any, stopping: Callable[[], bool]
+        self,
+        plan: Planned,
+        whole: Planned,
+        task: Task,
+        client: Any,
+        stopping: Callable[[], bool],
     ) -> None:
         self._plan = plan
+        self._whole = whole
+        self._same_names: dict[str, str] = {}
         self._task = task
         self._client = client
         self._stopping = stopping
@@ -126,7 +135,8 @@ class _Run:
             )
         yield from self._prepared()
         if self._stopping():
-            yield from (Skipped(entry=entry) for entry in self._plan.entries)
+            others = (e for e in self._plan.entries if e.path not in self._same_names)
+            yield from (Skipped(entry=entry) for entry in others)
             return
         self._submit_all()
         while self._futures and not self._stopping():
@@ -142,12 +152,21 @@ class _Run:
     def _prepared(self) -> Iterator[Event]:
         """Have a worker make the destination, and see that there is room for all of the plan."""
         found = yield from self._await_worker(prepare, self._task)
-        identity, free = found or (None, None)
+        identity, free, folds_names = found or Prepared()
+        if folds_names:
+            self._same_names = same_names(self._whole)
+            yield from self._refused()
         if self._task.options.check_space and free is not None and free < self._plan.header.bytes:
             plan = Plan(header=self._plan.header, entries=tuple(self._plan.entries))
             lines = compressed(plan.lines())
             yield from self._await_worker(prepare, self._task._replace(lines=lines))
         self._task = self._task._replace(identity=identity)
+
+    def _refused(self) -> Iterator[Failed]:
+        """Report the files whose paths the destination takes for others', which have no share."""
+        for entry in self._plan.entries if self._same_names else ():
+            if (first := self._same_names.get(entry.path)) is not None:
+                yield Failed(entry=entry, error=same_name(entry.path, first))
 
     def _unplanned(self) -> Iterator[Event]:
         """Have a worker look for files of an earlier plan, once for the whole plan."""
@@ -190,7 +209,9 @@ class _Run:
             access=replace(access, jobs=min(access.jobs, jobs), limit_rate=limit)
         )
         for share, found in groupby(shares(plan, number), itemgetter(0)):
-            entries = tuple(entry for _, entry in found)
+            entries = tuple(entry for _, entry in found if entry.path not in self._same_names)
+            if not entries:
+                continue
             head = header_of_part(plan.header, f"share {share} of {number}")
             lines = compressed(Plan.rebuild(head, entries).lines())
             key = f"{task.topic}-share-{share}-of-{number}"

@@ -89,7 +89,7 @@ class Engine:
         self._outcomes = Outcomes(destination, self._sources)
         self._emit = self._outcomes.emit
         self._roots = Roots(plan.header.roots, access, base, self._emit)
-        self.decider = Decider(plan, self._sources, destination, options.existing)
+        self.decider = Decider(plan, self._sources, destination, options.existing, options.whole)
         self._cache = _cache_of(options, destination, plan)
         self._ahead: list[Job] = []
         self._scheduler: Scheduler | None = None

@@ -96,10 +96,9 @@ def command(
 
     DEST is a directory, or any URL that fsspec writes, such as s3://bucket/prefix.
     """
-    policy = PlanPolicy.of(locked=locked, frozen=frozen)
-    base, plan = _find_plan(source, settings, policy, write=not dry_run)
-    prune = command_line("prune", settings.access, source, destination)
-    outcome = Outcome(plan, settings.console, dry_run=dry_run, place=destination, prune=prune)
+    path, whole = _find_plan(source, settings, locked=locked, frozen=frozen, write=not dry_run)
+    plan = settings.part.of(whole)
+    outcome = _outcome(source, destination, plan, settings, dry_run=dry_run)
     with (
         signals.first_signal(interrupt=False) as received,
         _cluster(None if dry_run else scheduler) as client,
@@ -108,7 +107,7 @@ def command(
             plan,
             destination,
             access=settings.access,
-            base=base,
+            base=path.parent,
             existing=Existing(existing),
             checking=VerifyMode(checking),
             dry_run=dry_run,
@@ -118,6 +117,7 @@ def command(
             stopping=lambda: bool(received),
             client=client,
             cache=settings.cache,
+            whole=whole,
         )
         code = outcome.follow(events)
     if outcome.changed:
@@ -126,13 +126,20 @@ def command(
 
 
 def _find_plan(
-    source: Path, settings: options.Settings, policy: PlanPolicy, *, write: bool
+    source: Path, settings: options.Settings, *, locked: bool, frozen: bool, write: bool
 ) -> tuple[Path, Planned]:
-    """Return what the plan's URLs are relative to, and the part of the plan that is asked for."""
+    """Return the plan and its path, which its URLs are relative to."""
+    policy = PlanPolicy.of(locked=locked, frozen=frozen)
     if not is_manifest(source):
         refuse_locked_plan(source, policy)
-    path, plan = plan_for(source, settings, policy, write=write)
-    return path.parent, settings.part.of(plan)
+    return plan_for(source, settings, policy, write=write)
+
+
+def _outcome(
+    source: Path, destination: str, plan: Planned, settings: options.Settings, *, dry_run: bool
+) -> Outcome:
+    prune = command_line("prune", settings.access, source, destination)
+    return Outcome(plan, settings.console, dry_run=dry_run, place=destination, prune=prune)
 
 
 def _say_next(source: Path, destination: str, plan: Planned, settings: options.Settings) -> None:
