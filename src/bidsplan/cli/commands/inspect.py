@@ -43,13 +43,11 @@ def command(what: str, settings: options.Settings) -> None:
     with settings.console.progress() as notify:
         if what.endswith((".yaml", ".yml")):
             loaded = load(Path(what), settings)
-            manifest = loaded.manifest
+            manifest, site = loaded.manifest, loaded.manifest.site
             try:
                 inventory = take_inventory(
                     manifest.study.url,
-                    sites=(manifest.site,)
-                    if isinstance(manifest.site, str)
-                    else manifest.site or (),
+                    sites=(site,) if isinstance(site, str) else site or (),
                     anonymous=manifest.study.anonymous,
                     base=loaded.path.parent,
                     access=settings.access,
