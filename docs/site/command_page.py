@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 _HEAD = """# Commands
 
-Made from the command line: `bidsplan COMMAND --help` prints the same. Results go to standard
-output, everything else to standard error. What exit codes mean is on [their own
-page](exit-codes.md).
+This page is generated from the command line, so `bidsplan COMMAND --help` prints the same text.
+Commands write results to standard output, and all other messages to standard error. See also [exit
+codes](exit-codes.md).
 
 """
 

@@ -10,7 +10,7 @@ import posixpath
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mkdocs.structure.files import File
 
@@ -40,26 +40,6 @@ _BOOSTS = {
 }
 """How pages are ranked by the search, by how their address begins."""
 _DECLARATION = re.compile(r"^<!-- (?:page|block): .*? -->\n*", re.M | re.S)
-
-
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """List the pages that an entry of the navigation stands for by a pattern."""
-    config.nav = _expanded(config.nav)
-    return config
-
-
-def _expanded(entry: Any) -> Any:
-    if isinstance(entry, dict):
-        return {title: _expanded(below) for title, below in entry.items()}
-    if not isinstance(entry, list):
-        return entry
-    found: list[Any] = []
-    for item in entry:
-        if isinstance(item, str) and "*" in item:
-            found += [path.relative_to(_DOCS).as_posix() for path in sorted(_DOCS.glob(item))]
-        else:
-            found.append(_expanded(item))
-    return found
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

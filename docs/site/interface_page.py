@@ -16,29 +16,29 @@ if TYPE_CHECKING:
 
 _HEAD = """# Python interface
 
-Every name of `bidsplan`, from its docstring. [From Python](python.md) shows how they are used
-together; [errors](errors.md) and [events](events.md) have tables of their own, and pyAFQ's names
-are in [`bidsplan.s3bids`](s3bids-interface.md).
+This page describes every public name of `bidsplan`. It is generated from the docstrings. [From
+Python](python.md) shows how to use the names together. The [errors](errors.md), the
+[events](events.md) and the [names of `bidsplan.s3bids`](s3bids-interface.md) are on other pages.
 
 """
 _S3BIDS = """# Names of `bidsplan.s3bids`
 
-Every name of `bidsplan.s3bids`, from its docstring. [From pyAFQ's `s3bids`](s3bids.md) says how it
-differs from what it succeeds.
+This page describes every public name of `bidsplan.s3bids`. It is generated from the docstrings.
+[Replacing pyAFQ's `s3bids`](s3bids.md) lists the differences from pyAFQ.
 
 """
 _ERRORS = """# Errors
 
-Every error that bidsplan raises on purpose is a subclass of `bidsplan.BidsplanError`, and of the
-builtin error that callers would catch. The table is made from `bidsplan.errors`. The name is the
-same in messages, in `--json` and as the attribute `code`; the last column is the exit code of a
-command that ends in it.
+All exceptions of bidsplan are subclasses of `bidsplan.BidsplanError`, and many are also subclasses
+of a built-in exception. The table is generated from `bidsplan.errors`. The name of an error is in
+messages, in the output of `--json` and in the attribute `code`. The last column contains the exit
+code of a command that fails with the error.
 
 """
 _EVENTS = """# Events
 
-What the library yields while it works, or passes to `notify`. The table is made from
-`bidsplan.events`; [step by step](python.md#step-by-step) says which function yields which.
+bidsplan yields these events while it works, or passes them to `notify`. The table is generated from
+`bidsplan.events`. [Step by step](python.md#step-by-step) lists the functions that yield each event.
 
 """
 _HEADINGS = {

@@ -18,8 +18,9 @@ Schema = dict[str, Any]
 
 _HEAD = """# Fields of a manifest
 
-Made from the models that read manifests; [the manifest](manifest.md) explains them with examples.
-The [JSON Schema](../../schemas/manifest.schema.json) says the same to editors and programs.
+This page lists every field of a manifest. It is generated from the code that reads manifests.
+[The manifest](manifest.md) explains the fields with examples. Editors and programs can use the
+[JSON Schema](../../schemas/manifest.schema.json), which has the same content.
 
 """
 _COLUMNS = ["field", "value", "default", "meaning", "example"]
@@ -88,7 +89,7 @@ def _section(name: str, definition: Schema, examples: dict[tuple[str, str], str]
     shorter = [form for form in definition.get("anyOf", []) if form is not mapping]
     lines = [f"## {name}\n", f"{mapping['description']}\n", table(_COLUMNS, rows)]
     if shorter:
-        lines.append(f"May also be written as {_value({'anyOf': shorter})}.\n")
+        lines.append(f"You may also write this as {_value({'anyOf': shorter})}.\n")
     return "\n".join(lines)
 
 

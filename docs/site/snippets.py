@@ -10,6 +10,9 @@ block of it, a comment gives the reason, which the site shows in a table::
     <!-- page: not run; each measures for minutes -->
     <!-- block: not run; needs a cluster -->
 
+Where each section of a page is for a reader with another error, the comment says ``entries``: each
+starts from the error whose code its heading has. ``tests/support/mending.py`` follows them.
+
 A block with a ``title`` is the content of that file: it is written, and not run. A block of shell
 whose commands begin with ``$`` shows what each prints. What any other block prints is compared if a
 block of the language ``output`` follows it. In both, ``…`` stands for any text.
@@ -52,6 +55,8 @@ class Block:
         Why it is not run.
     prints : str, optional
         What it prints, if the page shows that in a block of its own.
+    heading : str, optional
+        The heading that it is below.
     """
 
     language: str
@@ -60,6 +65,7 @@ class Block:
     title: str | None = None
     skipped: str | None = None
     prints: str | None = None
+    heading: str = ""
 
     @property
     def kind(self) -> Literal["file", "shell", "python"] | None:
@@ -107,12 +113,15 @@ def read_page(path: Path) -> Page:
     setups: tuple[str, ...] | None = None
     skipped: str | None = None
     skipped_page: str | None = None
-    blocks: list[Block] = []
-    for token in MarkdownIt("commonmark").parse(path.read_text(encoding="utf-8")):
-        if token.type == "fence" and token.info == "output":
+    heading, blocks = "", list[Block]()
+    tokens = MarkdownIt("commonmark").parse(path.read_text(encoding="utf-8"))
+    for number, token in enumerate(tokens):
+        if token.type == "heading_open":
+            heading = tokens[number + 1].content
+        elif token.type == "fence" and token.info == "output":
             blocks[-1] = replace(blocks[-1], prints=token.content)
         elif token.type == "fence":
-            blocks.append(_block(token, skipped or skipped_page))
+            blocks.append(_block(token, heading, skipped or skipped_page))
             skipped = None
         elif found := _COMMENT.search(token.content) if token.type == "html_block" else None:
             about, reason, names = found.groups()
@@ -123,8 +132,8 @@ def read_page(path: Path) -> Page:
     return Page(path=path, blocks=tuple(blocks), setups=setups)
 
 
-def _block(token: Token, skipped: str | None) -> Block:
-    """Make a block of a fence."""
+def _block(token: Token, heading: str, skipped: str | None) -> Block:
+    """Make a block of a fence below a heading."""
     title = _TITLE.search(token.info)
     return Block(
         language=token.info.partition(" ")[0],
@@ -132,4 +141,5 @@ def _block(token: Token, skipped: str | None) -> Block:
         line=(token.map or [0])[0] + 1,
         title=title[1] if title else None,
         skipped=skipped,
+        heading=heading,
     )

@@ -1,4 +1,4 @@
-"""Compile a study manifest into a plan of exactly which files to fetch, and fetch them.
+"""Compiles study manifests into plans of files, and fetches the files.
 
 Importing this package does no work; each name is imported on first use.
 

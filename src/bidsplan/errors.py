@@ -4,7 +4,7 @@
 
     BidsplanError
     ├── FetchFailed                        some files were not fetched
-    ├── UsageError (ValueError)            the request is wrong: exit code 2
+    ├── UsageError (ValueError)            the request is not valid: exit code 2
     │   ├── ManifestError, UnsupportedError, UrlError
     │   ├── ArgumentTypeError (TypeError), LibraryError (ImportError)
     │   └── PlanError
@@ -24,7 +24,7 @@
         ├── ExistingFileError (FileExistsError), MissingFileError (FileNotFoundError)
         └── UnsafePathError, LockedError (BlockingIOError), DiskFullError
 
-Leaves also inherit the builtin that callers would catch.
+Classes with a name in brackets also inherit from that builtin error.
 """
 
 from __future__ import annotations
@@ -53,24 +53,26 @@ def dotted(place: Iterable[str | int]) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """One thing that is wrong, and where; long texts are shortened and secrets hidden.
+    """One problem in a manifest, a plan or a study, with its place.
+
+    Long texts are shortened, and secrets in them are hidden.
 
     Parameters
     ----------
     message : str
-        What is wrong, and the value found.
+        What is wrong, and the value that was found.
     at : tuple of str or int
-        Place in the document: mapping keys and list indices, outermost first.
+        The place in the document: mapping keys and list indices, outermost first.
     expected : str, optional
         What would be valid.
     hint : str, optional
-        What to do about it.
+        What to do about the problem.
     file : str, optional
         The document's name.
     line : int, optional
-        Its line, counted from 1.
+        The line in the document, counted from 1.
     help_code : HelpCode, optional
-        The entry of troubleshooting about it; that of its error where none is given.
+        The code of the troubleshooting entry about this problem; by default that of the error.
     """
 
     message: str
@@ -85,13 +87,13 @@ class Problem:
         for name in ("message", "expected", "hint"):
             text = getattr(self, name)
             if text is not None:
-                # Redacted before it is cut, lest half a secret remains.
+                # Redacted before it is cut, so that half of a secret can't remain.
                 object.__setattr__(self, name, clipped(redacted(text), LONGEST_PART))
         if self.file is not None:
             object.__setattr__(self, "file", redacted(self.file))
 
     def __str__(self) -> str:
-        """One line: ``file:line: dotted.place: message; expected …; hint``."""
+        """Return one line: ``file:line: dotted.place: message; expected …; hint``."""
         where = f"{self.file}:{self.line}" if self.file and self.line else self.file
         parts = [part for part in (where, dotted(self.at)) if part]
         tail = [self.message]
@@ -103,29 +105,30 @@ class Problem:
 
 
 class BidsplanError(Exception):
-    """Base of all errors that bidsplan raises on purpose.
+    """Base class of all errors that bidsplan raises on purpose.
 
     Parameters
     ----------
     message : str, optional
-        Shortened where it is long, its secrets hidden; by default made from `problems`.
+        The error's text. A long text is shortened, and secrets are hidden. The default is made
+        from `problems`.
     problems : iterable of Problem, optional
-        Everything that is wrong, each with its place.
+        All problems, each with its place.
     help_code : HelpCode, optional
-        The entry of troubleshooting that says what to do; by default that of the problems, if all
-        have the same, or else of the class.
+        The code of the troubleshooting entry that says what to do. The default is the code that
+        all problems have in common, or else that of the class.
 
     Attributes
     ----------
     exit_code : int
-        Exit code of the command line.
+        The exit code of a command that ends with this error.
     code : str
-        A stable name of the kind of failure, for ``--json`` and summaries.
+        A stable name for this kind of failure, for ``--json`` and summaries.
 
     Notes
     -----
-    A traceback ends with the command that prints the entry. The text of the error lacks it, since
-    other messages quote it.
+    A traceback ends with the command that prints the troubleshooting entry. The text of the error
+    itself does not contain this command, because other messages quote that text.
     """
 
     exit_code: ClassVar[int] = 1
@@ -158,13 +161,16 @@ class BidsplanError(Exception):
         self.add_note(help_line(codes))
 
     def help_codes(self) -> set[HelpCode]:
-        """Return the codes of all problems, or the error's own where it has none."""
+        """Return the help codes of all problems or, without problems, the error's own."""
         return {problem.help_code for problem in self.problems if problem.help_code} or {
             self.help_code
         }
 
     def located(self, locate: Callable[[Problem], Problem]) -> Self:
-        """Return this error with its problems located, by a function, and sorted by line."""
+        """Return this error with its problems sorted by line.
+
+        `locate` adds the file and line to a problem.
+        """
         if not self.problems:
             return self
         located = [locate(problem) for problem in self.problems]
@@ -173,7 +179,7 @@ class BidsplanError(Exception):
 
 
 def _joined(problems: tuple[Problem, ...]) -> str:
-    """Write as many problems as fit a message, one a line, and the number of the others."""
+    """Write one problem on each line, as many as fit, and count the rest."""
     lines: list[str] = []
     left = LONGEST_MESSAGE - len(f"… and {len(problems):,} more problems")
     for problem in problems:
@@ -192,9 +198,9 @@ class FailedFile(NamedTuple):
     Parameters
     ----------
     path : str
-        Its path below the destination, which is unchanged.
+        The path below the destination. The file at this path is unchanged.
     error : BidsplanError
-        Why; its `code` is a stable name.
+        Why the file failed; its `code` is a stable name.
     """
 
     path: str
@@ -202,7 +208,9 @@ class FailedFile(NamedTuple):
 
 
 class FetchFailed(BidsplanError, code="fetch-failed", help_code=HelpCode.FETCH_FAILED):  # noqa: N818 - says what happened
-    """Some files were not fetched; all others are complete, and fetching again resumes.
+    """Some files could not be fetched, and all others are complete.
+
+    Fetch again to resume.
 
     Parameters
     ----------
@@ -210,7 +218,7 @@ class FetchFailed(BidsplanError, code="fetch-failed", help_code=HelpCode.FETCH_F
     failed : sequence of FailedFile
         The files that failed.
     skipped : sequence of str
-        Paths of the files that were not finished, since the run had to stop before.
+        Paths of the files that were not finished because the run was stopped first.
     """
 
     def __init__(
@@ -221,18 +229,18 @@ class FetchFailed(BidsplanError, code="fetch-failed", help_code=HelpCode.FETCH_F
         super().__init__(message)
 
     def help_codes(self) -> set[HelpCode]:
-        """Return the codes of all files that failed."""
+        """Return the help codes of all files that failed."""
         return set().union(*(file.error.help_codes() for file in self.failed)) or {self.help_code}
 
 
 class UsageError(BidsplanError, ValueError, code="usage", help_code=HelpCode.USAGE):
-    """The request is wrong, whatever the storage holds."""
+    """The request can't be carried out: an argument, manifest, plan or URL must be changed."""
 
     exit_code: ClassVar[int] = 2
 
 
 class Choice(StrEnum):
-    """Base of options that have few values, each of which may be given as text."""
+    """Base class of options with few values, which may be given as text."""
 
     @classmethod
     def _missing_(cls, value: object) -> None:
@@ -241,39 +249,39 @@ class Choice(StrEnum):
 
 
 class ManifestError(UsageError, code="manifest", help_code=HelpCode.MANIFEST):
-    """The manifest is invalid; lists everything wrong with it."""
+    """The manifest is not valid; the error lists all its problems."""
 
 
 class UnsupportedError(UsageError, code="unsupported", help_code=HelpCode.UNSUPPORTED):
-    """A valid request for something that is not implemented."""
+    """The request is valid, but bidsplan does not support it."""
 
 
 class ArgumentTypeError(UsageError, TypeError, code="argument-type"):
-    """An argument of the wrong type."""
+    """An argument has the wrong type."""
 
 
 class LibraryError(UsageError, ImportError, code="library", help_code=HelpCode.LIBRARY):
-    """A library that only some functions need is not installed."""
+    """An optional library that this function needs is not installed."""
 
 
 class UrlError(UsageError, code="url", help_code=HelpCode.URL):
-    """A URL that is refused: its protocol, its host or its form."""
+    """A URL is refused because of its protocol, its host or its form."""
 
 
 class PlanError(UsageError, code="plan", help_code=HelpCode.PLAN):
-    """The plan is invalid: truncated, edited, or not a plan."""
+    """The plan is not valid: it is truncated, was edited, or is not a plan."""
 
 
 class PlanVersionError(PlanError, code="plan-version", help_code=HelpCode.PLAN_VERSION):
-    """The plan was written by a newer bidsplan."""
+    """The plan was written by a newer version of bidsplan."""
 
 
 class StalePlanError(PlanError, code="plan-stale", help_code=HelpCode.PLAN_STALE):
-    """The plan is missing, or was compiled from another manifest."""
+    """The plan is missing, or was compiled from another version of the manifest."""
 
 
 class SelectionError(BidsplanError, LookupError, code="selection", help_code=HelpCode.SELECTION):
-    """The study lacks what the manifest selects."""
+    """The study does not have what the manifest selects."""
 
 
 class StorageError(BidsplanError, OSError, code="storage", help_code=HelpCode.STORAGE):
@@ -283,7 +291,7 @@ class StorageError(BidsplanError, OSError, code="storage", help_code=HelpCode.ST
 class SourceMissingError(
     StorageError, FileNotFoundError, code="source-missing", help_code=HelpCode.SOURCE_MISSING
 ):
-    """There is no such object, or nothing below the prefix."""
+    """An object does not exist, or a directory in storage is empty."""
 
 
 class RootMissingError(SourceMissingError, help_code=HelpCode.ROOT_MISSING):
@@ -291,37 +299,40 @@ class RootMissingError(SourceMissingError, help_code=HelpCode.ROOT_MISSING):
 
 
 class SourceChangedError(StorageError, code="source-changed", help_code=HelpCode.SOURCE_CHANGED):
-    """The object is no longer the one that was planned."""
+    """An object has changed since the plan was compiled."""
 
 
 class ArchivedError(StorageError, code="archived", help_code=HelpCode.ARCHIVED):
-    """The object is in an archive, and must be restored before it can be read."""
+    """An object is in an archive, and must be restored before it can be read."""
 
 
 class ListingError(StorageError, help_code=HelpCode.LISTING):
-    """The pages of a listing do not add up to a whole one."""
+    """The pages of a listing are incomplete or contradict each other."""
 
 
 class NoIndexError(StorageError, code="no-index", help_code=HelpCode.NO_INDEX):
-    """A web server has no index of a directory, so its files can't be listed."""
+    """A web server has no index page of a directory, so its files can't be listed."""
 
 
 class DeniedError(StorageError, PermissionError, code="denied", help_code=HelpCode.DENIED):
-    """The storage denies access: no permission, or invalid credentials."""
+    """The storage denies access: permission is missing, or credentials are not valid."""
 
 
 class CredentialsError(DeniedError, code="credentials", help_code=HelpCode.CREDENTIALS):
-    """The credentials have expired or are unknown; every further request would fail too."""
+    """The credentials have expired or are unknown, so no request can succeed."""
 
 
 class RefusedHostError(
     StorageError, PermissionError, code="refused-host", help_code=HelpCode.REFUSED_HOST
 ):
-    """A host that must not be contacted, or a redirect to one."""
+    """A URL or a redirect leads to a host that must not be contacted."""
 
 
 class ThrottledError(StorageError, code="throttled", help_code=HelpCode.THROTTLED):
-    """The storage asks to slow down, for `retry_after` seconds if it says so; retried."""
+    """The storage asked to slow down, and retries did not help.
+
+    `retry_after` is the wait that the storage asked for, in seconds, or None.
+    """
 
     retry_after: float | None = None
 
@@ -329,15 +340,15 @@ class ThrottledError(StorageError, code="throttled", help_code=HelpCode.THROTTLE
 class UnreachableError(
     StorageError, ConnectionError, code="unreachable", help_code=HelpCode.UNREACHABLE
 ):
-    """No response, or one that broke off; retried."""
+    """The storage did not respond, or the response broke off, and retries did not help."""
 
 
 class IntegrityError(BidsplanError, ValueError, code="corrupt", help_code=HelpCode.CORRUPT):
-    """Bytes arrived, and they are not the planned ones."""
+    """The bytes of a file are not the planned ones."""
 
 
 class UnprovedError(IntegrityError, code="unproved", help_code=HelpCode.UNPROVED):
-    """Only its size shows that a file is the planned one, and that is not enough."""
+    """A file could not be proved to be the planned one, since only its size matches."""
 
 
 class DestinationError(BidsplanError, OSError, code="destination", help_code=HelpCode.DESTINATION):
@@ -357,7 +368,7 @@ class MissingFileError(
 
 
 class UnsafePathError(DestinationError, code="unsafe-path", help_code=HelpCode.UNSAFE_PATH):
-    """A symbolic link, or another non-directory, among a path's directories."""
+    """One of a path's directories is a symbolic link or a file."""
 
 
 class LockedError(DestinationError, BlockingIOError, code="locked", help_code=HelpCode.LOCKED):
@@ -365,4 +376,4 @@ class LockedError(DestinationError, BlockingIOError, code="locked", help_code=He
 
 
 class DiskFullError(DestinationError, code="disk-full", help_code=HelpCode.DISK_FULL):
-    """No space, no quota, or a file too large for the file system."""
+    """The disk or the quota is full, or a file is too large for the file system."""

@@ -1,4 +1,4 @@
-"""Events that the library yields while it works; only the command line prints them."""
+"""Events that the library yields while it works."""
 
 from __future__ import annotations
 
@@ -12,43 +12,47 @@ from bidsplan.plan.integrity import CheckMethod
 
 
 class Action(StrEnum):
-    """What to do for an entry, given what is at its path."""
+    """What a run does for an entry, depending on the file at its path."""
 
     FETCH = "fetch"
-    """There is no file yet."""
+    """Fetch the file, because the path does not exist yet."""
     KEEP = "keep"
-    """The planned file is there."""
+    """Keep the file at the path, which is the planned one."""
     REPLACE = "replace"
-    """Another file is there, and may be replaced."""
+    """Replace the file at the path, which is not the planned one."""
     REFUSE = "refuse"
-    """Another file is there, and must not be replaced."""
+    """Report an error, because the file at the path is not the planned one."""
     COMPARE = "compare"
-    """A file of the planned size is there, and only the source can prove whether it is the one."""
+    """Compare the file at the path, which has the planned size, with the source."""
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Base of all events of a compilation, a fetch or a verification."""
+    """Base class of the events of compiling, fetching, verifying and pinning."""
 
 
 class Warned(Event, frozen=True, kw_only=True):
-    """Something is odd, and the run continues."""
+    """The run found a problem that does not stop it."""
 
     problem: Problem
 
 
 class Waiting(Event, frozen=True, kw_only=True):
-    """The run waits for another one, which holds the destination's lock."""
+    """The run waits for another run that holds the destination's lock."""
 
     holder: str
 
 
 class Opened(Event, frozen=True, kw_only=True):
-    """A source was opened, or a destination in storage where `written` is true.
+    """A source was opened or, if `written` is true, a destination in storage.
 
     Parameters
     ----------
+    url : str
+        The URL of the source or destination.
     endpoint : str or None
-        Where requests go, for object stores.
+        The URL that requests are sent to, for object stores.
+    written : bool
+        Whether the URL is the destination's.
     """
 
     url: str
@@ -64,16 +68,20 @@ class Listed(Event, frozen=True, kw_only=True, gc=False):
 
 
 class Decided(Event, frozen=True, kw_only=True, gc=False):
-    """What will be done for an entry; not emitted for one kept because of its receipt."""
+    """The run has decided what to do for an entry.
+
+    There is no such event for files that are kept because of their receipt.
+    """
 
     entry: Entry
     action: Action
 
 
 class Progressed(Event, frozen=True, kw_only=True, gc=False):
-    """Bytes of an entry arrived; negative where a failed attempt is undone.
+    """Bytes of an entry arrived from its source.
 
-    What a run that is stopped keeps for the next one is not undone.
+    If an attempt fails, an event with a negative number removes the attempt's bytes from the count.
+    If the run is stopped, the bytes that it keeps for the next run stay in the count.
     """
 
     entry: Entry
@@ -81,14 +89,20 @@ class Progressed(Event, frozen=True, kw_only=True, gc=False):
 
 
 class Resumed(Event, frozen=True, kw_only=True, gc=False):
-    """Bytes of an earlier run are reused; negative where they turn out to be useless."""
+    """Bytes that an earlier run had fetched are reused.
+
+    If these bytes turn out to be unusable, an event with a negative number corrects the count.
+    """
 
     entry: Entry
     bytes: int
 
 
 class Copied(Event, frozen=True, kw_only=True, gc=False):
-    """Bytes of an entry came from the content cache; negative where they are of no use."""
+    """Bytes of an entry were copied from the content cache.
+
+    If these bytes turn out to be unusable, an event with a negative number corrects the count.
+    """
 
     entry: Entry
     bytes: int
@@ -99,12 +113,15 @@ class Finished(Event, frozen=True, kw_only=True, gc=False):
 
     Parameters
     ----------
+    entry : Entry
+    action : Action
+        What was done for the entry.
     proof : CheckMethod
-        How it was checked.
+        How the file was checked.
     bytes : int
-        Bytes that arrived for it and were not reported by `Progressed`.
+        Bytes of the file that arrived without an event `Progressed`.
     cached : bool
-        Whether its bytes came from the content cache.
+        Whether the bytes came from the content cache.
     """
 
     entry: Entry
@@ -115,41 +132,41 @@ class Finished(Event, frozen=True, kw_only=True, gc=False):
 
 
 class Failed(Event, frozen=True, kw_only=True):
-    """An entry failed; its path is unchanged."""
+    """An entry failed, and the file at its path is unchanged."""
 
     entry: Entry
     error: BidsplanError
 
 
 class Skipped(Event, frozen=True, kw_only=True):
-    """An entry was not finished, since the run had to stop before."""
+    """An entry was not finished because the run was stopped first."""
 
     entry: Entry
 
 
 class Resumable(Event, frozen=True, kw_only=True):
-    """Bytes of files that did not finish are kept, for the next run to resume from."""
+    """Bytes of unfinished files are kept, so that the next run can resume them."""
 
     bytes: int
 
 
 class Slowed(Event, frozen=True, kw_only=True):
-    """The storage asked to slow down during the run, or objects arrived too slowly.
+    """The storage asked for slower requests during the run, or sent objects too slowly.
 
     Parameters
     ----------
     throttled : int
-        How often it asked to slow down.
+        How often the storage asked to slow down.
     retry_after : float or None
-        The longest wait that it asked for, in seconds; None where it named none.
+        The longest wait that the storage asked for, in seconds; None if it named no time.
     waited : float
         The longest wait before a retry, in seconds.
     late : int
-        Entries that were given up at their deadline.
+        Number of entries that were not finished before their deadline.
     path : str or None
-        The entry that took longest; None where none arrived.
+        The path of the entry that took longest; None if no entry arrived.
     seconds : float
-        Time that it took, from its first request on.
+        The time that this entry took, from its first request on.
     """
 
     throttled: int
@@ -161,21 +178,40 @@ class Slowed(Event, frozen=True, kw_only=True):
 
 
 class Digesting(Event, frozen=True, kw_only=True):
-    """Files of sources are about to be read for their digests."""
+    """Compiling is about to read source files to compute their digests.
+
+    Parameters
+    ----------
+    files, bytes : int
+        Number and total size of these files.
+    """
 
     files: int
     bytes: int
 
 
 class Digested(Event, frozen=True, kw_only=True, gc=False):
-    """The SHA-256 of an entry's source is known, where `cached` is true without reading it."""
+    """The SHA-256 of an entry's source file is known.
+
+    Parameters
+    ----------
+    entry : Entry
+    cached : bool
+        Whether the digest came from the user's digest cache, so that the file was not read.
+    """
 
     entry: Entry
     cached: bool = False
 
 
 class Pinned(Event, frozen=True, kw_only=True):
-    """Every file was verified; the plan has the SHA-256 of each file that has a source."""
+    """Every file was verified, and its SHA-256 is in the new plan.
+
+    Parameters
+    ----------
+    plan : Plan
+        The new plan. Files that bidsplan generates have no SHA-256, since the plan contains them.
+    """
 
     plan: Plan
 
@@ -184,13 +220,13 @@ class KeptReason(StrEnum):
     """Why prune keeps a file that is not in the plan."""
 
     FOREIGN = "foreign"
-    """bidsplan did not fetch it."""
+    """bidsplan did not fetch the file."""
     CHANGED = "changed"
-    """It has changed since bidsplan fetched it."""
+    """The file has changed since bidsplan fetched it."""
 
 
 class Pruned(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that is not in the plan was removed, or would be in a dry run."""
+    """A file that is not in the plan was removed; in a dry run, it would be removed."""
 
     path: str
     bytes: int

@@ -1,4 +1,4 @@
-"""Fetching what a manifest or a plan lists, in one call."""
+"""Fetches the files of a manifest or a plan in one call."""
 
 from __future__ import annotations
 
@@ -40,24 +40,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FetchSummary:
-    """What a fetch did; every planned file is at its path.
+    """The result of a fetch in which no file failed.
 
     Parameters
     ----------
     plan : Plan or StoredPlan
-        What was fetched; it has a `header`, `entries` and `to_dicts`.
+        The plan that was fetched, with its `header`, `entries` and `to_dicts`.
     fetched, replaced, kept : int
-        Files that were fetched where there was none, that replaced another, and that were there.
+        Number of files that were new, that replaced a different file, and that already existed.
     bytes, resumed : int
-        Bytes that were received, and those that earlier runs had received of unfinished files.
+        Bytes that this run received, and bytes of unfinished files that earlier runs had received.
     checks : dict of CheckMethod to int
-        Files, by how they were checked.
+        Number of files for each way of checking them.
     cached : int
-        Files whose bytes came from the content cache.
+        Number of files whose bytes came from the content cache.
     failed : tuple of FailedFile
-        Empty, since `fetch` raises `FetchFailed` otherwise.
+        Always empty, since `fetch` raises `FetchFailed` if a file fails.
     warnings : tuple of Problem
-        Those of the manifest, the compilation and the fetch, each also issued as a Python warning.
+        Warnings about the manifest, the compilation and the fetch. Each of them is also issued as
+        a Python warning.
     """
 
     plan: Planned = field(repr=False)
@@ -86,34 +87,35 @@ def fetch(  # noqa: PLR0913 - the options of a run
     wait: bool = False,
     cache: CacheOptions | str | PathLike[str] | None = None,
 ) -> FetchSummary:
-    """Fetch what a manifest or a plan lists to a destination, and check every file.
+    """Fetch the files of a manifest or a plan to a destination, and check every file.
 
     Parameters
     ----------
     source : path, Manifest, ManifestFile, or Plan
-        The plan beside the file of a manifest is used if it was compiled from this manifest;
-        otherwise the manifest is compiled, and the plan is written there.
+        What to fetch. For a manifest's file, bidsplan uses the plan next to it if that plan was
+        compiled from this manifest. Otherwise it compiles the manifest and writes the plan there.
     destination : path or str
-        A local directory, made where it is not there, or any URL that fsspec writes.
+        A local directory, which is created if it does not exist, or a URL that fsspec can write to.
     progress : bool
         Whether to draw a progress bar on standard error.
     locked : bool
-        Fail if the plan beside the manifest is missing, or was compiled from another manifest.
+        Whether to fail if the plan next to the manifest is missing or stale.
     frozen : bool
-        Use the plan beside the manifest as it is, whatever the manifest.
+        Whether to use the plan next to the manifest even if it is stale.
     base : path
-        The directory that relative URLs of a Manifest or Plan are relative to; a file's are
-        relative to its own.
+        The directory that relative URLs of a `Manifest` or `Plan` are relative to. Relative URLs in
+        a file are relative to the directory of that file.
     access : Access, optional
         How storage may be reached.
     existing : Existing or str
-        What to do with files that are in the destination already.
+        What to do with files that already exist in the destination.
     checking : VerifyMode or str
-        How to check what arrives.
+        How to check the bytes that arrive.
     wait : bool
-        Whether to wait for another run that is at work in the destination.
+        Whether to wait if another run is using the destination.
     cache : CacheOptions or path, optional
-        A directory that keeps contents, by digest, for other destinations.
+        A content cache: a directory that stores file contents by their digest, so that other
+        destinations need not fetch them again.
 
     Returns
     -------
@@ -122,13 +124,14 @@ def fetch(  # noqa: PLR0913 - the options of a run
     Raises
     ------
     FetchFailed
-        Where files failed, after all others were fetched; fetching again resumes.
+        If files failed. All other files are fetched first, and the next fetch resumes.
     StalePlanError
-        Where `locked` or `frozen` need a plan that does not exist, or is another manifest's.
+        If `locked` is true and the plan is missing or stale, or `frozen` is true and the plan is
+        missing.
     UsageError
-        Where an argument, the manifest, the plan or a URL is not valid; a ValueError.
+        If an argument, the manifest, the plan or a URL is not valid. It is also a `ValueError`.
     SelectionError, StorageError, DestinationError
-        Where the manifest can't be compiled, or the destination can't be opened.
+        If the manifest can't be compiled, or the destination can't be opened.
 
     Examples
     --------
@@ -155,7 +158,7 @@ def fetch(  # noqa: PLR0913 - the options of a run
 
 
 class _Run:
-    """One fetch: what it shows, counts and warns of."""
+    """One fetch, with its progress bar, counts and warnings."""
 
     def __init__(self, access: Access, *, progress: bool) -> None:
         self.access = access
@@ -173,7 +176,7 @@ class _Run:
             warn(str(problem))
 
     def find_plan(self, source: Any, base: Path, policy: PlanPolicy) -> tuple[Planned, Path]:
-        """Return the plan that a source is or names, and what its URLs are relative to."""
+        """Return a source's plan, and the directory of its relative URLs."""
         if isinstance(source, str | PathLike):
             source = Path(source)
             if not is_manifest(source):
@@ -204,7 +207,7 @@ class _Run:
         return source, base
 
     def _plan_of_file(self, loaded: ManifestFile, policy: PlanPolicy) -> Planned:
-        """Return the plan of a manifest's file, compiled and written where the policy says so."""
+        """Return a manifest file's plan; compile and write it if needed."""
         plan, usable = plan_beside(loaded, self.access, policy)
         if plan is not None and usable:
             return plan
@@ -233,7 +236,7 @@ class _Run:
         return compiled.plan
 
     def follow(self, events: Generator[Event, None, None], plan: Planned) -> FetchSummary:
-        """Show and count all events of a run."""
+        """Show and count a run's events, and return its summary."""
         counts = Counts()
         with closing(events), self._shown(counts, plan):
             for event in events:

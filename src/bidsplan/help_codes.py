@@ -1,4 +1,4 @@
-"""The numbers of the entries of troubleshooting, which errors name."""
+"""The numbers of the troubleshooting entries, which errors end with."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 class HelpCode(StrEnum):
-    """Number of an entry of troubleshooting, which ``bidsplan help`` prints.
+    """The number of a troubleshooting entry, for ``bidsplan help``.
 
-    There is one for each thing that a user can do about an error, not one for each message. A
-    number means the same for ever: it is never given to another entry, even once its error is gone.
+    There is one number for each thing that a user can do about an error, and not for each message.
+    A number never changes its meaning: it is not reused, even if the error no longer exists.
     """
 
     # The command line, and the machine that it runs on.
@@ -101,10 +101,10 @@ class HelpCode(StrEnum):
 
     @property
     def topic(self) -> str:
-        """Its name in words, such as ``source-changed``."""
+        """The code's name in words, such as ``source-changed``."""
         return self.name.lower().replace("_", "-")
 
 
 def help_line(codes: Iterable[HelpCode]) -> str:
-    """Write the command that prints the entries of some codes."""
+    """Return the command that prints the entries of help codes."""
     return f"for help: bidsplan help {' '.join(sorted(set(codes)))}"

@@ -1,4 +1,4 @@
-"""Text of messages: clipping, redaction, quoting and suggestions of near words."""
+"""Text for messages: shortens, redacts, quotes, and suggests similar words."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 LONGEST_MESSAGE = 2000
-"""Most bytes of a message, its unprintable characters written as escapes."""
+"""The most bytes of a message, with unprintable characters written as escapes."""
 
 LONGEST_PART = 800
-"""Most bytes of a part of a message: what is wrong, what was expected, what to do."""
+"""The most bytes of a part of a message: the problem, the expected value, the hint."""
 
 _LONGEST_ESCAPE = 10
 _LEFT_OUT = " [… {:,} characters …] "
 
 
 def clipped(text: str, limit: int = LONGEST_MESSAGE) -> str:
-    """Shorten text to a number of printed bytes: ``start [… 988 characters …] end``."""
+    """Shorten text: ``start [… 988 characters …] end``."""
     if len(text) * _LONGEST_ESCAPE <= limit or printed_size(text[: limit + 1]) <= limit:
         return text
     room = limit - len(_LEFT_OUT.format(len(text)).encode())
@@ -37,7 +37,7 @@ def clipped(text: str, limit: int = LONGEST_MESSAGE) -> str:
 
 
 def printed_size(text: str) -> int:
-    """Return the bytes of printed text; an unprintable character counts as its escape."""
+    """Return the bytes of printed text, in which some characters are escaped."""
     return sum(map(_weight, text))
 
 
@@ -57,14 +57,14 @@ def _fitting(text: str, room: int) -> str:
 
 
 HIDDEN = "***"
-"""Written in place of a secret."""
+"""The text that replaces a secret."""
 
 _SHORTEST = 8
-"""Characters of the shortest known secret that is searched for in text; shorter ones are common."""
+"""The shortest known secret that is searched for; shorter texts are too common."""
 
-# Each repetition is bounded, so that no text makes the search slow.
+# Each repetition is bounded, so that no text can make the search slow.
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.\-]{0,31}:"
-# User info after a scheme with any number of slashes, after slashes, or at the start of a word. A
+# User info may follow a scheme with any number of slashes, or slashes, or the start of a word. A
 # port is not a password: the path after it may contain an '@'.
 _PASSED = r"(?!\d{1,5}/|\*{3}@)[^\s]{0,1024}@"
 _PAIR = rf"(?P<pair>{_SCHEME}/*|//+)[^/\s:@]{{0,512}}:{_PASSED}"
@@ -92,12 +92,12 @@ _PASSWORD = rf"(?:{_SCHEME})?/*[^/:@]{{0,512}}:(?!/|\d{{1,5}}/)(.{{1,1024}})@"
 
 @functools.cache
 def _compiled(pattern: str, flags: re.RegexFlag = re.NOFLAG) -> re.Pattern[str]:
-    """Compile a pattern on first use: most runs need none."""
+    """Compile a pattern on first use."""
     return re.compile(pattern, flags)
 
 
 def has_user_info(url: str) -> bool:
-    """Return whether a URL, possibly mistyped, contains a user name or password.
+    """Report whether a URL, even if mistyped, has a user name or password.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def has_user_info(url: str) -> bool:
 
 
 def redacted(text: str) -> str:
-    """Hide what looks like a secret: user info and signatures in URLs, assigned keys.
+    """Hide what looks like a secret in a text.
 
     Examples
     --------
@@ -120,7 +120,7 @@ def redacted(text: str) -> str:
     if "=" in text:
         text = _compiled(_PARAMETER, re.IGNORECASE).sub(rf"\1{HIDDEN}", text)
     lower = text.lower()
-    # Each row of a report is searched: this takes a third of the time of a loop over the words.
+    # Each row of a report is searched, and this takes a third of the time of a loop over the words.
     if (
         "secret" in lower
         or "token" in lower
@@ -139,7 +139,7 @@ def _without_user_info(match: re.Match[str]) -> str:
 
 
 class Redactor:
-    """Hides known secrets of eight or more characters in text, and what looks like a secret."""
+    """Hides known secrets in text, and what looks like a secret."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         forms = {form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)}
@@ -155,10 +155,10 @@ class Redactor:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """Yield a secret as messages, JSON and URLs spell it."""
+    """Yield a secret in the forms of messages, JSON and URLs."""
     from urllib.parse import quote, unquote  # hardly any run needs it
 
-    # The environment may hold what is not UTF-8.
+    # The environment may contain text that is not UTF-8.
     plain = secret.encode(errors="replace").decode()
     yield from (secret, repr(secret)[1:-1], msgspec.json.encode(plain).decode()[1:-1])
     yield from (quote(secret, safe, errors="surrogateescape") for safe in ("", "/"))
@@ -167,9 +167,9 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def secrets_in(values: Mapping[str, str]) -> Iterator[str]:
-    """Yield the secret values of named settings, such as an environment's.
+    """Yield the secret values of named settings, such as variables.
 
-    Values whose name says that they are secret, and passwords in URLs.
+    These are values whose names say that they are secret, and passwords in URLs.
     """
     for name, value in values.items():
         upper = name.upper()
@@ -177,12 +177,13 @@ def secrets_in(values: Mapping[str, str]) -> Iterator[str]:
             yield value.strip()
         if "@" in value and ("://" in value or any(word in upper for word in _URL_NAMES)):
             found = _compiled(_PASSWORD, re.DOTALL).match(value)
-            # A URL parser may end the host at the first of these, and report a part alone.
+            # A URL parser may end the host at the first of these characters, and report only a
+            # part.
             yield from dict.fromkeys((found[1], *re.split("[/@]", found[1]))) if found else ()
 
 
 _LONGEST_QUOTED = 24
-"""Characters of the longest word that is quoted, unless it is made of shorter words."""
+"""The longest word that is quoted, unless it consists of shorter words."""
 
 _LONGEST_NAME = 64
 
@@ -194,24 +195,24 @@ _SECRET = re.compile(
 _SECRET_NAME = re.compile(r"key|secret|token|passw|credential", re.IGNORECASE)
 # Assignments, URLs, paths, markup and quotes are not names, labels or values of a table.
 _OTHER = re.compile(r"""[=:@\\{}\[\]<>"'`$;|]|//|--|\A[/~.]""")
-# Labels of real datasets contain these besides letters and digits.
+# Labels of real datasets contain these characters as well as letters and digits.
 _LABEL = re.compile(r"(?:[^\W_]|[+.-])+")
-# Long column names are made of words; keys and tokens are not.
+# Long column names consist of words; keys and tokens do not.
 _NAME = re.compile(r"[A-Za-z]{1,20}[0-9]{0,4}(?:[ _.-](?:[A-Za-z]{1,20}[0-9]{0,4}|[0-9]{1,4}))*")
 
 
 def is_secret(text: str) -> bool:
-    """Return whether text looks like a credential: an AWS key, a signed URL, a URL's password."""
+    """Report whether text looks like a credential."""
     return bool(_SECRET.search(text))
 
 
 def names_a_secret(name: str) -> bool:
-    """Return whether a name, such as "Password", says that its values are secret."""
+    """Report whether a name, such as "Password", is that of a secret."""
     return bool(_SECRET_NAME.search(name))
 
 
 def is_quotable(word: str) -> bool:
-    """Return whether a message may quote a column's name, a label or a value of a table.
+    """Report whether a message may quote a word from a table.
 
     Only words that are printable, short and do not look like a secret may be quoted.
 
@@ -230,35 +231,35 @@ def is_quotable(word: str) -> bool:
 
 
 def is_quotable_label(label: str) -> bool:
-    """Return whether a message may quote a subject's label from a table: "01", not "login me"."""
+    """Report whether a message may quote a subject's label from a table."""
     return is_quotable(label) and _LABEL.fullmatch(label) is not None
 
 
 def quotable(words: Iterable[str]) -> set[str]:
-    """Keep the words that a message may quote."""
+    """Return the words that a message may quote."""
     return set(filter(is_quotable, words))
 
 
 def quoted(word: str, otherwise: str) -> str:
-    """Quote a word of a file's content, or where it must not be quoted return the alternative."""
+    """Quote a word of a file, or return the alternative if that is unsafe."""
     return repr(word) if is_quotable(word) else otherwise
 
 
 _LISTED = 12
-"""Words that one hint lists."""
+"""The most words that one hint lists."""
 
 _COMPARED = 20_000
-"""Words that are compared with an unknown one; of more, only similar ones are."""
+"""The most words that are compared with an unknown one; of more, only similar ones."""
 
 _NEAR = 2
-"""Characters that similar words share at an end, and that their lengths may differ by."""
+"""Similar words have this many characters in common, and at most this difference in length."""
 
 _HINTED = 5
-"""Unknown words of one list that get a hint, as comparing takes long."""
+"""The most unknown words of one list that get a hint, as comparing takes long."""
 
 
 def nearest(wanted: str, known: Iterable[str]) -> str | None:
-    """Return the known word closest to an unknown one, or None where none is close."""
+    """Return the known word closest to an unknown one, or None."""
     words, sought = sorted(known), wanted.casefold()
     if wanted.isdecimal() and (same := [word for word in words if _is_padded(word, wanted)]):
         return min(same, key=len)
@@ -272,19 +273,19 @@ def nearest(wanted: str, known: Iterable[str]) -> str | None:
 
 
 def _is_padded(word: str, number: str) -> bool:
-    """Return whether two numbers differ in leading zeros only."""
+    """Report whether two numbers differ only in leading zeros."""
     return word.isdecimal() and word.lstrip("0") == number.lstrip("0")
 
 
 def _is_similar(word: str, sought: str) -> bool:
-    """Compare two words as far as that takes no time."""
+    """Compare two words with a limited effort."""
     return abs(len(word) - len(sought)) <= _NEAR and (
         word[:_NEAR] == sought[:_NEAR] or word[-_NEAR:] == sought[-_NEAR:]
     )
 
 
 def suggestion(wanted: str, known: Iterable[str]) -> str | None:
-    """Suggest the closest known word, or list the known words; None where there are none."""
+    """Suggest the closest known word, or list the known words, or None."""
     words = known if isinstance(known, set) else set(known)
     near = nearest(wanted, words)
     if near:
@@ -298,15 +299,15 @@ def suggestion(wanted: str, known: Iterable[str]) -> str | None:
 
 
 class Hints:
-    """Makes suggestions for the first unknown words of a list, which may have thousands."""
+    """Makes suggestions for the first unknown words of a long list."""
 
     def __init__(self, known: Iterable[str]) -> None:
-        # A set is not copied: it may have half a million words.
+        # A set is not copied, since it may have half a million words.
         self._known = known if isinstance(known, set) else set(known)
         self._left = _HINTED
 
     def __call__(self, wanted: str) -> str | None:
-        """Suggest a word as `suggestion` does, or None once the limit is reached."""
+        """Suggest a word; None after the limit of suggestions."""
         if not self._left:
             return None
         self._left -= 1
@@ -314,7 +315,7 @@ class Hints:
 
 
 def warn(text: str) -> None:
-    """Issue a warning at the line that called into bidsplan."""
+    """Issue a Python warning at the line that called bidsplan."""
     import inspect  # only to warn
 
     level, frame = 1, inspect.currentframe()
@@ -324,11 +325,11 @@ def warn(text: str) -> None:
 
 
 _NAMED = 10
-"""Things that one message names, of those that have the same problem."""
+"""The most items that one message names, of those with the same problem."""
 
 
 def listed(words: Iterable[str], number: int | None = None, *, separator: str = ", ") -> str:
-    """Join the first of many words; `number` is how many there are, where not all are given."""
+    """Join the first of many words, and count the rest."""
     words = list(words)
     shown = words[:_NAMED]
     more = (len(words) if number is None else number) - len(shown)

@@ -1,4 +1,4 @@
-"""Keys and paths: which are safe, how they compare; opening and replacing files."""
+"""Checks and compares keys and paths, and opens and replaces files safely."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 STATE_DIRECTORY = ".bidsplan"
-"""A destination's directory of partial files and receipts; no planned path may be in it."""
+"""The destination's directory for partial files and receipts; planned paths can't be in it."""
 
 LONGEST_SEGMENT = 255
-"""Most bytes that common file systems allow in one segment."""
+"""The most bytes that common file systems allow in one segment."""
 
 # Cc: control characters. Cf: format characters, bidirectional overrides among them, which disguise
 # a name. Cs: lone surrogates, which no UTF-8 file name can hold. Zl, Zp: line breaks.
@@ -30,16 +30,16 @@ _PLAIN = re.compile(f"{_PLAIN_SEGMENT}(?:/{_PLAIN_SEGMENT})*")
 
 
 def is_plain(key: str) -> bool:
-    """Return whether a key is printable ASCII, safe, and without long segments.
+    """Report whether a key is safe ASCII, without long segments.
 
-    Nearly all real keys are, and this test is fast; of others ask `unsafe_key` and
+    Nearly all real keys are plain, and this test is fast. For other keys, use `unsafe_key` and
     `longest_segment`.
     """
     return _PLAIN.fullmatch(key) is not None
 
 
 def unsafe_key(key: str) -> str | None:
-    """Return why a key can't become a path below a destination, or None.
+    """Return why a key can't become a path in a destination, or None.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def unsafe_key(key: str) -> str | None:
             return f"it has a {segment!r} segment" if segment else "it has an empty segment"
     if "\\" in key:
         return "it has a backslash"
-    # isascii() and isprintable() decide nearly every real key at once.
+    # isascii() and isprintable() are enough for nearly every real key.
     if key.isascii() and key.isprintable():
         return None
     for character in key:
@@ -66,23 +66,23 @@ def unsafe_key(key: str) -> str | None:
 
 
 def unsafe_path(path: str) -> str | None:
-    """Return why a path must not be written below a destination, or None."""
+    """Return why a path is unsafe in a destination, or None."""
     if path.split("/", 1)[0].casefold() == STATE_DIRECTORY:
         return f"{STATE_DIRECTORY}/ is bidsplan's own"
     return unsafe_key(path)
 
 
 def relative_path(path: Path, above: Path) -> str:
-    """Return how a local path is written in a file that lies in a directory."""
+    """Return a local path, relative to the directory of a file."""
     written = os.path.relpath(path, above)
     if os.path.realpath(above / written) != os.path.realpath(path):
-        # Behind a link, ".." leads elsewhere than its text says.
+        # After a link, ".." leads to another directory than the text says.
         written = os.path.relpath(os.path.realpath(path), os.path.realpath(above))
     return written
 
 
 def is_marker(key: str, size: int) -> bool:
-    """Return whether an object only stands for a directory, as Hadoop's do."""
+    """Report whether an object only stands for a directory, as in Hadoop."""
     return size == 0 and key.endswith(("/", "_$folder$"))
 
 
@@ -92,7 +92,7 @@ def longest_segment(path: str) -> int:
 
 
 def collision_form(path: str) -> str:
-    """Return a path's case-folded NFC form: some file systems take paths that share it for one."""
+    """Return the form in which paths are compared without case (NFC)."""
     if path.isascii():
         return path.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
@@ -104,14 +104,14 @@ def parents(path: str) -> list[str]:
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Return what names are sorted by for people: 1, 2, 10, and not 1, 10, 2.
+    """Return a sort key for people, so that 2 comes before 10.
 
     Examples
     --------
     >>> sorted(["A/10", "A/2", "A/02b"], key=natural_key)
-    ['A/2', 'A/02b', 'A/10']
+    ['A/02b', 'A/2', 'A/10']
     """
-    # Of digits without an end, only so many are read as a number.
+    # Longer sequences of digits are not read as one number.
     parts = re.findall(r"[0-9]{1,18}|[^0-9]+", name)
     return [(0, int(part), part) if "0" <= part[0] <= "9" else (1, 0, part) for part in parts]
 
@@ -131,7 +131,7 @@ def printable(text: str) -> str:
 def open_regular(path: Path, *, follow: bool = True) -> IO[bytes]:
     """Open a regular file for reading, without blocking on pipes or devices.
 
-    With `follow` false, raises OSError where the path, or a directory of a relative path, is a
+    If `follow` is false, raises OSError if the path, or a directory of a relative path, is a
     symbolic link.
     """
     refused = "symbolic links to an untrusted manifest are not followed"
@@ -152,9 +152,9 @@ def open_regular(path: Path, *, follow: bool = True) -> IO[bytes]:
 
 @contextmanager
 def replacing(path: Path, *, keep_equal: bool = False) -> Iterator[IO[bytes]]:
-    """Open a temporary file that replaces a local file on success, and is removed on failure.
+    """Open a temporary file that replaces another one on success.
 
-    With `keep_equal`, a file with the same bytes stays, and keeps its time.
+    With `keep_equal`, a file with the same bytes is not replaced, and keeps its modification time.
     """
     import filecmp  # reading does without
     import tempfile
@@ -166,7 +166,7 @@ def replacing(path: Path, *, keep_equal: bool = False) -> Iterator[IO[bytes]]:
         if keep_equal and path.is_file() and filecmp.cmp(name, path, shallow=False):
             Path(name).unlink()
             return
-        # mkstemp makes files that only their owner reads; these are for the whole lab.
+        # mkstemp creates files that only their owner can read, and other users need these files.
         Path(name).chmod(_allowed(0o666))
         Path(name).replace(path)
     except BaseException:
@@ -176,9 +176,10 @@ def replacing(path: Path, *, keep_equal: bool = False) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def filling(path: Path) -> Iterator[Path]:
-    """Make a temporary directory, which on success becomes the one at a path.
+    """Create a temporary directory that is moved to a path on success.
 
-    Raises OSError if there is anything but an empty directory; on failure all is removed.
+    Raises OSError if the path exists and is not an empty directory. On failure, the temporary
+    directory is removed.
     """
     import shutil  # reading does without
     import tempfile
@@ -194,7 +195,7 @@ def filling(path: Path) -> Iterator[Path]:
 
 
 def _allowed(mode: int) -> int:
-    """Return a file's mode without what the user's mask takes away."""
+    """Return a file's mode after applying the user's mask."""
     mask = os.umask(0)
     os.umask(mask)
     return mode & ~mask

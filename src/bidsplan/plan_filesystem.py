@@ -1,7 +1,7 @@
-"""A plan as a read-only fsspec file system: its paths, wherever their bytes are.
+"""A plan as a read-only fsspec file system.
 
-Listing it requests nothing. A file's bytes are requested where they are read, from the object that
-is planned, and from no other.
+Listing the file system sends no request. A file's bytes are requested when they are read, and only
+from the planned object.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 _RANGES_AT_ONCE = 8
-"""Requests at a time of one call for several ranges."""
+"""The most requests at a time for one call that reads several ranges."""
 
 
 def filesystem(
@@ -59,23 +59,25 @@ def filesystem(
     Parameters
     ----------
     plan : path or Plan
-        Pickled by its path, if it is given by one; a Plan is pickled with all its entries.
+        The plan. When the file system is pickled, a path is pickled as a path, and a `Plan` with
+        all its entries.
     access : Access, optional
-        How storage may be reached. It holds no credentials; they are found where bytes are read.
+        How storage may be reached. It contains no credentials, which are looked up on the machine
+        that reads the bytes.
     base : path, optional
-        The directory that relative URLs of the plan are relative to; by default the directory of
-        the plan's file, and the current directory for a Plan.
+        The directory that the plan's relative URLs are relative to. The default is the directory of
+        the plan's file or, for a `Plan`, the current directory.
 
     Returns
     -------
     PlanFileSystem
-        A `fsspec.AbstractFileSystem`, whose paths are those of the dataset, such as
+        An `fsspec.AbstractFileSystem` with the paths of the dataset, such as
         ``sub-01/anat/sub-01_T1w.nii.gz``.
 
     Raises
     ------
     PlanError
-        Where the plan can't be read, or is truncated, edited, unsafe or not a plan.
+        If the plan can't be read, or is truncated, edited, unsafe or not a plan.
 
     Examples
     --------
@@ -88,27 +90,29 @@ def filesystem(
 
 
 class PlanFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
-    """Plans as a read-only fsspec file system; see `filesystem`.
+    """A plan as a read-only fsspec file system; see `filesystem`.
 
     Parameters
     ----------
     plan : path or Plan, optional
-        Paths are those of its dataset. Without a plan, paths begin with that of a plan's file:
+        The plan, whose dataset's paths are the paths of the file system. Without a plan, each path
+        begins with the path of a plan's file:
         ``bidsplan:///study/study.plan.jsonl/sub-01/anat/sub-01_T1w.nii.gz``.
     access, base
-        As of `filesystem`.
+        As in `filesystem`.
     entries_sha256 : str, optional
-        The digest in the plan's header; a plan that has another is refused. It is pickled.
+        The digest that the plan's header must have; another plan is refused. The digest is pickled
+        with the file system.
 
     Notes
     -----
-    It may be used from several threads at once. What the plan says of a file is in its `info`.
-    Paths that are not planned raise the builtin errors of files, and whatever the storage refuses
-    is a StorageError, an OSError too.
+    Several threads may use the file system at once. `info` returns the plan's fields of a file.
+    A path that is not planned raises a builtin error, such as `FileNotFoundError`. If the storage
+    refuses a request, a `StorageError` is raised, which is also an `OSError`.
     """
 
     protocol = "bidsplan"
-    # Instances would outlive a change of the plan's file, and are made in no time.
+    # A cached instance would miss a change of the plan's file, and a new one costs little.
     cachable = False
 
     def __init__(
@@ -142,7 +146,7 @@ class PlanFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no 
 
     @property
     def _fs_token(self) -> str:
-        """What makes file systems equal: the same on each machine, unlike fsspec's own."""
+        """The text by which file systems are equal, the same on every machine."""
         plain = replace(self._access, allow_protocols=frozenset())
         allowed = sorted(self._access.allow_protocols)
         digest = self._files and self._files.digest
@@ -161,7 +165,7 @@ class PlanFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no 
         return functools.partial(type(self), **options), ()
 
     def _place(self, path: str) -> PlannedPath:
-        """Return where a path is: in which plan, and where in its tree."""
+        """Return the plan that a path is in, and its place in the plan's tree."""
         path = self._strip_protocol(path)
         if self._files is not None:
             return PlannedPath(self._files, "", path.lstrip("/"))
@@ -176,7 +180,7 @@ class PlanFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no 
         )
 
     def ls(self, path: str, detail: bool = True, **_: object) -> list[Any]:
-        """List what is directly below a directory, or a file itself; see fsspec."""
+        """List a directory's direct contents, or a file itself; see fsspec."""
         place = self._place(path)
         found = place.found()
         listed = [place.info(found)]
@@ -186,10 +190,11 @@ class PlanFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no 
         return listed if detail else [info["name"] for info in listed]
 
     def info(self, path: str, **_: object) -> dict[str, Any]:
-        """Return what the plan says of a file or directory; see fsspec.
+        """Return the plan's fields of a file or directory; see fsspec.
 
-        Beside fsspec's ``name``, ``size`` and ``type``, a file has ``etag``, ``version``, ``md5``,
-        ``sha256``, ``reason``, ``key`` and ``url`` (that of its root), as an `Entry` has them.
+        Files and directories have fsspec's ``name``, ``size`` and ``type``. A file also has the
+        ``etag``, ``version``, ``md5``, ``sha256``, ``reason`` and ``key`` of its `Entry`, and
+        ``url``, the URL of its root.
         """
         place = self._place(path)
         return place.info(place.found())
@@ -213,7 +218,7 @@ class PlanFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no 
     def cat_file(
         self, path: str, start: int | None = None, end: int | None = None, **_: object
     ) -> bytes:
-        """Read a file, or a range of it by one request; see fsspec."""
+        """Read a file, or one range of it with a single request; see fsspec."""
         place = self._place(path)
         entry = place.entry()
         first, stop, _step = slice(start, end).indices(entry.size)
@@ -258,7 +263,7 @@ class PlanFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no 
         outfile: IO[bytes] | None = None,
         **_: object,
     ) -> None:
-        """Copy one file to a local one, which appears if its bytes are the planned ones."""
+        """Copy a file to a local path, if its bytes are the planned ones."""
         place = self._place(rpath)
         target: Any = lpath if outfile is None else outfile
         if not isfilelike(target) and isinstance(place.found(), str):
@@ -295,7 +300,7 @@ def _read_only(*path: str) -> OSError:
 
 
 class PlannedFile(AbstractBufferedFile):  # type: ignore[misc] # fsspec has no types
-    """A file of a plan, opened for reading; all that is read is of one object."""
+    """A planned file, opened for reading from one unchanged object."""
 
     DEFAULT_BLOCK_SIZE = FIRST
 
@@ -311,17 +316,17 @@ class PlannedFile(AbstractBufferedFile):  # type: ignore[misc] # fsspec has no t
         super().__init__(fs, path, "rb", block_size, **options)
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        # Some of fsspec's caches ask for whole blocks.
+        # Some of fsspec's caches request whole blocks.
         return self._ranges.read(start, min(end, self.size))
 
     def close(self) -> None:
-        """Close it, and discard what was kept of it."""
+        """Close the file, and discard the bytes that were read ahead."""
         super().close()
         self._ranges.close()
 
 
 class _GrowingCache(BaseCache):  # type: ignore[misc] # fsspec has no types
-    """Reads ahead in growing pieces, the first of which has a block's size."""
+    """Reads ahead in growing pieces, beginning with one block."""
 
     name = "bidsplan"
 
@@ -340,7 +345,7 @@ class _GrowingCache(BaseCache):  # type: ignore[misc] # fsspec has no types
 
 
 register_cache(_GrowingCache, clobber=True)
-# universal_pathlib looks for the class itself, and not for the entry point that names it.
+# universal_pathlib needs the class itself, and does not read the entry point that names it.
 register_implementation("bidsplan", PlanFileSystem, clobber=True)
 
 
@@ -362,9 +367,9 @@ def _source(plan: object) -> str | HeldPlan:
 def __getattr__(name: str) -> Any:
     if name != "PlanPath":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from upath import UPath  # who asks for its class has it
+    from upath import UPath  # only users of universal_pathlib get here
 
-    # Without a class of its own, universal_pathlib warns that the protocol may not be tested.
+    # Without its own class, universal_pathlib warns that the protocol may not be tested.
     found = type(name, (UPath,), {"__module__": __name__, "__slots__": ()})
     globals()[name] = found
     return found

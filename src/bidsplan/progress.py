@@ -1,4 +1,4 @@
-"""Counts a run's events, and shows how far it is: by a bar, or by a line now and then."""
+"""Counts a run's events, and shows its progress as a bar or as lines."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 LINE_SECONDS = 30.0
-"""Seconds between two lines where no bar is drawn."""
+"""Seconds between two lines if no bar is drawn."""
 
 _BAR_SECONDS = 0.1
 
@@ -57,7 +57,7 @@ _LINES = {
 
 @dataclass(kw_only=True, slots=True)
 class Counts:
-    """Totals over a run's events; all but the last fields are in the summary of ``--json``."""
+    """Totals of a run's events, which ``--json`` reports in its summary."""
 
     decided: Counter[Action] = field(default_factory=Counter)
     done: Counter[Action] = field(default_factory=Counter)
@@ -82,7 +82,8 @@ class Counts:
 
     def add(self, event: Event) -> None:
         """Count an event."""
-        # Two or more a file: slots and isinstance take half the time of a Struct and patterns.
+        # There are two or more events for each file. Slots and isinstance take half the time of a
+        # Struct and patterns.
         if isinstance(event, Finished):
             self.done[event.action] += 1
             self.proofs[event.proof] += 1
@@ -92,7 +93,7 @@ class Counts:
                 self.cached += 1
                 self.cached_bytes += event.entry.size
             if self.moved:
-                # What was kept, or only read, did not come a piece at a time.
+                # Files that were kept, or only read, did not arrive in pieces.
                 self.reached -= self.moved.pop(event.entry.path, 0)
         elif isinstance(event, Decided):
             self.decided[event.action] += 1
@@ -145,7 +146,7 @@ class Counts:
 
 
 class _Stage(NamedTuple):
-    """What is being done, and how far it is; `moved` is what the rate is computed from."""
+    """What the run is doing, how far it is, and how fast."""
 
     done: int
     moved: int
@@ -156,21 +157,22 @@ class _Stage(NamedTuple):
 
 
 class Progress:
-    """Shows counts while they grow, as a context manager.
+    """Shows growing counts, as a context manager.
 
-    A thread of its own looks at them, so that also a run that hangs is shown, and a fast one is not
-    slowed.
+    A separate thread reads the counts, so that the progress of a hanging run is shown too, and a
+    fast run is not slowed down.
 
     Parameters
     ----------
     plan : Plan, optional
-        What is fetched or verified. Without it, the counts are those of a compilation.
+        The plan that is fetched or verified. Without it, the counts are those of a compilation.
     write : callable, optional
-        Takes a line of text. Without it, a bar is drawn on standard error.
+        Called with a line of text. Without it, a bar is drawn on standard error.
     interval : float
-        Seconds between two lines, and also between two drawings of a bar outside of a terminal.
+        Seconds between two lines. Outside a terminal, also the seconds between two drawings of a
+        bar.
     position : int, optional
-        The bar's line, from 0, where several are drawn.
+        The bar's line, counted from 0, if there are several bars.
     """
 
     def __init__(
@@ -208,7 +210,7 @@ class Progress:
             self._bar.close()
 
     def _run(self) -> None:
-        # What reads standard error may be gone, which the run itself meets.
+        # The reader of standard error may have ended, which the run itself also notices.
         with suppress(OSError):
             while not self._over.wait(self._interval):
                 stage = self._stage()
@@ -221,7 +223,7 @@ class Progress:
 
     def _stage(self) -> _Stage:
         counts = self._counts
-        # What was there before says nothing about how fast the rest comes.
+        # Bytes of earlier runs do not show how fast the rest arrives.
         done, moved = counts.reached, counts.bytes or counts.reached
         if self._plan:
             header, ended = self._plan.header, counts.done.total() + counts.failures.total()
@@ -245,13 +247,13 @@ class Progress:
 
 
 def _new_bar(stage: _Stage, position: int | None, *, leave: bool) -> Any:
-    from tqdm import tqdm  # only where there is a bar
+    from tqdm import tqdm  # only if a bar is drawn
     from tqdm.utils import disp_len
 
     class Bar(tqdm):  # type: ignore[type-arg] # it iterates over nothing
         @staticmethod
         def status_printer(file: Any) -> Callable[[str], None]:
-            """Leave the cursor at the line's start: what a terminal echoes there is drawn over."""
+            """Return a printer that leaves the cursor at the start of the line."""
             before = 0
 
             def show(text: str) -> None:
@@ -275,12 +277,12 @@ def _new_bar(stage: _Stage, position: int | None, *, leave: bool) -> Any:
 
 
 def _line(stage: _Stage, elapsed: float) -> str:
-    """Describe a stage in a line."""
+    """Describe a stage in one line."""
     from tqdm import tqdm  # only for runs that take long
 
     text: str = tqdm.format_meter(
         stage.done,
-        stage.total,  # type: ignore[arg-type] # None where nobody knows
+        stage.total,  # type: ignore[arg-type] # None if unknown
         elapsed,
         prefix=stage.title,
         unit=stage.unit,

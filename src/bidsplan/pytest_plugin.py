@@ -1,6 +1,6 @@
-"""A pytest plugin: datasets for tests, each fetched once for a machine.
+"""A pytest plugin that provides datasets, fetched once for each machine.
 
-Every pytest run of an environment with bidsplan imports this module, so it imports little.
+Every pytest run in an environment with bidsplan imports this module. Therefore it imports little.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class BidsplanDataset(Protocol):
     """The type of the fixture ``bidsplan_dataset``."""
 
     def __call__(self, source: str | PathLike[str], /) -> Path:
-        """Return the directory of a manifest's or a plan's dataset, all of whose files are there.
+        """Return the directory of a manifest's or a plan's complete dataset.
 
         Parameters
         ----------
@@ -61,18 +61,18 @@ class BidsplanDataset(Protocol):
         Returns
         -------
         Path
-            Shared by all tests of the machine, which must not write there.
+            A directory that all tests on the machine share. Tests must not write to it.
         """
 
 
 @pytest.fixture(scope="session")
 def bidsplan_dataset(pytestconfig: pytest.Config) -> BidsplanDataset:
-    """Return a function that provides the dataset of a manifest or a plan, by its path."""
+    """Return a function that provides a manifest's or a plan's dataset."""
     return _datasets(pytestconfig).path
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options, each also for the configuration file."""
+    """Add the options for the command line and the configuration file."""
     group = parser.getgroup("bidsplan", "datasets for tests")
     for name, choices, default, text in _OPTIONS:
         option = f"--{name.replace('_', '-')}"
@@ -82,7 +82,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker, and refuse options that the configuration file has wrong."""
+    """Register the marker, and refuse invalid options in the configuration file."""
     config.addinivalue_line("markers", _MARKER)
     for name, choices, _, _ in _OPTIONS:
         if choices and (value := _option(config, name)) not in choices:
@@ -104,7 +104,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses the fixture, so that ``-m bidsplan`` selects it too."""
+    """Mark tests that use the fixture, so that ``-m bidsplan`` selects them."""
     for item in items:
         used = "bidsplan_dataset" in getattr(item, "fixturenames", ())
         if used and item.get_closest_marker("bidsplan") is None:
@@ -113,7 +113,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Provide the datasets of markers, before any test's time begins to count."""
+    """Provide the markers' datasets before any test's time is measured."""
     config = session.config
     if config.option.collectonly or _option(config, "bidsplan") == "skip":
         return
@@ -121,7 +121,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         return
     if sources := [path for item in session.items for path in _marked(item)]:
         for source in sources:
-            # What fails is reported by the tests that need it.
+            # The tests that need a failed dataset report the failure.
             _datasets(config).provide(source)
         _datasets(config).show()
 
@@ -131,7 +131,7 @@ def _marked(item: pytest.Item) -> Iterator[Any]:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip or fail a test whose datasets are not there."""
+    """Skip or fail a test whose datasets are missing."""
     if item.get_closest_marker("bidsplan") is None:
         return
     if _option(item.config, "bidsplan") == "skip":
@@ -142,7 +142,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Look whether tests have changed a dataset, and report to the controller of workers."""
+    """Check whether tests changed a dataset, and report it to the controller."""
     datasets = session.config.stash.get(_STASHED, None)
     output = getattr(session.config, "workeroutput", None)
     if datasets is not None:
@@ -153,7 +153,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Take over what a worker of pytest-xdist reports; one that crashed reports nothing."""
+    """Collect the report of a pytest-xdist worker, if it did not crash."""
     reported = getattr(node, "workeroutput", {}).get("bidsplan", ())
     node.config.stash.setdefault(_REPORTED, []).extend(_Line(*line) for line in reported)
 
@@ -161,7 +161,7 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Say what was provided, from where, and what is odd about it."""
+    """Show which datasets were provided, from where, and their warnings."""
     totals: Counter[_Line] = Counter()
     own = config.stash.get(_STASHED, None)
     for line in (*config.stash.get(_REPORTED, ()), *(own.lines() if own is not None else ())):
@@ -173,12 +173,12 @@ def pytest_terminal_summary(
 
 
 class _Line(NamedTuple):
-    """A note for the report: which dataset was provided, or a warning about one.
+    """A line of the report, about a provided dataset or a warning.
 
     Parameters
     ----------
     fetched : int
-        How many of its files this process has fetched.
+        How many of the dataset's files this process has fetched.
     """
 
     text: str
@@ -198,7 +198,7 @@ class _Line(NamedTuple):
 
 
 class _Datasets:
-    """The datasets that this process has provided or could not, by their paths."""
+    """The datasets that this process has or could not get, by path."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -223,7 +223,7 @@ class _Datasets:
         pytest.fail(found.text, pytrace=False)
 
     def provide(self, source: str | PathLike[str]) -> Provided | _Failure:
-        """Provide a dataset, once for the process."""
+        """Provide a dataset, once in each process."""
         if not isinstance(source, str | os.PathLike):
             expected = "expected the path of a manifest or a plan"
             return _Failure(f"bidsplan: {expected}; got {source!r}", unavailable=False)
@@ -245,7 +245,7 @@ class _Datasets:
                 )
             return self._opened().provide(path)
         except BidsplanError as error:
-            # Messages about the file itself, or about the plan beside it, name it already.
+            # Messages about the file itself, or the plan next to it, already contain its name.
             named = str(error).startswith(str(path.with_suffix("")))
             text = str(error) if named else f"{self._name(path)}: {error}"
             text = f"{_shown(text)} [{error.help_code}]\n{help_line(error.help_codes())}"
@@ -291,14 +291,14 @@ class _Datasets:
         return printable(str(path.relative_to(above) if path.is_relative_to(above) else path))
 
     def show(self) -> None:
-        """Write what was provided, where there is a terminal, rather than at the end."""
+        """Show at once what was provided, if there is a terminal."""
         if self._reporter is not None:
             for line in self.lines():
                 self._reporter.write_line(f"bidsplan: {line}", yellow=line.odd)
                 self._shown.add(line)
 
     def look_for_changes(self) -> None:
-        """Look whether anything was written to the datasets since they were provided."""
+        """Check whether tests changed the datasets."""
         from bidsplan.messages import listed
         from bidsplan.provisioning.seal import changed_files
 
@@ -313,7 +313,7 @@ class _Datasets:
                 self._changed.append(_Line(text, odd=True))
 
     def lines(self) -> list[_Line]:
-        """List the notes that were not shown yet."""
+        """Return the lines that were not shown yet."""
         from bidsplan.messages import counted, size
 
         lines = []
@@ -328,7 +328,7 @@ class _Datasets:
 
 
 def _shown(text: str) -> str:
-    """Hide secrets, and escape what could drive the terminal; names come from storage."""
+    """Hide secrets, and escape text that could control the terminal."""
     from bidsplan.paths import printable
     from bidsplan.redaction import find_redactor
 
@@ -336,7 +336,7 @@ def _shown(text: str) -> str:
 
 
 class _Failure(NamedTuple):
-    """Why there is no dataset."""
+    """Why a dataset is missing."""
 
     text: str
     unavailable: bool

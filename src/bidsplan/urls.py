@@ -1,4 +1,4 @@
-"""URLs and hosts: parsing, canonical form, and which are refused."""
+"""Parses, compares and refuses URLs and hosts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AMAZON = (
     r"(?:bucket\.vpce-[0-9a-z-]+\.)?s3(?:-fips|-accelerate|-external-1)?(?:[.-]dualstack)?"
     r"(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-[0-9]+))?(?:\.vpce)?\.amazonaws\.com(?:\.cn)?"
 )
-"""Hosts of Amazon S3, where bucket names are unique in a partition."""
+"""Hosts of Amazon S3, in which bucket names are unique in a partition."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -28,7 +28,7 @@ _PARTS = r"(\[[0-9A-Fa-f:.]*\]|[0-9A-Za-z._-]+)(?::([0-9]+))?"
 _LABEL = r"[0-9A-Za-z_](?:[0-9A-Za-z_-]*[0-9A-Za-z_])?"
 _NUMBER = r"[0-9]+|0[xX][0-9A-Fa-f]*"
 
-# Of Amazon, Google, Alibaba, Azure, Oracle and Scaleway.
+# For Amazon, Google, Alibaba, Azure, Oracle and Scaleway.
 _METADATA_ADDRESSES = (
     "fd00:ec2::254 fd00:ec2::23 fd20:ce::254 100.100.100.200 168.63.129.16 192.0.0.192 "
     "fd00:c1::a9fe:a9fe fd00:42::42"
@@ -50,7 +50,7 @@ _RESERVED = tuple(
 
 
 class Host(NamedTuple):
-    """A host: its name in lower case, without brackets or final dot; an address if it is one."""
+    """A host's name or address, and its port."""
 
     name: str
     port: int | None
@@ -63,7 +63,8 @@ def parse_host(text: str) -> Host:
     Raises
     ------
     ValueError
-        Where it is invalid or parsers read it in different ways; the message does not quote it.
+        If the text is not valid, or parsers read it in different ways. The message does not quote
+        the text.
 
     References
     ----------
@@ -116,7 +117,7 @@ def _literal(text: str, port: int | None, kind: type[Address]) -> Host:
 
 
 def _with_embedded(address: Address) -> Iterator[Address]:
-    """Yield an address, and the IPv4 addresses that it may be routed to."""
+    """Yield an address, and any IPv4 address embedded in it."""
     yield address
     if isinstance(address, ipaddress.IPv4Address):
         return
@@ -133,15 +134,15 @@ def _with_embedded(address: Address) -> Iterator[Address]:
 
 
 def is_link_local(address: Address) -> bool:
-    """Return whether an address is link-local or a metadata service, however it is embedded."""
+    """Report whether an address is link-local or a metadata service's."""
     return any(each.is_link_local or each in _METADATA for each in _with_embedded(address))
 
 
 def is_public(address: Address) -> bool:
-    """Return whether an address is on the public internet.
+    """Report whether an address is on the public internet.
 
-    Loopback, private, link-local, multicast and reserved addresses are not, and neither are IPv6
-    addresses that embed an IPv4 address (mapped, NAT64, 6to4, Teredo).
+    Loopback, private, link-local, multicast and reserved addresses are not public. IPv6 addresses
+    that embed an IPv4 address (mapped, NAT64, 6to4, Teredo) are not public either.
     """
     wrapped = len(list(_with_embedded(address))) > 1
     reserved = address.is_reserved or any(address in network for network in _RESERVED)
@@ -153,7 +154,7 @@ _FALSE = frozenset({"", "0", "false", "f", "no", "n", "off"})
 
 
 def untrusted_by_default() -> bool:
-    """Return whether ``BIDSPLAN_UNTRUSTED`` says that manifests and plans may be strangers'."""
+    """Report whether the variable ``BIDSPLAN_UNTRUSTED`` is set to true."""
     return os.environ.get("BIDSPLAN_UNTRUSTED", "").strip().lower() not in _FALSE
 
 
@@ -176,7 +177,7 @@ _PAGES = {
     rf"https://{AMAZON}/(?P<id>[a-z0-9.-]+(?:/[\w./-]*)?)": "s3://{id}",
     rf"https://(?P<id>[a-z0-9.-]+?)\.{AMAZON}/?(?P<name>[\w./-]*)": "s3://{id}/{name}",
 }
-"""What people write for a study in storage, and its URL there."""
+"""Forms that people write for a study in storage, each with its URL."""
 
 _METADATA_HOSTS = frozenset({"metadata.google.internal", "metadata", "instance-data"})
 
@@ -187,7 +188,7 @@ _IPV6_HOST = re.compile(r"//\[[0-9A-Fa-f:.]*\]")
 NO_MACHINES = frozenset({"dropbox", "gdrive", "github", "hf"})
 """Protocols of services whose URLs do not contain a host."""
 
-# The union of what the stores allow: any other character would request another place.
+# All characters that any of the stores allows; any other would change the request.
 _BUCKET = re.compile(r"[A-Za-z0-9_$][A-Za-z0-9._$-]{0,254}")
 
 
@@ -225,7 +226,7 @@ def parse_url(url: str) -> Location:
 
 
 def suggested_url(text: str) -> str | None:
-    """Return the storage URL of a study that is named by an accession or by a web address.
+    """Return the storage URL for a study's accession or web address.
 
     Examples
     --------
@@ -241,7 +242,7 @@ def suggested_url(text: str) -> str | None:
 
 
 def suggested_bucket(text: str, base: Path) -> str | None:
-    """Return the URL that a path looks like, unless there is such a folder below `base`.
+    """Return the bucket URL that a path looks like, or None.
 
     Examples
     --------
@@ -258,9 +259,9 @@ def suggested_bucket(text: str, base: Path) -> str | None:
 
 
 def refused_url(url: str, *, allow: frozenset[str] = frozenset()) -> str | None:
-    """Return why a URL is refused, or None; the reason does not quote it, lest it has a secret.
+    """Return why a URL is refused, without quoting it, or None.
 
-    Protocols in `allow` are allowed besides `PROTOCOLS`.
+    Protocols in `allow` are allowed in addition to `PROTOCOLS`.
     """
     reason = _refused_form(url)
     if reason:
@@ -296,7 +297,7 @@ def _refused_form(url: str) -> str | None:
 
 
 def _refused_path(url: str, path: str) -> str | None:
-    """Refuse a mistyped URL, which would be taken for a local path, and a file URL's host."""
+    """Refuse mistyped URLs that would be read as local paths."""
     if url == path and _MISTYPED.match(url):
         return "it is neither a URL nor a path; a URL has two slashes after its protocol"
     if url != path and re.search("[@:]", path.partition("/")[0]):
@@ -305,7 +306,7 @@ def _refused_path(url: str, path: str) -> str | None:
 
 
 def _refused_host(location: Location) -> str | None:
-    """Refuse invalid buckets and hosts, and those of metadata services."""
+    """Refuse invalid buckets and hosts, and metadata services."""
     if location.protocol in OBJECT_STORES:
         valid = _BUCKET.fullmatch(location.host)
         return None if valid else "its bucket or container name is invalid"
@@ -326,10 +327,10 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def canonical_url(url: str) -> str:
-    """Return the one form that all spellings of a URL or local path share.
+    """Return the form that all spellings of a URL or path share.
 
-    It has no final slashes, ``file://``, default ports or capitals in the host. Local paths keep
-    ``..``, since it may follow a symbolic link. `refused_url` must accept the URL.
+    The canonical form has no final slashes, ``file://``, default ports, or capitals in the host.
+    Local paths keep ``..``, since it may follow a symbolic link. `refused_url` must accept the URL.
 
     Examples
     --------
@@ -359,14 +360,14 @@ def _plain_host(text: str, default_port: int) -> str:
     try:
         name, port, address = parse_host(place)
     except ValueError:
-        # It is refused elsewhere.
+        # Other code refuses this URL.
         return text.lower()
     shown = f"[{name}]" if address is not None and address.version == 6 else name
     return f"{user}{at}{shown}" + (f":{port}" if port not in {None, default_port} else "")
 
 
 def _without_dots(path: str) -> str:
-    """Resolve ``.`` and ``..`` as every HTTP client does."""
+    """Resolve ``.`` and ``..`` in the same way as HTTP clients."""
     kept: list[str] = []
     for name in path.split("/"):
         if name == "..":

@@ -29,7 +29,7 @@ from bidsplan.s3bids import (
     get_s3_client,
 )
 from peer import DESCRIPTION, below, content, downloaded, hbn, made, site, study, tree
-from servers import Rule
+from servers import PAGE, Rule
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 QUIET = {"pbar": False}
@@ -302,7 +302,7 @@ def test_boto3_may_be_missing(monkeypatch):
 
 
 def test_keys_match_over_many_pages(s3, bucket, counted):
-    names = [f"a/{number:04}.{end}" for number in range(520) for end in ("json", "x")]
+    names = [f"a/{number:04}.{end}" for number in range(PAGE // 2 + 20) for end in ("json", "x")]
     bucket.fill(dict.fromkeys([*names, "a0"], b""))
     assert list(_get_matching_s3_keys(bucket.name, "a/")) == names
     assert len(counted.requests) == 2

@@ -15,7 +15,7 @@ import pytest
 
 from bidsplan.errors import DeniedError, SourceChangedError, SourceMissingError, StorageError
 from bidsplan.storage import Access, Object, Transport, open_store
-from servers import Bucket
+from servers import PAGE, Bucket
 
 numbers = itertools.count()
 FILES = {
@@ -178,10 +178,10 @@ def test_stores_may_be_used_by_many_threads(store):
 
 @pytest.mark.parametrize("transport", [Transport.OBSTORE, Transport.FSSPEC])
 def test_listings_go_on_over_pages(transport, tmp_path, request):
-    files = {f"d/{number:04}": b"" for number in range(1203)}
+    files = {f"d/{number:04}": b"" for number in range(PAGE + 23)}
     store = on_moto(transport, tmp_path, request, files)
     assert set(listed(store.list())) == set(files)
-    assert len(store.children("d/").objects) == 1203
+    assert len(store.children("d/").objects) == PAGE + 23
 
 
 ODD = {

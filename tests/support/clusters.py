@@ -161,19 +161,20 @@ class KillingSite(Site):
         with self._counting:
             self.left -= self.left > 0
             if self.left == 0 and self.killed is None and handler.command == "GET":
-                self.killed = _process_at(handler.client_address[1])
+                self.killed = _process_at(handler.client_address[1], self.port)
                 os.kill(self.killed, signal.SIGKILL)
                 return
         super().answer(handler)
 
 
-def _process_at(port: int) -> int:
-    """Find the process at the other end of a connection."""
+def _process_at(port: int, ours: int) -> int:
+    """Find the process that is connected to one of our ports from a port of its own."""
     for process in psutil.process_iter():
         try:
             connections = process.net_connections("tcp")
         except psutil.Error:
             continue
-        if any(connection.laddr.port == port for connection in connections if connection.raddr):
+        ends = {(each.laddr.port, each.raddr.port) for each in connections if each.raddr}
+        if (port, ours) in ends:
             return process.pid
     raise AssertionError(f"no process has a connection from port {port}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import subprocess
 from contextlib import contextmanager
 
 from bidsplan.plan.file import write_plan
@@ -91,6 +92,20 @@ def provokes(code):
         return function
 
     return register
+
+
+def stored(lab, files=None) -> None:
+    """Move the study into the bucket, which is reached through the proxy, and compile it there."""
+    lab.monkeypatch.setenv("AWS_ENDPOINT_URL_S3", lab.proxy.url)
+    lab.bucket.fill({f"study/{key}": data for key, data in (files or STUDY).items()})
+    assert "BP" not in lab.compile(study=f"{{id: x, url: 's3://{lab.bucket.name}/study'}}")
+
+
+def committed(lab) -> None:
+    """Make a repository of the folder, with one commit of all that is there."""
+    settings = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    for command in ("init --quiet .", "add --all", "commit --quiet -m Start"):
+        subprocess.run(["git", *settings, *command.split()], cwd=lab.folder, check=True)
 
 
 @contextmanager

@@ -91,7 +91,7 @@ class Reader:
         elif calls := list(block.calls()):
             self._type_session(block, calls)
         else:
-            done = self._shell(f"set -euo pipefail\n{block.text}")
+            done = self.shell(f"set -euo pipefail\n{block.text}")
             assert done.returncode == 0, f"line {block.line}: {block.text}\n{done.stdout}"
             self._compare(block, done.stdout)
 
@@ -109,7 +109,8 @@ class Reader:
             ["bash", "-c", f"printf %s {word}"], capture_output=True, text=True, check=True
         ).stdout
 
-    def _shell(self, script):
+    def shell(self, script):
+        """Run commands in the reader's shell; gives the process, with all that it printed."""
         return subprocess.run(
             ["bash", "-c", f"{_SHELL}{script}"],
             cwd=self._folder,
@@ -124,7 +125,7 @@ class Reader:
 
     def _type_session(self, block, calls) -> None:
         """Run each command, whatever its exit code, and compare what it prints."""
-        done = self._shell("".join(f"{command}\nprintf '\\0'\n" for command, _ in calls))
+        done = self.shell("".join(f"{command}\nprintf '\\0'\n" for command, _ in calls))
         printed = done.stdout.split(_END)[: len(calls)]
         got = "".join(
             f"$ {command}\n{text}" for (command, _), text in zip(calls, printed, strict=True)
@@ -142,7 +143,7 @@ class Reader:
                 stderr=subprocess.STDOUT,
                 text=True,
             )
-        exported = self._shell("env -0").stdout.split(_END)
+        exported = self.shell("env -0").stdout.split(_END)
         asked = {
             "code": block.text,
             "name": f"line {block.line}",

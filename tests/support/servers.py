@@ -19,6 +19,8 @@ from pathlib import Path
 from urllib.parse import quote, unquote_plus
 
 HOST = "127.0.0.1"
+PAGE = 100
+"""Names on a page of moto's listings."""
 _DEADLINE = 30.0
 _TRICKLE = 0.1
 _VERSION = "<Key>(.*?)</Key>.*?<VersionId>(.*?)</VersionId>"
@@ -46,10 +48,11 @@ def wait_for(port: int) -> None:
 class Process:
     """A server in a process of its own."""
 
-    def __init__(self, command, port, log: Path) -> None:
+    def __init__(self, command, port, log: Path, **variables: str) -> None:
         self.url = f"http://{HOST}:{port}"
         with log.open("wb") as file:
-            self._process = subprocess.Popen(command, stdout=file, stderr=file)
+            environment = {**os.environ, **variables}
+            self._process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
         wait_for(port)
 
     def stop(self) -> None:
@@ -63,7 +66,8 @@ class Process:
 def moto_server(folder: Path) -> Process:
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)]
-    return Process(command, port, folder / "moto.log")
+    # Tests of several pages spend their time on uploads.
+    return Process(command, port, folder / "moto.log", MOTO_S3_DEFAULT_MAX_KEYS=str(PAGE))
 
 
 def rclone_server(folder: Path, root: Path) -> Process:
@@ -174,6 +178,8 @@ class Rule:
         The storage's word for an error, in the body of a ``status``.
     key : str
         The access key that requests must be signed with.
+    lacks : str
+        A header that requests must not have.
     """
 
     do: str
@@ -186,6 +192,7 @@ class Rule:
     body: bytes = b""
     code: str = ""
     key: str = ""
+    lacks: str = ""
 
 
 class _Server(ThreadingHTTPServer):
@@ -243,7 +250,8 @@ class Proxy:
         self._server.shutdown()
         self._server.server_close()
 
-    def _rule(self, method: str, path: str, signature: str) -> Rule | None:
+    def _rule(self, method: str, path: str, headers) -> Rule | None:
+        signature = headers.get("Authorization", "")
         with self._lock:
             self.requests.append((method, path))
             for rule in self.rules:
@@ -252,6 +260,7 @@ class Proxy:
                     and rule.method == method
                     and rule.match in path
                     and f"Credential={rule.key}" in (signature if rule.key else "Credential=")
+                    and not (rule.lacks and rule.lacks in headers)
                 ):
                     rule.times -= 1
                     return rule
@@ -261,7 +270,7 @@ class Proxy:
         signature = handler.headers.get("Authorization", "")
         self.conditions.append((handler.headers.get("Range"), handler.headers.get("If-Match")))
         self.keys.update(re.findall(r"Credential=([^/]+)/", signature))
-        rule = self._rule(handler.command, handler.path, signature)
+        rule = self._rule(handler.command, handler.path, handler.headers)
         length = int(handler.headers.get("Content-Length") or 0)
         body = handler.rfile.read(length) if length else None
         if rule and rule.do in {"status", "page"}:

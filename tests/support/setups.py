@@ -136,9 +136,32 @@ def peers(folder, endpoint):
     return {"S3_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "us-east-1", **KEYS}
 
 
+def cluster(folder, endpoint):
+    """Start a dask scheduler and a worker, which end with the tests."""
+    distributed = pytest.importorskip("distributed")
+    variables = {"AWS_ENDPOINT_URL_S3": endpoint, **KEYS}
+    started = distributed.LocalCluster(
+        1, threads_per_worker=1, env=variables, dashboard_address=":0"
+    )
+    return {"tcp://scheduler:8786": started.scheduler_address}
+
+
 SETUPS = {
     setup.__name__: setup
-    for setup in (empty, demo, study, pinned, git, openneuro, gamblers, hbn, lab, annex, peers)
+    for setup in (
+        empty,
+        demo,
+        study,
+        pinned,
+        git,
+        openneuro,
+        gamblers,
+        hbn,
+        lab,
+        annex,
+        peers,
+        cluster,
+    )
 }
 
 

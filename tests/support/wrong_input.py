@@ -84,24 +84,24 @@ def configuration(lab):
     yield lab.inspect("--endpoint-url", "http://storage.invalid")
 
 
-def breaking(lab, error):
+def breaking(monkeypatch, error):
     """Let a call to the operating system fail."""
 
     def fails(*_, **__):
         raise error
 
-    lab.monkeypatch.setattr(Path, "exists", fails)
+    monkeypatch.setattr(Path, "exists", fails)
 
 
 @provokes(HelpCode.MACHINE)
 def machine(lab):
-    breaking(lab, OSError(errno.EIO, os.strerror(errno.EIO), "somewhere"))
+    breaking(lab.monkeypatch, OSError(errno.EIO, os.strerror(errno.EIO), "somewhere"))
     yield lab.run("fetch", "study.yaml", "d")
 
 
 @provokes(HelpCode.BUG)
 def bug(lab):
-    breaking(lab, RuntimeError("what nobody expects"))
+    breaking(lab.monkeypatch, RuntimeError("what nobody expects"))
     yield lab.run("fetch", "study.yaml", "d")
 
 

@@ -100,9 +100,10 @@ def test_killed_at_any_step_it_goes_on(runs, source, command, tmp_path):
 
 def test_killed_at_any_step_the_old_file_stands_or_the_new_one(runs, fetch, tmp_path):
     command = fetch(local_plan(tmp_path, FILES), "--existing", "replace")
-    kills, partials = kill_at_steps(runs, command, tmp_path / "d", OLD)
-    assert kills >= 30
-    assert partials >= 20
+    # The steps are those of a fetch to an empty directory, each of which is tried above.
+    kills, partials = kill_at_steps(runs, command, tmp_path / "d", OLD, stride=2)
+    assert kills >= 15
+    assert partials >= 10
 
 
 def test_killed_again_and_again_it_gets_there(runs, command, tmp_path):
@@ -156,7 +157,7 @@ def test_killed_between_ranges_it_asks_for_the_rest(runs, fetch, tmp_path):
     with Site() as site:
         site.fill(files, etag=f'"{md5(data)}"')
         command = fetch(plan_over(site.url, files), "--allow-protocol", "http")
-        while kills < 12 or not resumed:
+        while kills < 8 or not resumed:
             begun, before = bool(leftovers(folder)), len(site.requests)
             code = runs.run(*command, after=draw.uniform(0.05, 0.5))
             assert tree(folder).get(path, data) == data

@@ -71,6 +71,9 @@ def test_workers_make_what_one_run_makes(client, tmp_path):
     for event in events:
         counts.add(event)
     assert counts.bytes == sum(map(len, FILES.values()))
+    # Where it can block a worker; see `stop_sampling`.
+    sampled = client.run(lambda dask_worker: dask_worker.periodic_callbacks["profile"].is_running())
+    assert any(sampled.values()) == (sys.version_info >= (3, 11, 12))
 
 
 def test_a_worker_that_dies_is_replaced(client, tmp_path):

@@ -20,7 +20,7 @@ from bidsplan.manifest.load import load_manifest
 from bidsplan.plan.file import read_plan
 from bidsplan.storage import Access, Transport, open_store
 from plans import failures, fetch, tree
-from servers import Bucket, Rule
+from servers import PAGE, Bucket, Rule
 
 TRANSPORTS = [Transport.OBSTORE, Transport.FSSPEC]
 T1W = "sub-1/anat/sub-1_T1w.nii.gz"
@@ -271,15 +271,15 @@ def at(bucket, transport, path="study"):
 
 def test_versions_go_on_over_pages(bucket, transport):
     bucket.versioned()
-    for number in range(600):
+    for number in range(PAGE):
         bucket.put(f"study/d/{number:03}", b"1")
         bucket.put(f"study/d/{number:03}", b"22")
     bucket.delete("study/d/007")
     bucket.put("study/d/below/x", b"3")
     found = list(at(bucket, transport).versions("d/"))
-    expected = {f"d/{number:03}": 2 for number in range(600) if number != 7}
+    expected = {f"d/{number:03}": 2 for number in range(PAGE) if number != 7}
     assert {item.key: item.size for item in found} == expected
-    assert len({item.version for item in found}) == 599
+    assert len({item.version for item in found}) == PAGE - 1
 
 
 def test_keys_are_unquoted_and_a_listing_that_leads_nowhere_is_an_error(study, proxy, transport):

@@ -1,1 +1,1 @@
-"""What BIDS says about names and files."""
+"""The rules of BIDS about file names and the files that belong together."""

@@ -1,7 +1,7 @@
-"""Files of another suffix that belong to a file, and files that form one recording.
+"""Finds files with other suffixes that belong to a file or a recording.
 
-They are the associations of the BIDS schema, with magnitude images, optodes, stimulus and
-physiological recordings as real datasets have them.
+The associations are those of the BIDS schema. Magnitude images, optodes, stimulus and physiological
+recordings are associated as in real datasets.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 NIFTI = (".nii.gz", ".nii")
-"""Extensions of images."""
+"""The extensions of images."""
 
 _DATA = "extension != '.json'"
 _PHASES = ("intersects([suffix], ['phasediff', 'phase1', 'phase2'])",)
 
-# Beside those of the schema, of which older releases have fewer.
+# In addition to the schema's associations, of which older releases have fewer.
 _IN_PRACTICE = (
     Association(_PHASES, Target(NIFTI, "magnitude1"), inherit=False),
     Association(_PHASES, Target(NIFTI, "magnitude2"), inherit=False),
@@ -37,9 +37,9 @@ _IN_PRACTICE = (
     Association((_DATA,), Target(".tsv.gz", "stim", ("recording",)), inherit=False),
 )
 _BEYOND = {"coordsystem": ("space",), "physio": ("recording",)}
-"""Entities that files of a suffix have in practice, besides those of the schema."""
+"""Entities that files with a suffix have in practice, in addition to those of the schema."""
 
-# BrainVision, EEGLAB, NIfTI pairs.
+# For BrainVision, EEGLAB and NIfTI pairs.
 _FAMILIES = ((".vhdr", ".vmrk", ".eeg"), (".set", ".fdt"), (".img", ".hdr"))
 _FAMILY_OF = {extension: family for family in _FAMILIES for extension in family}
 
@@ -50,7 +50,7 @@ _TABLES_OF_FILES = frozenset({"scans", "sessions"})
 
 
 def associated(name: Name, metadata: Metadata) -> Iterator[Item]:
-    """List the files of a dataset that belong to a file, or are one recording with it."""
+    """List the files that belong to a file, or form one recording with it."""
     stem = name.path.removesuffix(name.extension)
     for extension in _FAMILY_OF.get(name.extension, ()):
         member = metadata.find(stem + extension)
@@ -71,7 +71,7 @@ def associated(name: Name, metadata: Metadata) -> Iterator[Item]:
 
 
 class _Kind(NamedTuple):
-    """Files that belong to others, of one extension; see `Association`."""
+    """Files with one extension that belong to others; see `Association`."""
 
     suffix: str
     extension: str
@@ -81,7 +81,7 @@ class _Kind(NamedTuple):
 
 @cache
 def _selector_entities() -> frozenset[str]:
-    """Return the entities that selectors of the schema ask for."""
+    """Return the entities that the schema's selectors ask for."""
     selectors = (text for kind in associations().values() for text in kind.selectors)
     return frozenset(name for text in selectors for name in _ENTITY.findall(text))
 
@@ -90,10 +90,10 @@ def _selector_entities() -> frozenset[str]:
 def _kinds_of(
     suffix: str, extension: str, datatype: str | None, entities: frozenset[str]
 ) -> tuple[_Kind, ...]:
-    """List what may belong to files of a kind."""
+    """List the kinds of files that may belong to files of one kind."""
     known = {"suffix": suffix, "extension": extension, "datatype": datatype, "entities": entities}
     all_kinds = (*associations().values(), *_IN_PRACTICE)
-    # What belongs to any data file belongs to no table of its channels or events.
+    # Files that belong to any data file do not belong to tables of its channels or events.
     metadata = suffix in _TABLES_OF_FILES or (
         extension in _METADATA
         and any(
@@ -117,7 +117,7 @@ def _kinds_of(
 
 
 def _holds(selector: str, known: Mapping[str, Any]) -> bool:
-    """Evaluate a selector; one that only a newer schema has holds."""
+    """Evaluate a selector; one that only newer schemas support is true."""
     try:
         return bool(_value(_parsed(selector), known))
     except (SyntaxError, TypeError, NotImplementedError):
@@ -126,12 +126,12 @@ def _holds(selector: str, known: Mapping[str, Any]) -> bool:
 
 @cache
 def _parsed(selector: str) -> ast.expr:
-    # These expressions are Python's too, apart from the backslashes in their texts.
+    # These expressions are also valid Python, apart from the backslashes in their texts.
     return ast.parse(selector.replace("\\", "\\\\"), mode="eval").body
 
 
 def _value(node: ast.expr, known: Mapping[str, Any]) -> Any:
-    """Evaluate an expression of the schema about a name."""
+    """Evaluate an expression of the schema for a name."""
     match node:
         case ast.Constant(value=value):
             return value

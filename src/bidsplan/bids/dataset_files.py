@@ -1,4 +1,4 @@
-"""Files at a dataset's root that describe it as a whole."""
+"""The files at a dataset's root that describe the whole dataset."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 
 
 DESCRIPTION = "dataset_description.json"
-"""The one file without which a folder is not a BIDS dataset; nothing excludes it."""
+"""The only file that makes a directory a BIDS dataset; no rule excludes it."""
 
 _ANNEX = "annex-uuid"  # git-annex's own mark in an exported dataset
 
-# BIDS 1.11.1, core.yaml.
+# See core.yaml of BIDS 1.11.1.
 _STANDARD = frozenset(
     {
         DESCRIPTION,
@@ -36,10 +36,10 @@ _BY_RULE: dict[str, frozenset[str]] = {
 
 
 def is_derivative(description: object) -> bool:
-    """Return whether a dataset's description is that of a derivative dataset.
+    """Report whether a dataset's description says that it is a derivative.
 
     ``DatasetType`` decides. Descriptions older than BIDS 1.4 have ``PipelineDescription`` instead.
-    ``GeneratedBy`` says nothing: converters of raw data have it too.
+    ``GeneratedBy`` is ignored, since converters of raw data write it too.
     """
     if not isinstance(description, dict):
         return False
@@ -53,8 +53,9 @@ def select_dataset_files(
 ) -> list[str]:
     """Select files directly at a dataset's root, sorted.
 
-    The rule is ``none``, ``description``, ``standard``, ``all``, or names, with the description.
-    With ``all``, files of a subject are left out unless it is among `subjects`, if these are given.
+    The rule is ``none``, ``description``, ``standard``, ``all``, or names; names always include the
+    description. With ``all``, a file of a subject is only selected if the subject is in `subjects`,
+    or `subjects` is not given.
     """
     if rule == "all":
         return sorted(
@@ -68,7 +69,7 @@ def select_dataset_files(
 
 
 def report_subject(name: str) -> str | None:
-    """Return the subject label of a report at a derivative's root, ``sub-01.html`` or similar."""
+    """Return the subject of a report at a derivative's root, such as ``sub-01.html``."""
     if not name.startswith("sub-"):
         return None
     return name.removeprefix("sub-").partition(".")[0].partition("_")[0] or None

@@ -1,8 +1,8 @@
-"""Which sidecars and other metadata apply to a file.
+"""Finds the sidecars and other metadata that apply to a file.
 
-BIDS specification 1.11.1, "The Inheritance Principle": a file applies to those at its level or
-below that have its suffix and all of its entities, with equal values. JSON files apply from every
-level; of other metadata only the lowest applies.
+The rule is "The Inheritance Principle" of the BIDS specification 1.11.1. A metadata file applies to
+files at its level or below that have its suffix and all of its entities, with equal values. JSON
+files of all levels apply. Of other metadata files, only the one at the lowest level applies.
 """
 
 from __future__ import annotations
@@ -22,26 +22,27 @@ _LOWEST_ONLY = (".tsv", ".tsv.gz", ".bval", ".bvec")
 
 
 def levels(directory: str) -> Iterator[str]:
-    """List a directory and those above it, up to the dataset's root, the empty string."""
+    """List a directory and all directories above it, up to the dataset's root."""
     while directory:
         yield directory
         directory = directory.rpartition("/")[0]
     yield ""
 
 
-# By directory, names of entities, and their values. A query looks its own values up under each set
-# of names, so it never walks over unrelated files.
+# Items by directory, by the names of their entities, and by the values. A query looks up its own
+# values under each set of names, so it never looks at unrelated files.
 _Index = dict[str, dict[tuple[str, ...], dict[tuple[str, ...], "Item"]]]
 
 
 class Metadata:
-    """An index of files that may come along with others.
+    """An index of metadata files, to find those that apply to a file.
 
     Parameters
     ----------
     items : collection of Item
     root : Metadata, optional
-        Of the files at the dataset's root, where `items` are only those in some directories.
+        The index of the files at the dataset's root, if `items` are only the files of some
+        directories.
     """
 
     def __init__(self, items: Collection[Item], root: Metadata | None = None) -> None:
@@ -56,7 +57,7 @@ class Metadata:
 
     @cached_property
     def _by_path(self) -> dict[str, Item]:
-        """All items, of which few datasets need any by its path."""
+        """All items by path, indexed only if they are needed."""
         return {item.name.path: item for item in self._all}
 
     def find(self, path: str) -> Item | None:
@@ -65,11 +66,11 @@ class Metadata:
         return self._root.find(path) if found is None and self._root is not None else found
 
     def index(self, suffix: str, extension: str) -> _Index:
-        """Return the items of one kind, indexed when it is first needed, as most never are."""
+        """Return the items of one kind, indexed on first use."""
         kind = (suffix, extension)
         index = self._indices.get(kind)
         if index is None:
-            # No other item is in the root's own directory.
+            # Otherwise the item is not in the root's own directory.
             above = self._root.index(suffix, extension) if self._root is not None else {}
             index = self._indices[kind] = {**above}
             for item in self._items.get(kind, ()):
@@ -88,15 +89,15 @@ class Metadata:
         *,
         beyond: frozenset[str] = frozenset(),
     ) -> list[Item]:
-        """List a directory's items of one kind that apply to a file with some entities.
+        """List the items of one directory and kind that apply to given entities.
 
-        Those with the most entities are last. Items may have the entities `beyond` although the
-        file has none.
+        The items with the most entities are last. An item may have the entities in `beyond` even if
+        the file does not have them.
         """
         return _applying(self.index(suffix, extension).get(directory, {}), entities, beyond)
 
     def inherited(self, name: Name) -> Iterator[Item]:
-        """List what applies to a file, the JSON sidecars of deeper levels first."""
+        """List the metadata that applies to a file, the deepest JSON sidecars first."""
         if not name.shaped:
             return
         if name.extension != ".json":
@@ -110,9 +111,9 @@ class Metadata:
     def lowest(
         self, name: Name, suffix: str, extension: str, *, beyond: frozenset[str] = frozenset()
     ) -> list[Item]:
-        """List what applies to a file at the lowest level that has any.
+        """List the metadata at the deepest directory that has any for a file.
 
-        That is one item, or with `beyond` all of that level; see `applying`.
+        This is one item or, with `beyond`, all items of that level; see `applying`.
         """
         index = self.index(suffix, extension)
         for directory in levels(name.directory) if index else ():
@@ -132,7 +133,7 @@ def _applying(
     ordered = sorted(items, key=lambda keys: (len(keys), keys)) if len(items) > 1 else items
     for keys in ordered:
         shared = [key for key in keys if key not in beyond or key in entities] if beyond else keys
-        # A value that the file lacks is none that any item has.
+        # If the file lacks an entity, no item's value can match.
         values = [entities.get(key) for key in shared]
         if len(shared) == len(keys):
             item = items[keys].get(tuple(values))  # type: ignore[arg-type] # as said

@@ -1,4 +1,4 @@
-"""Subject labels that people and tables spell in another way than directories do."""
+"""Finds directories for subject labels that are spelt differently."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _LETTERS = re.compile(r"^[^\W\d_]+(?=[0-9])")
 
 
 def normal_label(label: str) -> str:
-    """Return a label in the Unicode form that labels are compared in (NFC).
+    """Return a label in the Unicode form for comparisons (NFC).
 
-    macOS writes some names decomposed, and people type them composed.
+    macOS decomposes letters with accents in some names, and people type them composed.
     """
     return label if label.isascii() else unicodedata.normalize("NFC", label)
 
@@ -30,7 +30,7 @@ def _unpadded(label: str) -> str:
     return _ZEROS.sub("", _unpunctuated(label))
 
 
-# From the least difference to the greatest; each also forgives those before it.
+# The smallest difference first. Each form also ignores the differences of those before it.
 _DIFFERENCES: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("upper and lower case", str.casefold),
     ("punctuation", _unpunctuated),
@@ -40,17 +40,17 @@ _DIFFERENCES: tuple[tuple[str, Callable[[str], str]], ...] = (
 
 
 def pair_alike(labels: Iterable[str], directories: Iterable[str]) -> Iterator[tuple[str, str, str]]:
-    """Pair labels with the directories' labels that they equal but for their spelling.
+    """Pair labels with directories' labels that differ only in spelling.
 
-    Yields a label, the directory's label and what they differ by: case, punctuation, zero padding,
-    or a prefix that only one of them has. The two sides have no label in common.
+    Yields a label, the directory's label, and the kind of difference: case, punctuation, zero
+    padding, or a prefix that only one of them has. The two sides must have no label in common.
     """
     known = sorted(directories)
     indices: list[dict[str, str]] = [{} for _ in _DIFFERENCES]
     for directory in known:
         for index, (_, form) in zip(indices, _DIFFERENCES, strict=True):
             text = form(normal_label(directory))
-            # Of several directories that differ only so, none is the one that is meant.
+            # If several directories differ only in this way, it is unclear which one is meant.
             index[text] = "" if text in index else directory
     for label in sorted(labels) if known else ():
         for index, (difference, form) in zip(indices, _DIFFERENCES, strict=True):
@@ -61,6 +61,6 @@ def pair_alike(labels: Iterable[str], directories: Iterable[str]) -> Iterator[tu
 
 
 def _is_prefixed(label: str, other: str) -> bool:
-    """Return whether one of two labels is the other with letters before it."""
+    """Report whether one label is the other with letters in front."""
     short, long = sorted((_unpadded(label), _unpadded(other)), key=len)
     return bool(short) and short != long and not _LETTERS.match(short)

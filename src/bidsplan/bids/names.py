@@ -1,8 +1,8 @@
-"""File names of the Brain Imaging Data Structure, parsed.
+"""Parses BIDS file names.
 
-Parsing is lexical and never fails: real datasets hold names that the standard does not know. The
-suffix is what follows the last underscore, the extension starts at the leftmost dot, and every
-``key-value`` token is an entity (BIDS specification 1.11.1, "Filenames").
+Parsing looks only at the text and never fails, since real datasets have names that the standard
+does not know. The suffix follows the last underscore. The extension starts at the leftmost dot.
+Every ``key-value`` token is an entity (BIDS specification 1.11.1, "Filenames").
 """
 
 from __future__ import annotations
@@ -16,27 +16,29 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-# Entities whose values are numbers: run-01 is run-1 when selecting.
+# Entities with numbers as values, so that run-01 and run-1 are the same for selections.
 _INDEX_ENTITIES = frozenset({"run", "echo", "flip", "inv", "split", "chunk"})
 
 _RECORDING = re.compile(r"\.(ds|mefd|ome\.zarr|zarr)$")
 _PAIR = re.compile(r"([a-z]+)-([0-9a-zA-Z+]+)")
-# No underscore: it would end the entity. Beyond that, labels are accepted as they are.
+# An underscore is not allowed, since it would end the entity. Otherwise labels are accepted as they
+# are.
 _SUBJECT = re.compile(r"sub-([^_/]+)")
-# FreeSurfer's longitudinal directories, of one session or a template: sub-01_ses-a,
+# FreeSurfer's longitudinal directories belong to one session or a template: sub-01_ses-a,
 # sub-01_ses-a.long.sub-01.
 _PART_OF_SUBJECT = re.compile(r"sub-([^_/]+?)(?:_|\.long\.)(?:ses-([^_./]+))?[^/]*")
 
 
 class Name(NamedTuple):
-    """What a path below a dataset's root says.
+    """The entities, suffix and other parts of a path in a dataset.
 
     Parameters
     ----------
     directory : str
-        Without a slash at its end; empty at the root.
+        The directory, without a slash at its end. It is empty at the root.
     subject, session, datatype : str or None
-        As the directories say; the session, where no directory does, as the file name says.
+        Labels from the directories. If no directory has the session, it is taken from the file
+        name.
     suffix : str
         The last underscore-separated token, up to its leftmost dot.
     extension : str
@@ -44,7 +46,7 @@ class Name(NamedTuple):
     entities : mapping of str to str
         The file name's ``key-value`` tokens.
     shaped : bool
-        Whether every token before the suffix is an entity, none of them twice.
+        Whether all tokens before the suffix are entities, without duplicates.
     """
 
     path: str
@@ -64,13 +66,13 @@ def bare_label(text: str, prefix: str = "sub-") -> str:
 
 
 def subject_label(directory: str) -> str | None:
-    """Return the label of a subject's directory name, or None where it is not one."""
+    """Return the label of a subject's directory name, or None."""
     match = _SUBJECT.fullmatch(directory)
     return match[1] if match else None
 
 
 def owner_label(directory: str) -> str | None:
-    """Return the label of the subject that a derivative's directory belongs to, or None.
+    """Return the subject's label in a derivative's directory name, or None.
 
     Examples
     --------
@@ -81,18 +83,18 @@ def owner_label(directory: str) -> str | None:
 
 
 def _owner(directory: str) -> tuple[str | None, str | None]:
-    """Return a directory's subject, and the session that its name has."""
-    # Few directories are tried: there are very many.
+    """Return the subject and session that a directory's name contains."""
+    # Only a few directories are tried, because there are very many.
     parts = "_" in directory or ".long." in directory
     match = _PART_OF_SUBJECT.fullmatch(directory) if parts else None
     return (match[1], match[2]) if match else (subject_label(directory), None)
 
 
 def recording_of(path: str) -> str | None:
-    """Return the path of the directory recording that a file lies in.
+    """Return the path of the directory recording that contains a file.
 
-    That is a ``.ds``, ``.mefd``, ``.zarr`` or ``.ome.zarr`` directory, or a BTi/4D run, whose
-    directory ends in ``_meg``.
+    A directory recording is a ``.ds``, ``.mefd``, ``.zarr`` or ``.ome.zarr`` directory, or a BTi/4D
+    run, whose directory ends in ``_meg``.
     """
     if ".ds/" not in path and ".mefd/" not in path and ".zarr/" not in path and "_meg/" not in path:
         return None
@@ -104,7 +106,7 @@ def recording_of(path: str) -> str | None:
 
 
 def parse_name(path: str, *, recording: bool = False) -> Name:
-    """Parse a path below a dataset's root, that of a file or of a directory recording.
+    """Parse the path of a file or a directory recording in a dataset.
 
     Examples
     --------
@@ -116,7 +118,7 @@ def parse_name(path: str, *, recording: bool = False) -> Name:
     subject, session, datatype = _parse_directory(directory)
     first, more, rest = base.partition("_")
     pair = _PAIR.fullmatch(first) if more else None
-    # What follows the subject is the same for many subjects, and parsed once.
+    # The rest of a name is the same for many subjects, so it is parsed once.
     others, suffix, extension, shaped = _parse_base(rest if pair else base)
     if pair and pair[1] in others:
         others, suffix, extension, shaped = _parse_base(base)
@@ -137,7 +139,7 @@ def parse_name(path: str, *, recording: bool = False) -> Name:
 
 @lru_cache(maxsize=8192)
 def _parse_base(text: str) -> tuple[Mapping[str, str], str, str, bool]:
-    """Parse entities, suffix, extension and shape of a file name, or of the rest of one."""
+    """Parse the entities, suffix, extension and shape of a file name."""
     stem, dot, rest = text.partition(".")
     *tokens, suffix = stem.split("_")
     entities: dict[str, str] = {}
@@ -148,13 +150,13 @@ def _parse_base(text: str) -> tuple[Mapping[str, str], str, str, bool]:
             shaped = False
         else:
             entities[match[1]] = match[2]
-    # Shared by all names that say the same.
+    # All names with the same content share these objects.
     return MappingProxyType(entities), suffix, dot + rest, shaped
 
 
 @lru_cache(maxsize=8192)
 def _parse_directory(directory: str) -> tuple[str | None, str | None, str | None]:
-    """Parse subject, session and datatype of a directory."""
+    """Parse the subject, session and datatype of a directory."""
     first, *rest = directory.split("/")
     subject, session = _owner(first)
     if subject is None:
@@ -165,7 +167,7 @@ def _parse_directory(directory: str) -> tuple[str | None, str | None, str | None
 
 
 def same_value(entity: str, wanted: str, found: str) -> bool:
-    """Compare an entity's values as selections do: indices as numbers, all others as text."""
+    """Compare two values of an entity: indices as numbers, others as text."""
     if wanted == found:
         return True
     if entity not in _INDEX_ENTITIES:

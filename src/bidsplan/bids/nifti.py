@@ -1,6 +1,6 @@
-"""Whether a NIfTI file holds the data that its header says.
+"""Checks that a NIfTI file contains all data that its header describes.
 
-A header is untrusted: the bytes it promises are counted, and no memory is allocated for them.
+Headers are not trusted: the promised bytes are only counted, and no memory is allocated for them.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _GZIP = 31  # zlib's number for gzip's own header and checksum
 
 
 class Extent(NamedTuple):
-    """Where a file's data is, by its header of NIfTI version 1 or 2."""
+    """The position and size of a NIfTI file's data, from its header."""
 
     version: int
     offset: int
     bytes: int
 
     def missing(self, size: int) -> str | None:
-        """Describe what a file of `size` bytes lacks; None where it is complete."""
+        """Describe what a file of `size` bytes lacks; None if it is complete."""
         got = max(size - self.offset, 0)
         if got >= self.bytes:
             return None
@@ -38,12 +38,12 @@ class Extent(NamedTuple):
 
 
 def nifti_extent(head: bytes) -> Extent:
-    """Read where the data is from a file's first `LONGEST_HEADER` bytes, unpacked.
+    """Read the extent from a file's first `LONGEST_HEADER` unpacked bytes.
 
-    Raises IntegrityError where they are no header of a single NIfTI file, or one that can't be
-    right.
+    Raises IntegrityError if the bytes are not the header of a single NIfTI file, or if the header
+    can't be right.
     """
-    import nibabel as nib  # with numpy, a quarter of a second
+    import nibabel as nib  # imports for a quarter of a second
 
     kinds: dict[int, tuple[Any, int, int]] = {
         1: (nib.Nifti1Header, 348, 344),
@@ -58,7 +58,7 @@ def nifti_extent(head: bytes) -> Extent:
             offset, width = int(header.get_data_offset()), header.get_data_dtype().itemsize
         except Exception as error:
             raise _impossible(header) from error
-        # One of its types, a bit for each voxel, is as wide as no type of numpy's.
+        # One NIfTI type has one bit for each voxel, which no numpy type has.
         bits = 8 * width or int(header["bitpix"])
         if int(header["dim"][0]) not in range(8) or min((*shape, offset, bits)) < 0:
             raise _impossible(header)
@@ -74,7 +74,7 @@ def _impossible(header: Any) -> IntegrityError:
 def nifti_problem(chunks: Iterable[bytes], size: int, *, packed: bool) -> str | None:
     """Describe what is wrong with a NIfTI file, or return None.
 
-    Of its `chunks` only those that are needed are read; if `packed`, gzip's checksums are compared.
+    Only as many `chunks` are read as needed. If `packed` is true, gzip's checksums are compared.
     """
     try:
         if packed:
@@ -97,7 +97,7 @@ def _packed_problem(chunks: Iterable[bytes]) -> str | None:
             head += piece[: LONGEST_HEADER - known]
             size += len(piece)
             if known < LONGEST_HEADER == len(head):
-                # What is no image need not be unpacked to its end.
+                # A file that is not an image need not be unpacked to its end.
                 nifti_extent(head)
     except EOFError:
         missing = nifti_extent(head).missing(size) or f"after {size} bytes unpacked"
@@ -108,11 +108,11 @@ def _packed_problem(chunks: Iterable[bytes]) -> str | None:
 
 
 def _unpacked(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Unpack gzip in chunks of a bounded size; raise EOFError where it ends early."""
+    """Unpack gzip in bounded chunks; raise EOFError if it ends early."""
     member, whole = zlib.decompressobj(_GZIP), False
     for chunk in chunks:
         data = chunk
-        # Zeros may follow a member, to fill a block of a tape.
+        # Zeros may follow the gzip data, to fill a block of a tape.
         while data := data.lstrip(b"\0") if whole else data:
             yield member.decompress(data, _CHUNK)
             whole, data = member.eof, member.unconsumed_tail

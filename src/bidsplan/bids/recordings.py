@@ -1,4 +1,4 @@
-"""Files, and directory recordings as one item each."""
+"""Groups files into items: single files, or whole directory recordings."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 class Item(NamedTuple):
-    """A file, or a directory recording with the paths of all files in it."""
+    """A file, or a directory recording with the paths of its files."""
 
     name: Name
     paths: tuple[str, ...]
 
     @property
     def hidden(self) -> bool:
-        """Whether a segment of the name starts with a dot."""
+        """Whether a part of the path starts with a dot."""
         return "/." in self.name.path or self.name.path.startswith(".")
 
     @property
@@ -28,7 +28,7 @@ class Item(NamedTuple):
 
 
 def items_of(paths: Iterable[str]) -> list[Item]:
-    """Group paths below a dataset's root into items, sorted by name."""
+    """Group paths in a dataset into items, sorted by name."""
     recordings: dict[str, list[str]] = {}
     items: list[Item] = []
     for path in paths:

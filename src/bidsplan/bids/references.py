@@ -1,7 +1,8 @@
-"""What the contents of sidecars and tables name: field maps, empty rooms, stimuli.
+"""Finds the files that sidecars and tables name in their contents.
 
-BIDS specification 1.11.1: "Using IntendedFor metadata", "B0FieldIdentifier and B0FieldSource",
-"AssociatedEmptyRoom", "BIDS URIs". Deprecated and sloppy forms are read as real datasets have them.
+The rules are in the BIDS specification 1.11.1: "Using IntendedFor metadata", "B0FieldIdentifier and
+B0FieldSource", "AssociatedEmptyRoom", "BIDS URIs". Deprecated and wrong forms that are common in
+real datasets are read too.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def texts(value: object) -> list[str]:
-    """Return the non-empty texts of a field that may hold one, or a list of them."""
+    """Return the non-empty texts of a field with one text or a list."""
     values = value if isinstance(value, list) else [value]
     return [text for text in values if isinstance(text, str) and text]
 
 
 def merged(sidecars: Iterable[object]) -> dict[str, Any]:
-    """Merge sidecars, of which the later ones come from deeper levels."""
+    """Merge sidecars; those from deeper levels come later and win."""
     fields: dict[str, Any] = {}
     for sidecar in sidecars:
         if isinstance(sidecar, dict):
@@ -32,9 +33,10 @@ def merged(sidecars: Iterable[object]) -> dict[str, Any]:
 
 
 def uri_path(text: str, name: Name) -> list[str]:
-    """List the paths below the dataset's root that a reference may mean, most likely first.
+    """List the paths that a reference may mean, the most likely first.
 
-    It is a BIDS URI, or a path relative to the root or to the subject; `name` is the file with it.
+    The reference is a BIDS URI, or a path relative to the root or to the subject. `name` is the
+    file that contains it.
     """
     if text.startswith("bids::"):
         return [text.removeprefix("bids::").lstrip("/")]
@@ -46,14 +48,14 @@ def uri_path(text: str, name: Name) -> list[str]:
 
 
 class Targets:
-    """An index of files, to look up which of them references name."""
+    """An index of files, to find those that references name."""
 
     def __init__(self, items: Iterable[Item]) -> None:
         self._items = {item.name.path: item for item in items}
 
     @cached_property
     def _bare(self) -> dict[tuple[str | None, str], list[Item]]:
-        """Items by subject and file name, which few datasets refer to."""
+        """Items by subject and file name, indexed only if they are needed."""
         found: dict[tuple[str | None, str], list[Item]] = {}
         for path, item in self._items.items():
             found.setdefault((item.name.subject, path.rpartition("/")[2]), []).append(item)
@@ -72,7 +74,7 @@ class Targets:
 
 
 def stimulus_files(table: str) -> Iterator[str]:
-    """List the paths below ``stimuli/`` that the ``stim_file`` column of an events table names."""
+    """List the ``stimuli/`` paths in the ``stim_file`` column of an events table."""
     header, *lines = table.removeprefix("\ufeff").splitlines() or [""]
     columns = [cell.strip() for cell in header.split("\t")]
     if "stim_file" not in columns:

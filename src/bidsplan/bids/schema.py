@@ -9,14 +9,14 @@ import msgspec
 
 
 class Association(msgspec.Struct, frozen=True):
-    """A kind of file that belongs to others.
+    """A kind of file that belongs to other files.
 
     Parameters
     ----------
     selectors : tuple of str
-        Expressions about a file, all of which hold where it may have such a file.
+        Expressions about a file. A file may have an associated file if all of them are true.
     inherit : bool
-        Whether it may be at a higher level, by inheritance.
+        Whether the associated file may be at a higher level, by inheritance.
     """
 
     selectors: tuple[str, ...]
@@ -25,16 +25,16 @@ class Association(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What a kind of file is called.
+    """The suffixes and extensions of a kind of file.
 
     Parameters
     ----------
     extension : str or tuple of str
-        Any of these.
+        The allowed extensions.
     suffix : str or None
-        None for that of the file that it belongs to.
+        The suffix; None for the suffix of the file that it belongs to.
     entities : tuple of str
-        Entities that it may have although the file has none.
+        Entities that it may have even if the file does not have them.
     """
 
     extension: str | tuple[str, ...]
@@ -43,7 +43,7 @@ class Target(msgspec.Struct, frozen=True):
 
     @property
     def extensions(self) -> tuple[str, ...]:
-        """Its extensions, also where it has one."""
+        """The kind's extensions, as a tuple even if there is one."""
         return (self.extension,) if isinstance(self.extension, str) else self.extension
 
 
@@ -72,7 +72,7 @@ class _Schema(msgspec.Struct):
 
 @functools.cache
 def _schema() -> _Schema:
-    # A hundredth of a second, a third of what the schema's own loader takes.
+    # This takes a hundredth of a second, a third of the time of the schema's own loader.
     data = files("bidsschematools").joinpath("data", "schema.json").read_bytes()
     return msgspec.json.decode(data, type=_Schema)
 
@@ -91,7 +91,7 @@ def suffixes() -> frozenset[str]:
 
 @functools.cache
 def entities() -> dict[str, str]:
-    """Return the entities that BIDS defines: long names by short ones."""
+    """Return the long names of the BIDS entities, by their short names."""
     return {item.name: long for long, item in _schema().objects.entities.items()}
 
 

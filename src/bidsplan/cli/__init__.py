@@ -1,4 +1,4 @@
-"""The command line: parse, make one call, print, exit.
+"""The command line: parses arguments, makes one call, prints, and exits.
 
 Results go to standard output; warnings, progress and errors go to standard error.
 """

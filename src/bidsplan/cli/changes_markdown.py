@@ -1,4 +1,4 @@
-"""How a plan differs from an earlier one, as Markdown for a comment on a pull request."""
+"""Writes the changes between two plans as Markdown, for a pull request."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 LONGEST_COMMENT = 65_536
-"""Most characters of a comment on GitHub; here of its bytes, which are never fewer."""
+"""The most characters of a GitHub comment, applied to bytes, which are never fewer."""
 
 _LONGEST_VALUE = 256
-"""Most bytes of a path or label that are shown."""
+"""The most bytes of a path or label that are shown."""
 
 _RESERVED = 1000
-"""Bytes for the frames of the lists, and for the last line, which says what was left out."""
+"""Bytes for the frames of the lists, and for the last line about what was left out."""
 
 _BACKTICKS = re.compile("`+")
 
@@ -30,11 +30,11 @@ _WORDS = {"+": "added", "-": "removed", "~": "changed"}
 
 
 def changes_markdown(changes: PlanChanges, redact: Callable[[str], str]) -> str:
-    """Describe changes, within the length of a comment, and say what was left out.
+    """Describe changes within a comment's maximum length, and count the rest.
 
-    Labels, paths and values are untrusted: each is a code span, in which no markup, link or
-    mention works. `redact` is applied to each of them, and not to the whole, where it could take
-    the end of a span for a part of a secret.
+    Labels, paths and values are untrusted. Each is written as a code span, in which no markup, link
+    or mention works. `redact` is applied to each of them. It is not applied to the whole text,
+    where it could read the end of a span as a part of a secret.
     """
     words = Wording(changes, lambda text: code(redact(text)))
     head = "\n".join(_head(changes, words))
@@ -54,19 +54,19 @@ def changes_markdown(changes: PlanChanges, redact: Callable[[str], str]) -> str:
 
 
 class _Section(NamedTuple):
-    """A list that unfolds: the lines that fit, and how many there would be."""
+    """A list that can be unfolded, with as many lines as fit."""
 
     noun: str
     lines: list[str]
     total: int
 
     def left_out(self) -> str:
-        """Say how much is left out, if anything."""
+        """Say how many lines are left out, if any are."""
         more = self.total - len(self.lines)
         return f"{more:,} of {counted(self.total, self.noun)}" if more else ""
 
     def text(self) -> Iterator[str]:
-        """Yield the section, if it has a line."""
+        """Yield the section, if it has any lines."""
         if self.lines:
             more = f" of {self.total:,}" if self.left_out() else ""
             yield f"<details><summary>By {self.noun} ({len(self.lines):,}{more})</summary>\n"
@@ -74,11 +74,11 @@ class _Section(NamedTuple):
 
 
 def code(text: str) -> str:
-    """Write untrusted text as a code span, which ends where the text does."""
+    """Write untrusted text as a Markdown code span that it can't leave."""
     text = printable(clipped(text, _LONGEST_VALUE))
     longest = max((len(run) for run in _BACKTICKS.findall(text)), default=0)
     fence = "`" * (longest + 1)
-    # One space is removed again from each side.
+    # Markdown removes one space from each side.
     pad = " " if not text or text[0] in "` " or text[-1] in "` " else ""
     return f"{fence}{pad}{text or '(empty)'}{pad}{fence}"
 
@@ -109,7 +109,7 @@ def _subject_line(unit: str, row: SubjectChanges) -> str:
 
 
 def _fitting(lines: Iterable[str], room: int) -> list[str]:
-    """Return the first lines that fit a number of bytes."""
+    """Return as many of the first lines as fit a number of bytes."""
     found = []
     for line in lines:
         room -= _length(line)

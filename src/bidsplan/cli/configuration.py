@@ -1,4 +1,4 @@
-"""The user's configuration file, and what of it the command line and the environment change."""
+"""The user's configuration file, and the options that override it."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _EXPECTED = {
 
 
 class CacheSection(NamedTuple):
-    """The table ``[cache]`` of the file."""
+    """The table ``[cache]`` of the configuration file."""
 
     directory: str | None = None
     size: int | None = None
     link: str | None = None
 
     def size_for(self, directory: str) -> int | None:
-        """Return the size of a cache: what is configured is of the configured directory only."""
+        """Return the configured cache size, if the directory is the configured one."""
         here = self.directory and os.path.realpath(self.directory)
         return self.size if here == os.path.realpath(directory) else None
 
 
 def _expanded(path: str, where: str) -> str:
-    """Put the home directory in the place of ``~``."""
+    """Replace ``~`` by the home directory."""
     expanded = os.path.expanduser(path)  # noqa: PTH111 - may be empty
     if expanded.startswith("~"):
         raise UsageError(
@@ -50,7 +50,7 @@ def _expanded(path: str, where: str) -> str:
 
 
 def size_of(text: str) -> int | None:
-    """Return the number of bytes that a size such as 500GB or 1.5TiB means; None if it is none."""
+    """Return the bytes of a size such as 500GB or 1.5TiB, or None."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         return None
@@ -59,9 +59,10 @@ def size_of(text: str) -> int | None:
 
 
 def configuration_path() -> Path | None:
-    """Return where the file is, if there is one: on macOS too, as git and uv have theirs.
+    """Return the path of the configuration file, the same on Linux and macOS.
 
-    Users of containers and batch systems may have no home directory: they have no file either.
+    In containers and batch systems, users may have no home directory, and then no configuration
+    file.
     """
     above = _chosen_home() or os.path.expanduser("~/.config")  # noqa: PTH111 - raises no error
     return Path(above) / "bidsplan" / "config.toml" if Path(above).is_absolute() else None
@@ -81,20 +82,21 @@ def cache_options(
     untrusted: bool = False,
     warn: Callable[[Iterable[Problem]], None],
 ) -> CacheOptions | None:
-    """Return the content cache that the options, the environment and the file ask for.
+    """Return the content cache, from options, environment and configuration.
 
     Parameters
     ----------
     warn : callable
-        Takes problems that are no errors.
+        Called with problems that are not errors.
 
     Raises
     ------
     UsageError
-        Where the file is wrong, or a size or a kind of link is given and no directory.
+        If the file is not valid, or if a size or a kind of link is given without a directory.
     """
     if no_cache or (untrusted and cache_directory is None):
-        # What is configured for one's own plans is not for a stranger's.
+        # A cache that is configured for the user's own plans must not be used for a stranger's
+        # plan.
         return None
     configured = read_configuration(warn)
     named = _expanded(os.environ.get("BIDSPLAN_CACHE", ""), "BIDSPLAN_CACHE")
@@ -111,7 +113,7 @@ def cache_options(
 
 
 def read_configuration(warn: Callable[[Iterable[Problem]], None]) -> CacheSection:
-    """Read the file; raises UsageError with all that is wrong, each with its line."""
+    """Read the configuration file; a UsageError lists all its problems."""
     path = configuration_path()
     if path is None:
         return CacheSection()
@@ -141,7 +143,7 @@ def read_configuration(warn: Callable[[Iterable[Problem]], None]) -> CacheSectio
 
 
 def _parsed(path: Path, content: bytes) -> tuple[str, dict[str, Any]]:
-    import tomllib  # only where there is a file
+    import tomllib  # only if there is a file
 
     if len(content) > _LARGEST:
         raise UsageError(f"{path}: more than {_LARGEST} bytes; expected a short file")
@@ -156,8 +158,8 @@ def _parsed(path: Path, content: bytes) -> tuple[str, dict[str, Any]]:
 
 
 def _problems(data: dict[str, Any]) -> Iterator[Problem]:
-    """Yield what is wrong with the file's content."""
-    from bidsplan.messages import suggestion  # only where there is a file
+    """Yield the problems of the configuration file."""
+    from bidsplan.messages import suggestion  # only if there is a file
 
     for name, table in data.items():
         if name != "cache":
@@ -194,7 +196,7 @@ def _is_valid(name: str, value: str) -> bool:
 
 
 def _located(problem: Problem, path: Path, text: str) -> Problem:
-    """Return a problem with the line of its key; TOML's reader keeps no lines."""
+    """Add a key's line to its problem, since TOML's reader gives none."""
     from dataclasses import replace
 
     name = re.escape(str(problem.at[-1]))

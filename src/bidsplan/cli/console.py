@@ -1,4 +1,4 @@
-"""What the command line writes, and where, without secrets."""
+"""Writes the output of commands, without secrets."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Console:
-    """Writes results to standard output and all else to standard error, without secrets.
+    """Writes results to standard output, and all else to standard error.
 
     Parameters
     ----------
     interval : float
-        Seconds between two lines of progress where there is no terminal to draw a bar on.
+        Seconds between two lines of progress, if no terminal can show a bar.
     """
 
     debug: bool = False
@@ -45,14 +45,14 @@ class Console:
     redact: Redactor = field(default_factory=find_redactor)
 
     def result(self, text: str, data: dict[str, Any]) -> None:
-        """Write a result: the data with ``--json``, or else the text."""
+        """Write a result, as data with ``--json`` and otherwise as text."""
         if self.json:
             self.record(data)
         else:
             _echo(self._shown(text))
 
     def write(self, text: str) -> None:
-        """Write a part of a document, whose values are already redacted and escaped."""
+        """Write a part of a document that is already redacted and escaped."""
         click.echo(text, nl=False)
 
     def record(self, data: dict[str, Any]) -> None:
@@ -73,7 +73,7 @@ class Console:
         return click.confirm(self._shown(question), err=True)
 
     def warn(self, problems: Iterable[Problem], label: str = "warning") -> None:
-        """Write problems to standard error, a line each; those that are errors with their codes."""
+        """Write each problem on a line of standard error, with the codes of errors."""
         for problem in problems:
             text = str(problem)
             if label == "error" and problem.help_code:
@@ -85,7 +85,7 @@ class Console:
 
     def error(self, text: str, label: str = "error") -> None:
         """Write an error to standard error."""
-        # click leaves colours out where there is no terminal; for NO_COLOR see no-color.org.
+        # click writes no colours if there is no terminal. For NO_COLOR, see no-color.org.
         if not os.environ.get("NO_COLOR"):
             label = click.style(label, fg="red" if label == "error" else "yellow", bold=True)
         _echo(f"{label}: {self._shown(text)}", err=True)
@@ -94,7 +94,7 @@ class Console:
     def progress(
         self, counts: Counts | None = None, plan: Planned | None = None
     ) -> Iterator[Callable[[Event], None]]:
-        """Show how far a run is; yields what takes its events, unless the caller counts them."""
+        """Show a run's progress; yields the function that takes its events."""
         from bidsplan.progress import Counts, Progress  # on demand
 
         counts = counts or Counts()
@@ -118,12 +118,12 @@ class Console:
         return error.exit_code
 
     def refer(self, codes: Iterable[HelpCode]) -> None:
-        """Say which command explains the codes of errors, if there are any."""
+        """Name the command that explains the help codes, if there are any."""
         if found := set(codes):
             self.say(help_line(found))
 
     def misused(self, error: click.ClickException) -> int:
-        """Report wrong usage as click does, and return its exit code."""
+        """Report wrong usage as click does, and return the exit code."""
         if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
             self.say(error.format_message())
         elif workflow_commands.enabled():
@@ -131,7 +131,7 @@ class Console:
             self._annotate(coded(text, HelpCode.USAGE), "error")
         else:
             error.show(file=(shown := io.StringIO()))
-            # click lists choices behind tabs, which are escaped like what drives a terminal.
+            # click lists choices after tabs, and tabs are escaped like other control characters.
             text = shown.getvalue().rstrip("\n").expandtabs(4)
             self.say(coded(text, HelpCode.USAGE))
         return error.exit_code
@@ -152,7 +152,7 @@ class Console:
 
     @contextmanager
     def logging(self) -> Iterator[None]:
-        """Write what the library logs to standard error, where ``--debug`` is given."""
+        """Write the library's log to standard error, with ``--debug``."""
         if not self.debug:
             yield
             return
@@ -170,12 +170,12 @@ class Console:
             logger.setLevel(before)
 
     def _shown(self, text: str) -> str:
-        """Redact a text, and escape what could drive a terminal or a CI system."""
+        """Redact a text, and escape what a terminal or CI system would execute."""
         lines = (printable(line) for line in self.redact(text).split("\n"))
         return workflow_commands.harmless("\n".join(lines))
 
     def _annotate(self, text: str, label: str, problem: Problem | None = None) -> None:
-        """Write a text that GitHub shows at a problem's line."""
+        """Write an annotation that GitHub shows at a problem's line."""
         place = dotted(problem.at) if problem else ""
         file = problem.file if problem else None
         command = workflow_commands.annotation(
@@ -195,14 +195,14 @@ class Console:
 
 
 def _echo(text: str, *, err: bool = False) -> None:
-    """Write a text above the bars that are drawn, if any."""
+    """Write a text above any progress bars."""
     tqdm = sys.modules.get("tqdm")
     with tqdm.tqdm.external_write_mode() if tqdm else nullcontext():
         click.echo(text, err=err)
 
 
 def _redacted(value: Any, redact: Redactor) -> Any:
-    """Redact every text in a structure, names included."""
+    """Redact all texts in a structure, including the names of fields."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, dict):
@@ -213,7 +213,7 @@ def _redacted(value: Any, redact: Redactor) -> Any:
 
 
 def coded(text: str, code: HelpCode) -> str:
-    """Write an error's text with the code of its entry of troubleshooting."""
+    """Add the help code to an error's text."""
     return f"{text} [{code}]"
 
 

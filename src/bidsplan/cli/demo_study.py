@@ -1,4 +1,4 @@
-"""The demo study that comes with the package."""
+"""Writes the demo study, which is part of the package."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STUDY = "study"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoFiles:
-    """What the demo consists of; `written` of its files were not there before."""
+    """The demo's manifest, its size, and how many files were written."""
 
     manifest: Path
     files: int
@@ -34,7 +34,7 @@ class DemoFiles:
 def write_demo(folder: Path) -> DemoFiles:
     """Write the demo study and a manifest for it to a directory.
 
-    Raises DestinationError where another file is in the way; nothing is written then.
+    Raises DestinationError, and writes nothing, if a different file already exists.
     """
     demo = _demo()
     with _writing(folder):
@@ -69,7 +69,7 @@ def _demo() -> dict[str, bytes]:
 
 
 def _missing(demo: dict[str, bytes], folder: Path) -> list[str]:
-    """List the files that are not there yet; others than the demo's are refused."""
+    """List the missing demo files; refuse files that differ from the demo's."""
     missing, others = [], []
     for path, content in demo.items():
         try:

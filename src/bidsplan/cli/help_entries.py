@@ -1,4 +1,4 @@
-"""The entries of troubleshooting, which are pages of the manual, read and written as plain text."""
+"""Reads the troubleshooting entries, and writes them as plain text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 _INSTALLED = Path(__file__).parents[1] / "troubleshooting"
 _IN_CHECKOUT = Path(__file__).parents[3] / "docs" / "troubleshooting" / "errors"
-"""A wheel holds the pages; an editable installation reads them where they are written."""
+"""A wheel contains the pages; an editable installation reads them from the source tree."""
+
+_COMMENT = re.compile(r"<!--.*?-->\n*", re.DOTALL)
+"""What a page says to its tests."""
 
 _HEADING = re.compile(r"^## (BP\d{3}) ([a-z-]+)\n", re.MULTILINE)
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
@@ -25,17 +28,17 @@ _ITEM = re.compile(r"(?:[-*]|\d+\.) ")
 
 
 class HelpEntry(NamedTuple):
-    """What troubleshooting says about a kind of error.
+    """The troubleshooting entry about a kind of error.
 
     Parameters
     ----------
     code : HelpCode
     topic : str
-        Its name, such as ``source-changed``.
+        The entry's name, such as ``source-changed``.
     title : str
-        What is wrong, in a sentence.
+        The problem, in one sentence.
     text : str
-        All of it, as Markdown, without its heading.
+        The whole entry as Markdown, without its heading.
     """
 
     code: HelpCode
@@ -54,14 +57,14 @@ def help_entries() -> dict[HelpCode, HelpEntry]:
 
 
 def _entries_of(page: str) -> Iterator[HelpEntry]:
-    _, *parts = _HEADING.split(page)
+    _, *parts = _HEADING.split(_COMMENT.sub("", page))
     for code, topic, text in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         title = " ".join(text.strip().partition("\n\n")[0].split())
         yield HelpEntry(HelpCode(code), topic, title, text.strip())
 
 
 def find_entries(name: str) -> list[HelpEntry]:
-    """Return the entries that a code, a topic or the name of a failure means; none if unknown."""
+    """Return the entries for a code, a topic or a failure's name."""
     word = name.casefold().replace("_", "-")
     number = re.fullmatch(r"\[?(?:bp)?-?(\d{1,3})\]?", word)
     codes = {f"BP{number[1]:>03}"} if number else _codes_of_kind(word)
@@ -73,7 +76,7 @@ def find_entries(name: str) -> list[HelpEntry]:
 
 
 def _codes_of_kind(kind: str) -> set[HelpCode]:
-    """Return the codes of the classes of errors that have a name, such as ``denied``."""
+    """Return the help codes of errors with a name such as ``denied``."""
     classes = [each for each in vars(errors).values() if isinstance(each, type)]
     return {
         each.help_code
@@ -83,12 +86,12 @@ def _codes_of_kind(kind: str) -> set[HelpCode]:
 
 
 def known_names() -> list[str]:
-    """List what `find_entries` finds, but for the names of classes that share an entry."""
+    """List the codes and topics of all entries."""
     return [name for entry in help_entries().values() for name in (str(entry.code), entry.topic)]
 
 
 def plain_text(markdown: str, width: int) -> str:
-    """Write an entry as plain text for a terminal: code as it is, paragraphs filled."""
+    """Write an entry as plain text with filled paragraphs, for a terminal."""
     blocks: list[str] = []
     for number, part in enumerate(re.split(r"^ *```\w*\n", markdown, flags=re.MULTILINE)):
         if number % 2:
@@ -110,13 +113,13 @@ def _filled(paragraph: str, width: int) -> str:
 
 
 def _indent(line: str) -> str:
-    """Indent the further lines of a list's item as its text."""
+    """Indent the later lines of a list item like its first."""
     found = _ITEM.match(line)
     return " " * len(found[0]) if found else ""
 
 
 def _named(link: re.Match[str]) -> str:
-    """Name the page that a link leads to, which there is no way to follow in a terminal."""
+    """Replace a link by the name of its page."""
     text, target = link.groups()
     if "://" in target:
         return f"{text} ({target})"

@@ -26,7 +26,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def manifest_schema() -> dict[str, Any]:
-    """Return the JSON Schema of manifests as people write them."""
+    """Return the JSON Schema of manifests, in the forms that people write."""
     schema = Manifest.model_json_schema(by_alias=True)
     definitions = schema["$defs"]
     _describe(schema, Manifest)
@@ -39,7 +39,7 @@ def manifest_schema() -> dict[str, Any]:
         "$schema": _DIALECT,
         **schema,
         "title": "bidsplan study manifest",
-        "description": "Which data of a neuroimaging study, exactly.",
+        "description": "A manifest says which files of a neuroimaging study to fetch.",
     }
 
 
@@ -52,7 +52,8 @@ def _models(model: type[Model]) -> Iterator[type[Model]]:
 def _describe(definition: dict[str, Any], model: type[Model]) -> None:
     """Describe fields by the docstrings below them.
 
-    pydantic can do so too, but only while it makes the models, which would delay every command.
+    pydantic can read the docstrings too, but only while it makes the models, which would delay
+    every command.
     """
     fields = definition["properties"]
     names = {name: field.alias or name for name, field in model.model_fields.items()}
@@ -77,7 +78,7 @@ def _docstrings(model: type[Model]) -> Iterator[tuple[str, str]]:
 
 
 def _refuse_nothing(schema: Any) -> None:
-    """Refuse null and empty lists: a field is left out to get its default."""
+    """Refuse null and empty lists; people leave such fields out."""
     if isinstance(schema, dict):
         if schema.get("type") == "array":
             schema["minItems"] = 1
@@ -96,11 +97,11 @@ def _refuse_nothing(schema: Any) -> None:
 
 
 def _write_shorthands(definitions: dict[str, Any], fields_of_all: dict[str, Any]) -> None:
-    """Allow the shorter forms that models accept."""
+    """Allow the short forms that the models accept."""
     text = {"type": ["string", "number"]}
     texts = [text, {"type": "array", "items": text, "minItems": 1}]
     for definition in definitions.values():
-        # An editor shows the first line beside the field; the rest is about parameters.
+        # Editors show the first line next to the field. The other lines are about parameters.
         definition["description"] = definition["description"].partition("\n")[0]
     definitions["Predicate"]["properties"].pop("any_of")
     definitions["Sample"]["oneOf"] = [{"required": ["count"]}, {"required": ["fraction"]}]
@@ -124,7 +125,7 @@ def _write_shorthands(definitions: dict[str, Any], fields_of_all: dict[str, Any]
         "Filter": [word],
         "Requirement": [word],
         "Sample": [{**number, "exclusiveMinimum": 0} for number in some],
-        # A number might be meant as a label or as a number of subjects.
+        # A number could be meant as a label or as a number of subjects.
         "Subjects": [{"type": "string"}, {"type": "array", "items": text, "minItems": 1}],
     }
     assert set(fields) == set(Filter.model_fields)  # noqa: S101 - the models and this agree
@@ -153,7 +154,7 @@ _SECONDS = {"type": "number", "minimum": 0}
 
 
 def report_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the lines that ``fetch --json`` and ``verify --json`` write."""
+    """Return the JSON Schema of the lines of ``fetch`` and ``verify --json``."""
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     codes = {kind.code for kind in kinds if issubclass(kind, errors.BidsplanError)}
     failed = {
@@ -239,9 +240,9 @@ def _problem() -> dict[str, Any]:
 _MAKERS = {"manifest": manifest_schema, "plan": plan_schema, "report": report_schema}
 
 SCHEMAS = tuple(_MAKERS)
-"""Names of the documents that have a schema."""
+"""The names of the documents with a schema."""
 
 
 def schema_text(what: str) -> str:
-    """Return the text of a file in ``schemas/``; `what` is one of `SCHEMAS`."""
+    """Return the text of a file in ``schemas/``, by a name in `SCHEMAS`."""
     return json.dumps(_MAKERS[what](), indent=2, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""Errors of files that differ in the file's name only: the first is written, the others counted."""
+"""Writes one of several similar errors, and counts the others."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 _NAMED = 10
-"""Files whose paths are kept to be named."""
+"""The most files of a group whose paths are kept."""
 
 
 class _Group:
-    """Files that failed alike: the path of the first, and of some of the others."""
+    """The paths of files that failed with similar errors."""
 
     def __init__(self, first: str, error: BidsplanError) -> None:
         self.first = first
@@ -34,14 +34,14 @@ class _Group:
 
 
 class LikeErrors:
-    """Writes errors of files, those that are alike once."""
+    """Writes the errors of files, and each group of similar ones once."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._groups: dict[str, _Group] = {}
 
     def add(self, entry: Entry, error: BidsplanError) -> None:
-        """Write the error of a file, or count it with one that was written."""
+        """Write a file's error, or count it with a similar one."""
         text = str(error)
         alike = _without_names(text, entry)
         group = self._groups.get(alike)
@@ -52,7 +52,7 @@ class LikeErrors:
         self._console.error(coded(text, error.help_code))
 
     def close(self) -> None:
-        """Name files that failed like one whose error was written."""
+        """Name the files that were counted and not written."""
         for group in self._groups.values():
             if group.number:
                 text = f"{counted(group.number, 'more file')} failed like {group.first}: "
@@ -63,7 +63,7 @@ class LikeErrors:
 
 
 def _without_names(text: str, entry: Entry) -> str:
-    """Return an error's text without its file's names."""
+    """Return an error's text without the file's name."""
     for name in sorted({entry.path, entry.key}, key=len, reverse=True):
         text = text.replace(printable(name), "") if name else text
     return text

@@ -1,4 +1,4 @@
-"""The group of commands, and how each of them ends."""
+"""The group of all commands, and their exit codes."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 
 _COMMANDS = {
-    "demo": "Write a small study to try everything on.",
-    "init": "Write a manifest to start from.",
+    "demo": "Write a small study for trying all commands.",
+    "init": "Write a first manifest for a study.",
     "inspect": "Show what a study contains.",
-    "validate": "Check manifests without a network.",
+    "validate": "Check manifests, without network access.",
     "compile": "Compile manifests into plans.",
     "explain": "Show why subjects and files are in a plan, or not.",
-    "show": "Show what a plan holds.",
+    "show": "Show what a plan contains.",
     "diff": "Show what changed between two plans.",
-    "report": "Write a page of what a plan lacks, and why.",
+    "report": "Write a page that shows which files subjects lack, and why.",
     "split": "Split a plan by subject, by site or evenly.",
     "fetch": "Fetch a plan's files to a destination.",
     "verify": "Compare a destination with its plan.",
@@ -40,17 +40,17 @@ _COMMANDS = {
     "export": "Write a plan for another tool, such as aria2 or DataLad.",
     "cache": "Show or clear the cache of fetched contents.",
     "textconv": "Print a plan as text that git can compare.",
-    "cache-key": "Print the key of a plan for caches.",
+    "cache-key": "Print a plan's key for the cache of a CI system.",
     "schema": "Print the JSON Schema of manifests, plans or reports.",
-    "help": "Say what an error means, by its code, and what to do.",
+    "help": "Explain an error by its code, and say what to do.",
 }
 
 _MACHINE_ERRORS = "EDQUOT EFBIG EIO EMFILE ENFILE ENODEV ENOMEM ENOSPC ENXIO EROFS ESTALE"
-"""Errors that any system call may return, and that no program can foresee."""
+"""Errors of the machine or its disks, which any system call may return."""
 
 
 class _Commands(click.Group):
-    """Imports the module of a command only when the command is asked for."""
+    """Imports the module of a command only when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -59,7 +59,7 @@ class _Commands(click.Group):
         from importlib import import_module
 
         if name not in _COMMANDS:
-            if ctx.resilient_parsing:  # a shell completes what is not yet a command
+            if ctx.resilient_parsing:  # a shell is completing a name that is not complete yet
                 return None
             from bidsplan.messages import suggestion  # only for a mistake
 
@@ -88,18 +88,18 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="bidsplan", message="bidsplan %(version)s")
 def bidsplan() -> None:
-    """Say which neuroimaging data, exactly, and get exactly that.
+    """Describe the neuroimaging data you need, review the plan, and download exactly those files.
 
-    A study manifest (YAML) compiles into a download plan (JSON Lines). The plan is fetched and
-    verified, and an interrupted fetch resumes.
+    bidsplan compiles a study manifest (YAML) into a download plan (JSON Lines), fetches the planned
+    files and checks each one. An interrupted fetch resumes.
     """
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line, and return its exit code.
 
-    It is 0 if all is done, 1 if something failed or differs, 2 for wrong usage or a wrong manifest
-    or plan, 130 and 143 if a signal stopped the command.
+    The code is 0 if the command succeeds, 1 if something failed or differs, 2 for wrong usage or a
+    manifest or plan that is not valid, and 130 or 143 if a signal stopped the command.
     """
     redact = find_redactor(arguments)
     console = Console(debug="--debug" in arguments, json="--json" in arguments, redact=redact)
@@ -127,9 +127,9 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _failed_call(error: OSError, console: Console) -> int:
-    """Report a system call that failed where no code expects it."""
+    """Report the unexpected failure of a system call."""
     if error.errno == errno.EPIPE:
-        # Whatever reads our output has gone, as `head` does: exit quietly.
+        # The program that reads our output has ended, as `head` does: exit quietly.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     if errno.errorcode.get(error.errno or 0) not in _MACHINE_ERRORS.split():

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the settings made of them."""
+"""The options that several commands share, and the settings made from them."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 
 class Part(NamedTuple):
-    """Which part of a plan a command works on; all of it where nothing is said."""
+    """The part of a plan that a command uses; by default the whole plan."""
 
     subjects: tuple[str, ...] = ()
     sessions: tuple[str, ...] = ()
     shard: tuple[int, int] | None = None
 
     def of(self, plan: Planned) -> Planned:
-        """Return the part of a plan; raises UsageError where there is no such part."""
+        """Return the part of a plan; raises UsageError if there is no such part."""
         if not any(self):
             return plan
         from bidsplan.plan.parts import select_part  # on demand
@@ -95,13 +95,13 @@ def parse_bytes(value: str) -> int:
 
 
 def output_option(text: str) -> Callable[..., Any]:
-    """Make the option ``--output`` with a text of help."""
+    """Make the option ``--output`` with a help text."""
     return click.option("-o", "--output", type=click.Path(path_type=Path), help=text)
 
 
 def examples(*lines: str) -> str:
-    """Make the end of a command's help."""
-    # The first character keeps click from filling the lines.
+    """Make the examples at the end of a command's help."""
+    # The first character tells click not to wrap these lines.
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
@@ -114,17 +114,18 @@ ALLOWED = (
         multiple=True,
         callback=lambda _ctx, _param, value: frozenset(value),
         metavar="NAME",
-        help="Also allow URLs of this fsspec protocol; may be repeated.",
+        help="Also allow URLs with this fsspec protocol. May be repeated.",
     ),
     click.option(
         "--untrusted",
         is_flag=True,
         envvar="BIDSPLAN_UNTRUSTED",
-        help="Refuse local files, private hosts and signed requests, as for pull requests from "
-        "strangers. Also set by BIDSPLAN_UNTRUSTED=1.",
+        help="Refuse local files, private hosts and signed requests. Use this for manifests and "
+        "plans from strangers, as in pull requests. The variable BIDSPLAN_UNTRUSTED=1 does the "
+        "same.",
     ),
 )
-"""What a manifest or a plan may name."""
+"""Options for the URLs that a manifest or a plan may name."""
 
 PLACES = (
     click.option(
@@ -136,14 +137,16 @@ PLACES = (
         "--anonymous/--signed",
         "anonymous",
         default=None,
-        help="Do not sign requests, or sign them, whatever the manifest says.",
+        help="Do not sign requests, or sign them. Overrides the manifest or plan.",
     ),
     click.option(
-        "--requester-pays", is_flag=True, help="Pay for requests to requester-pays buckets."
+        "--requester-pays",
+        is_flag=True,
+        help="Agree to pay for requests to requester-pays buckets.",
     ),
     *ALLOWED,
 )
-"""Where storage is, and as whom it is read."""
+"""Options for the endpoint and the credentials of storage."""
 
 STORAGE = (
     *PLACES,
@@ -153,10 +156,10 @@ STORAGE = (
         default=60,
         show_default=True,
         metavar="SECONDS",
-        help="Close a connection that sends nothing for so long.",
+        help="Close a connection that sends nothing for this time.",
     ),
 )
-"""How storage is reached."""
+"""Options for reaching storage."""
 
 SOURCES = (
     click.option(
@@ -165,39 +168,40 @@ SOURCES = (
         default=Transport.AUTO.value,
         callback=lambda _ctx, _param, value: Transport(value),
         show_default=True,
-        help="Library that lists and reads storage.",
+        help="Library to list and read storage with.",
     ),
     _jobs_option(
         "jobs",
         "auto",
         _Connections(1, 1024),
-        f"Maximum connections; auto opens as many as help, up to {AUTO_JOBS}.",
+        "Maximum number of connections. With auto, bidsplan measures how many help, up to "
+        f"{AUTO_JOBS}.",
     ),
     *STORAGE,
 )
-"""How the storage that a study lies in is reached, and how fast."""
+"""Options for reaching the storage of a study, with a transport and connections."""
 
 DESTINATION = (
     click.option(
         "--dest-endpoint-url",
         metavar="URL",
-        help="S3 endpoint of DEST. [default: that of the sources]",
+        help="S3 endpoint of DEST. [default: as for the sources]",
     ),
     click.option(
-        "--dest-profile", metavar="NAME", help="AWS profile for DEST. [default: the sources']"
+        "--dest-profile", metavar="NAME", help="AWS profile for DEST. [default: as for the sources]"
     ),
 )
-"""What differs for a destination in storage."""
+"""Options for a destination in storage."""
 
 RATE = (
     click.option(
         "--limit-rate",
         type=parse_bytes,
         metavar="RATE",
-        help="Most bytes a second, over all connections, e.g. 50M.",
+        help="Limit all connections together to this number of bytes a second, e.g. 50M.",
     ),
 )
-"""How fast files are fetched at the most."""
+"""The option that limits the transfer rate."""
 
 
 CACHE = (
@@ -205,23 +209,25 @@ CACHE = (
         "--cache",
         "cache_directory",
         metavar="DIR",
-        help="Take files from this directory by their digests, and add what is fetched, for other "
-        "destinations. [default: BIDSPLAN_CACHE, then the configuration]",
+        help="Content cache: a directory that keeps file contents by digest, so that other "
+        "destinations need not fetch them again. [default: BIDSPLAN_CACHE, then the configuration]",
     ),
     click.option(
         "--cache-size",
         type=parse_bytes,
         metavar="SIZE",
-        help="Remove what was used least recently from the cache if it is larger, e.g. 500GB.",
+        help="If the cache is larger than this, e.g. 500GB, remove the contents that were used "
+        "least recently.",
     ),
     click.option(
         "--cache-link",
         type=click.Choice([link.value for link in CacheLink]),
-        help="Copy from the cache (default), or make hard links, which may only be read.",
+        help="Copy files from the cache, or make hard links to it. Never write to such a link. "
+        "[default: copy]",
     ),
-    click.option("--no-cache", is_flag=True, help="Use no cache, whatever is configured."),
+    click.option("--no-cache", is_flag=True, help="Use no cache, even if one is configured."),
 )
-"""Which content cache is used, and how."""
+"""Options for the content cache."""
 
 _CACHING = {"cache_directory", "cache_size", "cache_link", "no_cache"}
 _ACCESS = {field.name for field in fields(Access)}
@@ -242,24 +248,24 @@ PART = (
         "subjects",
         multiple=True,
         metavar="LABEL",
-        help="Only what this subject needs, the files of no subject included; may be repeated.",
+        help="Use only the files that this subject needs, including files that belong to no "
+        "subject. May be repeated.",
     ),
     click.option(
         "--session",
         "sessions",
         multiple=True,
         metavar="LABEL",
-        help="Of the files of --subject, only those of this session, and those of none; may be "
-        "repeated.",
+        help="With --subject, leave out the subject's files of other sessions. May be repeated.",
     ),
     click.option(
         "--shard",
         metavar="K/N",
         callback=_parse_shard,
-        help="Only the K-th of N parts with about the same bytes and files.",
+        help="Use only part K of N parts, which have about the same number of bytes and files.",
     ),
 )
-"""Which part of a plan a command works on. Several runs may fetch parts to one DEST at once."""
+"""Options for a part of a plan. Several runs may fetch parts to one DEST at the same time."""
 
 _MANIFESTS = (".yaml", ".yml")
 _DOCUMENTS = (*_MANIFESTS, ".jsonl", ".jsonl.gz", ".jsonl.zst")
@@ -271,10 +277,10 @@ def _take_access(values: dict[str, Any]) -> Access:
 
 
 def _check_document(context: click.Context, document: Path) -> Path:
-    """Refuse a study's URL, accession or directory where its manifest is expected."""
+    """Refuse a study's URL, accession or directory instead of its manifest."""
     if document.suffix in {".jsonl", ".yaml", ".yml"} and ":" not in document.parts[0]:
         return document
-    # A path has lost one of a URL's slashes.
+    # A URL that became a Path has lost one of its slashes.
     text = re.sub(r"\A([A-Za-z][A-Za-z0-9+.-]*:/)(?!/)", r"\1/", str(document))
     url = suggested_url(text) or text
     directory = not text.endswith(_DOCUMENTS) and document.is_dir()
@@ -291,7 +297,7 @@ def _check_document(context: click.Context, document: Path) -> Path:
 
 
 def _check_order(context: click.Context, _: click.Parameter, destination: str) -> str:
-    """Refuse a manifest or plan in the place of a destination."""
+    """Refuse a manifest or plan that is given as the destination."""
     source = context.params["source"]
     if destination.endswith(_DOCUMENTS) and not str(source).endswith(_DOCUMENTS):
         raise UsageError(
@@ -306,7 +312,7 @@ def _check_order(context: click.Context, _: click.Parameter, destination: str) -
 def _complete_directory(
     _context: object, _parameter: object, incomplete: str
 ) -> list[CompletionItem]:
-    """Have the shell complete the name of a directory."""
+    """Let the shell complete the name of a directory."""
     from click.shell_completion import CompletionItem  # only for shells
 
     return [CompletionItem(incomplete, type="dir")]
@@ -316,9 +322,8 @@ def manifest_argument(name: str, *, several: bool = False) -> Callable[..., Any]
     """Make the argument for one manifest or several."""
 
     def check(context: click.Context, _parameter: object, value: Any) -> Any:
-        if several:
-            return tuple(_check_document(context, document) for document in value)
-        return _check_document(context, value)
+        found = tuple(_check_document(context, each) for each in (value if several else [value]))
+        return found if several else found[0]
 
     many = -1 if several else 1
     path = click.Path(path_type=Path)
@@ -326,7 +331,7 @@ def manifest_argument(name: str, *, several: bool = False) -> Callable[..., Any]
 
 
 def document_argument(name: str, metavar: str, *, required: bool = True) -> Callable[..., Any]:
-    """Make the argument for a manifest or a plan, of a command that has no destination."""
+    """Make the argument for a manifest or plan, in commands without destination."""
 
     def check(context: click.Context, _parameter: object, value: Path | None) -> Path | None:
         return None if value is None else _check_document(context, value)
@@ -336,7 +341,7 @@ def document_argument(name: str, metavar: str, *, required: bool = True) -> Call
 
 
 def check_study(text: str) -> None:
-    """Refuse a manifest, a plan or a mistyped URL where a study's URL is expected."""
+    """Refuse a manifest, a plan or a mistyped URL instead of a study's URL."""
     if text.endswith(_DOCUMENTS):
         plan = not text.endswith(_MANIFESTS)
         raise UsageError(
@@ -352,16 +357,20 @@ plan_argument = click.argument("source", metavar="PLAN|MANIFEST", type=click.Pat
 destination_argument = click.argument(
     "destination", metavar="DEST", callback=_check_order, shell_complete=_complete_directory
 )
-readers_option = _jobs_option("readers", 4, click.IntRange(1, 256), "Maximum files read at a time.")
-wait_option = click.option("--wait", is_flag=True, help="Wait for another run into DEST to end.")
+readers_option = _jobs_option(
+    "readers", 4, click.IntRange(1, 256), "Maximum number of files to read at a time."
+)
+wait_option = click.option(
+    "--wait", is_flag=True, help="If another run is using DEST, wait until it ends."
+)
 
 
 def settings_of(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add options, and those of the console; the command gets `Settings` made of them."""
+    """Add options to a command, which gets their values as `Settings`."""
     console = (
         click.option("--json", is_flag=True, help="Write results as JSON Lines."),
-        click.option("--debug", is_flag=True, help="Show the log, and tracebacks of errors."),
-        click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
+        click.option("--debug", is_flag=True, help="Show the log, and the tracebacks of errors."),
+        click.option("-q", "--quiet", is_flag=True, help="Do not show progress."),
     )
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""How a plan differs from an earlier one, as text."""
+"""Writes the changes between two plans as text."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def changed_lines(
     by_subject: bool = True,
     command: str = "bidsplan diff --all",
 ) -> list[str]:
-    """Describe changes in one line, then the header's, by subject if wanted, and by file.
+    """Describe changes: a headline, the header, subjects if wanted, and files.
 
-    At most `most` subjects and files are named, or all where it is None; `command` names all.
+    At most `most` subjects and files are named; None names all of them, and so does `command`.
     """
     words = Wording(changes)
     found = [words.headline(), *words.names(most)]
@@ -76,7 +76,7 @@ def signed_size(number: int) -> str:
 
 
 class Wording:
-    """Words for changes.
+    """The words in which changes are described.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class Wording:
         self._show = show
 
     def headline(self) -> str:
-        """Say in one line what changed."""
+        """Summarise the changes in one line."""
         changes = self._changes
         words = {
             "subject": (changes.subjects_added, changes.subjects_removed),
@@ -117,7 +117,7 @@ class Wording:
             yield f"{counted(len(others), 'file')} changed only {listed(names)}"
 
     def names(self, most: int | None = MOST_NAMED) -> Iterator[str]:
-        """Name added and removed subjects, pipelines and roots, and the header's other fields."""
+        """Name added and removed subjects, pipelines and roots, and changed header fields."""
         for title in _LISTS:
             if found := getattr(self._changes, title):
                 named = ", ".join(map(self._show, found[:most]))
@@ -133,13 +133,13 @@ class Wording:
             yield f"header: {self._header()}"
 
     def _header(self) -> str:
-        """Name the header's fields that differ; the manifest's digest says nothing to a reader."""
+        """Name the header's fields that differ, except the manifest's digest."""
         fields = dict(self._changes.header)
         manifest = ["the manifest changed"] if fields.pop("manifest_sha256", None) else []
         return ", ".join([*manifest, self._fields(fields)] if fields else manifest)
 
     def files(self) -> Iterator[tuple[str, str]]:
-        """Yield a mark (+, - or ~) and a text for each file, by path."""
+        """Yield a mark (+, - or ~) and a text for each changed file."""
         changes = self._changes
         was = {new: old for old, new in changes.renamed.items()}
         marked: list[tuple[str, str, Entry | FileChange]] = [
@@ -161,7 +161,7 @@ class Wording:
         return text if old is None else f"{text}; renamed from {self._show(old)}"
 
     def _fields(self, fields: Fields) -> str:
-        """Name fields that differ, with their values where they are short."""
+        """Name the fields that differ, with their values if these are short."""
         return ", ".join(f"{name}{self._values(**both)}" for name, both in fields.items())
 
     def _values(self, old: Any, new: Any) -> str:

@@ -1,4 +1,4 @@
-"""A plan's files as CSV that spreadsheets open without running anything."""
+"""Writes a plan's files as CSV that is safe to open in spreadsheets."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _COLUMNS = (
 )
 
 _FORMULA = tuple("=+-@＝＋－＠")
-"""What makes a cell a formula, also in the wide forms that some spreadsheets take for these."""
+"""Characters that start a formula, with the wide forms that some spreadsheets also accept."""
 
 
 def csv_lines(plan: Planned, redact: Callable[[str], str]) -> Iterator[str]:
     """Yield the header, then a line for each file.
 
-    A cell that starts like a formula gets an apostrophe before it; unprintable characters are
-    written as escapes. `redact` is applied to each value that it would change.
+    A cell that starts like a formula gets an apostrophe in front. Unprintable characters are
+    escaped. `redact` is applied to each value.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

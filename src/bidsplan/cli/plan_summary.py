@@ -1,4 +1,4 @@
-"""A plan's summary, as tables."""
+"""Writes a plan's summary as tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NAMELESS = {
     "sessions": "(no session)",
     "subjects": "(no subject)",
 }
-"""What the summary's nameless amounts are of."""
+"""Names for the amounts of files without a subject, session and so on."""
 
 _TITLES = {
     "pipelines": "pipeline",
@@ -39,7 +39,7 @@ _TITLES = {
 
 
 def summary_lines(summary: PlanSummary, *, show_all: bool = False) -> Iterator[str]:
-    """Describe a summary: a line, a table for each kind of count, and the largest files."""
+    """Describe a summary: a headline, tables of counts, and the largest files."""
     subjects = counted(len(summary.selected), "subject")
     files = counted(summary.files, "file")
     yield f"{printable(summary.study)}: {subjects}, {files}, {size(summary.bytes)}"
@@ -50,7 +50,7 @@ def summary_lines(summary: PlanSummary, *, show_all: bool = False) -> Iterator[s
         yield f"subjects without a file: {listed(map(printable, without))}"
     for name, title in _TITLES.items():
         amounts = getattr(summary, name)
-        # One row of a table says what the first line says.
+        # A table with a single row would only repeat the headline.
         if len(amounts) > 1 or name in {"reasons", "proofs"}:
             yield ""
             if name == "proofs":

@@ -1,4 +1,4 @@
-"""A plan's files as a tree of directories."""
+"""Writes a plan's files as a tree of directories."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 _MOST = 6
-"""The most directories, and the most files, that are shown of one directory."""
+"""The most directories, and the most files, that are shown in one directory."""
 
 _DEEPEST = 40
-"""Directories above a file that get a line each; what is below is part of the file's name."""
+"""The most directory levels that have their own lines; deeper levels are part of file names."""
 
 
 class _Directory:
-    """A directory of a plan, with what is below it."""
+    """A directory of a plan, with its files and subdirectories."""
 
     def __init__(self) -> None:
         self.files = 0
@@ -37,7 +37,7 @@ class _Directory:
 
 
 def tree_lines(plan: Planned, *, show_all: bool = False) -> Iterator[str]:
-    """Yield a line for each directory and file; of many neighbours only the first, unless all."""
+    """Yield a line for each directory and file; long lists are cut unless `show_all`."""
     top = _Directory()
     for entry in plan.entries:
         top.files += 1
@@ -65,7 +65,7 @@ def _below(directory: _Directory, indent: str, most: int | None) -> Iterator[str
         noun = "more directory" if len(rest) == 1 else "more directories"
         yield f"{indent}… and {len(rest):,} {noun} ({files}, {amount})"
     files_ = sorted(directory.own.items(), key=lambda row: natural_key(row[0]))
-    # A line that counts a single file would take the place of the file's.
+    # A line that counts a single hidden file would be as long as the file's own line.
     most = None if most is not None and len(files_) == most + 1 else most
     for name, number in files_[:most]:
         yield f"{indent}{printable(name)} ({size(number)})"

@@ -1,4 +1,4 @@
-"""The plan that a command works with: the given one, or a manifest's."""
+"""Finds the plan for a command: a plan's file, or the plan of a manifest."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
 
 def load(path: Path, settings: Settings, *, show: bool = True) -> ManifestFile:
-    """Load a manifest and show its warnings, which are errors where `settings` is strict.
+    """Load a manifest and show its warnings, which `strict` makes errors.
 
-    Where `show` is not set, they are left for `compile_file` to show.
+    If `show` is false, `compile_file` shows the warnings later.
     """
     from bidsplan.manifest.load import load_manifest  # imports pydantic and YAML
 
@@ -57,7 +57,7 @@ def load(path: Path, settings: Settings, *, show: bool = True) -> ManifestFile:
 
 
 def warn_besides(loaded: ManifestFile, problems: Iterable[Problem], settings: Settings) -> None:
-    """Show a manifest's warnings, but for those at a place that a problem is about."""
+    """Show a manifest's warnings, except at the places of other problems."""
     reported = {(problem.line, problem.at) for problem in problems}
     settings.console.warn(
         warning for warning in loaded.warnings if (warning.line, warning.at) not in reported
@@ -74,9 +74,9 @@ def compile_file(
     max_bytes: int | None = None,
     listings: SharedListings | None = None,
 ) -> Compiled:
-    """Compile a loaded manifest, and show its warnings and the compilation's with their lines.
+    """Compile a loaded manifest, and show all warnings with their lines.
 
-    `known` is a plan's file and its plan, whose digests are carried over.
+    `known` is a plan's file and this plan, whose digests are copied.
     """
     from bidsplan.compile.compiler import compile_manifest  # imports storage
 
@@ -108,7 +108,7 @@ def compile_file(
 
 
 def written(compiled: Compiled, path: Path) -> str:
-    """Describe a plan that was written: how much it holds, and from where."""
+    """Describe a plan that was written: its size, and its origin."""
     header = compiled.plan.header
     subjects, files = counted(len(header.subjects), "subject"), counted(header.files, "file")
     source = f", from {', '.join(compiled.endpoints)}" if compiled.endpoints else ""
@@ -127,7 +127,7 @@ _OMITTED = {
     "not-comparable": "left out by a value that can't be compared",
     "no-file": "without a selected file",
 }
-"""What the summary says of each kind of omission."""
+"""The summary's text for each kind of omission."""
 
 
 def omission_data(omission: Omission) -> dict[str, object]:
@@ -145,7 +145,7 @@ def omission_data(omission: Omission) -> dict[str, object]:
 
 
 def plan_of_file(path: Path) -> StoredPlan:
-    """Read a plan's file; another name than a plan's is an error that says what is expected."""
+    """Read a plan's file; raises UsageError if the name is not a plan's."""
     from bidsplan.plan.file import StoredPlan  # on demand
 
     if ".jsonl" not in path.suffixes:
@@ -158,7 +158,7 @@ def plan_of_file(path: Path) -> StoredPlan:
 
 
 def warn_if_stale(path: Path, plan: Planned, settings: Settings) -> None:
-    """Warn of a plan that the manifest beside its file, if any, was changed after."""
+    """Warn if a plan's manifest has changed since it was compiled."""
     manifest = find_manifest(path)
     if manifest is None:
         return
@@ -181,10 +181,10 @@ def warn_if_stale(path: Path, plan: Planned, settings: Settings) -> None:
 def plan_for(
     source: Path, settings: Settings, policy: PlanPolicy = PlanPolicy.LOCKED, *, write: bool = False
 ) -> tuple[Path, Planned]:
-    """Return the path and the plan that a source names: a plan's, or a manifest's.
+    """Return the path and the plan that a source names.
 
-    Where `write` is set, a plan that had to be compiled is written. Raises StalePlanError where the
-    policy needs a plan that does not exist or is another manifest's.
+    If `write` is true, a plan that had to be compiled is also written. Raises StalePlanError if the
+    policy needs a current plan, and the plan is missing or stale.
     """
     from bidsplan.plan.file import default_plan_path, write_plan  # on demand
 

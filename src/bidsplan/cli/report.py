@@ -1,4 +1,4 @@
-"""Results of a run: progress bar, rows, table and summary."""
+"""Shows a run's results: progress bar, rows, table and summary."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def _listed(pairs: Iterable[tuple[str, int]]) -> list[str]:
 
 
 class Outcome:
-    """Shows a run's events as they come, and its summary.
+    """Shows a run's events as they arrive, and a summary.
 
     Parameters
     ----------
     verb : str, optional
-        Says any success in one word.
+        A word for every kind of success.
     place : str
         The destination, where the summary shall name it.
     prune : str
@@ -65,7 +65,7 @@ class Outcome:
         self._rows: list[tuple[str, str, str, str]] = []
 
     def follow(self, run: Generator[Event, None, None]) -> int:
-        """Draw and show all events of a run and a summary, and return the exit code."""
+        """Show a run's progress, events and summary; return the exit code."""
         json, add = self._console.json, self._counts.add
         drawn = nullcontext() if self._dry_run else self._console.progress(self._counts, self._plan)
         with closing(self._errors), closing(run), drawn:
@@ -128,7 +128,7 @@ class Outcome:
         return tabulate(self._rows, headers, "plain", colalign=aligned, disable_numparse=True)
 
     def _intended(self) -> list[str]:
-        """Describe what would be done."""
+        """Describe what a dry run would do."""
         counts = self._counts
         failures = sorted(counts.failures.items())
         return [
@@ -138,7 +138,7 @@ class Outcome:
         ]
 
     def _endpoints(self) -> str:
-        """Say where files were requested, if any were."""
+        """Name the endpoints that requests were sent to, if any."""
         counts = self._counts
         fetched = counts.done[Action.FETCH] + counts.done[Action.REPLACE]
         requested = counts.bytes or counts.failures or counts.skipped or fetched > counts.cached
@@ -151,7 +151,7 @@ class Outcome:
         return f"{counted(number, 'file')} ({size(held)}) from the cache" if number else ""
 
     def _checks(self) -> str:
-        """Describe by what files were checked: ``20 files checked by MD5, 3 by size only``."""
+        """Describe how files were checked: ``20 files checked by MD5, 3 by size only``."""
         ways = [(way, self._counts.proofs[way]) for way in CheckMethod if self._counts.proofs[way]]
         texts = [f"{number:,} by {CHECK_NAMES[way]}" for way, number in ways]
         if texts:
@@ -161,7 +161,7 @@ class Outcome:
         return ", ".join(texts)
 
     def _done(self) -> list[str]:
-        """Describe what was done, how it was checked, and what failed."""
+        """Describe what was done, how files were checked, and what failed."""
         counts = self._counts
         checks = self._checks()
         if self._verb:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first ends a command in good order, the second at once."""
+"""SIGINT and SIGTERM: the first stops a command cleanly, the second at once."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 class Signalled(SystemExit):
-    """A signal; an event loop re-raises a SystemExit, and would swallow another exception."""
+    """A signal, as a SystemExit, which event loops raise again."""
 
     code: int
 
 
 _received: list[int] = []
-"""Exit codes of the signals that the process received."""
+"""The exit codes of the signals that the process has received."""
 
 
 def exit_at_once() -> None:
@@ -35,13 +35,13 @@ def first_signal(*, interrupt: bool) -> Iterator[list[int]]:
     Parameters
     ----------
     interrupt : bool
-        Raise `Signalled` in the main thread, rather than let the work check whether to stop.
+        Whether to raise `Signalled` in the main thread. Otherwise the work checks whether to stop.
 
     Yields
     ------
     list of int
-        The exit codes of all signals so far, also of one whose exception was lost in a destructor
-        or in a handler of all exceptions.
+        The exit codes of all signals so far. The list also has signals whose exception was lost, in
+        a destructor or in code that catches all exceptions.
     """
 
     def handler(number: int, _: FrameType | None) -> None:
@@ -59,6 +59,6 @@ def first_signal(*, interrupt: bool) -> Iterator[list[int]]:
 
 
 def _handled() -> list[signal.Signals]:
-    """Return the signals that the parent process did not set to be ignored."""
+    """Return the signals that the parent process does not ignore."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]

@@ -1,4 +1,4 @@
-"""Workflow commands: problems at their lines in GitHub's pull requests, and none by accident."""
+"""Writes problems as annotations for GitHub, and prevents accidental commands."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 _DATA = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
 _PROPERTY = _DATA | str.maketrans({":": "%3A", ",": "%2C"})
 
-# Runners skip blanks before "::", and may ignore characters that have no width.
+# Runners skip blanks before "::", and may ignore characters of zero width.
 _COMMAND = re.compile(r"(?m)^([^!-~\n]*):(?=[^!-~\n]*:)")
 
 
 def enabled() -> bool:
-    """Report whether the command runs in a workflow of GitHub Actions."""
+    """Report whether the command runs in GitHub Actions."""
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
 def annotation(label: str, text: str, **properties: str | int | None) -> str:
-    """Return the workflow command that annotates a place of the repository with a text.
+    """Return the workflow command that annotates a line of a file.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def annotation(label: str, text: str, **properties: str | int | None) -> str:
 
 
 def harmless(text: str) -> str:
-    r"""Escape what runners of GitHub Actions would execute, wherever the text is shown.
+    r"""Escape text that runners of GitHub Actions would execute.
 
     Examples
     --------
@@ -43,17 +43,17 @@ def harmless(text: str) -> str:
       \x3a:set-env name=PATH::/tmp
     """
     text = _COMMAND.sub(r"\1\\x3a", text)
-    # Runners search for the older form anywhere in a line.
+    # Runners recognise the older form anywhere in a line.
     return text.replace("##[", "#\\x23[")
 
 
 def harmless_json(text: str) -> str:
-    """Escape what runners of GitHub Actions would execute in JSON, which keeps its meaning."""
+    """Escape JSON that runners of GitHub Actions would execute, keeping its meaning."""
     return text.replace("##[", "#\\u0023[")
 
 
 def in_workspace(file: str) -> str:
-    """Return a file's path as the repository has it, where it is in the workflow's checkout."""
+    """Return a file's path in the workflow's checkout, if it is there."""
     workspace = os.environ.get("GITHUB_WORKSPACE")
     path = Path(file).resolve()
     if workspace and path.is_relative_to(root := Path(workspace).resolve()):

@@ -1,1 +1,1 @@
-"""From a manifest and a listing to a plan. Reads names; writes nothing."""
+"""Compiles a manifest and a study's listing into a plan."""

@@ -1,4 +1,4 @@
-"""Choosing the files of datasets that share their filters."""
+"""Chooses the files of datasets that have the same filters."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 class DatasetFiles:
-    """Chooses the files of one dataset, part by part: what was chosen is not kept here.
+    """Chooses one dataset's files, some subjects at a time.
 
-    Files at the root may come along with those of any part; `add_root` adds them in the end.
+    Files at the root may be companions of files in any part, so `add_root` adds them at the end.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class DatasetFiles:
         """Choose the files of all subjects, and note those at the root."""
         request, directories = self._request, self._listing.directories
         if self._context.record.detailed:
-            # To be explained, all choices are kept in any case.
+            # For explaining, all choices are kept anyway.
             [files] = batches(directories, whole=True)
             choice = FileSelection(files, self._at_root, request)
             self._add_part(choice, files, last=True)
@@ -79,9 +79,10 @@ class DatasetFiles:
     def _add_part(
         self, choice: FileSelection, files: dict[str, Object], *, last: bool = False
     ) -> None:
-        """Add what is chosen in some directories, and what its contents name.
+        """Add the files chosen in some directories, and files that they name.
 
-        The last part gets what files of other parts name in directories that are not theirs.
+        The last part also gets the files outside their own directories that files of other parts
+        name.
         """
         wanted, references = self._request.companions, self._references
         more = Companions(choice, ChainMap(files, self._at_root), references)
@@ -113,7 +114,7 @@ class DatasetFiles:
         self._context.selected.add(self._source, files, below)
 
     def add_root(self) -> None:
-        """Add the files at the root, and a description where it has none."""
+        """Add the root's files, and a description if there is none."""
         selected, dataset = self._context.selected, self._listing.dataset
         selected.add(self._source, self._at_root, self._root_reasons)
         if self._request.dataset_files != "none" and DESCRIPTION not in self._at_root:
@@ -122,13 +123,13 @@ class DatasetFiles:
 
 
 class ChosenFiles(NamedTuple):
-    """The files chosen in the datasets of a pipeline, or of the study, and what filters matched."""
+    """The chosen files of the study or a pipeline, and its filters' matches."""
 
     datasets: list[DatasetFiles]
     findings: Findings
 
     def add_root(self) -> None:
-        """Add the files at the datasets' roots, without which the others are not datasets."""
+        """Add the files at the datasets' roots, which make them valid datasets."""
         for dataset in self.datasets:
             dataset.add_root()
 
@@ -139,7 +140,7 @@ def choose_files(
     units: Sequence[str],
     pipeline: Pipeline | None = None,
 ) -> ChosenFiles:
-    """Choose files in the datasets of a pipeline, or of the study itself."""
+    """Choose files in all datasets of the study or of a pipeline."""
     name = context.manifest.study.id if pipeline is None else pipeline.name
     place: Place = ("files",) if pipeline is None else ("derivatives", name, "filters")
     wanted = _request(context, pipeline)
@@ -159,7 +160,7 @@ def choose_files(
 
 
 def _request(context: Context, pipeline: Pipeline | None) -> Request:
-    """Return what is asked of all datasets of a pipeline, or of the study."""
+    """Return the manifest's request to all datasets of a study or pipeline."""
     manifest = context.manifest
     derivative = pipeline.derivative if pipeline else None
     return Request(
@@ -174,7 +175,7 @@ def _request(context: Context, pipeline: Pipeline | None) -> Request:
 
 
 def _warn_of_missed(context: Context, counts: Iterable[MissedTargets]) -> None:
-    """Warn of files that are meant for others that are not selected."""
+    """Warn of files whose targets are not selected."""
     holders, targets = map(sum, zip(MissedTargets(), *counts, strict=True))
     if targets:
         problem = Problem(

@@ -1,4 +1,4 @@
-"""The tables of participants that a manifest chooses subjects by."""
+"""The tables of participants by which a manifest chooses subjects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 _MOST_VALUES = 20_000
-"""Different values that a column may have for a hint to name any."""
+"""The most different values of a column for which a hint names some."""
 
 NO_ROW = Dropped("it has no row in the table", ("subjects", "table"))
 
@@ -42,14 +42,15 @@ def strata_columns(manifest: Manifest) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cohort:
-    """What tables say about the study's subjects.
+    """The tables' data about the study's subjects.
 
     Parameters
     ----------
     tables : mapping of str to Table
-        By site; under the empty string where there are no sites, or one table for all of them.
+        The tables by site. The key is the empty string without sites, or if all sites share one
+        table.
     shared : bool
-        Whether one table is for all sites.
+        Whether all sites share one table.
     """
 
     tables: Mapping[str, Table]
@@ -63,7 +64,7 @@ class Cohort:
         return table.rows.get(named_label(unit), ()) if table else ()
 
     def conditions(self, where: Mapping[str, Predicate]) -> dict[str, Condition]:
-        """Compile predicates on columns, to be asked about many rows."""
+        """Compile predicates on columns, to evaluate them for many rows."""
         return {
             column: predicates.Condition(predicate, ids=self._names_participants(column))
             for column, predicate in where.items()
@@ -74,11 +75,11 @@ class Cohort:
         return column in known
 
     def matches(self, unit: str, where: Mapping[str, Condition]) -> bool:
-        """Return whether any of a unit's rows fulfils all conditions."""
+        """Report whether any of a unit's rows fulfils all conditions."""
         return any(predicates.row_matches(row, where) for row in self._rows(unit))
 
     def mismatch(self, unit: str, where: Mapping[str, Condition]) -> Dropped:
-        """Explain by a unit's first row why none of its rows fulfils all conditions."""
+        """Explain why none of a unit's rows fulfils all conditions."""
         row = next(iter(self._rows(unit)), None)
         if row is None:
             return NO_ROW
@@ -94,18 +95,18 @@ class Cohort:
         return Dropped(why, ("subjects", "where"))
 
     def doubt(self, unit: str, where: Mapping[str, Condition]) -> tuple[str, str] | None:
-        """Return a column and value that keep a unit from being compared, if nothing else does."""
+        """Return the column and value that prevent a unit from being compared."""
         for row in self._rows(unit):
             if column := predicates.doubtful_column(row, where):
                 return column, row.get(column, "")
         return None
 
     def quoted(self, column: str, value: str) -> str | None:
-        """Quote a value of a column, if messages may."""
+        """Quote a column's value, if messages may quote it."""
         return messages.quoted(value, "") or None if self._may_quote(column) else None
 
     def stratum(self, unit: str, columns: tuple[str, ...]) -> str:
-        """Name a unit's stratum by columns, of which ``site`` is the unit's site."""
+        """Return the name of a unit's stratum in the given columns."""
         table = self._table(unit)
         parts = [
             site_of(unit)
@@ -116,7 +117,7 @@ class Cohort:
         return "/".join(parts)
 
     def listed(self, tree: set[str]) -> tuple[set[str], set[str]]:
-        """Return the units that have a row, and those, or labels, that have no directory."""
+        """Return the units with a row, and the rows without a directory."""
         if self.shared:
             labels = set(self.tables[""].rows)
             listed = {unit for unit in tree if named_label(unit) in labels}
@@ -177,7 +178,7 @@ class Cohort:
         return problems
 
     def shown(self, units: Iterable[str]) -> list[str]:
-        """Keep the units that messages may name, of those that only tables name."""
+        """Return those of the units that messages may name."""
         plausible = {site for site, table in self.tables.items() if table.plausible}
         return [
             unit
@@ -187,7 +188,7 @@ class Cohort:
         ]
 
     def _may_quote(self, column: str) -> bool:
-        """Return whether messages may quote values of a column."""
+        """Report whether messages may quote a column's values."""
         plausible = all(table.plausible for table in self.tables.values())
         return plausible and not messages.names_a_secret(column)
 
@@ -196,7 +197,7 @@ class Cohort:
             yield from table.values(column)
 
     def _quotable_values(self, column: str) -> set[str]:
-        """Return a column's quotable values, or none where there are too many to choose from."""
+        """Return a column's quotable values; none if there are too many."""
         shown: set[str] = set()
         for value in self._values(column) if self._may_quote(column) else ():
             new = value not in shown and not predicates.is_missing(value)
@@ -208,7 +209,7 @@ class Cohort:
 
 
 def read_tables(context: Context) -> Cohort | None:
-    """Read the tables that a manifest chooses by; None where the report says why not."""
+    """Read the manifest's tables; None if the report has errors about them."""
     wanted = context.manifest.subjects.table
     if not isinstance(wanted, str):
         data = context.read_beside(wanted.file, "table")
@@ -218,7 +219,7 @@ def read_tables(context: Context) -> Cohort | None:
         labels = (named_label(name) for _, at_root in context.study for name in at_root.subjects)
         known = table.id_column in predicates.ID_COLUMNS
         if not known and not any(label in table.rows for label in labels):
-            # Its column of ids is what the manifest says, so it may be the first line of any file.
+            # The manifest names the column of ids, so the header may be the first line of any file.
             table = replace(table, plausible=False)
         return Cohort(tables={"": table}, shared=True)
     tables: dict[str, Table] = {}
@@ -252,7 +253,7 @@ def _read_table(
 
 
 def _parse(context: Context, data: bytes, name: str, id_column: str | None) -> Table | None:
-    """Parse a table, keeping only the columns that the choice of subjects needs."""
+    """Parse a table, and keep only the columns that are needed."""
     columns = {*context.manifest.subjects.where, *strata_columns(context.manifest)}
     table, problems = parse_table(data, name, id_column=id_column, columns=columns)
     located = (replace(problem, at=("subjects", "table")) for problem in problems)

@@ -1,7 +1,8 @@
-"""Companions that only the contents of files name: field maps, empty rooms and stimuli.
+"""Adds companions that other files name: field maps, empty rooms and stimuli.
 
-What is read is small, bounded, and read in parallel. A file that can't be read as what it should be
-is a warning with its key and with what is left out for it: real datasets hold such files.
+Small files are read in parallel, up to a limit. If a file can't be read or parsed, that is a
+warning and not an error, since real datasets have such files. The warning names the key and the
+files that are left out because of it.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ if TYPE_CHECKING:
 
 
 _LARGEST_EVENTS = 16 << 20
-"""Bytes of an events table that are read at the most."""
+"""The most bytes of an events table that are read."""
 
 _MOST_NAMED = 5_000_000
-"""Files that the field maps of one dataset may name in all, each as often as it is named."""
+"""The most files that one dataset's field maps may name in total, repetitions included."""
 
 
 class MissedTargets(NamedTuple):
-    """How many selected files are meant for unselected ones, and how many these are."""
+    """How many selected files have unselected targets, and how many targets."""
 
     holders: int = 0
     targets: int = 0
@@ -43,27 +44,28 @@ class MissedTargets(NamedTuple):
 
 @dataclass(kw_only=True, slots=True)
 class References:
-    """What the files of one dataset refer to, whichever part of it they are in.
+    """The references between all files of one dataset.
 
     Parameters
     ----------
     at_root : mapping of str to Object
         The files directly at the dataset's root, by name.
     each : callable
-        Calls a function for many paths at once.
+        Calls a function for many paths in parallel.
     list_directory : callable
-        Lists a directory below the dataset's root: objects by path.
+        Lists a directory in the dataset, as objects by path.
     unread : set of str
-        Takes what was to be read, and has no content here.
+        Collects the files that should be read, and whose content is missing here.
 
     Attributes
     ----------
     rooms, stimuli : set of str
-        Paths that files of other directories refer to.
+        Paths of files in other directories that were referred to.
     sidecars : dict of str to object
-        Contents of sidecars at the root, by name.
+        The contents of sidecars at the root, by name.
     broken, left : dict
-        Why sidecars at the root were not read, and the field maps that are left out for each.
+        Why sidecars at the root were not read, and the field maps that are left out because of
+        that.
     """
 
     store: Store
@@ -80,7 +82,7 @@ class References:
     _named: int = 0
 
     def count_named(self, number: int) -> None:
-        """Count the files that field maps name; a sidecar far above may name many for each."""
+        """Count the files that field maps name."""
         self._named += number
         if self._named > _MOST_NAMED:
             raise StorageError(
@@ -90,15 +92,15 @@ class References:
             )
 
     def where(self, key: str) -> str:
-        """Return how messages name an object."""
+        """Return an object's URL, for messages."""
         return printable(f"{self.store.url.rstrip('/')}/{key}")
 
     def add_rooms(self, choice: FileSelection) -> Mapping[str, Object]:
-        """Add the recordings in `rooms`; return the objects that were listed for them."""
+        """Add the empty-room recordings in `rooms`; return their listed objects."""
         found: dict[str, Object] = {}
         known = {item.name.path: item for item in choice.others}
         taken = {item.name.path for item in choice.taken}
-        # All of the subject, since sidecars of the recording may be in the directories above it.
+        # All files of the subject, since the recording's sidecars may be in higher directories.
         for directory in sorted({_top(path) for path in self.rooms - known.keys() - taken}):
             found.update(self.list_directory(directory))
         known.update({item.name.path: item for item in choice.learn(found)})
@@ -106,19 +108,19 @@ class References:
         return found
 
     def add_stimuli(self, choice: FileSelection) -> Mapping[str, Object]:
-        """Add the files in `stimuli`; return the objects that were listed for them."""
+        """Add the files in `stimuli`; return their listed objects."""
         found = self.list_directory("stimuli")
         wanted = [item for item in choice.learn(found) if item.name.path in self.stimuli]
         choice.add(wanted, "reference")
         return found
 
     def warn_of_unread(self) -> None:
-        """Warn of each sidecar at the root that was not read; see `Companions`."""
+        """Warn of sidecars at the root that were not read; see `Companions`."""
         for path, reason in self.broken.items():
             self.warn_of(self.at_root[path].key, reason, self.left[path])
 
     def warn_of(self, key: str, reason: str, left: Iterable[str]) -> None:
-        """Warn of a sidecar that was not read, with the field maps that are left out for it."""
+        """Warn of an unread sidecar and the field maps left out because of it."""
         maps = sorted(left)
         cost = "what it names may be left out"
         if maps:
@@ -127,16 +129,16 @@ class References:
 
 
 class Companions:
-    """Adds files that the contents of files in one part of a dataset name.
+    """Adds the companions that the files of some subjects name.
 
-    A part has whole directories of the dataset's root. What a field map, or a recording, names in
-    its own directory is added; names of empty rooms in others, and of stimuli, are left in
-    `references`. Each sidecar is read once, also those at the root.
+    A part consists of whole directories at the dataset's root. A file that a field map or recording
+    names is added if it is in the same directory. Empty rooms in other directories, and stimuli,
+    are collected in `references`. Each sidecar is read once, including those at the root.
 
     Parameters
     ----------
     files : mapping of str to Object
-        Those of the part and of the root, by path below the dataset's root.
+        The files of the part and of the root, by path below the dataset's root.
     """
 
     def __init__(
@@ -150,22 +152,23 @@ class Companions:
         self._users: defaultdict[str, list[Item]] = defaultdict(list)
 
     def add_fieldmaps(self, *, others: bool, targets: bool | None) -> MissedTargets:
-        """Add the field maps that are meant for what is selected, and what else they are meant for.
+        """Add the field maps for selected files, and the field maps' other targets.
 
-        A field map comes where its ``IntendedFor`` names a selected file, or where its
-        ``B0FieldIdentifier`` is the ``B0FieldSource`` of one.
+        A field map is added if its ``IntendedFor`` names a selected file, or if its
+        ``B0FieldIdentifier`` is the ``B0FieldSource`` of a selected file.
 
         Parameters
         ----------
         others : bool
             Whether to add field maps that are not selected yet.
         targets : bool or None
-            Whether to add also what the ``IntendedFor`` of selected field maps, calibration images
-            and photographs names. If None, these files are only counted; if False, not even that.
+            Whether to add also the files that the ``IntendedFor`` of selected field maps,
+            calibration images and photographs names. If None, these files are only counted. If
+            False, they are not counted either.
         """
         maps = [item for item in self.choice.others if _is_fieldmap(item)] if others else []
         if targets is not False:
-            # Most subjects are selected completely; their sidecars need not be read.
+            # Most subjects are selected completely, so their sidecars need not be read.
             partial = {_top(item.name.path) for item in self.choice.known if self._is_lacking(item)}
             taken = (item for item in self.choice.taken if _top(item.name.path) in partial)
             maps += filter(_has_targets, taken)
@@ -186,7 +189,7 @@ class Companions:
     def _named(
         self, maps: Iterable[Item], fields: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, list[Item]]:
-        """List the known files that the ``IntendedFor`` of each field map names, by its path."""
+        """List the known files in each field map's ``IntendedFor``."""
         known = Targets(self.choice.known)
         named: dict[str, list[Item]] = {}
         for item in maps:
@@ -207,7 +210,7 @@ class Companions:
         *,
         targets: bool,
     ) -> None:
-        """Add field maps by what they name and what names them, and by what that adds."""
+        """Add field maps by references in both directions, until none is new."""
         by_target: defaultdict[str, list[Item]] = defaultdict(list)
         # Identifiers are unique within a subject only.
         by_identifier: defaultdict[tuple[str, str], list[Item]] = defaultdict(list)
@@ -240,19 +243,19 @@ class Companions:
             )
 
     def _is_lacking(self, item: Item) -> bool:
-        """Return whether an item is not selected, and an ``IntendedFor`` may name it."""
+        """Report whether an item is unselected and may be an ``IntendedFor`` target."""
         return _is_target(item) and not self.choice.has(item)
 
     def add_empty_rooms(self) -> None:
-        """Add the empty-room recordings that recordings name, or note those of other subjects."""
+        """Add empty-room recordings, and note those of other subjects for later."""
         recordings = [
             item
             for item in self.choice.taken
             if item.name.suffix == "meg" and item.name.extension != ".json"
         ]
         fields = self._fields(recordings)
-        # Only whole paths: a directory is listed for each, and it must not be a guess.
-        # They come from a file's content, so they may be anything.
+        # Only whole paths are used, because a directory is listed for each of them. The paths come
+        # from the content of files, so they may be anything.
         wanted = {
             (item.name.path, path.rstrip("/"))
             for item in recordings
@@ -266,7 +269,7 @@ class Companions:
         self.choice.add([known[path] for path in sorted(here & known.keys())], "reference")
 
     def find_stimuli(self) -> None:
-        """Note the files in ``stimuli`` that selected events tables name."""
+        """Note the stimuli that selected events tables name."""
         events = [
             item.name.path
             for item in self.choice.taken
@@ -276,7 +279,7 @@ class Companions:
             self._all.stimuli |= found
 
     def finish(self) -> None:
-        """Warn of each sidecar that was not read, and leave those at the root for other parts."""
+        """Warn of unread sidecars, except those at the root."""
         for path, reason in self._unread.items():
             maps = [item for item in self._users[path] if _is_fieldmap(item)]
             left = {item.name.path for item in maps if not self.choice.has(item)}
@@ -289,8 +292,8 @@ class Companions:
         self._all.sidecars.update(at_root)
 
     def _fields(self, items: Sequence[Item]) -> dict[str, dict[str, Any]]:
-        """Merge the fields of the JSON sidecars that apply to each item, by the item's path."""
-        # Those of deeper levels come first.
+        """Merge the fields of the JSON sidecars that apply to each item."""
+        # Sidecars of deeper levels come first.
         sidecars = [
             [
                 other.name.path
@@ -316,7 +319,7 @@ class Companions:
             return None
 
     def _stimuli(self, path: str) -> set[str]:
-        """Read the paths of the stimuli that an events table names."""
+        """Read the stimulus paths from an events table."""
         try:
             table = decoded(self._read(path, _LARGEST_EVENTS), self._where(path), self._all.warn)
         except ValueError as error:
@@ -326,7 +329,7 @@ class Companions:
         return {f"stimuli/{name}" for name in stimulus_files(table)}
 
     def _read(self, path: str, limit: int) -> bytes:
-        """Read a file of the dataset; raise ValueError where it is too large."""
+        """Read a file of the dataset; raise ValueError if it is too large."""
         found, store = self._files[path], self._all.store
         if store.absent([found.key]):
             self._all.unread.add(self._where(path))
@@ -340,7 +343,7 @@ class Companions:
 
 
 def _top(path: str) -> str:
-    """Return the directory at the dataset's root that a file is in."""
+    """Return the top directory of a file in its dataset."""
     return path.partition("/")[0]
 
 
@@ -349,10 +352,10 @@ def _is_fieldmap(item: Item) -> bool:
 
 
 def _is_target(item: Item) -> bool:
-    """Return whether an ``IntendedFor`` may name an item; most studies leave tables out."""
+    """Report whether an ``IntendedFor`` may name an item."""
     return not (item.hidden or item.is_table)
 
 
 def _has_targets(item: Item) -> bool:
-    """Return whether an item may have an ``IntendedFor``."""
+    """Report whether an item may have an ``IntendedFor``."""
     return _is_fieldmap(item) or (item.name.suffix == "photo" and item.name.extension != ".json")

@@ -1,4 +1,4 @@
-"""The compiler: survey the study, choose subjects, choose files, make a plan."""
+"""The compiler: lists a study, chooses files, and makes a plan."""
 
 from __future__ import annotations
 
@@ -50,11 +50,12 @@ class Compiled:
     ----------
     plan : Plan
     warnings : tuple of Problem
-        Problems of the manifest or the study that do not keep it from compiling, sorted.
+        Problems in the manifest or the study that did not stop the compilation, sorted.
     omissions : tuple of Omission
-        Subjects that are left out, or have none of the files, without a rule that says so.
+        Subjects that were left out, or that have none of the selected files, although no rule of
+        the manifest says so.
     endpoints : tuple of str
-        Where requests went, for object stores.
+        The URLs that requests were sent to, for object stores.
     """
 
     plan: Plan
@@ -78,50 +79,56 @@ def compile_manifest(  # noqa: PLR0913 - each is an option of the command
     listings: SharedListings | None = None,
     spool: bool = False,
 ) -> Compiled:
-    """Resolve a manifest over storage as it is now.
+    """Compile a manifest into a plan of the files that are in storage now.
 
     Parameters
     ----------
     manifest : Manifest
     base : path
-        The directory that the manifest's relative URLs are relative to: its own.
+        The directory that the manifest's relative URLs are relative to. Use the directory of the
+        manifest's file.
     plan_directory : path, optional
-        The directory of the plan; `base` where it is not given.
+        The directory that the plan will be written to; by default `base`.
     access : Access, optional
         How storage may be reached.
     notify : callable, optional
-        Takes each event of listing and digesting; called from several threads, one at a time.
+        Called with each event of listing and digesting. The calls come from several threads, but
+        one at a time.
     opener : callable
-        Opens a root, for stores of one's own.
+        Opens a dataset's root in storage, as `open_store` does. Pass another function to use your
+        own kind of store.
     previous : Plan or StoredPlan, optional
-        The plan to replace: digests that it has of unchanged objects are carried over.
+        The plan that the new one replaces. Its digests of unchanged objects are copied to the new
+        plan.
     previous_directory : path, optional
-        The directory that its relative URLs are relative to; `plan_directory` where not given.
+        The directory that relative URLs of `previous` are relative to; by default
+        `plan_directory`.
     digest : bool
-        Whether to read the files that nothing but their size would prove, such as local ones, and
-        plan their SHA-256. Digests of local files are cached for the user.
+        Whether to read the files that could otherwise only be checked by size, such as local
+        files, and add their SHA-256 to the plan. Digests of local files are kept in the user's
+        cache.
     max_bytes : int, optional
-        Refuse a larger plan, besides what the manifest's own limits say.
+        The largest total size of the planned files, in addition to the manifest's own limits.
     listings : SharedListings, optional
-        Has what earlier compilations listed, and gets what this one lists.
+        Listings to reuse and to add to, so that several compilations list a study once.
     spool : bool
-        Whether the entries of a large plan are in a temporary file instead of in memory: those of
-        a million files take half a gigabyte. `Plan.entries` then reads them when they are needed.
+        Whether to store the entries of a large plan in a temporary file. In memory, a million
+        entries take half a gigabyte. `Plan.entries` then reads them when they are needed.
 
     Returns
     -------
     Compiled
-        The same plan for the same manifest, storage and previous plan, whatever the listing's
-        order.
+        The plan is always the same for the same manifest, storage and previous plan.
 
     Raises
     ------
     SelectionError
-        Where the study does not have what the manifest asks for; lists all that is missing.
+        If the study does not have what the manifest selects, or a limit is exceeded. The error
+        lists everything that is missing.
     StorageError
-        Where the study can't be listed or read.
+        If the study can't be listed or read.
     UrlError
-        Where a URL is refused.
+        If a URL is refused.
     """
     directory = Path(base if plan_directory is None else plan_directory)
     where = _Where(Path(base), directory, access or Access(), opener, listings)
@@ -129,7 +136,7 @@ def compile_manifest(  # noqa: PLR0913 - each is an option of the command
         selected = _choose(context)
         context.selected.check_content(context.report.unread)
         context.report.warn(*context.selected.archive_warnings())
-        # Before anything is read.
+        # Limits are checked before any file is read.
         _check_limits(len(selected), context.selected.bytes, manifest, max_bytes)
         if manifest.study.versions == "pinned":
             selected = collect(pin_versions(context, selected), spool=spool)
@@ -164,12 +171,13 @@ def explain_manifest(
     Returns
     -------
     Explanation
-        Also where the manifest does not compile: as far as it got, with what is wrong.
+        If the manifest does not compile, the result explains the steps up to the failure and lists
+        the problems.
 
     Raises
     ------
     StorageError, UrlError
-        As `compile_manifest`.
+        As in `compile_manifest`.
     """
     problems: tuple[Problem, ...] = ()
     selected: Sequence[Entry] = ()
@@ -191,7 +199,7 @@ def explain_manifest(
 
 
 class _Where(NamedTuple):
-    """Where a manifest and its plan are, and how storage is reached and listed."""
+    """The places of manifest and plan, and the access to storage."""
 
     base: Path
     plan_directory: Path
@@ -209,12 +217,12 @@ def _open(
     detailed: bool = False,
     spool: bool = False,
 ) -> Iterator[Context]:
-    """Open what a compilation needs, and close it afterwards."""
+    """Open the roots and listings of a compilation, and close them afterwards."""
     base, plan_directory, access, opener, listings = where
     report = Report(notify)
     with ExitStack() as stack:
         if listings is None and manifest.subjects.require:
-            # What is required of subjects is listed before what is selected of them.
+            # Required files are listed before selected ones, often in the same directories.
             listings = stack.enter_context(SharedListings())
         shared = listings is not None
         if listings is not None:
@@ -237,7 +245,7 @@ def _open(
 
 
 def _choose(context: Context) -> Sequence[Entry]:
-    """Choose subjects, and files of the study, of its derivatives, and its whole directories."""
+    """Choose subjects, their files and derivatives, and whole directories."""
     with errors_at(STUDY_URL):
         _choose_all(context)
     entries, conflicts = context.selected.entries()
@@ -265,7 +273,7 @@ def _choose_all(context: Context) -> None:
     wanted = (manifest.sessions.include or ()) if manifest.sessions else ()
     message = "no selected subject has a session {!r}"
     report.check_known(wanted, sessions, message, ("sessions", "include"))
-    # Where there is none of the sessions, filters have nothing to add.
+    # If no wanted session exists, every filter matches nothing, and one error is enough.
     if not wanted or not sessions.isdisjoint(wanted):
         report.add_errors(*findings.errors(("files",)))
         report.warn(*findings.warnings(("files",)))
@@ -273,7 +281,7 @@ def _choose_all(context: Context) -> None:
 
 
 def _choose_directories(context: Context) -> None:
-    """Choose whole directories at the datasets' roots, except what filters exclude."""
+    """Choose whole directories at the datasets' roots, without excluded files."""
     manifest, at = context.manifest, ("directories",)
     names = {name for _, at_root in context.study for name in at_root.directories}
     message = "there is no directory {!r} at the dataset's root"
@@ -311,7 +319,7 @@ def _check_limits(files: int, total: int, manifest: Manifest, max_bytes: int | N
 
 
 def _plan(context: Context, entries: Sequence[Entry]) -> Plan:
-    """Build the plan, and warn of paths that some file systems can't tell apart."""
+    """Build the plan; warn of paths that some file systems confuse."""
     manifest = context.manifest
     sample, untrusted = manifest.subjects.sample, context.roots.access.untrusted
     plan = Plan.build(

@@ -1,4 +1,4 @@
-"""What every step of a compilation needs, and where it reports problems and decisions."""
+"""The state that all steps of a compilation share."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 
 class Report:
-    """Collects errors and warnings; other events go to `notify`, one at a time.
+    """Collects errors and warnings, and passes other events to `notify`.
 
-    `unread` has what was to be read, and has no content here.
+    `unread` has the files that should be read, and whose content is missing here.
     """
 
     def __init__(self, notify: Callable[[Event], None] | None) -> None:
@@ -45,7 +45,7 @@ class Report:
         self._errors: list[Problem] = []
 
     def add_event(self, event: Event) -> None:
-        """Keep a warning, and pass any other event on; from any thread."""
+        """Keep a warning, and pass on other events; for any thread."""
         with self._lock:
             if isinstance(event, Warned):
                 self.warnings.add(event.problem)
@@ -58,14 +58,14 @@ class Report:
             self.warnings.update(problems)
 
     def add_omissions(self, omissions: Iterable[Omission]) -> None:
-        """Add subjects that are left out, with a warning of each that is not settled."""
+        """Add subjects that are left out, with warnings about unsettled reasons."""
         for omission in omissions:
             self.omissions.append(omission)
             if not omission.settled:
                 self.warn(omission.problem)
 
     def add_errors(self, *problems: Problem, help_code: HelpCode | None = None) -> None:
-        """Add errors, which `raise_errors` raises; a code is for problems that have none."""
+        """Add errors for `raise_errors`; the code is for those without one."""
         self._errors.extend(
             replace(problem, help_code=problem.help_code or help_code) for problem in problems
         )
@@ -73,7 +73,7 @@ class Report:
     def check_known(
         self, names: Iterable[str], known: Collection[str], message: str, at: Place
     ) -> None:
-        """Add an error for each unknown name of a list at a place; ``{!r}`` is the name."""
+        """Add an error for each unknown name in a list of the manifest."""
         for number, name in enumerate(names):
             if name not in known:
                 hint = suggestion(name, known)
@@ -81,13 +81,13 @@ class Report:
                 self.add_errors(Problem(message=text, at=(*at, number), hint=hint))
 
     def raise_errors(self) -> None:
-        """Raise all errors so far as one SelectionError, where there are any."""
+        """Raise all errors so far as one SelectionError, if there are any."""
         if self._errors:
             raise SelectionError(problems=self._errors)
 
 
 class Choice(NamedTuple):
-    """The files chosen in one dataset, and the place of the filters in the manifest."""
+    """The files chosen in one dataset, and the place of its filters."""
 
     dataset: Dataset
     files: FileSelection
@@ -95,7 +95,7 @@ class Choice(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """A dataset's directory that is taken whole: all of its files, and those selected of them."""
+    """A directory that is taken whole, with its files and selected files."""
 
     dataset: Dataset
     files: Mapping[str, Object]
@@ -103,7 +103,7 @@ class Whole(NamedTuple):
 
 
 class Dropped(NamedTuple):
-    """Why a unit is not selected, and the place of the rule in the manifest."""
+    """Why a unit is not selected, and the rule's place in the manifest."""
 
     why: str
     at: Place
@@ -113,9 +113,10 @@ class Dropped(NamedTuple):
 class Record:
     """The decisions of a compilation, for explaining them.
 
-    Choices and directories are kept only where it is detailed, since they take much memory.
-    `units` are those that the rules so far select, and the plan's once `decided` is set; `dropped`
-    says why others are not selected; `directories` are those taken whole.
+    If `detailed` is false, choices and directories are not kept, since they take much memory.
+    `units` are the units that the rules have selected so far and, once `decided` is true, the
+    plan's units. `dropped` has the reasons for the others. `directories` are those that are taken
+    whole.
     """
 
     detailed: bool = False
@@ -128,23 +129,23 @@ class Record:
     def drop(
         self, before: Iterable[str], after: Iterable[str], why: Dropped | Callable[[str], Dropped]
     ) -> None:
-        """Note why a step dropped units: the reason, or a function that returns it for a unit."""
+        """Note why a step left out units; the reason may be a function."""
         for unit in set(before) - set(after):
             self.dropped[unit] = why if isinstance(why, Dropped) else why(unit)
 
 
 @dataclass(kw_only=True, slots=True)
 class Context:
-    """What every step of a compilation needs.
+    """The state that all steps of a compilation share.
 
     Parameters
     ----------
     base : Path
         The manifest's directory.
     selected : Selected
-        Collects the plan's entries.
+        Collects the entries for the plan.
     study : list of (Dataset, RootListing)
-        The study's own datasets, once they are surveyed.
+        The study's own datasets, after they were listed.
     """
 
     manifest: Manifest
@@ -157,5 +158,5 @@ class Context:
     study: Located = field(default_factory=list)
 
     def read_beside(self, name: str, at: str) -> bytes:
-        """Read the file beside the manifest that a field of ``subjects`` names."""
+        """Read a file next to the manifest, which a field of ``subjects`` names."""
         return read_beside(name, at, self.base, untrusted=self.roots.access.untrusted)

@@ -1,4 +1,4 @@
-"""Choosing the files of the derivative pipelines that a manifest names."""
+"""Chooses the files of the pipelines that a manifest names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NO_FILES = "the pipeline {!r} has no file of the selected subjects"
 
 
 def choose_in_derivatives(context: Context, units: Sequence[str]) -> set[str]:
-    """Choose files in every derivative pipeline of the manifest; return their sessions."""
+    """Choose files in all of the manifest's pipelines; return their sessions."""
     sessions: set[str] = set()
     for name, derivative in _wanted(context, units):
         pipeline = Pipeline(context, name, derivative, units)

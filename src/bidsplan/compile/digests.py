@@ -1,4 +1,4 @@
-"""SHA-256 of sources: carried over from an earlier plan, or read and cached for the user."""
+"""SHA-256 digests of sources, from an earlier plan or by reading them."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 
 
 _TOGETHER = 10_000
-"""Entries whose sources are read at a time."""
+"""The number of entries whose sources are read at a time."""
 
 
 def carry_digests(
     context: Context, entries: Iterable[Entry], previous: Planned, directory: Path
 ) -> Iterator[Entry]:
-    """Yield entries with the digests that an earlier plan has of the same objects.
+    """Yield entries with the digests of the same objects in an earlier plan.
 
-    Place, size, entity tag and version must be equal; local files have no tag. An entry that has a
-    SHA-256 keeps its own. Warns of digests that are lost because files come from another place.
-    The earlier plan's relative URLs are relative to the directory.
+    A digest is copied if place, size, entity tag and version are equal; local files have no tag. An
+    entry with a SHA-256 keeps its own. A warning is added if digests are lost because files come
+    from another place. The earlier plan's relative URLs are relative to the given directory.
     """
     roots = context.roots
     known: dict[tuple[object, ...], tuple[str | None, str | None]] = {}
@@ -81,7 +81,7 @@ def carry_digests(
 def _identities(
     roots: Sequence[Root], access: Access, directory: Path
 ) -> Callable[[Entry], tuple[object, ...]]:
-    """Return a function that identifies an entry's object whatever the spelling of its root."""
+    """Return a function that identifies objects, however their root is spelt."""
     prefixes = [place_of(root.url, access, directory).prefix for root in roots]
     return lambda entry: (prefixes[entry.root] + entry.key, *_state(entry))
 
@@ -91,9 +91,9 @@ def _state(entry: Entry) -> tuple[object, ...]:
 
 
 def add_digests(context: Context, entries: Sequence[Entry]) -> Iterator[Entry]:
-    """Yield entries with the SHA-256 of the source, where only their size would prove them.
+    """Yield entries, and add a SHA-256 if only the size is known.
 
-    Raises SourceChangedError where a source is not the one that was listed.
+    Raises SourceChangedError if a source is not the one that was listed.
     """
     files = size = 0
     for entry in entries:
@@ -170,20 +170,19 @@ _ADD = "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?)"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _YOUNG_NS = 2_000_000_000
-"""Nanoseconds within which a file may change again and keep its times, on coarse file systems."""
+"""Nanoseconds in which a file can change without new times, on coarse file systems."""
 
 _PATIENCE = 2.0
 """Seconds to wait for another process that writes."""
 
 _INTERVAL = 1.0
-"""Seconds after which digests are written, so that a run that is stopped keeps most of them."""
+"""Seconds after which digests are written, so that a stopped run keeps most of them."""
 
 
 class DigestCache:
-    """SHA-256 of local files by their version, in the user's cache folder.
+    """The user's cache of digests of local files, by file version.
 
-    It may be used from several threads. What goes wrong with it is ignored, and costs reading
-    again.
+    Several threads may use the cache. Its errors are ignored; the files are then read again.
     """
 
     def __init__(self) -> None:
@@ -196,7 +195,7 @@ class DigestCache:
 
     @contextmanager
     def _used(self) -> Iterator[None]:
-        """Stop using the cache when it fails."""
+        """Stop using the cache if it fails."""
         import sqlite3  # only --digest needs it
 
         with self._lock:
@@ -206,7 +205,7 @@ class DigestCache:
                 self._database = None
 
     def find(self, version: FileVersion | None) -> str | None:
-        """Return the digest of a file that has not changed since it was read."""
+        """Return the digest of a file that has not changed since."""
         if version is None:
             return None
         with self._used():
@@ -217,7 +216,7 @@ class DigestCache:
         return None
 
     def add(self, version: FileVersion | None, sha256: str, began_ns: int) -> None:
-        """Keep a file's digest, unless it was modified just before reading it began."""
+        """Keep a file's digest, unless it was modified just before it was read."""
         if version is None or max(version.mtime_ns, version.ctime_ns) > began_ns - _YOUNG_NS:
             return
         with self._used():
@@ -233,7 +232,7 @@ class DigestCache:
         self._written = time.monotonic()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the digests that are not written yet."""
         with self._used():
             self._write()
             if self._database is not None:
@@ -242,7 +241,7 @@ class DigestCache:
 
 
 def _columns(version: FileVersion) -> tuple[str | int, ...]:
-    # Device and inode may be larger than the integers of a database.
+    # Device and inode numbers may exceed the integers of a database.
     return (str(version.device), str(version.inode), *version[2:])
 
 

@@ -1,4 +1,4 @@
-"""The files selected in each dataset, and the plan's entries made from them."""
+"""Collects the selected files, and makes the plan's entries from them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def description(name: str, *, derivative: bool) -> str:
-    """Write a dataset_description.json for a study or pipeline that has none."""
+    """Write a dataset_description.json for a study or pipeline without one."""
     text: dict[str, object] = {
         "Name": name,
         "BIDSVersion": "1.10.0",
@@ -42,12 +42,12 @@ def description(name: str, *, derivative: bool) -> str:
 
 
 class Source(NamedTuple):
-    """A dataset that entries come from: the study's or pipeline's name, and who asks for them.
+    """A dataset that entries come from, with its name and its filters' place.
 
     Parameters
     ----------
     at : tuple of str or int
-        Place of the filters in the manifest.
+        The place of the filters in the manifest.
     """
 
     dataset: Dataset
@@ -56,10 +56,10 @@ class Source(NamedTuple):
 
 
 class Selected:
-    """Collects what is selected, as entries of the plan.
+    """Collects the selected files as entries of the plan.
 
-    What is selected twice is planned once, for its first reason: whole directories and pipelines
-    may hold what was selected in its own right.
+    A file that is selected twice is planned once, with its first reason. Whole directories and
+    pipelines may contain files that filters select, too.
 
     Parameters
     ----------
@@ -71,9 +71,9 @@ class Selected:
     archived : dict of str to int
         Sizes of the files that must be restored before they can be fetched, by planned path.
     bytes : int
-        Of all files, once `entries` was called.
+        The total size of all files, after `entries` was called.
     clashes : ClashFinder
-        Has the paths of all files then.
+        Has the paths of all files, after `entries` was called.
     """
 
     def __init__(self, *, spool: bool) -> None:
@@ -125,7 +125,7 @@ class Selected:
         self._sorter.add([Entry(path=path, size=size, reason="dataset", content=text)])
 
     def entries(self) -> tuple[Sequence[Entry], list[Problem]]:
-        """Return all entries, sorted, and the paths that two objects would be written to."""
+        """Return all entries, sorted, and the conflicts between them."""
         problems: dict[Source, Problem] = {}
         return collect(self._unique(problems), spool=self._spool), list(problems.values())
 
@@ -142,7 +142,7 @@ class Selected:
                     self._report_conflict(last, entry, problems)
 
     def _report_conflict(self, first: Entry, other: Entry, problems: dict[Source, Problem]) -> None:
-        """Report one conflict of each dataset."""
+        """Report the first conflict of each dataset."""
         before, source = self._sources_of(first)[0], self._sources_of(other)[-1]
         message = (
             f"{printable(other.path)!r} would come both from {before.dataset.where} and "
@@ -151,7 +151,7 @@ class Selected:
         problems.setdefault(source, Problem(message=message, at=source.at))
 
     def _sources_of(self, entry: Entry) -> list[Source]:
-        """Return the datasets that an entry may come from, as they were added."""
+        """Return the datasets that an entry may come from."""
         return [
             source
             for source in self._sources
@@ -161,7 +161,7 @@ class Selected:
         ]
 
     def archive_warnings(self) -> Iterator[Problem]:
-        """Yield a warning where selected files must be restored before they can be fetched."""
+        """Yield warnings about selected files that must be restored first."""
         found = self.archived
         if not found:
             return
@@ -174,7 +174,7 @@ class Selected:
         )
 
     def check_content(self, unread: Iterable[str]) -> None:
-        """Raise SourceMissingError for all files, planned or to be read, without content here."""
+        """Raise SourceMissingError if files have no content here."""
         absent = self._absent.union(unread)
         if absent:
             raise SourceMissingError(

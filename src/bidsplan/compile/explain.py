@@ -1,4 +1,4 @@
-"""Why a subject or a file is in a plan, or is not."""
+"""Explains why a subject or a file is in a plan, or is not."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Answer(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """A file of a selected subject that the study has and the plan leaves out.
+    """A file of a selected subject that is not in the plan.
 
     Parameters
     ----------
     path : str
-        Where it would be below the destination.
+        The path that the file would have in the destination.
     why : str
     at : tuple of str or int
         The place of the rule in the manifest.
@@ -48,7 +48,7 @@ class Rejected(NamedTuple):
 
 
 def selection_rule(subjects: Subjects) -> str:
-    """Name the rules by which a manifest selects subjects."""
+    """Name the manifest's rules that select subjects."""
     rules = {
         "subjects.where is met": subjects.where,
         "subjects.include names it": subjects.include,
@@ -61,22 +61,22 @@ def selection_rule(subjects: Subjects) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Explanation:
-    """What compiling a manifest decided.
+    """The decisions of compiling a manifest, and the reasons.
 
     Parameters
     ----------
     study : list of (Dataset, RootListing)
         The study's own datasets.
     problems : tuple of Problem
-        What would keep the manifest from compiling.
+        Problems that prevent the manifest from compiling.
     omissions : tuple of Omission
-        Subjects that are left out, or have none of the files, without a rule that says so.
+        Subjects that are left out, or have none of the files, although no rule says so.
     rule : str
-        Why the selected subjects are selected.
+        The rule by which the selected subjects are selected.
     entries : sequence of Entry
-        Those of the plan; empty where the manifest does not compile.
+        The plan's entries; empty if the manifest does not compile.
     archived : collection of str
-        Paths of those that must be restored before they can be fetched.
+        Paths of the entries that must be restored before they can be fetched.
     """
 
     record: Record
@@ -109,7 +109,7 @@ class Explanation:
         return {data.unit(label) for data, at_root in self.study for label in at_root.subjects}
 
     def subject(self, name: str) -> list[Answer]:
-        """Explain a label or a unit, with or without ``sub-``, at each site that has it."""
+        """Explain a subject at each of its sites, by its label."""
         site, slash, label = name.rpartition("/")
         wanted = f"{site}{slash}{bare_label(label)}"
         return [
@@ -119,14 +119,14 @@ class Explanation:
         ]
 
     def path(self, path: str) -> Answer | None:
-        """Explain a path below the destination or a key of the study, if a dataset has it."""
+        """Explain a destination path, or a key of the study."""
         answers = [*self._by_choices(path), *self._by_directories(path)]
-        # What one rule drops, another may select.
+        # A file that one rule leaves out may be selected by another rule.
         first = min(answers, key=lambda answer: not answer.taken, default=None)
         return first or self._by_subject(path) or self._by_place(path)
 
     def rejected(self) -> Iterator[Rejected]:
-        """Yield each file of the selected subjects that no rule selects, and why."""
+        """Yield each unselected file of the selected subjects, and why."""
         for each in self.record.choices:
             for path, rejection in each.files.rejected():
                 at = rejection.at
@@ -156,7 +156,7 @@ class Explanation:
                 yield Answer(path, False, "it is hidden, or an exclude matches it")
 
     def _by_subject(self, path: str) -> Answer | None:
-        """Explain a file of a subject that is not selected, which was never listed."""
+        """Explain a file of an unselected subject, which was never listed."""
         labels = [owner_label(part) for part in path.split("/")[:-1]]
         for label in labels:
             for answer in self.subject(label) if label else ():
@@ -165,7 +165,7 @@ class Explanation:
         return None
 
     def _by_place(self, path: str) -> Answer | None:
-        """Explain a place that no rule of the manifest looks into; it was never listed."""
+        """Explain a path that no rule of the manifest covers."""
         for dataset, at_root in self.study if self.record.decided else ():
             top, slash, _ = path.removeprefix(dataset.destination).partition("/")
             below = slash and path.startswith(dataset.destination)
@@ -182,7 +182,7 @@ class Explanation:
 
 
 def _named(why: str, choice: Choice) -> str:
-    """Write the place of filters in the manifest, where a text names them by their number."""
+    """Replace the numbers of filters in a text by their place."""
     if not why.startswith(("[", "selected by [")):
         return why
     where = dotted(part for part in choice.place if part != "filters")

@@ -1,4 +1,4 @@
-"""Listing datasets before files are chosen: subjects, and pipelines in either layout."""
+"""Lists datasets and pipelines, in either directory layout."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 _BATCH_FILES = 10_000
-"""Files of some subjects that are chosen together, at two kilobytes of memory each."""
+"""The number of files that are chosen together; each takes two kilobytes of memory."""
 
 
 class Listing(NamedTuple):
-    """A dataset, and its listed files at its root and, by path, in some of its directories.
+    """A dataset, and the listed files of its root and some directories.
 
-    The directories are listed while they are iterated, once, and those of one dataset before those
-    of the next.
+    The directories can be iterated once, and are listed while they are iterated. Iterate all
+    directories of one dataset before those of the next.
     """
 
     dataset: Dataset
@@ -41,9 +41,10 @@ class Listing(NamedTuple):
 
 
 def labels_in(dataset: Dataset, units: Iterable[str]) -> dict[str, str]:
-    """Map labels to the units that a dataset may hold.
+    """Map labels to the units that a dataset may contain.
 
-    A dataset of no site may hold the units of every site; of equal labels, the last unit is kept.
+    A dataset without a site may contain the units of every site. If labels are equal, the last unit
+    is kept.
     """
     return {
         label_of(unit): unit
@@ -53,14 +54,14 @@ def labels_in(dataset: Dataset, units: Iterable[str]) -> dict[str, str]:
 
 
 def units_of(dataset: Dataset, units: Iterable[str], labels: set[str]) -> set[str]:
-    """Return the units that a dataset may hold and that have one of some labels."""
+    """Return a dataset's units that have one of the given labels."""
     return {
         unit for unit in units if label_of(unit) in labels and dataset.site in {None, site_of(unit)}
     }
 
 
 def list_subjects(context: Context, located: Located, units: Sequence[str]) -> list[Listing]:
-    """List the units' directories in several datasets, all of them in parallel."""
+    """List the units' directories in several datasets at the same time."""
     directories = [
         [
             name
@@ -74,7 +75,7 @@ def list_subjects(context: Context, located: Located, units: Sequence[str]) -> l
 
 def _list(context: Context, located: Located, directories: list[list[str]]) -> list[Listing]:
     for names in directories:
-        # In a listing's order, in which they come.
+        # In the order of the listing, so that few results have to wait.
         names.sort(key="{}/".format)
     wanted = [
         (dataset, name)
@@ -91,7 +92,7 @@ def _list(context: Context, located: Located, directories: list[list[str]]) -> l
 def batches(
     directories: Iterable[Mapping[str, Object]], *, whole: bool = False
 ) -> Iterator[dict[str, Object]]:
-    """Join the files of directories until they are enough, or all of them."""
+    """Join the files of directories into batches of a minimum size."""
     files: dict[str, Object] = {}
     for some in directories:
         files.update(some)
@@ -103,7 +104,7 @@ def batches(
 
 
 def _subject_first_homes(context: Context, units: Sequence[str]) -> list[tuple[Dataset, list[str]]]:
-    """Pair each dataset's ``derivatives/`` with the labels that may have a directory there."""
+    """Pair each dataset's ``derivatives/`` with the labels of its directories."""
     return [
         (
             replace(dataset, prefix="derivatives/"),
@@ -114,7 +115,7 @@ def _subject_first_homes(context: Context, units: Sequence[str]) -> list[tuple[D
 
 
 def subject_pipelines(context: Context, units: Sequence[str]) -> list[str]:
-    """List the names of pipelines that units have in ``derivatives/sub-<label>/``, sorted."""
+    """List the sorted names of pipelines in ``derivatives/sub-<label>/``."""
     subjects = [
         replace(home, prefix=f"{home.prefix}sub-{label}/")
         for home, labels in _subject_first_homes(context, units)
@@ -127,11 +128,11 @@ def subject_pipelines(context: Context, units: Sequence[str]) -> list[str]:
 def list_subject_first(
     context: Context, units: Sequence[str], pipeline: str, *, kept: bool
 ) -> list[Listing]:
-    """List a pipeline whose files are in ``derivatives/sub-<label>/<pipeline>``.
+    """List a pipeline with files in ``derivatives/sub-<label>/<pipeline>``.
 
     Its files get the paths that they would have in ``derivatives/<pipeline>/sub-<label>``, so that
-    the same rules hold in both layouts; they are also written there, unless the layout is kept. A
-    pipeline that is called like a BIDS datatype is that datatype's directory.
+    the same rules apply to both layouts. The files are also written to these paths, unless the
+    layout is kept. If a pipeline has the name of a BIDS datatype, the directory is that datatype's.
     """
     from bidsplan.bids.schema import datatypes  # reads the BIDS schema
 
@@ -161,7 +162,7 @@ def list_subject_first(
 
 
 def _unless_empty(listings: list[Listing]) -> list[Listing]:
-    """Return listings if any directory has a file; what is empty before it is left out."""
+    """Return the listings if any directory has a file."""
     for number, listing in enumerate(listings):
         for files in listing.directories:
             if files:
@@ -171,7 +172,7 @@ def _unless_empty(listings: list[Listing]) -> list[Listing]:
 
 
 class Pipeline(NamedTuple):
-    """A derivative pipeline that a manifest names, and the units to look for in it."""
+    """A pipeline that a manifest names, and the units to look for."""
 
     context: Context
     name: str
@@ -180,16 +181,16 @@ class Pipeline(NamedTuple):
 
     @property
     def layout(self) -> str:
-        """Where its files are; a pipeline with a URL of its own has no directories by subject."""
+        """The pipeline's layout; one with its own URL is not grouped by subject."""
         if self.derivative.url is not None:
             return "pipeline-first"
         return self.derivative.layout or self.context.manifest.study.layout
 
     @property
     def dataset_files(self) -> str | tuple[str, ...]:
-        """Which files at its root come along; only its own rule may leave the description out."""
+        """The files at the pipeline's root to select."""
         if self.layout == "subject-first-kept":
-            # What is written by subject has no directory of its own to describe.
+            # With this layout, the pipeline has no directory that a description could be in.
             return "none"
         if self.derivative.dataset_files is not None:
             return self.derivative.dataset_files
@@ -197,7 +198,7 @@ class Pipeline(NamedTuple):
         return "description" if rule == "none" else rule
 
     def listings(self) -> list[Listing]:
-        """List what it has of the units; none where there is no such pipeline."""
+        """List the units' files; none if the pipeline does not exist."""
         context, units = self.context, self.units
         if self.layout != "pipeline-first":
             kept = self.layout == "subject-first-kept"
@@ -216,7 +217,7 @@ class Pipeline(NamedTuple):
         return list_subjects(context, located, units)
 
     def missing(self, at: Place) -> Problem:
-        """Report that it does not exist, and which pipelines do."""
+        """Report that the pipeline does not exist, and which ones do."""
         if self.derivative.url is not None:
             return Problem(
                 message=f"there is nothing at the url of the derivative {self.name!r}",

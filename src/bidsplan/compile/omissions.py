@@ -1,4 +1,4 @@
-"""Subjects that a plan leaves out, or has no file of, without any rule that says so."""
+"""Subjects or files that are missing although no rule says so."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ if TYPE_CHECKING:
 
 
 class OmissionKind(StrEnum):
-    """Why a subject is left out without a rule that says so."""
+    """Why a subject is left out although no rule says so."""
 
     NO_ROW = "no-row"
-    """It has a directory, and no row in the table."""
+    """The subject has a directory, but no row in the table."""
     NO_DIRECTORY = "no-directory"
-    """It has a row, and no directory."""
+    """The subject has a row in the table, but no directory."""
     SPELLING = "spelling"
-    """Its row spells its label in another way than its directory."""
+    """The subject's label is spelt differently in its row and its directory."""
     NOT_COMPARABLE = "not-comparable"
-    """A cell of its row can't be compared with what the manifest asks."""
+    """A cell of the subject's row can't be compared with the manifest's condition."""
     NO_FILE = "no-file"
-    """It is selected, and has none of the files that are."""
+    """The subject is selected, but has none of the selected files."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Omission:
-    """Subjects that a plan leaves out, or has no file of, for one reason.
+    """Subjects that are left out, or without files, for one reason.
 
     Parameters
     ----------
     kind : OmissionKind
     number : int
-        How many subjects.
+        The number of subjects.
     subjects : tuple of str
-        Those that messages may name, in natural order.
+        The subjects that messages may name, in natural order.
     problem : Problem
-        The reason with the first of the subjects, and the word of the manifest that settles it.
+        The reason, with some of the subjects, and the word in the manifest that would settle it.
     settled : bool
-        Whether the manifest has that word, so that this is no warning.
+        Whether the manifest has that word, so that there is no warning.
     """
 
     kind: OmissionKind
@@ -56,7 +56,7 @@ class Omission:
 
 
 def counted(number: int, noun: str, verb: str, verbs: str) -> str:
-    """Write a number of things and its verb, in the singular or plural."""
+    """Write a number of things with a verb, in singular or plural."""
     return f"{number:,} {noun} {verb}" if number == 1 else f"{number:,} {noun}s {verbs}"
 
 
@@ -68,9 +68,9 @@ def omission(
     shown: Mapping[str, str] | None = None,
     settled: bool = False,
 ) -> Omission:
-    """Make an omission of units from a text about them, its place and what to do.
+    """Make an omission of units, with its text, place and hint.
 
-    `shown` has the units that messages may name, with how they name them; by default all.
+    `shown` maps the units that messages may name to their printed names; by default all units.
     """
     text, at, hint = parts
     shown = {unit: repr(unit) for unit in units} if shown is None else shown
@@ -82,8 +82,8 @@ def omission(
 
 
 def find_without_files(units: Sequence[str], having: set[str], at: Place) -> Iterator[Omission]:
-    """Find the selected units that have no file which the filters at a place select."""
-    # Where nobody has such a file, the filters are reported.
+    """Find selected units for which the filters at a place select nothing."""
+    # If no subject has such a file, the filters themselves are reported.
     lacking = [unit for unit in units if unit not in having]
     if lacking and having:
         count = f"{len(lacking):,} of {len(units):,} selected subjects"

@@ -1,4 +1,4 @@
-"""The plan beside a manifest's file, and whether it is this manifest's."""
+"""Finds the plan next to a manifest, and checks whether it is current."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ _MANIFESTS = (".yaml", ".yml")
 
 
 class PlanPolicy(Enum):
-    """How far the plan beside a manifest is trusted."""
+    """Whether a plan must be current, or is used as it is."""
 
     CURRENT = auto()
-    """Use it if it was compiled from this manifest, or else compile."""
+    """Use the plan if it was compiled from this manifest; otherwise compile."""
     LOCKED = auto()
-    """Use it, and fail if it was not compiled from this manifest."""
+    """Use the plan; fail if it was not compiled from this manifest."""
     FROZEN = auto()
-    """Use it, whatever the manifest."""
+    """Use the plan, even if the manifest has changed."""
 
     @classmethod
     def of(cls, *, locked: bool, frozen: bool) -> PlanPolicy:
-        """Return the policy that two options ask for; raises UsageError where both are set."""
+        """Return the policy of two options; raises UsageError if both are set."""
         if locked and frozen:
             raise UsageError("--locked and --frozen cannot be used together")
         return cls.LOCKED if locked else cls.FROZEN if frozen else cls.CURRENT
 
 
 def is_manifest(path: Path) -> bool:
-    """Report whether a file is a manifest, by its name; others are plans."""
+    """Report whether a file is a manifest, by its name."""
     return path.suffix in _MANIFESTS
 
 
 def manifest_beside(path: Path) -> Path:
-    """Return the manifest whose plan a file is, by its name, or the file if it is a manifest.
+    """Return the manifest of a plan's file, by its name; manifests are returned unchanged.
 
-    Raises UsageError where there is no such manifest.
+    Raises UsageError if there is no such manifest.
     """
     if found := path if is_manifest(path) else find_manifest(path):
         return found
@@ -59,14 +59,14 @@ def manifest_beside(path: Path) -> Path:
 
 
 def find_manifest(plan: Path) -> Path | None:
-    """Return the manifest beside a plan, by the plan's name, if there is one."""
+    """Return the manifest next to a plan, if it exists."""
     stem = plan.name.removesuffix(".plan.jsonl")
     beside = [plan.with_name(stem + suffix) for suffix in _MANIFESTS if stem != plan.name]
     return next((path for path in beside if path.exists()), None)
 
 
 def refuse_locked_plan(source: object, policy: PlanPolicy) -> None:
-    """Raise UsageError where a plan, which has no manifest, is to be compared with one."""
+    """Raise UsageError if `locked` or `frozen` is used with a plan."""
     if policy is PlanPolicy.LOCKED:
         raise UsageError(
             f"{source} is a plan, and --locked compares a manifest with its plan; name the "
@@ -75,7 +75,7 @@ def refuse_locked_plan(source: object, policy: PlanPolicy) -> None:
 
 
 def stored_plan(manifest: Path, access: Access) -> StoredPlan:
-    """Read the plan beside a manifest's file; raises StalePlanError where there is none."""
+    """Read the plan next to a manifest; raises StalePlanError if there is none."""
     from bidsplan.plan.file import StoredPlan, default_plan_path  # on demand
 
     path = default_plan_path(manifest)
@@ -91,9 +91,9 @@ def stored_plan(manifest: Path, access: Access) -> StoredPlan:
 def plan_beside(
     loaded: ManifestFile, access: Access, policy: PlanPolicy
 ) -> tuple[StoredPlan | None, bool]:
-    """Return the plan beside a manifest's file, if any, and whether the policy allows its use.
+    """Return the plan next to a manifest, and whether it may be used.
 
-    Raises StalePlanError where it does not and the policy is not to compile.
+    Raises StalePlanError if it may not be used, and the policy does not allow compiling.
     """
     from bidsplan.plan.file import default_plan_path  # on demand
 
@@ -111,7 +111,7 @@ def plan_beside(
 
 
 def stale_text(plan: Planned, loaded: ManifestFile, access: Access) -> str:
-    """Say that a plan is not this manifest's, and what to do."""
+    """Say that a plan was compiled from another manifest, and what to do."""
     same = plan.header.study == loaded.manifest.study.id
     source = "an earlier version of this manifest" if same else "another manifest"
     compiling = command_line("compile", access, loaded.path)
@@ -119,10 +119,10 @@ def stale_text(plan: Planned, loaded: ManifestFile, access: Access) -> str:
 
 
 def own_manifest(path: Path, plan: Planned, access: Access) -> Path | None:
-    """Return the manifest beside a plan's file, if the plan was compiled from it as it is now."""
+    """Return the manifest next to a plan, if the plan is current."""
     from bidsplan.manifest.load import load_manifest  # imports pydantic and YAML
 
-    # Without a manifest that can be read, none is known to be the plan's.
+    # If the manifest can't be read, it is not known to be the plan's.
     with suppress(BidsplanError):
         manifest = manifest_beside(path)
         loaded = load_manifest(
@@ -134,7 +134,7 @@ def own_manifest(path: Path, plan: Planned, access: Access) -> Path | None:
 
 
 def digest_of(loaded: ManifestFile, access: Access) -> str:
-    """Return what ties a plan to a manifest's file; raises SelectionError with its lines."""
+    """Return the manifest's digest in plans; a SelectionError has its lines."""
     from bidsplan.compile.survey.participants import manifest_digest  # on demand
 
     try:

@@ -1,4 +1,4 @@
-"""Which subjects of the study are selected: from, where, include, exclude, require, sample."""
+"""Selects the study's subjects, by all rules of the manifest in turn."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 
 def choose_subjects(context: Context) -> list[str]:
-    """Choose the study's subjects: sorted labels, or ``site/label`` where there are sites.
+    """Choose the study's subjects, as sorted labels or ``site/label``.
 
-    Raises SelectionError where a named subject or column does not exist, where too many are to be
-    drawn, or where none is left.
+    Raises SelectionError if a named subject or column does not exist, if the sample is larger than
+    the number of subjects, or if no subject is left.
     """
     subjects, report = context.manifest.subjects, context.report
     tree = {dataset.unit(label) for dataset, at_root in context.study for label in at_root.subjects}
@@ -73,7 +73,7 @@ def choose_subjects(context: Context) -> list[str]:
 
 
 def _names(context: Context, cohort: Cohort | None, tree: set[str], absent: set[str]) -> NameChoice:
-    """Find the labels that include and exclude name; report the names of no subject."""
+    """Find the labels to include and to exclude; report unknown names."""
     subjects = context.manifest.subjects
     known = [*tree, *absent]
     included = None if subjects.include is None else _named(context, cohort, "include", known, tree)
@@ -84,7 +84,7 @@ def _names(context: Context, cohort: Cohort | None, tree: set[str], absent: set[
 def _named(
     context: Context, cohort: Cohort | None, field: str, known: list[str], tree: set[str]
 ) -> set[str]:
-    """Find the labels that a field names, or the file that it names."""
+    """Find the labels that a field, or the file in it, names."""
     report, subjects = context.report, context.manifest.subjects
     wanted = getattr(subjects, field)
     file: str | None = getattr(wanted, "file", None)
@@ -106,7 +106,7 @@ def _named(
 def _report_omissions(
     context: Context, cohort: Cohort, tree: set[str], by_name: NameChoice
 ) -> None:
-    """Report the subjects that the table leaves out, as errors where each row is asked for."""
+    """Report the subjects that are in only one of directories and table."""
     subjects, record, report = context.manifest.subjects, context.record, context.report
     strict = subjects.from_ == "participants" and subjects.missing == "error"
     for omission in table_omissions.find_table_omissions(subjects, cohort, tree, by_name):
@@ -125,7 +125,7 @@ def _report_omissions(
 def _from_and_where(
     context: Context, cohort: Cohort | None, tree: set[str]
 ) -> tuple[list[str], set[str]]:
-    """Return the units to start from, and those that only the table has."""
+    """Return the units to start from, and those only in the table."""
     subjects, record = context.manifest.subjects, context.record
     if cohort is None:
         return sorted(tree), set()
@@ -147,7 +147,7 @@ def _from_and_where(
 
 
 def _require(context: Context, units: list[str]) -> list[str]:
-    """Keep the units that have a file for each requirement, within the selected sessions."""
+    """Keep the units that have a file for each requirement."""
     for number, requirement in enumerate(context.manifest.subjects.require):
         place: Place = ("subjects", "require", number)
         with errors_at(place_of_derivative(context.manifest, requirement.derivative)):
@@ -163,7 +163,7 @@ def _require(context: Context, units: list[str]) -> list[str]:
 def _having(
     context: Context, units: Sequence[str], requirement: Requirement, place: Place
 ) -> set[str]:
-    """Find the units that have a file for one requirement; report it where none has."""
+    """Find the units with a file for one requirement; report if there are none."""
     from bidsplan.manifest import Companions, Derivative  # imports pydantic
 
     wanted, name = context.manifest.derivatives, requirement.derivative

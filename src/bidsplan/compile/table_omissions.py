@@ -1,4 +1,4 @@
-"""Subjects that differences between a study's directories and its tables leave out."""
+"""Finds subjects that are missing in the study's directories or tables."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _spelled(difference: str, pairs: Sequence[tuple[str, str]], shown: set[str])
 def find_not_comparable(
     subjects: Subjects, cohort: Cohort, dropped: Iterable[str]
 ) -> Iterator[Omission]:
-    """Find the dropped units that have a cell that can't be compared with its predicate."""
+    """Find units that were dropped because a cell can't be compared."""
     where = cohort.conditions(subjects.where)
     if not any(condition.is_numeric for condition in where.values()):
         return

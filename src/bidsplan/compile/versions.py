@@ -1,4 +1,4 @@
-"""The version of each selected object, where a manifest pins them."""
+"""Finds the version of each selected object, if a manifest pins versions."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 _TOGETHER = 10_000
-"""Entries whose versions are looked for at a time."""
+"""The number of entries whose versions are looked up at a time."""
 
 _BEFORE_VERSIONING = "null"
-"""What S3 calls the version of an object from before its bucket had versions, or that has none."""
+"""S3's name for the version of an object in a bucket that kept no versions at the time."""
 
 
 def _unversioned(message: str) -> errors.Problem:
@@ -39,7 +39,7 @@ def _unversioned(message: str) -> errors.Problem:
 
 
 def only_versioned(opener: Opener) -> Opener:
-    """Make an opener that refuses storage without versions, before anything is listed."""
+    """Return an opener that refuses storage without versions."""
 
     def opened(url: str, *, access: Access, anonymous: bool | None, base: str | None) -> Store:
         store = opener(url, access=access, anonymous=anonymous, base=base)
@@ -53,19 +53,19 @@ def only_versioned(opener: Opener) -> Opener:
 
 @dataclass(kw_only=True, slots=True)
 class _Source:
-    """Some of the selected objects of one root by key: as listed, and with their versions."""
+    """Selected objects of one root, as listed and with their versions."""
 
     store: Store
     place: errors.Place
     listed: dict[str, Entry] = field(default_factory=dict)
     found: dict[str, Object] = field(default_factory=dict)
     refused: list[errors.StorageError] = field(default_factory=list)
-    """Why versions can't be listed, after which it is not tried again."""
+    """The error if versions can't be listed; it is not tried again."""
     known_to_keep: bool = False
-    """Whether an object was looked up, and so the bucket is known to keep versions."""
+    """Whether an object was looked up, which shows whether the bucket keeps versions."""
 
     def list_versions(self, directory: str) -> None:
-        """Find the versions of one directory's objects, where they may be listed."""
+        """List the versions of one directory's objects, if allowed."""
         if self.refused:
             return
         try:
@@ -84,8 +84,8 @@ class _Source:
     def unsure(self) -> list[str]:
         """List the keys that must be looked up one by one.
 
-        A listing calls every version "null" where the bucket keeps none; then looking up one object
-        shows it, since the object has no version at all.
+        In a bucket without versions, a listing names every version "null". To find that out, one
+        object has to be looked up, which then has no version at all.
         """
         unsure = self.listed.keys() - self.found
         before = all(item.version == _BEFORE_VERSIONING for item in self.found.values())
@@ -103,7 +103,7 @@ class _Source:
             raise self._changed([key], "it is no longer there") from error
 
     def problems(self) -> list[errors.Problem]:
-        """Report an object without a version; raise where one is not the listed object."""
+        """Report objects without a version, or that have changed."""
         others = []
         for key, item in sorted(self.found.items()):
             if item.version is None:
@@ -130,10 +130,10 @@ class _Source:
 
 
 def pin_versions(context: Context, entries: Iterable[Entry]) -> Iterator[Entry]:
-    """Find the version of each entry's object, and yield the entries with versions.
+    """Yield entries with the version of each entry's object.
 
-    Raises SelectionError where a bucket keeps no versions, and SourceChangedError where an object
-    is no longer the one that was listed.
+    Raises SelectionError if a bucket keeps no versions, and SourceChangedError if an object has
+    changed since it was listed.
     """
     sources: dict[int, _Source] = {}
     waiting: list[Entry] = []
@@ -152,7 +152,7 @@ def _directory_of(entry: Entry) -> tuple[int, str]:
 def _pinned(
     context: Context, entries: Sequence[Entry], sources: dict[int, _Source]
 ) -> Iterator[Entry]:
-    """Find the versions of some entries, whose directories are listed in parallel."""
+    """Find the versions of entries, listing directories in parallel."""
     for source in sources.values():
         source.listed, source.found = {}, {}
     for entry in entries:

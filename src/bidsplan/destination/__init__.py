@@ -1,4 +1,4 @@
-"""Where files are written, atomically, and what is noted of them."""
+"""Writes files atomically to a destination, with receipts."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 
 
 def open_destination(url: str, access: Access, *, create: bool) -> Destination:
-    """Open a directory or a place in storage, by its path or URL.
+    """Open a local directory or a URL as destination.
 
     Parameters
     ----------
     create : bool
-        Whether to make a directory that is not there.
+        Whether to create a directory that does not exist.
 
     Raises
     ------
     DestinationError
-        Where it can't be opened.
+        If the destination can't be opened.
     UsageError
-        Where the URL is refused, or can't be written to.
+        If the URL is refused, or can't be written to.
     """
     location = parse_url(url)
     if location.protocol == "file":
         _refuse_clone(Path(location.path))
-        from bidsplan.destination.local import LocalDestination  # each without the other's
+        from bidsplan.destination.local import LocalDestination  # each imports only what it needs
 
         return LocalDestination(location.path, create=create)
     from bidsplan.destination.remote import RemoteDestination  # brings storage along
@@ -42,7 +42,7 @@ def open_destination(url: str, access: Access, *, create: bool) -> Destination:
 
 
 def _refuse_clone(root: Path) -> None:
-    """Refuse a clone whose files are git-annex's: links that nothing is written through."""
+    """Refuse a git-annex clone, whose files are links."""
     annexed = (root / ".git/annex").exists() or (root / ".datalad/config").exists()
     if annexed and (root / ".git").exists():
         raise DestinationError(

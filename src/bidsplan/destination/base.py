@@ -1,4 +1,4 @@
-"""The interface of every place that files are fetched to."""
+"""The interface of all destinations."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ T = TypeVar("T")
 
 
 class Stopped(Exception):  # noqa: N818 - a request that was obeyed, and no error
-    """The work was asked to stop."""
+    """The run was asked to stop."""
 
 
 class FileState(NamedTuple):
-    """What a destination says of the file at a path.
+    """The state of a file at a path in the destination.
 
     Parameters
     ----------
     identity : int, str or None
-        Changes whenever the file is written: its modification time in nanoseconds in a directory,
-        its tag in storage; None where the storage has none.
+        A value that changes whenever the file is written. In a directory, it is the modification
+        time in nanoseconds; in storage, the tag. None if the storage has none.
     regular : bool
-        Whether it is a plain file, and neither a link nor a directory.
+        Whether it is a regular file, and not a link or a directory.
     """
 
     size: int
@@ -55,9 +55,9 @@ class Listed(NamedTuple):
     Parameters
     ----------
     removable : bool
-        Whether it is a plain file or a link.
+        Whether it is a regular file or a link.
     mark : object
-        What the destination recognises the unchanged file by.
+        A value by which the destination recognises the unchanged file.
     """
 
     path: str
@@ -67,14 +67,14 @@ class Listed(NamedTuple):
 
 
 class Writer(ABC):
-    """A file that is being written, and that gets its path only by `commit`."""
+    """A file that is being written, and gets its path by `commit`."""
 
     def blocks(self, size: int) -> Blocks | None:
-        """Open the file to be written in any order; None where it takes bytes in order only."""
+        """Open the file for writing in any order; None if only in order."""
         return None
 
     def prefix(self, stopping: Callable[[], bool]) -> Generator[Buffer, None, None]:
-        """Yield the bytes that an earlier run left, from the start."""
+        """Yield the bytes that an earlier run wrote, from the start."""
         yield from ()
 
     @abstractmethod
@@ -83,33 +83,34 @@ class Writer(ABC):
 
     @abstractmethod
     def restart(self) -> None:
-        """Discard what was written."""
+        """Discard the bytes that were written."""
 
     def failed(self, *, resumable: bool) -> bool:
-        """Note that no more bytes come, and whether those that came are worth keeping.
+        """Note that the download failed, and whether to keep its bytes.
 
-        Returns whether they are kept for later runs.
+        Returns whether the bytes are kept for later runs.
         """
         return False
 
     def descriptor(self) -> int | None:
-        """Return a descriptor that what was written may be read by; None where there is no file."""
+        """Return a descriptor to read the written bytes, or None."""
         return None
 
     def link(self, name: str, directory: int, found: os.stat_result) -> bool:
-        """Make the file a hard link to a file in an open directory, instead of its own bytes.
+        """Replace the file by a hard link to another file.
 
-        Returns whether it is, and was still the one that was `found`; otherwise nothing changes.
+        Returns whether it is linked, and was still the file that was `found`; otherwise nothing
+        changes.
         """
         return False
 
     def link_as(self, name: str, directory: int) -> bool:
-        """Give the file another name in an open directory; returns whether it has it."""
+        """Give the file a second name; returns whether that worked."""
         return False
 
     @abstractmethod
     def commit(self, content: str, *, replace: bool) -> FileState | None:
-        """Commit the file to its path; None where a file is there that must not be replaced.
+        """Move the file to its path; None if another file must stay there.
 
         Parameters
         ----------
@@ -119,12 +120,12 @@ class Writer(ABC):
         Raises
         ------
         DestinationError, StorageError
-            The path holds what it held before.
+            The file at the path is unchanged.
         """
 
 
 class Discard(Writer):
-    """Takes bytes that are only compared."""
+    """Takes bytes that are only compared, and discards them."""
 
     def write(self, data: Buffer) -> None:
         """See `Writer.write`."""
@@ -142,21 +143,22 @@ class Destination(ABC):
     Attributes
     ----------
     url : str
-        Its path or URL, free of credentials, for messages.
+        The path or URL without credentials, for messages.
     stop : threading.Event
-        Set to end waits between tries, once the work is being stopped.
+        Set when the run is stopping, to end waits between attempts.
     whole_up_to : int
-        Bytes up to which a file is held in memory as a whole.
+        Files up to this size are kept in memory as a whole.
     quick : bool
         Whether `write_small` may be called on an event loop.
     compares_first : bool
-        Whether to compare a file with its source before any of it is written.
+        Whether to compare a file with its source before anything is written.
     check_space : bool
-        Whether `admit` looks for room.
+        Whether `admit` checks the free space.
 
     Notes
     -----
-    `inspect` and `write_small` are for one thread, all others for several at once.
+    Only one thread may call `inspect` and `write_small`. Several threads may call all other methods
+    at once.
     """
 
     url: str
@@ -168,42 +170,42 @@ class Destination(ABC):
 
     @abstractmethod
     def inspect(self, path: str) -> FileState | None:
-        """Look at a path cheaply; paths must come in the plan's order."""
+        """Return the state of a path cheaply; call in the plan's order."""
 
     @abstractmethod
     def state(self, path: str) -> FileState | None:
-        """Look at a path as it is now."""
+        """Return the state of a path now."""
 
     def proof(self, entry: Entry, state: FileState) -> CheckMethod | None:
-        """Return what a file's identity alone shows it to be the planned one by."""
+        """Return how a file's identity alone proves it, or None."""
         return None
 
     @abstractmethod
     def read(
         self, path: str, stopping: Callable[[], bool]
     ) -> AbstractContextManager[Iterator[bytes]]:
-        """Open a file; gives its bytes.
+        """Open a file to read its bytes.
 
         Raises
         ------
         MissingFileError
-            Where there is no such file.
+            If there is no such file.
         Stopped
             While reading.
         """
 
     def check(self, entry: Entry, stopping: Callable[[], bool], tap: Tap | None = None) -> Verdict:
-        """Read a file and compare it with what is planned.
+        """Read a file, and compare it with the plan.
 
         Parameters
         ----------
         tap : callable, optional
-            Called whenever reading begins; returns what takes the bytes as well.
+            Called whenever reading begins. It returns a function that also receives the bytes.
 
         Raises
         ------
         DestinationError, StorageError, Stopped
-            As `read` does.
+            As in `read`.
         """
 
         def read() -> Verdict:
@@ -219,32 +221,32 @@ class Destination(ABC):
         return self.retried(read)
 
     def retried(self, call: Callable[[], T]) -> T:
-        """Call a function again if it fails for a reason that may pass."""
+        """Call a function, and retry it if the failure may pass."""
         return call()
 
     @abstractmethod
     def writer(
         self, path: str, size: int, *, replace: bool, key: str | None = None
     ) -> AbstractContextManager[Writer]:
-        """Begin to write a file; what is not committed is discarded, or kept to resume from.
+        """Begin to write a file, which is discarded or kept if not committed.
 
         Parameters
         ----------
         key : str, optional
-            What a later run finds the unfinished file by, where it may resume from it.
+            The key by which a later run finds the unfinished file, if it may resume it.
         """
 
     def write_small(
         self, path: str, data: Buffer, content: str, *, replace: bool
     ) -> FileState | None:
-        """Write a file in one go; as `Writer.commit` otherwise."""
+        """Write a whole file; otherwise like `Writer.commit`."""
         with self.writer(path, memoryview(data).nbytes, replace=replace) as writer:
             writer.write(data)
             return writer.commit(content, replace=replace)
 
     @abstractmethod
     def read_receipts(self) -> Iterator[Receipt]:
-        """Read all receipts, passing over invalid ones."""
+        """Read all receipts, and skip invalid ones."""
 
     @abstractmethod
     def write_receipts(self, receipts: list[Receipt]) -> None:
@@ -263,70 +265,70 @@ class Destination(ABC):
         create: bool = True,
         stopping: Callable[[], bool] = lambda: False,
     ) -> Iterator[Waiting | Warned]:
-        """Keep other runs out, where the destination has locks.
+        """Lock the destination against other runs, if it supports locks.
 
         Parameters
         ----------
         wait : bool
             Whether to wait for another run.
         shared : bool
-            Whether others that share it may be at work as well.
+            Whether other runs with a shared lock may work at the same time.
         create : bool
-            Whether to make the lock where no run ever was.
+            Whether to create the lock if no run has done so.
         stopping : callable
-            Asked while waiting whether to give up, without the lock.
+            Called while waiting. If it returns true, waiting ends without the lock.
 
         Raises
         ------
         LockedError
-            Where another run has the lock, and it is not waited for.
+            If another run has the lock, and `wait` is false.
         """
         yield from ()
 
     def opened(self) -> Opened | None:
-        """Return the event that names where requests go, if there are any."""
+        """Return the event about the destination's endpoint, if there is one."""
         return None
 
     def prepare(self) -> None:  # noqa: B027 - a directory needs nothing
-        """Find out whether anything can be written."""
+        """Check whether files can be written."""
 
     def admit(self, plan: Planned) -> None:  # noqa: B027 - storage is asked by `prepare`
-        """Find out before the first request whether a plan's files can be written.
+        """Check, before any request, whether a plan's files can be written.
 
         Raises
         ------
         DestinationError
-            Where nothing can be written, or where there is no room for all that is missing.
+            If nothing can be written, or there is too little free space for the missing files.
         """
 
     def folds_names(self) -> bool:
-        """Report whether names that differ in case or Unicode form only are one file."""
+        """Report whether names that differ in case or Unicode form are the same."""
         return False
 
     @abstractmethod
     def spare(self, roots: Sequence[str], base: str, keep: Sequence[str]) -> None:
-        """Keep `list_files` from listing what a plan's files come from.
+        """Exclude the sources of a plan's files from `list_files`.
 
         Parameters
         ----------
         roots : sequence of str
-            URLs, of which relative ones are relative to the directory `base`.
+            URLs. Relative ones are relative to the directory `base`.
         keep : sequence of str
-            Local files and directories to spare as well.
+            Other local files and directories to keep.
 
         Raises
         ------
         UsageError
-            Where the destination is, or lies in, one of them.
+            If the destination is one of them, or inside one of them.
         """
 
     @abstractmethod
     def list_files(self) -> Iterator[Listed]:
-        """List files but bidsplan's own, ``.git`` and those of destinations inside this one."""
+        """List files, except bidsplan's, git's and those of other destinations inside."""
 
     @abstractmethod
     def remove(self, listed: Listed) -> bool:
-        """Remove a file, and directories that this leaves empty; False where it has changed.
+        """Remove a file and empty directories; False if the file has changed.
 
         Raises
         ------
@@ -334,23 +336,24 @@ class Destination(ABC):
         """
 
     def finish(self) -> Iterator[Event]:
-        """Tidy up after a run that came to its end."""
+        """Clean up after a complete run."""
         yield from ()
 
     def shorten_timeouts(self) -> None:  # noqa: B027 - a directory waits for nothing
-        """Wait only briefly from now on, since the work is being stopped."""
+        """Wait only briefly from now on, because the run is stopping."""
 
     @abstractmethod
     def close(self, *, busy: bool = False) -> None:
-        """Discard what is unfinished, release the lock and close.
+        """Discard unfinished files, release the lock, and close.
 
         Parameters
         ----------
         busy : bool
-            Whether threads still use it; nothing of theirs is committed any more.
+            Whether threads still use the destination. Nothing that they write is committed any
+            more.
         """
 
 
 def missing(path: str) -> MissingFileError:
-    """Make the error for a file that is not there."""
+    """Make the error for a file that does not exist."""
     return MissingFileError(f"{printable(path)}: there is no such file; fetch the plan to get it")

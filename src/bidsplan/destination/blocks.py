@@ -1,9 +1,9 @@
-"""Partial files that are written in any order, with a note of each block that is whole.
+"""Partial files that are written in any order, with notes of complete blocks.
 
-Behind its bytes such a file has a mark and a digest for each block, zeros where the block is not
-whole, so that a later run fetches only the blocks that are missing. A digest shows that a block was
-written whole, and no more: the whole file is digested before it gets its path, which cuts off what
-is behind its bytes.
+After its bytes, a partial file has a mark and a digest for each block; incomplete blocks have
+zeros. A later run fetches only the missing blocks. A block's digest only shows that the block was
+written completely. The whole file is therefore digested before it gets its path, and then the notes
+are cut off.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bidsplan.destination.partial_files import Partial
 
 BLOCK = 1 << 20
-"""Bytes of a block, of which the last one of a file may have fewer."""
+"""The bytes of a block; a file's last block may be shorter."""
 
 _MARK = b"bidsplan-blocks1"
 _DIGEST = 16  # bytes of an xxh3-128
@@ -34,7 +34,7 @@ class Blocks:
     Parameters
     ----------
     size : int
-        Bytes of the whole file.
+        Size of the whole file in bytes.
     """
 
     def __init__(self, partial: Partial, size: int) -> None:
@@ -44,11 +44,11 @@ class Blocks:
         self._notes = size + len(_MARK)
 
     def end_of(self, index: int) -> int:
-        """Return the byte behind a block."""
+        """Return the position after a block."""
         return min(self.size, (index + 1) * BLOCK)
 
     def begin(self, stopping: Callable[[], bool]) -> Iterator[int]:
-        """Make the file ready, and yield the blocks that an earlier run has written whole.
+        """Prepare the file, and yield the blocks that earlier runs completed.
 
         Raises OSError.
         """
@@ -72,7 +72,7 @@ class Blocks:
             partial.close_prefix()
 
     def _adopt(self, index: int, source: int, note: bytes | None) -> Iterator[int]:
-        """Yield a block that is as its note says; of a file in order there are no notes."""
+        """Yield a block of an earlier run, if it matches its note."""
         start = index * BLOCK
         data = os.pread(source, self.end_of(index) - start, start)
         found = xxhash.xxh3_128_digest(data)
@@ -91,7 +91,7 @@ class Blocks:
             written += os.pwrite(self._partial.descriptor, view[written:], start + written)
 
     def note(self, index: int, digest: bytes) -> None:
-        """Note that a block is whole, and its xxh3-128; raises OSError."""
+        """Note that a block is complete, with its xxh3-128; raises OSError."""
         os.pwrite(self._partial.descriptor, digest, self._notes + index * _DIGEST)
 
     def read(self, start: int, stop: int) -> bytes:
@@ -99,5 +99,5 @@ class Blocks:
         return os.pread(self._partial.descriptor, stop - start, start)
 
     def finish(self) -> None:
-        """Cut off the notes; raises OSError."""
+        """Remove the notes from the file; raises OSError."""
         os.ftruncate(self._partial.descriptor, self.size)

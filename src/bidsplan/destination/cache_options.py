@@ -1,4 +1,4 @@
-"""Which content cache a run uses, and how."""
+"""The options of the content cache that a run uses."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 
 
 class CacheLink(Choice):
-    """How a cached content becomes a destination's file.
+    """How a file in the content cache becomes a file in the destination.
 
     Attributes
     ----------
     COPY
-        By a copy, which shares its blocks on the disk where the file system can.
+        The file is copied. If the file system supports it, the copy shares its disk blocks with
+        the cache.
     HARD
-        By a hard link to the cached file, for files of 4 MiB and more. Such a file may only be
-        read: anyone who writes to it changes the cache and other destinations.
+        Files of 4 MiB and more become hard links to the cached file. Never write to such a file:
+        that would change the cache and other destinations too.
     """
 
     COPY = "copy"
@@ -35,22 +36,24 @@ class CacheLink(Choice):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CacheOptions:
-    """Which content cache a run uses, and how.
+    """The content cache that a run uses, and how the run uses it.
 
     Parameters
     ----------
     directory : path or str
-        A local directory, made where it is not there.
+        A local directory.
     max_bytes : int, optional
-        Size above which what was used least recently is removed; at least 1.
+        The largest size of the cache, at least 1. Above this size, bidsplan removes the contents
+        that were used least recently.
     link : CacheLink or str
+        How cached files become files in the destination.
     create : bool
-        Whether to make the directory where it is not there; workers of a cluster never do.
+        Whether to create the directory if it does not exist. Workers of a cluster never create it.
 
     Raises
     ------
     UsageError
-        Where one of these is of another kind.
+        If one of the values is not valid.
     """
 
     directory: str | PathLike[str]
@@ -88,12 +91,12 @@ def choose_cache(
     Parameters
     ----------
     shared : bool
-        Whether several machines use it, of which none makes the directory.
+        Whether several machines use the cache, so that none of them creates the directory.
 
     Raises
     ------
     UsageError
-        Where it can't be used for this destination, or not for strangers' plans.
+        If the cache can't be used for this destination, or the plan may be a stranger's.
     """
     if cache is None:
         return None
@@ -110,7 +113,7 @@ def choose_cache(
 
 
 def _refuse_overlap(cache: str, destination: str) -> None:
-    """Refuse a cache that is the destination, that has it inside, or that is part of the data."""
+    """Refuse a cache that overlaps with the destination's data."""
     above, below = os.path.realpath(cache), os.path.realpath(destination)
     common = os.path.commonpath((above, below))
     if common == below != above and not _is_hidden(os.path.relpath(above, below)):
@@ -126,6 +129,6 @@ def _refuse_overlap(cache: str, destination: str) -> None:
 
 
 def _is_hidden(path: str) -> bool:
-    """Report whether a directory below a dataset is no part of it, nor bidsplan's own."""
+    """Report whether a directory in a dataset is hidden and not bidsplan's."""
     names = Path(path).parts
     return names[0] != STATE_DIRECTORY and any(name.startswith(".") for name in names)

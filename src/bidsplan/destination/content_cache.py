@@ -1,9 +1,9 @@
-"""A cache of contents that destinations share: each file by the digest that a plan has of it.
+"""The content cache: files that several destinations share, by digest.
 
-It is never trusted. Whatever is asked for, a content is digested when it is used, in the very copy
-that becomes the file; one that is not what its name says is removed, and fetched instead. Only a
-plan's own digests count: a size, or a checksum that finds damage only, proves nothing of a file
-that others may have written.
+The cache is never trusted. Each content is digested when it is used, in the very copy that becomes
+the file. If a content does not match its name, it is removed, and the file is fetched. Only the
+plan's own digests count. A size, or a checksum that only detects damage, does not prove a file that
+other users may have written.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _KINDS = {
     CheckMethod.ETAG_MD5: "md5",
     CheckMethod.MULTIPART: "parts",
 }
-"""What proves a content, and the kind of its key."""
+"""The checks that prove a content, each with the kind of its key."""
 
 _LEAST_LINKED = 4 << 20
-"""Bytes of the smallest content that is linked; smaller ones are copied sooner than linked."""
+"""The smallest content that is linked; copying smaller ones is faster."""
 
 
 class _UnreadableError(Exception):
@@ -56,21 +56,21 @@ class _UnreadableError(Exception):
 
 
 class ContentCache:
-    """The content cache of one run, opened when it is first of use; for several threads at once.
+    """The content cache of one run, for several threads.
 
     Parameters
     ----------
     stopping : callable
-        Asked often whether to stop.
+        Called often; returns whether to stop.
     root : str or None
-        The destination, where it is a directory: room is left for its files.
+        The destination, if it is a directory: the cache leaves space for its files.
     plan : Planned
-        What is to be there in the end.
+        The plan that is fetched.
 
     Attributes
     ----------
     queue : ContentQueue
-        Small contents that are added soon.
+        Small contents that wait to be added.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class ContentCache:
         self._trouble: str | None = None
 
     def _open(self) -> ContentFiles | None:
-        """Open it, once; None where it can't be used."""
+        """Open the cache on first use; None if it can't be used."""
         with self._lock:
             if self._opened:
                 return self._files
@@ -104,12 +104,12 @@ class ContentCache:
             return files
 
     def may_have(self, entry: Entry) -> bool:
-        """Look whether anything has the name of an entry's content; cheap, and no promise."""
+        """Report quickly whether the cache may have an entry's content."""
         files = self._open()
         return files is not None and any(map(files.has, content_keys(entry)))
 
     def read_small(self, entry: Entry) -> tuple[Buffer, Verdict] | None:
-        """Return an entry's content and a verdict that holds, if it is there."""
+        """Return an entry's content with its verdict, if the cache has it."""
         with closing(self._contents(entry)) as contents:
             for key, descriptor in contents:
                 with suppress(_UnreadableError):
@@ -120,17 +120,17 @@ class ContentCache:
         return None
 
     def fill(self, entry: Entry, writer: Writer, copied: Callable[[int], None]) -> Verdict | None:
-        """Write an entry's content and return a verdict that holds, if it is there.
+        """Write an entry's content from the cache, if the cache has it.
 
         Parameters
         ----------
         copied : callable
-            Takes numbers of bytes, negative ones where they turn out to be of no use.
+            Called with numbers of bytes, which are negative if bytes turn out to be unusable.
 
         Raises
         ------
         OSError, DestinationError, StorageError
-            Where it can't be written.
+            If it can't be written.
         Stopped
         """
         with closing(self._contents(entry)) as contents:
@@ -149,7 +149,7 @@ class ContentCache:
         return None
 
     def _contents(self, entry: Entry) -> Generator[tuple[ContentKey, int], None, None]:
-        """Yield what is there of an entry: keys, and descriptors that are closed afterwards."""
+        """Yield the keys and open files of an entry's cached contents."""
         files = self._open()
         for key in content_keys(entry):
             if files is None:
@@ -172,14 +172,14 @@ class ContentCache:
     def _move(
         self, key: ContentKey, descriptor: int, entry: Entry, writer: Writer, moved: Moved
     ) -> Verdict:
-        """Have a writer's file hold a content, and digest it there."""
+        """Copy or link a content to a writer's file, and digest it."""
         if self._links(key) and can_link(descriptor, writer):
             verdict = self._linked(key, descriptor, entry, writer, moved)
             if verdict is not None:
                 return verdict
             moved.revert()
         elif holds_bytes(writer):
-            # What an earlier run has of the file is given up for a content that is right only.
+            # The bytes of an earlier run are only replaced by a content that is right.
             verdict = self._digest(entry, descriptor, again=descriptor)
             if not _is_proof(verdict):
                 return verdict
@@ -190,7 +190,7 @@ class ContentCache:
         return verdict
 
     def _copied(self, descriptor: int, entry: Entry, writer: Writer, moved: Moved) -> Verdict:
-        """Copy a file, and digest what was copied."""
+        """Copy a file, and digest the copy."""
         into = writer.descriptor()
         if into is not None and clone(descriptor, into):
             return self._digest(entry, into, moved, again=into)
@@ -206,7 +206,7 @@ class ContentCache:
     def _linked(
         self, key: ContentKey, descriptor: int, entry: Entry, writer: Writer, moved: Moved
     ) -> Verdict | None:
-        """Have a writer's file be the cached one, if it is right; None where no link can be."""
+        """Link a writer's file to a right cached file; None without links."""
         assert self._files is not None  # noqa: S101 - for the type checker
         try:
             mode = forbid_writing(descriptor)
@@ -229,13 +229,13 @@ class ContentCache:
         *takers: Callable[[bytes], object],
         again: int | None = None,
     ) -> Verdict:
-        """Digest a file, and hand its bytes on.
+        """Digest a file, and pass on its bytes.
 
         Parameters
         ----------
         again : int, optional
-            Where the same bytes may be read again, once they were handed on, so that parts are
-            digested side by side.
+            A descriptor from which the same bytes can be read again, after they were passed on. The
+            parts can then be digested in parallel.
         """
         checker = Checker(entry)
         pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="bidsplan-digest")
@@ -260,7 +260,7 @@ class ContentCache:
             raise _UnreadableError from error
 
     def _accepts(self, key: ContentKey, descriptor: int, entry: Entry, verdict: Verdict) -> bool:
-        """Report whether a content is the planned one; discard one that is not its name's."""
+        """Report whether a content is the planned one; discard damaged ones."""
         if _is_proof(verdict):
             note_use(descriptor)
             self._space.written(entry.size)
@@ -292,12 +292,12 @@ class ContentCache:
             self._add(key, write)
 
     def add_file(self, entry: Entry, verdict: Verdict, writer: Writer) -> None:
-        """Add the content of a file that was proved, and that has not its path yet."""
+        """Add a proved file that is not at its path yet."""
         source = writer.descriptor()
         if source is None or self._open() is None or not self._adding:
             return
         if verdict.proof is CheckMethod.CHECKSUM and best_check(entry) is CheckMethod.MULTIPART:
-            # The storage's checksum made the parts' digests needless so far.
+            # So far, the storage's checksum was enough, so the parts were not digested.
             with suppress(_UnreadableError, Stopped):
                 verdict = self._digest(entry, source, again=source)
         key = _key_of(entry, verdict)
@@ -308,10 +308,10 @@ class ContentCache:
             self._add(key, lambda target: copy(source, target, self._stopping))
 
     def _link_in(self, key: ContentKey, source: int, writer: Writer) -> bool:
-        """Have the cache hold a writer's file itself; False where it can't."""
+        """Link a writer's file into the cache; False if that fails."""
         assert self._files is not None  # noqa: S101 - for the type checker
         with suppress(OSError), self._files.directory(key.place, create=True) as directory:
-            # Its own directory of partials shows later runs whether this one was killed.
+            # The directory of partial files shows later runs whether this run was killed.
             self._files.partials()
             mode = forbid_writing(source)
             if writer.link_as(key.name, directory):
@@ -340,7 +340,7 @@ class ContentCache:
         self._trouble = self._trouble or f"it can't be {what}: {why}"
 
     def finish(self) -> Generator[Problem, None, None]:
-        """Note what was added, and yield what went wrong."""
+        """Note the added contents, and yield any problems."""
         self.queue.wait(self._stopping)
         if self.queue.trouble is not None:
             self._fail(self.queue.trouble, "written")
@@ -366,16 +366,17 @@ class ContentCache:
             self._fail(error, "written")
 
     def close(self, *, busy: bool) -> None:
-        """Close it; threads may still be `busy`, and commit nothing any more.
+        """Close the cache; `busy` threads can't add to it any more.
 
-        Where they are, descriptors stay open: their numbers must not come to mean other files.
+        In that case, descriptors stay open, because their numbers must not be reused for other
+        files.
         """
         adding = self.queue.close()
         with self._lock:
             files, self._files, self._opened = self._files, None, True
             self._adding = False
         if files is not None:
-            # Of a run that was closed before its end, nothing is noted yet.
+            # If a run is closed before its end, its added contents are not noted yet.
             self._settle(files)
             files.close(busy=busy or adding)
 
@@ -385,6 +386,6 @@ def _is_proof(verdict: Verdict) -> bool:
 
 
 def _key_of(entry: Entry, verdict: Verdict) -> ContentKey | None:
-    """Return the key that a verdict shows a content to have, if any."""
+    """Return the key of a content, from the verdict of its check."""
     kind = _KINDS.get(verdict.proof) if verdict.holds else None
     return next((key for key in content_keys(entry) if key.kind == kind), None)

@@ -1,4 +1,4 @@
-"""Files that are named by their content's digest, below one directory that many runs share.
+"""The files of a content cache, named by their digests.
 
 ::
 
@@ -7,8 +7,9 @@
     DIR/added/<random>-<bytes>                              how much was added since all was counted
     DIR/.bidsplan/partial/                                  files that are being written
 
-No run trusts what another one wrote: a content is digested whenever it is used, and what can't be
-used is removed. So nothing here needs a lock, or to be on the disk before it has its name.
+No run trusts what another run wrote. Each content is digested when it is used, and unusable
+contents are removed. So the files need no lock, and need not be on the disk before they get their
+names.
 """
 
 from __future__ import annotations
@@ -37,11 +38,13 @@ _NOTE = re.compile(r"[0-9a-f]{16}-([0-9]{1,19})")
 _MANY_NOTES = 256
 
 _UNKNOWN = 10**18
-"""Bytes of a note that is there in place of others: more than any cache may hold, so that the next
-run counts."""
+"""The bytes of a note that replaces others.
+
+They exceed every cache, so that the next run counts the files.
+"""
 
 _BLOCK = 4096
-"""Bytes that file systems give to files at a time."""
+"""The unit in which file systems allocate bytes to files."""
 
 _TAG = "CACHEDIR.TAG"
 _TAG_TEXT = (
@@ -52,11 +55,11 @@ _TAG_TEXT = (
 
 
 _OFTEN_NS = 3600 * 1_000_000_000
-"""Nanoseconds within which another use is not noted."""
+"""Nanoseconds in which another use is not noted."""
 
 
 class ContentKey(NamedTuple):
-    """What one content is found by."""
+    """The digest and size by which a content is found."""
 
     kind: str
     """``sha256``, ``md5``, or ``parts``: the entity tag of an upload in parts."""
@@ -81,9 +84,9 @@ class ContentKey(NamedTuple):
 
 
 def content_keys(entry: Entry) -> list[ContentKey]:
-    """Return what an entry's content may be found by, strongest first; size alone is nothing."""
+    """Return the keys of an entry's content, the strongest first."""
     known = [("sha256", entry.sha256), ("md5", entry.md5)]
-    # Of the entity tag alone, whatever else is known.
+    # Only the entity tag is used, even if other digests are known.
     tagged = Entry(path=entry.path, size=entry.size, reason=entry.reason, etag=entry.etag)
     kinds = {CheckMethod.ETAG_MD5: "md5", CheckMethod.MULTIPART: "parts"}
     if kind := kinds.get(best_check(tagged)):
@@ -93,12 +96,12 @@ def content_keys(entry: Entry) -> list[ContentKey]:
 
 
 def room_of(size: int) -> int:
-    """Return the bytes that a file of a size takes."""
+    """Return the disk space that a file of a size takes."""
     return max(1, -(-size // _BLOCK)) * _BLOCK
 
 
 class Held(NamedTuple):
-    """A content, and when it was used last, in nanoseconds."""
+    """A cached content, and its last use in nanoseconds."""
 
     place: str
     name: str
@@ -107,9 +110,9 @@ class Held(NamedTuple):
 
 
 class Removed(NamedTuple):
-    """What was removed, and what is left; bytes as `room_of` counts them.
+    """The contents that were removed, and those that are left.
 
-    `failed` are files that can't be removed, and directories that can't be read.
+    `failed` are the files that can't be removed, and the directories that can't be read.
     """
 
     files: int
@@ -125,7 +128,7 @@ class ContentFiles(Directory):
     Attributes
     ----------
     unread : set of str
-        Directories that can't be read: they are of other users.
+        Directories that can't be read, because they belong to other users.
     not_removed : int
         Files that can't be removed.
     """
@@ -138,7 +141,7 @@ class ContentFiles(Directory):
         self.not_removed = 0
 
     def open(self, key: ContentKey) -> int | None:
-        """Open a content; None where there is none, negative where something else has its name.
+        """Open a content; None if absent, negative if unusable.
 
         Raises OSError.
         """
@@ -149,22 +152,22 @@ class ContentFiles(Directory):
             return None
 
     def has(self, key: ContentKey) -> bool:
-        """Report whether anything has a content's name, behind links as well."""
+        """Report whether a content's name exists, also as a link."""
         return _exists(f"{key.place}/{key.name}", self._fd)
 
     def shares_disk(self, root: str) -> bool:
-        """Report whether a directory is of the same file system. Raises OSError."""
+        """Report whether a directory is on the same file system. Raises OSError."""
         return os.stat(root).st_dev == os.fstat(self._fd).st_dev  # noqa: PTH116 - once a content
 
     def free_bytes(self) -> int:
-        """Return how many bytes may still be written; quotas are not seen. Raises OSError."""
+        """Return the free bytes, without quotas. Raises OSError."""
         found = os.statvfs(self._fd)
         return found.f_bavail * found.f_frsize
 
     def add(self, key: ContentKey, write: Callable[[int], bool]) -> bool:
-        """Add a content; `write` takes a descriptor, and returns whether to keep what it wrote.
+        """Add a content that `write` writes to a descriptor.
 
-        Returns whether it was added, and was not there. Raises OSError.
+        Returns whether it was added, and did not exist before. Raises OSError.
         """
         self._mark()
         if self.has(key):
@@ -175,7 +178,7 @@ class ContentFiles(Directory):
             try:
                 wanted = write(descriptor)
             finally:
-                # Network file systems report only now what they could not write.
+                # Network file systems report some write errors only when the file is closed.
                 os.close(descriptor)
             if not wanted:
                 return False
@@ -186,11 +189,11 @@ class ContentFiles(Directory):
                 os.unlink(name, dir_fd=partials)
 
     def new_name(self) -> str:
-        """Return a name that nothing else has, in whichever directory it is used."""
+        """Return a name that is unique in all directories."""
         return secrets.token_hex(16)
 
     def _make_partials(self) -> int:
-        """Make them; where a run was killed, nobody knows how much it added."""
+        """Create the partials' directory; after a killed run, the cache's size is unknown."""
         before = self._runs()
         made = super()._make_partials()
         if before - self._runs():
@@ -203,7 +206,7 @@ class ContentFiles(Directory):
         return set()
 
     def discard(self, key: ContentKey) -> None:
-        """Remove what has the name of a content; a directory that is not empty stays."""
+        """Remove a content's file; a directory that is not empty stays."""
         with suppress(OSError), self.directory(key.place) as directory:
             try:
                 os.unlink(key.name, dir_fd=directory)
@@ -211,7 +214,7 @@ class ContentFiles(Directory):
                 os.rmdir(key.name, dir_fd=directory)
 
     def _mark(self) -> None:
-        """Tell backups, once, that the contents are a cache, and nothing else here is."""
+        """Mark the directory once as a cache, for backup programs."""
         if self._marked:
             return
         self._marked = True
@@ -223,7 +226,7 @@ class ContentFiles(Directory):
                 os.close(descriptor)
 
     def held(self) -> Iterator[Held]:
-        """Yield all contents, in no order; passes over what others remove meanwhile."""
+        """Yield all contents in any order, and skip those removed meanwhile."""
         for place in self._places():
             try:
                 with self.directory(place) as directory, os.scandir(directory) as found:
@@ -246,7 +249,7 @@ class ContentFiles(Directory):
             return []
 
     def remove(self, held: Held) -> bool:
-        """Remove a content; returns whether it was there."""
+        """Remove a content; returns whether it existed."""
         try:
             with self.directory(held.place) as directory:
                 os.unlink(held.name, dir_fd=directory)
@@ -264,17 +267,17 @@ class ContentFiles(Directory):
             os.close(os.open(name, NEW_FILE, 0o666, dir_fd=above))
 
     def added(self) -> dict[str, int]:
-        """Return the notes of what was added, each with its bytes."""
+        """Return the notes of added bytes."""
         with suppress(OSError), self.directory(_ADDED) as above:
             found = ((name, _NOTE.fullmatch(name)) for name in os.listdir(above))
             return {name: int(match[1]) for name, match in found if match}
         return {}
 
     def estimate(self) -> int:
-        """Return about how many bytes there are, without a look at the files.
+        """Return the approximate size of the cache, without reading files.
 
-        It may be too high, where two runs note at once or one was killed, and is right after the
-        next count. What runs that are under way have added since their last note is missing.
+        The estimate may be too high if two runs make notes at once or a run was killed; the next
+        count corrects it. It lacks the bytes that running runs have added since their last note.
         """
         notes = self.added()
         if len(notes) > _MANY_NOTES and self.writable:
@@ -282,7 +285,7 @@ class ContentFiles(Directory):
         return sum(notes.values())
 
     def replace_notes(self, notes: dict[str, int], number: int) -> None:
-        """Replace notes by one; raises OSError."""
+        """Replace all notes by one; raises OSError."""
         self.note_added(min(number, _UNKNOWN))
         with self.directory(_ADDED) as above:
             for name in notes:
@@ -291,7 +294,7 @@ class ContentFiles(Directory):
 
 
 def _open_plain(key: ContentKey, directory: int) -> int:
-    """Open a plain file of the size that its name says; returns -1 for anything else."""
+    """Open a regular file with the size in its name; otherwise return -1."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(key.name, flags, dir_fd=directory)
@@ -309,7 +312,7 @@ def _open_plain(key: ContentKey, directory: int) -> int:
 
 
 def _content(place: str, found: os.DirEntry[str]) -> Held | None:
-    """Look at a file; None where it is not a content, or gone."""
+    """Return a file's content entry; None if it is not a content."""
     with suppress(OSError):
         if _NAME.fullmatch(found.name) and found.is_file(follow_symlinks=False):
             state = found.stat(follow_symlinks=False)
@@ -327,22 +330,22 @@ def _exists(name: str, directory: int) -> bool:
 
 
 def forbid_writing(descriptor: int) -> int:
-    """Let nobody write to a file any more; returns its mode before."""
+    """Make a file read-only, and return its earlier mode."""
     mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
     os.fchmod(descriptor, mode & 0o444)
     return mode
 
 
 def note_use(descriptor: int) -> None:
-    """Note when a content was used, in a time that no mount option keeps from being set."""
+    """Note the use of a content, in a time that every mount keeps."""
     found, now = os.fstat(descriptor), time.time_ns()
     if now - max(found.st_atime_ns, found.st_mtime_ns) < _OFTEN_NS:
         return
     try:
-        # The time of modification is in the receipts of files that are linked to it.
+        # The modification time must not change, since receipts of linked files contain it.
         os.utime(descriptor, ns=(now, found.st_mtime_ns))
     except OSError:
         if found.st_nlink == 1:
-            # Of somebody else's file that may be written, only both times can be set.
+            # For a writable file of another user, only both times can be set.
             with suppress(OSError):
                 os.utime(descriptor)

@@ -1,4 +1,4 @@
-"""Small contents that one thread adds to a cache, one after another."""
+"""Adds small contents to a cache, one after another, in one thread."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from bidsplan.plan.integrity import Verdict
 
 _BYTES, _NUMBER = 16 << 20, 1024
-"""Most bytes and contents that wait; they are in memory."""
+"""The most bytes and contents that may wait in memory."""
 
 _TURN = 0.1
-"""Seconds after which it is looked whether to stop."""
+"""Seconds between two checks whether to stop."""
 
 
 class ContentQueue:
-    """Contents that wait to be added; a thread for each of them would cost more than adding.
+    """Small contents that wait to be added to a cache.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class ContentQueue:
     Attributes
     ----------
     trouble : Exception or None
-        What ended it.
+        The error that ended the queue.
     """
 
     def __init__(self, add: Callable[[Entry, Verdict, Buffer], None]) -> None:
@@ -52,7 +52,7 @@ class ContentQueue:
         data: Buffer,
         later: Callable[[Callable[[], None]], None],
     ) -> bool:
-        """Have a content added soon, unless it is closed; False where too many wait.
+        """Queue a content; False if too many are waiting.
 
         Parameters
         ----------
@@ -81,7 +81,7 @@ class ContentQueue:
             self._next()
 
     def _next(self) -> tuple[Entry, Verdict, Buffer] | None:
-        """Take what is to be added next; None where nothing waits, and the thread ends."""
+        """Take the next content; None ends the thread."""
         with self._changed:
             self._adding = bool(self._waiting)
             if not self._waiting:
@@ -93,7 +93,7 @@ class ContentQueue:
             return waiting
 
     def close(self) -> bool:
-        """Drop what waits, and take no more; returns whether one is still being added."""
+        """Drop waiting contents; returns whether one is still being added."""
         with self._changed:
             self._closed = True
             self._waiting.clear()

@@ -1,4 +1,4 @@
-"""The room that a content cache takes: what was used least recently is removed for the rest."""
+"""Limits the size of a content cache by removing what was least used."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
     from bidsplan.plan import Planned
 
 _SPARE = 0.1
-"""Part of the size that is freed beyond what must be, so that files are not counted often."""
+"""The part of the size that is freed in addition, so that files are rarely counted."""
 
 _STEPS = 20
-"""In how many parts of the size the cache is checked: once after each part that was added."""
+"""The number of parts of the cache's size; the cache is checked after each added part."""
 
 _PAUSE = 0.2
-"""Seconds between two tries to count while another run does."""
+"""Seconds between two attempts to count while another run is counting."""
 
 _SECOND = 1_000_000_000
 
 
 class ContentSpace:
-    """Decides whether a run may add contents, and removes others for them.
+    """Decides whether a run may add contents, and makes room for them.
 
     Parameters
     ----------
     most : int or None
-        Size above which what was used least recently is removed.
+        The size above which the least recently used contents are removed.
     root : str or None
-        The destination, where it is a directory: room is left for its files.
+        The destination, if it is a directory: the cache leaves space for its files.
     plan : Planned
-        What is to be there in the end.
+        The plan that is fetched.
     """
 
     def __init__(self, most: int | None, root: str | None, plan: Planned) -> None:
@@ -57,7 +57,7 @@ class ContentSpace:
         self._lock = Lock()
 
     def fits(self, files: ContentFiles, size: int) -> bool:
-        """Report whether the destination's files still fit beside another content.
+        """Report whether the destination's files still fit after adding a content.
 
         Raises OSError.
         """
@@ -67,12 +67,12 @@ class ContentSpace:
         with self._lock:
             reserved = self._plan.header.bytes if self._reserved is None else self._reserved
             if free < reserved and self._reserved is None:
-                # Only where room is scarce, all planned files are looked for.
+                # All planned files are only checked if space is scarce.
                 self._reserved = reserved = missing_bytes(self._root, self._plan)
         return free >= reserved
 
     def is_too_large(self, size: int) -> bool:
-        """Report whether a content is larger than all that may be held."""
+        """Report whether a content is larger than the cache may be."""
         return self._most is not None and room_of(size) > self._most
 
     def written(self, size: int) -> None:
@@ -82,7 +82,7 @@ class ContentSpace:
                 self._reserved -= size
 
     def added(self, files: ContentFiles, size: int, stopping: Callable[[], bool]) -> None:
-        """Count what was added, and make room now and then; raises OSError."""
+        """Count added bytes, and sometimes make room; raises OSError."""
         with self._lock:
             self._new += room_of(size)
             due = self._most is not None and self._new >= self._most // _STEPS
@@ -90,7 +90,7 @@ class ContentSpace:
             self.settle(files, stopping)
 
     def settle(self, files: ContentFiles, stopping: Callable[[], bool]) -> None:
-        """Note what was added, and remove what is too much; raises OSError."""
+        """Write down the added bytes, and reduce the cache; raises OSError."""
         with self._lock:
             new, self._new = self._new, 0
         if not new:
@@ -107,9 +107,9 @@ class CacheTask(Choice):
     Attributes
     ----------
     COUNT
-        Count what it holds.
+        Count the contents.
     PRUNE
-        Remove what was used least recently, where it holds more than it may.
+        Remove the least recently used contents, if the cache is too large.
     CLEAR
         Remove all contents.
     """
@@ -120,12 +120,12 @@ class CacheTask(Choice):
 
 
 def manage_cache(options: CacheOptions, task: CacheTask) -> Removed:
-    """Count or remove what a content cache holds, whatever runs use it meanwhile.
+    """Count or remove a cache's contents, also while runs use it.
 
     Raises
     ------
     DestinationError
-        Where the directory can't be opened or written.
+        If the directory can't be opened or written.
     """
     root = os.fspath(options.directory)
     with closing(ContentFiles(root, create=False)) as files:
@@ -135,7 +135,7 @@ def manage_cache(options: CacheOptions, task: CacheTask) -> Removed:
                 return Removed(0, 0, number, sum(by_second.values()), len(files.unread))
             most = 0 if task is CacheTask.CLEAR else options.max_bytes
             while (removed := reduce_to(files, most or 0)) is None:
-                # Another run counts, which takes seconds.
+                # Another run is counting, which takes seconds.
                 time.sleep(_PAUSE)
             return removed
         except OSError as error:
@@ -143,14 +143,15 @@ def manage_cache(options: CacheOptions, task: CacheTask) -> Removed:
 
 
 def reduce_to(files: ContentFiles, most: int) -> Removed | None:
-    """Remove what was used least recently until there is room below a size.
+    """Remove least recently used contents until the cache fits a size.
 
-    Nothing is removed where the contents fit. Afterwards they take at most nine tenths of `most`.
+    If the contents fit, nothing is removed. Otherwise they take at most nine tenths of `most`
+    afterwards.
 
     Returns
     -------
     Removed or None
-        None where another run is at it.
+        None if another run is doing this.
     """
     with _alone(files) as alone:
         if not alone:
@@ -169,9 +170,9 @@ def reduce_to(files: ContentFiles, most: int) -> Removed | None:
 
 @contextmanager
 def _alone(files: ContentFiles) -> Iterator[bool]:
-    """Keep other runs from counting at the same time, where there are locks."""
+    """Stop other runs from counting at the same time, if locks work."""
     with files.directory("") as directory:
-        # Opened anew: a duplicate of another descriptor would share its lock.
+        # The file is opened again, because a duplicate descriptor would share the lock.
         own = os.open(".", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
         try:
             yield _is_locked(own)
@@ -185,13 +186,13 @@ def _is_locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        # Without locks, two runs may remove more than they must.
+        # Without locks, two runs may remove more than necessary.
         logging.getLogger(__name__).debug("no lock on a content cache: %s", error)
     return True
 
 
 def _counted(files: ContentFiles) -> tuple[dict[int, int], int]:
-    """Sum up bytes by the second of their last use: a million files take little memory."""
+    """Sum up bytes by the second of their last use."""
     by_second: dict[int, int] = {}
     number = 0
     for number, each in enumerate(files.held(), 1):  # noqa: B007 - the last one counts
@@ -201,7 +202,7 @@ def _counted(files: ContentFiles) -> tuple[dict[int, int], int]:
 
 
 def _remove_oldest(files: ContentFiles, by_second: dict[int, int], excess: int) -> tuple[int, int]:
-    """Remove at least `excess` bytes, the oldest first; returns the files and bytes removed."""
+    """Remove at least `excess` bytes, the oldest contents first."""
     border, before = 0, 0
     for border in sorted(by_second):
         if before + by_second[border] >= excess:

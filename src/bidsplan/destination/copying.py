@@ -1,4 +1,4 @@
-"""Copying one local file to another, sharing blocks on the disk where that can be."""
+"""Copies local files, sharing disk blocks if the file system can."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CHUNK = 1 << 20
 _MUCH = 64 << 20
 
 _CLONE = getattr(fcntl, "FICLONE", 0x40049409)
-"""Linux's request to share the blocks of another file; Python has its name from 3.12 on."""
+"""Linux's ioctl that shares another file's blocks; Python defines it from 3.12 on."""
 
 _UNSUPPORTED = frozenset(
     {errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EXDEV}
@@ -25,7 +25,7 @@ _UNSUPPORTED = frozenset(
 
 
 def clone(source: int, target: int) -> bool:
-    """Have an empty file share all blocks of another one; returns whether the two can."""
+    """Make an empty file share another's blocks; returns whether that worked."""
     if sys.platform != "linux":
         return False
     try:
@@ -36,7 +36,7 @@ def clone(source: int, target: int) -> bool:
 
 
 def copy(source: int, target: int, stopping: Callable[[], bool]) -> bool:
-    """Copy a file to an empty one; returns whether all of it was copied. Raises OSError."""
+    """Copy a file; returns whether all of it was copied. Raises OSError."""
     if clone(source, target):
         return True
     done = 0
@@ -49,7 +49,7 @@ def copy(source: int, target: int, stopping: Callable[[], bool]) -> bool:
 
 
 def _copied(source: int, target: int, start: int) -> int:
-    """Copy the next bytes, on the disk or the server where that can be; returns their number."""
+    """Copy the next bytes, preferably inside the kernel; returns their number."""
     if sys.platform == "linux":
         try:
             return os.copy_file_range(source, target, _MUCH, start, start)
@@ -64,12 +64,12 @@ def _copied(source: int, target: int, start: int) -> int:
 
 
 def chunks(read: Callable[[int, int], bytes], size: int) -> Iterator[bytes]:
-    """Yield a file's bytes in order, and one more than `size` at the most.
+    """Yield a file's bytes in order, and at most one byte too many.
 
     Parameters
     ----------
     read : callable
-        Returns the bytes from one place to another.
+        Returns the bytes between two positions.
     """
     start = 0
     while start <= size and (data := read(start, min(start + _CHUNK, size + 1))):
@@ -78,7 +78,7 @@ def chunks(read: Callable[[int, int], bytes], size: int) -> Iterator[bytes]:
 
 
 def can_link(descriptor: int, writer: Writer) -> bool:
-    """Report whether a file of one's own is on the file system of a writer's."""
+    """Report whether a file is this user's and on a writer's file system."""
     into = writer.descriptor()
     if into is None:
         return False
@@ -93,18 +93,18 @@ def holds_bytes(writer: Writer) -> bool:
 
 
 class Moved:
-    """Counts bytes that came, to take them back."""
+    """Counts reported bytes, to be able to take them back."""
 
     def __init__(self, copied: Callable[[int], None]) -> None:
         self._copied = copied
         self._number = 0
 
     def __call__(self, chunk: bytes) -> None:
-        """Report that a chunk has come."""
+        """Report that a chunk has arrived."""
         self._number += len(chunk)
         self._copied(len(chunk))
 
     def revert(self) -> None:
-        """Report that nothing has come after all."""
+        """Take back all reported bytes."""
         number, self._number = self._number, 0
         self._copied(-number)

@@ -1,7 +1,7 @@
-"""A directory that files are fetched to, opened so that no link leads out of it.
+"""A local directory to fetch to, which no link can lead out of.
 
-Every directory below the root is opened relative to its parent and without following links, for
-reading as for writing. A file gets its name only by renaming a partial that was checked.
+Every directory below the root is opened relative to its parent and without following links, both
+for reading and for writing. A file gets its name only by renaming a checked partial file.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def state_of(found: os.stat_result) -> FileState:
 
 
 def destination_error(error: OSError, what: str) -> DestinationError:
-    """Make the error that one of the operating system's stands for; `what` names the path."""
+    """Make our error for an error of the operating system."""
     reason = error.strerror or str(error)
     if error.errno in _FULL:
         return DiskFullError(
@@ -85,19 +85,19 @@ def write_all(descriptor: int, data: Buffer) -> None:
 
 
 class Directory:
-    """A directory to write to, with partial files of this run's own.
+    """A directory to write to, with the run's partial files.
 
     Parameters
     ----------
     root : str
-        May itself be a link; nothing below it may.
+        The root, which may be a link. Nothing below it may be a link.
     create : bool
-        Whether to make it where it is not there.
+        Whether to create the directory if it does not exist.
 
     Raises
     ------
     DestinationError
-        Where it can't be opened.
+        If the directory can't be opened.
     """
 
     def __init__(self, root: str, *, create: bool) -> None:
@@ -130,7 +130,7 @@ class Directory:
 
     @contextmanager
     def directory(self, path: str, *, create: bool = False) -> Iterator[int]:
-        """Open a directory below the root, the root itself for an empty path.
+        """Open a directory below the root.
 
         Yields a file descriptor, which is closed afterwards.
         """
@@ -145,9 +145,9 @@ class Directory:
             os.close(descriptor)
 
     def state(self, path: str) -> FileState | None:
-        """Look at a path; None where nothing is there.
+        """Return the state of a path; None if nothing is there.
 
-        Raises UnsafePathError where one of its directories is a link.
+        Raises UnsafePathError if one of the path's directories is a link.
         """
         parent, _, name = path.rpartition("/")
         try:
@@ -161,9 +161,9 @@ class Directory:
 
     @contextmanager
     def reading(self, path: str) -> Iterator[int]:
-        """Open a file for reading; yields a file descriptor, which is closed afterwards.
+        """Open a file for reading, as a file descriptor.
 
-        Raises MissingFileError where there is none.
+        Raises MissingFileError if the file does not exist.
         """
         parent, _, name = path.rpartition("/")
         with self._errors(path):
@@ -180,7 +180,7 @@ class Directory:
 
     @contextmanager
     def partial(self) -> Iterator[Partial]:
-        """Make a file to write to, which is removed unless `rename_into_place` moves it."""
+        """Create a partial file, which is removed unless it gets its path."""
         name = self.new_name()
         with self._errors(f"{PARTIALS}/{self._run}/{name}"):
             directory = self.partials()
@@ -188,7 +188,7 @@ class Directory:
             try:
                 yield partial
             finally:
-                # What can't be written is an error of `rename_into_place`; here it is discarded.
+                # Write errors are reported by `rename_into_place`; here the file is discarded.
                 with suppress(OSError):
                     partial.close()
                 with suppress(FileNotFoundError):
@@ -196,7 +196,7 @@ class Directory:
 
     @contextmanager
     def resumable_partial(self, name: str) -> Iterator[Partial]:
-        """Open a file to write to, which is kept for later runs where it stays unfinished.
+        """Open a partial file, which is kept for later runs if unfinished.
 
         Parameters
         ----------
@@ -223,18 +223,18 @@ class Directory:
                 self._taken.pop(name, None)
 
     def resumable_bytes(self) -> int:
-        """Count the bytes of this run's unfinished files that later runs resume from."""
+        """Count the bytes that later runs can resume from."""
         total = sum(self._kept.values())
         for partial in list(self._taken.values()):
-            # Threads that are stuck may still close theirs.
+            # Blocked threads may close their files later.
             with suppress(OSError):
                 total += held_bytes(os.fstat(partial.descriptor))
         return total
 
     def rename_into_place(self, partial: Partial, path: str, *, replace: bool) -> FileState | None:
-        """Close a partial and give it its path; None where a file is there that is to stay.
+        """Close a partial file, and move it to its path if allowed.
 
-        Raises DestinationError; the path holds what it held before.
+        Raises DestinationError. The file at the path is then unchanged.
         """
         parent, _, base = path.rpartition("/")
         with self._errors(path):
@@ -252,7 +252,7 @@ class Directory:
     def adopt_link(
         self, partial: Partial, name: str, directory: int, found: os.stat_result
     ) -> bool:
-        """Have a partial be another name of a file; False where it is not the one `found`."""
+        """Replace a partial file by a link to the file that was `found`."""
         partials, new = self.partials(), self.new_name()
         try:
             os.link(name, new, src_dir_fd=directory, dst_dir_fd=partials, follow_symlinks=False)
@@ -265,7 +265,7 @@ class Directory:
         return True
 
     def link_partial(self, partial: Partial, name: str, directory: int) -> bool:
-        """Give a partial another name in an open directory; False where it can have none."""
+        """Give a partial file a second name; False if that fails."""
         try:
             os.link(
                 partial.name,
@@ -279,11 +279,11 @@ class Directory:
         return True
 
     def new_name(self) -> str:
-        """Return a name for a partial, which no other of this run has."""
+        """Return a new name for a partial file of this run."""
         return f"{next(self._numbers):x}"
 
     def partials(self) -> int:
-        """Open this run's directory of partials, locked as long as it is in use.
+        """Open this run's directory of partial files, and lock it.
 
         Returns a descriptor that stays open.
         """
@@ -298,7 +298,7 @@ class Directory:
             return claim(self._run, above)
 
     def folds_names(self) -> bool:
-        """Report whether names that differ in case or Unicode form only are one file."""
+        """Report whether names that differ in case or Unicode form are the same."""
         with self._errors(STATE_DIRECTORY):
             return self._probe(self.partials())
 
@@ -315,9 +315,9 @@ class Directory:
         return False
 
     def sync(self) -> None:
-        """Bring all that was written to this file system to the disk; raises OSError."""
+        """Write all data of this file system to the disk; raises OSError."""
         try:
-            # One call for any number of files; Python has no name for it.
+            # One call syncs any number of files; Python has no function for it.
             call = ctypes.CDLL(None, use_errno=True).syncfs
         except (AttributeError, OSError):
             os.sync()
@@ -329,10 +329,10 @@ class Directory:
             os.sync()
 
     def close(self, *, busy: bool = False) -> None:
-        """Remove what this run leaves behind, and close.
+        """Remove this run's leftovers, and close.
 
-        Where threads are still `busy`, nothing of theirs is committed any more, and descriptors
-        stay open, lest their numbers come to mean other directories.
+        If threads are still `busy`, nothing that they write is committed any more. Descriptors stay
+        open, because their numbers must not be reused for other directories.
         """
         if self._partials is not None:
             with suppress(OSError), self.directory(PARTIALS) as above:
@@ -344,7 +344,7 @@ class Directory:
         if self._partials is not None:
             os.close(self._partials)
             self._partials = None
-        # Of a directory nothing is lost by an error that a broken disk reports this late.
+        # If a broken disk reports an error only when a directory is closed, nothing is lost.
         with suppress(OSError):
             os.close(self._fd)
 
@@ -353,6 +353,6 @@ class Directory:
         if partial is None:
             os.unlink(name, dir_fd=run)
         else:
-            # A thread that is stuck, where nobody can wait for it.
+            # A thread may be blocked, and nothing can wait for it.
             partial.detach()
             keep(name, above, run)

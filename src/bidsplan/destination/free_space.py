@@ -1,4 +1,4 @@
-"""Whether a file system has room for what is still to be fetched."""
+"""Checks that a file system has space for the files to fetch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEPT = f"{STATE_DIRECTORY}/partial/kept"
 
 
 def free_bytes(root: str) -> int | None:
-    """Return the bytes that are free where a directory is; None where nobody knows."""
+    """Return the free bytes at a directory; None if unknown."""
     try:
         found = os.statvfs(root)
     except OSError:
@@ -28,12 +28,12 @@ def free_bytes(root: str) -> int | None:
 
 
 def check_free_space(root: str, plan: Planned) -> None:
-    """Raise DiskFullError where a directory's file system has no room for a plan's missing files.
+    """Raise DiskFullError if a plan's missing files need too much space.
 
-    What earlier runs have of large files counts as there. Quotas are not seen.
+    Bytes of large files that earlier runs have fetched count as existing. Quotas are ignored.
     """
     free = free_bytes(root)
-    # Nearly always there is room for all of it, which needs no look at the files.
+    # There is nearly always enough space for the whole plan, without looking at the files.
     if free is None or plan.header.bytes <= free:
         return
     needed = missing_bytes(root, plan)
@@ -45,7 +45,7 @@ def check_free_space(root: str, plan: Planned) -> None:
 
 
 def missing_bytes(root: str, plan: Planned) -> int:
-    """Count the bytes of a plan's files that a directory does not have."""
+    """Count the bytes of planned files that a directory does not have."""
     needed = sum(entry.size for entry in plan.entries if not _exists(f"{root}/{entry.path}"))
     return needed - _kept_bytes(root)
 

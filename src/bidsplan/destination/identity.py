@@ -1,6 +1,7 @@
-"""A directory's identity: a random name in it, by which several machines see that it is the same.
+"""A directory's identity, by which machines check that they share it.
 
-A path may lead to other directories on other machines, where a file system is not mounted on all.
+The same path may lead to different directories on different machines, if a file system is not
+mounted on all of them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _BYTES = 16
 
 
 def read_identity(folder: Directory) -> str | None:
-    """Return a directory's identity; None where it has none."""
+    """Return a directory's identity, or None."""
     try:
         with folder.reading(_PATH) as descriptor:
             return os.read(descriptor, 2 * _BYTES).decode("ascii", "replace")
@@ -31,15 +32,15 @@ def read_identity(folder: Directory) -> str | None:
 
 
 def make_identity(folder: Directory) -> str | None:
-    """Return a directory's identity, given to it where it has none.
+    """Return a directory's identity, and create it if needed.
 
-    Raises DestinationError where it can't be written.
+    Raises DestinationError if the identity can't be written.
     """
     found = read_identity(folder)
     if found is not None:
         return found
     with folder.partial() as partial:
         write_all(partial.descriptor, secrets.token_hex(_BYTES).encode())
-        # Another machine may have been first.
+        # Another machine may have written its identity first.
         folder.rename_into_place(partial, _PATH, replace=False)
     return read_identity(folder)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from bidsplan.plan import Planned
 
 _CHUNK = 1 << 20
-# Half of what the constructor takes, for each of a million entries.
+# This takes half the time of the constructor, for each of a million entries.
 _new_state = functools.partial(tuple.__new__, FileState)
 
 _SMALL = 4 << 20
@@ -59,7 +59,7 @@ class LocalDestination(Directory, Destination):
         self._receipt_file = new_name()
         self._noted = False
         self._spared: set[Identity] = set()
-        # What is looked at and what is written to are one directory only now and then.
+        # A directory is rarely both read and written at the same time.
         self._looked_into = OpenDirectories(self)
         self._written_to = OpenDirectories(self)
         self._absent: str | None = None
@@ -68,13 +68,13 @@ class LocalDestination(Directory, Destination):
 
     def inspect(self, path: str) -> FileState | None:
         """See `Destination.inspect`."""
-        # Once for each of a million entries, so without a call more than there must be.
+        # This runs for each of a million entries, so it makes as few calls as possible.
         parent, _, name = path.rpartition("/")
         if parent == self._absent:
             return None
         try:
             if parent != self._parent:
-                # What else is planned for a directory that is missing comes next, and is too.
+                # If a directory is missing, the next planned files in it are missing too.
                 self._parent, self._absent = None, parent
                 self._descriptor = self._looked_into.descriptor(parent)
                 self._parent, self._absent = parent, None
@@ -116,7 +116,7 @@ class LocalDestination(Directory, Destination):
                 try:
                     write_all(descriptor, data)
                 finally:
-                    # Network file systems report only now what they could not write.
+                    # Network file systems report some write errors only when the file is closed.
                     os.close(descriptor)
                 found = os.stat(name, dir_fd=partials, follow_symlinks=False)
                 committed = self._rename_small(name, partials, path, replace=replace)
@@ -137,7 +137,7 @@ class LocalDestination(Directory, Destination):
         try:
             return rename(name, base, above=partials, directory=directory, replace=replace)
         except FileNotFoundError:
-            # The directory was removed while it was open here.
+            # The directory was removed while it was open.
             self._written_to.close()
             directory = self._written_to.descriptor(parent, create=True)
             return rename(name, base, above=partials, directory=directory, replace=replace)
@@ -201,12 +201,12 @@ class LocalDestination(Directory, Destination):
 
 
 class LocalWriter(Writer):
-    """A partial file that is written to.
+    """A partial file that is being written.
 
     Parameters
     ----------
     keeps : bool
-        Whether later runs find it if it stays unfinished.
+        Whether later runs find the file if it stays unfinished.
     """
 
     def __init__(
@@ -218,7 +218,7 @@ class LocalWriter(Writer):
         self._keeps = keeps
 
     def prefix(self, stopping: Callable[[], bool]) -> Generator[Buffer, None, None]:
-        """See `Writer.prefix`; the disk may have no room for two of it."""
+        """See `Writer.prefix`; copying these bytes may fill the disk."""
         partial = self._partial
         if partial.prefix < 0:
             return

@@ -1,9 +1,9 @@
-"""One run at a time in a destination, or several of parts of a plan, where there are locks.
+"""The lock of a destination: one run, or several runs of parts.
 
-A lock saves work, and correctness does not hang on it: every run writes to partials of its own and
-gives them their paths by renaming, so that runs which can't see each other's locks end well too.
-The kernel takes a lock back when its process ends, however it ends; what a file says about its
-holder is for messages only.
+A lock avoids repeated work, but correctness does not depend on it. Every run writes to its own
+partial files and renames them, so runs that can't see each other's locks also succeed. The kernel
+releases a lock when its process ends, for whatever reason. The text in the lock file is only used
+in messages.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 
 _NAME = "lock"
-# Some network file systems give an exclusive lock only on what is open for writing.
+# Some network file systems allow an exclusive lock only for files open for writing.
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LONGEST_NOTE = 1 << 10
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
-"""Seconds between two looks; blocking in the kernel, a signal that comes just before is missed."""
+"""Seconds between two attempts; while blocking in the kernel, a signal could be missed."""
 
 
 class _Holder(msgspec.Struct, frozen=True, kw_only=True):
-    """What a lock file says of its holder."""
+    """The content of a lock file about the run that holds it."""
 
     pid: int
     host: str
@@ -54,7 +54,7 @@ class RunLock:
     Attributes
     ----------
     exclusive : bool
-        Whether this run has it, and nobody else.
+        Whether this run does not share the lock.
     """
 
     def __init__(self, folder: Directory) -> None:
@@ -75,7 +75,7 @@ class RunLock:
         create: bool = True,
         stopping: Callable[[], bool] = lambda: False,
     ) -> Generator[Waiting | Warned, None, None]:
-        """Take the lock, or go on without where there is none; see `Destination.lock`."""
+        """Take the lock, if locks work there; see `Destination.lock`."""
         pause, self._shared = _FIRST_PAUSE, shared
         while not self._is_settled(create=create):
             holder = self._holder()
@@ -94,20 +94,20 @@ class RunLock:
             yield _unlocked(self._trouble)
 
     def _is_settled(self, *, create: bool) -> bool:
-        """Try once; returns whether the lock was got, or can't be had here at all."""
+        """Try once; returns whether the run has the lock or must do without."""
         try:
             with self._folder.directory(STATE_DIRECTORY, create=create) as directory:
                 return self._try(directory) or self._is_settled(create=create)
         except BlockingIOError:
             return False
         except OSError as error:
-            # Nobody can be at work where nothing is, and nobody writes where none can.
+            # If the directory does not exist or can't be written, no run can be working there.
             if error.errno not in {errno.ENOENT, errno.EROFS}:
                 self._trouble = error
             return True
 
     def _try(self, directory: int) -> bool:
-        """Lock the lock file; returns whether it still has its name then."""
+        """Lock the lock file; returns whether it still has its name."""
         descriptor = os.open(_NAME, _FLAGS, 0o666, dir_fd=directory)
         try:
             found = os.fstat(descriptor)
@@ -127,16 +127,16 @@ class RunLock:
     def _note(self) -> None:
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         holder = _Holder(pid=os.getpid(), host=os.uname().nodename, since=since)
-        # On a full disk it is a lock that says nothing of its holder.
+        # On a full disk, the lock file has no text about its holder.
         with suppress(OSError):
             os.ftruncate(self._descriptor, 0)
             write_all(self._descriptor, msgspec.json.encode(holder))
 
     def _holder(self) -> str:
-        """Describe who has it, as far as is known."""
+        """Describe the run that holds the lock, if known."""
         note = self._read_note()
         if note is None:
-            # It may have been got this very moment.
+            # The lock may have been acquired at this moment.
             time.sleep(_FIRST_PAUSE)
             note = self._read_note()
         if note is None:
@@ -151,14 +151,14 @@ class RunLock:
             return None
 
     def release(self) -> None:
-        """Release it, if this run has it."""
+        """Release the lock, if this run has it."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            # What is killed leaves its name there; who ends well does not.
+            # A killed run leaves its name in the lock file, and a run that ends normally does not.
             if not self._shared:
                 with suppress(OSError):
                     os.ftruncate(descriptor, 0)
-            # The kernel takes the lock back even where it reports an error.
+            # The kernel releases the lock even if it reports an error.
             with suppress(OSError):
                 os.close(descriptor)
 

@@ -1,4 +1,4 @@
-"""Directories that are kept open for the small files that go to them."""
+"""Keeps directories open for the small files that are written there."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _OPEN = 8
 
 
 class OpenDirectories:
-    """Opens directories, through no link, and keeps the latest few open; for one thread only."""
+    """Opens directories without following links; for one thread only."""
 
     def __init__(self, folder: Directory) -> None:
         self._folder = folder
         self._open: dict[str, int] = {}
 
     def descriptor(self, path: str, *, create: bool = False) -> int:
-        """Open a directory; the descriptor is good until the next call. Raises OSError."""
+        """Return a directory's descriptor, valid until the next call. Raises OSError."""
         found = self._open.get(path)
         if found is None:
             with self._folder.directory(path, create=create) as directory:
@@ -33,6 +33,6 @@ class OpenDirectories:
     def close(self) -> None:
         """Close them all."""
         while self._open:
-            # Of a directory nothing is lost by an error that a broken disk reports this late.
+            # If a broken disk reports an error only when a directory is closed, nothing is lost.
             with suppress(OSError):
                 os.close(self._open.popitem()[1])

@@ -1,4 +1,4 @@
-"""Files that are being written, in a directory of each run."""
+"""Partial files, in a directory for each run."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from pathlib import Path
 from threading import Lock
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-"""Flags to open a directory with, through no link."""
+"""Flags for opening a directory, but not a link."""
 
 NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-"""Flags to make a file with, where there is none."""
+"""Flags for creating a file that must not exist."""
 
 _TRIES = 100
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Partial:
-    """A file that is being written, and has no path in the dataset yet.
+    """A file that is being written and is not at its path yet.
 
     Parameters
     ----------
     descriptor : int
-        Open for writing.
+        A descriptor that is open for writing.
     prefix : int
-        Open for reading what an earlier run had of it: the same descriptor, or another file's;
-        negative where there is nothing.
+        A descriptor for reading the bytes of an earlier run: the same one, or that of another file.
+        It is negative if there are no such bytes.
 
     Attributes
     ----------
     unfinished : bool
-        Whether what it holds is worth going on from.
+        Whether a later run should resume from its bytes.
     committed : bool
-        Whether it has its path.
+        Whether the file is at its path.
     """
 
     def __init__(self, name: str, descriptor: int, *, prefix: int = -1) -> None:
@@ -50,13 +50,13 @@ class Partial:
         self._lock = Lock()
 
     def close_prefix(self) -> None:
-        """Close what an earlier run had, where that is another file."""
+        """Close the earlier run's file, if it is a different one."""
         prefix, self.prefix = self.prefix, -1
         if prefix >= 0 and prefix != self.descriptor:
             os.close(prefix)
 
     def close(self) -> None:
-        """Close it, once; network file systems report only now what they could not write."""
+        """Close the file once, with the errors of network file systems."""
         with self._lock:
             self.close_prefix()
             descriptor, self.descriptor = self.descriptor, -1
@@ -64,7 +64,7 @@ class Partial:
                 os.close(descriptor)
 
     def detach(self) -> None:
-        """Keep a thread that may still write to it from reaching the file any more."""
+        """Detach the file from a thread that may still write to it."""
         with self._lock:
             if self.descriptor >= 0:
                 nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -73,13 +73,13 @@ class Partial:
 
 
 def held_bytes(found: os.stat_result) -> int:
-    """Return how many bytes of a file are there: one written in any order has holes."""
+    """Return the bytes that a file really has, without holes."""
     return min(found.st_size, found.st_blocks * 512)
 
 
 @functools.cache
 def boot_id() -> str:
-    """Return a short mark of this machine since it was started: locks hold at least as far."""
+    """Return a short mark of this machine since its start."""
     boot = ""
     with suppress(OSError):
         boot = _BOOT.read_text(encoding="ascii")
@@ -87,20 +87,20 @@ def boot_id() -> str:
 
 
 def run_name() -> str:
-    """Return a name for a run's directory, which names the machine that it runs on."""
+    """Return the name of a run's directory, with the machine's mark."""
     return f"{boot_id()}-{secrets.token_hex(8)}"
 
 
 def claim(run: str, above: int) -> int:
-    """Make a run's directory in an open one, and lock it.
+    """Create and lock a run's directory.
 
-    Returns a descriptor, whose closing releases the lock. Raises OSError.
+    Returns a descriptor; closing it releases the lock. Raises OSError.
     """
     for _ in range(_TRIES):
-        # Another run may sweep it away until it is locked.
+        # Until the directory is locked, another run may remove it.
         with suppress(FileNotFoundError):
             made = open_directory(run, above, create=True)
-            # Where locks do not work, it is swept only when nobody has written for a day.
+            # If locks do not work, the directory is removed only after a day without a change.
             with suppress(OSError):
                 fcntl.flock(made, fcntl.LOCK_SH)
             if is_at(made, run, above):
@@ -110,7 +110,7 @@ def claim(run: str, above: int) -> int:
 
 
 def open_directory(name: str, above: int, *, create: bool) -> int:
-    """Open a directory in an open one, through no link; returns a descriptor. Raises OSError."""
+    """Open a directory without following links. Raises OSError."""
     try:
         return os.open(name, DIRECTORY, dir_fd=above)
     except FileNotFoundError:
@@ -122,7 +122,7 @@ def open_directory(name: str, above: int, *, create: bool) -> int:
 
 
 def is_at(descriptor: int, name: str, above: int) -> bool:
-    """Report whether what is open still has its name in an open directory."""
+    """Report whether an open file still has its name."""
     try:
         there = os.stat(name, dir_fd=above, follow_symlinks=False)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Receipts of a directory: lines of JSON below ``.bidsplan/receipts``, a file for each writer.
+"""A directory's receipts: JSON lines below ``.bidsplan/receipts``.
 
-A destination that is fetched to every day would gather a file a day, and each run reads them all;
-so files that nobody writes to any more are merged.
+If a destination is fetched to every day, a new file is added every day, and each run reads all
+files. Old files, which no run writes to any more, are therefore merged.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _BLOCK = 1 << 20
 _NAME = re.compile(r"[0-9a-f]{16}\.jsonl")
 
 _MANY = 32
-"""Files that cost less to read than to merge."""
+"""The number of files that are faster to read than to merge."""
 
 _RESTING = 24 * 3600.0
-"""Seconds without a change after which nobody is taken to write to a file of receipts."""
+"""Seconds without a change after which a file of receipts is no longer written to."""
 
 
 class _State(NamedTuple):
-    """What shows that a file has not changed."""
+    """The state of a file, by which a change shows."""
 
     inode: int
     size: int
@@ -50,16 +50,16 @@ class _State(NamedTuple):
 
 
 def new_name() -> str:
-    """Return a name for a writer's file."""
+    """Return a name for a new file of receipts."""
     return f"{secrets.token_hex(8)}.jsonl"
 
 
 def read_receipts(folder: Directory) -> Iterator[Receipt]:
-    """Read all receipts of a directory, passing over invalid ones."""
-    # Nothing there, or nothing that may be read, is no receipts.
+    """Read all receipts of a directory, and skip invalid ones."""
+    # A directory that is missing or unreadable has no receipts.
     with suppress(OSError), folder.directory(_DIRECTORY) as directory:
         read: set[str] = set()
-        # A file that is gone by its turn was merged into one that is there on a second look.
+        # A file that has disappeared meanwhile was merged into another, which is listed next time.
         while names := set(os.listdir(directory)) - read:
             read |= names
             for name in sorted(names):
@@ -68,9 +68,9 @@ def read_receipts(folder: Directory) -> Iterator[Receipt]:
 
 
 def append_receipts(folder: Directory, name: str, receipts: list[Receipt]) -> None:
-    """Append receipts to a writer's file, once the files themselves are on the disk.
+    """Append receipts to a file, after the fetched files are on the disk.
 
-    A receipt must not outlive a power cut that its file does not. Raises OSError.
+    After a power cut, there must be no receipt of a file that is lost. Raises OSError.
     """
     folder.sync()
     with folder.directory(_DIRECTORY, create=True) as directory:
@@ -80,25 +80,25 @@ def append_receipts(folder: Directory, name: str, receipts: list[Receipt]) -> No
 
 
 def _receipts_in(directory: int, name: str) -> Iterator[Receipt]:
-    """Read one writer's lines, of which the last may be torn, about a MiB at a time."""
+    """Read the lines of one file of receipts in blocks; the last may be cut off."""
     with os.fdopen(os.open(name, _READ, dir_fd=directory), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return
         while block := file.read(_BLOCK):
-            # What is torn, or too long to be one of ours, has no line feed in time.
+            # A line that is cut off, or too long to be a receipt, has no line feed in time.
             block += file.readline(_LONGEST_LINE) if not block.endswith(b"\n") else b""
             yield from decode_lines(block[: block.rfind(b"\n") + 1])
 
 
 def compact(folder: Directory) -> None:
-    """Merge files of receipts that nobody writes to any more, where there are many.
+    """Merge old files of receipts, if there are many.
 
-    Of several receipts of a path and a source the latest is kept, with each state that a local
-    source had, and both of a file that was fetched and later kept. Files of others that may be at
-    work are left alone, and none goes before all that counts of it is in the new one. The
-    directory must be locked.
+    For each path and source, the latest receipt is kept. Receipts with other states of a local
+    source are kept too, and so are both receipts of a file that was fetched and later kept. Files
+    that other runs may still write to are not touched. A file is removed only after its receipts
+    are in the new file. The directory must be locked.
     """
-    # Where it does not go well, all is read as before.
+    # If merging fails, all files are read as before.
     with suppress(OSError), folder.directory(_DIRECTORY) as directory:
         old = _resting(directory)
         if len(old) > _MANY:
@@ -126,7 +126,7 @@ def _resting(directory: int) -> dict[str, _State]:
 
 
 def _merged(directory: int, names: list[str]) -> Iterator[Receipt]:
-    """Read files twice, so that not all that a million lines say is in memory."""
+    """Merge receipts by reading the files twice, to save memory."""
     latest: dict[int, int] = {}
     given: set[int] = set()
     for name in names:
@@ -135,7 +135,7 @@ def _merged(directory: int, names: list[str]) -> Iterator[Receipt]:
             latest[mark] = max(latest.get(mark, receipt.mtime_ns), receipt.mtime_ns)
     for name in names:
         for receipt in _receipts_in(directory, name):
-            # Of a file that was fetched and later kept, prune needs the receipt of the first.
+            # For a file that was fetched and later kept, prune needs the first receipt.
             exact = _mark(receipt, (receipt.source_state, receipt.kept))
             if latest.get(_mark(receipt)) == receipt.mtime_ns and exact not in given:
                 given.add(exact)

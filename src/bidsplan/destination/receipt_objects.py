@@ -1,4 +1,4 @@
-"""Receipts of a storage destination: objects of lines below ``.bidsplan/receipts/``."""
+"""Receipts in storage: objects of JSON lines below ``.bidsplan/receipts/``."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _READERS = 8
 
 
 def read_receipts(storage: WritableStore) -> Iterator[Receipt]:
-    """Read all receipts, passing over invalid ones.
+    """Read all receipts, and skip invalid ones.
 
-    Raises StorageError where they can't be listed.
+    Raises StorageError if the receipts can't be listed.
     """
     keys = [item.key for item in storage.store.list(_DIRECTORY) if item.size <= _LARGEST]
     with ThreadPoolExecutor(_READERS, thread_name_prefix="bidsplan-receipts") as pool:
@@ -37,14 +37,14 @@ def read_receipts(storage: WritableStore) -> Iterator[Receipt]:
 
 
 def _read(storage: WritableStore, key: str) -> bytes:
-    # Receipts that can't be read are none: their files are compared again.
+    # Unreadable receipts are ignored, so their files are compared again.
     with suppress(StorageError):
         return retrying()(storage.store.read, key, limit=_LARGEST)
     return b""
 
 
 def write_receipts(storage: WritableStore, name: str, receipts: list[Receipt]) -> None:
-    """Write an object of receipts that nobody else writes."""
+    """Write a new object of receipts, with a unique name."""
     data = encode_lines(receipts)
     with storage.upload(f"{_DIRECTORY}{name}.jsonl", len(data), replace=True) as upload:
         upload.write(data)

@@ -1,6 +1,6 @@
-"""Receipts: what was fetched, so that a finished plan needs no request and no reading.
+"""Receipts of fetched files, so that later runs need not fetch or read them.
 
-They are a cache: one that is corrupt, foreign or stale means that a file is verified again.
+Receipts are a cache. If a receipt is corrupt, foreign or stale, its file is verified again.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ if TYPE_CHECKING:
 
 _MANY = 4096
 _LONGEST_WAIT = 30.0
-"""Seconds after which a kill would cost too much work again."""
+"""Receipts are written after these seconds, so that a killed run repeats little work."""
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A file that was fetched to its path, or kept there.
+    """The record of a file that was fetched to its path, or kept there.
 
     Parameters
     ----------
     size : int
-        Bytes.
+        Size in bytes.
     mtime_ns : int
-        When a file in a directory was last modified, in nanoseconds.
+        The modification time of a file in a directory, in nanoseconds.
     tag : str
-        What a storage tells the object by, which changes whenever it is written; empty for a file
-        in a directory.
+        The value by which the storage identifies the object, which changes whenever the object is
+        written. It is empty for a file in a directory.
     source : str
-        Fingerprint of the place and of what was planned for the path.
+        A fingerprint of the source's place and of the planned bytes.
     content : str
         The bytes' xxh3-128, in hexadecimal.
     proof : CheckMethod
-        What they were shown by.
+        How the bytes were proved.
     etag_is_not_digest : bool
         Whether the storage said that the source's entity tag is not a digest of its bytes.
     etag : str
-        The planned entity tag, where it looks like an MD5 and the file was checked by size only.
+        The planned entity tag, if it looks like an MD5 and the file was only checked by size.
     source_state : SourceState or None
-        Of a local source when it was read; None for other sources, and for one that changed
-        meanwhile.
+        The state of a local source when it was read. None for other sources, and for a source that
+        changed meanwhile.
     kept : bool
-        Whether the file was there before and was compared only; someone else put it there, unless
-        another receipt of the same file says otherwise.
+        Whether the file already existed and was only compared. Such a file was not fetched by
+        bidsplan, unless another receipt says so.
     """
 
     path: str
@@ -70,7 +70,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
 
     @property
     def identity(self) -> int | str:
-        """What changes whenever the file is written."""
+        """The file's identity, which changes whenever the file is written."""
         return self.tag or self.mtime_ns
 
 
@@ -84,7 +84,7 @@ def make_receipt(
     *,
     kept: bool,
 ) -> Receipt:
-    """Make the receipt of a file that was checked; parameters as of `Receipt`."""
+    """Make the receipt of a checked file; parameters as in `Receipt`."""
     return Receipt(
         path=path,
         size=size,
@@ -102,12 +102,12 @@ def make_receipt(
 
 encode_lines = msgspec.json.Encoder().encode_lines
 _DECODER = msgspec.json.Decoder(Receipt)
-# A number of too many digits is a ValueError, nesting a RecursionError.
+# A number with too many digits raises ValueError, and deep nesting RecursionError.
 _INVALID = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 def decode_lines(text: bytes) -> list[Receipt]:
-    """Read lines of JSON, passing over invalid ones."""
+    """Read lines of JSON, and skip invalid ones."""
     try:
         return _DECODER.decode_lines(text)
     except _INVALID:
@@ -119,7 +119,7 @@ def decode_lines(text: bytes) -> list[Receipt]:
 
 
 class ReceiptIndex:
-    """Which files are as a receipt says, in a few bytes for each: there may be a million."""
+    """An index of receipts, with a few bytes for each file."""
 
     def __init__(self, receipts: Iterable[Receipt]) -> None:
         proofs = {proof: proof for proof in CheckMethod}
@@ -129,9 +129,11 @@ class ReceiptIndex:
         for count, each in enumerate(receipts, 1):  # noqa: B007 - the last one counts
             proof = proofs[each.proof]
             identity = each.tag or each.mtime_ns
-            # Marks have about 64 bits, and none outlives the process: a large plan has millions.
+            # Marks have about 64 bits, and exist only in this process, since a large plan has
+            # millions.
             self.proofs[hash((each.path, each.size, identity, each.source, None))] = proof
-            # Found by the state of its local source too; without one where the source is gone.
+            # The receipt is found with the state of its local source and, if the source is gone,
+            # without.
             if (state := each.source_state) is not None:
                 self.proofs[hash((each.path, each.size, identity, each.source, state))] = proof
         self.count = count
@@ -144,22 +146,22 @@ class ReceiptIndex:
         source: str,
         source_state: SourceState | None = None,
     ) -> CheckMethod | None:
-        """Return what a plain file was shown by that nobody has written since.
+        """Return the proof of a file that has not been written since.
 
         Parameters
         ----------
         size, identity
-            Of the file as it is now.
+            The size and identity of the file now.
         source : str
-            Fingerprint of what is planned for it now.
+            A fingerprint of the planned source.
         source_state : SourceState, optional
-            Of a local source as it is now; without it, any that it had will do.
+            The state of a local source now. Without it, any earlier state is accepted.
         """
         return self.proofs.get(hash((path, size, identity, source, source_state)))
 
 
 class LatestReceipts:
-    """The latest receipt of each path and source, and of each state that a local source had."""
+    """The latest receipt of each path and source."""
 
     def __init__(self, receipts: Iterable[Receipt]) -> None:
         self._known: dict[int, Receipt] = {}
@@ -169,23 +171,24 @@ class LatestReceipts:
                 marks.add(hash((receipt.path, receipt.etag)))
             for mark in marks:
                 known = self._known.get(mark)
-                # Names of writers have no order in time; where tags are all there is, any will do.
+                # The names of receipt files have no order in time. If only tags are known, any
+                # receipt will do.
                 if known is None or known.mtime_ns <= receipt.mtime_ns:
                     self._known[mark] = receipt
 
     def find(
         self, path: str, source: str, source_state: SourceState | None = None
     ) -> Receipt | None:
-        """Return the latest receipt, whatever file is there now; parameters as `ReceiptIndex`."""
+        """Return the latest receipt, whatever the file is now."""
         return self._known.get(hash((path, source, source_state)))
 
     def find_by_size(self, path: str, etag: str | None) -> Receipt | None:
-        """Return the latest receipt by size only, of an object with a tag, wherever that was."""
+        """Return the latest receipt with proof by size only, for an entity tag."""
         return self._known.get(hash((path, etag)))
 
 
 class ReceiptWriter:
-    """Collects receipts, and writes them together, now and then.
+    """Collects receipts, and writes them in batches.
 
     Parameters
     ----------
@@ -195,7 +198,7 @@ class ReceiptWriter:
     Attributes
     ----------
     trouble : Exception or None
-        Why receipts could not be written, where they could not. The files are none the worse.
+        The error if receipts could not be written. The fetched files are not affected.
     """
 
     def __init__(self, write: Callable[[list[Receipt]], None]) -> None:
@@ -208,7 +211,7 @@ class ReceiptWriter:
         self._writing = Lock()
 
     def add(self, receipt: Receipt) -> bool:
-        """Add a receipt; returns whether it is time to `flush`, once until that is done."""
+        """Add a receipt; returns whether to call `flush` now."""
         with self._adding:
             self._waiting.append(receipt)
             many = len(self._waiting) >= _MANY
@@ -217,7 +220,7 @@ class ReceiptWriter:
             return due
 
     def flush(self) -> None:
-        """Write what was added; where that fails, `trouble` holds the error."""
+        """Write the added receipts; if that fails, `trouble` has the error."""
         with self._writing:
             with self._adding:
                 receipts, self._waiting = self._waiting, []
@@ -231,7 +234,7 @@ class ReceiptWriter:
                 self.trouble = error
 
     def problem(self) -> Problem | None:
-        """Describe what could not be written, and what that costs."""
+        """Describe the receipts that could not be written, and the consequence."""
         if self.trouble is None:
             return None
         reason = getattr(self.trouble, "strerror", None) or self.trouble

@@ -1,4 +1,4 @@
-"""A destination in storage: an S3 bucket, or anything that fsspec writes."""
+"""A destination in storage: S3, or another URL that fsspec can write to."""
 
 from __future__ import annotations
 
@@ -40,14 +40,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SMALL = 1 << 20
-"""Bytes up to which a file is one of dozens in memory; of larger ones, a part of each of a few."""
+"""Files up to this size are kept in memory, dozens at a time.
+
+Of larger files, one part is in memory for each of a few.
+"""
 
 
 _ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
 
 
 class RemoteDestination(Destination):
-    """A URL; raises UsageError where it is refused, or can't be written to."""
+    """A URL; raises UsageError if it is refused, or can't be written to."""
 
     whole_up_to = _SMALL
     compares_first = True
@@ -58,8 +61,9 @@ class RemoteDestination(Destination):
         self.url = self._storage.url
         self._access = access
         self._name = url
-        # Walked beside the plan, so that neither is ever in memory. A listing that is out of order
-        # costs work and no file, since nothing is ever replaced unasked.
+        # The listing and the plan are read side by side, so that neither is in memory as a whole.
+        # If a listing is out of order, that costs work but no file, since files are never replaced
+        # without permission.
         self._listing: Iterator[Object] | None = None
         self._next: Object | None = None
         self._receipts = secrets.token_hex(8)
@@ -67,7 +71,7 @@ class RemoteDestination(Destination):
         self._spared: tuple[str, ...] = ()
 
     def inspect(self, path: str) -> FileState | None:
-        """See `Destination.inspect`; raises StorageError where the listing fails."""
+        """See `Destination.inspect`; raises StorageError if the listing fails."""
         if self._listing is None:
             self._listing = self._storage.list_objects()
             self._next = next(self._listing, None)
@@ -81,7 +85,7 @@ class RemoteDestination(Destination):
         return _state(found) if found else None
 
     def proof(self, entry: Entry, state: FileState) -> CheckMethod | None:
-        """See `Destination.proof`; where the tag is another, the file may be the planned one."""
+        """See `Destination.proof`; a file with another tag may still be the planned one."""
         proof = best_check(entry)
         match proof:
             case CheckMethod.CONTENT:
@@ -161,7 +165,7 @@ class RemoteDestination(Destination):
         for item in found:
             segments = item.key.split("/")
             above = itertools.accumulate(segments, "{}/{}".format)
-            # Not even one with bytes could be written to a key that ends in a slash.
+            # A key that ends in a slash could not even be written with bytes.
             directory = item.key.endswith("/") or is_marker(item.key, item.size)
             if not (directory or item.key.startswith(spared) or any(map(is_reserved, above))):
                 yield Listed(item.key, _state(item))
@@ -174,7 +178,7 @@ class RemoteDestination(Destination):
         )
 
     def finish(self) -> Iterator[Warned]:
-        """Abort uploads that are left; see `Destination.finish`."""
+        """Abort unfinished uploads; see `Destination.finish`."""
         left = self._storage.close()
         if left:
             what = f"{len(left)} uploads were given up and could not be removed"
@@ -192,7 +196,7 @@ class RemoteDestination(Destination):
 
 
 class _UploadError(Exception):
-    """Bytes could not be uploaded, which must not be taken for a fault of their source."""
+    """An upload failed, which is not a fault of the source."""
 
     def __init__(self, why: StorageError) -> None:
         super().__init__(str(why))
@@ -200,7 +204,7 @@ class _UploadError(Exception):
 
 
 class RemoteWriter(Writer):
-    """An upload."""
+    """A file that is being uploaded."""
 
     def __init__(self, upload: Upload, *, replace: bool) -> None:
         self._upload = upload
@@ -219,7 +223,7 @@ class RemoteWriter(Writer):
         self._upload.restart()
 
     def commit(self, content: str, *, replace: bool) -> FileState | None:
-        """See `Writer.commit`; an upload that was not begun so replaces nothing."""
+        """See `Writer.commit`; only an upload begun for it replaces a file."""
         if self._existing is not None:
             raise self._existing
         try:
@@ -232,7 +236,7 @@ class RemoteWriter(Writer):
 
 
 def _as_stored(url: str, endpoint: str | None) -> str:
-    """Return the one spelling of URLs by which a bucket can be reached, as far as they tell."""
+    """Return one spelling for all URLs of a bucket, as far as possible."""
     protocol, host, path = parse_url(canonical_url(url))
     service = parse_url(canonical_url(endpoint)).host.rpartition("@")[2] if endpoint else None
     if protocol in {"http", "https"}:

@@ -1,10 +1,10 @@
-"""Unfinished files of large objects, kept to resume from; all other partial files are removed.
+"""Keeps the unfinished files of large objects, for later runs to resume.
 
-A kept partial is named by its path and by all that tells its source apart, so that it is found for
-nothing else. What it holds is not trusted: whoever resumes from it digests the whole file, and
-begins anew where that is not the planned one. Each is adopted by one run at most, which has moved
-it to its own directory; what is in another run's directory, perhaps of another machine, is only
-ever copied, unless its lock shows that the run has ended.
+A kept partial file has a name made from its path and its source, so that no other entry finds it.
+Its bytes are not trusted: a run that resumes it digests the whole file, and begins again if the
+digest is wrong. Only one run at a time uses a partial file, after moving it to its own directory. A
+partial file in another run's directory is only copied, unless that run's lock shows that it has
+ended. The other run may be on another machine.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ _NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}")
 _READ = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _ABANDONED = 24 * 3600.0
-"""Seconds without a change after which a run that no lock shows is taken to have ended."""
+"""Seconds without a change after which a run without a lock is assumed to have ended."""
 
 _STALE = 7 * 24 * 3600.0
-"""Seconds after which nobody is expected to resume from a partial."""
+"""Seconds after which a partial file is no longer kept."""
 
 _SILENT = 600.0
-"""Seconds without a change after which nobody is taken to write to a file that has its path."""
+"""Seconds without a change after which a committed file is no longer written to."""
 
 
 def resume_key(path: str, *source: str | int | None) -> str:
-    """Name a partial by its path and all that tells its source apart from others."""
+    """Return a partial file's name, from its path and its source."""
     return f"{_mark(path)}-{_mark(source)}"
 
 
@@ -66,14 +66,15 @@ def _directory(name: str, above: int, *, create: bool = False) -> Iterator[int]:
 
 
 def adopt_partial(name: str, above: int, run: int) -> Partial:
-    """Open a partial, with what earlier runs had of it; raises OSError where none can be made.
+    """Open a partial file with the bytes of earlier runs; raises OSError.
 
     Parameters
     ----------
     name : str
         A `resume_key`.
     above, run : int
-        Descriptors of the directory that runs have theirs in, and of this run's own.
+        Descriptors of the directory that contains all runs' directories, and of this run's
+        directory.
     """
     found = _kept(name, above, run)
     if found is not None and _is_ours(os.fstat(found)):
@@ -92,7 +93,7 @@ def adopt_partial(name: str, above: int, run: int) -> Partial:
 
 
 def _kept(name: str, above: int, run: int) -> int | None:
-    """Move a kept partial to a run, where no other one can move it from, and open it."""
+    """Move a kept partial file to this run's directory, and open it."""
     try:
         with _directory(_KEPT, above) as kept:
             if not stat.S_ISREG(os.stat(name, dir_fd=kept, follow_symlinks=False).st_mode):
@@ -100,18 +101,18 @@ def _kept(name: str, above: int, run: int) -> int | None:
             os.rename(name, name, src_dir_fd=kept, dst_dir_fd=run)
         return os.open(name, os.O_RDWR | _READ, dir_fd=run)
     except OSError:
-        # What can't be adopted costs a fetch from the start, and no more.
+        # If a partial file can't be used, the file is fetched from the start.
         return None
 
 
 def _is_ours(found: os.stat_result) -> bool:
-    """Report whether a file may become one of the dataset; otherwise its bytes are copied."""
+    """Report whether a partial file may itself become a dataset's file."""
     plain = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
     return plain and found.st_uid == os.geteuid() and not found.st_mode & 0o7111
 
 
 def _left(name: str, above: int) -> int | None:
-    """Open what a run that may have ended has of a partial."""
+    """Open the partial file of a run that may have ended."""
     for place in os.listdir(above):
         with suppress(OSError), _directory(place, above) as directory:
             descriptor = os.open(name, os.O_RDONLY | _READ, dir_fd=directory)
@@ -123,9 +124,9 @@ def _left(name: str, above: int) -> int | None:
 
 
 def keep(name: str, above: int, run: int) -> int:
-    """Move a run's partial to where later runs look for it; remove one that holds nothing.
+    """Move a partial file to where later runs find it, or remove an empty one.
 
-    Returns the bytes that are kept. Parameters as for `adopt_partial`. Raises OSError.
+    Returns the number of bytes that are kept. Parameters as in `adopt_partial`. Raises OSError.
     """
     found = os.stat(name, dir_fd=run, follow_symlinks=False)
     if stat.S_ISREG(found.st_mode) and found.st_size:
@@ -137,7 +138,7 @@ def keep(name: str, above: int, run: int) -> int:
 
 
 def forget(name: str, above: int) -> None:
-    """Remove other partials of a file that has its path, also of sources it once had."""
+    """Remove other partial files of a complete file, also of older sources."""
     path = name.partition("-")[0]
     for place in os.listdir(above):
         with suppress(OSError), _directory(place, above) as directory:
@@ -148,7 +149,7 @@ def forget(name: str, above: int) -> None:
 
 
 def sweep(above: int) -> None:
-    """Remove what runs that have ended left, and keep what may be resumed from."""
+    """Remove the leftovers of ended runs, and keep resumable files."""
     for name in os.listdir(above):
         with suppress(OSError), _directory(name, above) as left:
             if name == _KEPT:
@@ -156,14 +157,14 @@ def sweep(above: int) -> None:
             elif (dead := _is_dead(name, left)) or (dead is None and _quiet(left) > _ABANDONED):
                 for partial in os.listdir(left):
                     _put_away(partial, above, left, certain=bool(dead))
-                # Another run may have swept it before it was locked here, and its own run may have
-                # made it anew since. It stays as long as something is in it.
+                # Another run may have removed the directory before it was locked here, and its own
+                # run may have created it again since. It stays as long as it contains anything.
                 if is_at(left, name, above):
                     os.rmdir(name, dir_fd=above)
 
 
 def _put_away(name: str, above: int, left: int, *, certain: bool) -> None:
-    """Keep or remove a partial of another run, which has ended or is assumed to have."""
+    """Keep or remove a partial file of another run that has ended."""
     if not _NAME.fullmatch(name):
         os.unlink(name, dir_fd=left)
     elif certain:
@@ -179,9 +180,9 @@ def _remove_stale(kept: int) -> None:
 
 
 def _is_dead(run: str, directory: int) -> bool | None:
-    """Report by its lock whether a run has ended; None where the lock can't be relied on.
+    """Report by its lock whether a run has ended; None if locks are unreliable.
 
-    Cluster file systems are often mounted so that locks hold on one machine only, or not at all.
+    On cluster file systems, locks often work on one machine only, or not at all.
     """
     try:
         fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -193,10 +194,10 @@ def _is_dead(run: str, directory: int) -> bool | None:
 
 
 def _quiet(directory: int) -> float:
-    """Return for how many seconds a directory and what is in it have not changed."""
+    """Return the seconds since a directory or its files last changed."""
     return min(_silence(name, directory) for name in (".", *os.listdir(directory)))
 
 
 def _silence(name: str, directory: int) -> float:
-    """Return for how many seconds a file or directory has not changed."""
+    """Return the seconds since a file or directory last changed."""
     return time.time() - os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime

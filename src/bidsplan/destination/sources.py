@@ -1,4 +1,4 @@
-"""What identifies an entry's source: its place, what a plan says of it, and its state."""
+"""Identifies the sources of entries, to find out whether they have changed."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 _Located = tuple[str, str | None]
-"""A root's place: what its objects' places start with, and its directory if it is local."""
+"""A root's place, with which its objects' places start, and its directory if it is local."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Sources:
-    """The sources of a plan's entries; nothing is opened, and no request is made.
+    """The sources of a plan's entries, without opening them.
 
-    Relative URLs of the plan's roots are relative to the directory `base`: the plan's own.
+    Relative URLs of the plan's roots are relative to `base`. Use the plan's directory.
     """
 
     def __init__(
@@ -48,9 +48,10 @@ class Sources:
         return found
 
     def place(self, entry: Entry) -> str:
-        """Return the place of an entry's object, root and key together.
+        """Return the root and key of an entry's object as one text.
 
-        It is equal for the same object below another root, and empty for a generated file.
+        The text is the same if another root contains the same object. It is empty for a generated
+        file.
         """
         if entry.content is not None:
             return ""
@@ -58,8 +59,8 @@ class Sources:
         return root[0] + entry.key
 
     def fingerprint(self, entry: Entry) -> str:
-        """Return a short mark of an entry's place and all that the plan says of its source."""
-        # Once for each of a million entries, so without a call more than there must be.
+        """Return a short hash of an entry's place and planned bytes."""
+        # This runs for each of a million entries, so it makes as few calls as possible.
         place = ""
         if entry.content is None:
             place = (self._located.get(entry.root) or self._locate(entry.root))[0] + entry.key
@@ -75,7 +76,7 @@ class Sources:
         return xxhash.xxh3_64_hexdigest(_encode(parts))
 
     def state(self, entry: Entry) -> SourceState | None:
-        """Look at an entry's source; None unless it is a local file that can be looked at."""
+        """Return the state of an entry's local source; None for other sources."""
         if entry.content is not None:
             return None
         if not self.any_local:
@@ -84,5 +85,5 @@ class Sources:
         return None if root[1] is None else local_state(f"{root[1]}/{entry.key}")
 
     def unchanged(self, entry: Entry, before: SourceState | None) -> SourceState | None:
-        """Return the state that a local source had before it was read, if it has it still."""
+        """Return a local source's earlier state, if it still has it."""
         return before if before == self.state(entry) else None

@@ -1,4 +1,4 @@
-"""Files of a directory that a plan may not list: found through no link, and removed for certain."""
+"""Lists and removes files in a directory, without following links."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 _GIT = ".git"
 _ASIDE = f"{STATE_DIRECTORY}/removing"
-"""Where a file waits, under another name, while it is looked at for the last time."""
+"""The directory in which a file has another name during the last check."""
 
 Identity = tuple[int, int]
 
 
 class _Mark(NamedTuple):
-    """What shows that a file is still the one that was looked at."""
+    """The state of a file, to check later that it is the same."""
 
     identity: Identity
     mode: int
@@ -44,12 +44,12 @@ class _Mark(NamedTuple):
 
 
 def is_reserved(path: str) -> bool:
-    """Report whether a path is bidsplan's own, or git's."""
+    """Report whether a path is bidsplan's or git's."""
     return path.casefold() == STATE_DIRECTORY or path.rpartition("/")[2].casefold() == _GIT
 
 
 def inside_source(url: str) -> UsageError:
-    """Make the error for a destination in a folder from which nothing may be removed."""
+    """Make the error for a destination inside a source's directory."""
     return UsageError(
         f"{printable(url)}: the plan's own files come from there, or from a folder that it lies "
         "in; nothing was removed; fetch to a folder outside of it, and prune that"
@@ -59,7 +59,7 @@ def inside_source(url: str) -> UsageError:
 def spared_identities(
     folder: Directory, roots: Iterable[str], base: str, keep: Sequence[str]
 ) -> set[Identity]:
-    """Identify what must not be removed; see `Destination.spare`."""
+    """Return the identities of files to keep; see `Destination.spare`."""
     places = [parse_url(url) for url in roots]
     local = [os.path.join(base, place.path) for place in places if place.protocol == "file"]  # noqa: PTH118 - may be no name
     spared = _identities([*keep, *local])
@@ -69,11 +69,11 @@ def spared_identities(
 
 
 def _identities(paths: Iterable[str]) -> set[Identity]:
-    """Return what tells files and directories apart, whatever they are named."""
+    """Return the identities of files and directories, whatever their names."""
     found: set[Identity] = set()
     for path in paths:
         for follow in (True, False):
-            # Not there, or no name at all.
+            # The path does not exist, or is not a valid name.
             with suppress(OSError, ValueError):
                 there = Path(path).stat(follow_symlinks=follow)
                 found.add((there.st_dev, there.st_ino))
@@ -81,7 +81,7 @@ def _identities(paths: Iterable[str]) -> set[Identity]:
 
 
 def _directories_above(folder: Directory) -> list[os.stat_result]:
-    """Look at a directory and those above it, as it really is and as it is named."""
+    """Return the identities of a directory and all directories above it."""
     try:
         with folder.directory("") as descriptor:
             found = [os.fstat(descriptor)]
@@ -95,14 +95,14 @@ def _directories_above(folder: Directory) -> list[os.stat_result]:
             f"{where}: a directory above can't be looked at: {reason}"
         ) from error
     for named in Path(os.path.abspath(folder.root)).parents:  # noqa: PTH100 - follows no link
-        # Where links and ".." are mixed, the name says less than what was looked at.
+        # If a path has both links and "..", its text does not show where it leads.
         with suppress(OSError):
             found.append(named.stat())
     return found
 
 
 def list_files(folder: Directory, spared: set[Identity]) -> Iterator[Listed]:
-    """List files, through no link; see `Destination.list_files`."""
+    """List files, without following links; see `Destination.list_files`."""
     waiting = [""]
     while waiting:
         for path, mark in _scan(folder, waiting.pop()):
@@ -122,7 +122,7 @@ def _scan(folder: Directory, directory: str) -> list[tuple[str, _Mark]]:
         with folder.directory(directory) as descriptor, os.scandir(descriptor) as found:
             entries = [(entry.name, entry.stat(follow_symlinks=False)) for entry in found]
     except (FileNotFoundError, NotADirectoryError):
-        # Gone, or a link by now, since it was seen.
+        # The file was removed, or replaced by a link, since it was listed.
         return []
     except OSError as error:
         where = printable(f"{folder.root}/{directory}")
@@ -133,7 +133,7 @@ def _scan(folder: Directory, directory: str) -> list[tuple[str, _Mark]]:
 
 
 def remove_file(folder: Directory, listed: Listed) -> bool:
-    """Remove a file and directories that this leaves empty; see `Destination.remove`."""
+    """Remove a file and empty directories; see `Destination.remove`."""
     parent, _, name = listed.path.rpartition("/")
     try:
         with folder.directory(parent) as directory:
@@ -149,10 +149,11 @@ def remove_file(folder: Directory, listed: Listed) -> bool:
 
 
 def _unlink(name: str, directory: int, mark: _Mark, folder: Directory) -> bool:
-    """Remove a file; False where another one has its name by now.
+    """Remove a file; False if its name is another file's by now.
 
-    A look and a removal by name are two steps, between which another file may get the name. So the
-    file is moved to where nobody else looks for it first, and is removed only if it is the one.
+    Between checking a file and removing it by name, another file may get the name. Therefore the
+    file is first moved to a place that only this run uses, and is removed only if it is the checked
+    one.
     """
     with _aside(folder) as aside:
         moved, above = _move_aside(name, directory, aside)
@@ -169,7 +170,7 @@ def _unlink(name: str, directory: int, mark: _Mark, folder: Directory) -> bool:
 
 @contextmanager
 def _aside(folder: Directory) -> Iterator[int]:
-    """Open a directory of the destination's own, which no run ever empties."""
+    """Open a private directory, which no run empties."""
     try:
         with folder.directory(_ASIDE, create=True) as aside:
             yield aside
@@ -178,14 +179,14 @@ def _aside(folder: Directory) -> Iterator[int]:
 
 
 def _move_aside(name: str, directory: int, aside: int) -> tuple[str, int]:
-    """Move a file; returns its new name, and the directory that it is in now."""
+    """Move a file away; returns its new name and directory."""
     moved = f".bidsplan-{secrets.token_hex(8)}"
     try:
         os.rename(name, moved, src_dir_fd=directory, dst_dir_fd=aside)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        # On another file system than the destination it can't leave its directory.
+        # On another file system than the destination, a file can't leave its directory.
         os.rename(name, moved, src_dir_fd=directory, dst_dir_fd=directory)
         return moved, directory
     return moved, aside
@@ -199,7 +200,7 @@ def _put_back(moved: str, name: str, above: int, directory: int) -> None:
 
 
 def _remove_empty(directory: str, folder: Directory) -> None:
-    """Remove a directory and those above it, as far as nothing is left in them."""
+    """Remove a directory and those above it, as long as they are empty."""
     while directory:
         above, _, name = directory.rpartition("/")
         try:

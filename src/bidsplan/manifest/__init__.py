@@ -1,4 +1,4 @@
-"""The study manifest: what people write, validated."""
+"""The models of the study manifest, which validate what people write."""
 
 from bidsplan.manifest.filters import Derivative, EntityRule, Filter
 from bidsplan.manifest.model import Companions, Manifest, Sessions

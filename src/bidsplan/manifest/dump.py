@@ -1,4 +1,4 @@
-"""Write manifests as YAML."""
+"""Writes manifests as YAML."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
-        """Write repeated values out: a manifest must not have aliases."""
+        """Write repeated values in full, since a manifest must not have aliases."""
         return True
 
 
 def manifest_yaml(document: Mapping[str, object]) -> str:
-    """Write a manifest's fields, in the shapes that people write, as YAML."""
+    """Write a manifest's fields as YAML, in the forms that people write."""
     return yaml.dump(
         dict(document),
         Dumper=_Dumper,

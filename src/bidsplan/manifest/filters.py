@@ -17,12 +17,12 @@ fetched as pipeline-first unless it is to be kept."""
 
 
 class EntityRule(Model):
-    """Which values of an entity match, or that it must be absent."""
+    """The values that an entity may have, or that the entity must be absent."""
 
     any_of: Texts | None = None
-    """Any of these values."""
+    """The entity must have one of these values."""
     absent: fields.Boolean = False
-    """The file must not have the entity."""
+    """If true, the file name must not contain the entity."""
 
     @classmethod
     def _written(cls, value: Any) -> Any:
@@ -108,16 +108,16 @@ def _filter_of(word: str) -> dict[str, list[str]]:
 
 
 class Filter(Model):
-    """Files that match every field given here."""
+    """A filter, which selects the files that match all of its fields."""
 
     _example = "{suffixes: [T1w]}"
 
     datatypes: Texts | None = None
-    """Directories of the files, such as anat, dwi or func."""
+    """The datatype directory that a file is in, such as anat, dwi or func."""
     suffixes: Texts | None = None
-    """Last words of file names, such as T1w or bold."""
+    """The last word of the file name, after the last underscore, such as T1w or bold."""
     extensions: fields.Extensions | None = None
-    """From the leftmost dot, such as .nii.gz."""
+    """The rest of the file name from its first dot, such as .nii.gz."""
 
     entities: Annotated[
         dict[Text, EntityRule] | None,
@@ -140,12 +140,12 @@ class Filter(Model):
             }
         ),
     ] = None
-    """Values by an entity's short name: {task: rest, run: [1, 2], acq: {absent: true}}."""
+    """Short names of entities and their values: {task: rest, run: [1, 2], acq: {absent: true}}."""
 
     include: fields.Globs | None = None
-    """Globs relative to the dataset's root, any of which must match; ** crosses directories."""
+    """Globs relative to the dataset's root; one must match. ** matches any directories."""
     exclude: fields.Globs = ()
-    """Globs of files to leave out of the dataset, whatever else selects them."""
+    """Globs for files to leave out, even if another rule selects them."""
 
     @classmethod
     def _written(cls, value: Any) -> Any:
@@ -198,25 +198,25 @@ DatasetFiles = Annotated[
     _Word | fields.Names,
     BeforeValidator(_dataset_files, json_schema_input_type=_Word | list[str]),
 ]
-"""Which files at a dataset's root to fetch."""
+"""The files at a dataset's root to fetch."""
 
 
 class Derivative(Model):
-    """What to select of a derivative pipeline."""
+    """The files to select from a derivative pipeline."""
 
     filters: Annotated[
         tuple[Filter, ...], BeforeValidator(_filters), Field(json_schema_extra={"hidden": True})
     ] = (Filter(),)
-    """Several filters, of which any may match."""
+    """Several filters, one of which must match."""
 
     scope: Literal["subjects", "whole"] = "subjects"
-    """Files of the selected subjects, or the pipeline's whole directory."""
+    """Select files of the selected subjects, or of the pipeline's whole directory."""
     layout: Layout | None = None
-    """The study's layout by default."""
+    """The directory layout of this pipeline; by default the study's layout."""
     url: fields.Url | None = None
-    """Where the pipeline is if not in the study; {site} is replaced by each site."""
+    """The pipeline's location outside the study; {site} is replaced with the site's name."""
     dataset_files: DatasetFiles | None = None
-    """The study's dataset_files by default."""
+    """Files at the pipeline's root; by default the study's value, but at least description."""
 
     @classmethod
     def _written(cls, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Read and validate manifest files, and report every problem with its line."""
+"""Reads and validates manifest files, and reports each problem's line."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _EXAMPLES: Mapping[str | int, str] = {
     "url": "url: s3://openneuro.org/ds000114",
     "file": "file: cohort.tsv",
 }
-"""How people write the fields that are required."""
+"""Examples of the required fields, for messages."""
 
 _SYNONYMS = {
     "seed": "random_seed",
@@ -59,11 +59,11 @@ _SYNONYMS = {
     "number": "count",
     "max_size": "max_bytes",
 }
-"""Fields that other tools have, by what they are called here."""
+"""Names of fields in other tools, and their names in a manifest."""
 
 _LONGEST_SHOWN = 60
 _MOST_REPORTED = 100
-"""Most problems of one manifest that are reported."""
+"""The most problems of one manifest that are reported."""
 
 _ALTERNATIVE = re.compile(r"^(literal|tuple|dict|function-[a-z]+)\[.*\]$|^(CohortTable|LabelFile)$")
 
@@ -77,9 +77,9 @@ class ManifestFile:
     manifest : Manifest
     path : Path
     warnings : tuple of Problem
-        Words of its filters that BIDS does not know, and texts that look like ranges.
+        Words in the manifest's filters that BIDS does not know, and texts that look like ranges.
     document : Document
-        The file's content, with its lines.
+        The file's content, with the line of each field.
     """
 
     manifest: Manifest
@@ -88,9 +88,9 @@ class ManifestFile:
     document: Document
 
     def locate(self, problem: Problem) -> Problem:
-        """Return a problem of the models with its file, line and place in the document.
+        """Add the file and line to a problem, and return it.
 
-        A problem without a place is returned unchanged.
+        A problem without a place in the manifest is returned unchanged.
         """
         if not problem.at:
             return problem
@@ -107,7 +107,10 @@ _PLACES: Mapping[str, type[BaseModel] | None] = {
     "limits: {{{}: …}}": Limits,
     "files: {{entities: {{{}: …}}}}": None,
 }
-"""Models, or none for entities, whose fields people may write elsewhere, by how to write them."""
+"""Where fields belong, as text, and the model that has them (None for entities).
+
+People often write these fields in another place, and the message then shows the right one.
+"""
 
 
 def load_manifest(
@@ -122,9 +125,10 @@ def load_manifest(
     ----------
     path : path
     allow_protocols : iterable of str
-        Protocols of URLs to allow besides the usual ones.
+        URL protocols to allow in addition to the usual ones.
     untrusted : bool, optional
-        Refuse a manifest that is a symbolic link. By default as ``BIDSPLAN_UNTRUSTED`` says.
+        Whether to refuse a manifest that is a symbolic link. The default is taken from the
+        environment variable ``BIDSPLAN_UNTRUSTED``.
 
     Returns
     -------
@@ -133,7 +137,7 @@ def load_manifest(
     Raises
     ------
     ManifestError
-        Listing everything that is wrong with it.
+        If the manifest is not valid; the error lists all its problems.
     """
     path, untrusted = Path(path), untrusted_by_default() if untrusted is None else untrusted
     if ".jsonl" in path.suffixes:
@@ -177,7 +181,7 @@ def _reported(problems: list[Problem], path: Path) -> list[Problem]:
 
 
 def _shown(place: Place) -> Place:
-    """Escape, shorten and redact the names in a place, which are the document's own keys."""
+    """Escape, shorten and redact the field names in a place."""
     return tuple(part if isinstance(part, int) else _shown_name(part) for part in place)
 
 
@@ -188,7 +192,7 @@ def _shown_name(name: str) -> str:
 def _validate(
     document: Document, protocols: frozenset[str]
 ) -> tuple[Manifest | None, list[Problem]]:
-    """Return the manifest, or what is wrong with it."""
+    """Return the manifest, or the problems of the document."""
     if not document.whole:
         return None, []
     if not isinstance(document.data, dict):
@@ -204,7 +208,7 @@ def _validate(
 
 
 def _mistyped_urls(data: object, base: Path) -> Iterator[Problem]:
-    """Find URLs of buckets that would be taken for paths, as something of ``://`` is missing."""
+    """Find mistyped bucket URLs that would be read as paths."""
     places: list[Place] = [("study", "url")]
     if isinstance(data, dict) and isinstance(data.get("derivatives"), dict):
         places += [("derivatives", name, "url") for name in data["derivatives"]]
@@ -220,7 +224,7 @@ def _mistyped_urls(data: object, base: Path) -> Iterator[Problem]:
 
 
 def _internal_names(places: Iterable[Place]) -> Iterator[Problem]:
-    """Find fields that only the models have, as the YAML language has one spelling for each."""
+    """Find fields that only the models have."""
     for at in places:
         match at:
             case (
@@ -258,10 +262,10 @@ def _problems(error: ValidationError) -> Iterator[Problem]:
     found = [
         (tuple(item["loc"]), item) for item in error.errors(include_url=False, include_input=False)
     ]
-    # How many problems there are at or below each place.
+    # The number of problems at or below each place.
     below = Counter(loc[:length] for loc, _ in found for length in range(len(loc) + 1))
     for loc, item in found:
-        # Of alternatives that all failed, the one that got furthest says what is wrong.
+        # If all alternatives failed, the one that got furthest explains the problem.
         if loc and _is_alternative(loc[-1]) and below[loc[:-1]] > below[loc]:
             continue
         context = item.get("ctx", {})
@@ -270,7 +274,7 @@ def _problems(error: ValidationError) -> Iterator[Problem]:
 
 
 def _is_alternative(part: str | int) -> bool:
-    """Return whether part of a place is pydantic's name of a union's member."""
+    """Report whether a name in a place is pydantic's, for a union."""
     return isinstance(part, str) and bool(_ALTERNATIVE.search(part))
 
 
@@ -306,7 +310,7 @@ def _unknown_field(at: Place) -> Problem:
 
 
 def _misplaced(word: str, known: Collection[str]) -> str | None:
-    """Say where a field belongs that is at a wrong place, or lacks a space after its colon."""
+    """Say where a misplaced field belongs, or that a space is missing."""
     name, colon, _ = word.partition(":")
     if colon and name in known:
         return f"write a space after the colon: '{name}: …'"
@@ -349,7 +353,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _located(problem: Problem, document: Document, path: Path) -> Problem:
-    """Locate a problem of the models in the document, which lacks some of their fields."""
+    """Find the line of a model's problem in the document."""
     node: Any = document.data
     walked: list[str | int] = []
     missed: list[str | int] = []
@@ -365,6 +369,6 @@ def _located(problem: Problem, document: Document, path: Path) -> Problem:
             missed.append(part)
     required = problem.message == _REQUIRED
     line = document.lines.get(tuple(walked)) if walked or required else None
-    # A place that the document lacks altogether comes from elsewhere, such as a flag.
+    # A place that is not in the document comes from elsewhere, such as an option.
     at = tuple(walked) if walked and not required else (*walked, *missed)
     return replace(problem, file=str(path), line=line, at=at)

@@ -29,20 +29,21 @@ MANIFEST_VERSION = 1
 
 
 class Study(Model):
-    """The study, and its location."""
+    """The name and the location of the study."""
 
     _example = "{id: ds000114, url: s3://openneuro.org/ds000114}"
 
     id: fields.Title
-    """A name for people, which the plan repeats."""
+    """A name for readers, which bidsplan copies to the plan."""
     url: fields.Url
-    """The dataset's root, or the directory above the sites; a path is relative to the manifest."""
+    """The dataset's root, or the directory above its sites; a path is relative to the manifest."""
     anonymous: Boolean | None = None
-    """Whether requests to an object store are unsigned; by default they are."""
+    """Send unsigned requests to an object store (true, the default), or sign requests (false)."""
     layout: Layout = "pipeline-first"
-    """derivatives/<pipeline>/sub-X, or derivatives/sub-X/<pipeline>, to be kept so or not."""
+    """pipeline-first: derivatives/<pipeline>/sub-X. subject-first: derivatives/sub-X/<pipeline>,
+    which fetch writes as pipeline-first. subject-first-kept: the same, written as in the study."""
     versions: Literal["latest", "pinned"] = "latest"
-    """pinned records each object's VersionId."""
+    """latest, or pinned to record the VersionId of each object in the plan."""
 
 
 def _bare_sessions(labels: tuple[str, ...]) -> tuple[str, ...]:
@@ -53,12 +54,12 @@ def _bare_sessions(labels: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class Sessions(Model):
-    """Which sessions to select."""
+    """The sessions to select."""
 
     include: Annotated[fields.Texts, AfterValidator(_bare_sessions)] | None = None
-    """Labels; by default all sessions."""
+    """The labels of the sessions; by default all sessions."""
     sessionless: Literal["exclude", "include"] = "exclude"
-    """What to do with raw files without a session."""
+    """If include lists sessions: exclude or include raw files without a session."""
 
     @classmethod
     def _written(cls, value: Any) -> Any:
@@ -74,24 +75,24 @@ def _tables(value: Any) -> Any:
 
 
 class Companions(Model):
-    """Which related files to fetch with the selected ones."""
+    """The related files to fetch with the files that filters select."""
 
     inherit: Boolean = True
-    """Sidecars and other metadata that apply to a file."""
+    """Sidecars and other metadata that apply to a selected file."""
     associations: Boolean = True
-    """Events, channels, gradient tables and other files that belong to a file."""
+    """Events, channels, gradient tables and other files that belong to a selected file."""
     fieldmaps: Boolean = True
-    """Field maps that are meant for a file."""
+    """Field maps that are intended for a selected file."""
     targets: Boolean | None = None
-    """Files that selected field maps are meant for; by default a warning counts them."""
+    """Other files that selected field maps are intended for; by default a warning counts them."""
     references: Boolean = True
-    """Empty-room recordings and stimuli that a file names."""
+    """Empty-room recordings and stimuli that a selected file names."""
 
     tables: Annotated[
         Literal["auto", "true", "false"],
         BeforeValidator(_tables, json_schema_input_type=Literal["auto"] | bool),
     ] = "auto"
-    """scans and sessions tables; auto leaves scans out where files are filtered."""
+    """The scans and sessions tables; auto leaves scans tables out if files are filtered."""
 
     @classmethod
     def _written(cls, value: Any) -> Any:
@@ -108,14 +109,14 @@ class Companions(Model):
 
 
 class Limits(Model):
-    """The largest plan that may be written."""
+    """The largest plan that compile may write."""
 
     _example = "{max_bytes: 500GB}"
 
     max_bytes: fields.Size | None = None
-    """A size such as 500GB."""
+    """The maximum total size of the files, such as 500GB."""
     max_files: Count | None = None
-    """A number of files."""
+    """The maximum number of files."""
 
 
 def _site(value: Any) -> Any:
@@ -153,7 +154,7 @@ def _single_site(names: str | tuple[str, ...]) -> str | tuple[str, ...]:
 
 
 class Manifest(Model):
-    """A study manifest: which data of a study to fetch.
+    """A study manifest, which says which files of a study to fetch.
 
     Notes
     -----
@@ -162,9 +163,9 @@ class Manifest(Model):
     """
 
     manifest_version: Count
-    """The language's version: 1."""
+    """The version of the manifest language: 1."""
     study: Study
-    """The study, and its location."""
+    """The name and the location of the study."""
 
     site: (
         Annotated[
@@ -174,31 +175,32 @@ class Manifest(Model):
         ]
         | None
     ) = None
-    """Directories below the study's URL: one is the dataset's root, of a list each is a dataset."""
+    """Directories below the study's URL. One name is the dataset's root; each name in a list is a
+    separate dataset."""
 
     subjects: Subjects = Subjects()
-    """all (default), a list of labels, or a mapping."""
+    """The subjects to select: all (default), a list of labels, or a mapping."""
     random_seed: Annotated[fields.Seed | None, Field(validate_default=True)] = None
-    """The seed of the sample."""
+    """The seed of the random sample of subjects."""
     sessions: Annotated[Sessions | None, BeforeValidator(_sessions)] = None
-    """A list of labels, or {include, sessionless}."""
+    """The sessions to select: a list of labels, or {include, sessionless}."""
     files: Filters = (Filter(),)
-    """One filter, a list of which any may match, all (default) or none."""
+    """The raw files to select: one filter, a list of filters, all (default) or none."""
 
     derivatives: Annotated[
         Literal["all"] | dict[ExactName, Derivative],
         BeforeValidator(_derivatives),
     ] = Field(default_factory=dict)
-    """none (default), all, names, or a mapping of names to filters."""
+    """The derivatives to select: none (default), all, names, or a mapping of names to filters."""
 
     directories: fields.Names = ()
-    """Whole directories at the dataset's root to fetch too."""
+    """Directories at the dataset's root to fetch as a whole."""
     dataset_files: DatasetFiles = "standard"
-    """none, description, standard, all, or names of files at the root."""
+    """The files to fetch at the dataset's root: none, description, standard, all, or file names."""
     companions: Companions = Companions()
-    """full, none, or a mapping."""
+    """The companion files to fetch: full, none, or a mapping."""
     limits: Limits = Limits()
-    """The largest plan that may be written."""
+    """The largest plan that compile may write."""
 
     @classmethod
     def _written(cls, value: Any) -> Any:

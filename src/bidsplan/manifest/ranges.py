@@ -1,4 +1,4 @@
-"""Ranges of numbers that people write as text, such as ``> 30`` or ``30-60``."""
+"""Finds ranges that people write as text, such as ``> 30`` or ``30-60``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BETWEEN = re.compile(rf" {{0,9}}{_NUMBER} {{0,9}}(?:-|–|\.\.\.?|to) {{0,9}}{_
 
 
 def range_hint(text: str) -> str | None:
-    """Say how to write the range that a text looks like, if it looks like one.
+    """Return how to write a range, if a text looks like one.
 
     Examples
     --------
@@ -34,7 +34,7 @@ def range_hint(text: str) -> str | None:
 
 
 def range_warnings(document: object) -> Iterator[Problem]:
-    """Yield the single texts of ``subjects.where`` that look like ranges; lists have values."""
+    """Yield warnings about texts in ``subjects.where`` that look like ranges."""
     subjects = document.get("subjects") if isinstance(document, dict) else None
     where = subjects.get("where") if isinstance(subjects, dict) else None
     for column, text in where.items() if isinstance(where, dict) else ():

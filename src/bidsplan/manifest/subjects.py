@@ -37,32 +37,32 @@ _File = Annotated[Text, BeforeValidator(_beside, json_schema_input_type=str | fl
 
 
 class LabelFile(Model):
-    """A list of subjects' labels beside the manifest."""
+    """A list of subject labels in a file next to the manifest."""
 
     file: _File
-    """Text with one label or glob on each line, relative to the manifest and not above it."""
+    """A text file with one label or glob on each line, next to the manifest or below."""
 
 
 class CohortTable(Model):
-    """A table of participants beside the manifest."""
+    """A table of participants next to the manifest."""
 
     file: _File
-    """TSV or CSV by its extension, relative to the manifest and not above it."""
+    """A table next to the manifest or below: CSV if its name ends in .csv, otherwise TSV."""
     id_column: Text = "participant_id"
-    """The column that names participants."""
+    """The column with the participants' labels."""
 
 
 class Predicate(Model):
-    """Which values of a table's column match."""
+    """A condition on the values in a column of the table."""
 
     any_of: Texts | None = None
-    """Any of these values."""
+    """The cell must equal one of these values."""
     min: fields.Number | None = None
-    """At least this number."""
+    """The cell must be a number of at least this value."""
     max: fields.Number | None = None
-    """At most this number."""
+    """The cell must be a number of at most this value."""
     not_: Texts | None = Field(default=None, alias="not")
-    """None of these values; n/a requires a value."""
+    """The cell must not equal any of these values; n/a means that the cell must have a value."""
 
     @classmethod
     def _written(cls, value: Any) -> Any:
@@ -81,9 +81,9 @@ class Requirement(Model):
     """A file that a subject must have."""
 
     filter: Filter = Filter()
-    """Which files satisfy it."""
+    """The filter that the file must match."""
     derivative: fields.ExactName | None = None
-    """The pipeline that must have it; by default the study itself."""
+    """The pipeline that must have the file; by default the file must be in the study's raw data."""
 
     @classmethod
     def _written(cls, value: Any) -> Any:
@@ -96,20 +96,20 @@ class Requirement(Model):
 
 
 class Sample(Model):
-    """A random sample of the subjects, of a count or a fraction."""
+    """A random sample of the subjects, by count or by fraction."""
 
     _example = "{count: 5}"
 
     count: fields.Count | None = None
-    """How many subjects to sample."""
+    """The number of subjects to sample."""
     fraction: fields.Fraction | None = None
-    """Which fraction of the subjects to sample, half a subject rounded up."""
+    """The fraction of the subjects to sample; half a subject is rounded up."""
     stratify_by: Texts = ()
-    """Columns of the table, or site: sample from each stratum in proportion."""
+    """Columns of the table, or site, that form groups to sample in proportion to their size."""
     method: Literal["rank", "shuffle"] = "rank"
-    """rank keeps the sample stable when subjects are added; shuffle samples as s3bids does."""
+    """rank: the sample stays stable if subjects join; shuffle: the same sample as with s3bids."""
     per: Literal["site"] | None = None
-    """site: sample in each site."""
+    """If the value is site, bidsplan draws a sample at each site."""
 
     @classmethod
     def _written(cls, value: Any) -> Any:
@@ -145,18 +145,18 @@ _RESERVED = frozenset({"none", "tree", "participants", "both", "true", "false"})
 
 
 class Subjects(Model):
-    """Which subjects to select."""
+    """The subjects to select."""
 
     _example = '{include: ["01", "02"]}'
 
     from_: Literal["tree", "participants", "both"] = Field(default="tree", alias="from")
-    """tree: the sub- directories; participants: the rows of the table; both: those in both."""
+    """Subjects with a sub- directory (tree), with a row in the table (participants), or both."""
     table: Annotated[fields.Name | CohortTable, BeforeValidator(_table)] = "participants.tsv"
-    """Below the dataset's root, or {file, id_column} beside the manifest."""
+    """A table below the dataset's root, or {file, id_column} for one next to the manifest."""
     include: Annotated[Labels | LabelFile | None, BeforeValidator(_labels)] = None
-    """Labels or globs, or {file} with one on each line; by default all."""
+    """Labels or globs of subjects to select, or {file} with one on each line; by default all."""
     exclude: Annotated[Labels | LabelFile, BeforeValidator(_labels)] = ()
-    """Labels or globs, or {file} with one on each line."""
+    """Labels or globs of subjects to leave out, or {file} with one on each line."""
 
     where: Annotated[
         dict[Text, Predicate],
@@ -165,18 +165,18 @@ class Subjects(Model):
             json_schema_input_type=dict[str, str | float | list[str | float] | Predicate],
         ),
     ] = Field(default_factory=dict)
-    """Values of the table's columns, all of which must match."""
+    """Columns of the table, and the values that select a subject; all columns must match."""
 
     require: Annotated[
         tuple[Requirement, ...],
         BeforeValidator(fields.as_list, json_schema_input_type=list[Requirement]),
     ] = ()
-    """Only subjects that have a file for each of these."""
+    """Select only subjects that have a file for each of these filters."""
 
     sample: Sample | None = None
-    """Sample some of the remaining subjects."""
+    """Draw a random sample of the remaining subjects."""
     missing: Literal["error", "skip"] = "error"
-    """What to do about a named subject that does not exist."""
+    """If a named subject does not exist: error stops compile, skip continues without it."""
 
     @classmethod
     def _written(cls, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Find words of a manifest that the BIDS schema does not know."""
+"""Finds words in a manifest that the BIDS schema does not know."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _LONGEST_SHOWN = 60
 def vocabulary_warnings(manifest: Manifest) -> Iterator[Problem]:
     """Yield the words of a manifest's filters that BIDS does not know.
 
-    Derivatives may use words of their own, so that only words in the wrong case and long names of
-    entities are reported of them.
+    Derivatives may use their own words. For them, only words in the wrong case and long names of
+    entities are reported.
     """
     for number, filter_ in enumerate(manifest.files):
         yield from _warnings(filter_, ("files", number), strict=True)
@@ -43,7 +43,7 @@ def _warnings(filter_: Filter, place: Place, *, strict: bool) -> Iterator[Proble
         ("suffixes", "suffix", filter_.suffixes or (), suffixes),
     ]
     for field, noun, wanted, known in words:
-        # The schema takes time to load, so that it is left where there are no words.
+        # The schema takes time to load, so it is not loaded if there are no words.
         folded = {word.casefold() for word in known()} if wanted and not strict else ()
         for number, word in enumerate(wanted):
             if word not in known() and (strict or word.casefold() in folded):

@@ -1,8 +1,8 @@
 """A strict YAML reader for untrusted files.
 
-All scalars stay text. Anchors, aliases, tags, merge keys, duplicate keys and deep nesting are
-refused, since they can make a document mean more than it shows, or slow to read. The reader works
-on the parser's events, so that nothing is built that a later check would have to undo.
+All scalars remain text. Anchors, aliases, tags, merge keys, duplicate keys and deep nesting are
+refused, because they can hide what a document means, or make it slow to read. The reader uses the
+parser's events, so that refused data is never built.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 LARGEST = 1 << 20
-"""Most bytes of a document."""
+"""The most bytes of a document."""
 
 _DEEPEST = 50
 _MOST_NODES = 100_000
 
 _NULLS = frozenset({"~", "null", "Null", "NULL"})
-"""YAML's words for no value, besides none at all."""
+"""YAML's words for a missing value."""
 
 _HINTS = {
     "cannot start any token": "put text that begins with @, `, %, > or | in quotes",
@@ -39,36 +39,36 @@ _HINTS = {
     "expected ',' or": "close each bracket, and put text that contains {, }, [, ] or ',' in quotes",
     "unexpected end of stream": "close each quote",
 }
-"""What to do about errors of the parser, by words that these contain."""
+"""Hints for errors of the parser, by words in the error."""
 
 _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 @dataclass(kw_only=True, slots=True)
 class Document:
-    """A YAML document: its data, the lines of its places, and what is wrong with its form."""
+    """A YAML document: its data, its line numbers, and its problems."""
 
     data: Any = None
-    """Dictionaries, lists and text; None where it can't be read at all."""
+    """The data as dictionaries, lists and text; None if the document can't be read."""
     lines: dict[Place, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     whole: bool = False
-    """Whether it was read to its end."""
+    """Whether the document was read to its end."""
 
     def add_problem(
         self, message: str, line: int | None, at: Place = (), hint: str | None = None
     ) -> None:
-        """Add an error of form."""
+        """Add a problem of the document's form."""
         problem = Problem(message=message, at=at, line=line, hint=hint, help_code=HelpCode.YAML)
         self.problems.append(problem)
 
 
 class _Stop(Exception):  # noqa: N818 - not an error
-    """Ends the reading, after the problem was added."""
+    """Ends the reading after a problem was added."""
 
 
 def read_yaml(data: bytes) -> Document:
-    """Read a YAML document; never raises, as errors of form are among its problems."""
+    """Read a YAML document; problems are returned and never raised."""
     document = Document()
     if len(data) > LARGEST:
         document.add_problem(f"the file has {len(data):,} bytes, more than {LARGEST:,}", None)
@@ -111,15 +111,15 @@ def _syntax(error: yaml.YAMLError, data: bytes) -> tuple[str, int | None, Place,
 
 
 _UNSPACED = re.compile(rb" *(?:- +)?([A-Za-z_]{1,30}):[^\s/]")
-"""A field without a space after its colon, which YAML takes for text."""
+"""A field without a space after its colon, which YAML reads as text."""
 
 
 _OUT_OF_BLOCK = ("expected key", "expected '-'", "expected <block end>")
-"""What the parsers say of a line that is neither inside nor outside of what is above it."""
+"""The parsers' errors about a line whose indentation fits no line above."""
 
 
 def _misaligned(reason: str, column: int, lines: list[bytes]) -> tuple[str, int, str] | None:
-    """Say what an error of the parser in the last line is about, how many lines up, and a hint."""
+    """Explain a parser error about an earlier line, with a hint."""
     line = lines[-1] if lines else b""
     above = [
         (number, each)
@@ -142,14 +142,14 @@ def _indent(line: bytes) -> int:
 
 
 class _Builder:
-    """Builds data from parser events, with a stack of its own instead of recursion."""
+    """Builds data from parser events, without recursion."""
 
     def __init__(self, document: Document, text: str) -> None:
         self._document = document
         self._text_lines = text.splitlines()
         self._events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
         self._nodes = 0
-        # Open collections, their places, and of a mapping the key that waits for its value.
+        # Open collections, their places and, for a mapping, the key that waits for its value.
         self._stack: list[tuple[dict[str, Any] | list[Any], Place, list[str]]] = []
 
     def build(self) -> None:
@@ -170,7 +170,7 @@ class _Builder:
         raise _Stop
 
     def _check_items(self, event: Any) -> None:
-        """Refuse list items that YAML takes for more of the text above them."""
+        """Refuse list items that YAML reads as part of the text above."""
         first, last = event.start_mark.line + 1, event.end_mark.line + 1
         for number, line in enumerate(self._text_lines[first:last], first + 1):
             if line.lstrip(" ").startswith("- "):
@@ -197,7 +197,8 @@ class _Builder:
         if isinstance(event, yaml.ScalarEvent):
             if not event.style:
                 self._check_items(event)
-            # In a list such a word may be a label; as a field's value it means no value.
+            # In a list, such a word may be a label. As a field's value, it means that there is no
+            # value.
             expects_value = bool(self._stack) and bool(self._stack[-1][2])
             null = event.implicit[0] and event.value in _NULLS and expects_value
             self._put("" if null else event.value, line)

@@ -1,8 +1,7 @@
-"""The plan: exactly which files to fetch, from where and to where.
+"""The plan: which files to fetch, from where, and to where.
 
-A plan is the interface between the project's halves: compilation produces it, and fetching and
-verification start from it and know nothing of manifests. Its models are msgspec structures, since
-a plan may hold a million entries.
+Compiling produces a plan. Fetching and verifying use the plan only, and never the manifest. The
+models are msgspec structures, since a plan may have a million entries.
 """
 
 from bidsplan.plan.model import Entry, Header, Reason, Root

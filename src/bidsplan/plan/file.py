@@ -1,4 +1,4 @@
-"""Plan files: JSON Lines, compressed according to their names."""
+"""Reads and writes plan files: JSON Lines, compressed according to their names."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 
 _LARGEST = 1 << 33
-"""Most bytes of a plan, uncompressed."""
+"""The most bytes of an uncompressed plan."""
 
 _BLOCK = 1 << 20
-"""Bytes that are read and checked at once."""
+"""The bytes that are read and checked at a time."""
 
 _GZIP_LEVEL = 6
-"""Takes half the time of gzip's highest level, for a file that is hardly larger."""
+"""Half the time of gzip's highest level, for a file that is hardly larger."""
 
 _ZSTD_LEVEL = 9
 
@@ -55,14 +55,15 @@ def plan_suffix(path: Path) -> str:
 
 
 def read_plan(path: str | PathLike[str], *, file: IO[bytes] | None = None) -> Plan:
-    """Read a plan and check all that can be checked.
+    """Read a plan's file, and check it completely.
 
     Parameters
     ----------
     path : path
-        Ending in ``.jsonl``, ``.jsonl.gz`` or ``.jsonl.zst``.
+        The plan's file. Its name ends in ``.jsonl``, ``.jsonl.gz`` or ``.jsonl.zst``.
     file : binary file, optional
-        What to read instead of the file at the path, such as an earlier version of it.
+        A file to read instead of the one at the path, such as an earlier version of it. The path
+        is then only used for its name.
 
     Returns
     -------
@@ -71,16 +72,17 @@ def read_plan(path: str | PathLike[str], *, file: IO[bytes] | None = None) -> Pl
     Raises
     ------
     PlanError
-        Where it can't be read, or is truncated, edited, unsafe or not a plan.
+        If the plan can't be read, or is truncated, edited, unsafe or not a plan.
     """
     with _opened(Path(path), file) as stream:
         return Plan.parse(_blocks(stream))
 
 
 class StoredPlan:
-    """A plan on disk; a long one is read again whenever its entries are iterated.
+    """A plan on disk, of which only short ones are kept in memory.
 
-    It is checked on construction, which raises PlanError as `read_plan` does.
+    Each iteration over the entries of a long plan reads the file again. The constructor checks the
+    whole plan, and raises PlanError as `read_plan` does.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
@@ -105,7 +107,7 @@ class StoredPlan:
 
     @property
     def entries(self) -> Iterable[Entry]:
-        """The entries, sorted by path; they can be iterated repeatedly."""
+        """The entries, sorted by path, which can be iterated repeatedly."""
         return self if self._kept is None else self._kept
 
     def to_dicts(self) -> list[dict[str, object]]:
@@ -113,7 +115,7 @@ class StoredPlan:
         return entry_dicts(self)
 
     def __iter__(self) -> Iterator[Entry]:
-        """Read the entries again, after checking that each block is the one checked before."""
+        """Read the entries again, and check that the file has not changed."""
         with _opened(self._path) as stream:
             blocks = _blocks(stream)
             for number, digest in enumerate((*self._digests, None)):
@@ -126,7 +128,7 @@ class StoredPlan:
 
 @contextmanager
 def _opened(path: Path, file: IO[bytes] | None = None) -> Iterator[IO[bytes]]:
-    """Open a plan's uncompressed bytes; every failure to read them is a PlanError."""
+    """Open a plan's uncompressed bytes; every failure becomes a PlanError."""
     suffix = plan_suffix(path)
     try:
         with file or open_regular(path) as found, _uncompressed(found, suffix) as stream:
@@ -176,21 +178,24 @@ def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
 
 
 def write_plan(plan: Plan, path: str | PathLike[str], *, keep_equal: bool = False) -> None:
-    """Write a plan atomically.
+    """Write a plan to a file, atomically.
 
     Parameters
     ----------
     plan : Plan
     path : path
-        Ending in ``.jsonl``, ``.jsonl.gz`` or ``.jsonl.zst``; the same plan is compressed to the
-        same bytes.
+        The plan's file. Its name ends in ``.jsonl``, ``.jsonl.gz`` or ``.jsonl.zst``. Equal plans
+        are always written as equal bytes.
     keep_equal : bool
-        Whether a file that is the same already stays as it is, and keeps its time.
+        Whether to leave an existing file with the same bytes untouched, so that it keeps its
+        modification time.
 
     Raises
     ------
+    UsageError
+        If the path has another ending.
     DestinationError
-        Where it can't be written.
+        If the file can't be written.
     """
     path = Path(path)
     suffix = plan_suffix(path)
@@ -221,7 +226,7 @@ def _compressed(file: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
 
 
 def _zstd() -> tuple[Any, type[Exception]]:
-    """Import ZstdFile and ZstdError, only for plans that are compressed so."""
+    """Import ZstdFile and ZstdError, which only zstd-compressed plans need."""
     if sys.version_info >= (3, 14):
         from compression.zstd import ZstdError, ZstdFile
     else:

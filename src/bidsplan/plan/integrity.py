@@ -1,4 +1,4 @@
-"""Checks that bytes are the planned ones, by the best method that a plan allows."""
+"""Checks that bytes are the planned ones, by the strongest possible method."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 
 
 class CheckMethod(StrEnum):
-    """How a file was shown to be the planned one, strongest first."""
+    """How a file was proved to be the planned one; the strongest method comes first."""
 
     CONTENT = "content"
-    """The plan contains its bytes."""
+    """The file has the bytes that the plan contains."""
     SHA256 = "sha256"
-    """The plan contains its SHA-256."""
+    """The file has the SHA-256 in the plan."""
     MD5 = "md5"
-    """The plan contains its MD5."""
+    """The file has the MD5 in the plan."""
     CHECKSUM = "checksum"
-    """The storage keeps a checksum of the whole object."""
+    """The file has the checksum that the storage keeps of the whole object."""
     ETAG_MD5 = "etag-md5"
-    """Its MD5 is the object's entity tag."""
+    """The file's MD5 is the object's entity tag."""
     MULTIPART = "multipart"
-    """The MD5s of its parts make the object's entity tag."""
+    """The MD5s of the upload's parts give the object's entity tag."""
     RECEIPT = "receipt"
-    """It is the fetched file, by the digest in its receipt."""
+    """The file has the digest in its receipt, so it is unchanged since it was fetched."""
     SIZE = "size"
-    """It has the planned size, and came from the object with the planned entity tag."""
+    """The file has the planned size, and came from the object with the planned entity tag."""
 
 
 CHECK_NAMES = {
@@ -65,7 +65,7 @@ class Checksum(NamedTuple):
     value: str
     """As S3 writes it: in base64, the highest byte first."""
     whole: bool = True
-    """Whether the storage says that it is of the whole object, and not of its parts' checksums."""
+    """Whether it covers the whole object, and not the checksums of upload parts."""
 
 
 _MIB = 1 << 20
@@ -75,9 +75,9 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 def part_sizes(size: int, parts: int) -> list[int]:
-    """Return the part sizes that an upload of a size may have had.
+    """Return the likely part sizes of an upload of this size.
 
-    They are those of common clients, and the least whole number of MiB.
+    They are the part sizes of common clients, and the smallest whole number of MiB that fits.
 
     Examples
     --------
@@ -86,13 +86,13 @@ def part_sizes(size: int, parts: int) -> list[int]:
     """
     even = -(-size // (parts * _MIB)) * _MIB
     if parts == 1:
-        # All would give the same digest.
+        # All part sizes would give the same digest.
         return [even] if even else []
     return sorted({part for part in (*_USUAL_PARTS, even) if part and -(-size // part) == parts})
 
 
 def best_check(entry: Entry) -> CheckMethod:
-    """Return the strongest method that an entry's bytes can be checked by."""
+    """Return the strongest method that can check an entry's bytes."""
     if entry.content is not None:
         return CheckMethod.CONTENT
     if entry.sha256:
@@ -112,13 +112,13 @@ class VerifyMode(Choice):
     """How received bytes are checked."""
 
     FULL = "full"
-    """By the strongest digest that is known."""
+    """Compare the strongest digest that is known."""
     SIZE = "size"
-    """By size and entity tag only: less work for large files, but damage goes unnoticed."""
+    """Compare size and entity tag only: faster for large files, but damage goes unnoticed."""
 
 
 class Verdict(NamedTuple):
-    """The result of a check: what was expected and got are equal where it succeeded."""
+    """The result of a check, which succeeded if `expected` equals `got`."""
 
     proof: CheckMethod
     expected: str
@@ -128,7 +128,7 @@ class Verdict(NamedTuple):
     etag_is_not_digest: bool = False
     """Whether the storage said that the object's entity tag is not its MD5."""
     etag: str = ""
-    """The planned entity tag, where it looks like an MD5 and only the size was to be compared."""
+    """The planned entity tag, if it looks like an MD5 and only the size was compared."""
 
     @property
     def holds(self) -> bool:
@@ -136,7 +136,7 @@ class Verdict(NamedTuple):
         return self.expected == self.got
 
     def by_size_only(self, size: int) -> Verdict:
-        """Return the verdict on size alone, for a planned tag that turns out to be no digest."""
+        """Return the verdict by size, if the planned tag is not a digest."""
         return _of_sizes(size, size, self.content, etag_is_not_digest=True)
 
 
@@ -160,7 +160,7 @@ class _Digest(Protocol):
 
 
 class _Parts:
-    """The entity tag of an upload in parts of one size."""
+    """Computes the entity tag of an upload, for one part size."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -192,7 +192,7 @@ class _Parts:
 
 
 class _PartsAside:
-    """As `_Parts`, of bytes that can be read again: threads of a pool digest the parts."""
+    """Like `_Parts`, with a thread pool, for bytes that can be read again."""
 
     def __init__(self, size: int, read: Callable[[int, int], Buffer], pool: Executor) -> None:
         self._size = size
@@ -250,12 +250,12 @@ def _digest_of(algorithm: str) -> _Digest:
 
 
 class Checker:
-    """Digests the bytes of an entry as they arrive, and compares them with the plan.
+    """Digests an entry's bytes as they arrive, and checks them.
 
     Parameters
     ----------
     checksum : Checksum, optional
-        The storage's, to be compared instead of the entity tag.
+        The storage's checksum, which is compared instead of the entity tag.
     """
 
     def __init__(
@@ -279,14 +279,14 @@ class Checker:
             self._digests += [_Parts(size) for size in part_sizes(entry.size, parts)]
 
     def digest_aside(self, read: Callable[[int, int], Buffer], pool: Executor) -> None:
-        """Have a pool's threads digest the parts of a multipart entity tag, side by side.
+        """Let a thread pool digest the parts of a multipart entity tag.
 
         Parameters
         ----------
         read : callable
-            Returns the bytes from one place to another, which were digested in order.
+            Returns the bytes between two positions, which were digested in order.
         pool : Executor
-            It must not end before the verdict.
+            The thread pool, which must not end before the verdict.
         """
         self._digests = [
             _PartsAside(digest.size, read, pool) if isinstance(digest, _Parts) else digest
@@ -318,7 +318,7 @@ class Checker:
                 return Verdict(proof, getattr(entry, _DIGESTS[proof][1]), found[0], content)
             if entry.etag in found:
                 return Verdict(proof, entry.etag, entry.etag, content)
-        # A multipart tag of parts of an unknown size proves nothing against the bytes.
+        # A multipart tag with unknown part sizes proves nothing against the bytes.
         tag = entry.etag if best_check(entry) is CheckMethod.ETAG_MD5 else None
         return _of_sizes(entry.size, self._size, content)._replace(etag=tag or "")
 
@@ -326,7 +326,7 @@ class Checker:
 def check_whole(entry: Entry, data: Buffer, checking: VerifyMode = VerifyMode.FULL) -> Verdict:
     """Compare all bytes of an entry with the plan, as `Checker` does."""
     etag = entry.etag
-    # Nearly all small objects have a plain tag, and nothing stronger.
+    # Nearly all small objects have only a plain tag.
     if (
         checking is VerifyMode.FULL
         and etag is not None
@@ -346,10 +346,11 @@ def check_whole(entry: Entry, data: Buffer, checking: VerifyMode = VerifyMode.FU
 def judge_two_reads(
     entry: Entry, verdict: Verdict, checksum: Checksum | None, *, same: bool
 ) -> Verdict:
-    """Judge bytes that two reads did not show to be the planned ones.
+    """Judge bytes that were not proved in two reads.
 
-    An entity tag may be no MD5, and a checksum one of parts' checksums, where the storage does not
-    say so. Where the `same` bytes came twice, such a digest proves nothing for or against them.
+    An entity tag may not be an MD5, and a checksum may only cover the checksums of parts, without
+    the storage saying so. If the `same` bytes arrived twice, such a digest proves nothing about
+    them.
     """
     where = printable(entry.path)
     details = f"by {verdict.proof.value}, expected {verdict.expected}, got {verdict.got}"

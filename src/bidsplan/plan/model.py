@@ -1,4 +1,4 @@
-"""Parts of a plan: roots, entries and a header."""
+"""The models of a plan's roots, entries and header."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ LONGEST_LINE = 1 << 24
 MOST_SUBJECTS = 1_000_000
 
 _MOST_COMMAS = 1_500_000
-"""Most commas of a header's line: more than its subjects and roots."""
+"""Most commas in a header's line, for all subjects and roots that it may have."""
 
 Size = Annotated[int, Meta(ge=0, le=LARGEST_SIZE)]
-# The lengths stand beside the patterns because "$" also matches before a last line feed.
+# The lengths are limited too, because "$" also matches before a last line feed.
 Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
 Hex32 = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", max_length=32)]
 
-# Both become headers or queries of requests; "$" would let a last line feed through.
+# Both are sent in headers or queries of requests, and "$" would allow a last line feed.
 EntityTag = Annotated[str, Meta(pattern=r"^[ !#-~]+(?![\s\S])", max_length=1024)]
 VersionId = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]+(?![\s\S])", max_length=1024)]
 
 Reason = Literal[
     "selected", "inherited", "association", "fieldmap", "reference", "table", "dataset"
 ]
-"""Why an entry is in a plan: a filter selects it, or it belongs to a file that one selects."""
+"""Why an entry is in a plan: a filter selects it, or a selected file needs it."""
 
 DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""Raised where JSON is not valid, or not what a model says."""
+"""The errors of JSON that is not valid, or does not fit a model."""
 
 
 class Root(
@@ -53,9 +53,9 @@ class Root(
     Parameters
     ----------
     url : str
-        Any fsspec URL, or a local path relative to the plan's own directory.
+        An fsspec URL, or a local path. A relative path is relative to the plan's directory.
     anonymous : bool or None
-        Whether requests are unsigned; None where the protocol has no signatures.
+        Whether requests are unsigned; None if the protocol has no signed requests.
     """
 
     url: Annotated[str, Meta(min_length=1, max_length=4096)]
@@ -72,7 +72,7 @@ class Entry(
     kw_only=True,
     forbid_unknown_fields=True,
     omit_defaults=True,
-    # Text and numbers make no cycles, and a million entries are many for the collector to visit.
+    # Text and numbers form no cycles, and a million entries would slow down the collector.
     gc=False,
 ):
     """One file of a plan.
@@ -84,18 +84,18 @@ class Entry(
     key : str
         The object's name below its root; empty for a generated file.
     size : int
-        Bytes.
+        Size in bytes.
     reason : str
-        Why it is in the plan: selected, inherited, association, fieldmap, reference, table or
-        dataset.
+        Why the file is in the plan: selected, inherited, association, fieldmap, reference, table
+        or dataset.
     root : int
-        Index into the header's roots.
+        Index of the file's root in the header's `roots`.
     etag : str or None
         The strong HTTP entity tag without quotes; None for local files and memory.
     version : str or None
-        The object's VersionId, where versions are pinned.
+        The object's VersionId, if versions are pinned.
     md5, sha256 : str or None
-        Digests in hexadecimal, where they are known.
+        Digests in hexadecimal, if they are known.
     content : str or None
         The whole text of a generated file, which has no source.
     """
@@ -115,31 +115,33 @@ class Entry(
 class Header(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
-    """A plan's first line: what it was compiled from, and what it contains.
+    """A plan's first line: what the plan was compiled from, and what it contains.
 
     Parameters
     ----------
     plan_version : int
-        The format's version.
+        The version of the plan format.
     manifest_sha256 : str
-        Digest of the manifest's canonical form.
+        SHA-256 of the manifest's canonical form, which ignores comments and layout.
     study : str
         The study's id.
     roots : tuple of Root
         The datasets that entries come from.
     random_seed : int or None
-        The seed of the sample, where subjects were sampled.
+        The seed of the sample, if subjects were sampled.
     sampling : str or None
         The method of sampling: rank or shuffle.
     subjects : tuple of str
-        The selected subjects' labels, sorted; ``site/label`` where the manifest lists sites.
+        The selected subjects' labels, sorted. If the manifest lists sites, they are
+        ``site/label``.
     files, bytes : int
-        The entries' number and total size.
+        Number and total size of the planned files.
     entries_sha256 : str
-        Digest of the entries' lines, each with its line feed.
+        SHA-256 of the entries' lines, each with its line feed.
     part : str or None
-        Which part of a larger plan this is. Parts may be fetched to one destination at once, and
-        what a part does not list is not superfluous there.
+        Which part of a larger plan this is; None for a whole plan. Several parts may be fetched to
+        one destination at the same time. `prune` refuses a part, since the destination may contain
+        the files of other parts.
     """
 
     plan_version: Annotated[int, Meta(ge=1)]
@@ -156,8 +158,8 @@ class Header(
 
     @classmethod
     def parse(cls, line: builtins.bytes) -> Header:
-        """Parse a plan's first line; raises as `Plan.parse` does."""
-        # Counted first, since each of millions of short words takes more memory than its text.
+        """Parse a plan's first line; raises the errors of `Plan.parse`."""
+        # Counted first, since millions of short words would take far more memory than their text.
         if line.count(b",") > _MOST_COMMAS:
             raise PlanError("line 1: it names more subjects or roots than a plan may have")
         try:

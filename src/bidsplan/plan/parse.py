@@ -1,4 +1,4 @@
-"""Parse and check a plan's entries, some thousands at a time, trusting none of them."""
+"""Parses and checks a plan's entries, some thousands at a time."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 _PLAIN = re.compile(r"(?!\.)[ -.0-\[\]-~]+(?:[/\n](?!\.)[ -.0-\[\]-~]+)*")
-"""Safe names, one a line, as nearly all are: printable ASCII, no segment starting with a dot."""
+"""Lines of safe names, as nearly all are: printable ASCII, without a dot at a segment's start."""
 
 
 def read_entries(header: Header, blocks: Iterable[bytes], *, first: bytes) -> Iterator[list[Entry]]:
-    """Yield the entries of each block of whole lines after checking all that can be checked.
+    """Yield the entries of each block of lines, after checking them.
 
-    `first` is the header's line. Raises PlanError where the plan is truncated, edited or unsafe,
+    `first` is the header's line. Raises PlanError if the plan is truncated, edited or unsafe,
     sometimes only after the last block.
     """
     stream = iter(blocks)
@@ -40,7 +40,8 @@ def read_entries(header: Header, blocks: Iterable[bytes], *, first: bytes) -> It
         try:
             check(found)
         except PlanError as error:
-            # That a plan was edited says more than what an edit led to.
+            # The message that a plan was edited is more useful than the problems that editing
+            # caused.
             for rest in stream:
                 digest.update(rest)
             _check_digest(header, digest, error)
@@ -70,7 +71,7 @@ def _check_digest(header: Header, digest: hashlib._Hash, cause: Exception | None
 
 
 def parse_lines(text: bytes, number: int = 1) -> list[Entry]:
-    """Parse whole lines without checking what the entries say.
+    """Parse whole lines without checking the entries' values.
 
     Raises PlanError for a line that is not an entry; `number` is the first line's.
     """
@@ -91,13 +92,13 @@ def parse_lines(text: bytes, number: int = 1) -> list[Entry]:
 
 
 class PathCheck:
-    """Refuses unsafe and duplicate paths of entries, which come sorted, a block at a time."""
+    """Refuses unsafe, duplicate and unsorted paths of entries."""
 
     def __init__(self, roots: int) -> None:
         self._roots = roots
         self._last = ""
-        # Those files so far whose paths the last path starts with: only they can turn out to be
-        # directories of a later path, since all paths sorted between the two start alike.
+        # The earlier files whose paths the last path starts with. Only these can turn out to be
+        # directories of a later path, since all sorted paths between the two start alike.
         self._above: set[str] = set()
 
     def __call__(self, entries: Sequence[Entry]) -> None:
@@ -120,7 +121,7 @@ class PathCheck:
         self._above = {last[:end] for end in range(1, len(last) + 1)}.intersection(files)
 
     def _are_plain(self, entries: Sequence[Entry], paths: list[str]) -> bool:
-        """Return whether all entries pass a fast check, which nearly all do."""
+        """Report whether all entries pass a fast check, as most do."""
         keys = [entry.key for entry in entries]
         return (
             _all_plain(paths)

@@ -1,7 +1,8 @@
-"""Parts of a plan, each a plan itself: what some subjects need, or a share of the files.
+"""Makes parts of a plan: the files of some subjects, or a share of all.
 
-The unit of most work on a study is the subject: a part that holds one, with the files of no subject
-such as ``dataset_description.json`` and inherited sidecars, is a valid dataset.
+Most work on a study is done subject by subject. The part of one subject is a valid dataset: it
+includes files that belong to no subject, such as ``dataset_description.json``, and inherited
+sidecars.
 """
 
 from __future__ import annotations
@@ -28,33 +29,34 @@ if TYPE_CHECKING:
 
 
 COST_OF_FILE = 1 << 18
-"""Bytes that can be fetched in the time that one more file takes."""
+"""The bytes that take as long to fetch as one additional file."""
 
 _OWN, _OTHERS = "own", "others"
 
 _EMPTY_ROOM = "emptyroom"
-"""The subject that BIDS has for empty-room recordings, to which other subjects refer."""
+"""The subject of empty-room recordings in BIDS, to which other subjects refer."""
 
 
 def subjects_part(plan: Planned, subjects: Iterable[str], sessions: Iterable[str] = ()) -> Plan:
     """Return the part of a plan that some subjects need.
 
-    That is their own files, what those refer to, and the files of no subject, except those of
-    other subjects' sites and sidecars that apply to other files only.
+    The part has the subjects' own files, the files that these refer to, and files that belong to no
+    subject. It leaves out files of other subjects' sites, and sidecars that apply only to other
+    files.
 
     Parameters
     ----------
     plan : Plan
     subjects : iterable of str
-        Labels, with or without ``sub-``; where the plan has sites, also ``site/label``.
+        Labels, with or without ``sub-``. If the plan has sites, ``site/label`` is allowed too.
     sessions : iterable of str
-        Labels, with or without ``ses-``: of each subject's files, only those of these sessions, and
-        those of no session. All where there is none.
+        Labels, with or without ``ses-``. Files of the subjects' other sessions are left out. By
+        default all sessions are included.
 
     Raises
     ------
     UsageError
-        Where the plan has no such subject, or those have no such session.
+        If the plan does not have such a subject, or the subjects do not have such a session.
     """
     units = _units(plan, subjects)
     wanted = {bare_label(session, "ses-") for session in sessions}
@@ -80,7 +82,7 @@ def subjects_part(plan: Planned, subjects: Iterable[str], sessions: Iterable[str
 
 
 def _refuse_unmet(wanted: set[str], met: set[str], units: Iterable[str]) -> None:
-    """Refuse sessions that none of the subjects has."""
+    """Refuse sessions that no subject has."""
     for session in sorted(wanted - met):
         raise UsageError(
             f"there is no session {session!r} in the plan's files of "
@@ -90,17 +92,17 @@ def _refuse_unmet(wanted: set[str], met: set[str], units: Iterable[str]) -> None
 
 
 def sites_of(units: Iterable[str]) -> set[str]:
-    """Return the sites of subjects as a plan's header names them; empty where there are none."""
+    """Return the sites of a plan's subjects; empty without sites."""
     return {unit.rpartition("/")[0] for unit in units} - {""}
 
 
 def header_of_part(header: Header, description: str) -> Header:
-    """Return the header of a part of a plan, which may be a part itself."""
+    """Return the header of a part; the plan may be a part itself."""
     return msgspec.structs.replace(header, part=", ".join(filter(None, (header.part, description))))
 
 
 def _units(plan: Planned, subjects: Iterable[str]) -> set[str]:
-    """Return the plan's names of subjects; a label may be at several sites."""
+    """Return a plan's names for subjects; a label may be at several sites."""
     by_label: dict[str, set[str]] = {}
     for unit in plan.header.subjects:
         for name in {unit, unit.rpartition("/")[2]}:
@@ -119,28 +121,28 @@ def _units(plan: Planned, subjects: Iterable[str]) -> set[str]:
 
 
 def is_shared(entry: Entry, place: Place, selected: frozenset[str]) -> bool:
-    """Report whether an entry belongs to every subject's part.
+    """Report whether an entry belongs to the parts of all subjects.
 
-    So do files of no subject, those of subjects that are not selected themselves, and empty-room
-    recordings.
+    Shared entries are files of no subject, files of subjects that are not selected themselves, and
+    empty-room recordings.
     """
     return place.unit not in selected or entry.reason == "reference" or place.subject == _EMPTY_ROOM
 
 
 def share(plan: Planned, number: int, of: int) -> Plan:
-    """Return one of several parts with about the same bytes and files, which lie side by side.
+    """Return one of several parts with about the same bytes and files.
 
-    Each entry is in one of them, and neighbours are mostly in the same.
+    Each entry is in exactly one part. Neighbouring entries are mostly in the same part.
 
     Parameters
     ----------
     number, of : int
-        From 1 on.
+        The number of the part, counted from 1, and the number of parts.
 
     Raises
     ------
     UsageError
-        Where `number` is not between 1 and `of`.
+        If `number` is not between 1 and `of`.
     """
     if not 1 <= number <= of:
         raise UsageError(f"there is no part {number} of {of}; expected 1 to {of}")
@@ -149,12 +151,12 @@ def share(plan: Planned, number: int, of: int) -> Plan:
 
 
 def shares(plan: Planned, of: int) -> Iterator[tuple[int, Entry]]:
-    """Yield each entry with the number of its share, from 1 on; see `share`."""
+    """Yield each entry with the number of its share, from 1; see `share`."""
     cost = plan.header.bytes + COST_OF_FILE * plan.header.files
     before = 0
     for entry in plan.entries:
         own = entry.size + COST_OF_FILE
-        # An entry is in the share that its middle lies in.
+        # An entry is in the share that contains its middle.
         yield (2 * before + own) * of // (2 * cost) + 1, entry
         before += own
 
@@ -165,9 +167,9 @@ def select_part(
     sessions: Sequence[str] = (),
     shard: tuple[int, int] | None = None,
 ) -> Planned:
-    """Return what is left of a plan by the options that choose a part, which may be combined.
+    """Return the part of a plan that the options choose together.
 
-    Raises UsageError as `subjects_part` and `share` do.
+    Raises UsageError in the same cases as `subjects_part` and `share`.
     """
     if sessions and not subjects:
         raise UsageError("--session needs --subject: name the subjects whose session it is")

@@ -1,4 +1,4 @@
-"""Which subject, session, datatype and pipeline each file of a plan belongs to."""
+"""Finds the subject, session, datatype and pipeline of a plan's files."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ if TYPE_CHECKING:
 
 
 _REMEMBERED = 8192
-"""Directories, and names without their subject, that are parsed once: a plan repeats both."""
+"""How many parsed directories and names without their subject are kept for reuse."""
 
 _DERIVATIVES = "derivatives"
 _BELOW_DERIVATIVES = "derivatives/"
 
 
 class Place(NamedTuple):
-    """Where a file belongs in a study; what a path does not say is None.
+    """The subject, session and other properties in a file's path.
 
     Parameters
     ----------
     site : str or None
-        Of the manifest's listed sites.
+        One of the sites that the manifest lists.
     pipeline : str or None
-        The derivative pipeline, which may have slashes; None for a raw file.
+        The derivative pipeline, whose name may contain slashes. None for a raw file.
     subject, session : str or None
         Labels, without ``sub-`` and ``ses-``.
     datatype : str or None
-        The directory below the subject or session, whether BIDS knows it or not.
+        The directory below the subject or session, even if BIDS does not know it.
     suffix, extension : str
-        As `bidsplan.bids.names` reads them; those of the recording for files inside one.
+        As in `bidsplan.bids.names`. For a file inside a directory recording, those of the
+        recording.
     """
 
     site: str | None
@@ -47,13 +48,13 @@ class Place(NamedTuple):
 
     @property
     def unit(self) -> str | None:
-        """The subject as the plan's header names it: ``site/label`` where there are sites."""
+        """The subject in the plan's header; with sites, ``site/label``."""
         if self.subject is None or self.site is None:
             return self.subject
         return f"{self.site}/{self.subject}"
 
     def columns(self, reason: str) -> dict[str, str | None]:
-        """Return what tables of files show, of a file that is planned for a reason."""
+        """Return the columns for tables of files, for a file's reason."""
         return {
             "subject": self.unit,
             "session": self.session,
@@ -66,7 +67,7 @@ class Place(NamedTuple):
 
 
 class _Directory(NamedTuple):
-    """What all files of a directory have in common."""
+    """The properties that all files of a directory share."""
 
     site: str | None
     pipeline: str | None
@@ -74,7 +75,7 @@ class _Directory(NamedTuple):
     session: str | None
     datatype: str | None
     recording: tuple[str, str] | None
-    """Suffix and extension of the recording that the directory lies in."""
+    """The suffix and extension of the recording that contains the directory."""
 
 
 class Places:
@@ -83,15 +84,15 @@ class Places:
     Parameters
     ----------
     header : Header
-        The plan's, which names the sites.
+        The plan's header, which names the sites.
     pipelines : collection of str
-        Known names of pipelines. Those with a slash matter for files of no subject: without them,
-        ``derivatives/lab/afq/README`` belongs to ``lab``.
+        Known names of pipelines. Names with a slash matter for files that belong to no subject:
+        without them, ``derivatives/lab/afq/README`` belongs to ``lab``.
     """
 
     def __init__(self, header: Header, pipelines: Collection[str | None] = ()) -> None:
         self._units = frozenset(header.subjects)
-        # Of equal labels the last is taken, as the compiler does.
+        # Of equal labels the last one is used, as in the compiler.
         self._unit_of = {unit.rpartition("/")[2]: unit for unit in header.subjects}
         self._sites = {site for unit in header.subjects if (site := unit.rpartition("/")[0])}
         self._directory = lru_cache(_REMEMBERED)(self._parse_directory)
@@ -103,7 +104,7 @@ class Places:
         site, pipeline, subject, session, datatype, recording = self._directory(directory)
         if recording is not None:
             return Place(site, pipeline, subject, session, datatype, *recording)
-        # What follows the subject is the same for many subjects.
+        # The rest of a name is the same for many subjects, so it is parsed once.
         first, _, rest = base.partition("_")
         named = rest and first.startswith("sub-")
         suffix, extension, session_in_name = _parse_base(rest if named else base)
@@ -114,7 +115,7 @@ class Places:
         )
 
     def _report_of(self, site: str | None, first: str) -> str | None:
-        """Return the subject of a file such as ``sub-01.html`` at a dataset's root."""
+        """Return the subject of a report at the root, such as ``sub-01.html``."""
         label = first.removeprefix("sub-").partition(".")[0]
         return label if (f"{site}/{label}" if site else label) in self._units else None
 
@@ -130,12 +131,12 @@ class Places:
             name = parse_name(recorded, recording=True)
             session, recording = session or name.session, (name.suffix, name.extension)
         if site is None and self._sites and found.subject is not None:
-            # A pipeline with a URL of its own may hold the subjects of every site.
+            # A pipeline with its own URL may contain the subjects of every site.
             site = self._unit_of.get(found.subject, "").rpartition("/")[0] or None
         return _Directory(site, pipeline, found.subject, session, found.datatype, recording)
 
     def _split_site(self, segments: list[str]) -> tuple[str | None, list[str]]:
-        """Split the site from a path's directories; a listed site is a dataset of its own."""
+        """Split the site from a path's directories."""
         if not self._sites or segments[0] == _DERIVATIVES or not segments[0]:
             return None, segments
         for depth in range(len(segments), 0, -1):
@@ -147,7 +148,7 @@ class Places:
         return None, segments
 
     def _split_pipeline(self, segments: list[str]) -> tuple[str | None, list[str]]:
-        """Split the pipeline from the directories below ``derivatives``, in either layout."""
+        """Split the pipeline from the directories below ``derivatives``."""
         owned = (index for index, name in enumerate(segments) if owner_label(name) is not None)
         index = next(owned, None)
         if index == 0:
@@ -186,15 +187,15 @@ def pipelines_of(plan: Planned) -> set[str]:
 
 
 def derivative_directory(path: str) -> str | None:
-    """Return the directory of a file that may be a derivative's, without parsing it."""
+    """Return the directory of a file that may be a derivative's, quickly."""
     return path.rpartition("/")[0] if _BELOW_DERIVATIVES in path else None
 
 
 def placed(plan: Planned) -> Iterator[tuple[Entry, Place]]:
     """Yield each entry of a plan with its place.
 
-    They come in the plan's order, but for files of no subject in pipelines, which come last: only
-    the others show which pipelines have a slash in their names.
+    The entries are in the plan's order, except files in pipelines that belong to no subject. These
+    come last, because only the other files show which pipelines have a slash in their names.
     """
     places = Places(plan.header)
     pipelines: set[str | None] = set()

@@ -1,4 +1,4 @@
-"""A whole plan: built, written and parsed."""
+"""A whole plan: builds, writes and parses it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,17 @@ if TYPE_CHECKING:
 
 
 _PARTS = 256
-"""Parts of a plan's hashes that are searched for repeated ones, one by one."""
+"""Groups that the hashes of paths are divided into; each is searched by itself."""
 
 _LONG = 1000
-"""Bytes of a line below which nothing in it can be too long."""
+"""Lines that are shorter than these bytes have no value that is too long."""
 
 
 class Planned(Protocol):
-    """A plan, in memory or on disk; its entries are sorted and can be iterated repeatedly."""
+    """A plan, in memory or on disk.
+
+    Its entries are sorted by path, and can be iterated repeatedly.
+    """
 
     @property
     def header(self) -> Header: ...  # noqa: D102 - see the class
@@ -44,17 +47,19 @@ class Planned(Protocol):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A resolved download plan: a header and its entries, sorted by path.
+    """A download plan: a header, and entries sorted by path.
 
     Parameters
     ----------
     header : Header
     entries : sequence of Entry
-        A tuple; or, where a large plan was compiled with ``spool=True``, `SpooledEntries`.
+        A tuple. For a large plan that was compiled with ``spool=True``, it is `SpooledEntries`,
+        which reads the entries from a temporary file.
 
     Notes
     -----
-    Make one with `Plan.build`, which sorts, checks and counts.
+    Make a plan with `Plan.build`, which sorts and checks the entries and counts them for the
+    header.
     """
 
     header: Header
@@ -72,20 +77,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         random_seed: int | None = None,
         sampling: Literal["rank", "shuffle"] | None = None,
     ) -> Plan:
-        """Sort, check and count entries, and make their header.
+        """Build a plan: sort, check and count entries, and make their header.
 
         Parameters
         ----------
         entries : iterable of Entry
-            In any order; `SpooledEntries` must be sorted, and stay where they are.
+            Entries in any order. `SpooledEntries` must be sorted already; they are not copied to
+            memory.
         manifest_sha256, study, roots, subjects, random_seed, sampling
             As in `Header`.
 
         Raises
         ------
         PlanError
-            Where two entries have the same path, a file is also a directory, a path is unsafe, or
-            a reader would refuse the header or an entry.
+            If two entries have the same path, a path is both a file and a directory, or a path
+            is unsafe. Also if the header or an entry would not be valid in a plan's file.
         """
         ordered: Sequence[Entry] = (
             entries
@@ -111,7 +117,24 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def rebuild(cls, header: Header, entries: Iterable[Entry]) -> Plan:
-        """Build a plan of other entries for the manifest, roots and subjects of a header."""
+        """Build a plan of other entries, with a header for the same manifest and subjects.
+
+        Parameters
+        ----------
+        header : Header
+            The header of the original plan.
+        entries : iterable of Entry
+            As in `build`.
+
+        Returns
+        -------
+        Plan
+
+        Raises
+        ------
+        PlanError
+            As in `build`.
+        """
         names = ("manifest_sha256", "study", "roots", "subjects", "random_seed", "sampling")
         built = cls.build(entries, **{name: getattr(header, name) for name in names})
         head = msgspec.structs.replace(built.header, part=header.part)
@@ -123,37 +146,43 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         Returns
         -------
         list of dict
-            One for each entry, all with the keys of `Entry`; ``url``, that of its root, None for a
-            generated file; and as its path says, else None, ``subject``, ``session``, ``datatype``,
-            ``suffix``, ``extension`` and ``pipeline``. With sites, a subject is ``site/label``.
+            One dictionary for each entry. It has all fields of `Entry`, and ``url``: the URL of the
+            entry's root, or None for a generated file. It also has ``subject``, ``session``,
+            ``datatype``, ``suffix``, ``extension`` and ``pipeline``, each None if the path does not
+            name it. With sites, a subject is ``site/label``.
         """
         return entry_dicts(self)
 
     def lines(self) -> Iterator[bytes]:
-        """Yield the header, then each entry: a line of compact JSON with its line feed."""
+        """Yield the header and then each entry as a line of compact JSON."""
         for text in self.texts():
             yield from text.splitlines(keepends=True)
 
     def texts(self) -> Iterator[bytes]:
-        """Yield the header's line, then the lines of some thousands of entries at a time."""
+        """Yield the header's line, then blocks of some thousand lines."""
         yield ENCODER.encode(self.header) + b"\n"
         yield from texts_of(self.entries)
 
     @classmethod
     def parse(cls, lines: Iterable[bytes]) -> Plan:
-        """Parse a plan and check all that can be checked.
+        """Parse a plan, and check it completely.
 
         Parameters
         ----------
         lines : iterable of bytes
-            With or without their line feeds; the header's first, then any number at a time.
+            The header's line first, then blocks of one or more lines. The last line feed of each
+            block may be missing.
+
+        Returns
+        -------
+        Plan
 
         Raises
         ------
         PlanVersionError
-            Where a newer bidsplan wrote it.
+            If the plan was written by a newer version of bidsplan.
         PlanError
-            Where it is truncated, edited, unsafe or not a plan; the message names the line.
+            If the plan is truncated, edited, unsafe or not a plan. The message names the line.
         """
         blocks = (line if line.endswith(b"\n") else line + b"\n" for line in lines)
         first = next(blocks, b"\n")
@@ -163,7 +192,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _frugal(entry: Entry) -> Entry:
-    """Let an entry have its key's text once where its path is the same, as it mostly is."""
+    """Store an entry's text once if its key and path are equal."""
     if entry.key == entry.path:
         msgspec.structs.force_setattr(entry, "key", entry.path)
     return entry
@@ -184,7 +213,7 @@ def entry_dicts(plan: Planned) -> list[dict[str, object]]:
 
 
 class ClashFinder:
-    """Finds paths that differ only in case or Unicode form, with eight bytes for each path."""
+    """Finds paths that differ only in case or Unicode form."""
 
     def __init__(self) -> None:
         self._hashes = [array("q") for _ in range(_PARTS)]
@@ -195,8 +224,8 @@ class ClashFinder:
         self._hashes[found % _PARTS].append(found)
 
     def pairs(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:
-        """Yield pairs of the entries whose paths were added, the first first."""
-        # Nearly always there are none, and a set of one part is all that is made.
+        """Yield pairs of added entries whose paths clash, in their order."""
+        # There are hardly ever any, so one set at a time is all that takes memory.
         repeated = {
             each
             for part in self._hashes
@@ -214,9 +243,9 @@ class ClashFinder:
 
 
 def clashes(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:
-    """Yield pairs of entries whose paths differ only in case or Unicode form, the first first.
+    """Yield pairs of entries whose paths differ only in case or Unicode form.
 
-    The entries can be iterated repeatedly.
+    The entries must allow repeated iteration. Each pair is in their order.
     """
     finder = ClashFinder()
     for entry in entries:
@@ -225,7 +254,7 @@ def clashes(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:
 
 
 def _check_header(header: Header) -> None:
-    """Refuse a header that a reader would refuse."""
+    """Refuse a header that could not be read again."""
     line = ENCODER.encode(header)
     if len(header.subjects) > model.MOST_SUBJECTS or len(line) >= model.LONGEST_LINE:
         raise PlanError(
@@ -260,7 +289,7 @@ def _check_entries(entries: Sequence[Entry], roots: int) -> tuple[int, str]:
 
 
 def _check_long(entries: Iterable[Entry]) -> None:
-    """Refuse entries with names or tags that a reader would refuse as too long."""
+    """Refuse entries whose names or tags are too long to be read again."""
     for entry in entries:
         try:
             model.ENTRY_DECODER.decode(ENCODER.encode(entry))

@@ -1,4 +1,4 @@
-"""Sidecars that files of several parts of a plan inherit, and which parts need them."""
+"""Finds the parts of a plan that need sidecars in higher directories."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 _REMEMBERED = 65_536
-"""Names without their subject whose sidecars are looked up once."""
+"""How many names (without their subject) keep their sidecars after the first search."""
 
 _DERIVATIVES = "derivatives/"
 
 
 class _Sidecar(NamedTuple):
-    """A sidecar: its directory, with a slash at its end but for the root, and its entities.
+    """A sidecar's directory and entities.
 
-    Its subject is that of the directory.
+    Its subject is the subject of its directory.
     """
 
     directory: str
@@ -31,14 +31,14 @@ class _Sidecar(NamedTuple):
 
 
 class Sidecars:
-    """Finds the parts that need a sidecar which lies above the files of several.
+    """Finds the parts that need a sidecar shared by several.
 
-    A validator takes a sidecar that applies to no file of a dataset for an error.
+    A validator reports a sidecar that applies to no file as an error.
 
     Parameters
     ----------
     entries : iterable of Entry
-        Those that may be left out of a part; of them only inherited ones are.
+        Entries that may be left out of a part. Only inherited sidecars are left out.
     """
 
     def __init__(self, entries: Iterable[Entry]) -> None:
@@ -54,25 +54,25 @@ class Sidecars:
                 self._by_suffix.setdefault(name.suffix, []).append(sidecar)
 
     def add(self, part: str | None, entry: Entry) -> None:
-        """Note that a part, or each one for None, has an entry and needs what applies to it."""
+        """Note that a part, or each part for None, has an entry."""
         if not self._by_suffix or entry.reason == "inherited":
             return
         path = recording_of(entry.path) or entry.path
         directory, _, base = path.rpartition("/")
         first, _, rest = base.partition("_")
-        # What follows the subject is the same for many subjects.
+        # The rest of a name is the same for many subjects.
         for sidecar in self._similar(rest if first.startswith("sub-") else base):
             above = sidecar.directory or not directory.startswith(_DERIVATIVES)
             if above and f"{directory}/".startswith(sidecar.directory):
                 self._parts.setdefault(sidecar.path, set()).add(part)
 
     def is_for(self, part: str, entry: Entry) -> bool:
-        """Report whether a part needs an entry; if no part does, it is for each of them."""
+        """Report whether a part needs an entry; an unneeded one is for all."""
         parts = self._parts.get(entry.path)
         return parts is None or part in parts or None in parts
 
     def _find_similar(self, base: str) -> list[_Sidecar]:
-        """List the sidecars, in any directory, whose suffix and entities a file's name has."""
+        """List the sidecars that match a file's suffix and entities."""
         name = parse_name(base)
         if name.extension == ".json":
             return []

@@ -1,4 +1,4 @@
-"""A plan split into many parts at once, each written as a plan of its own, with an index."""
+"""Splits a plan into many parts at once, with an index of them."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 
 
 class PartFile(NamedTuple):
-    """A part of a plan that was written.
+    """A part of a plan that was written to a file.
 
     Parameters
     ----------
     name : str
         The subject, the site, or the number of the share.
     plan : str
-        Path of the part's file, below the directory of the index.
+        The path of the part's file, relative to the directory of the index.
     files, bytes : int
     key : str
-        Changes if any file of the part does: its ``entries_sha256``.
+        The part's ``entries_sha256``, which changes if a file of the part changes.
     """
 
     name: str
@@ -55,7 +55,7 @@ class PartFile(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A part that is to be written: its file without the suffix, and what its header says."""
+    """A part to write: its file name, and the description in its header."""
 
     path: str
     subjects: tuple[str, ...]
@@ -66,32 +66,33 @@ class _Part(NamedTuple):
 def split_by_subject(
     plan: Planned, directory: str | PathLike[str], *, source: str | PathLike[str]
 ) -> Iterator[PartFile]:
-    """Write a plan for each subject, as `subjects_part` makes it, and an index of them.
+    """Write a plan for each subject, and an index of the plans.
 
     Parameters
     ----------
     plan : Plan
     directory : path
-        Made where it is not there. It gets ``sub-<label>.plan.jsonl``, in the directory of its site
-        where the plan has sites, ``index.tsv`` and ``index.json``. A part that is there already
-        keeps its time, so that workflow engines repeat nothing; the index is written anew.
+        The directory to write to, which is created if it does not exist. It gets ``index.tsv``,
+        ``index.json`` and, for each subject, ``sub-<label>.plan.jsonl``. With sites, each site's
+        plans are in a subdirectory. A part that has not changed keeps its modification time, so
+        that workflow engines repeat nothing. The index is always written again.
     source : path
-        The plan's own file: its relative URLs are relative to its directory, and the parts are
-        compressed as it is.
+        The plan's own file. Its relative URLs are relative to its directory, and the parts are
+        compressed in the same way.
 
     Yields
     ------
     PartFile
-        Once it is written, in the order of the header's subjects.
+        Each part after it was written, in the order of the header's subjects.
 
     Raises
     ------
     UsageError
-        Where the plan has no subjects.
+        If the plan has no subjects.
     PlanError
-        Where a subject's label can't be a file's name.
+        If a subject's label can't be a file's name.
     DestinationError
-        Where something can't be written.
+        If a file can't be written.
     """
     if not plan.header.subjects:
         raise UsageError(f"{source}: the plan has no subjects to split it by")
@@ -108,7 +109,7 @@ def split_by_subject(
 def split_by_site(
     plan: Planned, directory: str | PathLike[str], *, source: str | PathLike[str]
 ) -> Iterator[PartFile]:
-    """Write a plan for each site, ``<site>.plan.jsonl``; otherwise as `split_by_subject`."""
+    """Write a plan for each site; otherwise like `split_by_subject`."""
     subjects: dict[str, list[str]] = defaultdict(list)
     for unit in plan.header.subjects:
         subjects[unit.rpartition("/")[0]].append(unit)
@@ -125,7 +126,7 @@ def split_by_site(
 def split_evenly(
     plan: Planned, directory: str | PathLike[str], number: int, *, source: str | PathLike[str]
 ) -> Iterator[PartFile]:
-    """Write `number` plans with about the same bytes and files; otherwise as `split_by_subject`."""
+    """Write `number` plans of about the same size; otherwise like `split_by_subject`."""
     width, units = len(str(number)), plan.header.subjects
     parts = {
         str(index): _Part(f"part-{index:0{width}}", units, None, f"share {index} of {number}")
@@ -136,21 +137,22 @@ def split_evenly(
 
 
 def _sidecars_above(plan: Planned) -> Sidecars:
-    """Return the sidecars that lie above the directories of subjects."""
+    """Return the sidecars above the directories of subjects."""
     return Sidecars(entry for entry in plan.entries if "/sub-" not in f"/{entry.path}")
 
 
 def _of_units(
     plan: Planned, sidecars: Sidecars, *, by_site: bool = False
 ) -> Iterator[tuple[str | None, str | None, Entry]]:
-    """Yield each entry with its subject or site, or with its site alone where it is shared.
+    """Yield each entry with its subject or site, if it has one.
 
-    Afterwards the sidecars' parts are known.
+    After the iteration, the parts that need each sidecar are known.
     """
     selected, sites = frozenset(plan.header.subjects), sites_of(plan.header.subjects)
     for entry, place in placed(plan):
         shared = is_shared(entry, place, selected)
-        # The files of a site without a selected subject are in every part, lest they be in none.
+        # The files of a site without a selected subject are in every part; otherwise they would be
+        # in none.
         site = place.site if place.site in sites else None
         name = None if shared else site if by_site else place.unit
         sidecars.add(name, entry)
@@ -183,7 +185,7 @@ def _written(
 
 
 def _targets(parts: dict[str, _Part], directory: Path, source: Path) -> dict[str, str]:
-    """Return the path of each part below the directory; none may replace the plan itself."""
+    """Return the path of each part, none of which replaces the plan."""
     for part in parts.values():
         if reason := unsafe_key(part.path):
             raise PlanError(f"{source}: {printable(part.path)!r} can't be a file's name: {reason}")
@@ -196,7 +198,7 @@ def _targets(parts: dict[str, _Part], directory: Path, source: Path) -> dict[str
 def _write_part(
     part: _Part, directory: Path, path: Path, header: Header, entries: Iterable[Entry]
 ) -> Header:
-    """Write a part unless the same is there already; return its header."""
+    """Write a part unless it is unchanged; return its header."""
     path.parent.mkdir(parents=True, exist_ok=True)
     head = msgspec.structs.replace(header_of_part(header, part.description), subjects=part.subjects)
     if path.parent != directory:
@@ -207,9 +209,10 @@ def _write_part(
 
 
 class _EntriesByPart:
-    """A plan's entries by part, in a temporary file: a large plan does not fit into memory twice.
+    """A plan's entries by part, in a temporary file.
 
-    Entries of no part are in every part; of those with a site, in the parts of that site.
+    Entries without a part are in every part. Entries with a site only are in all parts of that
+    site.
     """
 
     def __init__(self, entries: Iterable[tuple[str | None, str | None, Entry]]) -> None:
@@ -236,7 +239,7 @@ class _EntriesByPart:
 
 
 def moved(header: Header, before: Path, after: Path) -> Header:
-    """Return the header of a plan in another directory, which relative URLs are relative to."""
+    """Return the header of a plan that moves to another directory."""
 
     def move(root: Root) -> Root:
         location = parse_url(root.url)

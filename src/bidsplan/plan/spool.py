@@ -1,4 +1,4 @@
-"""Entries in temporary files, and sorted there: those of a large plan do not fit into memory."""
+"""Stores and sorts the entries of large plans in temporary files."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
 
 
 BLOCK = 1024
-"""Entries that are written and read at once."""
+"""The entries that are written and read at a time."""
 
 MOST_IN_MEMORY = 50_000
-"""Entries that are kept in memory, at half a kilobyte each, before any is written."""
+"""The most entries that are kept in memory; each takes half a kilobyte."""
 
 _PATH = attrgetter("path")
 
 
 class Block(NamedTuple):
-    """Consecutive entries of a plan, and their lines as they stand in its file."""
+    """Consecutive entries of a plan, with their lines."""
 
     entries: Sequence[Entry]
     text: bytes
 
 
 class SpooledEntries(Sequence["Entry"]):
-    """Entries in a temporary file, which is gone with the object.
+    """Entries in a temporary file, which is removed with the object.
 
-    They can be iterated, indexed and compared like a tuple, from several threads; each block of
-    them is read when it is needed. Copied or pickled, they become a tuple.
+    The entries can be iterated, indexed and compared like a tuple, from several threads. Each block
+    is read when it is needed. A copy or a pickle becomes a tuple.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class SpooledEntries(Sequence["Entry"]):
         finalize(self, _close, file)
 
     def append(self, text: bytes, number: int) -> None:
-        """Add `number` entries by their lines."""
+        """Add `number` entries as lines."""
         with explaining_full_disk():
             self._file.write(text)
             # It is read by its descriptor.
@@ -66,7 +66,7 @@ class SpooledEntries(Sequence["Entry"]):
 
     @property
     def number_of_blocks(self) -> int:
-        """How many times something was added."""
+        """How many blocks were added."""
         return len(self._ends) - 1
 
     def texts(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
@@ -115,14 +115,14 @@ class SpooledEntries(Sequence["Entry"]):
 
 
 def _close(file: IO[bytes]) -> None:
-    """Close a temporary file, whose unwritten rest is of no use where the disk is full."""
+    """Close a temporary file, also on a full disk."""
     with suppress(OSError):
         file.close()
 
 
 @contextmanager
 def explaining_full_disk() -> Iterator[None]:
-    """Say what to do where a temporary file can't be written."""
+    """Explain the error if a temporary file can't be written."""
     try:
         yield
     except OSError as error:
@@ -133,7 +133,7 @@ def explaining_full_disk() -> Iterator[None]:
 
 
 def blocks_of(entries: Sequence[Entry]) -> Iterator[Block]:
-    """Yield entries, wherever they are, with their lines, some thousands at a time."""
+    """Yield blocks of some thousand entries, with their lines."""
     if isinstance(entries, SpooledEntries):
         yield from (Block(parse_lines(text), text) for text in entries.texts())
         return
@@ -143,14 +143,14 @@ def blocks_of(entries: Sequence[Entry]) -> Iterator[Block]:
 
 
 def texts_of(entries: Sequence[Entry]) -> Iterator[bytes]:
-    """Yield the lines of entries, wherever they are, some thousands at a time."""
+    """Yield the lines of entries, some thousands at a time."""
     if isinstance(entries, SpooledEntries):
         return entries.texts()
     return (block.text for block in blocks_of(entries))
 
 
 def collect(entries: Iterable[Entry], *, spool: bool) -> Sequence[Entry]:
-    """Keep entries in memory; with `spool`, in a temporary file if they are many."""
+    """Keep entries in memory or, if `spool` is true, many in a file."""
     if not spool:
         return tuple(entries)
     kept: list[Entry] = []
@@ -174,7 +174,7 @@ def _write(spooled: SpooledEntries, entries: Sequence[Entry]) -> None:
 
 
 class EntrySorter:
-    """Sorts entries by path; of equal paths, what was added first comes first.
+    """Sorts entries by path, without changing the order of equal paths.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ class EntrySorter:
             self._waiting = []
 
     def sorted(self) -> Iterator[Sequence[Entry]]:
-        """Yield all entries in order, some at a time; nothing is added afterwards."""
+        """Yield all entries in order; nothing can be added afterwards."""
         self._waiting.sort(key=_PATH)
         waiting, self._waiting = self._waiting, []
         runs: list[Iterator[Sequence[Entry]]] = []
@@ -209,7 +209,7 @@ class EntrySorter:
 
 
 def _merge(runs: Sequence[Iterator[Sequence[Entry]]]) -> Iterator[Sequence[Entry]]:
-    """Merge sorted runs; where they lie one behind the other, whole blocks are passed on."""
+    """Merge sorted runs; blocks that do not overlap are passed on whole."""
     heads: list[tuple[str, int, Sequence[Entry]]] = []
     for number, run in enumerate(runs):
         if block := next(run, ()):

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 _PATH = attrgetter("path")
 
 _BEHIND = chr(ord("/") + 1)
-"""Sorts directly behind all that begins with a slash."""
+"""Sorts directly after all texts that begin with a slash."""
 
 
 class PlanTree:
-    """Finds files and directories in a plan's entries, which are sorted by path.
+    """Finds files and directories in a plan's sorted entries.
 
-    Each is found by binary search, so that no index of a long plan is made. The plan's own root is
-    the directory with the empty path.
+    Files and directories are found by binary search, so a long plan needs no index. The plan's own
+    root is the directory with the empty path.
     """
 
     def __init__(self, entries: Sequence[Entry]) -> None:
@@ -49,12 +49,12 @@ class PlanTree:
         return not path or start < stop
 
     def below(self, directory: str) -> Sequence[Entry]:
-        """Return the entries below a directory, however deep, sorted by path."""
+        """Return all entries below a directory, sorted by path."""
         start, stop = self._span(directory)
         return self._entries[start:stop]
 
     def children(self, directory: str) -> Iterator[Entry | str]:
-        """Yield the files directly below a directory as entries, and directories as paths."""
+        """Yield a directory's files as entries, and its directories as paths."""
         index, stop = self._span(directory)
         skip = len(directory) + 1 if directory else 0
         while index < stop:

@@ -1,1 +1,1 @@
-"""Datasets that the processes of a machine share: each is fetched once, into a cache."""
+"""Provides datasets from a cache that the processes of a machine share."""

@@ -1,4 +1,4 @@
-"""The cache: a dataset for each plan, and what is known of each manifest."""
+"""The cache of datasets, and its record about each manifest."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 
 
 def is_unavailable(error: BidsplanError) -> bool:
-    """Report whether nothing but the network, or data that was not fetched before, is missing."""
+    """Report whether only the network, or data not yet fetched, is missing."""
     if isinstance(error, FetchFailed):
         return bool(error.failed) and all(is_unavailable(each.error) for each in error.failed)
     return isinstance(error, UnreachableError | ThrottledError | MissingFileError)
 
 
 class DatasetCache:
-    """Datasets below a directory, each in one of its own by its plan.
+    """A directory with one dataset for each plan.
 
     Parameters
     ----------
@@ -53,12 +53,12 @@ class DatasetCache:
     access : Access, optional
         How storage may be reached.
     offline : bool
-        Whether to make no request, and do with what is there.
+        Whether to send no requests, and to use only the cache.
     run : str
-        What several processes of one run have in common: a failure of one is theirs too, and is
-        not tried again. Empty for a process of its own.
+        A name that all processes of one run share: if one of them fails, the others do not try
+        again. It is empty for a single process.
     say : callable, optional
-        Takes a line about work that takes long.
+        Called with a line about work that takes long.
     """
 
     def __init__(
@@ -77,14 +77,14 @@ class DatasetCache:
         self._say = say
 
     def provide(self, source: Path) -> Provided:
-        """Return the dataset of a manifest or a plan; fetch or restore what is missing.
+        """Return the dataset of a manifest or plan, complete and intact.
 
         Raises
         ------
         MissingFileError
-            Offline, where the cache does not have all of it.
+            If the cache does not have the whole dataset, and `offline` is true.
         FetchFailed, StalePlanError, UsageError, SelectionError, StorageError, DestinationError
-            As `fetch` does with ``locked``, but for a manifest without a plan.
+            As in `fetch` with ``locked``, except for a manifest without a plan.
         """
         slot = _Slot(self._root, source)
         dataset = self._committed(source) or self._cached(source, slot)
@@ -104,7 +104,7 @@ class DatasetCache:
         return load_manifest(source, untrusted=self._access.untrusted)
 
     def _committed(self, source: Path) -> Dataset | None:
-        """Return the dataset of a plan that people keep: the source, or beside the manifest."""
+        """Return the dataset of a plan that people keep, or None."""
         if not is_manifest(source):
             return self._dataset(StoredPlan(source), source.parent)
         if not default_plan_path(source).exists():
@@ -113,7 +113,7 @@ class DatasetCache:
         return None if plan is None else self._dataset(plan, source.parent)
 
     def _cached(self, source: Path, slot: _Slot) -> Dataset | None:
-        """Return the dataset of the plan that was compiled here, if it is still the manifest's."""
+        """Return the dataset of the plan that was compiled here, if it is current."""
         digest = digest_of(self._load(source), self._access)
         try:
             plan = StoredPlan(slot.plan)
@@ -126,13 +126,13 @@ class DatasetCache:
 
     @contextmanager
     def _locked(self, slot: _Slot) -> Iterator[None]:
-        """Hold a slot's lock, waiting for whoever has it."""
+        """Hold a slot's lock, after waiting for it."""
         try:
             place = open_destination(str(slot.folder), self._access, create=True)
         except DestinationError:
             if not self._offline:
                 raise
-            # A cache that can't be written can be read.
+            # A cache that can't be written may still be read.
             yield
             return
         with closing(place):
@@ -145,7 +145,7 @@ class DatasetCache:
         committed = self._committed(source)
         dataset = committed or self._cached(source, slot)
         if dataset is not None and dataset.is_intact():
-            # Another process was at work on it.
+            # Another process was working on this dataset.
             return dataset.provided()
         if self._offline:
             if dataset is None:
@@ -157,12 +157,12 @@ class DatasetCache:
             return dataset.checked()
         if committed is not None:
             return committed.restored(self._say)
-        # A plan that nobody commits is made anew whenever requests are needed anyway.
+        # A plan that is not committed is compiled again whenever requests are needed anyway.
         notes = self._compile(source, slot)
         return self._dataset(StoredPlan(slot.plan), slot.folder).restored(self._say, notes)
 
     def _compile(self, source: Path, slot: _Slot) -> tuple[str, ...]:
-        """Write a manifest's plan to the cache, not beside it; returns what was warned of."""
+        """Compile a manifest into the cache, and return the warnings."""
         from bidsplan.compile.compiler import compile_manifest  # imports storage
 
         loaded = self._load(source)
@@ -189,7 +189,7 @@ class _Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Slot:
-    """What the cache has of a source: its lock, its plan if it has none, its last failure."""
+    """A source's record: its lock, its plan and its last failure."""
 
     def __init__(self, root: Path, source: Path) -> None:
         name = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:32]
@@ -198,7 +198,7 @@ class _Slot:
         self._failure = self.folder / "failure.json"
 
     def refuse_repeat(self, run: str) -> None:
-        """Raise what another process of the same run has met."""
+        """Raise the failure of another process of the same run."""
         try:
             with open_regular(self._failure) as file:
                 failure = msgspec.json.decode(file.read(), type=_Failure)
@@ -208,10 +208,10 @@ class _Slot:
             raise (UnreachableError if failure.unavailable else DestinationError)(failure.message)
 
     def remember(self, error: BidsplanError, run: str) -> None:
-        """Note a failure, for the other processes of this run."""
+        """Record a failure, for other processes of this run."""
         if not run:
             return
         failure = _Failure(run=run, message=str(error), unavailable=is_unavailable(error))
-        # Without the note they fail by themselves.
+        # Without the note, the other processes find the failure by themselves.
         with suppress(OSError), replacing(self._failure) as file:
             file.write(msgspec.json.encode(failure))

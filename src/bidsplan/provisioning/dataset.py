@@ -1,4 +1,4 @@
-"""A plan's dataset in the cache: whether it is intact, and how it becomes so again."""
+"""A plan's dataset in the cache: checks, fetches and restores it."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Provided:
-    """A dataset in the cache, of which every planned file is there.
+    """A complete dataset in the cache.
 
     Parameters
     ----------
     folder : Path
     files, bytes : int
-        Those of the plan.
+        Number and total size of the planned files.
     fetched : int
-        Files that were fetched now.
+        Number of files that were fetched now.
     notes : tuple of str
-        What was restored, removed or warned of.
+        Notes about files that were restored or removed, and warnings.
     """
 
     folder: Path
@@ -62,8 +62,8 @@ class Provided:
 class Dataset:
     """A plan's dataset in the cache.
 
-    Its directory is named by the digest of the entries and by the places of the roots, so that no
-    two plans, and no two studies with the same names, share one.
+    Its directory's name is made from the digest of the entries and the places of the roots. So no
+    two plans, and no two studies with the same names, share a directory.
     """
 
     def __init__(self, root: Path, plan: Planned, base: Path, access: Access) -> None:
@@ -76,7 +76,7 @@ class Dataset:
         self._access = access
 
     def is_intact(self) -> bool:
-        """Report whether no file has been touched since all of them were checked."""
+        """Report whether no file has been changed since the last check."""
         seal = read_seal(self.folder)
         return (
             seal is not None
@@ -96,7 +96,7 @@ class Dataset:
         )
 
     def checked(self) -> Provided:
-        """Read all files without a request; raises MissingFileError where some are not right."""
+        """Read all files, without requests; raises MissingFileError if some are wrong."""
         found = self._verify()
         if lacking := sorted({*found.damaged, *found.missing, *found.unproved}):
             raise MissingFileError(
@@ -109,11 +109,11 @@ class Dataset:
         return self.provided(notes=notes)
 
     def restored(self, say: Callable[[str], None], notes: tuple[str, ...] = ()) -> Provided:
-        """Fetch what is missing or damaged, and remove what is not planned."""
+        """Fetch missing and damaged files, and remove unplanned ones."""
         known = read_seal(self.folder) is not None
         found = self._verify()
         for path in found.damaged:
-            # So that no receipt says any longer that it is right.
+            # The file is removed, so that no receipt proves it any more.
             with suppress(OSError):
                 os.utime(self.folder / path, follow_symlinks=False)
         spoilt = [*found.damaged, *found.missing] if known else found.damaged
@@ -123,7 +123,7 @@ class Dataset:
             say(f"fetching {number:,} of {self._plan.header.files:,} files to {self.folder}")
         notes += self._tidied()
         with warnings.catch_warnings():
-            # They are in the summary, and how warnings are shown here is the caller's matter.
+            # The warnings are in the summary, and the caller decides how to show them.
             warnings.simplefilter("ignore")
             summary = fetch(
                 self._plan,
@@ -139,7 +139,7 @@ class Dataset:
         return self.provided(summary.fetched + summary.replaced, notes)
 
     def _verify(self) -> _Findings:
-        """Read all files that are there."""
+        """Read all existing files."""
         found = _Findings()
         if not self.folder.is_dir():
             found.missing.extend(entry.path for entry in self._plan.entries)
@@ -157,7 +157,7 @@ class Dataset:
         return found
 
     def _tidied(self) -> tuple[str, ...]:
-        """Remove files that are not planned; returns a note of them."""
+        """Remove unplanned files, and return a note of them."""
         if not self.folder.is_dir():
             return ()
         removed, left = [], []
@@ -169,7 +169,8 @@ class Dataset:
                         removed.append(path)
                     case PruneFailed(path=path):
                         left.append(path)
-        # Hidden files and empty directories are somebody's elsewhere; here all is bidsplan's own.
+        # Elsewhere, hidden files and empty directories may be somebody's. Here everything is
+        # bidsplan's.
         planned = {
             collision_form(path)
             for entry in self._plan.entries
@@ -186,7 +187,7 @@ class Dataset:
         )
 
     def _seal(self) -> None:
-        # Where this can't be done, all files are read again the next time.
+        # If this fails, all files are read again the next time.
         with suppress(OSError):
             protect(self.folder)
             write_seal(self.folder, self._source_states())
@@ -200,7 +201,7 @@ class Dataset:
 
 
 def _is_removed(path: Path) -> bool:
-    """Remove a file or an empty directory; returns whether that went well."""
+    """Remove a file or an empty directory; returns whether that worked."""
     try:
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
     except OSError:
@@ -210,7 +211,7 @@ def _is_removed(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Findings:
-    """Paths of planned files that are not right; of `unproved` ones only the size is."""
+    """The paths of files that are wrong, or proved by size only."""
 
     damaged: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)

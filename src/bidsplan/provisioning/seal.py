@@ -1,4 +1,4 @@
-"""Shows that no file of a dataset has been touched since all of them were checked."""
+"""Records the state of a checked dataset, to detect later changes."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 
 States = dict[str, list[int]]
-"""Sizes, times and inodes, which change with a file's content, by path."""
+"""Sizes, times and inodes by path, which change with a file's content."""
 
 _WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
 class Seal(msgspec.Struct, frozen=True, kw_only=True):
-    """The states of a dataset's files, and of the local files that they came from."""
+    """The states of a dataset's files, and of their local sources."""
 
     files: States
     sources: States
 
 
 def read_seal(folder: Path) -> Seal | None:
-    """Read the seal beside a dataset; None where there is none, or none that is valid."""
+    """Read a dataset's seal; None if it is missing or invalid."""
     try:
         with open_regular(_path(folder)) as file:
             return msgspec.json.decode(file.read(), type=Seal)
@@ -54,24 +54,24 @@ def write_seal(folder: Path, sources: States) -> None:
 
 
 def file_states(folder: Path) -> States:
-    """Look at all files of a dataset; a change of one that nobody can undo is its ctime."""
-    # Devices may have other numbers after a restart.
+    """Return the states of a dataset's files, including the ctime."""
+    # The numbers of devices may change when the machine restarts.
     return {printable(path): list(version_of(found)[1:]) for path, found in _walk(folder)}
 
 
 def changed_files(folder: Path) -> list[str]:
-    """List what was written, added or removed since a dataset was sealed."""
+    """List files that were written, added or removed since the seal."""
     seal = read_seal(folder)
     if seal is None:
         return []
     before, now = seal.files, file_states(folder)
     changed = {path for path in before.keys() | now.keys() if before.get(path) != now.get(path)}
-    # A directory whose files were removed is empty now; they are what has changed.
+    # If a directory is empty because its files were removed, those files are the change.
     return sorted(changed - {above for path in changed for above in parents(path)})
 
 
 def superfluous(folder: Path, planned: Container[str]) -> list[str]:
-    """List files, links and empty directories but those planned, by their `collision_form`."""
+    """List files, links and empty directories that are not planned."""
     return [path for path, _ in _walk(folder) if collision_form(path) not in planned]
 
 
@@ -87,7 +87,7 @@ def _path(folder: Path) -> Path:
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Find the files, links and empty directories of a dataset; no link is followed."""
+    """List a dataset's files, links and empty directories, without following links."""
     waiting = [""]
     while waiting:
         above = waiting.pop()
@@ -97,7 +97,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
                 yield above[:-1], (folder / above).stat(follow_symlinks=False)
         for entry in found:
             path = above + entry.name
-            # Another process may remove what is not planned.
+            # Another process may remove unplanned files meanwhile.
             with suppress(FileNotFoundError):
                 if not entry.is_dir(follow_symlinks=False):
                     yield path, entry.stat(follow_symlinks=False)
@@ -106,7 +106,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def _listed(directory: str) -> list[os.DirEntry[str]]:
-    # A directory that can't be read lacks its files, which shows.
+    # If a directory can't be read, its files are reported as missing.
     try:
         with os.scandir(directory) as entries:
             return list(entries)

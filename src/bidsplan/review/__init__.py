@@ -1,1 +1,1 @@
-"""Review a plan: what it holds, what changed, what is missing, and other tools' forms of it."""
+"""Reviews plans: their contents, changes and gaps, and exports for other tools."""

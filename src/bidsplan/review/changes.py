@@ -1,4 +1,4 @@
-"""What changed between two plans."""
+"""Compares two plans, and lists the files that changed."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ Fields = dict[str, dict[str, Any]]
 """The ``old`` and the ``new`` value of each field that differs, by the field's name."""
 
 _DERIVED = frozenset({"subjects", "files", "bytes", "entries_sha256"})
-"""Fields of the header that follow from the entries, or are reported by themselves."""
+"""Fields of the header that follow from the entries, or are reported separately."""
 
 _SAME_BYTES = ("sha256", "md5", "etag", "version")
 """Fields that say which bytes are planned, the strongest first."""
 
 
 class FileChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of both plans that is planned in another way.
+    """A file that is in both plans, with an entry that differs.
 
     Parameters
     ----------
     old, new : Entry
-        Of the same path.
+        The entries of the file's path in the two plans.
     fields : dict
-        ``{"old": …, "new": …}`` for each field that differs; a ``root`` is given by its URL.
+        ``{"old": …, "new": …}`` for each field that differs. A ``root`` is given by its URL.
     content : bool
-        Whether the plans expect other bytes; else only the record of the file differs.
+        Whether the plans expect different bytes. Otherwise only other fields of the entry differ.
     """
 
     old: Entry
@@ -52,7 +52,17 @@ class FileChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SubjectChanges(msgspec.Struct, kw_only=True):
-    """Numbers of a subject's files that were added, removed and changed, and bytes gained."""
+    """How many of a subject's files changed, and how many bytes it gained.
+
+    Parameters
+    ----------
+    added, removed : int
+        Number of files that were added and removed.
+    content, other : int
+        Number of files whose bytes changed, and of files of which only other fields changed.
+    bytes : int
+        The subject's bytes in the new plan, minus those in the old one.
+    """
 
     added: int = 0
     removed: int = 0
@@ -62,23 +72,23 @@ class SubjectChanges(msgspec.Struct, kw_only=True):
 
 
 class PlanChanges(msgspec.Struct, frozen=True, kw_only=True):
-    """What changed between two plans; it is false if nothing did.
+    """The changes between two plans; false if the plans are equal.
 
     Parameters
     ----------
     old, new : Header
         The plans' headers.
     added, removed : tuple of Entry
-        Files of one of the plans alone, by path.
+        Files that only the new plan has, and files that only the old plan has, sorted by path.
     changed : tuple of FileChange
-        Files of both plans, by path.
+        Files that both plans have, with entries that differ, sorted by path.
     renamed : dict of str to str
-        Paths of removed files, and of the added files that have the same bytes.
+        The paths of removed files, each with the path of the added file that has the same bytes.
     subjects_added, subjects_removed, pipelines_added, pipelines_removed : tuple of str
-        Names, in natural order.
+        Names in natural order, so that 2 comes before 10.
     header : dict
-        Old and new value of each field of the header that differs, without those that follow from
-        the entries.
+        The old and new value of each field of the header that differs. Fields that follow from the
+        entries, such as their number, are left out.
     """
 
     old: Header
@@ -94,12 +104,18 @@ class PlanChanges(msgspec.Struct, frozen=True, kw_only=True):
     header: Fields = {}
 
     def __bool__(self) -> bool:
-        """Whether anything changed."""
+        """Report whether anything changed."""
         files = self.added or self.removed or self.changed
         return bool(files or self.subjects_added or self.subjects_removed or self.header)
 
     def by_subject(self) -> dict[str, SubjectChanges]:
-        """Count the files that changed by subject, in natural order; those of none are ``""``."""
+        """Count the changes of each subject's files.
+
+        Returns
+        -------
+        dict of str to SubjectChanges
+            In natural order. Files that belong to no subject are counted as subject ``""``.
+        """
         found: dict[str, SubjectChanges] = {}
         for header, entries, name, sign in (
             (self.old, self.removed, "removed", -1),
@@ -143,12 +159,12 @@ def _grouped(
 
 
 def compare_plans(old: Planned, new: Planned) -> PlanChanges:
-    """Find what changed between two plans.
+    """Find the changes between two plans.
 
     Parameters
     ----------
     old, new : Plan or StoredPlan
-        Those on disk are read in step, and never held in memory as a whole.
+        Large plans on disk are read side by side, and never loaded into memory as a whole.
 
     Returns
     -------
@@ -171,7 +187,7 @@ def compare_plans(old: Planned, new: Planned) -> PlanChanges:
         files = _Comparison(before, after).files(old.entries, new.entries)
     added = _without(after.subjects, before.subjects)
     removed = _without(before.subjects, after.subjects)
-    # An edited plan may repeat a subject, or have another order.
+    # Plans that were edited may repeat subjects or have them in another order.
     covered = _DERIVED if added or removed else _DERIVED - {"subjects"}
     return PlanChanges(
         old=before,
@@ -184,19 +200,19 @@ def compare_plans(old: Planned, new: Planned) -> PlanChanges:
 
 
 class _Comparison:
-    """Compares the entries of two plans, which both are sorted by path."""
+    """Compares the entries of two sorted plans."""
 
     def __init__(self, old: Header, new: Header) -> None:
         self._headers = (old, new)
         self._directories: tuple[set[str], set[str]] = (set(), set())
         urls = [[root.url for root in header.roots] for header in self._headers]
-        # A root that was added may renumber the others.
+        # An added root may change the numbers of the others.
         numbers = {url: number for number, url in enumerate(dict.fromkeys(urls[0] + urls[1]))}
         self._numbers = [[numbers[url] for url in some] for some in urls]
         self._same_roots = urls[0] == urls[1]
 
     def files(self, old: Iterable[Entry], new: Iterable[Entry]) -> dict[str, Any]:
-        """Return the fields of `PlanChanges` that are about files and pipelines."""
+        """Return the fields of `PlanChanges` about files and pipelines."""
         removed: list[Entry] = []
         added: list[Entry] = []
         changed: list[FileChange] = []
@@ -218,7 +234,7 @@ class _Comparison:
         }
 
     def _noted(self, entries: Iterable[Entry], plan: int) -> Iterator[Entry]:
-        """Yield entries, and note the directories that may be a pipeline's."""
+        """Yield entries, and note the directories of possible pipelines."""
         directories = self._directories[plan]
         for entry in entries:
             if directory := derivative_directory(entry.path):
@@ -228,7 +244,7 @@ class _Comparison:
     def _differing(
         self, old: Iterator[Entry], new: Iterator[Entry]
     ) -> Iterator[tuple[Entry | None, Entry | None]]:
-        """Yield the entries that differ, or that only one plan has, by path."""
+        """Yield the entries that differ, or that only one plan has."""
         one, other = next(old, None), next(new, None)
         while one is not None and other is not None:
             if one.path == other.path:
@@ -246,7 +262,7 @@ class _Comparison:
                 yield (entry, None) if is_old else (None, entry)
 
     def _renumbered(self, entry: Entry, plan: int) -> Entry:
-        """Return an entry with the number that its root has in both plans."""
+        """Return an entry with the number of its root in both plans."""
         number = 0 if entry.content is not None else self._numbers[plan][entry.root]
         return entry if number == entry.root else msgspec.structs.replace(entry, root=number)
 
@@ -261,13 +277,13 @@ class _Comparison:
                 for header, entry in zip(self._headers, (old, new), strict=True)
             )
             fields["root"] = {"old": before, "new": after}
-        # Two roots may have one URL.
+        # Two roots may have the same URL.
         fields = fields or {"root": {"old": old.root, "new": new.root}}
         return FileChange(old=old, new=new, fields=fields, content=_other_bytes(old, new))
 
 
 def _other_bytes(old: Entry, new: Entry) -> bool:
-    """Return whether the strongest of what both entries say means that their bytes differ."""
+    """Report whether two entries plan different bytes, by the strongest field."""
     if old.size != new.size or old.content != new.content:
         return True
     for name in _SAME_BYTES:
@@ -278,7 +294,7 @@ def _other_bytes(old: Entry, new: Entry) -> bool:
 
 
 def _renamed(removed: Iterable[Entry], added: Iterable[Entry]) -> dict[str, str]:
-    """Pair removed and added files that a digest shows to be the same, and no others."""
+    """Pair removed and added files that have the same digest."""
     old_paths, new_paths = _by_digest(removed), _by_digest(added)
     return {
         old_paths[digest][0]: new_paths[digest][0]
@@ -288,7 +304,7 @@ def _renamed(removed: Iterable[Entry], added: Iterable[Entry]) -> dict[str, str]
 
 
 def _by_digest(entries: Iterable[Entry]) -> dict[tuple[int, str], list[str]]:
-    """Group paths by size and digest; empty files are left out, since all are equal."""
+    """Group files by size and digest, except empty files."""
     found: dict[tuple[int, str], list[str]] = {}
     for entry in entries:
         digest = entry.sha256 or entry.md5 or entry.etag

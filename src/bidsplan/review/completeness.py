@@ -1,4 +1,4 @@
-"""Which subjects of a plan have files of which datatype, session and pipeline."""
+"""Finds which subjects have files of which datatype, session and pipeline."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _Key = tuple[str | None, ...]
 
 
 class Column(NamedTuple):
-    """A column of a view: what all its files have in common.
+    """A column of a view, with the properties that its files share.
 
     Parameters
     ----------
     above : str
-        The dataset, in a view that has several; empty for the study's own.
+        The dataset, if the view has several. It is empty for the study's own dataset.
     name : str
     have, lack : int
         How many subjects have such a file, and how many have none.
@@ -39,25 +39,25 @@ class Column(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Its name on one line."""
+        """The column's name on one line."""
         return f"{self.above} {self.name}".strip()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
-    """Subjects by columns.
+    """A table of subjects by columns.
 
     Parameters
     ----------
     name : str
     columns : list of Column
-        Those that most subjects lack first.
+        The columns, beginning with the one that most subjects lack.
     cells : list of list of int
-        A row for each subject. A positive number is that of files; a negative one, -1 - the index
-        of a reason.
+        A row for each subject. A positive number is a number of files. A negative number is -1
+        minus the index of a reason.
     reasons : list of Reason
     marks : dict of (int, int) to dict of str to int
-        Of a row and a column, how many of its files are in a state other than planned.
+        For a row and a column, how many files are in each state other than planned.
     """
 
     name: str
@@ -68,11 +68,11 @@ class View:
 
     @property
     def missing(self) -> int:
-        """How many cells have no file."""
+        """The number of cells without files."""
         return sum(column.lack for column in self.columns)
 
     def by_reason(self) -> list[tuple[Reason, int]]:
-        """Count the cells without a file by reason, the most first."""
+        """Count the cells without files by reason, the largest first."""
         counts = [0] * len(self.reasons)
         for row in self.cells:
             for value in row:
@@ -105,7 +105,7 @@ _VIEWS: Mapping[str, Callable[[Group], _Key]] = {
     "pipeline": _pipeline,
 }
 _MOST_COLUMNS = 40
-"""Columns of a view that a page may open on."""
+"""The most columns of a view that is shown first."""
 
 _NOTHING = {
     "datatype": "no datatype",
@@ -113,7 +113,7 @@ _NOTHING = {
     "pipeline": "raw",
     "session and datatype": "no datatype",
 }
-"""What a column of files that have none is called."""
+"""The name of the column of files without such a property."""
 
 
 def view_completeness(
@@ -125,14 +125,15 @@ def view_completeness(
     ----------
     plan : Plan or StoredPlan
     reasons : Reasons, optional
-        Why files are missing, where a manifest says so.
+        The reasons why files are missing, if the manifest is known.
     states : mapping of str to str
-        By path, what keeps a planned file from being complete.
+        By path, why a planned file is not complete.
 
     Returns
     -------
     list of View
-        The one to open on first; those by session and by pipeline only where the plan has any.
+        The views; the first one is shown first. There are views by session and by pipeline only if
+        the plan has any.
     """
     units = sorted(plan.header.subjects, key=natural_key)
     counts: dict[Group, int] = defaultdict(int)
@@ -147,12 +148,12 @@ def view_completeness(
             marks[group][state] += 1
     names = [name for name in _VIEWS if _is_worth_while(name, counts)]
     views = [_View(name, units, reasons).build(counts, marks) for name in names]
-    # Few sessions are shown at once; of many, people choose.
+    # A few sessions are shown at once; with many, the reader chooses.
     return sorted(views, key=lambda view: not 0 < len(view.columns) <= _MOST_COLUMNS)
 
 
 def _is_worth_while(name: str, counts: Mapping[Group, int]) -> bool:
-    """Whether a view shows what no other does."""
+    """Report whether a view differs from all others."""
     sessions = any(group.session is not None for group in counts)
     pipelines = any(group.pipeline is not None for group in counts)
     needs = {"session": sessions, "pipeline": pipelines, "session and datatype": sessions}
@@ -171,7 +172,7 @@ class _View:
         self._numbers: dict[Reason, int] = {}
 
     def build(self, counts: Mapping[Group, int], marks: Mapping[Group, dict[str, int]]) -> View:
-        """Count the files of each cell, and find the reason of each that has none."""
+        """Count the files of each cell, and find why others have none."""
         have: dict[_Key, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         kinds: dict[_Key, set[Group]] = defaultdict(set)
         for group, number in counts.items():
@@ -211,7 +212,7 @@ class _View:
         return Column(printable(above or ""), name, have, len(self._units) - have)
 
     def _reason(self, unit: str, kinds: set[Group]) -> int:
-        """Return the number of the reason why a subject has no file of some kinds."""
+        """Return the number of the reason why a subject lacks files."""
         reason = UNPLANNED
         if self._why is not None:
             ordered = sorted(kinds, key=lambda kind: [part or "" for part in kind])

@@ -1,4 +1,4 @@
-"""The page about a plan: what it lacks and why, in one file that needs no network."""
+"""Writes the report page of a plan, as a single HTML file."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _SIGNS = {
     "unproved": "?",
     "archived": "A",
 }
-"""What stands for each kind of reason and state, beside its colour."""
+"""The sign of each kind of reason and state, in addition to its colour."""
 
 _MOST_FAILURES = 50
-"""The most files that are named, with what is wrong, without a script."""
+"""The most files that are named with their problem if there is no script."""
 
 
 def render_page(
@@ -54,14 +54,14 @@ def render_page(
     ----------
     plan : Plan or StoredPlan
     reasons : Reasons, optional
-        Why files are missing, by the plan's manifest.
+        The reasons why files are missing.
     proofs : Proofs, optional
-        What was proved about its files.
+        The proofs of the files in a destination.
 
     Returns
     -------
     str
-        HTML, the same for the same arguments.
+        HTML text, which is the same for the same arguments.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined  # slow to import
     from markupsafe import Markup
@@ -76,7 +76,7 @@ def render_page(
         "signs": _SIGNS,
         "policy": f"default-src 'none'; style-src {_digest(css)}; script-src {_digest(script)}; "
         "base-uri 'none'; form-action 'none'",
-        # These two are the package's own, and the policy names their digests.
+        # These two files are part of the package, and the policy contains their digests.
         "css": Markup(css),  # noqa: S704
         "script": Markup(script),  # noqa: S704
         "data": Markup(_json(_script_data(plan, views, states, reasons, proofs))),  # noqa: S704
@@ -88,11 +88,11 @@ def render_page(
 
 
 def _states(reasons: Reasons | None, proofs: Proofs | None) -> dict[str, str]:
-    """Return by path what keeps a planned file from being complete."""
+    """Return why planned files are incomplete, by path."""
     states = dict.fromkeys(sorted(reasons.archived), "archived") if reasons else {}
     if proofs is None:
         return states
-    # What is there needs not be restored at its source.
+    # Files that exist in the destination need not be restored at the source.
     kept = {path: state for path, state in states.items() if path not in proofs.by_path}
     return kept | proofs.states
 
@@ -106,7 +106,7 @@ def _digest(text: str) -> str:
 
 
 def _json(data: Any) -> str:
-    """Encode data so that nothing in it ends the element that it is in."""
+    """Encode data as JSON that is safe inside an HTML element."""
     text = msgspec.json.encode(data).decode()
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -133,13 +133,13 @@ def _script_data(
 
 
 def _is_listable(unit: str) -> bool:
-    """Whether a line of a list can name a subject, and names no other."""
+    """Report whether a line of a list can name a subject unambiguously."""
     label = unit.rpartition("/")[2]
     return label.isprintable() and label == label.strip() and not set(label) & set("#*?")
 
 
 def _summary(plan: Planned, view: View) -> dict[str, Any]:
-    """Return what the page says about the plan as a whole."""
+    """Return the data about the plan as a whole."""
     found = summarise_plan(plan)
     cells = len(view.columns) * len(found.selected)
     return {
@@ -176,7 +176,7 @@ def _amounts(amounts: Mapping[str, Amount]) -> list[dict[str, Any]]:
 
 
 def _matrix(plan: Planned, view: View, reasons: Reasons | None) -> dict[str, Any]:
-    """Return what the page says about missing files and subjects without a script."""
+    """Return the data about missing files that the page shows without a script."""
     left_out = reasons.left_out() if reasons else []
     number = sum(len(row.units) for row in left_out)
     return {
@@ -198,7 +198,7 @@ def _matrix(plan: Planned, view: View, reasons: Reasons | None) -> dict[str, Any
 
 
 def _by_state(view: View) -> list[dict[str, str]]:
-    """Count the files of cells by what keeps them from being complete."""
+    """Count the files of cells by state."""
     counts: Counter[str] = Counter()
     for found in view.marks.values():
         counts.update(found)
@@ -232,7 +232,7 @@ def _by_column(plan: Planned, view: View) -> list[dict[str, Any]]:
 
 
 def _notices(reasons: Reasons | None) -> list[dict[str, Any]]:
-    """Return what a reader must know first: whether the plan is current."""
+    """Return the notes at the top of the page, such as an outdated plan."""
     if reasons is None:
         text = (
             "This page knows the plan alone. With its manifest it also says why files are "

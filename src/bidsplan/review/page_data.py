@@ -1,4 +1,4 @@
-"""The data of a page: what its script shows, in few bytes."""
+"""The compact data for the report page's script."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from bidsplan.review.proofs import Proofs
 
 MOST_FILES = 200_000
-"""Files that the table of a page lists: the largest, where there are more."""
+"""The most files that the page's table lists, the largest ones."""
 
 _SUBJECT = "\x00"
-"""Stands for a subject's directory in the pattern of a path, which never has this character."""
+"""Replaces a subject's directory in the pattern of a path, where it never occurs otherwise."""
 
 _STATES = [*STATES, *(proof.value for proof in PROOFS)]
 
@@ -28,7 +28,7 @@ _STATES = [*STATES, *(proof.value for proof in PROOFS)]
 def page_data(
     plan: Planned, views: Iterable[View], states: Mapping[str, str], proofs: Proofs | None
 ) -> dict[str, Any]:
-    """Make what a page's script shows: subjects, views and files."""
+    """Return the subjects, views and files for the page's script."""
     units = sorted(plan.header.subjects, key=natural_key)
     return {
         "subjects": [printable(unit) for unit in units],
@@ -53,7 +53,7 @@ def _view_data(view: View) -> dict[str, Any]:
 
 
 class _Files:
-    """Lists files as patterns of paths, which few subjects have of their own."""
+    """Lists files as path patterns, which most subjects share."""
 
     def __init__(self, units: list[str], states: Mapping[str, str], proofs: Proofs | None) -> None:
         self._rows = {unit: row for row, unit in enumerate(units)}
@@ -62,7 +62,7 @@ class _Files:
         self._patterns: dict[tuple[str, str], int] = {}
 
     def data(self, plan: Planned) -> dict[str, Any]:
-        """Return patterns, and for each group of files its subject, number and files."""
+        """Return the patterns, and the files of each group of subjects."""
         files = placed(plan)
         largest = heapq.nlargest(MOST_FILES, files, key=lambda pair: pair[0].size)
         listed = sorted(largest, key=lambda pair: pair[0].path)
@@ -79,7 +79,7 @@ class _Files:
         }
 
     def _file(self, entry: Entry, row: int, subject: str) -> list[int]:
-        """Return the number of a file's pattern, its size, and its state, -1 if there is none."""
+        """Return the data of a file: the number of its pattern, its size and state."""
         path = entry.path.replace(subject, _SUBJECT) if row >= 0 else entry.path
         pattern = self._patterns.setdefault((path, entry.reason), len(self._patterns))
         return [pattern, entry.size, self._state(entry.path)]

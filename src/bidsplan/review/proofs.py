@@ -1,4 +1,4 @@
-"""What was proved about the files of a plan at a destination."""
+"""Collects how the files in a destination were proved."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROOFS = {
     CheckMethod.CONTENT: "content in the plan",
     CheckMethod.RECEIPT: "digest in the receipt",
 }
-"""What a file was shown by to be the planned one."""
+"""Texts for the proofs of a file."""
 
 STATES = {
     "absent": "not there",
@@ -29,25 +29,25 @@ STATES = {
     "unproved": "there, not proved",
     "archived": "archived at the source",
 }
-"""What keeps a planned file from being complete."""
+"""Texts for why a planned file is not complete."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proofs:
-    """What was found at a destination.
+    """The proofs of the files in a destination.
 
     Parameters
     ----------
     destination : str
     read : bool
-        Whether every file was read; otherwise receipts say what proved it when it was fetched.
+        Whether every file was read. Otherwise the proofs are those in the receipts.
     proofs : Counter of CheckMethod
-        How many files were proved by what.
+        The number of files with each proof.
     by_path : dict of str to CheckMethod
     states : dict of str to str
-        By path, of the files that were not proved: absent, differs or unproved.
+        The state of each file that was not proved, by path: absent, differs or unproved.
     messages : dict of str to str
-        By path, why.
+        The reason for each of these states, by path.
     """
 
     destination: str

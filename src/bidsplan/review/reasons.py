@@ -1,4 +1,4 @@
-"""Why subjects are not in a plan, and why subjects of it have no file of a kind."""
+"""Finds why subjects, or files of subjects, are not in a plan."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Reason(NamedTuple):
-    """Why something is missing.
+    """Why a subject or a file is missing.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Reason(NamedTuple):
         no-file, no-directory, filtered, excluded, not-selected, stale or unknown.
     text : str
     where : str
-        File and line of the rule in the manifest, where there is one.
+        The rule's file and line in the manifest, if there is a rule.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class Reason(NamedTuple):
 
 
 COMPLETING = frozenset({"selected", "fieldmap"})
-"""The reasons of files that make a cell complete; all others only come along with these."""
+"""The reasons of files that make a cell complete; other files are only their companions."""
 
 UNPLANNED = Reason("unknown", "the plan has no such file; its manifest would show why")
 _FAILED = Reason("unknown", "the manifest does not compile, so the reason is unknown")
@@ -56,7 +56,7 @@ class LeftOut(NamedTuple):
 
 
 class Group(NamedTuple):
-    """What the files of a cell have in common."""
+    """The properties that the files of a cell share."""
 
     unit: str
     pipeline: str | None
@@ -65,7 +65,7 @@ class Group(NamedTuple):
 
 
 def group_of(place: Place) -> Group | None:
-    """Return the group of a file, None where it belongs to no subject."""
+    """Return the group of a file; None if it belongs to no subject."""
     unit = place.unit
     if unit is None:
         return None
@@ -73,7 +73,7 @@ def group_of(place: Place) -> Group | None:
 
 
 class Freshness(NamedTuple):
-    """How a plan differs from what its manifest selects now.
+    """The differences between a plan and the manifest's current selection.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class Freshness(NamedTuple):
     added, removed, changed : int
         Files that compiling now would add, remove or change.
     problems : tuple of str
-        What keeps the manifest from compiling.
+        Problems that prevent the manifest from compiling.
     """
 
     manifest_changed: bool
@@ -93,21 +93,21 @@ class Freshness(NamedTuple):
 
     @property
     def current(self) -> bool:
-        """Whether the plan is what compiling now would write, but for digests."""
+        """Whether compiling now would write the same plan, except for digests."""
         return not (self.manifest_changed or self.problems or any(self[1:4]))
 
 
 class Reasons:
-    """What is known about files and subjects that a plan does not have.
+    """The reasons why files and subjects are not in a plan.
 
     Parameters
     ----------
     plan : Plan or StoredPlan
     loaded : ManifestFile
     explanation : Explanation
-        Of the manifest, over the storage as it is now.
+        The explanation of the manifest with the present storage.
     untrusted : bool
-        Whether links to files beside the manifest are not followed.
+        Whether to refuse links to files next to the manifest.
 
     Attributes
     ----------
@@ -140,9 +140,9 @@ class Reasons:
         self._read_rejected()
 
     def of_cell(self, unit: str, pipelines: Iterable[str | None], groups: list[Group]) -> Reason:
-        """Return why a subject has no planned file in some groups, all of those of a cell.
+        """Return why a subject has no planned file in a cell.
 
-        `pipelines` are those that the cell is about, None for raw files.
+        `pipelines` are the pipelines of the cell, and None stands for raw files.
         """
         if self.freshness.problems:
             return _FAILED
@@ -156,7 +156,7 @@ class Reasons:
         for group in groups:
             counts.update(self._rejected.get(group, {}))
         if counts:
-            # The reason of most files, and of equals the first by name, whatever their order.
+            # The reason of most files; of equally frequent reasons, the first by name.
             return min(counts, key=lambda reason: (-counts[reason], reason))
         lacking = [name for name in pipelines if (unit, name) not in self._with_directory]
         if lacking and lacking == list(pipelines):
@@ -165,7 +165,7 @@ class Reasons:
         return Reason("no-file", "the study has no such file of this subject")
 
     def left_out(self) -> list[LeftOut]:
-        """List the subjects that are not in the plan, by rule, the most first."""
+        """List the subjects that are not in the plan by rule, largest first."""
         found: dict[tuple[str, str], list[str]] = defaultdict(list)
         found["the manifest selects it now; compile it again", ""] += self._new_units
         dropped = self._explanation.record.dropped
@@ -183,7 +183,7 @@ class Reasons:
         return sorted(groups, key=lambda group: (-len(group.units), group.text, group.where))
 
     def _compare(self, plan: Planned, *, changed: bool) -> Freshness:
-        # A page is read elsewhere, where the manifest's folder says nothing.
+        # The page is read elsewhere, where the manifest's directory has no meaning.
         name = self._loaded.path.name
         located = map(self._loaded.locate, self._explanation.problems)
         problems = tuple(str(replace(each, file=each.file and name)) for each in located)
@@ -199,7 +199,7 @@ class Reasons:
         return Freshness(changed, len(added), len(before.keys() - now.keys()), differing, ())
 
     def _groups(self, paths: Collection[str]) -> Iterator[Group]:
-        """Yield the groups of those files among some that make a cell complete."""
+        """Yield the groups of the files that make a cell complete."""
         for entry in self._explanation.entries:
             if entry.path in paths and entry.reason in COMPLETING:
                 group = group_of(self._places(entry.path))
@@ -222,7 +222,7 @@ class Reasons:
         return group
 
     def _line(self, at: ManifestPlace) -> str:
-        """Name a place of the manifest by file and line."""
+        """Return a place in the manifest as file and line."""
         if at not in self._lines:
             found = self._loaded.locate(Problem(message="", at=at))
             where = f"{self._loaded.path.name}:{found.line}" if found.line else dotted(at)
@@ -231,10 +231,10 @@ class Reasons:
 
 
 def _without_value(why: str) -> str:
-    """Leave out what a participant's row has: a page is read by more people than a terminal."""
+    """Remove participants' values from a text, since others read the page."""
     return why.partition(": it has ")[0]
 
 
 def _identity(entry: Entry) -> tuple[int, str | None, str]:
-    # Versions are not asked for again: another version has another tag, or the same bytes.
+    # Versions are not requested again, because another version has another tag or the same bytes.
     return entry.size, entry.etag, entry.reason

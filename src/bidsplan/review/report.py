@@ -1,4 +1,4 @@
-"""Writing the page about a plan: with its manifest, why; with a destination, what was proved."""
+"""Writes a plan's report page, and collects the data for it."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ def write_report(
     reasons: Reasons | None = None,
     proofs: Proofs | None = None,
 ) -> None:
-    """Write a page that shows which subjects lack which files, and why.
+    """Write an HTML page that shows which subjects lack which files, and why.
 
     Parameters
     ----------
     plan : Plan or StoredPlan
     path : path
-        The page's file, which is replaced; its name ends in ``.html``.
+        The page's file. Its name ends in ``.html``. An existing file is replaced.
     reasons : Reasons, optional
-        What `find_reasons` returned.
+        The result of `find_reasons`. Without it, the page does not say why files are missing.
     proofs : Proofs, optional
-        What `find_proofs` returned.
+        The result of `find_proofs`. Without it, the page shows nothing about a destination.
 
     Raises
     ------
     UsageError
-        Where the page's name does not end in ``.html``.
+        If the page's name does not end in ``.html``.
     PlanError
-        Where the plan can't be read.
+        If the plan can't be read.
     DestinationError
-        Where the page can't be written.
+        If the page can't be written.
 
     Notes
     -----
-    The page contains neither time nor host: the same arguments give the same bytes.
+    The page contains no time and no host name, so the same arguments give the same bytes.
     """
     from bidsplan.review.page import render_page  # counts and templates
 
@@ -66,7 +66,7 @@ def write_report(
 
 
 def check_page_name(path: Path) -> None:
-    """Refuse the name of a file that is not a page, which would be replaced."""
+    """Refuse a file name without ``.html``, since the file would be replaced."""
     if path.suffix not in {".html", ".htm"}:
         raise UsageError(f"{printable(str(path))}: the name of a page ends in .html")
 
@@ -78,29 +78,29 @@ def find_reasons(
     access: Access | None = None,
     notify: Callable[[Event], None] | None = None,
 ) -> Reasons:
-    """Find why subjects lack files, by the manifest of a plan and the study as it is now.
+    """List the study again, and find why subjects lack files.
 
     Parameters
     ----------
     plan : Plan or StoredPlan
     manifest : ManifestFile
-        What `load_manifest` returned.
+        The plan's manifest, from `load_manifest`.
     access : Access, optional
         How storage may be reached.
     notify : callable, optional
-        Takes each event of listing; called from several threads, one at a time.
+        Called with each event of listing. The calls come from several threads, but one at a time.
 
     Returns
     -------
     Reasons
-        Also where the plan is stale, or the manifest does not compile any more.
+        There is a result even if the plan is stale or the manifest no longer compiles.
 
     Raises
     ------
     StorageError
-        Where the study can't be listed or read.
+        If the study can't be listed or read.
     UsageError
-        Where a URL is refused.
+        If a URL is refused.
     """
     from bidsplan.compile.compiler import explain_manifest  # imports storage
     from bidsplan.review.reasons import Reasons
@@ -123,7 +123,7 @@ def find_proofs(
     base: str | PathLike[str] = ".",
     notify: Callable[[Event], None] | None = None,
 ) -> Proofs:
-    """Find what was proved about the files of a plan at a destination.
+    """Find which files in a destination are proved to be the planned ones.
 
     Parameters
     ----------
@@ -131,26 +131,28 @@ def find_proofs(
     destination : path or str
         A local directory, or the URL that the plan was fetched to.
     read : bool
-        Whether to read every file, as `verify` does. Otherwise a file counts as proved if its
-        receipt says by what, and its size and time are still the receipt's.
+        Whether to read every file, as `verify` does. Otherwise bidsplan reads only receipts: a file
+        counts as proved if its receipt names a proof, and the file still has the size and time in
+        the receipt.
     access : Access, optional
         How a URL may be reached.
     base : path
-        The directory that the plan's relative URLs are relative to: its own.
+        The directory that the plan's relative URLs are relative to. Use the directory of the plan's
+        file.
     notify : callable, optional
-        Takes an event for each file.
+        Called with an event for each file.
 
     Returns
     -------
     Proofs
-        Of each file, by what it was proved, or what is wrong with it.
+        For each file, how it was proved to be the planned one, or why it was not.
 
     Raises
     ------
     DestinationError
-        Where the destination can't be opened.
+        If the destination can't be opened.
     UsageError, StorageError
-        Where a URL is refused, or its receipts can't be listed.
+        If a URL is refused, or the receipts at a URL can't be listed.
     """
     from bidsplan.review.proofs import collect_proofs
     from bidsplan.transfer.receipt_check import check_receipts  # imports destinations

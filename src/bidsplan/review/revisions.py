@@ -1,4 +1,4 @@
-"""A plan as it was at a revision of its git repository."""
+"""Reads a plan from an earlier git revision."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SETTINGS = {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0
 
 
 def plan_at_revision(path: Path, revision: str) -> Plan:
-    """Read a plan as it was at a revision.
+    """Read a plan at a git revision.
 
     Parameters
     ----------
@@ -34,11 +34,12 @@ def plan_at_revision(path: Path, revision: str) -> Plan:
     Raises
     ------
     UsageError
-        Where there is no git, no repository, no such revision, or no such file in it.
+        If git, the repository or the revision does not exist, or the revision does not have the
+        file.
     PlanError
-        Where the file is not a valid plan.
+        If the file is not a valid plan.
     """
-    # What a revision starts with must not make it an option.
+    # A revision must not be read as an option because of its first character.
     wanted = ("--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     found = _git(path.parent, "rev-parse", *wanted)
     if found.returncode:
@@ -61,7 +62,7 @@ def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     if program is None:
         raise UsageError("a revision is read by git, which is not installed")
     command = [program, "-C", str(folder), *arguments]
-    # A hook of git sets variables for its own repository, relative to its own directory.
+    # A git hook sets variables for its own repository, relative to its own directory.
     here = {name: text for name, text in os.environ.items() if name not in _OF_HOOKS}
     return subprocess.run(  # noqa: S603 - no shell, and nothing that was given is an option
         command, env={**here, **_SETTINGS}, capture_output=True, check=False
@@ -69,6 +70,6 @@ def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def _reason(failed: subprocess.CompletedProcess[bytes]) -> str:
-    """Return the first line of what git says."""
+    """Return the first line of git's error message."""
     text = failed.stderr.decode(errors="replace").strip()
     return printable(text.removeprefix("fatal: ").partition("\n")[0])

@@ -1,4 +1,4 @@
-"""How much a plan holds: by subject, session, datatype, suffix, pipeline, reason and proof."""
+"""Counts a plan's files and bytes, by subject, datatype, pipeline and more."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 _LARGEST = 10
-"""The largest files that a summary names."""
+"""How many of the largest files a summary names."""
 
 OTHER = ""
-"""The name of the count of files that have no subject, session, datatype, suffix or pipeline."""
+"""The name under which files without a subject, session, datatype or so on are counted."""
 
 
 class Amount(msgspec.Struct, frozen=True):
@@ -41,35 +41,36 @@ class LargeFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What a plan holds.
+    """The number and size of a plan's files, counted in several ways.
 
-    Each count adds up to all files of the plan. The empty name counts the files that have none:
-    those of no subject, without a session or datatype, files that describe a dataset, raw files.
+    The amounts of each dictionary add up to all files of the plan. The key ``""`` counts the other
+    files. In `subjects` these are files of no subject, in `pipelines` raw files, and in `suffixes`
+    files that describe a dataset.
 
     Parameters
     ----------
     study : str
         The study's id.
     entries_sha256 : str
-        Digest of the plan's entries, which changes if any of them does.
+        SHA-256 of the plan's entries, which changes if any entry changes.
     roots : tuple of str
         URLs of the datasets that files come from.
     random_seed, sampling : int, str or None
-        Of the draw, if there was one.
+        The seed and the method of the sample, if subjects were sampled.
     files, bytes : int
         Number and total size of all files.
     selected : tuple of str
-        The header's subjects, in natural order; one may be without a file.
+        The subjects in the plan's header, in natural order. Some may have no files.
     subjects : dict of str to Amount
-        By subject, as the header names them: ``site/label`` where there are sites.
+        Amounts by subject, in natural order. With sites, a subject is ``site/label``.
     sessions, datatypes, suffixes, pipelines : dict of str to Amount
-        By what the path says, in natural order.
+        Amounts by the session, datatype, suffix or pipeline in the file's path, in natural order.
     reasons : dict of str to Amount
-        By why a file is in the plan, the most bytes first.
+        Amounts by the reason why a file is in the plan, the most bytes first.
     proofs : dict of str to Amount
-        By how a file can be proved to be the planned one, a `CheckMethod`; the most bytes first.
+        Amounts by the strongest `CheckMethod` that the plan allows, the most bytes first.
     largest : tuple of LargeFile
-        The largest files, the largest first.
+        The ten largest files, the largest first.
     """
 
     study: str
@@ -91,17 +92,16 @@ class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def summarise_plan(plan: Planned) -> PlanSummary:
-    """Count what a plan holds.
+    """Count the files and bytes of a plan.
 
     Parameters
     ----------
     plan : Plan or StoredPlan
-        Whose entries are read, not the files themselves.
+        The plan. Only its entries are read, and not the files themselves.
 
     Returns
     -------
     PlanSummary
-        What it holds.
 
     Examples
     --------
@@ -144,14 +144,14 @@ _SESSION, _DATATYPE, _SUFFIX, _PIPELINE, _REASON, _PROOF = range(6)
 
 
 class _Counted:
-    """Files and bytes by subject, and by all else at once, since such groups are few."""
+    """Counts by subject, and by the combination of all other properties."""
 
     def __init__(self) -> None:
         self.units: dict[str | None, list[int]] = defaultdict(lambda: [0, 0])
         self._groups: dict[_Group, list[int]] = defaultdict(lambda: [0, 0])
 
     def follow(self, files: Iterable[tuple[Entry, Place]]) -> Iterator[Entry]:
-        """Count files on their way, and yield their entries."""
+        """Count files, and yield their entries."""
         units, groups = self.units, self._groups
         for entry, place in files:
             _, pipeline, _, session, datatype, suffix, _ = place
@@ -173,7 +173,7 @@ class _Counted:
 
 
 def _named(rows: Iterable[tuple[str | None, list[int]]]) -> dict[str, Amount]:
-    """Add up rows by name, in natural order; nameless ones come last."""
+    """Add up rows by name, in natural order; rows without a name come last."""
     return _added(rows, lambda row: (row[0] == OTHER, natural_key(row[0]), row[0]))
 
 

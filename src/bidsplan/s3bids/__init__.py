@@ -1,6 +1,6 @@
 """pyAFQ's classes and functions for BIDS studies on S3.
 
-The names and signatures are those of ``AFQ.data.s3bids``, which PyPI has as ``s3bids``.
+The names and signatures are the same as in ``AFQ.data.s3bids``, the package ``s3bids`` on PyPI.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks of the arguments of pyAFQ's classes."""
+"""Checks the arguments of pyAFQ's classes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ AGNOSTIC = (DESCRIPTION, "CHANGES", "README", "LICENSE")
 """Names that ``include_modality_agnostic`` may contain."""
 
 Derivs = bool | str | Sequence[str]
-"""Which derivatives: all, none, or pipelines by name."""
+"""The selected derivatives: all, none, or pipelines by name."""
 
 
 def check_instance(
     name: str, value: object, kind: type, expected: str, *, none: bool = False
 ) -> None:
-    """Raise ArgumentTypeError where an argument has another type."""
+    """Raise ArgumentTypeError if an argument has another type."""
     if not isinstance(value, kind) and not (none and value is None):
         also = " or None" if none else ""
         got = type(value).__name__
@@ -27,7 +27,7 @@ def check_instance(
 
 
 def check_subjects(subjects: Any) -> int | str | tuple[str, ...] | tuple[int, ...] | None:
-    """Check the type of `subjects`; raise UsageError where it selects nobody."""
+    """Check the type of `subjects`; raise UsageError if it is empty."""
     if isinstance(subjects, int) and subjects < 1:
         raise UsageError(f"`subjects` must be greater than 0 where it is an int; got {subjects}")
     if subjects is None or isinstance(subjects, int | str):
@@ -46,7 +46,7 @@ def check_subjects(subjects: Any) -> int | str | tuple[str, ...] | tuple[int, ..
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DownloadOptions:
-    """What a download fetches."""
+    """The options of a download."""
 
     agnostic: str | tuple[str, ...] = ()  # "all", or names of files at the study's root
     derivatives: bool | tuple[str, ...] = False  # names; one that ends in "*" is a prefix
@@ -57,7 +57,7 @@ class DownloadOptions:
     pbar: bool = False
 
     def takes(self, pipeline: str, *aliases: str) -> bool:
-        """Report whether a pipeline is selected, by its name or an alias."""
+        """Report whether a pipeline is selected, by its name or alias."""
         if isinstance(self.derivatives, bool):
             return self.derivatives
         return any(
@@ -79,7 +79,7 @@ def download_options(
 ) -> DownloadOptions:
     """Check the arguments of `S3BIDSStudy.download`.
 
-    Raises ArgumentTypeError where one has another type, and UsageError where
+    Raises ArgumentTypeError if one has another type, and UsageError where
     `include_modality_agnostic` contains other names than `AGNOSTIC`.
     """
     agnostic = _agnostic(include_modality_agnostic)

@@ -1,4 +1,4 @@
-"""Compiles and runs downloads of a study."""
+"""Compiles and runs the downloads of a study."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Delivery(NamedTuple):
     """The outcome of a download."""
 
     files: dict[str, str]
-    """The absolute path of each file that is there now, by its key."""
+    """The absolute path of each file that exists after the download, by its key."""
 
     failure: BidsplanError | None
-    """Why others are not; of the first error's class."""
+    """The error about the other files, of the first failure's class; None if there are none."""
 
     def check(self) -> None:
         """Raise the failure, if there is one."""
@@ -52,8 +52,8 @@ def fetch(
     *,
     position: int | None = None,
 ) -> Delivery:
-    """Fetch files of subjects, given with their keys."""
-    from bidsplan.compile.compiler import compile_manifest  # a tenth of a second
+    """Fetch the files of subjects, whose keys are given."""
+    from bidsplan.compile.compiler import compile_manifest  # imports for a tenth of a second
 
     manifest = manifest_of(document_of(study, subjects, options, named=True))
     compiled = compile_manifest(manifest, opener=lambda *_, **__: study.snapshot.store)
@@ -67,7 +67,7 @@ def fetch(
 def fetch_objects(
     objects: Mapping[str, Object], url: str, directory: str, *, anonymous: bool, overwrite: bool
 ) -> None:
-    """Fetch single objects of a root, by their paths below the directory."""
+    """Fetch single objects, given by their paths below the directory."""
     entries = [
         Entry(path=path, key=item.key, size=item.size, etag=item.etag, reason="dataset")
         for path, item in objects.items()
@@ -80,7 +80,7 @@ def fetch_objects(
 def _deliver(
     plan: Plan, directory: str, options: DownloadOptions, *, position: int | None = None
 ) -> Delivery:
-    """Fetch a plan's files; warn of those that differ and are kept."""
+    """Fetch a plan's files, and warn of existing files that differ and are kept."""
     plan = _without_generated(plan, directory)
     existing = Existing.REPLACE if options.overwrite else Existing.KEEP
     present: list[Entry] = []
@@ -119,7 +119,7 @@ def _deliver(
 
 
 def _without_generated(plan: Plan, directory: str) -> Plan:
-    """Leave out generated files that would replace another."""
+    """Leave out generated files that would replace existing ones."""
     kept = [
         entry
         for entry in plan.entries

@@ -1,4 +1,4 @@
-"""pyAFQ's functions for single requests to S3."""
+"""pyAFQ's functions that list or download objects on S3."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _OF_SUBJECT = re.compile(r"/sub-[0-9a-zA-Z+]")
 
 
 def get_s3_client(anon: bool = True) -> Any:
-    """Make a boto3 client for S3, independent of any other.
+    """Create a boto3 client for S3 with a session of its own.
 
     Parameters
     ----------
     anon : bool
-        Whether its requests are unsigned. Else credentials are found as the AWS tools find them.
+        Whether the client's requests are unsigned. Otherwise boto3 looks for credentials as usual.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def get_s3_client(anon: bool = True) -> Any:
     Raises
     ------
     LibraryError
-        Where boto3 is not installed.
+        If boto3 is not installed.
     """
     try:
         import boto3  # optional
@@ -47,7 +47,7 @@ def get_s3_client(anon: bool = True) -> Any:
     from botocore import UNSIGNED  # comes with boto3
     from botocore.config import Config
 
-    # Sessions are not thread-safe, so each client has one of its own.
+    # Sessions are not thread-safe, so each client has its own.
     config = Config(signature_version=UNSIGNED) if anon else None
     return boto3.session.Session().client("s3", config=config)
 
@@ -65,13 +65,14 @@ def _ls_s3fs(s3_prefix: str, anon: bool = True) -> dict[str, list[str]]:
     Returns
     -------
     dict
-        ``subjects`` and ``other``: sorted names that start with the bucket's. Those of subjects
-        are in a subject's directory, or start with ``sub-`` themselves.
+        Two lists of sorted names, each of which starts with the bucket's name. ``subjects`` has the
+        names that start with ``sub-`` or are inside a subject's directory, and ``other`` all
+        others.
 
     Raises
     ------
     SourceMissingError, StorageError, UrlError
-        Where there is nothing, or it can't be listed.
+        If nothing is below the prefix, or it can't be listed.
     """
     place = s3_prefix.removeprefix("s3://").strip("/")
     url = f"s3://{place}"
@@ -92,13 +93,13 @@ def _ls_s3fs(s3_prefix: str, anon: bool = True) -> dict[str, list[str]]:
 def _get_matching_s3_keys(
     bucket: str, prefix: str = "", suffix: str = "", anon: bool = True
 ) -> Iterator[str]:
-    """List the keys that start and end as asked, page by page.
+    """List the keys with a prefix and a suffix, page by page.
 
     Parameters
     ----------
     bucket : str
     prefix : str
-        The start of the keys; it may end within a name.
+        The start of the keys. It may end within a name.
     suffix : str
         The end of the keys.
     anon : bool
@@ -107,12 +108,12 @@ def _get_matching_s3_keys(
     Yields
     ------
     str
-        In S3's order.
+        Keys in the order of S3.
 
     Raises
     ------
     SourceMissingError, StorageError, UrlError
-        Where there is no such bucket, or it can't be listed.
+        If the bucket does not exist, or can't be listed.
     """
     with open_store(f"s3://{bucket}", access=Access(), anonymous=anon) as store:
         for key in _keys(store, prefix):
@@ -121,7 +122,7 @@ def _get_matching_s3_keys(
 
 
 def _keys(store: Store, prefix: str) -> Iterator[str]:
-    """List the keys with a prefix; stores list whole directories only."""
+    """List the keys with a prefix, although stores list only whole directories."""
     directory, slash, start = prefix.rpartition("/")
     if not start:
         yield from (item.key for item in store.list(prefix))
@@ -143,21 +144,22 @@ def _download_from_s3(
     Parameters
     ----------
     fname : str
-        Its directory is created if missing.
+        The local file. Its directory is created if it does not exist.
     bucket, key : str
     overwrite : bool
-        Whether to replace an existing file; else it is left as it is, and no request is sent.
+        Whether to replace an existing file. Otherwise an existing file is kept, and no request is
+        sent.
     anon : bool
         Whether requests are unsigned.
 
     Raises
     ------
     SourceMissingError, SourceChangedError, DeniedError, StorageError
-        Where it can't be read.
+        If the object can't be read.
     IntegrityError
-        Where other bytes arrive than the object has.
+        If the bytes that arrive are not those of the object.
     DestinationError
-        Where it can't be written.
+        If the file can't be written.
     """
     if os.path.lexists(fname) and not overwrite:
         return

@@ -1,4 +1,4 @@
-"""The Healthy Brain Network, whose derivatives are grouped by subject."""
+"""Classes for the Healthy Brain Network, whose derivatives are grouped by subject."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class HBNSubject(S3BIDSSubject):
     Parameters
     ----------
     subject_id : str
-        With ``sub-``.
+        The subject's identifier, with ``sub-``.
     study : S3BIDSStudy
     site : str, optional
-        Where the subject was scanned.
+        The site where the subject was scanned.
 
     Raises
     ------
     ArgumentTypeError, StorageError
-        As `S3BIDSSubject`.
+        As in `S3BIDSSubject`.
     """
 
     def __init__(self, subject_id: str, study: ListedStudy, site: str | None = None) -> None:
@@ -40,7 +40,7 @@ class HBNSubject(S3BIDSSubject):
 
     @property
     def site(self) -> str | None:
-        """Where the subject was scanned."""
+        """The site where the subject was scanned."""
         return self._site
 
     def __repr__(self) -> str:
@@ -57,23 +57,23 @@ class HBNSubject(S3BIDSSubject):
 
 
 class HBNSite(S3BIDSStudy):
-    """A site of the Healthy Brain Network, listed when it is made.
+    """A site of the Healthy Brain Network, listed when the object is created.
 
     Parameters
     ----------
     site : str
         ``Site-SI``, ``Site-RU``, ``Site-CBIC`` or ``Site-CUNY``.
     study_id : str
-        Any name.
+        A name of your choice.
     bucket, s3_prefix : str
-        Of all sites.
+        The bucket, and the prefix that the keys of all sites have in common.
     subjects, use_participants_tsv, random_seed
         As in `S3BIDSStudy`.
 
     Raises
     ------
     ArgumentTypeError, UsageError, SourceMissingError, StorageError, UrlError
-        As `S3BIDSStudy`; UsageError also where there is no such site.
+        As in `S3BIDSStudy`. Also UsageError if there is no such site.
     """
 
     _sites = ("Site-SI", "Site-RU", "Site-CBIC", "Site-CUNY")
@@ -104,7 +104,7 @@ class HBNSite(S3BIDSStudy):
 
     @property
     def site(self) -> str | None:
-        """The site."""
+        """The site's name, such as ``Site-CBIC``."""
         return self._site
 
     def _get_subject(self, subject_id: str) -> Any:
@@ -112,26 +112,26 @@ class HBNSite(S3BIDSStudy):
         return self._subject_class(subject_id=subject_id, study=self, site=self.site)
 
     def _get_derivative_types(self) -> list[str]:
-        """List the names of pipelines that any subject has in ``derivatives/sub-X/``, sorted."""
+        """List the sorted names of all pipelines in ``derivatives/sub-X/``."""
         names: set[str] = set()
         for listing in self.snapshot.listings(self._homes()):
             names.update(name for name in listing.directories if not name.startswith("."))
         return sorted(names)
 
     def _homes(self) -> list[str]:
-        """List the subjects' directories of derivatives."""
+        """List the directories of derivatives, one for each subject."""
         if "derivatives" not in self.snapshot.listing().directories:
             return []
         labels = self.snapshot.listing("derivatives/").subjects
         return [f"derivatives/sub-{label}/" for label in labels]
 
     def _get_non_subject_s3_keys(self) -> dict[str, list[Any]]:
-        """List what becomes `non_sub_s3_keys`; pipelines have no directory each."""
+        """List the values of `non_sub_s3_keys`; pipelines have no own directories."""
         derived = self.snapshot.listing("derivatives/")
         return {"raw": self._raw_names(), "derivatives": self._names("derivatives/", derived)}
 
     def _list_ahead(self, chosen: Iterable[str]) -> None:
-        """List the chosen subjects' files all at once."""
+        """List the files of all chosen subjects at the same time."""
         homes = {*self._homes(), *(f"sub-{label}/" for label in self.snapshot.listing().subjects)}
         wanted = [f"{top}{subject_id}/" for subject_id in chosen for top in ("", "derivatives/")]
         self.snapshot.files(home for home in wanted if home in homes)
@@ -147,18 +147,19 @@ class HBNSite(S3BIDSStudy):
     ) -> None:
         """Download the files of all subjects of the site.
 
-        The site gets a ``dataset_description.json``: its own, or a generated one, which says so and
-        never replaces another.
+        The destination always has a ``dataset_description.json``. If the site has none, bidsplan
+        generates one, which says so and never replaces an existing file.
 
         Parameters
         ----------
         directory, include_modality_agnostic, include_derivs, overwrite, pbar, suffix
-            As in `S3BIDSStudy.download`. Derivatives go to ``derivatives/sub-X/<pipeline>``.
+            As in `S3BIDSStudy.download`. Derivatives are written to
+            ``derivatives/sub-X/<pipeline>``.
 
         Raises
         ------
         ArgumentTypeError, UsageError, BidsplanError
-            As `S3BIDSStudy.download`.
+            As in `S3BIDSStudy.download`.
         """
         super().download(
             directory,

@@ -1,7 +1,7 @@
-"""NIfTI images and JSON in storage, read and written in place.
+"""Reads and writes NIfTI images and JSON in storage.
 
-A name is an S3 path, with or without ``s3://``, or any URL that fsspec knows; with a file system,
-it is a name there.
+A name is an S3 path, with or without ``s3://``, or any URL that fsspec supports. If a file system
+is given, the name is a path in that file system.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 _GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20
 _IN_MEMORY = 64 << 20
-"""Bytes of an image to be written that are held in memory, and not in a file."""
+"""Larger images are written to a temporary file before they are sent."""
 
 _MOST_PACKED = 1032
-"""Bytes that deflate can make of one."""
+"""The most bytes that one byte of deflate can be unpacked to."""
 
 
 def s3fs_nifti_write(img: Nifti1Image, fname: str | PathLike[str], fs: Any = None) -> None:
@@ -44,19 +44,19 @@ def s3fs_nifti_write(img: Nifti1Image, fname: str | PathLike[str], fs: Any = Non
     ----------
     img : nibabel.Nifti1Image or nibabel.Nifti2Image
     fname : str or path
-        Ends in ``.nii``, or in ``.nii.gz`` for gzip. What it named before is replaced only when
-        the new file is complete.
+        An S3 path or URL that ends in ``.nii`` or, for gzip, in ``.nii.gz``. An existing file is
+        only replaced when the new file is complete.
     fs : fsspec.AbstractFileSystem, optional
-        Made from `fname` by default.
+        The file system that contains `fname`. The default is made from `fname`.
 
     Raises
     ------
     UsageError
-        Where `fname` ends otherwise, or `img` is another kind of image.
+        If `fname` has another ending, or `img` is another kind of image.
     DestinationError, DeniedError, ThrottledError, UnreachableError
-        Where it can't be written.
+        If the image can't be written.
     """
-    import nibabel as nib  # with numpy, a quarter of a second
+    import nibabel as nib  # imports for a quarter of a second
 
     if not isinstance(img, nib.Nifti1Image):
         raise UsageError(
@@ -76,7 +76,7 @@ def s3fs_nifti_write(img: Nifti1Image, fname: str | PathLike[str], fs: Any = Non
             ) as stream:
                 img.to_stream(stream)
         finally:
-            # Else the image would take the stream for its source.
+            # Without this, the image would read its data from the stream afterwards.
             img.file_map = known
         spool.seek(0, io.SEEK_END)
         size = spool.tell()
@@ -85,42 +85,43 @@ def s3fs_nifti_write(img: Nifti1Image, fname: str | PathLike[str], fs: Any = Non
 
 
 def s3fs_nifti_read(fname: str | PathLike[str], fs: Any = None, anon: bool = False) -> Nifti1Image:
-    """Open a NIfTI image in storage; its data is read on use.
+    """Open a NIfTI image in storage, whose data is read when it is used.
 
     Parameters
     ----------
     fname : str or path
-        NIfTI-1 or NIfTI-2, with gzip or without, whatever its name.
+        An S3 path or URL of a NIfTI-1 or NIfTI-2 image, with or without gzip. The name may have any
+        ending.
     fs : fsspec.AbstractFileSystem, optional
-        Made from `fname` by default.
+        The file system that contains `fname`. The default is made from `fname`.
     anon : bool
-        Whether requests to S3 are unsigned, where `fs` is not given. Else credentials are found as
-        the AWS tools find them.
+        Whether requests to S3 are unsigned, if `fs` is not given. Otherwise bidsplan finds
+        credentials as the AWS tools do.
 
     Returns
     -------
     nibabel.Nifti1Image or nibabel.Nifti2Image
-        Only the header has been transferred. A slice of its ``dataobj`` transfers what holds the
-        slice; with gzip, all that precedes it as well.
+        An image of which only the header has been read. A slice of its ``dataobj`` reads the bytes
+        of that slice. If the image has gzip, all bytes before the slice are read too.
 
     Raises
     ------
     SourceMissingError, DeniedError, ThrottledError, UnreachableError, StorageError
-        Where it can't be read; also when its data is used.
+        If the image can't be read. Using the image's data may raise these errors later.
     IntegrityError
-        Where it is no NIfTI image, is shorter than its header says, or its gzip is damaged; for
-        damage in the data, when the data is used.
+        If the file is not a NIfTI image, is shorter than its header says, or has damaged gzip.
+        Damage in the data is only found when the data is used.
     UrlError, UsageError
-        Where `fname` names no file that can be read here.
+        If `fname` does not name a file that bidsplan can read.
     """
     file = find_file(fname, fs, anonymous=anon)
     return _Unpacked(RangedFile(file), file.what).image()
 
 
 class _Unpacked(io.RawIOBase):
-    """The unpacked bytes of an image; nibabel reads them under a lock.
+    """The unpacked bytes of an image, which nibabel reads under a lock.
 
-    A read returns all that it asks for; what ends early is an error.
+    A read returns all bytes that it asks for, or raises an error.
     """
 
     def __init__(self, file: RangedFile, what: str) -> None:
@@ -133,8 +134,8 @@ class _Unpacked(io.RawIOBase):
         self._end: int | None = None
 
     def image(self) -> Nifti1Image:
-        """Read the header, and return the image, whose data is read later."""
-        import nibabel as nib  # with numpy, a quarter of a second
+        """Read the header, and return an image that reads its data later."""
+        import nibabel as nib  # imports for a quarter of a second
 
         try:
             extent = self._extent()
@@ -179,7 +180,7 @@ class _Unpacked(io.RawIOBase):
         return self._at
 
     def read(self, size: int | None = -1, /) -> bytes:
-        # A damaged header may ask for any number of bytes.
+        # The number comes from the header, which may be damaged.
         if size is None or not 0 <= size <= self._most:
             raise self._damaged(f"its header asks for {size} bytes, and there are fewer")
         data = bytearray(size)
@@ -203,7 +204,7 @@ class _Unpacked(io.RawIOBase):
 
     def _unpack(self, view: memoryview) -> int:
         done = 0
-        # After an error a new stream is opened: the state of the old one is not known.
+        # After an error a new stream is opened, because the state of the old one is unknown.
         stream, self._stream = self._stream or self._open_gzip(), None
         try:
             if stream.tell() != self._at:
@@ -212,7 +213,7 @@ class _Unpacked(io.RawIOBase):
                 view[done : done + len(piece)] = piece
                 done += len(piece)
             if self._at + done == self._end:
-                # Only past the last byte does gzip compare its checksum.
+                # gzip compares its checksum only when it is read past the last byte.
                 stream.read(1)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise self._damaged(f"its gzip is damaged or ends early: {error}") from error
@@ -231,6 +232,7 @@ def s3fs_json_read(fname: str | PathLike[str], fs: Any = None, anon: bool = Fals
     Parameters
     ----------
     fname : str or path
+        An S3 path or URL.
     fs, anon
         As in `s3fs_nifti_read`.
 
@@ -241,11 +243,11 @@ def s3fs_json_read(fname: str | PathLike[str], fs: Any = None, anon: bool = Fals
     Raises
     ------
     SourceMissingError, DeniedError, ThrottledError, UnreachableError, StorageError
-        Where it can't be read.
+        If the file can't be read.
     IntegrityError
-        Where it is not JSON.
+        If the file is not valid JSON.
     UrlError, UsageError
-        Where `fname` names no file that can be read here.
+        If `fname` does not name a file that bidsplan can read.
     """
     return _read_json(find_file(fname, fs, anonymous=anon))
 
@@ -257,16 +259,16 @@ def s3fs_json_write(data: Any, fname: str | PathLike[str], fs: Any = None) -> No
     ----------
     data : dict, list, str, float, int, bool or None
     fname : str or path
-        What it named before is replaced only when the new file is complete.
+        An S3 path or URL. An existing file is only replaced when the new file is complete.
     fs : fsspec.AbstractFileSystem, optional
-        Made from `fname` by default.
+        The file system that contains `fname`. The default is made from `fname`.
 
     Raises
     ------
     UsageError
-        Where `data` has no form in JSON.
+        If `data` can't be written as JSON.
     DestinationError, DeniedError, ThrottledError, UnreachableError
-        Where it can't be written.
+        If the file can't be written.
     """
     _write_json(data, find_file(fname, fs))
 
@@ -277,15 +279,15 @@ def write_json(fname: str | PathLike[str], data: Any) -> None:
     Parameters
     ----------
     fname : str or path
-        What it named before is replaced only when the new file is complete.
+        The local file. An existing file is only replaced when the new file is complete.
     data : dict, list, str, float, int, bool or None
 
     Raises
     ------
     UsageError
-        Where `data` has no form in JSON.
+        If `data` can't be written as JSON.
     DestinationError
-        Where it can't be written.
+        If the file can't be written.
     """
     _write_json(data, local_file(fname))
 
@@ -296,6 +298,7 @@ def read_json(fname: str | PathLike[str]) -> Any:
     Parameters
     ----------
     fname : str or path
+        The local file.
 
     Returns
     -------
@@ -304,9 +307,9 @@ def read_json(fname: str | PathLike[str]) -> Any:
     Raises
     ------
     SourceMissingError, DeniedError, StorageError
-        Where it can't be read.
+        If the file can't be read.
     IntegrityError
-        Where it is not JSON.
+        If the file is not valid JSON.
     """
     return _read_json(local_file(fname))
 

@@ -1,4 +1,4 @@
-"""What a study on S3 contains, listed once, when it is made."""
+"""The base class of a study on S3, which is listed once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TABLE = "participants.tsv"
 
 
 class ListedStudy:
-    """A listed study; `S3BIDSStudy` adds its subjects and downloads."""
+    """A listed study, to which `S3BIDSStudy` adds subjects and downloads."""
 
     _site: str | None = None
 
@@ -83,37 +83,38 @@ class ListedStudy:
 
     @property
     def derivative_types(self) -> list[str]:
-        """The directories of derivative pipelines, with the bucket in front, sorted."""
+        """The sorted directories of derivative pipelines, starting with the bucket's name."""
         return self._derivative_types
 
     @property
     def non_sub_s3_keys(self) -> dict[str, list[Any]]:
-        """Files and directories of no subject, with the bucket in front.
+        """The files and directories that belong to no subject.
 
-        ``raw``, a list, and ``derivatives``, which has a list for each of `derivative_types`.
+        ``raw`` is a list of names, and ``derivatives`` has such a list for each of
+        `derivative_types`. Each name starts with the bucket's name.
         """
         return self._non_subject_s3_keys
 
     @property
     def use_participants_tsv(self) -> bool:
-        """Whether the subjects are those of ``participants.tsv``."""
+        """Whether the subjects are read from ``participants.tsv``."""
         return self._use_participants_tsv
 
     @property
     def random_seed(self) -> int | None:
-        """The seed of the draw."""
+        """The seed of the random order of subjects."""
         return self._random_seed
 
     @property
     def snapshot(self) -> Snapshot:
-        """What the study's prefix contained when it was listed."""
+        """The listing of the study's prefix."""
         return self._snapshot
 
     @property
     def agnostic_files(self) -> list[str]:
-        """Files at the study's root that belong to no subject, sorted by name."""
+        """The files at the study's root that belong to no subject, sorted by name."""
         files = self.snapshot.listing().files
-        # In a derivative, subjects have reports at the root.
+        # The root of a derivative also has the subjects' reports.
         reports = filter(report_subject, files) if self.snapshot.is_derivative else ()
         return sorted(files.keys() - set(reports))
 
@@ -124,7 +125,7 @@ class ListedStudy:
         )
 
     def _get_derivative_types(self) -> list[str]:
-        """List what becomes `derivative_types`."""
+        """List the values of `derivative_types`."""
         if "derivatives" not in self.snapshot.listing().directories:
             return []
         return [
@@ -134,7 +135,7 @@ class ListedStudy:
         ]
 
     def _get_non_subject_s3_keys(self) -> dict[str, list[Any]]:
-        """List what becomes `non_sub_s3_keys`."""
+        """List the values of `non_sub_s3_keys`."""
         directories = [f"{self.snapshot.path(kind)}/" for kind in self.derivative_types]
         listings = self.snapshot.listings(directories)
         return {
@@ -169,7 +170,7 @@ class ListedStudy:
         return sorted(f"sub-{label}" for label in table.rows)
 
     def _choose(self, subjects: Any) -> list[str]:
-        """Return the identifiers of the subjects that are asked for."""
+        """Return the identifiers of the selected subjects."""
         if subjects == "all":
             return sorted(self._all_subjects)
         if isinstance(subjects, str):
@@ -187,7 +188,7 @@ class ListedStudy:
         return list(dict.fromkeys(subjects))
 
     def _draw(self, subjects: int | Sequence[int] | None) -> list[str]:
-        """Draw subjects as pyAFQ does."""
+        """Select random subjects in the same way as pyAFQ."""
         seed = secrets.randbelow(1 << 32) if self.random_seed is None else self.random_seed
         if not 0 <= seed < 1 << 32:
             raise UsageError(f"`random_seed` must be from 0 to 2**32 - 1; got {seed}")
@@ -204,7 +205,7 @@ class ListedStudy:
             ) from None
 
     def _list_ahead(self, chosen: Iterable[str]) -> None:
-        """List the chosen subjects' files all at once."""
+        """List the files of all chosen subjects at the same time."""
         homes = ["", *(f"{self.snapshot.path(kind)}/" for kind in self.derivative_types)]
         listings = self.snapshot.listings(homes)
         self.snapshot.files(

@@ -1,4 +1,4 @@
-"""Converts a study and a download's arguments to a manifest, and back."""
+"""Converts a study and its download arguments to a manifest, and back."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 _BY_SUFFIX = "**/*"
 
 _NOT_FILES = frozenset({"subjects", "random_seed", "limits", "study", "site"})
-"""Fields that select no files."""
+"""Fields of a filter that select no files by themselves."""
 
 
 def agnostic_names(names: Iterable[str], wanted: str | Sequence[str]) -> list[str]:
-    """Select files of a study's root: ``all``, or by name.
+    """Select files at a study's root: ``all``, or by name.
 
     Examples
     --------
@@ -48,7 +48,7 @@ def agnostic_names(names: Iterable[str], wanted: str | Sequence[str]) -> list[st
 def filter_of(paths: Iterable[str], suffix: str) -> dict[str, list[str]] | None:
     """Make the filter that selects paths by their suffix.
 
-    None where no path has it. A recording that is a folder is matched by its own name.
+    None if no path has it. A recording that is a folder is matched by its own name.
 
     Examples
     --------
@@ -58,7 +58,7 @@ def filter_of(paths: Iterable[str], suffix: str) -> dict[str, list[str]] | None:
     names = [item.name.path for item in items_of(paths) if item.name.path.endswith(suffix)]
     glob = f"{_BY_SUFFIX}{suffix}" if suffix else "**"
     globs = [glob] if not is_glob(suffix) and any(map(Globs([glob]).match, names)) else []
-    # Dotfiles are matched only by a glob that spells the dot.
+    # Only a glob that contains the dot matches dotfiles.
     known = Globs(globs)
     others = [name for name in names if not known.match(name)]
     return {"include": globs + others} if names else None
@@ -67,7 +67,7 @@ def filter_of(paths: Iterable[str], suffix: str) -> dict[str, list[str]] | None:
 def document_of(
     study: ListedStudy, subjects: Mapping[str, Keys], options: DownloadOptions, *, named: bool
 ) -> dict[str, Any]:
-    """Make the fields of the manifest that fetches what a download would.
+    """Return the manifest's fields for the files of a download.
 
     Subjects are given with their keys; unless they are named, they are all there are. Raises
     SelectionError where none of them has a directory.
@@ -91,7 +91,7 @@ def document_of(
 
 
 def _with_directory(study: ListedStudy, subjects: Mapping[str, Keys]) -> dict[str, Keys]:
-    """Keep the subjects with a directory; those of a table may have none."""
+    """Keep the subjects that have a directory."""
     labels = set(study.snapshot.listing().subjects)
     present = {name: keys for name, keys in subjects.items() if bare_label(name) in labels}
     if not present:
@@ -157,8 +157,8 @@ def _warn_unknown(kinds: Mapping[str, str], options: DownloadOptions) -> None:
 
 
 def manifest_of(document: dict[str, Any]) -> Manifest:
-    """Validate the fields; raise ManifestError for names that no manifest may have."""
-    from pydantic import ValidationError  # a tenth of a second
+    """Validate the fields; raise ManifestError for names that are not allowed."""
+    from pydantic import ValidationError  # imports for a tenth of a second
 
     from bidsplan.manifest import Manifest  # imports pydantic
 
@@ -171,7 +171,7 @@ def manifest_of(document: dict[str, Any]) -> Manifest:
 def check_manifest(
     loaded: ManifestFile, kind: str, sites: Collection[str], *, subject_first: bool
 ) -> None:
-    """Raise UnsupportedError unless a class's studies can be what a manifest describes.
+    """Raise UnsupportedError if a class can't represent a manifest.
 
     `kind` is the class's name. `sites` are all of subject-first layout that have a class, and
     `subject_first` is whether this class is for one of them only.
@@ -198,9 +198,9 @@ def _by_subject(manifest: Manifest) -> bool:
 
 
 def study_arguments(loaded: ManifestFile) -> dict[str, Any]:
-    """Return the arguments of the class whose study a manifest describes.
+    """Return the constructor's arguments for a manifest.
 
-    Raises SelectionError or StorageError where the subjects can't be selected.
+    Raises SelectionError or StorageError if the subjects can't be selected.
     """
     manifest = loaded.manifest
     url = parse_url(manifest.study.url)
@@ -219,8 +219,8 @@ def study_arguments(loaded: ManifestFile) -> dict[str, Any]:
 
 
 def _subjects(loaded: ManifestFile) -> str | list[str]:
-    """Select the subjects as compiling does."""
-    from bidsplan.compile.compiler import compile_manifest  # a tenth of a second
+    """Select subjects in the same way as compiling."""
+    from bidsplan.compile.compiler import compile_manifest  # imports for a tenth of a second
     from bidsplan.manifest import Subjects  # loaded by now
 
     manifest = loaded.manifest
@@ -236,7 +236,7 @@ def _subjects(loaded: ManifestFile) -> str | list[str]:
 
 
 def download_arguments(manifest: Manifest) -> dict[str, Any]:
-    """Return the arguments of the download that is closest to a manifest."""
+    """Return the `download` arguments that are closest to a manifest."""
     arguments: dict[str, Any] = {"include_modality_agnostic": _agnostic(manifest.dataset_files)}
     wanted = manifest.derivatives
     derivatives = {} if wanted == "all" else wanted
@@ -267,7 +267,7 @@ def _agnostic(dataset_files: str | tuple[str, ...]) -> bool | tuple[str, ...]:
 
 
 def warn_lost(manifest: Manifest, described: Manifest) -> None:
-    """Warn of what the study's own description loses of a manifest."""
+    """Warn of the parts of a manifest that the study can't express."""
     here, there = _file_fields(manifest), _file_fields(described)
     lost = sorted(name for name in here if here[name] != there[name])
     if lost:

@@ -1,4 +1,4 @@
-"""What a study's prefix contained; each part of it is listed once."""
+"""The listing of a study's prefix, each part of which is requested once."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Result = TypeVar("Result")
 
 
 class Keys(TypedDict):
-    """A subject's keys: of its own files, and of each derivative type."""
+    """The keys of a subject's own files, and of each derivative type."""
 
     raw: list[str]
     derivatives: dict[str, list[str]]
 
 
 class Snapshot:
-    """A study's prefix in a bucket.
+    """The listing of a study's prefix in a bucket.
 
     Paths are relative to the prefix. Those of directories are empty, or end in ``/``.
 
@@ -73,7 +73,7 @@ class Snapshot:
         return self._key + path
 
     def name(self, path: str) -> str:
-        """Return s3fs's name of a path: with the bucket in front."""
+        """Return s3fs's name of a path, which starts with the bucket."""
         return self._name + path
 
     def path(self, name: str) -> str:
@@ -85,11 +85,11 @@ class Snapshot:
         return self.path(kind).removeprefix("derivatives/")
 
     def listing(self, directory: str = "") -> RootListing:
-        """List a directory, not what is below it."""
+        """List the direct contents of a directory."""
         return self.listings([directory])[0]
 
     def listings(self, directories: Iterable[str]) -> list[RootListing]:
-        """List many directories at once, not what is below them."""
+        """List the direct contents of many directories at the same time."""
         wanted = list(directories)
         new = [name for name in dict.fromkeys(wanted) if name not in self._listings]
         datasets = [
@@ -100,7 +100,7 @@ class Snapshot:
         return [self._listings[name] for name in wanted]
 
     def files(self, directories: Iterable[str]) -> list[list[str]]:
-        """List all files below many directories at once, sorted for each."""
+        """List all files below many directories at the same time, sorted."""
         wanted = list(directories)
         new = [name for name in dict.fromkeys(wanted) if name not in self._files]
         top = Dataset(store=self.store, root=0)
@@ -123,7 +123,7 @@ class Snapshot:
         return result
 
     def subject_files(self, directory: str, subject_id: str) -> list[str]:
-        """List the paths of a subject's files in a dataset, sorted.
+        """List a subject's files in a dataset, sorted by path.
 
         In a derivative, the subject's reports at its root are among them.
         """

@@ -1,4 +1,4 @@
-"""A study on S3 that can be downloaded."""
+"""The class of a study on S3 that can be downloaded."""
 
 from __future__ import annotations
 
@@ -22,44 +22,47 @@ if TYPE_CHECKING:
 
 
 class S3BIDSStudy(ListedStudy):
-    """A BIDS study on S3, listed when it is made.
+    """A BIDS study on S3, whose files are listed when the object is created.
 
     Parameters
     ----------
     study_id : str
-        Any name.
+        A name of your choice.
     bucket : str
     s3_prefix : str
-        The prefix of the study's keys; empty for the top of the bucket.
+        The prefix of the study's keys. It is empty if the study is at the top of the bucket.
     subjects : str, int, sequence of str, sequence of int, or None
-        ``all``, an identifier such as ``sub-01``, or identifiers. An int n draws n subjects; ints
-        are positions in the order of the draw, from 0. None draws one.
+        The subjects to select: ``all``, an identifier such as ``sub-01``, or a list of identifiers.
+        An integer n selects n random subjects. A list of integers selects positions in the random
+        order, counted from 0. None selects one random subject.
     anon : bool
-        Whether requests are unsigned. Else credentials are found as the AWS tools find them.
+        Whether requests are unsigned. Otherwise bidsplan finds credentials as the AWS tools do.
     use_participants_tsv : bool
-        Whether to take the subjects from ``participants.tsv``, and not from the directories.
+        Whether to read the subjects from ``participants.tsv`` instead of the directory names.
     random_seed : int, optional
-        Of the draw, below 2**32. The same seed draws the same subjects as pyAFQ does. Without one,
-        each study draws others.
+        The seed of the random order, below 2**32. A seed selects the same subjects as in pyAFQ.
+        Without a seed, each new study selects different subjects.
     _subject_class : type
-        Called with `subject_id` and `study` to make a subject. If it is no `S3BIDSSubject`, or
-        overrides ``download``, that method is called for each subject.
+        The class of the subjects, which is called with `subject_id` and `study`. If it overrides
+        ``download``, or is not an `S3BIDSSubject`, the study's `download` calls that method for
+        each subject.
 
     Attributes
     ----------
     download_arguments : dict
-        The arguments of `download` that a manifest asks for; empty without a manifest.
+        For a study made by `from_manifest`, the arguments of `download` that fetch what the
+        manifest selects; otherwise empty.
 
     Raises
     ------
     ArgumentTypeError
-        Where an argument has another type.
+        If an argument has the wrong type.
     UsageError
-        Where `subjects` are not in the study.
+        If one of `subjects` is not in the study.
     SourceMissingError
-        Where there is no study, or no ``participants.tsv``.
+        If the study, or its ``participants.tsv``, does not exist.
     StorageError, UrlError
-        Where it can't be listed.
+        If the study can't be listed.
 
     Examples
     --------
@@ -71,7 +74,7 @@ class S3BIDSStudy(ListedStudy):
     """
 
     _sites: ClassVar[tuple[str, ...]] = ()
-    """The sites of subject-first layout that the class is for."""
+    """The sites that the class is for, whose derivatives are grouped by subject."""
 
     def __init__(
         self,
@@ -96,7 +99,7 @@ class S3BIDSStudy(ListedStudy):
         self._subject_class = _subject_class
         self._local_directories: list[str] = []
         self.download_arguments: dict[str, Any] = {}
-        # A manifest need not name the subjects that it finds by their directories.
+        # If all directories' subjects are selected, a manifest need not name them.
         self._everyone = wanted == "all" and not use_participants_tsv
         chosen = self._choose(wanted)
         self._list_ahead(chosen)
@@ -104,12 +107,12 @@ class S3BIDSStudy(ListedStudy):
 
     @property
     def subjects(self) -> list[Any]:
-        """The selected subjects, as drawn or as named; all of them sorted."""
+        """The selected subjects, in the random or the given order; ``all`` are sorted."""
         return self._subjects
 
     @property
     def local_directories(self) -> list[str]:
-        """The directories that the study was downloaded to, in that order."""
+        """The directories that the study was downloaded to, the first download first."""
         return self._local_directories
 
     def _get_subject(self, subject_id: str) -> Any:
@@ -131,30 +134,31 @@ class S3BIDSStudy(ListedStudy):
         Parameters
         ----------
         directory : str
-            The destination; created if missing.
+            The destination, which is created if it does not exist.
         include_modality_agnostic : bool, ``all``, or sequence of str
-            Files at the study's root: all, none, or some of ``dataset_description.json``,
-            ``CHANGES``, ``README`` and ``LICENSE``. Any of them brings the description as well.
+            The files at the study's root to download: all, none, or some of
+            ``dataset_description.json``, ``CHANGES``, ``README`` and ``LICENSE``. With any of them,
+            ``dataset_description.json`` is downloaded too.
         include_derivs : bool, str or sequence of str
-            All derivatives, none, or pipelines by name: ``afq`` is not ``afq2``, and ``afq*`` is
-            both.
+            The derivatives to download: all, none, or pipelines by name. ``afq`` selects only the
+            pipeline of this name, and ``afq*`` also selects ``afq2``.
         include_derivs_dataset_description : bool
-            Whether to download the descriptions of these derivatives.
+            Whether to download the ``dataset_description.json`` of these derivatives.
         suffix : str, optional
-            The end of subjects' file names, with the extension.
+            The end of the names of the subjects' files to download, with the extension.
         overwrite : bool
-            Whether to replace files that differ; else they are left as they are, with a warning.
+            Whether to replace existing files that differ. Otherwise they are kept, with a warning.
         pbar : bool
             Whether to draw a progress bar.
 
         Raises
         ------
         ArgumentTypeError
-            Where an argument has another type.
+            If an argument has the wrong type.
         UsageError
-            Where `include_modality_agnostic` contains other names than these four.
+            If `include_modality_agnostic` contains a name other than these four.
         BidsplanError
-            Where files could not be fetched. All others were, and are complete.
+            If files could not be fetched. All other files are complete.
         """
         options = self._options(
             include_modality_agnostic=include_modality_agnostic,
@@ -182,7 +186,7 @@ class S3BIDSStudy(ListedStudy):
         return {subject.subject_id: subject.s3_keys for subject in self.subjects}
 
     def _download_each(self, directory: str, options: DownloadOptions) -> None:
-        """Download subjects by the ``download`` of their own class."""
+        """Download each subject with the ``download`` method of its class."""
         self._download_non_sub_keys(directory, select=options.agnostic)
         if options.descriptions:
             self._download_derivative_descriptions(options.derivatives, directory)
@@ -202,10 +206,10 @@ class S3BIDSStudy(ListedStudy):
         select: str | Sequence[str] = (DESCRIPTION,),
         filenames: Iterable[str] | None = None,
     ) -> None:
-        """Download files that belong to no subject into a directory, overwriting.
+        """Download files that belong to no subject, and replace existing ones.
 
-        `select` is ``all``, or names, of which ``README`` is also ``README.md``. `filenames` are
-        named as in `non_sub_s3_keys`, whose ``raw`` is the default.
+        `select` is ``all`` or names, and ``README`` also selects ``README.md``. `filenames` are
+        written as in `non_sub_s3_keys`; the default is its ``raw``.
         """
         names = self.non_sub_s3_keys["raw"] if filenames is None else filenames
         found: dict[str, Object] = {}
@@ -233,36 +237,36 @@ class S3BIDSStudy(ListedStudy):
             fetch_objects(objects, url, directory, anonymous=self.anon, overwrite=True)
 
     def to_manifest(self, **download_arguments: Any) -> Manifest:
-        """Return the manifest that fetches what a download would.
+        """Return a manifest that fetches the same files as `download`.
 
         Parameters
         ----------
         **download_arguments
-            Those of `download`, except its directory.
+            The arguments of `download`, except `directory`.
 
         Returns
         -------
         Manifest
-            It names the study's subjects, unless they are all there are.
+            It names the study's subjects, unless all subjects are selected.
 
         Raises
         ------
         TypeError
-            Where `download` has no such argument, or not of this type.
+            If `download` does not have such an argument, or the argument has the wrong type.
         UsageError
-            Where `download` would raise it.
+            If `download` would raise one.
         ManifestError
-            Where the study or its files have a name that no manifest may have.
+            If the study or one of its files has a name that is not allowed in a manifest.
         """
         return manifests.manifest_of(self._document(download_arguments))
 
     def to_yaml(self, **download_arguments: Any) -> str:
-        """Return the text of a file with the manifest of `to_manifest`.
+        """Return the manifest of `to_manifest` as the text of a YAML file.
 
         Parameters
         ----------
         **download_arguments
-            Those of `download`, except its directory.
+            The arguments of `download`, except `directory`.
 
         Returns
         -------
@@ -271,7 +275,7 @@ class S3BIDSStudy(ListedStudy):
         Raises
         ------
         TypeError, UsageError, ManifestError
-            As `to_manifest`.
+            As in `to_manifest`.
         """
         from bidsplan.manifest.dump import manifest_yaml  # imports YAML
 
@@ -288,27 +292,28 @@ class S3BIDSStudy(ListedStudy):
 
     @classmethod
     def from_manifest(cls, path: str | PathLike[str]) -> Self:
-        """Make the study, with its subjects, that a manifest describes.
+        """Create a study with the subjects that a manifest selects.
 
         Parameters
         ----------
         path : str or path
-            Of a manifest.
+            The manifest's file.
 
         Returns
         -------
         S3BIDSStudy
-            An `HBNSite` where the manifest is of one. Its `download_arguments` are those that
-            fetch what the manifest asks for; a warning names what they can't express.
+            An `HBNSite` if the manifest is for such a site. Pass the study's `download_arguments`
+            to `download` to fetch what the manifest selects. A warning names the parts of the
+            manifest that these arguments can't express.
 
         Raises
         ------
         ManifestError
-            Where it is not a valid manifest.
+            If the file is not a valid manifest.
         UnsupportedError
-            Where it is no single dataset on S3, or not one of this class.
+            If the manifest is not for a single dataset on S3, or this class can't represent it.
         SelectionError, StorageError
-            Where the subjects can't be selected.
+            If the subjects can't be selected.
         """
         from bidsplan.manifest.load import load_manifest  # imports YAML
 

@@ -1,4 +1,4 @@
-"""A subject of a study on S3."""
+"""The class of a subject of a study on S3."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Files(TypedDict):
-    """A subject's local files by key, as `Keys` groups them."""
+    """The local paths of a subject's files by key, grouped as in `Keys`."""
 
     raw: dict[str, str]
     derivatives: dict[str, dict[str, str]]
@@ -28,15 +28,15 @@ class S3BIDSSubject:
     Parameters
     ----------
     subject_id : str
-        With ``sub-``.
+        The subject's identifier, with ``sub-``.
     study : S3BIDSStudy
 
     Raises
     ------
     ArgumentTypeError
-        Where an argument has another type.
+        If an argument has the wrong type.
     StorageError
-        Where the subject's files can't be listed.
+        If the subject's files can't be listed.
     """
 
     def __init__(self, subject_id: str, study: ListedStudy) -> None:
@@ -65,9 +65,9 @@ class S3BIDSSubject:
 
     @property
     def files(self) -> Files | None:
-        """The downloaded files; None before any download.
+        """The downloaded files; None before the first download.
 
-        As `s3_keys`, with a dict of key and absolute path in place of each list.
+        The value is like `s3_keys`, but each list is a dict from the key to the absolute path.
         """
         return self._files
 
@@ -77,7 +77,7 @@ class S3BIDSSubject:
         )
 
     def _get_s3_keys(self) -> Keys:
-        """List what becomes `s3_keys`, and return it."""
+        """List the subject's files for `s3_keys`, and return their keys."""
         snapshot = self.study.snapshot
         raw = snapshot.subject_files("", self.subject_id)
         derived = {kind: self._derivative_files(kind) for kind in self.study.derivative_types}
@@ -108,18 +108,18 @@ class S3BIDSSubject:
         Parameters
         ----------
         directory : str
-            The destination; created if missing.
+            The destination, which is created if it does not exist.
         include_derivs, overwrite, suffix, pbar
             As in `S3BIDSStudy.download`.
         pbar_idx : int
-            The progress bar's line, where there are several.
+            The progress bar's line on the screen, if there are several bars.
 
         Raises
         ------
         ArgumentTypeError
-            Where an argument has another type.
+            If an argument has the wrong type.
         BidsplanError
-            Where files could not be fetched. All others were, and are complete.
+            If files could not be fetched. All other files are complete.
         """
         check_instance("directory", directory, str, "a string")
         options = download_options(
@@ -132,7 +132,10 @@ class S3BIDSSubject:
         delivery.check()
 
     def record(self, local: Mapping[str, str], options: DownloadOptions) -> None:
-        """Add downloaded files, absolute paths by key, to `files`; pass others' over."""
+        """Add the downloaded files of this subject to `files`.
+
+        `local` has absolute paths by key, also of other subjects.
+        """
         files: Files = self._files or {"raw": {}, "derivatives": {}}
         keys = self.s3_keys
         files["raw"].update({key: local[key] for key in keys["raw"] if key in local})

@@ -1,6 +1,6 @@
-"""Where objects are listed and read: one interface, and a transport for each kind of URL.
+"""Lists, reads and writes objects, with one interface for all kinds of URL.
 
-This package is the only place that opens fsspec or obstore.
+Only this package imports obstore. Only this package and `bidsplan.plan_filesystem` import fsspec.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bidsplan.storage.store import Store
     from bidsplan.storage.writable import Upload, WritableStore
 
-# A finished plan is found to be so without any of them.
+# Imported on first use, because a run that finds every file in place needs none of them.
 _HOMES = {
     "Abilities": "objects",
     "Access": "access",

@@ -1,4 +1,4 @@
-"""How storage may be reached: what the environment and the command line say, never a manifest."""
+"""The options for reaching storage, which a manifest can't set."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from bidsplan.storage.retry import READ_SECONDS
 from bidsplan.urls import untrusted_by_default
 
 AUTO_JOBS = 512
-"""Connections of which as many are used as measured to help: enough for small objects at 100 ms."""
+"""Most connections by default: enough for small objects at a round trip of 100 ms.
+
+Runs open only as many as they measure to help.
+"""
 
 
 class Transport(Choice):
-    """Which library moves the bytes.
+    """The library that lists and reads storage.
 
     Attributes
     ----------
     AUTO
-        obstore for object stores, fsspec for all others.
+        Use obstore for object stores, and fsspec for all other storage.
     OBSTORE, FSSPEC
-        That one, or an error where it can't.
+        Use this library. A URL that it can't reach is an error.
     """
 
     AUTO = "auto"
@@ -30,32 +33,34 @@ class Transport(Choice):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Access:
-    """What the person who runs the command allows and asks for.
+    """How you allow and want bidsplan to reach storage.
 
     Parameters
     ----------
     transport : Transport or str
     endpoint_url : str, optional
-        Instead of what the AWS configuration says.
+        The S3 endpoint, which overrides the AWS configuration.
     region : str, optional
-        Instead of what the AWS configuration says.
+        The AWS region, which overrides the AWS configuration.
     profile : str, optional
-        Name of an AWS profile.
+        The name of an AWS profile.
     anonymous : bool, optional
-        Instead of what the manifest or plan says.
+        Whether requests are unsigned, which overrides the manifest or plan.
     requester_pays : bool
-        Agree to pay for requests.
+        Whether you agree to pay for requests to requester-pays buckets.
     allow_protocols : frozenset of str
-        fsspec protocols beyond the usual ones.
+        fsspec protocols to allow in addition to the usual ones.
     untrusted : bool
-        Refuse all that a stranger's manifest could abuse: local files, memory, loopback and
-        private hosts, and credentials. The default is what ``BIDSPLAN_UNTRUSTED`` says.
+        Whether to refuse everything that a stranger's manifest could abuse: local files, memory,
+        loopback and private hosts, and credentials. The default is taken from the environment
+        variable ``BIDSPLAN_UNTRUSTED``.
     dest_endpoint_url, dest_profile : str, optional
-        Of a destination in storage, where they are not those of the sources.
+        The S3 endpoint and the AWS profile of a destination in storage, if they differ from those
+        of the sources.
     jobs : int
-        The most connections that a store may hold open.
+        The most connections that are open to one store at a time.
     timeout : float
-        Seconds without a byte after which a connection is given up.
+        Seconds after which a connection that sends nothing is closed.
     limit_rate : int, optional
         The most bytes a second that all connections together may transfer.
     """
@@ -78,11 +83,12 @@ class Access:
         object.__setattr__(self, "transport", Transport(self.transport))
 
     def at_destination(self) -> Access:
-        """Return how a destination in storage may be reached.
+        """Return the options for reaching the destination.
 
         Returns
         -------
         Access
+            With the endpoint and profile of the destination.
         """
         return replace(
             self,

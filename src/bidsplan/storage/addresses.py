@@ -1,4 +1,4 @@
-"""Which addresses may be connected to, and which requests go through a proxy."""
+"""Decides which addresses may be connected to, and finds proxies."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 def resolve(name: str, port: int, *, public_only: bool) -> list[str]:
-    """Resolve a name or address, and return its addresses once each is checked.
+    """Resolve a host name, and return its addresses if all are allowed.
 
     Parameters
     ----------
     public_only : bool
-        Refuse addresses that are not of the public internet. Link-local ones are always refused.
+        Whether to refuse addresses outside the public internet. Link-local ones are always refused.
 
     Raises
     ------
     RefusedHostError
-        Where one of them is refused.
+        If one of the addresses is refused.
     OSError
-        Where the name can't be resolved.
+        If the name can't be resolved.
     """
     found = socket.getaddrinfo(name.strip("[]"), port, type=socket.SOCK_STREAM)
     addresses = [str(address[0]) for *_, address in found]
@@ -40,9 +40,9 @@ def resolve(name: str, port: int, *, public_only: bool) -> list[str]:
 
 
 def check_address(address: Address | None, *, public_only: bool) -> None:
-    """Raise RefusedHostError for an address that may not be connected to.
+    """Raise RefusedHostError for an address that must not be connected to.
 
-    None passes: the address is not known yet.
+    None is allowed, since the address is not known yet.
     """
     if address is None:
         return
@@ -56,14 +56,15 @@ def check_address(address: Address | None, *, public_only: bool) -> None:
 
 
 def check_endpoint(url: str) -> None:
-    """Raise RefusedHostError for a link-local endpoint, for clients that connect by themselves.
+    """Raise RefusedHostError for a link-local endpoint.
 
-    The person's own configuration names the URL, so its name server is trusted.
+    Use this for clients that connect by themselves. The user's own configuration names the URL, so
+    its name server is trusted.
     """
     parts = urlsplit(url)
     if proxy_for(url) or not parts.hostname:
         return
-    # The first request reports a name that can't be resolved.
+    # If a name can't be resolved, the first request reports it.
     with suppress(socket.gaierror, UnicodeError):
         resolve(parts.hostname, parts.port or 443, public_only=False)
 
@@ -71,7 +72,7 @@ def check_endpoint(url: str) -> None:
 def proxy_for(url: str) -> str | None:
     """Return the proxy that the environment sets for a URL, or None.
 
-    Raises UsageError for a proxy that is not reached by HTTP.
+    Raises UsageError for a proxy that does not use HTTP.
     """
     parts, proxies = urlsplit(url), getproxies()
     found = proxies.get(parts.scheme) or proxies.get("all")
@@ -84,7 +85,7 @@ def proxy_for(url: str) -> str | None:
     except ValueError:
         scheme = ""
     if scheme not in {"http", "https"}:
-        # It is not repeated, as it may hold a password.
+        # The message does not repeat the proxy, which may contain a password.
         raise UsageError(
             "the proxy that the environment names can't be used: expected http:// or https:// and "
             "a host; check HTTP_PROXY and HTTPS_PROXY, or set NO_PROXY for this host",

@@ -1,4 +1,4 @@
-"""Which certificates of servers are trusted, alike for every client."""
+"""Finds the certificates that all clients trust."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HINT = (
     "name its CA's file (PEM) in AWS_CA_BUNDLE or the profile's ca_bundle (S3 only), "
     "REQUESTS_CA_BUNDLE or SSL_CERT_FILE"
 )
-"""What to do where a server's certificate is of an authority that is not trusted."""
+"""The hint if a server's certificate is from an authority that is not trusted."""
 
 _VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -33,21 +33,21 @@ _SYSTEM = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/ssl/ca-bundle.pem",
 )
-"""Where systems keep theirs, for a Python that was built to look elsewhere."""
+"""Places of the system's certificates, for a Python that was built with other places."""
 
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]")
 _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 _UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
-"""OpenSSL's codes for a chain of certificates that ends in none that is trusted."""
+"""OpenSSL's codes for a chain of certificates without a trusted end."""
 
 
 class Authority(NamedTuple):
-    """A file or directory of certificates that are trusted beside the system's own.
+    """A file or directory with additional trusted certificates.
 
     Parameters
     ----------
     source : str
-        The setting that names it, as messages name it.
+        The name of the setting that contains it, for messages.
     """
 
     path: str
@@ -58,16 +58,16 @@ Authorities = tuple[Authority, ...]
 
 
 def named_authorities() -> Authorities:
-    """Return what the environment names for any kind of server."""
+    """Return the certificate files that the environment names."""
     found = (Authority(os.environ.get(name, ""), name) for name in _VARIABLES)
     return tuple(each for each in found if each.path)
 
 
 @functools.lru_cache(maxsize=16)
 def certificates(authorities: Authorities) -> str:
-    """Return the certificates (PEM) to trust beside those that libraries find by themselves.
+    """Return certificates (PEM) to trust in addition to the libraries' own.
 
-    Raises UsageError where they can't be read.
+    Raises UsageError if the certificates can't be read.
     """
     found = dict.fromkeys(block for each in authorities for block in _read(each))
     if not found and not _system_has_some():
@@ -76,7 +76,7 @@ def certificates(authorities: Authorities) -> str:
 
 
 def _read(authority: Authority) -> list[bytes]:
-    """Read the certificates of a file, or of all files of a directory."""
+    """Read the certificates in a file or directory."""
     try:
         path = Path(authority.path).expanduser()
         files = sorted(filter(Path.is_file, path.iterdir())) if path.is_dir() else [path]
@@ -102,8 +102,8 @@ def _unusable(authority: Authority, why: str) -> UsageError:
 
 
 def _system_has_some() -> bool:
-    """Report whether the system's certificates are where OpenSSL looks for them."""
-    import ssl  # a run that needs no request does without
+    """Report whether OpenSSL finds the system's certificates."""
+    import ssl  # not loaded by runs without requests
 
     paths = ssl.get_default_verify_paths()
     hashed = paths.capath and any(map(_HASHED.fullmatch, os.listdir(paths.capath)))
@@ -111,18 +111,18 @@ def _system_has_some() -> bool:
 
 
 def _usual_bundle() -> Path:
-    from botocore.httpsession import get_cert_path  # a tenth of a second
+    from botocore.httpsession import get_cert_path  # imports for a tenth of a second
 
     usual = (path for path in _SYSTEM if Path(path).is_file())
     return Path(next(usual, None) or get_cert_path(True))
 
 
 def new_context(authorities: Authorities) -> ssl.SSLContext:
-    """Return a TLS context that trusts the system's certificates and those of `authorities`.
+    """Return a TLS context that trusts the system and `authorities`.
 
-    Raises UsageError where these can't be used.
+    Raises UsageError if the certificates can't be used.
     """
-    import ssl  # a run that needs no request does without
+    import ssl  # not loaded by runs without requests
 
     context = _system_context()
     found = certificates(authorities)
@@ -139,11 +139,11 @@ def new_context(authorities: Authorities) -> ssl.SSLContext:
 
 
 shared_context = functools.lru_cache(maxsize=16)(new_context)
-"""As `new_context`, for clients that leave the context as it is."""
+"""Like `new_context`, for clients that do not change the context."""
 
 
 def _system_context() -> ssl.SSLContext:
-    import ssl  # a run that needs no request does without
+    import ssl  # not loaded by runs without requests
 
     if sys.platform == "darwin":
         import truststore  # the keychain, which OpenSSL does not read
@@ -155,11 +155,11 @@ def _system_context() -> ssl.SSLContext:
 
 
 def untrusted(error: BaseException) -> str | None:
-    """Say why a certificate was refused; None for an error of another kind."""
-    import ssl  # a run that needs no request does without
+    """Return why a certificate was refused; None for other errors."""
+    import ssl  # not loaded by runs without requests
 
     for each in _causes(error):
-        # aiohttp has a subclass that lacks what OpenSSL says, and holds the error that has it.
+        # aiohttp raises a subclass without OpenSSL's code, which holds the error with the code.
         if isinstance(each, ssl.SSLCertVerificationError) and hasattr(each, "verify_code"):
             if each.verify_code in _UNKNOWN_AUTHORITY:
                 return f"has a certificate that is not trusted; {HINT}"
@@ -168,7 +168,7 @@ def untrusted(error: BaseException) -> str | None:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error, and those that it was raised for or holds."""
+    """Yield an error and its causes."""
     for _ in range(8):
         if error is None:
             return

@@ -1,4 +1,4 @@
-"""How many requests are in flight: fewer when the storage refuses, more while that helps."""
+"""Limits the requests in flight, depending on how the storage reacts."""
 
 from __future__ import annotations
 
@@ -17,32 +17,35 @@ if TYPE_CHECKING:
 
 
 _ROUND = 0.5
-"""Seconds in which refusals count as one: what was in flight together is refused together."""
+"""Seconds in which refusals count as one, because their requests were in flight together."""
 
 _IDLE = 0.6
-"""Part of its time that the event loop's thread may have computed, for more requests to be of use:
-where it is the bottleneck they only cost memory and connections."""
+"""The largest part of its time that the event loop's thread may compute while requests are added.
+
+If the thread is the bottleneck, more requests only cost memory and connections.
+"""
 
 _FASTER = 2
-"""Part of the limit that is added for each round without a refusal, until there was one."""
+"""The part of the limit that is added in each round, until the first refusal."""
 
 
 class RequestLimit:
-    """A limit that adapts to the storage: additive increase, multiplicative decrease.
+    """A limit that adapts: additive increase, multiplicative decrease.
 
     Parameters
     ----------
     most, first : int
-        The most requests in flight, and how many there may be at first.
+        The most requests in flight, and the limit at first.
     now, computed : callable
-        Return seconds: the time, and the time that was computed by those who send the requests.
+        Functions that return seconds: the time, and the processor time of those who send the
+        requests.
 
     Attributes
     ----------
     limit : int
-        How many may be in flight now, at least 1.
+        The number of requests that may be in flight now, at least 1.
     pace : Pace
-        How many requests start in a second, where the storage refuses only some.
+        Limits how many requests start in a second, if the storage refuses only some.
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class RequestLimit:
         self._lock = Lock()
 
     def succeeded(self) -> None:
-        """Note a request that went well."""
+        """Note that a request succeeded."""
         self.pace.answered()
         with self._lock:
             self._good += 1
@@ -82,20 +85,20 @@ class RequestLimit:
         return idle
 
     def widen(self) -> None:
-        """Double the limit, unless the storage has refused anything."""
+        """Double the limit, unless the storage has refused a request."""
         with self._lock:
             if not self._refused:
                 self.limit = min(self._most, 2 * self.limit)
 
     def failed(self, error: StorageError) -> None:
-        """Note a request that ended in an error which is worth another try."""
+        """Note that a request failed and will be retried."""
         if not isinstance(error, ThrottledError):
             self.refused()
         elif not self.pace.refused():
             self.refused(error.retry_after)
 
     def refused(self, wait: float | None = None) -> None:
-        """Note a request that was refused, or that broke off; `wait` is in seconds."""
+        """Note that a request was refused; `wait` is in seconds."""
         now = self._clocks[0]()
         with self._lock:
             self._good = 0
@@ -106,7 +109,7 @@ class RequestLimit:
                 self._lowered = now
 
     def delay(self) -> float:
-        """Return for how many seconds no request should start."""
+        """Return the seconds in which no request should start."""
         return max(0.0, self._until - self._clocks[0]()) if self._refused else 0.0
 
     def wait(self) -> None:

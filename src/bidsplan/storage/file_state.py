@@ -1,4 +1,4 @@
-"""The states of a local file, by which a change of its content shows."""
+"""The state of a local file, by which a change shows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class SourceState(NamedTuple):
-    """What shows that a local file has not changed; sizes in bytes, times in nanoseconds."""
+    """A local file's size in bytes and time in nanoseconds."""
 
     device: int
     inode: int
@@ -16,9 +16,9 @@ class SourceState(NamedTuple):
 
 
 class FileVersion(NamedTuple):
-    """A `SourceState` with the time of the last change of data or metadata.
+    """A `SourceState` with the file's ctime.
 
-    No program can set `ctime_ns` back.
+    No program can change `ctime_ns` back.
     """
 
     device: int
@@ -29,7 +29,7 @@ class FileVersion(NamedTuple):
 
 
 def file_version(path: str) -> FileVersion | None:
-    """Return a local file's version, links followed; None where it can't be read."""
+    """Return a local file's version; None if it can't be read."""
     try:
         found = os.stat(path)  # noqa: PTH116 - as below
     except (OSError, ValueError):
@@ -45,7 +45,7 @@ def version_of(found: os.stat_result) -> FileVersion:
 
 
 def local_state(path: str) -> SourceState | None:
-    """Return a local file's state, links followed; None where it can't be read."""
+    """Return a local file's state; None if it can't be read."""
     try:
         found = os.stat(path)  # noqa: PTH116 - a path object for each of a million takes long
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Any URL that fsspec reads: memory, and protocols that a flag allows."""
+"""Stores for all URLs that fsspec can read, such as memory."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _VALIDATORS = (
     *("ETag", "Last-Modified", "etag", "md5Hash", "generation", "ino", "mtime"),
     *("LastModified", "last_modified", "updated", "modified", "modify", "created"),
 )
-"""File systems' names for what changes with a file's content."""
+"""File systems' names for values that change with a file's content."""
 
 
 def fsspec_error(error: Exception, what: str) -> StorageError:
-    """Return the `StorageError` for an error of a file system's."""
+    """Return a `StorageError` for an error of an fsspec file system."""
     if isinstance(error, StorageError):
         return error
     if isinstance(error, FileNotFoundError):
@@ -54,19 +54,19 @@ class FsspecStore(Store):
     Parameters
     ----------
     root : str
-        The directory, as the file system names it.
+        The directory's path in the file system.
     url : str
-        Free of credentials.
+        The directory's URL, without credentials.
     filesystem : AbstractFileSystem, optional
-        Made from the protocol by default.
+        The file system; by default made from the protocol.
     """
 
     def __init__(self, protocol: str, root: str, url: str, filesystem: Any = None) -> None:
         self.url = url
         self._protocol = protocol
-        # A new instance: fsspec would share one, whose listings may be old.
+        # A new instance is made, because fsspec would share one with old listings.
         self._fs = filesystem or filesystem_of(protocol, root)
-        # As its listings name it.
+        # The root is named as in the file system's listings.
         self._root: str = self._fs._strip_protocol(root).rstrip("/")  # noqa: SLF001 - fsspec's own way
 
     def _path(self, key: str) -> str:
@@ -84,7 +84,7 @@ class FsspecStore(Store):
             return Children((), ())
         except Exception as error:
             raise fsspec_error(error, self._what(prefix)) from error
-        # A file that has the listed directory's own name is not below it.
+        # A file with the name of the listed directory is not below it.
         below = [info for info in found if info["name"].rstrip("/") != path]
         listed = (info["name"].lstrip("/") for info in below)
         above = f"{path}/".lstrip("/")
@@ -105,7 +105,7 @@ class FsspecStore(Store):
             yield Object(key, self._size(name, key) if size is None else int(size))
 
     def _size(self, name: str, key: str) -> int:
-        """Request a size that the listing does not give, for example a web server's."""
+        """Request a size that the listing does not have."""
         try:
             size = self._fs.size(name)
         except Exception as error:
@@ -142,25 +142,25 @@ class FsspecStore(Store):
 
 
 def file_state(info: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what identifies a file's content, from a file system's ``info``; the size first."""
+    """Return the values of fsspec's ``info`` that identify a file's content."""
     return (info.get("size"), *(str(info.get(name)) for name in _VALIDATORS))
 
 
 def tells_content(info: Mapping[str, Any]) -> bool:
-    """Return whether anything in a file system's ``info`` changes with the content."""
+    """Report whether fsspec's ``info`` changes with the content."""
     found = (info.get(name) for name in _VALIDATORS)
     return any(each is not None and not str(each).startswith("W/") for each in found)
 
 
 def filesystem_of(protocol: str, url: str, **more: Any) -> Any:
-    """Make the file system for a protocol and URL, with options; it caches no listing.
+    """Create a file system that caches no listings.
 
     Raises
     ------
     UsageError
-        Where there is none of this name, or what it needs is not installed.
+        If there is no such file system, or a library that it needs is not installed.
     """
-    import fsspec  # a tenth of a second
+    import fsspec  # imports for a tenth of a second
 
     options = more if protocol == "file" else {"use_listings_cache": False, **more}
     try:
@@ -171,18 +171,18 @@ def filesystem_of(protocol: str, url: str, **more: Any) -> Any:
 
 
 class FileStream:
-    """A file's bytes as a `Stream`, counted, whose file must not change while it is read.
+    """A file's bytes as a `Stream`, which must not change while it is read.
 
-    File systems read files in ranges, and bind none of them to the file that was opened.
+    File systems read files in ranges, without checking that all ranges are of the same content.
 
     Parameters
     ----------
     start : int
-        The first byte that is read.
+        The first byte to read.
     size : int or None
-        Bytes of the whole file, where that is known.
+        The size of the whole file in bytes, if known.
     before : object
-        What `state` returned before the file was opened.
+        The result of `state` before the file was opened.
     state : callable
         Returns the file's state now.
     """
@@ -218,6 +218,6 @@ class FileStream:
 
     def close(self) -> None:
         """Close the file."""
-        # Nothing is lost of a file that was only read.
+        # If a file was only read, an error while closing loses nothing.
         with suppress(OSError):
             self._file.close()

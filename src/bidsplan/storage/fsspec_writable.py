@@ -1,4 +1,4 @@
-"""Writing to any URL that fsspec writes: under another name, and moved once it was checked."""
+"""Writes to URLs through fsspec: under another name first, then moved."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _TAGS = "ETag etag md5Hash generation mtime LastModified last_modified updated m
 
 
 class FsspecWritable(WritableStore):
-    """A directory of any fsspec file system that is written to.
+    """A directory of any fsspec file system, for writing.
 
     Parameters
     ----------
     protocol, url
         As in `FsspecStore`.
     options : mapping of str to Any
-        For the file system.
+        Options for the file system.
     """
 
     def __init__(self, protocol: str, url: str, options: Mapping[str, Any]) -> None:
@@ -49,11 +49,11 @@ class FsspecWritable(WritableStore):
         self._numbers = itertools.count()
 
     def path(self, key: str) -> str:
-        """Return a file's path as the file system names it."""
+        """Return a file's path in the file system."""
         return f"{self._root}/{key}" if self._root else key
 
     def what(self, key: str) -> str:
-        """Name a file, for messages."""
+        """Return a file's name, for messages."""
         return printable(f"{self.url.rstrip('/')}/{key}")
 
     def list_objects(self) -> Iterator[Object]:
@@ -68,7 +68,7 @@ class FsspecWritable(WritableStore):
             return None
         except Exception as error:
             raise fsspec_error(error, self.what(key)) from error
-        # An object store may well have both an object and others below its name.
+        # An object store may have both an object and other objects below its name.
         return None if info["type"] == "directory" else Object(key, int(info["size"]), _tag(info))
 
     def prepare(self) -> None:
@@ -80,7 +80,7 @@ class FsspecWritable(WritableStore):
         return _FsspecUpload(self, key, size, partial, replace=replace)
 
     def remove(self, found: Object) -> bool:
-        """See `WritableStore.remove`; fsspec can't look and remove in one step."""
+        """See `WritableStore.remove`; fsspec can't check and remove in one step."""
         try:
             if self.state(found.key) != found:
                 return False
@@ -91,7 +91,7 @@ class FsspecWritable(WritableStore):
 
 
 class _TaggedStore(FsspecStore):
-    """A store whose tags are whatever tells one file from the next."""
+    """A store that uses any identifying values as entity tags."""
 
     def _objects(self, found: Iterable[Mapping[str, Any]]) -> Iterator[Object]:
         for info, item in zip(found, super()._objects(found), strict=True):
@@ -101,13 +101,13 @@ class _TaggedStore(FsspecStore):
 def _tag(info: Mapping[str, Any]) -> str | None:
     for name in _TAGS.split():
         if value := info.get(name):
-            # Some give a time when they list, and another form of it when they are asked.
+            # Some file systems give a time in a listing in another form than for a single file.
             return f"{name} {value.timestamp() if hasattr(value, 'timestamp') else value}"
     return None
 
 
 class _FsspecUpload(Upload):
-    """A file that is written under another name."""
+    """A file that is written under a temporary name."""
 
     def __init__(
         self, store: FsspecWritable, key: str, size: int, partial: str, *, replace: bool
@@ -187,14 +187,15 @@ class _FsspecUpload(Upload):
                 raise self._existing()
             if moved:
                 return
-        # Between the look before and this, others can write there: fsspec has no other way.
+        # Between the check before and this step, other programs can write here. fsspec has no other
+        # way.
         if type(self._fs).mv is not AbstractFileSystem.mv:
             if self._fs.isdir(self._path):
-                # It would be moved into it.
+                # The file would be moved into the directory.
                 raise IsADirectoryError
             self._fs.mv(partial, self._path)
             return
-        # Its general way would take brackets in a name for a pattern.
+        # fsspec's general function would read brackets in a name as a pattern.
         self._fs.cp_file(partial, self._path)
         self._fs.rm_file(partial)
 
@@ -202,7 +203,7 @@ class _FsspecUpload(Upload):
         file, self._file = self._file, None
         if file is None:
             return
-        # The reason to give it up is reported; an error of closing is not.
+        # The reason for the failure is reported, and an error of closing is not.
         with suppress(Exception):
             file.close()
         with suppress(Exception):
@@ -210,7 +211,7 @@ class _FsspecUpload(Upload):
 
 
 def _move_exclusively(fs: Any, partial: str, path: str) -> bool | None:
-    """Move a file in one step unless something has its path; None where `fs` can't."""
+    """Move a file unless its path is taken; None if unsupported."""
     from fsspec.implementations.local import LocalFileSystem  # loaded already
     from fsspec.implementations.memory import MemoryFileSystem  # loaded already
 
@@ -238,7 +239,7 @@ def _opened(directory: str) -> Iterator[int]:
 
 
 def _write_error(error: Exception, what: str) -> errors.BidsplanError:
-    """Return our error for one that a file system raised while writing."""
+    """Return our error for a file system's error while writing."""
     if isinstance(error, errors.BidsplanError):
         return error
     if isinstance(error, OSError) and error.errno in _FULL:

@@ -1,4 +1,4 @@
-"""Response headers: entity tags, sizes, checksums."""
+"""Reads response headers: entity tags, sizes, checksums."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ if TYPE_CHECKING:
 
 
 CHECKSUM_MODE = {"x-amz-checksum-mode": "ENABLED"}
-"""The header that asks for checksums."""
+"""The header that requests checksums."""
 
 _ALGORITHMS = ("sha256", "sha1", "crc64nvme", "crc32c", "crc32")
-"""The strongest first."""
+"""The checksum algorithms, the strongest first."""
 _LONGEST_SIZE = len(str(2**63 - 1))
 
 _LONGEST_TAG = 1024
 
 
 def bare_etag(text: str | None) -> str | None:
-    """Return the strong entity tag of a listing, with or without quotes."""
+    """Return a listing's strong entity tag without quotes."""
     if not text or text.startswith("W/"):
         return None
     return _clean(text[1:-1] if text[0] == '"' == text[-1] else text.strip('"'))
 
 
 def strong_etag(text: str | None) -> str | None:
-    """Return an answer's entity tag if it is written as a strong one (RFC 9110, 8.8.3)."""
+    """Return an answer's entity tag if it is strong (RFC 9110, 8.8.3)."""
     if not text or len(text) < 3 or not text[0] == '"' == text[-1]:
         return None
     return _clean(text[1:-1])
 
 
 def compared_etag(text: str | None) -> str | None:
-    """Return an answer's entity tag, weak or strong; one that differs is of another object."""
+    """Return an answer's entity tag, weak or strong, for comparisons."""
     return (text or "").removeprefix("W/").strip('"') or None
 
 
 def quoted_etag(tag: str) -> str:
-    """Write an entity tag for a request's condition.
+    """Write an entity tag for the condition of a request.
 
-    Raises StorageError where no header could hold it.
+    Raises StorageError if a header can't contain the tag.
     """
     if _clean(tag) is None:
         raise StorageError(
@@ -56,7 +56,7 @@ def quoted_etag(tag: str) -> str:
 
 
 def _clean(tag: str) -> str | None:
-    """Refuse a tag that no request could hold in quotes, or that is several."""
+    """Refuse a tag that can't be quoted in a request, or is a list."""
     plain = tag.isascii() and tag.isprintable() and '"' not in tag
     return tag if plain and 0 < len(tag) <= _LONGEST_TAG else None
 
@@ -68,24 +68,24 @@ def identity_of(etag: str | None, version: str | None) -> Identity | None:
 
 
 def listed_version(text: str | None) -> str | None:
-    """Return a listing's VersionId; None where no request could name it."""
+    """Return a listing's VersionId; None if a request can't contain it."""
     return text if text and text.isprintable() and len(text) <= _LONGEST_TAG else None
 
 
 def content_length(headers: Mapping[str, str]) -> int | None:
-    """Return an answer's length; None where it is not a number of bytes."""
+    """Return an answer's length; None if it is not a number."""
     text = headers.get("Content-Length") or ""
     is_size = len(text) <= _LONGEST_SIZE and text.isascii() and text.isdecimal()
     return int(text) if is_size else None
 
 
 def object_of(key: str, headers: Mapping[str, str]) -> Object:
-    """Describe an object by the headers of its answer."""
+    """Describe an object by its answer's headers."""
     return Object(key, content_length(headers) or 0, bare_etag(headers.get("ETag")))
 
 
 def is_encrypted(headers: Mapping[str, str]) -> bool:
-    """Report whether an object is encrypted such that its tag is not a digest."""
+    """Report whether an object is encrypted so that its tag is no digest."""
     kind = headers.get("x-amz-server-side-encryption", "AES256")
     return kind != "AES256" or "x-amz-server-side-encryption-customer-algorithm" in headers
 
@@ -96,9 +96,9 @@ def about_of(headers: Mapping[str, str], etag: str | None) -> ObjectMetadata:
     Parameters
     ----------
     headers : mapping
-        By names in lower case, or whatever their case.
+        The headers, by names in lower case or in any case.
     etag : str or None
-        The planned tag, if there is one; the checksum of an object with another is left out.
+        The planned tag, if there is one. If the object has another tag, its checksum is left out.
     """
     plain = not is_encrypted(headers)
     same = etag is None or bare_etag(headers.get("etag")) == etag
@@ -106,16 +106,17 @@ def about_of(headers: Mapping[str, str], etag: str | None) -> ObjectMetadata:
     if same and kind in {None, "FULL_OBJECT"}:
         for algorithm in _ALGORITHMS:
             value = headers.get(f"x-amz-checksum-{algorithm}", "")
-            # One of parts' checksums ends with their number; not every gateway writes it.
+            # A checksum of the parts' checksums ends with the number of parts, but not on every
+            # gateway.
             if value and "-" not in value:
-                # S3 makes no CRC64NVME of parts' checksums.
+                # In S3, a CRC64NVME is never one of the parts' checksums.
                 whole = kind is not None or algorithm == "crc64nvme"
                 return ObjectMetadata(plain, Checksum(algorithm, value, whole))
     return ObjectMetadata(plain)
 
 
 def range_header(start: int, stop: int | None) -> dict[str, str]:
-    """Return the header that requests bytes, empty for all of them."""
+    """Return the header that requests a range; empty for all bytes."""
     if not start and stop is None:
         return {}
     return {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
@@ -129,22 +130,22 @@ def whole_size(
     what: str,
     stop: int | None = None,
 ) -> int | None:
-    """Return the size of the whole object; None where an answer of all of it has no length.
+    """Return the size of the whole object; None if the answer has no length.
 
-    Raises StorageError where the answer is of other bytes than were asked for.
+    Raises StorageError if the answer contains other bytes than requested.
 
     Parameters
     ----------
     content_range : str or None
         The answer's ``Content-Range``.
     length : int or None
-        Its ``Content-Length``.
+        The answer's ``Content-Length``.
     start : int
-        The first byte that was asked for.
+        The first byte that was requested.
     stop : int or None
-        The byte to stop before; all from `start` on were asked for where it is None.
+        The byte to stop before; None if all bytes from `start` on were requested.
     what : str
-        The object, as messages name it.
+        The object's name, for messages.
     """
     if not start and stop is None:
         if status != 200:

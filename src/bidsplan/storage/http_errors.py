@@ -1,4 +1,4 @@
-"""HTTP status codes, S3 error codes and botocore's exceptions, as errors."""
+"""Turns HTTP status codes, S3 error codes and botocore's exceptions into errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CREDENTIALS = {
     "SignatureDoesNotMatch": "the secret key is not that of the access key; correct it",
     "TokenRefreshRequired": _RENEW,
 }
-"""Codes of credentials that are refused, and what to do."""
+"""Codes for refused credentials, with the advice for each."""
 
 _THROTTLED = frozenset({429, 503})
 _FULL = frozenset({"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"})
@@ -40,16 +40,16 @@ _RESEND = frozenset(
 )
 
 _LONGEST_RETRY_AFTER = 1e9
-"""Seconds, thirty years, that bound what a header asks for."""
+"""The most seconds that a header may ask for: thirty years."""
 
 
 class RedirectedError(Exception):
-    """The storage redirects a request of s3fs's.
+    """The storage redirects a request of s3fs.
 
     Parameters
     ----------
     headers : dict of str to str
-        Of the answer, by names in lower case.
+        The answer's headers, by names in lower case.
     """
 
     def __init__(self, status: int, headers: dict[str, str]) -> None:
@@ -59,12 +59,12 @@ class RedirectedError(Exception):
 
 
 class Advice(NamedTuple):
-    """What to do where access is denied.
+    """The advice to show if access is denied.
 
     Parameters
     ----------
     origin : str
-        Where the credentials in use are from; empty where that is not known.
+        The origin of the credentials in use; empty if unknown.
     endpoint : str
         Where the request was sent.
     """
@@ -76,7 +76,7 @@ class Advice(NamedTuple):
 
 
 def unknown_access() -> Advice:
-    """Say what to do where access is denied, and little is known of the request."""
+    """Return the advice if access is denied for unknown reasons."""
     text = "check whether it is public, or which credentials have access to it"
     return Advice(text, errors.DeniedError.help_code)
 
@@ -95,11 +95,11 @@ def status_error(
     what : str
         The object or listing, as messages name it.
     code : str
-        The storage's own error code.
+        The storage's error code.
     headers : mapping, optional
-        Of the answer.
+        The answer's headers.
     denied : callable
-        Says what to do where access is denied.
+        Returns advice for the case that access is denied.
     """
     response = _response_text(status, code)
     if status in _THROTTLED or code in {"SlowDown", "RequestLimitExceeded"}:
@@ -152,7 +152,7 @@ def _missing(what: str, response: str, code: str) -> errors.SourceMissingError:
 
 
 def _response_text(status: int, code: str) -> str:
-    # Where an answer has no body, libraries make a code of the status.
+    # If an answer has no body, libraries make a code from the status.
     return f"{status} {code}".strip() if code != str(status) else code
 
 
@@ -163,7 +163,7 @@ def write_error(
     headers: Any = None,
     denied: Callable[[], Advice] = unknown_access,
 ) -> errors.BidsplanError:
-    """Return the error for an HTTP status of a request that writes; see `status_error`."""
+    """Return the error for the HTTP status of a request that writes."""
     response = _response_text(status, code)
     if status == 507 or code in _FULL:
         return errors.DiskFullError(f"{what}: the destination is full ({response})")
@@ -197,14 +197,14 @@ def write_error(
 def client_error(
     error: Exception, what: str, endpoint: str, denied: Callable[[], Advice] = unknown_access
 ) -> errors.StorageError:
-    """Return our error for one of botocore's, which s3fs may have wrapped.
+    """Return our error for a botocore error, which s3fs may have wrapped.
 
     Parameters
     ----------
     what : str
         The object or listing, as messages name it.
     endpoint : str
-        Where requests go, as messages name it.
+        The endpoint's name, for messages.
     denied : callable
         As in `status_error`.
     """
@@ -242,7 +242,7 @@ def client_error(
 
 
 def client_answer(error: Exception) -> tuple[int, str, Mapping[str, str]]:
-    """Return status, S3 error code and headers of the answer that botocore's error is about."""
+    """Return status, error code and headers of a botocore error."""
     redirected = getattr(error, "kwargs", {}).get("error")
     if isinstance(redirected, RedirectedError):
         return redirected.status, "", redirected.headers
@@ -256,20 +256,20 @@ def client_answer(error: Exception) -> tuple[int, str, Mapping[str, str]]:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that an answer asks to wait, as a number or until a date."""
+    """Return the seconds to wait, from an answer's header."""
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdecimal():
         return min(float(text), _LONGEST_RETRY_AFTER)
     until = _http_date(text)
     if until is None:
         return None
-    # Both dates are of the server's clock.
+    # Both dates are from the server's clock.
     now = _http_date(headers.get("Date", ""))
     return min(max(0.0, until - (time.time() if now is None else now)), _LONGEST_RETRY_AFTER)
 
 
 def _http_date(text: str) -> float | None:
-    """Return the seconds since the epoch of an HTTP date; None where it is none."""
+    """Return an HTTP date in seconds since the epoch, or None."""
     from email.utils import parsedate_to_datetime  # only for throttled requests
 
     try:
@@ -279,6 +279,6 @@ def _http_date(text: str) -> float | None:
 
 
 def error_code(data: bytes) -> str:
-    """Return the S3 error code in an answer's body; empty where there is none."""
+    """Return the S3 error code in an answer's body, or an empty text."""
     match = re.search(rb"<Code>([A-Za-z0-9]{1,64})</Code>", data)
     return match[1].decode() if match else ""

@@ -1,4 +1,4 @@
-"""Local directories; links are followed, since DataLad's datasets consist of them."""
+"""Local directories as stores; links are followed, as DataLad needs."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 
 _POINTER = b"/annex/objects/"
-"""What git-annex writes to an unlocked file, before its key, where the content is not here."""
+"""The text that git-annex writes to an unlocked file without content, before its key."""
 
 _LARGEST_POINTER = 1 << 15
 _ANNEX_SIZE = re.compile(r"/annex/objects/.*/[A-Z0-9_]+-s([0-9]{1,18})-[^/]*\Z")
 
 
 class LocalStore(FsspecStore):
-    """A local directory, by its absolute path and the URL that a manifest or plan names.
+    """A local directory, with its absolute path and its URL.
 
-    Listed by system calls: fsspec's walk skips what it may not read, and takes a link to a
-    directory for neither a file nor a directory.
+    The directory is listed by system calls, because fsspec's walk skips directories that it may not
+    read, and does not recognise links to directories.
     """
 
     def __init__(self, root: str, url: str) -> None:
@@ -54,7 +54,8 @@ class LocalStore(FsspecStore):
 
     def list(self, prefix: str = "") -> Iterator[Object]:
         """See `Store.list`."""
-        # Each directory with those above it, since a link to one of them would have no end.
+        # Each directory is listed with those above it, since a link to one of them would be
+        # endless.
         waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(prefix, frozenset())]
         while waiting:
             directory, above = waiting.pop()
@@ -106,12 +107,12 @@ class LocalStore(FsspecStore):
 
     @functools.cached_property
     def _in_git(self) -> bool:
-        """Whether it is a work tree, or in one: nothing else has pointers of git-annex."""
+        """Whether the directory is in a git work tree, and may have pointers."""
         root = Path(self._path(""))
         return any(os.path.lexists(above / ".git") for above in (root, *root.parents))
 
     def _points(self, key: str) -> bool:
-        """Report whether a file is a pointer of git-annex."""
+        """Report whether a file is a git-annex pointer."""
         found = file_version(self._path(key)) if self._in_git else None
         if found is None or found.size > _LARGEST_POINTER:
             return False
@@ -138,7 +139,7 @@ class LocalStore(FsspecStore):
         try:
             found = entry.stat()
         except OSError as error:
-            # Of a DataLad clone only parts may be here, and only what is planned matters.
+            # A DataLad clone may have only some files here, and only planned files matter.
             if error.errno not in {errno.ENOENT, errno.ELOOP} or not entry.is_symlink():
                 raise fsspec_error(error, where) from error
             self._dangling.add(f"{prefix}{entry.name}")
@@ -149,7 +150,7 @@ class LocalStore(FsspecStore):
 
 
 def _stat_of_content(link: str) -> os.stat_result:
-    """Return the status that a dangling link's content would have, by its key in git-annex."""
+    """Return the status that a missing git-annex content would have."""
     match = _ANNEX_SIZE.search(str(Path(link).readlink()))
     return os.stat_result((stat.S_IFREG, 0, 0, 1, 0, 0, int(match[1]) if match else 0, 0, 0, 0))
 

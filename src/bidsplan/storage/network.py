@@ -1,8 +1,8 @@
-"""HTTP requests that connect only to checked addresses, and the options that confine obstore.
+"""HTTP requests that connect only to allowed addresses.
 
-A name is resolved once, its addresses are checked, and those very addresses are connected to: a
+A name is resolved once, its addresses are checked, and connections use exactly these addresses. A
 name server that answers differently a moment later changes nothing. Redirects are not followed
-here; a caller that follows one sends a new request, which is checked like the first.
+here. A caller that follows a redirect sends a new request, which is checked like the first.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _POOLS: dict[str, type[Any]] = {
 
 
 class _Checked:
-    """Connects to addresses that were checked, and resolves no name again."""
+    """A connection to addresses that were already checked."""
 
     public_only = False
 
@@ -74,7 +74,7 @@ class _Checked:
 
 
 def _pool_classes(public_only: bool) -> dict[str, type[Any]]:
-    """Return urllib3's pool classes by protocol, with connections that check their addresses."""
+    """Return urllib3's pool classes, with connections that check addresses."""
     bases: dict[str, type[Any]] = {"http": HTTPConnection, "https": HTTPSConnection}
     classes = {}
     for protocol, kind in bases.items():
@@ -93,7 +93,7 @@ def pool(
     *,
     public_only: bool = False,
 ) -> Any:
-    """Return the pool of connections for these settings.
+    """Return the connection pool for these settings.
 
     Parameters
     ----------
@@ -102,9 +102,9 @@ def pool(
     timeout : float
         Seconds without a byte after which a connection is given up.
     proxy : str or None
-        The proxy's URL. It resolves names and connects, so addresses are not checked here.
+        The proxy's URL. The proxy resolves names and connects, so addresses are not checked here.
     authorities : tuple of Authority
-        Whose certificates are trusted beside the system's.
+        Authorities to trust in addition to the system's.
     """
     options: dict[str, Any] = {
         "maxsize": jobs,
@@ -116,7 +116,7 @@ def pool(
     classes = _POOLS if proxy else _pool_classes(public_only)
 
     def secure(*place: Any, **more: Any) -> Any:
-        # Only now, since reading certificates takes time that plain HTTP need not wait.
+        # Certificates are read only now, since that takes time that plain HTTP does not need.
         return classes["https"](*place, ssl_context=shared_context(authorities), **more)
 
     manager.pool_classes_by_scheme = {"http": classes["http"], "https": secure}
@@ -139,25 +139,25 @@ def obstore_options(
     authorities: Authorities,
     proxy: str | None = None,
 ) -> dict[str, Any]:
-    """Return the options of an obstore store that reaches only some hosts, and never retries.
+    """Return obstore's options that limit hosts and prevent retries.
 
-    obstore follows redirects, and has no option that says otherwise. So all other hosts are asked
-    through a proxy: the environment's, or one that nothing can listen on. What it still follows is
-    a redirect to another port of these hosts, or to a name below them: without the signature, and
-    with the session token.
+    obstore follows redirects, and has no option to prevent that. Therefore all other hosts are
+    requested through a proxy: the environment's proxy, or an address where nothing can listen. The
+    only redirects that obstore still follows are to another port of these hosts, or to a name below
+    them. Such a request has no signature, but it has the session token.
 
     Parameters
     ----------
     timeout : float
         Seconds without a byte after which a connection is given up.
     seconds : float
-        The most that a request may take.
+        The most seconds that a request may take.
     hosts : iterable of str
-        Names and addresses that are asked directly; names include those below them.
+        Names and addresses that are connected to directly. A name includes all names below it.
     authorities : tuple of Authority
         As in `pool`.
     proxy : str, optional
-        The environment's.
+        The environment's proxy.
     """
     client = {
         **retry.obstore_options(timeout, seconds),
@@ -168,7 +168,7 @@ def obstore_options(
     trusted = certificates(authorities)
     if trusted:
         client["root_certificate"] = trusted
-    # One owner of retries: the caller, who can then slow down when asked to.
+    # Only the caller retries, so that it can slow down when the storage asks for that.
     return {"client_options": client, "retry_config": {"max_retries": 0}}
 
 
@@ -182,14 +182,14 @@ def send(
     body: Buffer | None = None,
     within: float | None = None,
 ) -> Any:
-    """Send a request, follow no redirect, and return the answer before its body is read.
+    """Send a request, and return the answer without reading its body.
 
     Parameters
     ----------
     connections
-        From `pool`.
+        The connections, from `pool`.
     what : str
-        The object or listing, for messages.
+        The name of the object or listing, for messages.
     within : float, optional
         Seconds to wait for an answer, instead of the pool's timeouts.
 
@@ -203,7 +203,7 @@ def send(
     try:
         return connections.request(method, url, preload_content=False, redirect=False, **options)
     except kinds.HTTPError as error:
-        # urllib3 takes it for a broken connection, since it is an OSError as well.
+        # urllib3 treats the error as a broken connection, since it is also an OSError.
         refused = next((each for each in error.args if isinstance(each, RefusedHostError)), None)
         if refused:
             raise RefusedHostError(f"{what}: {refused}") from error
@@ -216,19 +216,19 @@ def send(
 
 
 class Body:
-    """An answer's body as a `Stream`: counted, and of the requested bytes.
+    """An answer's body as a `Stream`, whose length is checked.
 
     Parameters
     ----------
     start, stop : int
-        The first byte that was requested, and the one to stop before, if one was.
+        The first byte that was requested, and the byte to stop before, if any.
     seconds : float, optional
-        The most that the body may take; `retry.BODY_SECONDS` by default.
+        The most seconds that the body may take; by default `retry.BODY_SECONDS`.
 
     Raises
     ------
     StorageError
-        Where the answer has other bytes than were requested.
+        If the answer contains other bytes than requested.
     """
 
     def __init__(
@@ -259,12 +259,12 @@ class Body:
 def body_chunks(
     answer: Any, what: str, seconds: float, length: int | None = None
 ) -> Iterator[bytes]:
-    """Yield an answer's body as it comes.
+    """Yield an answer's body as it arrives.
 
     Raises
     ------
     UnreachableError
-        Where it breaks off, takes longer than `seconds`, or has fewer bytes than `length`.
+        If the body breaks off, takes longer than `seconds`, or has fewer bytes than `length`.
     """
     end, left = time.monotonic() + seconds, length
     try:
@@ -284,15 +284,16 @@ def body_chunks(
 
 
 def read_bounded(answer: Any, what: str, *, limit: int) -> bytes:
-    """Read a short answer, and release its connection; raises UnreachableError.
+    """Read a short answer, and release its connection.
 
-    An answer of more than `limit` bytes is cut after one byte more.
+    An answer of more than `limit` bytes is cut off one byte later. Raises UnreachableError.
     """
     data = bytearray()
     try:
         coding = answer.headers.get("Content-Encoding", "identity")
         if coding != "identity":
-            # No coding was requested, and what unpacks to any size can't be bounded by its length.
+            # No coding was requested, and the size of unpacked bytes can't be limited by the
+            # length.
             raise UnreachableError(f"{what}: the answer is packed ({printable(coding[:24])})")
         for chunk in body_chunks(answer, what, retry.PAGE_SECONDS):
             data += chunk
@@ -308,14 +309,14 @@ def read_bounded(answer: Any, what: str, *, limit: int) -> bytes:
 
 
 def drop(answer: Any) -> None:
-    """Close an answer, and free its connection's place in the pool."""
+    """Close an answer, and release its place in the pool."""
     answer.close()
-    # Closing alone leaves the place taken, and a request that waits for one would wait for ever.
+    # Closing alone does not free the connection's place, and a waiting request would wait forever.
     answer.release_conn()
 
 
 def _reason(error: Exception) -> str:
-    """Describe why there was no answer; urllib3's own messages name pools and objects."""
+    """Describe why there was no answer."""
     if isinstance(error, kinds.NameResolutionError):
         return "has a name that can't be resolved; check the endpoint"
     if isinstance(error, kinds.NewConnectionError):

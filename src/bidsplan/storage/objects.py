@@ -1,4 +1,4 @@
-"""What stores are asked for, and what they return."""
+"""The requests to stores, and their results."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ class Object(msgspec.Struct, frozen=True, order=True, gc=False):
     Parameters
     ----------
     key : str
-        Its name below the store's root, exactly as stored: not normalised, not unquoted.
+        The object's name below the store's root, exactly as stored: not normalised, not unquoted.
     size : int
-        Bytes.
+        Size in bytes.
     etag : str or None
-        Its entity tag without quotes; None where the storage has none that holds across machines.
+        The entity tag without quotes; None if the storage has no tag that is the same on every
+        machine.
     version : str or None
-        Its VersionId, where the listing has it.
+        The VersionId, if the listing contains it.
     """
 
     key: str
@@ -36,9 +37,9 @@ class Object(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class ArchivedObject(Object, frozen=True, order=True, gc=False):
-    """An object in an archive, from which it must be restored before it can be read.
+    """An object in an archive, which must be restored before it can be read.
 
-    A class of its own, since a field would take memory of millions of objects.
+    This is a separate class, because another field would take memory for millions of objects.
     """
 
 
@@ -58,16 +59,18 @@ class Children(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """The object that an answer is of; answers with equal identities are of the same bytes.
+    """Identifies the object in an answer: equal identities mean equal bytes.
 
     Parameters
     ----------
     tag : str
-        A strong entity tag without quotes, or whatever else the store's `stream` takes as one.
+        A strong entity tag without quotes, or another text that the store's `stream` accepts as
+        its `etag`.
     version : str or None
-        The VersionId, where the answer has one.
+        The VersionId, if the answer has one.
     url : str or None
-        Where the answer came from after redirects, without its query: tags are of one URL.
+        The URL that the answer came from, after redirects and without its query. A tag is only
+        valid for one URL.
     """
 
     tag: str
@@ -76,17 +79,17 @@ class Identity(NamedTuple):
 
 
 class Stream(Protocol):
-    """An object's bytes as they arrive, to be closed after use.
+    """An object's bytes as they arrive; close it after use.
 
     Attributes
     ----------
     size : int or None
-        Bytes of the whole object, by the answer.
+        Size of the whole object in bytes, as the answer says.
     etag : str or None
-        The answer's entity tag, weak or strong, without quotes. Another one than the planned tag
-        shows that the object has changed; the same one shows little.
+        The answer's entity tag, weak or strong, without quotes. If it differs from the planned tag,
+        the object has changed; if it is the same, that proves little.
     identity : Identity or None
-        None where the answer names nothing that binds another range to it.
+        None if the answer has nothing by which another range can be requested of the same object.
     """
 
     size: int | None
@@ -100,17 +103,18 @@ class Stream(Protocol):
 
 
 class FetchRequest(NamedTuple):
-    """A small object to be read whole, and what it should be.
+    """A request for a small object, which is read whole.
 
     Parameters
     ----------
+    key : str
     size : int
-        How many bytes it should have; one that has more is not read to its end.
+        The expected size in bytes. A larger object is not read to its end.
     etag, version : str or None
         As in `Store.stream`.
     digested : bool
-        Whether the caller checks the bytes by a digest. They may then be requested without the tag,
-        where that is quicker.
+        Whether the caller checks the bytes by a digest. The request may then leave out the tag if
+        that is faster.
     """
 
     key: str
@@ -121,7 +125,7 @@ class FetchRequest(NamedTuple):
 
 
 class FetchedObject(NamedTuple):
-    """An object's bytes, of one dimension, and the answer's entity tag without quotes."""
+    """An object's bytes, as a flat buffer, and its entity tag without quotes."""
 
     data: Buffer
     etag: str | None
@@ -133,9 +137,9 @@ class ObjectMetadata(NamedTuple):
     Parameters
     ----------
     etag_is_md5 : bool
-        Whether its plain entity tag is the MD5 of its bytes.
+        Whether the object's entity tag, if it is not multipart, is the MD5 of its bytes.
     checksum : Checksum or None
-        Of the whole object; None where there is none, or only of its parts.
+        The checksum of the whole object; None if the storage has none, or only of upload parts.
     """
 
     etag_is_md5: bool
@@ -148,16 +152,17 @@ class Abilities(NamedTuple):
     Parameters
     ----------
     async_reads : bool
-        `Store.whole` can be called: on an event loop, hundreds at a time.
+        Whether `Store.whole` can be called, on an event loop and hundreds of times at once.
     versions : bool
-        The storage may keep versions of objects.
+        Whether the storage may keep versions of objects.
     ordered_listings : bool
-        `Store.list_after` can be called: listings come in the order of keys, and may begin
-        anywhere.
+        Whether `Store.list_after` can be called: listings are in the order of keys, and can start
+        at any key.
     checksums : bool
-        The storage may keep checksums of whole objects.
+        Whether the storage may keep checksums of whole objects.
     ranges : bool
-        `Store.stream` takes `stop`, so that parts of an object can be read side by side.
+        Whether `Store.stream` accepts `stop`, so that several ranges of an object can be read at
+        the same time.
     """
 
     async_reads: bool = False

@@ -1,4 +1,4 @@
-"""Reading objects through obstore, and its errors as bidsplan's."""
+"""Reads objects with obstore, and translates its errors."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _STATUS = re.compile(r"\b(?:status|status code|HTTP status [a-z ]*\()\D{0,20}([3
 
 
 class NoRangesError(StorageError):
-    """A server sent the whole object where a range was requested."""
+    """A server sent the whole object instead of a range."""
 
 
 class CertificateError(UnreachableError, help_code=HelpCode.CERTIFICATE):
-    """obstore does not accept a server's certificate; OpenSSL may."""
+    """obstore does not accept a certificate that OpenSSL may accept."""
 
 
 class _NoSuchRangeError(StorageError):
@@ -40,9 +40,9 @@ class _NoSuchRangeError(StorageError):
 
 
 class TranslatedErrors:
-    """Raises obstore's errors as `StorageError`, with what was requested in the message."""
+    """Raises obstore's errors as `StorageError`."""
 
-    # A fifth of what contextlib's costs, for each of a million objects.
+    # This costs a fifth of contextlib's version, for each of a million objects.
     def __init__(self, what: str, denied: Callable[[], Advice]) -> None:
         self._what = what
         self._denied = denied
@@ -60,12 +60,12 @@ class TranslatedErrors:
 def storage_error(
     error: BaseException, what: str, denied: Callable[[], Advice] = unknown_access
 ) -> StorageError | None:
-    """Return the `StorageError` for one of obstore's errors; None for any other error.
+    """Return a `StorageError` for an obstore error; None for others.
 
     Parameters
     ----------
     error : BaseException
-        Also a panic of Rust's, which Python takes for no `Exception`.
+        The error, which may also be a Rust panic; Python does not treat that as an `Exception`.
     denied : callable
         As in `status_error`.
     """
@@ -117,14 +117,15 @@ def open_stream(
     Raises
     ------
     NoRangesError
-        Where the server does not support range requests.
+        If the server does not support range requests.
     StorageError
     """
     import obstore  # loaded with the store
 
     start, stop = span
     options = _options(etag, version)
-    # Also from the first byte on: only for a range does obstore check which bytes the answer has.
+    # A range is requested even from the first byte on, because only then does obstore check which
+    # bytes the answer has.
     options["range"] = {"offset": start} if stop is None else (start, stop)
     try:
         with TranslatedErrors(what, denied):
@@ -132,7 +133,7 @@ def open_stream(
     except _NoSuchRangeError:
         if start:
             raise
-        # No range begins in an empty object.
+        # An empty object has no range.
         del options["range"]
         with TranslatedErrors(what, denied):
             result = obstore.get(store, path, options=options)
@@ -151,14 +152,15 @@ def _options(etag: str | None, version: str | None) -> GetOptions:
 
 
 class WholeReader:
-    """Reads small objects whole, on an event loop, each in one attempt.
+    """Reads small objects on an event loop, with one attempt each.
 
     Notes
     -----
-    A range is one step of the loop, where an answer with headers and a body is two: a quarter of
-    what a small object costs. But it comes without headers, and some servers ignore ranges. Objects
-    without a digest are also requested by a range, since only then does obstore check which bytes
-    came; where the server ignores it, they are left to `Store.stream`.
+    A range takes one step of the event loop, and an answer with headers and a body takes two. This
+    saves a quarter of the time of a small object. But a range comes without headers, and some
+    servers ignore ranges. Objects without a digest are also requested by a range, because only then
+    does obstore check which bytes arrive. If a server ignores ranges, `Store.stream` reads the
+    object.
     """
 
     def __init__(self, denied: Callable[[], Advice]) -> None:
@@ -183,7 +185,7 @@ class WholeReader:
                         )
                     options["range"] = 0, wanted.size
                 result = await obstore.get_async(store, path, options=options)
-                # obstore makes it again for each access.
+                # obstore makes this object again for each access.
                 meta = result.meta
                 fits = meta["size"] == wanted.size
                 data = await result.bytes_async() if fits else b""
@@ -197,7 +199,7 @@ class WholeReader:
         return FetchedObject(data, compared_etag(meta["e_tag"]))
 
     async def _range(self, store: Any, path: str, size: int) -> Buffer | None:
-        """Read an object's first bytes; None where the server does not support range requests."""
+        """Read an object's first bytes; None if ranges are not supported."""
         import obstore  # loaded with the store
 
         try:
@@ -210,7 +212,7 @@ class WholeReader:
 
 
 class ObstoreStream:
-    """An object's bytes as a `Stream`, counted: obstore passes on a short body without an error."""
+    """An object's bytes as a `Stream`, whose length is checked."""
 
     def __init__(
         self, result: Any, what: str, span: tuple[int, int | None], denied: Callable[[], Advice]
@@ -227,7 +229,7 @@ class ObstoreStream:
         self.size: int | None = meta["size"]
         if last != (self.size if stop is None else stop):
             raise StorageError(f"{what}: other bytes came than were requested from {start} on")
-        # A range is one of several at a time, and each of their chunks takes the interpreter.
+        # Several ranges arrive at a time, and each of their chunks needs the interpreter.
         self._chunk = _CHUNK if stop is None else _RANGE_CHUNK
         self.etag = compared_etag(meta["e_tag"])
         self.identity = identity_of(meta["e_tag"], meta["version"])
@@ -241,5 +243,5 @@ class ObstoreStream:
             raise UnreachableError(f"{self._what}: the answer ended {self._left} bytes early")
 
     def close(self) -> None:
-        """Drop the answer, and its connection with it."""
+        """Drop the answer and its connection."""
         self._result = None

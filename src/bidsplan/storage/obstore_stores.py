@@ -1,4 +1,4 @@
-"""Google's and Azure's object stores, through obstore."""
+"""Object stores of Google and Azure, through obstore."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _HOSTS = {
         *("blob.core.chinacloudapi.cn", "blob.core.usgovcloudapi.net"),
     ),
 }
-"""The hosts that serve objects."""
+"""Hosts of object storage."""
 
 _METADATA = "169.254.169.254"
-"""The cloud's metadata service, from which machines get credentials; libraries know it."""
+"""The cloud's metadata service, which gives credentials to machines and which libraries know."""
 
 _SIGNING = {
     "gs": ("googleapis.com", "google.internal", _METADATA),
@@ -47,7 +47,7 @@ _SIGNING = {
         _METADATA,
     ),
 }
-"""The hosts that issue credentials."""
+"""Hosts that issue credentials."""
 
 _HINTS = {
     "gs": "check GOOGLE_APPLICATION_CREDENTIALS and the like",
@@ -64,13 +64,13 @@ _NAMED = (
     "MSI_ENDPOINT",
     "GOOGLE_BASE_URL",
 )
-"""Variables that name further hosts, as emulators and sovereign clouds do."""
+"""Variables that name further hosts, for emulators and sovereign clouds."""
 
 
 def open_objects(location: Location, access: Access, *, anonymous: bool) -> Store:
-    """Open a root on Google's or Azure's object store.
+    """Open a root in an object store of Google or Azure.
 
-    Raises UsageError where the URL or the environment's configuration can't be used.
+    Raises UsageError if the URL or the environment's configuration can't be used.
     """
     url = f"{location.protocol}://{location.host}/{location.path}".rstrip("/")
     reader, lister = (
@@ -103,7 +103,7 @@ def _open(location: Location, access: Access, anonymous: bool, seconds: float) -
     try:
         return kind(location.host, skip_signature=anonymous, **options)
     except (obstore.exceptions.BaseError, OSError, ValueError):
-        # What it says may hold parts of the credentials.
+        # The error's text may contain parts of the credentials.
         where = printable(f"{location.protocol}://{location.host}")
         raise UsageError(f"{where}: it can't be opened; {_HINTS[location.protocol]}") from None
 
@@ -118,14 +118,14 @@ def _signed() -> Advice:
 
 
 class ObjectStore(Store):
-    """A prefix of a container of objects.
+    """A prefix in a bucket or container.
 
     Parameters
     ----------
     path : str
-        Without slashes at its ends.
+        The path, without slashes at its ends.
     lister : obstore store
-        The same place, for listings, whose requests have a shorter timeout.
+        The same place for listings, whose requests have a shorter timeout.
     """
 
     abilities = Abilities(async_reads=True, ranges=True)
@@ -167,7 +167,7 @@ class ObjectStore(Store):
     def _objects(
         self, found: Sequence[Mapping[str, Any]], prefix: str, directories: Sequence[str] = ()
     ) -> Iterator[Object]:
-        # obstore leaves out the slash at a key's end, also of the directory's own marker.
+        # obstore leaves out the slash at the end of a key, also for a directory's own marker.
         above = self._prefix + prefix
         names = (name for item in found if (name := str(item["path"])) != above[:-1])
         check_names(chain(names, directories), above, f"listing {self.url}/{prefix}")

@@ -1,4 +1,4 @@
-"""Opening a URL as a store, after checking what it may name."""
+"""Opens a URL as a store, if the URL is allowed."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ _ANONYMOUS: dict[str, dict[str, Any]] = {"gs": {"token": "anon"}, "az": {"anon":
 def open_store(
     url: str, *, access: Access, anonymous: bool | None = None, base: str | None = None
 ) -> Store:
-    """Open a dataset's root.
+    """Open a dataset's root in storage, to list and read it.
 
     Parameters
     ----------
     url : str
-        As a manifest or a plan names it.
+        The root's URL, as in a manifest or a plan.
     access : Access
-        What the user allows and asks for.
+        How storage may be reached.
     anonymous : bool, optional
-        What the manifest or plan says; `access` beats it, and unsigned is the default.
+        Whether requests are unsigned, as in a manifest or plan. `access` overrides it, and the
+        default is unsigned.
     base : str, optional
         The directory that a relative local path is relative to.
 
@@ -51,9 +52,9 @@ def open_store(
     Raises
     ------
     UrlError
-        Where the URL, or its host, is refused.
+        If the URL or its host is refused.
     UsageError
-        Where the transport that is asked for can't reach it.
+        If the chosen transport can't reach the URL.
     """
     location = _allowed(url, access, "URL")
     if access.anonymous is not None:
@@ -75,11 +76,10 @@ def open_store(
 
 
 def open_writable(url: str, *, access: Access, stop: Event) -> WritableStore:
-    """Open a URL that is not a local path for writing.
+    """Open a URL for writing; for local paths, see `bidsplan.destination`.
 
-    Requests are signed unless `access` says otherwise. Setting `stop` ends waits between tries.
-    Raises UrlError where the URL or its host is refused, and UsageError where it can't be written
-    to.
+    Requests are signed unless `access` says otherwise. Setting `stop` ends waits between attempts.
+    Raises UrlError if the URL or its host is refused, and UsageError if it can't be written to.
     """
     location = _allowed(url, access, "destination's URL")
     anonymous = access.untrusted or access.anonymous is True
@@ -92,16 +92,16 @@ def open_writable(url: str, *, access: Access, stop: Event) -> WritableStore:
         raise UnsupportedError(
             "web servers are not written to; name a directory or an object store as destination"
         )
-    from bidsplan.storage.fsspec_writable import FsspecWritable  # a tenth of a second
+    from bidsplan.storage.fsspec_writable import FsspecWritable  # imports for a tenth of a second
 
     options = _ANONYMOUS.get(location.protocol, {}) if anonymous else {}
     return FsspecWritable(location.protocol, _fsspec_url(location), options)
 
 
 def _allowed(url: str, access: Access, what: str) -> Location:
-    """Parse a URL that is not refused, nor its host."""
+    """Parse a URL; raise UrlError if the URL or its host is refused."""
     location = allowed_location(url, access, what)
-    # Our own client checks what it connects to; other libraries connect by themselves.
+    # Our own client checks each host that it connects to; other libraries do not.
     named = location.protocol not in OBJECT_STORES | NO_MACHINES | _LOCAL
     if named and (access.untrusted or location.protocol not in _WEB):
         _check_host(location, access)
@@ -109,9 +109,9 @@ def _allowed(url: str, access: Access, what: str) -> Location:
 
 
 def allowed_location(url: str, access: Access, what: str = "URL") -> Location:
-    """Parse a URL that can be allowed without asking for its host's addresses.
+    """Parse a URL, and check it without looking up its host's addresses.
 
-    Raises UrlError where it is refused; `what` names it in the message.
+    Raises UrlError if the URL is refused; `what` names the URL in the message.
     """
     reason = refused_url(url, allow=access.allow_protocols)
     if reason:
@@ -137,9 +137,9 @@ def _open_other(location: Location, access: Access, *, anonymous: bool, base: st
     if location.protocol == "file":
         from bidsplan.storage.local import LocalStore  # on demand
 
-        # A relative path means one place on every machine: beside the manifest or plan.
+        # A relative path is relative to the manifest or plan, on every machine.
         return LocalStore(str((Path(base or ".") / location.path).resolve()), location.path)
-    from bidsplan.storage.fsspec_store import FsspecStore, filesystem_of  # a tenth of a second
+    from bidsplan.storage.fsspec_store import FsspecStore, filesystem_of  # takes 0.1 s
 
     url = _fsspec_url(location)
     options = _ANONYMOUS.get(location.protocol, {}) if anonymous else {}
@@ -155,7 +155,7 @@ def _fsspec_url(location: Location) -> str:
 
 
 def _check_untrusted(location: Location) -> None:
-    """Refuse what a stranger may not reach: this machine, and the network that it is in."""
+    """Refuse URLs of this machine and its network, for a stranger's manifest."""
     if location.protocol in _LOCAL:
         raise UrlError(
             f"an untrusted manifest may not name {location.protocol} URLs or local paths",
@@ -172,7 +172,7 @@ def _check_untrusted(location: Location) -> None:
 
 
 def _check_host(location: Location, access: Access) -> None:
-    """Refuse a host before anything is asked."""
+    """Refuse a host before any request is sent to it."""
     from bidsplan.storage.addresses import resolve  # on demand
 
     host = parse_host(location.host)

@@ -1,4 +1,4 @@
-"""How many requests start in a second, once the storage has refused some of them."""
+"""Limits how many requests start in a second, after refusals."""
 
 from __future__ import annotations
 
@@ -12,38 +12,39 @@ if TYPE_CHECKING:
 
 
 _BELOW = 0.95
-"""Part of the rate of answers, at which requests start after a refusal."""
+"""The part of the rate of answers at which requests start after a refusal."""
 
 _SLOWLY, _FAST = 0.005, 0.3
-"""Parts of that rate which are added in the first second without another refusal.
+"""The part of that rate which is added in the first second without another refusal.
 
-They grow with the square of the time: a rate stays long near one that was refused twice, and then
-rises. One that differs from the rate before may be of a moment only, and is soon tried again.
+The addition grows with the square of the time. So the rate stays near a rate that was refused twice
+for a long time, and then rises. If two refused rates differ, the lower one may be temporary, and is
+soon exceeded.
 """
 
 _SAME = 0.2
-"""Part by which two rates may differ to be the same."""
+"""The part by which two rates may differ to count as equal."""
 
 _ROUND = 0.5
-"""Seconds in which refusals count as one: what was in flight together is refused together."""
+"""Seconds in which refusals count as one, because their requests were in flight together."""
 
 _SPAN = 1.0
-"""Seconds whose answers are counted together."""
+"""The seconds of a span, whose answers are counted together."""
 
 _ENOUGH = 10
-"""Answers that tell a rate."""
+"""The least number of answers from which a rate is computed."""
 
 _LEAST = _ENOUGH / _SPAN
-"""Requests a second; below, there are fewer at a time."""
+"""Below this number of requests a second, fewer are in flight."""
 
 _SLACK = 0.02
-"""Seconds for which turns that nobody took are kept, since no timer is exact."""
+"""Seconds for which unused turns are kept, since no timer is exact."""
 
 
 class Pace:
-    """Gives requests their turns: after a refusal, at just below the rate of answers.
+    """Gives requests turns, slightly slower than the storage answers.
 
-    All requests may start at once until the first refusal.
+    Until the first refusal, requests need not take turns.
 
     Parameters
     ----------
@@ -58,21 +59,21 @@ class Pace:
         self._known = False
         self._lowered = self._next = now()
         self._lock = Lock()
-        # As after idle time: the first answer begins a span.
+        # As after idle time, the first answer begins a span.
         self._count_from(-math.inf)
 
     def _count_from(self, now: float) -> None:
-        # The answers of this span, and of the one before.
+        # The number of answers in this span, and in the one before.
         self._began = self._earlier_began = now
         self._answered = self._earlier = 0
 
     @property
     def limited(self) -> bool:
-        """Whether requests need turns."""
+        """Whether requests must take turns."""
         return self._base is not None
 
     def delay(self) -> float:
-        """Take a turn, and return in how many seconds it is."""
+        """Take a turn, and return the seconds until then."""
         if self._base is None:
             return 0.0
         with self._lock:
@@ -84,7 +85,7 @@ class Pace:
         return base * (1 + self._growth * (now - self._lowered) ** 2)
 
     def answered(self) -> None:
-        """Note a request that the storage has answered."""
+        """Note that the storage answered a request."""
         with self._lock:
             now = self._now()
             since = now - self._began
@@ -98,7 +99,7 @@ class Pace:
             self._answered += 1
 
     def refused(self) -> bool:
-        """Note a refusal; returns whether enough else was answered for a rate to be known."""
+        """Note a refusal; returns whether the rate of answers is known."""
         with self._lock:
             now = self._now()
             if now - self._began > 2 * _SPAN:

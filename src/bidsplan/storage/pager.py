@@ -1,4 +1,4 @@
-"""Checks that show a listing to be whole: it is, or an error is raised."""
+"""Checks that a listing is complete, and raises an error otherwise."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ if TYPE_CHECKING:
 
 
 _MOST_ITEMS = 10_000_000
-"""Objects and directories that one listing may have."""
+"""The most objects and directories of one listing."""
 
 _MOST_EMPTY = 250
-"""Pages in a row that may be empty; a server that hides many objects sends some."""
+"""The most empty pages in a row; servers that hide many objects send some."""
 
 _LONGEST_SHOWN = 200
 
 
 class Pager:
-    """Checks the pages of one listing against one another, as they come.
+    """Checks the pages of one listing against each other.
 
-    Names must grow from page to page and be below the listed prefix, and no page may lead back to
-    an earlier one. Storage orders keys by their bytes; some gateways order them directory by
-    directory, where a slash comes before any other character, and do so to the end.
+    Names must be in ascending order over all pages, and below the listed prefix. No page may lead
+    back to an earlier one. Storage orders keys by their bytes. Some gateways order them directory
+    by directory instead, so that a slash comes before all other characters; then all pages must
+    have this order.
 
     Parameters
     ----------
     what : str
-        What is listed, as messages name it.
+        The listing's name, for messages.
     prefix : str
-        What each name must begin with.
+        The prefix that each name must begin with.
     server : str
-        Who lists it, as messages name it.
+        The server's name, for messages.
     delimited : bool
-        Whether only names directly below the prefix are listed; those of directories end in ``/``.
+        Whether only names directly below the prefix are listed. Names of directories end in ``/``.
     """
 
     def __init__(self, what: str, prefix: str, server: str, *, delimited: bool) -> None:
@@ -56,17 +57,17 @@ class Pager:
     ) -> None:
         """Check the next page.
 
-        Raises ListingError where it is no part of a whole listing, and StorageError where there is
-        too much.
+        Raises ListingError if the page does not fit into a complete listing, and StorageError if
+        there are too many names.
 
         Parameters
         ----------
         names : sequence of list of str
-            Names of each kind, in the order of the page.
+            The names of each kind, in the order of the page.
         number : int
-            How many things the page lists, with those that have no name here.
+            How many items the page lists, including those that are not in `names`.
         following : mapping of str to str, or None
-            Where the next page begins, as the server says; None behind the last page.
+            The beginning of the next page, from the server; None after the last page.
         """
         self._check_place(following)
         self._items += number
@@ -105,7 +106,7 @@ class Pager:
         self._last = rows[-1]
 
     def _misplaced(self, names: Sequence[list[str]]) -> tuple[list[str], tuple[str, str] | None]:
-        """Return a page's names in one column, and the first two that are not in order."""
+        """Return a page's names, and the first two in wrong order."""
         key = self._key
         merged: Iterable[str] = names[0] if len(names) == 1 else merge(*names, key=key)
         rows = [key(self._last), *(merged if key is str else map(key, merged))]
@@ -115,7 +116,7 @@ class Pager:
 
     def _check_place_of(self, names: Sequence[list[str]]) -> None:
         skip = len(self._prefix)
-        # What lies between two names that begin alike begins so too, in either order.
+        # A name between two names with the same start has that start too, in either order.
         ends = [each for some in names for each in (some[0], some[-1])]
         stray = [name for name in ends if not name.startswith(self._prefix)]
         if self._delimited:
@@ -139,9 +140,9 @@ def _shown(name: str) -> str:
 
 
 def check_names(names: Iterable[str], prefix: str, what: str) -> None:
-    """Check a listing that comes in any order, and as one.
+    """Check a whole listing, whose names may be in any order.
 
-    Raises ListingError where it has a name twice, or one that does not begin with the prefix.
+    Raises ListingError if a name occurs twice, or does not begin with the prefix.
     """
     for name, times in Counter(names).items():
         if times > 1 or not name.startswith(prefix):

@@ -1,4 +1,4 @@
-"""Where a root is, however its URL is written."""
+"""Identifies a root, however its URL is spelt."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ OTHER_SERVICES = {
         "AZURE_STORAGE_USE_EMULATOR",
     ),
 }
-"""Variables that set which service, or whose account, a bucket is in."""
+"""Variables that choose the service, or the account, of a bucket."""
 
 _ACCOUNT = r"(?:AccountName|BlobEndpoint|EndpointSuffix)=([^;]*)"
 """The parts of a connection string to Azure that are not secret."""
 
 
 class Place(NamedTuple):
-    """A root's location: equal for all spellings of its URL, different for any other root.
+    """A root's location, equal for all spellings of its URL.
 
     Parameters
     ----------
     service : tuple of str
-        Protocol, and host, endpoint and bucket, or account and container.
+        The protocol, and the host, the endpoint and bucket, or the account and container.
     path : str
-        The path in it; for local roots the real path.
+        The path there. For local roots, it is the real path, without links.
     """
 
     service: tuple[str, ...]
@@ -45,37 +45,37 @@ class Place(NamedTuple):
 
     @property
     def prefix(self) -> str:
-        """The start of the place of each object below the root; the key follows."""
-        # Short and free of what JSON escapes, as one is made for each of a million entries.
+        """The start of the place of each object in the root."""
+        # The text is short and has no characters that JSON escapes, as there may be a million.
         service = hashlib.sha256("\0".join(self.service).encode()).hexdigest()[:24]
         path = self.path.rstrip("/")
         try:
             path.encode()
         except UnicodeEncodeError:
-            # Written like no other path, so that it can be encoded.
+            # Such a path is written in a special way, so that it can be encoded.
             path = "//" + path.encode(errors="surrogatepass").hex()
         return f"{service}:{path}/" if path or self.service == ("file",) else f"{service}:"
 
 
 def place_of(url: str, access: Access, base: str | os.PathLike[str]) -> Place:
-    """Return where a root is, without opening it and without any request.
+    """Return a root's location, without any request.
 
     Parameters
     ----------
     access : Access
-        How storage is reached: an endpoint is part of a place in S3.
+        How storage is reached. The endpoint is part of a place in S3.
     base : path
         The directory that a relative local path is relative to.
 
     Raises
     ------
     UsageError
-        Where the AWS configuration can't be used.
+        If the AWS configuration can't be used.
     """
     protocol, host, path = parse_url(canonical_url(url))
     if protocol == "file":
         real = os.path.join(base, path)  # noqa: PTH118 - compared as text
-        # A plan may name anything: what can't be a path is refused when it is opened.
+        # A plan may name any URL; a path that can't exist is refused when it is opened.
         with suppress(ValueError):
             real = os.path.realpath(real)
         return Place(("file",), real)
@@ -90,7 +90,7 @@ def place_of(url: str, access: Access, base: str | os.PathLike[str]) -> Place:
 
 
 def _service(endpoint: str | None) -> str:
-    """Return an endpoint without its user info; Amazon's own by their partition."""
+    """Return an endpoint without user information; for Amazon, its partition."""
     if endpoint is None:
         return "aws"
     protocol, host, path = parse_url(canonical_url(endpoint))

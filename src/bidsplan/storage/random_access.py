@@ -1,4 +1,4 @@
-"""One file of any file system: read by ranges, or written whole or not at all."""
+"""Reads ranges of a file, or writes a whole file, in any file system."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 SMALL = 32 << 20
-"""Bytes up to which a file is sent by one request, so that its tag is its MD5."""
+"""Files up to this size are sent with one request, so that the tag is the MD5."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,9 +46,9 @@ class File:
     Parameters
     ----------
     what : str
-        Its name in messages, free of credentials.
+        The file's name for messages, without credentials.
     url : str or None
-        The URL that bidsplan's own client reads, instead of the file system.
+        The URL, if bidsplan's own client reads the file instead of the file system.
     """
 
     filesystem: Any
@@ -57,16 +57,16 @@ class File:
     url: str | None = None
 
     def read(self) -> bytes:
-        """Read all of it; raises StorageError where it can't be read, or ends early."""
+        """Read the whole file; raises StorageError if it can't be read."""
         return RangedFile(self).read()
 
     def write(self, source: IO[bytes], size: int) -> None:
-        """Write all of `source`, which has `size` bytes, or leave the file as it was.
+        """Write all bytes of `source`, or leave the file unchanged.
 
         Raises
         ------
         DestinationError, DeniedError, ThrottledError, UnreachableError
-            Where it can't be written.
+            If the file can't be written.
         """
         from fsspec.implementations.local import LocalFileSystem
 
@@ -82,7 +82,7 @@ class File:
             raise self._not_written(error) from error
 
     def _upload(self, source: IO[bytes]) -> None:
-        """Send a piece at a time; the file is replaced once all of it has come."""
+        """Send the file in pieces, and replace the old one at the end."""
         file = self.filesystem.open(self.path, "wb", block_size=SMALL, autocommit=False)
         try:
             shutil.copyfileobj(source, file, 1 << 20)
@@ -91,13 +91,13 @@ class File:
         except BaseException:
             with suppress(Exception):
                 file.discard()
-            # Otherwise it would send the rest when it is garbage-collected.
+            # Otherwise the file would send the rest when it is garbage-collected.
             with suppress(AttributeError):
                 file.closed = True
             raise
 
     def error(self, error: Exception) -> StorageError:
-        """Return the `StorageError` for an error of the file system's while reading."""
+        """Return a `StorageError` for an error while reading."""
         if "s3" in self.filesystem.protocol:
             from bidsplan.storage.http_errors import client_error  # for S3 only
 
@@ -113,25 +113,25 @@ class File:
 
 
 def find_file(fname: str | os.PathLike[str], fs: Any = None, *, anonymous: bool = False) -> File:
-    """Return the file that a name means; it need not exist.
+    """Return the file with a name, which need not exist.
 
     Parameters
     ----------
     fname : str or path
-        An S3 path, with or without ``s3://``, or any URL that fsspec knows.
+        An S3 path, with or without ``s3://``, or any URL that fsspec supports.
     fs : fsspec.AbstractFileSystem, optional
-        Made from the name by default.
+        The file system; by default made from the name.
     anonymous : bool
-        Send unsigned requests to S3, where `fs` is not given.
+        Whether requests to S3 are unsigned, if `fs` is not given.
 
     Raises
     ------
     UrlError
-        Where the name is neither an S3 path nor a URL.
+        If the name is neither an S3 path nor a URL.
     UsageError
-        Where fsspec has no such file system here, or the AWS configuration can't be used.
+        If fsspec does not have such a file system, or the AWS configuration can't be used.
     DeniedError
-        Where requests are to be signed, and there are no credentials.
+        If requests are to be signed, and there are no credentials.
     """
     name = os.fspath(fname)
     if fs is not None:
@@ -144,7 +144,7 @@ def find_file(fname: str | os.PathLike[str], fs: Any = None, *, anonymous: bool 
 
 
 def local_file(path: str | os.PathLike[str]) -> File:
-    """Return the file of a local path; it need not exist."""
+    """Return the file at a local path, which need not exist."""
     from fsspec.implementations.local import LocalFileSystem  # on demand
 
     name = os.fspath(path)
@@ -155,13 +155,13 @@ def _file_of(fs: Any, name: str) -> File:
     path = fs._strip_protocol(name)  # noqa: SLF001 - fsspec's own way
     what = fs.unstrip_protocol(path)
     if what.startswith("http"):
-        # User info may hold a password, and the query a signature.
+        # User info may contain a password, and the query a signature.
         what = re.sub("//[^/]*@", "//", what.partition("?")[0])
     return File(filesystem=fs, path=path, what=printable(what))
 
 
 def _by_url(url: str) -> File:
-    from fsspec.core import url_to_fs  # a tenth of a second
+    from fsspec.core import url_to_fs  # imports for a tenth of a second
 
     try:
         fs, path = url_to_fs(url)
@@ -193,10 +193,10 @@ def _located(connection: Connection, bucket: str) -> Connection:
 
 
 class RangedFile(io.RawIOBase):
-    """A file's bytes, requested where and when they are read.
+    """A file's bytes, which are requested when they are read.
 
-    They are read ahead as by `ReadAhead`. A read returns all that it asks for, up to the file's
-    end. No connection is held. Raises StorageError where the file can't be opened.
+    Bytes are read ahead as in `ReadAhead`. A read returns all requested bytes, up to the file's
+    end. No connection stays open. Raises StorageError if the file can't be opened.
     """
 
     def __init__(self, file: File) -> None:
@@ -217,13 +217,13 @@ class RangedFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go to a position, without a request."""
+        """Move to a position, without a request."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
         self._at = max(base + offset, 0)
         return self._at
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read `size` bytes, or all that are left; raises StorageError where they can't be."""
+        """Read `size` bytes or the rest; raises StorageError on failure."""
         left = max(self.size - self._at, 0)
         wanted = left if size is None or size < 0 else min(size, left)
         data = bytearray(wanted)

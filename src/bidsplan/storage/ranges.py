@@ -1,4 +1,4 @@
-"""Ranges of one file, all of one content: each answer must itself say which content it is of."""
+"""Reads ranges of one file, and checks that all are of the same content."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ if TYPE_CHECKING:
 
 
 FIRST = 64 << 10
-"""Bytes of the first request: a header, and no more than a request's own time is worth."""
+"""The bytes of the first request: enough for a header, at hardly any additional time."""
 
 _IN_MEMORY = 64 << 20
-"""Bytes of a file without a validator that are kept in memory, and not in a temporary file."""
+"""The most bytes of an unidentified file that are kept in memory, and not in a temporary file."""
 
 
 _LARGEST_AHEAD = 4 << 20
 _MANY = 256 << 10
-"""Bytes of a read that has a request of its own, without reading ahead."""
+"""Reads of at least these bytes have their own request, without reading ahead."""
 
 _LARGEST = 32 << 20
-"""The most bytes of one request, which are briefly held twice."""
+"""The most bytes of one request, of which there are briefly two copies."""
 
 
 class ReadAhead:
-    """Reads one file by ranges, and holds a piece of it.
+    """Reads one file by ranges, and keeps a piece of it in memory.
 
-    What is read from its start, or continues where the last read ended, is requested in growing
-    pieces; after a jump, only what is read.
+    Bytes at the start, and bytes that follow the last read, are requested in growing pieces. After
+    a jump, only the needed bytes are requested.
 
     Parameters
     ----------
     read : callable
-        Returns the bytes from one position up to another.
+        Returns the bytes between two positions.
     size : int
-        Bytes of the file.
+        The size of the file in bytes.
     first : int
-        Bytes of the first piece.
+        The size of the first piece in bytes.
     """
 
     def __init__(self, read: Callable[[int, int], bytes], size: int, first: int = FIRST) -> None:
@@ -61,7 +61,7 @@ class ReadAhead:
         self._start = 0
 
     def some(self, at: int, wanted: int) -> memoryview:
-        """Return at most `wanted` bytes at a position, which is before the file's end."""
+        """Return at most `wanted` bytes at a position in the file."""
         offset = at - self._start
         if 0 <= offset < len(self._held):
             return self._held[offset : offset + wanted]
@@ -70,23 +70,24 @@ class ReadAhead:
         length = min(max(wanted, 0 if large or not follows else self._ahead), _LARGEST)
         found = memoryview(self._read(at, min(at + length, self._size)))
         self._ahead = min(2 * self._ahead, _LARGEST_AHEAD) if follows else self._first
-        # A large piece is used up at once; to hold it would cost every open file as much.
+        # A large piece is used up at once, and keeping it would cost memory for every open file.
         self._held = found[:0] if large else found
         self._start = at + len(found) if large else at
         return found[:wanted]
 
 
 class UnboundError(StorageError):
-    """An answer does not say which content its range is of."""
+    """An answer does not identify the content of its range."""
 
 
 class Ranges(ABC):
-    """One file's bytes by position; without a validator, the whole file by one request.
+    """One file's bytes by position.
 
     Attributes
     ----------
     size : int
-        Bytes of the whole file.
+        The size of the whole file in bytes. Without a value that identifies the content, the whole
+        file is read with one request.
     """
 
     size: int
@@ -97,7 +98,7 @@ class Ranges(ABC):
         self._what = what
 
     def read(self, start: int, stop: int) -> bytes:
-        """Return the bytes from one position up to another."""
+        """Return the bytes between two positions."""
         data = self._read(start, stop)
         if len(data) != stop - start:
             raise UnreachableError(
@@ -107,7 +108,7 @@ class Ranges(ABC):
         return data
 
     def close(self) -> None:
-        """Discard the whole file, if it is kept; nothing is read afterwards."""
+        """Discard the file's bytes; nothing can be read afterwards."""
         if self._whole is not None:
             self._whole.close()
 
@@ -124,7 +125,7 @@ class Ranges(ABC):
         return whole.read(stop - start)
 
     def _keep(self, chunks: Iterator[bytes], size: int | None = None) -> IO[bytes]:
-        """Keep the whole file, from which all ranges are then read."""
+        """Keep the whole file in memory, and read ranges from it."""
         whole = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - kept open
         try:
             for chunk in chunks:
@@ -139,11 +140,11 @@ class Ranges(ABC):
 
     @abstractmethod
     def _range(self, start: int, stop: int) -> bytes:
-        """Read a range; raises `UnboundError` where nothing binds it to the others."""
+        """Read a range; raises `UnboundError` if its content is not identified."""
 
     @abstractmethod
     def whole(self) -> Iterator[bytes]:
-        """Read the whole file by one request."""
+        """Read the whole file with one request."""
 
     def _check_range(self, status: int, content_range: str | None, start: int, stop: int) -> None:
         if status != 206 or content_range != f"bytes {start}-{stop - 1}/{self.size}":
@@ -156,13 +157,13 @@ class Ranges(ABC):
 
 
 def open_ranges(fs: Any, path: str, what: str, url: str | None = None) -> Ranges:
-    """Open a file of a file system, or of a web server where its URL is given.
+    """Open a file for reading by ranges.
 
-    Raises whatever the file system raises.
+    If a URL is given, bidsplan's own client reads it. Raises the errors of the file system.
     """
     if url is not None:
         return _WebRanges(url, what)
-    from fsspec.spec import AbstractBufferedFile  # a tenth of a second
+    from fsspec.spec import AbstractBufferedFile  # imports for a tenth of a second
 
     opened = fs.open(path, "rb", block_size=FIRST, cache_type="none")
     if type(opened).__module__.startswith("s3fs"):
@@ -171,14 +172,14 @@ def open_ranges(fs: Any, path: str, what: str, url: str | None = None) -> Ranges
         if isinstance(opened, S3File):
             return _S3Ranges(opened, what)
     if isinstance(opened, AbstractBufferedFile) and opened.size is not None:
-        # Of object stores: it holds no connection.
+        # This file system is for object stores, and keeps no connection.
         return _FileRanges(fs, path, what, opened)
     opened.close()
     return _FileRanges(fs, path, what)
 
 
 class _S3Ranges(Ranges):
-    """Ranges of an object that s3fs opened; s3fs itself compares none of the answers."""
+    """Ranges of an s3fs object, whose answers are compared."""
 
     def __init__(self, opened: Any, what: str) -> None:
         super().__init__(what)
@@ -222,7 +223,7 @@ class _S3Ranges(Ranges):
         return opened._call_s3("get_object", *more, Bucket=opened.bucket, Key=opened.key, **options)  # noqa: SLF001 - as above
 
     def _chunks(self, answer: Any, most: int) -> Iterator[bytes]:
-        """Yield an answer's body, and stop once it has more bytes than it may have."""
+        """Yield an answer's body, and stop if it is too long."""
         from fsspec.asyn import sync  # loaded with s3fs
 
         while most >= 0 and (
@@ -233,7 +234,7 @@ class _S3Ranges(Ranges):
 
 
 class _WebRanges(Ranges):
-    """Ranges of a file of a web server, whose redirects are followed as `HttpClient` does."""
+    """Ranges of a file on a web server."""
 
     def __init__(self, url: str, what: str) -> None:
         super().__init__(what)
@@ -245,7 +246,7 @@ class _WebRanges(Ranges):
         self._open()
 
     def _open(self) -> None:
-        """Read the first bytes, or the whole file where nothing binds ranges of it."""
+        """Read the first bytes, or the whole file if ranges can't be checked."""
         try:
             answer, url = self._send({"Range": f"bytes=0-{FIRST - 1}"})
         except StorageError as error:
@@ -306,10 +307,10 @@ class _WebRanges(Ranges):
 
 
 class _FileRanges(Ranges):
-    """Ranges of a file of any other file system, whose answers can't be looked at.
+    """Ranges of a file in another file system, whose answers are hidden.
 
-    The file system is asked before and after whether the file is the same; where it gives nothing
-    that changes with the content, the whole file is read by one call.
+    Before and after each read, the file system is asked whether the file has changed. If it gives
+    no value that changes with the content, the whole file is read with one call.
     """
 
     def __init__(self, fs: Any, path: str, what: str, opened: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""Renaming a finished file, also such that nothing else is replaced."""
+"""Renames a finished file, optionally without replacing another one."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ if TYPE_CHECKING:
 
 
 _CALLS = (("renameat2", 1), ("renameatx_np", 4))
-"""The calls of Linux and macOS that rename without replacing, each with its flag for that."""
+"""The calls of Linux and macOS that rename without replacing, with their flags."""
 
 _UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.ENOTSUP})
 _NO_LINKS = _UNSUPPORTED | {errno.EMLINK}
 
 
 def rename(name: str, new: str, *, above: int, directory: int, replace: bool) -> bool:
-    """Rename a file; all commits to a path of a local file system end here.
+    """Rename a file; every local commit uses this function.
 
     Parameters
     ----------
     above : int
-        Descriptor of the directory that the file is in.
+        The descriptor of the directory that the file is in.
     directory : int
-        Descriptor of the directory that it goes to.
+        The descriptor of the directory that the file moves to.
     replace : bool
-        Whether to replace a file that has the new name.
+        Whether to replace an existing file with the new name.
 
     Returns
     -------
     bool
-        False where something has the name and is not to be replaced; the file stays where it is.
+        False if the name exists and must not be replaced. The file then stays where it is.
 
     Notes
     -----
-    Linux and macOS rename without replacing in one step. Where the file system can't, as old NFS, a
-    second link is made, which never replaces anything, and the first name is removed. Only where
-    there are no links either, as on FAT, it is a look and a rename, between which another process
-    may come.
+    Linux and macOS can rename without replacing in one step. If a file system, such as old NFS,
+    does not support this, a second link is made, which never replaces anything, and then the first
+    name is removed. Some file systems, such as FAT, have no links either. Only there, checking and
+    renaming are two steps, and another process may create the name in between.
     """
     if not replace:
         for attempt in (_rename_in_one_step, _link_and_unlink):
@@ -56,7 +56,7 @@ def rename(name: str, new: str, *, above: int, directory: int, replace: bool) ->
 
 
 def _rename_in_one_step(name: str, new: str, above: int, directory: int) -> bool | None:
-    """Rename by one call; None where there is none, or the file system does not support it."""
+    """Rename with one system call; None if that is not supported."""
     call = _exclusive_rename()
     if call is None:
         return None
@@ -82,11 +82,11 @@ def _exclusive_rename() -> Callable[[int, bytes, int, bytes], int] | None:
 
 
 def _link_and_unlink(name: str, new: str, above: int, directory: int) -> bool | None:
-    """Rename by a second link; None where the file system has no links."""
+    """Rename with a second link; None if there are no links."""
     try:
         os.link(name, new, src_dir_fd=above, dst_dir_fd=directory, follow_symlinks=False)
     except FileExistsError:
-        # NFS may repeat a request that has succeeded, and answer the second one.
+        # NFS may repeat a successful request, and return the second answer.
         first, second = os.stat(name, dir_fd=above, follow_symlinks=False), _stat(new, directory)
         if second is None or not os.path.samestat(first, second):
             return False
@@ -94,7 +94,8 @@ def _link_and_unlink(name: str, new: str, above: int, directory: int) -> bool | 
         if error.errno in _NO_LINKS:
             return None
         raise
-    # The file has its name now; a first name that stays is removed with the run's partials.
+    # The file has its new name now. If its first name remains, it is removed with the run's partial
+    # files.
     with suppress(OSError):
         os.unlink(name, dir_fd=above)
     return True

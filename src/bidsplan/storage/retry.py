@@ -1,4 +1,4 @@
-"""When to try again, and how long to wait: all timeouts, deadlines and retries of requests."""
+"""Timeouts, deadlines and retries of all requests."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ CONNECT_SECONDS = 2.5
 """Seconds that opening a connection may take."""
 
 LOCATE_SECONDS = 5.0
-"""Seconds that finding out a bucket's region may take."""
+"""Seconds that finding a bucket's region may take."""
 
 READ_SECONDS = 60.0
-"""Seconds without a byte after which a connection is given up, unless the user says otherwise."""
+"""Seconds after which a connection that sends nothing is closed, by default."""
 
 BODY_SECONDS = 600.0
-"""Seconds in which a body must be read; after that, the bytes received so far are kept."""
+"""Seconds in which a body must be read. After that, the bytes received so far are kept."""
 
 PAGE_SECONDS = 120.0
 """Seconds that reading a page of a listing may take."""
 
 STOPPING_SECONDS = 2.0
-"""Seconds that a request may take once the run is being stopped."""
+"""Seconds that a request may take while the run is stopping."""
 
 PLAIN_SECONDS = 30.0
-"""Seconds after a refusal during which S3 objects are read by plain requests."""
+"""Seconds after a refusal in which S3 objects are read by plain requests."""
 
 _UNREACHABLE_TRIES = 3
 _THROTTLED_TRIES = 8
 _DEADLINE = 120.0
 _LONGEST_WAIT = 30.0
-"""Seconds that jitter may add to what the storage asks for."""
+"""The most seconds that jitter adds to the wait that the storage asks for."""
 
 _LONGEST_REQUESTED_WAIT = 30.0
-"""Seconds to wait at most on the storage's request, so that one answer can't hold up a run."""
+"""The most seconds to wait because the storage asks for it, so that one answer can't stop a run."""
 
 _OBJECT_SECONDS = 600.0
-"""Seconds that any object may take, however small."""
+"""Seconds that any object may take, even a small one."""
 
 _LOWEST_RATE = 16 << 10
-"""Bytes a second by which a larger object may take longer."""
+"""The bytes for which an object may take one more second."""
 
 
 class Limit(Protocol):
-    """Says when requests may start, and learns how they ended; see `RequestLimit`."""
+    """Decides when requests may start; see `RequestLimit`."""
 
     def wait(self) -> None: ...  # noqa: D102 - see the class
 
@@ -67,13 +67,13 @@ _limit: ContextVar[Limit | None] = ContextVar("bidsplan_limit", default=None)
 
 
 def current_limit() -> Limit | None:
-    """Return the limit that requests of this thread obey."""
+    """Return this thread's limit for requests."""
     return _limit.get()
 
 
 @contextmanager
 def limited_by(limit: Limit | None) -> Iterator[None]:
-    """Have the requests of this thread that are sent by `retrying` obey a limit."""
+    """Set the limit for this thread's requests that `retrying` sends."""
     token = _limit.set(limit)
     try:
         yield
@@ -82,25 +82,25 @@ def limited_by(limit: Limit | None) -> Iterator[None]:
 
 
 def obstore_options(read: float, total: float) -> dict[str, Any]:
-    """Return the timeouts for obstore's client, whose connect timeout also covers DNS and TLS."""
+    """Return the timeouts for obstore's client."""
     return {"connect_timeout": "5s", "read_timeout": f"{read:g}s", "timeout": f"{total:g}s"}
 
 
 def capped_wait(retry_after: float | None) -> float:
-    """Return how many seconds to wait where the storage asks for some: half a minute at most."""
+    """Return the seconds to wait, at most half a minute."""
     return min(max(retry_after or 0.0, 0.0), _LONGEST_REQUESTED_WAIT)
 
 
 class Deadline:
-    """The time that one object has for all of its tries, from its first request on.
+    """The time for all attempts to fetch one object.
 
-    Ten minutes, and a second more for every 16 KiB received: an object that makes progress is never
-    given up for its size, and one whose bytes trickle is.
+    The time is ten minutes, and one second more for every 16 KiB received. So a large object that
+    makes progress never fails, and an object that arrives extremely slowly does.
 
     Parameters
     ----------
     began : float, optional
-        When its first request began, by `time.monotonic`; now by default.
+        When the object's first request began, by `time.monotonic`; by default now.
     """
 
     def __init__(self, began: float | None = None) -> None:
@@ -112,37 +112,37 @@ class Deadline:
         return time.monotonic() - self._began
 
     def reached(self, arrived: int) -> None:
-        """Record how many bytes have come, which count once however often they come."""
+        """Record the received bytes, which count once even if repeated."""
         self._arrived = max(self._arrived, arrived)
 
     def waited(self, seconds: float) -> None:
-        """Give the object more time, for what it waited by the user's wish."""
+        """Extend the deadline by a wait that the user wanted."""
         self._began += seconds
 
     def allowed(self) -> float:
-        """Return the seconds that the object may take, by the bytes received."""
+        """Return the seconds allowed for the received bytes."""
         return _OBJECT_SECONDS + self._arrived / _LOWEST_RATE
 
     def left(self) -> float:
-        """Return the seconds that are left; none or less after the deadline."""
+        """Return the seconds left; zero or less after the deadline."""
         return self.allowed() - self.seconds()
 
 
 def retrying(
     noticed: Callable[[StorageError], None] | None = None, *, within: float | None = None
 ) -> Retrying:
-    """Return the retry policy, to be called with a function and its arguments.
+    """Return the retry policy, which is called with a function.
 
-    What is unreachable is tried three times and what is throttled eight times, with exponential
-    waits and jitter, or as long as the storage asks for; then the last error is raised. Each try
-    obeys the limit of its thread, if there is one.
+    Requests are tried three times if the storage is unreachable, and eight times if it throttles.
+    Waits grow exponentially with jitter, or last as long as the storage asks for. Then the last
+    error is raised. Each attempt obeys the limit of its thread, if there is one.
 
     Parameters
     ----------
     noticed : callable, optional
-        Called with every error that is tried again.
+        Called with each error that is retried.
     within : float, optional
-        Seconds after which nothing is tried again; two minutes by default.
+        Seconds after which there are no more retries; by default two minutes.
     """
     import tenacity  # brings asyncio along
 

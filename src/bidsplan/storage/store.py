@@ -31,28 +31,29 @@ _LONGEST_KEY = 4096
 
 _SHOWN = 200
 
-# Stores share the sessions that credentials come from.
+# One lock for all stores, because they share the sessions that provide credentials.
 _RENEWING = Lock()
 
 
 class Store(ABC):
-    """A dataset's root in storage: it can be listed and read.
+    """A dataset's root in storage, which can be listed and read.
 
     Attributes
     ----------
     url : str
-        The root's URL, free of credentials.
+        The root's URL, without credentials.
     endpoint : str or None
-        Where requests go, for object stores.
+        The URL that requests are sent to, for object stores.
     abilities : Abilities
-        What it can do beyond that.
+        What the store can do in addition to listing and reading.
     etag_is_not_digest : bool
-        Whether an object was met whose plain entity tag is not a digest, so others may be the same.
+        Whether the store has returned an object whose entity tag is not a digest. The tags of other
+        objects may then not be digests either.
 
     Notes
     -----
-    A store may be used from several threads at once. Prefixes are plain string prefixes that are
-    empty or end in ``/``; callers never pass half a segment.
+    Several threads may use a store at once. A prefix is the start of keys: empty, or whole
+    directory names that end in ``/``.
     """
 
     url: str
@@ -68,39 +69,39 @@ class Store(ABC):
         Parameters
         ----------
         prefix : str
-            Empty, or ending in ``/``.
+            The prefix: empty, or ending in ``/``.
 
         Returns
         -------
         Children
-            Empty where there is nothing.
+            Empty if nothing is below the prefix.
 
         Raises
         ------
         DeniedError, UnreachableError, ThrottledError, StorageError
-            A listing that fails is never an empty one.
+            If the listing fails. A failed listing never returns an empty result.
         """
 
     def list(self, prefix: str = "") -> Iterator[Object]:
-        """List all objects below a prefix, however deep.
+        """List all objects below a prefix, in all its subdirectories.
 
         Parameters
         ----------
         prefix : str
-            Empty, or ending in ``/``.
+            The prefix: empty, or ending in ``/``.
 
         Yields
         ------
         Object
-            In the storage's own order.
+            In the order of the storage.
 
         Raises
         ------
         DeniedError, UnreachableError, ThrottledError, StorageError
             As in `children`.
         """
-        # A directory at a time: web servers list no other way, and fsspec's own walk skips
-        # directories that can't be listed.
+        # Lists one directory at a time, because web servers have no other listings, and because
+        # fsspec's own walk skips directories that can't be listed.
         waiting = [prefix]
         while waiting:
             directory = waiting.pop()
@@ -112,19 +113,21 @@ class Store(ABC):
             waiting += directories
 
     def list_after(self, prefix: str, after: str) -> Iterator[Object]:
-        """List objects with a prefix behind a key; for stores with `Abilities.ordered_listings`.
+        """List the objects with a prefix that come after a key.
+
+        Only stores with `Abilities.ordered_listings` have this method.
 
         Parameters
         ----------
         prefix : str
-            May end anywhere.
+            The start of the keys, which may end within a name.
         after : str
-            The last key to leave out; it need not exist.
+            The key after which the listing starts, even if there is no such key.
 
         Yields
         ------
         Object
-            As the storage lists them, which may not heed `after`.
+            In the order of the storage. Some storage ignores `after`.
         """
         raise StorageError(f"{self.url}/{prefix}: it can't be listed from {after!r} on")
 
@@ -143,15 +146,16 @@ class Store(ABC):
         Parameters
         ----------
         key : str
-            As a listing has it.
+            The object's key, as in a listing.
         etag : str, optional
-            Read only the object that has this tag.
+            The entity tag that the object must have.
         version : str, optional
-            Read this version.
+            The version to read.
         start : int
             The first byte to read.
         stop : int, optional
-            The byte to stop before, for stores with `Abilities.ranges`; the end by default.
+            The byte to stop before, for stores with `Abilities.ranges`. The default is the object's
+            end.
 
         Returns
         -------
@@ -160,17 +164,17 @@ class Store(ABC):
         Raises
         ------
         SourceMissingError
-            Where there is no such object.
+            If there is no such object.
         SourceChangedError
-            Where its tag is not `etag`, also when that shows only while reading.
+            If the object's tag is not `etag`. The stream may also raise this while it is read.
         DeniedError, ThrottledError, UnreachableError, StorageError
-            Also while reading.
+            If the object can't be read. The stream may also raise these while it is read.
         """
 
     def read(
         self, key: str, *, limit: int, etag: str | None = None, size: int | None = None
     ) -> bytes:
-        """Read a small object whole.
+        """Read a whole small object.
 
         Parameters
         ----------
@@ -180,7 +184,7 @@ class Store(ABC):
         etag : str, optional
             As in `stream`.
         size : int, optional
-            How many bytes it was listed with.
+            The object's size in the listing.
 
         Returns
         -------
@@ -189,14 +193,14 @@ class Store(ABC):
         Raises
         ------
         UnreachableError
-            Where it has another size, since the answer may have been cut short.
+            If the answer has another size than `size`, since it may have been cut short.
         StorageError
-            Where it has more than `limit` bytes, and as in `stream`.
+            If the object has more than `limit` bytes, or as in `stream`.
         """
         stream, where = self.stream(key, etag=etag), f"{self.url}: {key!r}"
         try:
             if etag is not None and stream.etag not in {None, etag}:
-                # Not every server heeds the condition of a request.
+                # Some servers ignore the condition that a request contains.
                 raise SourceChangedError(f"{where} is no longer the object that was listed")
             data = _read(stream, where, limit if size is None else min(limit, size))
         finally:
@@ -212,7 +216,9 @@ class Store(ABC):
         return data
 
     def whole(self, wanted: FetchRequest) -> Awaitable[FetchedObject]:
-        """Read a small object whole, in one try; for stores with `Abilities.async_reads`.
+        """Read a whole small object in one attempt, without retries.
+
+        Only stores with `Abilities.async_reads` have this method.
 
         Parameters
         ----------
@@ -225,28 +231,28 @@ class Store(ABC):
         Raises
         ------
         StorageError
-            As in `stream`, which also has the patience to find out why.
+            If the attempt fails. Call `stream` to find the cause.
         """
         raise NotImplementedError
 
     def renew(self) -> bool:
-        """Request credentials anew, after those that it has were refused.
+        """Request new credentials after the current ones were refused.
 
         Returns
         -------
         bool
-            Whether they are others now, so that another try is worth it.
+            Whether the credentials have changed, so that another attempt may succeed.
         """
         return False
 
     def renewing(self, call: Callable[[], T]) -> T:
-        """Call a function, and once more where credentials were refused and there are new ones."""
+        """Call a function, and call it again if refused credentials could be renewed."""
         seen = self._renewals
         try:
             return call()
         except CredentialsError:
             with _RENEWING:
-                # Unless another thread has done so meanwhile.
+                # Another thread may have renewed them meanwhile.
                 if self._renewals == seen and self.renew():
                     self._renewals += 1
                 if self._renewals == seen:
@@ -259,17 +265,17 @@ class Store(ABC):
         Parameters
         ----------
         directory : str
-            Empty, or ending in ``/``.
+            The directory: empty, or ending in ``/``.
 
         Yields
         ------
         Object
-            With its version; none for a key that was deleted.
+            Each object with its version. Keys that were deleted are left out.
 
         Raises
         ------
         StorageError
-            Where versions can't be listed; `version_of` may still return them.
+            If versions can't be listed. `version_of` may still return them.
         """
         raise StorageError(f"{self.url}: this storage has no versions")
 
@@ -283,26 +289,28 @@ class Store(ABC):
         Returns
         -------
         Object
-            Without a version where the bucket keeps none.
+            The object, without a version if the bucket keeps no versions.
 
         Raises
         ------
         SourceMissingError
-            Where there is no such object.
+            If there is no such object.
         StorageError
+            If the object's metadata can't be read.
         """
         raise StorageError(f"{self.url}: this storage has no versions")
 
     def etag_is_md5(self, key: str, *, version: str | None = None) -> bool:
-        """Report whether an object's plain entity tag is the MD5 of its bytes.
+        """Report whether an object's entity tag is the MD5 of its bytes.
 
-        Asked when the two differ: encrypted objects have other tags, and are not corrupt.
+        bidsplan asks this if tag and MD5 differ: an encrypted object has another tag, although its
+        bytes are right.
 
         Parameters
         ----------
         key : str
         version : str, optional
-            Ask about this version.
+            The version to ask about.
 
         Returns
         -------
@@ -313,15 +321,15 @@ class Store(ABC):
     def about(
         self, key: str, *, etag: str | None = None, version: str | None = None
     ) -> ObjectMetadata:
-        """Return an object's metadata, by one request at most.
+        """Return an object's metadata, with one request at most.
 
         Parameters
         ----------
         key : str
         etag : str, optional
-            The planned one; an object that has another comes without a checksum.
+            The planned entity tag. If the object has another one, no checksum is returned.
         version : str, optional
-            Ask about this version.
+            The version to ask about.
 
         Returns
         -------
@@ -330,11 +338,12 @@ class Store(ABC):
         Raises
         ------
         StorageError
+            If the metadata can't be read.
         """
         return ObjectMetadata(self.etag_is_md5(key, version=version))
 
     def absent(self, keys: Iterable[str]) -> set[str]:
-        """Return those of some listed keys whose content is not here, as in a DataLad clone.
+        """Return the listed keys whose content is missing, as in a DataLad clone.
 
         Parameters
         ----------
@@ -347,7 +356,7 @@ class Store(ABC):
         return set()
 
     def file_version(self, key: str) -> FileVersion | None:
-        """Return a local file's state, which shows later whether it has changed.
+        """Return a local file's state, to find out later whether it has changed.
 
         Parameters
         ----------
@@ -356,12 +365,12 @@ class Store(ABC):
         Returns
         -------
         FileVersion or None
-            None for objects of any other storage, and for a file that is gone.
+            None for other storage, and for a file that no longer exists.
         """
         return None
 
     def close(self) -> None:  # noqa: B027 - most stores hold nothing open
-        """Release connections; the store is not used afterwards."""
+        """Close connections; do not use the store afterwards."""
 
     def __enter__(self) -> Self:
         return self
@@ -371,7 +380,7 @@ class Store(ABC):
 
 
 def _read(stream: Stream, where: str, limit: int) -> bytes:
-    """Read a stream to its end, or until more than `limit` bytes have come."""
+    """Read a stream to its end, or until it has more than `limit` bytes."""
     deadline, data = Deadline(), bytearray()
     for chunk in stream:
         data += chunk

@@ -1,4 +1,4 @@
-"""URLs by which web clients, which sign no requests, read the objects of a root."""
+"""Makes URLs at which web clients can read public objects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 _HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
-"""Buckets whose name can be a label of a host's name; with a dot no certificate would match."""
+"""Buckets whose name can be part of a host name; with a dot, no certificate would match."""
 
 _REGION = re.compile(r"[a-z0-9-]{1,64}")
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
@@ -25,12 +25,12 @@ _ACCOUNT_NAME = "AZURE_STORAGE_ACCOUNT_NAME"
 
 
 def web_url(location: Location, access: Access) -> str:
-    """Return the URL of a public root; a slash and a key, quoted by `quote_key`, may follow.
+    """Return the web URL of a public root.
 
     Raises
     ------
     UnsupportedError
-        Where web clients can't read it; the message says why.
+        If web clients can't read the root. The message says why.
     """
     if location.protocol in {"http", "https"}:
         found = f"{location.protocol}://{location.host}"
@@ -49,7 +49,7 @@ def web_url(location: Location, access: Access) -> str:
 
 
 def _safe(location: Location) -> str:
-    """Return the characters of a path that stay: the URL of a web server is quoted already."""
+    """Return the characters of a path that are not quoted."""
     return quotable if location.protocol in {"http", "https"} else "/~"
 
 
@@ -89,7 +89,7 @@ def _azure(container: str) -> str:
 
 
 def _check_service(protocol: str, *names: str) -> None:
-    """Refuse another service than the usual one, whose web addresses are not known."""
+    """Refuse services whose web addresses are unknown."""
     named = next((name for name in names if os.environ.get(name)), None)
     if named:
         raise UnsupportedError(

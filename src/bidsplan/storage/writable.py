@@ -1,6 +1,7 @@
-"""Where files are written that is not a directory: one interface for all kinds of storage.
+"""The interface of all storage that files are written to.
 
-A key has its object only once all of it was written and checked; until then it holds what it held.
+A key gets its new object only after the object was completely written and checked. Until then, the
+key is unchanged.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class Upload(ABC):
-    """One object being written to its key, which has it only once it is committed.
+    """An object that is written, and appears only when committed.
 
-    A context manager: on exit, what is not committed is discarded, and leaves nothing. Its methods
-    raise DestinationError or StorageError where the object can't be written.
+    An upload is a context manager. On exit, uncommitted bytes are discarded completely. Its methods
+    raise DestinationError or StorageError if the object can't be written.
     """
 
     @abstractmethod
@@ -30,33 +31,34 @@ class Upload(ABC):
 
     @abstractmethod
     def restart(self) -> None:
-        """Discard what was written, and begin again."""
+        """Discard the written bytes, and begin again."""
 
     @abstractmethod
     def commit(self, content: str) -> Object:
-        """Publish what was written under its key, and check that it arrived.
+        """Publish the object under its key, and check it.
 
         Parameters
         ----------
         content : str
-            The bytes' xxh3-128, in hexadecimal, to compare with where no tag or checksum shows it.
+            The bytes' xxh3-128 in hexadecimal, which is compared if no tag or checksum proves the
+            object.
 
         Returns
         -------
         Object
-            As it is stored now, with its tag.
+            The object as it is stored now, with its tag.
 
         Raises
         ------
         ExistingFileError
-            Where the key has an object by now that must not be replaced.
+            If the key now has an object that must not be replaced.
         IntegrityError
-            Where what arrived is not what was written; it was removed again.
+            If other bytes were stored than were written. The object was then removed again.
         """
 
     @abstractmethod
     def abort(self) -> None:
-        """Discard what was not committed; does nothing after `commit`."""
+        """Discard uncommitted bytes; does nothing after `commit`."""
 
     def __enter__(self) -> Self:
         return self
@@ -66,22 +68,22 @@ class Upload(ABC):
 
 
 class WritableStore(ABC):
-    """A place in storage that is written to.
+    """A place in storage, for writing.
 
     Attributes
     ----------
     url : str
-        Its URL, free of credentials.
+        The URL, without credentials.
     endpoint : str or None
-        Where requests go, for object stores.
+        The URL that requests are sent to, for object stores.
     store : Store
-        The same place, to be listed and read. Its entity tags are whatever the storage tells
-        objects apart by, and need not hold anywhere else.
+        The same place, for listing and reading. Its entity tags are any values by which the storage
+        distinguishes objects, and may not be valid elsewhere.
 
     Notes
     -----
-    It may be used from several threads at once. Its methods raise StorageError, and those that
-    write DestinationError too.
+    Several threads may use it at once. Its methods raise StorageError, and those that write also
+    DestinationError.
     """
 
     url: str
@@ -90,23 +92,23 @@ class WritableStore(ABC):
 
     @abstractmethod
     def list_objects(self) -> Iterator[Object]:
-        """List all objects, sorted by key as far as the storage does so."""
+        """List all objects, sorted by key if the storage sorts them."""
 
     @abstractmethod
     def state(self, key: str) -> Object | None:
-        """Return the object of a key."""
+        """Return the object with a key."""
 
     @abstractmethod
     def prepare(self) -> None:
-        """Find out once whether it can be written, and how."""
+        """Check once whether, and how, files can be written."""
 
     @abstractmethod
     def upload(self, key: str, size: int, *, replace: bool) -> Upload:
-        """Begin to write an object of `size` bytes, which may take another one's place or not."""
+        """Begin to write an object of `size` bytes."""
 
     @abstractmethod
     def remove(self, found: Object) -> bool:
-        """Remove an object; False where another one has its key by now.
+        """Remove an object; False if its key has another object by now.
 
         Raises
         ------
@@ -114,14 +116,14 @@ class WritableStore(ABC):
         """
 
     def shorten_timeouts(self) -> None:  # noqa: B027 - most have nothing to wait for
-        """Stop waiting and retrying, since the run is being stopped."""
+        """Stop waiting and retrying, because the run is stopping."""
 
     def close(self) -> list[str]:
-        """Discard pending uploads; the store is not used afterwards.
+        """Discard unfinished uploads; do not use the store afterwards.
 
         Returns
         -------
         list of str
-            Keys of which something is left that could not be removed.
+            Keys of uploads whose remains could not be removed.
         """
         return []

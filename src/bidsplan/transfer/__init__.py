@@ -1,1 +1,1 @@
-"""Run a plan over a destination: fetch, verify, pin, prune."""
+"""Runs a plan with a destination: fetches, verifies, pins and prunes."""

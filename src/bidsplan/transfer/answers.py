@@ -1,4 +1,4 @@
-"""Whether an answer is of the planned object, and the errors where it is not."""
+"""Checks that an answer is of the planned object."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
 
 def check_answer(entry: Entry, stream: Stream, start: int, seen: Identity | None) -> None:
-    """Refuse an answer of another object than the planned one, or than bytes came of before.
+    """Refuse an answer of an object other than the planned one.
 
     Parameters
     ----------
     start : int
-        The byte that it was asked for from.
+        The first byte that was requested.
     seen : Identity or None
-        Of the answer that the bytes before `start` came by; None where they are of another run.
+        The identity of the answer that contained the bytes before `start`; None if they are from an
+        earlier run.
     """
     found, where = stream.identity, printable(entry.path)
     if start and found is None:
@@ -34,7 +35,7 @@ def check_answer(entry: Entry, stream: Stream, start: int, seen: Identity | None
             raise SourceChangedError(f"{where}: it was replaced during the download")
         # Two mirrors may give different files the same tag.
         raise StorageError(f"{where}: the remaining bytes would come from another URL")
-    # Not every server heeds the condition of a request.
+    # Some servers ignore the condition of a request.
     if entry.version is None and entry.etag and stream.etag not in {None, entry.etag}:
         raise SourceChangedError(f"{where}: it is no longer the object that was listed")
     if entry.version and found and found.version not in {None, entry.version}:
@@ -49,7 +50,7 @@ def check_answer(entry: Entry, stream: Stream, start: int, seen: Identity | None
 
 
 def wrong_size(entry: Entry, got: str) -> UnreachableError:
-    """Make the error for another number of bytes than is planned."""
+    """Make the error for an object with an unplanned size."""
     return UnreachableError(
         f"{printable(entry.path)}: {entry.size} bytes are planned, and {got} came; the source has "
         "changed, or the answer was cut short"
@@ -57,7 +58,7 @@ def wrong_size(entry: Entry, got: str) -> UnreachableError:
 
 
 def changed(entry: Entry, store: Store, error: SourceChangedError) -> SourceChangedError:
-    """Name the object that was planned, and the one that is there now."""
+    """Describe the planned object, and the present one."""
     if entry.etag is None and entry.version is None:
         return error
     try:
@@ -72,7 +73,7 @@ def changed(entry: Entry, store: Store, error: SourceChangedError) -> SourceChan
 
 
 def late(entry: Entry, arrived: int, deadline: Deadline) -> UnreachableError:
-    """Make the error for an object whose bytes come too slowly."""
+    """Make the error for an object whose bytes arrive too slowly."""
     return UnreachableError(
         f"{printable(entry.path)}: it arrives too slowly: {arrived:,} of {entry.size:,} after "
         f"{deadline.seconds():.0f} s, and {deadline.allowed():.0f} s are allowed for that; try "

@@ -1,4 +1,4 @@
-"""When to stop a run whose other files would fail alike."""
+"""Decides when to stop a run, because other files would fail too."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from bidsplan.destination.base import Destination
 
 _IN_A_ROW = 20
-"""Files that can't be reached, each tried several times, or can't be written, and none between."""
+"""How many files in a row may be unreachable after retries, or not writable."""
 
 
 class CircuitBreaker:
-    """Counts failures; `why` says why the run must stop, where it must."""
+    """Counts failures; `why` says why the run must stop, if it must."""
 
     def __init__(self) -> None:
         self.why: str | None = None
         self._in_a_row = 0
         self._lock = Lock()
-        # Preparing takes requests, and failures are counted on the event loop meanwhile.
+        # Preparing sends requests, and the event loop counts failures meanwhile.
         self._preparing = Lock()
         self._prepared = False
 
     def prepare(self, destination: Destination) -> None:
-        """Find out, once, whether anything can be written, before much is read for nothing."""
+        """Check once whether files can be written, before many are read."""
         with self._preparing:
             if self._prepared or destination.stop.is_set():
                 return
@@ -48,7 +48,7 @@ class CircuitBreaker:
             self._prepared = True
 
     def problem(self) -> Problem:
-        """Describe that the run stopped, why, and what to do."""
+        """Describe why the run stopped, and what to do."""
         message = f"the run stopped, since other files would fail in the same way: {self.why}"
         return Problem(message=message, hint="run it again to resume")
 
@@ -59,7 +59,8 @@ class CircuitBreaker:
     def failed(self, error: BidsplanError) -> bool:
         """Note that a file failed; returns whether the run must stop."""
         with self._lock:
-            # The classes below DestinationError are of one file; it itself is the file system's.
+            # The subclasses of DestinationError concern one file, and the class itself the file
+            # system.
             general = (
                 isinstance(error, UnreachableError | ThrottledError)
                 or type(error) is DestinationError

@@ -1,7 +1,7 @@
-"""What workers of a cluster have reported of one share, which several of them may fetch.
+"""Collects the reports of a cluster's workers about one share.
 
-A worker that is closed, or taken for lost, leaves its share to another one. So a file that failed
-or was skipped is reported only at the share's end: another worker may finish it.
+If a worker is closed, or seems to be lost, another worker gets its share. A file that failed or was
+skipped is therefore reported only at the share's end, since another worker may finish it.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _REPORTS = msgspec.msgpack.Decoder(Report)
 
 
 def read_report(data: bytes) -> Report:
-    """Read a report as a worker sent it."""
+    """Decode a worker's report."""
     return _REPORTS.decode(data)
 
 
 class Share:
-    """Entries that workers fetch together, and what became of them.
+    """Entries that workers fetch together, and their outcomes.
 
     Attributes
     ----------
     entries : tuple of Entry
     under_way : bool
-        Whether the worker that began last has not reported its end.
+        Whether the latest worker has not reported the end of the share yet.
     resumable : int
-        Bytes of unfinished files that it keeps.
+        Bytes of unfinished files that are kept.
     """
 
     def __init__(self, entries: tuple[Entry, ...]) -> None:
@@ -54,7 +54,7 @@ class Share:
         self._bytes = FileBytes()
 
     def events(self, report: Report) -> Iterator[Event]:
-        """Yield the events of a report that were not yielded before."""
+        """Yield the events of a report that are new."""
         self._note_attempt(report)
         for number, action in report.decided:
             if number not in self._decided:
@@ -71,7 +71,7 @@ class Share:
     def _note_attempt(self, report: Report) -> None:
         if report.attempt not in self._attempts:
             self._attempts.append(report.attempt)
-            # It resumes what the workers before it have left.
+            # The worker resumes the files that earlier workers have left.
             self.resumable = 0
         if report.attempt == self._attempts[-1]:
             self.under_way = not report.over
@@ -86,7 +86,7 @@ class Share:
                 yield Finished(entry=entry, action=done, proof=proof, bytes=size, cached=cached)
 
     def _passes(self, event: Event, attempt: str) -> bool:
-        """Report whether an event is to be yielded now; others are kept for the share's end."""
+        """Report whether to yield an event now; others wait for the share's end."""
         if isinstance(event, Failed | Skipped):
             self._unfinished[event.entry.path] = event
             return False
@@ -97,14 +97,14 @@ class Share:
         return True
 
     def unfinished(self) -> Iterator[Failed | Skipped]:
-        """Yield the files that workers could not finish, at the share's end."""
+        """Yield the files that workers could not finish, at the end."""
         for path, event in self._unfinished.items():
             if path not in self._finished:
                 self._finished.add(path)
                 yield event
 
     def rest(self, why: str | None) -> Iterator[Failed | Skipped]:
-        """Yield what did not finish: as workers say, as failed, or without a reason as skipped."""
+        """Yield the outcome of files that did not finish."""
         yield from self.unfinished()
         for entry in self.entries:
             if entry.path not in self._finished:
@@ -113,9 +113,9 @@ class Share:
 
 
 class FileBytes:
-    """Bytes of unfinished files, each by the worker that reported it last.
+    """The bytes of unfinished files, by the worker that reported last.
 
-    A file may be fetched by two workers, and what one brought before it died is not counted twice.
+    Two workers may fetch the same file. The bytes of a worker that died are not counted twice.
     """
 
     def __init__(self) -> None:
@@ -123,14 +123,14 @@ class FileBytes:
         self._shown: dict[str, tuple[int, int]] = {}
 
     def add(self, entry: Entry, attempt: str, moved: tuple[int, int]) -> Iterator[Event]:
-        """Count bytes that came, and bytes of earlier runs."""
+        """Count bytes that arrived, and bytes of earlier runs."""
         found = self._by_attempt.setdefault(entry.path, {})
         before = found.get(attempt, (0, 0))
         found[attempt] = before[0] + moved[0], before[1] + moved[1]
         yield from self._show(entry, found[attempt])
 
     def settle(self, entry: Entry, attempt: str) -> Iterator[Event]:
-        """Count what came of a file by the worker that finished it."""
+        """Count the bytes of a file, by the worker that finished it."""
         found = self._by_attempt.pop(entry.path, None)
         if found is not None:
             yield from self._show(entry, found.get(attempt, (0, 0)))

@@ -1,7 +1,7 @@
-"""What a worker of a dask cluster does for a run: it fetches a share, and reports to the client.
+"""Fetches a share of a plan on a worker of a dask cluster.
 
-Reports are small, since thousands of files may end in a second: they number the share's entries,
-and leave out what the client knows.
+Reports are small, since thousands of files may be finished in a second. They refer to entries by
+number, and leave out everything that the client knows.
 """
 
 from __future__ import annotations
@@ -9,12 +9,10 @@ from __future__ import annotations
 import copy
 import pickle
 import secrets
-import sys
 import time
 import zlib
 from contextlib import closing, suppress
 from importlib.metadata import version
-from threading import Event as ThreadEvent
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
@@ -45,17 +43,13 @@ INTERVAL = 0.25
 
 ACTIONS = tuple(Action)
 CHECKS = tuple(CheckMethod)
-"""What reports give by its index."""
+"""The values that reports give by their index."""
 
 _LOOKS = (0.25, 0.5, 1.0, 2.0)
-"""Seconds between looks for a directory that another machine has made: some file systems remember
-for a while that it was not there."""
+"""Seconds between two checks for a directory that another machine has made.
 
-_SAMPLED_SAFELY = (3, 11, 9)
-"""The first version of Python whose threads can be looked at while others begin."""
-
-_STOPPING = 5.0
-"""Seconds that the worker's loop has to stop its profiler."""
+Some file systems remember for a while that it did not exist.
+"""
 
 _ENDING = frozenset({"closing", "closed", "failed"})
 
@@ -63,24 +57,24 @@ E = TypeVar("E", bound=BidsplanError)
 
 
 class Report(msgspec.Struct, array_like=True, frozen=True):
-    """What a worker has done of a share since its last report.
+    """A worker's progress with a share since its last report.
 
     Parameters
     ----------
     share : int
     attempt : str
-        A random name: several workers may fetch one share.
+        A random name, because several workers may fetch one share.
     decided : list of (int, int)
-        Entries by number, and indices of `ACTIONS`.
+        Entries by number, with indices of `ACTIONS`.
     moved : dict of int to (int, int)
-        By entry, bytes that came, and bytes of earlier runs.
+        For each entry, the bytes that arrived, and the bytes of earlier runs.
     finished : list of (int, int, int, int, bool)
-        Entries, indices of `ACTIONS` and `CHECKS`, bytes, and whether they came from the content
-        cache.
+        Entries, with indices of `ACTIONS` and `CHECKS`, bytes, and whether the bytes came from the
+        content cache.
     others : bytes
         Events of other kinds, pickled.
     over : bool
-        Whether it is the last one.
+        Whether this is the last report.
     """
 
     share: int
@@ -93,17 +87,17 @@ class Report(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Task(NamedTuple):
-    """What is sent to a worker.
+    """The work that is sent to a worker.
 
     Parameters
     ----------
     share : int
     lines : bytes
-        Of the share's plan, compressed.
+        The compressed lines of the share's plan.
     topic : str
-        What the client listens to.
+        The topic that the client listens to.
     identity : str or None
-        Of the destination's directory.
+        The identity of the destination's directory.
     """
 
     share: int
@@ -117,7 +111,7 @@ class Task(NamedTuple):
 
     @classmethod
     def load(cls, made_by: str, data: bytes) -> Task:
-        """Unpickle a task, which only the version of bidsplan that made it can do."""
+        """Unpickle a task of the same version of bidsplan."""
         if made_by != (own := version("bidsplan")):
             raise UsageError(
                 f"bidsplan {made_by} started the run, and a worker has bidsplan {own}; install the "
@@ -152,7 +146,7 @@ class Prepared(NamedTuple):
 def prepare(made_by: str, data: bytes) -> Prepared:
     """Make the destination, and look at it.
 
-    Where the task has a plan, there must be room for what is missing of it.
+    If the task has a plan, there must be enough space for its missing files.
     """
     try:
         task = Task.load(made_by, data)
@@ -178,18 +172,17 @@ def find_unplanned(made_by: str, data: bytes) -> list[Problem]:
 
 
 def fetch_share(made_by: str, data: bytes) -> None:
-    """Fetch a share, and report it while it is done."""
+    """Fetch a share, and report progress to the client."""
     import distributed
 
     worker = distributed.get_worker()
     stopping = _Stopping(worker)
-    _stop_sampling(worker)
     try:
         _fetch(Task.load(made_by, data), worker, stopping)
     except BidsplanError as error:
         raise _of_worker(error) from error
     if stopping.stopped:
-        # Where the run goes on, another worker takes over.
+        # If the run continues, another worker takes over.
         raise distributed.Reschedule
 
 
@@ -199,36 +192,17 @@ def _fetch(task: Task, worker: Any, stopping: _Stopping) -> None:
     for event in run_plan(
         reporter.plan, task.destination, task.access, task.base, task.options, stopping
     ):
-        # What is left of a share that was stopped is fetched by another worker, or by none; it may
-        # have failed because it was stopped.
+        # Another worker may fetch the rest of a stopped share. A file of it may have failed only
+        # because the share was stopped.
         if not (isinstance(event, Failed | Skipped) and stopping.stopped):
             reporter.add(event)
     reporter.send(over=True)
 
 
-def _stop_sampling(worker: Any) -> None:
-    """Stop dask's profiler where it can block Python for ever (python/cpython#106883).
-
-    That happens where it looks at all threads while others begin or end, as a share's do.
-    """
-    sampler = worker.periodic_callbacks.get("profile")
-    if sys.version_info >= _SAMPLED_SAFELY or sampler is None or not sampler.is_running():
-        return
-    stopped = ThreadEvent()
-
-    def stop() -> None:
-        sampler.stop()
-        stopped.set()
-
-    # Only the loop may do so; it is waited for, since the share's threads begin next.
-    worker.loop.add_callback(stop)
-    stopped.wait(_STOPPING)
-
-
 class _Stopping:
-    """Reports whether the client cancelled the share or has gone, or the worker is closing.
+    """Reports whether the share is cancelled or the worker is closing.
 
-    It reads the worker's own state, so that shares send the scheduler no requests.
+    The object reads the worker's own state, so that shares send no requests to the scheduler.
     """
 
     def __init__(self, worker: Any) -> None:
@@ -244,7 +218,7 @@ class _Stopping:
 
 
 def _of_worker(error: E) -> E:
-    """Say in an error's message which worker met it."""
+    """Name the worker in an error's message."""
     import distributed
 
     copied = copy.copy(error)
@@ -253,11 +227,11 @@ def _of_worker(error: E) -> E:
 
 
 def _check_identity(destination: str, identity: str | None) -> None:
-    """Refuse a directory that another machine has at the destination's path."""
+    """Refuse a directory that is not shared with other machines."""
     if identity is None:
         return
     for pause in (*_LOOKS, 0.0):
-        # There may be no directory at all.
+        # The directory may not exist.
         with (
             suppress(DestinationError),
             closing(LocalDestination(destination, create=False)) as place,
@@ -272,7 +246,7 @@ def _check_identity(destination: str, identity: str | None) -> None:
 
 
 class _Reporter:
-    """Collects events, and sends them to the client now and then."""
+    """Collects events, and sends them to the client in batches."""
 
     def __init__(self, task: Task, worker: Any) -> None:
         self.plan = task.plan()
@@ -290,7 +264,7 @@ class _Reporter:
         self._since = time.monotonic()
 
     def add(self, event: Event) -> None:
-        """Collect an event, and send all where it is time to."""
+        """Collect an event, and send all events from time to time."""
         if isinstance(event, Finished):
             action, check = ACTIONS.index(event.action), CHECKS.index(event.proof)
             number = self._numbers[event.entry.path]
@@ -308,13 +282,13 @@ class _Reporter:
         elif isinstance(event, Failed):
             self._others.append(Failed(entry=event.entry, error=_of_worker(event.error)))
         elif not isinstance(event, Copied):
-            # What comes from a content cache is counted once it is there.
+            # Bytes from a content cache are counted when the file is complete.
             self._others.append(event)
         if time.monotonic() - self._since >= INTERVAL:
             self.send()
 
     def send(self, *, over: bool = False) -> None:
-        """Send what was collected."""
+        """Send the collected events."""
         others = pickle.dumps(self._others) if self._others else b""
         report = Report(*self._names, self._decided, self._moved, self._finished, others, over)
         self._worker.log_event(self._topic, msgspec.msgpack.encode(report))

@@ -1,4 +1,4 @@
-"""How many requests, connections and bytes a transfer may have at a time."""
+"""Limits the requests, connections and bytes of a transfer."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _SPAN = 0.25
 _FIRST_STREAMS = 8
 MOST_STREAMS = 32
 _WORTH = 1.1
-"""How much faster bytes must come for more connections to be kept."""
+"""How much faster bytes must arrive for more connections to be kept."""
 
 _PAUSE = 10.0
-"""Seconds until more connections are tried again after they brought nothing."""
+"""Seconds until more connections are tried again after they did not help."""
 
 
 class ConcurrencyLimit(RequestLimit):
-    """The limits of a transfer: on requests, on connections of large objects, on bytes.
+    """A transfer's limits on requests, large objects and bytes.
 
     Parameters
     ----------
@@ -45,9 +45,9 @@ class ConcurrencyLimit(RequestLimit):
     Attributes
     ----------
     slowdowns : Slowdowns
-        What is reported at the end of the run.
+        The data for the report at the end of the run.
     streams : StreamLimit
-        How many connections bring large objects.
+        Limits the connections for large objects.
     rate : RateLimit
     """
 
@@ -65,21 +65,21 @@ class ConcurrencyLimit(RequestLimit):
         self.rate = RateLimit(rate, now=now)
 
     def failed(self, error: StorageError) -> None:
-        """Note a request that ended in an error which is worth another try."""
+        """Note that a request failed and will be retried."""
         if isinstance(error, ThrottledError):
             self.slowdowns.throttled(error.retry_after)
         super().failed(error)
 
 
 class StreamLimit:
-    """How many connections bring large objects: more only while they bring more bytes.
+    """Limits the connections for large objects to those that help.
 
     Parameters
     ----------
     most : int
         The most connections.
     refusals : ConcurrencyLimit
-        Has fewer allowed where the storage refuses.
+        Limits, which allow fewer connections if the storage refuses requests.
     now : callable
         Returns seconds.
     """
@@ -101,11 +101,11 @@ class StreamLimit:
 
     @property
     def allowed(self) -> int:
-        """How many connections may be open now."""
+        """The number of connections that may be open now."""
         return max(1, min(self._allowed, self._refusals.limit))
 
     def take(self, *, extra: bool) -> bool:
-        """Count a connection; one that is not `extra` is always allowed."""
+        """Count a connection; only `extra` ones can be refused."""
         with self._lock:
             if extra and self._used >= self.allowed:
                 return False
@@ -113,16 +113,16 @@ class StreamLimit:
             return True
 
     def release(self) -> None:
-        """Count a connection no more."""
+        """Stop counting a connection."""
         with self._lock:
             self._used -= 1
 
     def excess(self) -> bool:
-        """Report whether there are more connections than are allowed."""
+        """Report whether more connections are open than allowed."""
         return self._used > self.allowed
 
     def moved(self, number: int) -> None:
-        """Count bytes that came, and now and then decide whether more connections help."""
+        """Count received bytes, and sometimes adapt the number of connections."""
         with self._lock:
             self._bytes += number
             now = self._now()

@@ -1,4 +1,4 @@
-"""What each entry needs, by the file that its destination has."""
+"""Decides what to do for each entry, by the file at its path."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 class Existing(Choice):
-    """What to do with files that are in the destination already.
+    """What to do with files that already exist in the destination.
 
     Attributes
     ----------
     KEEP
-        Keep those that are the planned ones, and refuse others.
+        Keep files that are the planned ones. Other files at planned paths are errors.
     REPLACE
-        Keep those that are the planned ones, and replace others.
+        Keep files that are the planned ones. Replace other files at planned paths.
     REFUSE
-        Refuse all that bidsplan did not fetch.
+        Files at planned paths are errors unless bidsplan fetched them.
     """
 
     KEEP = "keep"
@@ -41,22 +41,23 @@ class Existing(Choice):
 
 
 class Decision(NamedTuple):
-    """What is to be done for an entry, and why.
+    """What to do for an entry, and why.
 
     Parameters
     ----------
+    action : Action
     proof : CheckMethod, optional
-        What the file that is there was compared by.
+        How the existing file was compared.
     error : ExistingFileError, optional
-        Why it is refused.
+        Why the existing file is refused.
     verdict : Verdict, optional
-        Of reading it, where it is kept for that.
+        The result of reading the existing file, if it is kept because of that.
     state : FileState, optional
-        Of the file that is to be read, or was.
+        The state of the file that was read, or has to be read.
     etag_may_not_be_md5 : bool
-        Whether it was compared by an entity tag that may be no digest.
+        Whether the file was compared with an entity tag that may not be a digest.
     final : bool
-        Whether it is decided; otherwise the file must be read.
+        Whether the decision is final; otherwise the file must be read first.
     """
 
     action: Action
@@ -73,7 +74,7 @@ _KEPT = {proof: Decision(Action.KEEP, proof) for proof in CheckMethod}
 
 
 class Decider:
-    """Decides what entries need, as far as the destination shows it."""
+    """Decides what to do for entries, by the destination's files."""
 
     _admitted = False
     _found_otherwise = 0
@@ -95,25 +96,27 @@ class Decider:
         self._local_sources = sources.any_local
         self._existing = existing
         if plan.header.part is None:
-            # They are counted, so before the run adds its own.
+            # Read now, because they are counted, and the run soon adds its own.
             self._receipts = ReceiptIndex(destination.read_receipts())
 
     @cached_property
     def _receipts(self) -> ReceiptIndex:
-        """Read the receipts; of many parts of a plan, each would read those of all."""
+        """Read the receipts, on first use: parts of a plan may need none of them."""
         return ReceiptIndex(self._destination.read_receipts())
 
     def check_metadata(self, entry: Entry) -> Decision:
-        """Decide by one look; for one thread only, in the plan's order.
+        """Decide by a file's size, time and receipt, without reading the file.
+
+        Only one thread may call this, with the entries in the plan's order.
 
         Raises
         ------
         DestinationError
-            Where the entry's path can't be looked at.
+            If the file's metadata can't be read.
         StorageError
-            Where the destination can't be listed.
+            If the destination can't be listed.
         """
-        # Once for each of a million entries, so without a call more than there must be.
+        # This runs for each of a million entries, so it makes as few calls as possible.
         path = entry.path
         state = self._inspect(path)
         if state is None:
@@ -122,7 +125,7 @@ class Decider:
         size, identity, regular = state
         if regular:
             source_state = self._source_state(entry) if self._local_sources else None
-            # As `ReceiptIndex.find`.
+            # The same as in `ReceiptIndex.find`.
             mark = hash((path, size, identity, self._fingerprint(entry), source_state))
             proof = self._receipts.proofs.get(mark)
             if proof is not None:
@@ -131,19 +134,19 @@ class Decider:
         return self.judge(entry, state)
 
     def admit(self) -> None:
-        """Find out, once, whether the destination can take the plan; see `Destination.admit`."""
+        """Check once whether the destination can take the plan; see `Destination.admit`."""
         if not self._admitted:
             self._admitted = True
             self._destination.admit(self._plan)
 
     @property
     def outnumbered(self) -> bool:
-        """Whether there are more receipts than planned files that were found by one."""
+        """Whether there are more receipts than files that were kept because of one."""
         found = self._plan.header.files - self._found_otherwise
         return self._receipts.count > found
 
     def judge(self, entry: Entry, state: FileState) -> Decision:
-        """Decide on the file at an entry's path, by what its destination says of it."""
+        """Decide about the file at an entry's path, by its state."""
         size, identity, regular = state
         if not regular:
             why = "a link or a directory exists there, and only regular files are replaced"
@@ -152,7 +155,7 @@ class Decider:
         proof = find(entry.path, size, identity, source, self._source_state(entry))
         if proof is not None:
             return _KEPT[proof]
-        # A file that bidsplan fetched is compared where its local source has changed since.
+        # A file that bidsplan fetched is compared again if its local source has changed.
         ours = find(entry.path, size, identity, source)
         if self._existing is Existing.REFUSE and ours is None:
             why = "a file exists that bidsplan did not fetch; it was not changed"
@@ -168,13 +171,14 @@ class Decider:
     def check_content(
         self, entry: Entry, state: FileState | None, stopping: Callable[[], bool]
     ) -> Decision:
-        """Decide by reading the file that had this state.
+        """Decide by reading the file, whose state is given.
 
         Raises
         ------
         DestinationError, StorageError
-            Where it can't be read.
+            If the file can't be read.
         Stopped
+            If the run is stopped meanwhile.
         """
         try:
             verdict = self._destination.check(entry, stopping)
@@ -192,7 +196,10 @@ class Decider:
     def is_same(
         self, entry: Entry, state: FileState, verdict: Verdict, stopping: Callable[[], bool]
     ) -> bool:
-        """Compare a file with what came; raises ExistingFileError where it must stay as it is."""
+        """Compare a file with the bytes that arrived from the source.
+
+        Raises ExistingFileError if they differ and the file must not be replaced.
+        """
         if not state.regular:
             error = self.judge(entry, state).error
         elif state.size != entry.size:
@@ -209,19 +216,22 @@ class Decider:
         return False
 
     def refuse_clash(self, entry: Entry) -> None:
-        """Refuse an entry whose path the destination takes for another's; DestinationError."""
+        """Refuse an entry whose path is the same as another's on this file system.
+
+        Raises DestinationError.
+        """
         if (first := self._same_paths.get(entry.path)) is not None:
             raise same_name(entry.path, first)
 
     @cached_property
     def _same_paths(self) -> dict[str, str]:
-        """Paths that the destination takes for another's; looked for only where work is to do."""
+        """Paths that are the same as another one on the destination's file system."""
         if not self._destination.folds_names():
             return {}
         return same_names(self._whole)
 
     def differing(self, entry: Entry, means: str) -> Decision:
-        """Decide on a file that is not the planned one, which `means` shows."""
+        """Decide about a file that differs from the planned one, as `means` says."""
         if self._existing is Existing.REPLACE:
             return Decision(Action.REPLACE)
         why = "a different file already exists; it was not changed"

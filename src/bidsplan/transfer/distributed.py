@@ -1,8 +1,8 @@
-"""A plan fetched by the workers of a dask cluster, a share at a time.
+"""Fetches a plan with the workers of a dask cluster, share by share.
 
-Each share is run as any part of a plan is, so that a share which two workers fetch, since one of
-them was taken for lost, ends well. Workers open storage by their own configuration: what is sent to
-them names profiles and endpoints, and holds no credentials.
+Each share is run like any other part of a plan. If a worker seems to be lost and two workers fetch
+a share, the result is therefore right. Workers open storage with their own configuration: they get
+names of profiles and endpoints, but no credentials.
 """
 
 from __future__ import annotations
@@ -50,20 +50,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _EACH = 4
-"""Shares for each thread of the workers, so that a fast one takes more of them."""
+"""The number of shares for each thread of the workers, so that a fast one takes more."""
 
 _LARGEST = 8 << 30
-"""Bytes of a share at the most, a file's cost included: what a lost worker has to be made up for,
-and what is sent to one."""
+"""The most bytes of a share, with the cost of each file.
+
+So much is repeated if a worker is lost, and so much is sent to one.
+"""
 
 _FEWEST_JOBS = 8
-"""Connections of a share at the least, where those of `Access` are divided among many."""
+"""The least connections of a share, if those of `Access` are divided among many shares."""
 
 _LEAVING = 15.0
-"""Seconds that shares have to end when the run is stopped."""
+"""Seconds in which shares must end when the run is stopped."""
 
 _QUIET = 5.0
-"""Seconds without a report after which it is looked whether there are workers."""
+"""Seconds without a report, after which the run checks whether there are workers."""
 
 
 def run_on_cluster(
@@ -75,7 +77,7 @@ def run_on_cluster(
     stopping: Callable[[], bool],
     client: Any,
 ) -> Generator[Event, None, None]:
-    """Fetch what a plan lists by a cluster's workers; yields and raises as `materialise` does."""
+    """Fetch a plan's files on a cluster; events and errors as in `materialise`."""
     urls = access.endpoint_url, access.dest_endpoint_url
     if any(url is not None and has_user_info(url) for url in urls):
         raise UsageError(
@@ -128,7 +130,7 @@ class _Run:
         self._last = time.monotonic()
 
     def events(self) -> Iterator[Event]:
-        """Run all shares, and yield what their workers report."""
+        """Run all shares, and yield the events of the workers."""
         with _reaching_the_scheduler():
             self._client.subscribe_topic(
                 self._task.topic, lambda event: self._reports.put(event[1])
@@ -150,7 +152,7 @@ class _Run:
             yield from self._unplanned()
 
     def _prepared(self) -> Iterator[Event]:
-        """Have a worker make the destination, and see that there is room for all of the plan."""
+        """Let a worker create the destination, and check the free space."""
         found = yield from self._await_worker(prepare, self._task)
         identity, free, folds_names = found or Prepared()
         if folds_names:
@@ -221,8 +223,8 @@ class _Run:
             )
 
     def _next(self) -> Iterator[Event]:
-        """Yield what workers report next, and what ended shares say."""
-        # Looked at first: what a share has reported comes before its end.
+        """Yield the next events of workers and of shares that ended."""
+        # Futures are checked first, so that a share's reports are read before its end.
         done = [number for number, future in self._futures.items() if future.done()]
         yield from self._reported(0 if done else INTERVAL)
         yield from self._missing_workers()
@@ -238,19 +240,19 @@ class _Run:
             yield from share.rest(why)
 
     def _reported(self, seconds: float) -> Iterator[Event]:
-        """Yield what reports say; the first one is waited for."""
+        """Yield the events of reports, after waiting for the first one."""
         with suppress(Empty):
             data = self._reports.get(timeout=seconds)
             while True:
                 self._last = time.monotonic()
                 report = read_report(data)
-                # A share that has ended may have a worker which does not know of it yet.
+                # A worker of a share that has ended may not know that yet.
                 if share := self._shares.get(report.share):
                     yield from filter(self._is_new, share.events(report))
                 data = self._reports.get_nowait()
 
     def _is_new(self, event: Event) -> bool:
-        """Report whether an event is to be yielded; workers meet the same things."""
+        """Report whether an event is new, since workers report the same ones."""
         if not isinstance(event, Opened | Warned):
             return True
         text = repr(event)
@@ -259,19 +261,19 @@ class _Run:
         return new
 
     def _missing_workers(self) -> Iterator[Waiting]:
-        """Say so, once, where there are no workers."""
+        """Warn once if the cluster has no workers."""
         if time.monotonic() - self._last < _QUIET:
             return
         self._last = time.monotonic()
         text = "the dask cluster has no workers"
-        # The scheduler may be lost, which the futures will say.
+        # The scheduler may be lost, which the futures report.
         with suppress(OSError):
             if not self._client.nthreads() and text not in self._yielded:
                 self._yielded.add(text)
                 yield Waiting(holder=text)
 
     def _stopped(self) -> Iterator[Event]:
-        """Have workers leave their shares, and report what is left."""
+        """Stop the workers, and report the unfinished files."""
         with _reaching_the_scheduler():
             self._client.cancel(list(self._futures.values()))
         self._futures.clear()
@@ -284,21 +286,21 @@ class _Run:
             yield from share.rest(None)
 
     def close(self) -> None:
-        """Stop what the workers are at, and forget the run."""
+        """Stop the workers, and forget the run."""
         from distributed.client import ClosedClientError
 
-        # With the scheduler the run is lost as well, and it is said already why it ended.
+        # If the scheduler is lost, the run is lost too, and the reason was already reported.
         with suppress(OSError, ClosedClientError):
             if self._futures:
                 self._client.cancel(list(self._futures.values()))
             with suppress(ValueError):
-                # It was never subscribed to where the scheduler was lost before.
+                # If the scheduler was lost before, there was no subscription.
                 self._client.unsubscribe_topic(self._task.topic)
 
 
 @contextmanager
 def _reaching_the_scheduler() -> Iterator[None]:
-    """Say what to do where the scheduler is lost, or the client was closed."""
+    """Explain the error if the scheduler or the client is lost."""
     from distributed.client import ClosedClientError
 
     try:
@@ -311,9 +313,10 @@ def _reaching_the_scheduler() -> Iterator[None]:
 
 
 def _imported_there(name: str) -> Callable[[str, bytes], Any]:
-    """Return a function of `cluster_worker` that is imported only where it is called.
+    """Return a function of `cluster_worker` that only workers import.
 
-    A worker that can't unpickle a task ends without a word, and the scheduler unpickles it too.
+    A worker that can't unpickle a task ends without a message, and the scheduler unpickles tasks
+    too.
     """
 
     def call(made_by: str, data: bytes) -> Any:
@@ -321,18 +324,19 @@ def _imported_there(name: str) -> Callable[[str, bytes], Any]:
 
         import distributed
 
+        worker = distributed.get_worker()
         try:
+            importlib.import_module("bidsplan.transfer.cluster_sampling").stop_sampling(worker)
             module = importlib.import_module("bidsplan.transfer.cluster_worker")
         except ImportError as error:
-            address = distributed.get_worker().address
-            raise ImportError(f"{error}, on the worker {address}") from error
+            raise ImportError(f"{error}, on the worker {worker.address}") from error
         return getattr(module, name)(made_by, data)
 
     return call
 
 
 def _error_of(future: Any) -> BaseException | None:
-    """Return why a worker did not do its work, if it did not."""
+    """Return why a worker failed, or None."""
     from distributed import KilledWorker
 
     if future.status == "finished":

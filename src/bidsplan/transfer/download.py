@@ -1,4 +1,4 @@
-"""Streams one entry's bytes to a writer, checked, and resumes where it breaks off."""
+"""Downloads one entry, checks its bytes, and resumes after interruptions."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 
 _ENOUGH = 8 << 20
-"""Bytes that must have come for a connection that broke off to be worth a new round of tries.
+"""The bytes that must have arrived for a new round of attempts after a connection broke off.
 
-What comes at the lowest rate brings more of them in the longest request.
+An object at the lowest allowed rate gets more of them in the longest request.
 """
 
 
@@ -50,14 +50,14 @@ _DIGESTS = frozenset({CheckMethod.SHA256, CheckMethod.MD5, CheckMethod.ETAG_MD5}
 
 
 _PASSING = (Stopped, UnreachableError, ThrottledError, CredentialsError)
-"""What says nothing against the bytes that have come."""
+"""Errors that do not mean that the received bytes are wrong."""
 
 
 def partial_key(entry: Entry, place: str) -> str | None:
-    """Return what an entry's unfinished file is found by in later runs.
+    """Return the key by which later runs find an unfinished file.
 
-    None where it can't be resumed: where nothing binds requests to one object, or nothing shows
-    that the bytes are the planned ones. The place is its object's, as `Sources.place` returns it.
+    None if the file can't be resumed, because nothing ensures that all requests read the same
+    object, or nothing proves the bytes. `place` is the result of `Sources.place`.
     """
     if best_check(entry) is CheckMethod.SIZE or (entry.etag is None and entry.version is None):
         return None
@@ -72,31 +72,32 @@ def receive(
     progress: Progress,
     began: float | None = None,
 ) -> Verdict:
-    """Write an entry's bytes from its store, and show that they are the planned ones.
+    """Write an entry's bytes from its store, and check them.
 
     Parameters
     ----------
     writer : Writer
-        What it has of an earlier run is resumed from, and digested, whatever is asked for.
+        The writer. If it has bytes of an earlier run, the download resumes from them, and digests
+        them in any case.
     progress : callable
-        Bytes that an earlier run had are reported as resumed.
+        Called with numbers of bytes. Bytes of an earlier run are reported as resumed.
     began : float, optional
-        When the entry's first request began, by `time.monotonic`; now by default.
+        When the entry's first request began, by `time.monotonic`; by default now.
 
     Returns
     -------
     Verdict
-        One that holds.
+        A verdict that proves the bytes.
 
     Raises
     ------
     IntegrityError
-        Where bytes arrived twice that are not the planned ones; UnprovedError where nothing but an
-        entity tag says so, which may be no digest.
+        If wrong bytes arrived twice. It is an UnprovedError if only an entity tag says so, which
+        may not be a digest.
     SourceChangedError
-        Where the object is another one now; the message has both entity tags.
+        If the object has changed. The message has both entity tags.
     StorageError
-        Where they can't be fetched.
+        If the bytes can't be fetched.
     Stopped
     """
     deadline = Deadline(began)
@@ -144,9 +145,9 @@ def _second_verdict(entry: Entry, store: Store, download: _Download, first: Verd
 
 
 def asks_first(entry: Entry, store: Store, checking: VerifyMode) -> bool:
-    """Report whether the storage is asked for a checksum before an entry's bytes.
+    """Report whether to ask for a checksum before fetching an entry.
 
-    It is not for an object whose plan has a digest, or whose entity tag is taken for one.
+    The storage is not asked if the plan has a digest, or if the entity tag is assumed to be one.
     """
     if not store.abilities.checksums or entry.etag is None or checking is not VerifyMode.FULL:
         return False
@@ -157,14 +158,15 @@ def asks_first(entry: Entry, store: Store, checking: VerifyMode) -> bool:
 
 
 def is_digested(entry: Entry, checking: VerifyMode) -> bool:
-    """Report whether a digest of the whole shows its bytes, whichever object they came from."""
+    """Report whether a digest proves an entry's bytes, whatever their source."""
     return checking is VerifyMode.FULL and best_check(entry) in _DIGESTS
 
 
 def tag_is_digest(entry: Entry, store: Store, checking: VerifyMode) -> bool:
-    """Ask whether an entry's plain entity tag is its MD5; not where it is checked by size only.
+    """Report whether an entry's entity tag is its MD5.
 
-    It is not known to be one where the storage denies the answer.
+    If the storage denies the answer, the tag is not assumed to be a digest. If files are checked by
+    size only, the storage is not asked.
     """
     if checking is not VerifyMode.FULL:
         return False
@@ -177,7 +179,7 @@ def tag_is_digest(entry: Entry, store: Store, checking: VerifyMode) -> bool:
 
 
 class _Download:
-    """One entry's download, which resumes where its connection broke off."""
+    """One entry's download, which resumes if its connection breaks off."""
 
     def __init__(
         self,
@@ -201,13 +203,13 @@ class _Download:
         self._checker = Checker(entry, session.checking, checksum)
         self._bound = entry.etag is not None or entry.version is not None
         self._tag = entry.etag
-        # Only what an answer says itself keeps the rest from being of another object: a server may
-        # heed no condition, and name its objects in some answers only.
+        # Only the answer's own values show that the rest is of the same object. A server may ignore
+        # conditions, and identify its objects in some answers only.
         self._seen: Identity | None = None
         self._ranged = True
 
     def hash_prefix(self) -> None:
-        """Digest what an earlier run had, if anything, to resume from it."""
+        """Digest the bytes of an earlier run, to resume from them."""
         size = self._entry.size
         try:
             with closing(self._writer.prefix(self._session.stop.is_set)) as prefix:
@@ -216,24 +218,24 @@ class _Download:
                     if self._arrived > size:
                         break
         except OSError:
-            # It can't be read, or the disk has no room for two of it.
+            # The prefix can't be read, or the disk has no space for a copy.
             self.restart()
         if self._arrived > size:
             self.restart()
 
     def resume(self) -> Verdict:
-        """Fetch what an earlier run did not, where a digest shows the whole."""
+        """Fetch the rest of an entry whose whole has a digest."""
         verdict = self._run_ranged()
         if verdict is None:
             self.hash_prefix()
             verdict = self.run()
         if self.resumed and (not verdict.holds or verdict.proof is CheckMethod.SIZE):
-            # Others may have written the prefix: without a digest it shows nothing.
+            # Other users may have written the prefix, so without a digest it proves nothing.
             verdict = self.read_again()
         return verdict
 
     def _run_ranged(self) -> Verdict | None:
-        """Fetch ranges side by side; None where the object comes by one request at a time."""
+        """Fetch ranges side by side; None if that is not possible."""
         entry, session = self._entry, self._session
         if entry.size < LEAST or not self._bound or not self._store.abilities.ranges:
             return None
@@ -264,20 +266,20 @@ class _Download:
         self.resumed = self._arrived
 
     def failed(self, error: BaseException) -> None:
-        """Keep what has come, if it is worth keeping, or report that nothing has."""
+        """Keep the received bytes if they are useful, or take them back."""
         kept = self._writer.failed(resumable=isinstance(error, _PASSING))
         if not (kept and isinstance(error, Stopped)):
             self.revert_progress()
 
     def revert_progress(self) -> None:
-        """Report that nothing has come after all."""
+        """Take back all reported bytes."""
         self._progress(self.resumed - self._arrived)
         if self.resumed:
             self._progress(-self.resumed, resumed=True)
         self._arrived = self.resumed = 0
 
     def restart(self) -> None:
-        """Discard what has come."""
+        """Discard the received bytes."""
         self.revert_progress()
         self._tag, self._seen = self._entry.etag, None
         self._checker = Checker(self._entry, self._session.checking, self.checksum)
@@ -289,7 +291,7 @@ class _Download:
         return self.run()
 
     def run(self) -> Verdict:
-        """Fetch all bytes; a large object may break off often, as long as it makes progress."""
+        """Fetch all bytes, and reconnect as long as there is progress."""
         self._session.limit.streams.take(extra=False)
         try:
             return self._run()
@@ -318,7 +320,7 @@ class _Download:
             self.restart()
         start = self._arrived
         if start and start == self._entry.size:
-            # It broke off behind the last byte; a range from there would be refused.
+            # The connection broke off after the last byte, and a range from there would be refused.
             return
         try:
             self._read(start)
@@ -328,13 +330,14 @@ class _Download:
             raise
         except StorageError as error:
             if start and self._arrived == start and not isinstance(error, UnreachableError):
-                # Perhaps it does not support range requests: the next try is from the start.
+                # Perhaps the server does not support range requests: the next attempt is from the
+                # start.
                 self._ranged = False
                 raise UnreachableError(f"{error} (from byte {start} on)") from error
             raise
 
     def _may_resume(self) -> bool:
-        # What an earlier run left is digested whole, so the plan's own tag is enough for it.
+        # The bytes of an earlier run are digested too, so the plan's own tag is enough.
         earlier = self._bound and self._arrived == self.resumed
         return self._seen is not None or earlier
 

@@ -1,4 +1,4 @@
-"""Runs a plan's entries: decides, fetches, checks and commits many at a time."""
+"""Runs a plan's entries: decides, fetches, checks and commits them."""
 
 from __future__ import annotations
 
@@ -46,26 +46,26 @@ if TYPE_CHECKING:
     from bidsplan.transfer.scheduler import Scheduler
 
 _GLANCES = 256
-"""Entries that are looked at in one go, if there is nothing to do for them."""
+"""The most entries to check in one call of `pull`, if none of them needs work."""
 
 _LONG = 1 << 19
-"""Bytes whose digest takes so long that it is made in a thread."""
+"""Files of at least these bytes are digested in a thread."""
 
 _COMMITS = 10
-"""Tries to give a file its path while another one is there and then is not."""
+"""Attempts to move a file to its path while another file appears and disappears there."""
 
 
 class Engine:
-    """One run of a plan's entries into a destination, as the `JobSource` of a scheduler.
+    """One run of a plan's entries, as the `JobSource` of a scheduler.
 
-    Each entry ends in one event: it is finished, failed or skipped.
+    There is one final event for each entry: finished, failed or skipped.
 
     Parameters
     ----------
     base : str
         The directory that the plan's relative URLs are relative to.
     stopping : callable
-        Asked often whether to stop.
+        Called often; returns whether to stop.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Engine:
         self._scheduler: Scheduler | None = None
 
     def run(self) -> Iterator[Event]:
-        """Decide in the plan's order, fetch what is needed, and yield what happens."""
+        """Decide in the plan's order, fetch files, and yield events."""
         if opened := self._destination.opened():
             yield opened
         while (job := self.pull()) is Pulled.IDLE:
@@ -117,7 +117,7 @@ class Engine:
         yield from self._destination.finish()
 
     def _worked(self) -> Iterator[Event]:
-        from bidsplan.transfer.scheduler import Scheduler  # a no-op run does without asyncio
+        from bidsplan.transfer.scheduler import Scheduler  # not loaded by runs with nothing to do
 
         self._scheduler = Scheduler(self, self._limit, self._jobs)
         self._outcomes.later = self._scheduler.later
@@ -126,7 +126,7 @@ class Engine:
         for _ in self._scheduler.slices():
             yield from self._outcomes.drained()
         if self._stop.is_set():
-            # What is under way has some time to end, and to be reported.
+            # Running jobs have some time to end, and are then reported.
             self._destination.shorten_timeouts()
             self._scheduler.close()
 
@@ -147,7 +147,7 @@ class Engine:
         if self.stopped():
             return Pulled.EXHAUSTED
         for _ in range(_GLANCES):
-            # Asked for only now, so that those that are never tried can be reported.
+            # Entries are iterated only now, so that those that are never tried can be reported.
             entry = None if self._stop.is_set() else next(self._entries, None)
             if entry is None:
                 return Pulled.EXHAUSTED
@@ -158,7 +158,7 @@ class Engine:
         return Pulled.IDLE
 
     def _decided(self, entry: Entry) -> Job | None:
-        """Decide for an entry; returns what is to be done for it, if anything."""
+        """Decide about an entry, and return the job for it, if any."""
         try:
             decision = self.decider.check_metadata(entry)
         except DestinationError as error:
@@ -208,7 +208,7 @@ class Engine:
         """See `JobSource.run_async`."""
         entry, checking = job.entry, self._checking
         assert job.store is not None  # noqa: S101 - for the type checker
-        # A second try, here or in a thread, has what is left of the entry's time.
+        # A second attempt, here or in a thread, has the rest of the entry's time.
         began = self._began.pop(entry.path, None) or time.monotonic()
         digested = is_digested(entry, checking)
         request = FetchRequest(entry.key, entry.size, entry.etag, entry.version, digested)
@@ -272,7 +272,7 @@ class Engine:
             self._outcomes.failed(job.entry, error)
 
     def _settle(self, job: Job) -> None:
-        """Find out what is left to decide, and do it."""
+        """Make the remaining decisions about an entry, and carry them out."""
         entry, decision = job.entry, job.decision
         before = None if decision.final else self._sources.state(entry)
         if not decision.final:
@@ -286,7 +286,7 @@ class Engine:
         self._roots.renewing(entry, lambda: self._obtain(job, decision))
 
     def _read(self, job: Job) -> Decision:
-        """Decide by the content of the file that is there."""
+        """Decide by reading the existing file."""
         entry, state, store = job.entry, job.decision.state, job.store
         if not self._destination.compares_first:
             # The file may have changed since it was inspected.
@@ -300,7 +300,7 @@ class Engine:
         return decision
 
     def _obtain(self, job: Job, decision: Decision) -> None:
-        """Write an entry's file, or compare the one that is there with its source."""
+        """Write an entry's file, or compare the existing one with its source."""
         entry, action, state = job.entry, decision.action, decision.state
         if action is Action.COMPARE and self._destination.compares_first and state is not None:
             before = self._sources.state(entry)
@@ -333,7 +333,7 @@ class Engine:
         self._outcomes.done(done, verdict, state, source_state)
 
     def _receive(self, job: Job, writer: Writer) -> tuple[Verdict, bool]:
-        """Write an entry's bytes; returns also whether the content cache had them."""
+        """Write an entry's bytes; returns also whether they came from the cache."""
         if self._cache is None or job.store is None:
             return self._received(job, writer), False
         copied = functools.partial(self._outcomes.copied, job.entry)
@@ -357,7 +357,7 @@ class Engine:
     def _commit(
         self, entry: Entry, writer: Writer, verdict: Verdict, action: Action
     ) -> tuple[Action, FileState]:
-        """Commit a file to its path; one that appeared there is compared first."""
+        """Commit a file to its path, after comparing any file that appeared there."""
         for _ in range(_COMMITS):
             replace = action is Action.REPLACE
             committed = writer.commit(verdict.content, replace=replace)
@@ -365,7 +365,7 @@ class Engine:
                 return action, committed
             state = self._destination.state(entry.path)
             if state is None:
-                # It is gone again.
+                # The file that appeared has disappeared again.
                 continue
             if self.decider.is_same(entry, state, verdict, self._stop.is_set):
                 return Action.KEEP, state
@@ -374,7 +374,7 @@ class Engine:
         raise ExistingFileError(f"{printable(entry.path)}: {why}")
 
     def close(self) -> None:
-        """Stop what is under way, write receipts, and leave nothing half done."""
+        """Stop unfinished work, and write receipts."""
         self._stop.set()
         busy = self._scheduler is not None
         try:
@@ -391,7 +391,7 @@ class Engine:
 def _cache_of(options: Options, destination: Destination, plan: Planned) -> ContentCache | None:
     if options.cache is None:
         return None
-    from bidsplan.destination.content_cache import ContentCache  # only where there is one
+    from bidsplan.destination.content_cache import ContentCache  # only if there is a cache
 
     root = destination.url if parse_url(destination.url).protocol == "file" else None
     return ContentCache(options.cache, destination.stop.is_set, root, plan)

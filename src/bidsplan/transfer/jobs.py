@@ -1,4 +1,4 @@
-"""Jobs: what entries need, and who gives them out and runs them."""
+"""The jobs of a run, and the interface of their source."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Lane(Enum):
     Attributes
     ----------
     ASYNC
-        On the event loop, with others by the hundred.
+        On the event loop, with hundreds of others.
     THREAD
         In a thread, briefly.
     STREAM
-        In one of the few threads that move large files.
+        In one of the few threads for large files.
     """
 
     ASYNC = auto()
@@ -30,14 +30,14 @@ class Lane(Enum):
 
 
 class Pulled(Enum):
-    """What there is instead of a job.
+    """The result of `pull` if there is no job.
 
     Attributes
     ----------
     IDLE
-        Nothing to do for the entries that were looked at; there are more.
+        The next entries need no work; there are more entries.
     EXHAUSTED
-        All jobs were given out.
+        There are no more jobs.
     """
 
     IDLE = auto()
@@ -45,12 +45,12 @@ class Pulled(Enum):
 
 
 class Job(NamedTuple):
-    """What one entry needs.
+    """The work for one entry.
 
     Parameters
     ----------
     store : Store or None
-        Of the entry's root; None for a generated file.
+        The store of the entry's root; None for a generated file.
     """
 
     entry: Entry
@@ -63,17 +63,18 @@ class JobSource(Protocol):
     """Gives out jobs, and runs them."""
 
     def pull(self) -> Job | Pulled:
-        """Return the next job; never called by two threads at once."""
+        """Return the next job; only one thread may call this at a time."""
         ...
 
     async def run_cached(self, job: Job) -> bool:
-        """Run a job on the loop without its storage; returns whether it is done."""
+        """Run a job without its storage; returns whether it is done."""
         ...
 
     async def run_async(self, job: Job) -> bool:
-        """Run a job on the loop; returns whether it is done, or must be run in a thread.
+        """Run a job on the event loop; returns whether it is done.
 
-        Raises ThrottledError where it may be run on the loop again.
+        Raises ThrottledError if the job may be run on the event loop again. If it is not done, it
+        must be run in a thread.
         """
         ...
 
@@ -81,9 +82,9 @@ class JobSource(Protocol):
         """Run a job in a thread."""
 
     def stopped(self) -> bool:
-        """Report whether to leave what is under way."""
+        """Report whether to stop unfinished work."""
         ...
 
     def full(self) -> bool:
-        """Report whether many events wait to be emitted."""
+        """Report whether many events wait to be yielded."""
         ...

@@ -1,4 +1,4 @@
-"""Fetching what a plan lists to a destination, as a generator of events."""
+"""Fetches a plan's files to a destination, as a generator of events."""
 
 from __future__ import annotations
 
@@ -37,38 +37,44 @@ def materialise(  # noqa: PLR0913 - the options of a run
     cache: CacheOptions | str | PathLike[str] | None = None,
     whole: Planned | None = None,
 ) -> Generator[Event, None, None]:
-    """Fetch what a plan lists to a destination.
+    """Fetch the files of a plan to a destination.
+
+    The function returns a generator: nothing is fetched until you iterate it.
 
     Parameters
     ----------
     plan : Plan
-        Parts of one plan may be fetched to one destination at the same time.
+        The plan. Several parts of one plan may be fetched to one destination at the same time.
     destination : path or str
-        A local directory, made where it is not there, or any URL that fsspec writes.
+        A local directory, which is created if it does not exist, or a URL that fsspec can write to.
     access : Access, optional
-        How storage may be reached. Requests to a destination are signed unless it says that they
-        are anonymous.
+        How storage may be reached. Requests to the destination are signed unless ``anonymous`` is
+        true.
     base : path
-        The directory that the plan's relative URLs are relative to: its own.
+        The directory that the plan's relative URLs are relative to. Use the directory of the plan's
+        file.
     existing : Existing or str
+        What to do with files that already exist in the destination.
     checking : VerifyMode or str
+        How to check the bytes that arrive.
     dry_run : bool
-        Decide, and do nothing.
+        Whether only to decide what to do for each file, and to write nothing.
     wait : bool
-        Whether to wait for another run that is at work in the destination.
+        Whether to wait if another run is using the destination.
     check_space : bool
-        Whether to refuse to start where a directory's file system has no room for what is missing.
+        Whether to fail at the start if the destination's file system has too little free space.
     find_unplanned : bool
-        Whether to warn at the end of files of an earlier plan that are still in a directory.
+        Whether to warn at the end if files of an earlier plan are still in the directory.
     stopping : callable, optional
-        Called often; if it returns true, the run stops within seconds, and yields `Skipped` for
-        each file that it did not finish.
+        A function that is called often. If it returns true, the run stops within seconds, and
+        yields `Skipped` for each unfinished file.
     client : distributed.Client, optional
-        Of a dask cluster whose workers fetch. They use their own credentials, and must reach the
-        destination, and local sources, by the same paths.
+        The client of a dask cluster whose workers fetch the files. The workers use their own
+        credentials, and must reach the destination and local sources by the same paths.
     cache : CacheOptions or path, optional
-        A directory that keeps contents, by digest, for other destinations. Workers of a cluster use
-        it where they have it.
+        A content cache: a directory that stores file contents by their digest, so that other
+        destinations need not fetch them again. Workers of a cluster use the directory if it exists
+        on their machine.
     whole : Plan, optional
         What the plan is a part of. Where a directory takes names that differ in case or Unicode
         form for one, names are compared with those of all of it.
@@ -77,23 +83,21 @@ def materialise(  # noqa: PLR0913 - the options of a run
     ------
     Event
         Waiting, Opened, Decided, Progressed, Resumed, Copied, Finished, Failed, Skipped, Slowed,
-        Warned, Resumable.
-        As it happens. Closing the generator stops the work. A cluster's workers do not send
-        `Copied`, and what failed or was skipped is yielded only once its share of the plan has
-        ended, since another worker may finish it.
+        Warned or Resumable, as it happens. Closing the generator stops the run. A cluster sends no
+        `Copied`. It sends `Failed` and `Skipped` only when a worker's share of the plan has ended,
+        since another worker may still finish the file.
 
     Raises
     ------
     UsageError
-        At once, where an option has no such value; later, where a root's URL or the
-        destination's is refused, or its transport can't reach it, or too few files may be open at
-        a time.
+        At once, if an option's value is not valid. While you iterate, if a URL is refused, if the
+        transport can't reach it, or if the system allows too few open files.
     DestinationError
-        Where the destination can't be opened or written, or has no room.
+        If the destination can't be opened or written, or has too little free space.
     StorageError
-        Where the destination's URL can't be listed.
+        If the destination's URL can't be listed.
     LockedError
-        Where another run is active there, and it is not waited for.
+        If another run is using the destination, and `wait` is false.
     """
     access, stopping = access or Access(), stopping or _never_stopping
     chosen = choose_cache(cache, str(destination), access, shared=client is not None)

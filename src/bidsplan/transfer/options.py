@@ -1,4 +1,4 @@
-"""What a run does with a plan."""
+"""The options of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Options(NamedTuple):
-    """What a run does with a plan; see `materialise`."""
+    """The options of a run; see `materialise`."""
 
     existing: Existing
     checking: VerifyMode

@@ -1,4 +1,4 @@
-"""What becomes of a run's entries: events, receipts, and whether to go on."""
+"""Collects the outcomes of a run's entries: events, receipts, failures."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from bidsplan.storage.file_state import SourceState
 
 _MUCH = 512
-"""Events that are emitted together."""
+"""The number of events that are yielded together."""
 
 
 class Outcomes:
-    """Takes what becomes of entries, from any thread: each ends in one event.
+    """Takes the outcomes of entries, from any thread.
 
     Attributes
     ----------
     emit : callable
-        Takes an event.
+        Called with each event.
     breaker : CircuitBreaker
-        Stops the run by an error that all files would meet.
+        Stops the run after an error that all files would have.
     later : callable or None
-        Calls a function in a thread, while there are any.
+        Calls a function in a thread, as long as there are threads.
     """
 
     def __init__(self, destination: Destination, sources: Sources) -> None:
@@ -50,26 +50,26 @@ class Outcomes:
         self._root_errors: dict[int, BidsplanError] = {}
 
     def drained(self) -> Iterator[Event]:
-        """Yield the events that wait."""
+        """Yield the waiting events."""
         while self._events:
             yield self._events.popleft()
 
     def full(self) -> bool:
-        """Report whether many events wait to be emitted."""
+        """Report whether many events wait to be yielded."""
         return len(self._events) >= _MUCH
 
     def begin(self, entry: Entry) -> None:
-        """Note that something is to be done for an entry."""
+        """Note that work on an entry has begun."""
         self._under_way[entry.path] = entry
 
     def moved(self, entry: Entry, number: int, *, resumed: bool = False) -> None:
-        """Report that bytes have come."""
+        """Report received bytes."""
         if number:
             event = Resumed if resumed else Progressed
             self.emit(event(entry=entry, bytes=number))
 
     def copied(self, entry: Entry, number: int) -> None:
-        """Report that bytes came from the content cache."""
+        """Report bytes from the content cache."""
         self.emit(Copied(entry=entry, bytes=number))
 
     def done(
@@ -79,7 +79,7 @@ class Outcomes:
         state: FileState,
         source_state: SourceState | None = None,
     ) -> None:
-        """Report that a file is there, and note its receipt."""
+        """Report that an entry's file is complete, and note its receipt."""
         self.breaker.succeeded()
         entry, due, identity = finished.entry, False, state.identity
         if identity is not None:
@@ -90,13 +90,13 @@ class Outcomes:
             due = self._receipts.add(receipt)
         self.ended(finished)
         if due and self.later:
-            # Waiting for the destination must not hold up the loop.
+            # Waiting for the destination must not block the loop.
             self.later(self._receipts.flush)
 
     def failed(self, entry: Entry, error: BidsplanError) -> None:
         """Report that an entry failed."""
         if self._root_errors.get(entry.root) is error:
-            # A root that can't be opened has one error for all of its files.
+            # If a root can't be opened, all its files have the same error.
             self.ended(Skipped(entry=entry))
             return
         self._root_errors[entry.root] = error
@@ -105,12 +105,12 @@ class Outcomes:
             self._stop.set()
 
     def ended(self, event: Finished | Failed | Skipped) -> None:
-        """Report what became of an entry, once."""
+        """Report an entry's outcome, once."""
         self._under_way.pop(event.entry.path, None)
         self.emit(event)
 
     def skipped(self) -> Iterator[Skipped]:
-        """Yield those that were begun, and have not ended."""
+        """Yield an event for each unfinished entry."""
         yield from (Skipped(entry=entry) for entry in list(self._under_way.values()))
 
     def flush(self) -> None:
@@ -118,6 +118,6 @@ class Outcomes:
         self._receipts.flush()
 
     def problems(self) -> Iterator[Warned]:
-        """Yield what kept receipts from being written, if anything."""
+        """Yield the problem that prevented receipts from being written, if any."""
         if problem := self._receipts.problem():
             yield Warned(problem=problem)

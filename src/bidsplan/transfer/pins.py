@@ -1,4 +1,4 @@
-"""Adding the digests of what was fetched to a plan."""
+"""Adds the digests of fetched files to a plan."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ def pin(
     ----------
     plan : Plan or StoredPlan
     destination : path or str
-        A local directory that holds all of its files, or the URL that they were fetched to.
+        A local directory that contains all files of the plan, or the URL that they were fetched to.
     jobs : int
-        Files to read at a time.
+        The number of files to read at a time.
     access, base
         As in `verify`.
 
     Yields
     ------
     Finished or Failed
-        One for each entry, in the plan's order; it also fails where nothing but its size shows
-        that a file is the planned one.
+        One event for each entry, in the plan's order. A file also fails if only its size shows that
+        it is the planned one.
     Pinned
-        At last, and only where none failed: the new plan.
+        The new plan, at the end. There is no such event if a file failed.
 
     Raises
     ------
     DestinationError
-        Where the destination can't be opened.
+        If the destination can't be opened.
     """
     digests = _Digests()
     failed = False
@@ -71,21 +71,21 @@ def pin(
 
 
 class _Digests:
-    """Digests files while they are verified, so that each is read once."""
+    """Computes digests while files are verified, so that each is read once."""
 
     def __init__(self) -> None:
         self.done: dict[str, str] = {}
         self._under_way: dict[str, hashlib._Hash] = {}
 
     def of(self, entry: Entry) -> Callable[[bytes], None]:
-        """Begin with a file whose digest is not known; returns what takes its bytes."""
+        """Return a function that digests a file's bytes, if its SHA-256 is not known."""
         if entry.content is not None or entry.sha256 is not None:
             return lambda _: None
         digest = self._under_way[entry.path] = hashlib.sha256()
         return digest.update
 
     def close(self, event: Event) -> Event:
-        """Keep the digest of a verified file, or report why it is not worth keeping."""
+        """Keep the digest of a verified file, or return why it failed."""
         if not isinstance(event, Finished | Failed):
             return event
         entry = event.entry

@@ -1,4 +1,4 @@
-"""A plan's files, read from their sources without fetching them."""
+"""Reads a plan's files from their sources, without fetching them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 _PLANS_KEPT = 4
-"""Plans that are kept after they were read, so that paths of the same plan don't read it again."""
+"""The number of plans that are kept, so that paths of the same plan do not read it again."""
 
 
 class HeldPlan:
-    """A plan in memory, found equal and written as text by its header's digest.
+    """A plan in memory, which its digest identifies.
 
-    fsspec makes a text of every argument, and a plan may have a million entries.
+    fsspec converts every argument to text, and a plan may have a million entries.
     """
 
     def __init__(self, plan: Planned) -> None:
@@ -49,7 +49,7 @@ class HeldPlan:
 
 
 class PlannedFiles:
-    """A plan's files, and the stores that their bytes are in."""
+    """A plan's files, and the stores that contain their bytes."""
 
     def __init__(self, plan: Planned, access: Access, base: str) -> None:
         self.digest = plan.header.entries_sha256
@@ -70,20 +70,21 @@ class PlannedFiles:
         try:
             return PlannedRanges(entry, roots.store(entry.root))
         except StorageError:
-            # Roots open each store once; in a notebook the cause may be gone the next time.
+            # Roots open each store only once. In a notebook, the cause of a failure may be gone the
+            # next time.
             self._roots = None
             raise
 
     def _opened(self) -> Roots:
         found = self._roots
-        # Connections don't survive a fork.
+        # Connections can't be used after a fork.
         if found is None or found[0] != os.getpid():
             roots = Roots(self._header.roots, self._access, self._base, lambda _: None)
             self._roots = found = os.getpid(), roots
         return found[1]
 
     def copy(self, entry: Entry, file: IO[bytes], progress: Callable[[int], object]) -> None:
-        """Write an entry's bytes to a file, and compare them with the plan."""
+        """Write an entry's bytes to a file, and check them."""
         ranges, start = self.ranges(entry), file.tell()
 
         def attempt() -> None:
@@ -98,19 +99,19 @@ class PlannedFiles:
 
 
 class PlannedPath(NamedTuple):
-    """A path below a plan, which itself may be a file at the start of longer paths."""
+    """A path in a plan, which may be part of a longer path."""
 
     files: PlannedFiles
     start: str
     path: str
 
     def name(self, found: Entry | str) -> str:
-        """Return the path of a file or directory as the file system has it."""
+        """Return the path of a file or directory in the file system."""
         path = found if isinstance(found, str) else found.path
         return f"{self.start}/{path}".rstrip("/") if self.start else path
 
     def info(self, found: Entry | str) -> dict[str, Any]:
-        """Return what the plan says of a file or directory."""
+        """Return the plan's fields of a file or directory."""
         if isinstance(found, str):
             return {"name": self.name(found), "size": 0, "type": "directory"}
         names = ("size", "etag", "version", "md5", "sha256", "reason", "key")
@@ -118,7 +119,7 @@ class PlannedPath(NamedTuple):
         return {"name": self.name(found), "type": "file", **fields, "url": self.files.url(found)}
 
     def found(self) -> Entry | str:
-        """Return the file's entry or the directory's path; raises OSError where there is none."""
+        """Return the file's entry or the directory's path; raises OSError if absent."""
         tree, path = self.files.tree, self.path
         if (entry := tree.entry(path)) is not None:
             return entry
@@ -130,7 +131,7 @@ class PlannedPath(NamedTuple):
         raise FileNotFoundError(errno.ENOENT, message, self.name(path))
 
     def entry(self) -> Entry:
-        """Return the file's entry; raises OSError where there is none."""
+        """Return the file's entry; raises OSError if it does not exist."""
         found = self.found()
         if isinstance(found, str):
             message = "expected a file, got a directory"
@@ -138,7 +139,7 @@ class PlannedPath(NamedTuple):
         return found
 
     def below(self, maxdepth: int | None, *, withdirs: bool) -> Iterator[Entry | str]:
-        """Yield files, and directories if asked for, some of them several times."""
+        """Yield files and, if wanted, directories, some of them repeatedly."""
         tree, path = self.files.tree, self.path
         skip = len(path) + 1 if path else 0
         if (entry := tree.entry(path)) is not None:
@@ -161,6 +162,6 @@ class PlannedPath(NamedTuple):
 def open_planned_files(
     source: str | HeldPlan, _state: FileVersion | None, access: Access, base: str
 ) -> PlannedFiles:
-    """Read a plan, unless its file is in the state in which it was read before."""
+    """Read a plan, or reuse it if its file has not changed."""
     plan = source.plan if isinstance(source, HeldPlan) else read_plan(source)
     return PlannedFiles(plan, access, base)

@@ -1,4 +1,4 @@
-"""One planned file's bytes by ranges, read from its source without fetching it."""
+"""Reads ranges of a planned file from its source."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The same would be said of the whole object.
+# The whole object would have the same error.
 _FINAL = (
     *(UnreachableError, ThrottledError, DeniedError, SourceMissingError),
     *(ArchivedError, RefusedHostError),
@@ -41,7 +41,7 @@ _FINAL = (
 
 
 class GeneratedRanges(Ranges):
-    """Ranges of a file whose text the plan has."""
+    """Ranges of a file whose text is in the plan."""
 
     def __init__(self, content: str) -> None:
         super().__init__("a generated file")
@@ -61,16 +61,16 @@ class GeneratedRanges(Ranges):
 
 
 class PlannedRanges(Ranges):
-    """Ranges of the object that an entry plans, and of no other.
+    """Ranges of exactly the planned object.
 
     Each request names the planned entity tag or version, and each answer is compared with it. A
-    range that is the whole file is compared with its planned digest. Where nothing binds a range to
-    the planned object, as where a web server has no entity tags, the whole file is read once, and
+    range that is the whole file is compared with the planned digest. If nothing identifies the
+    planned object, for example on a web server without entity tags, the whole file is read once and
     kept.
 
-    `read` tries again as `retrying` does. Both it and `whole` raise StorageError where the bytes
-    can't be read from the planned object, and IntegrityError where the whole file is not the
-    planned one; `whole` does so after its last byte.
+    `read` retries in the same way as `retrying`. `read` and `whole` raise StorageError if the bytes
+    can't be read from the planned object, and IntegrityError if the whole file is not the planned
+    one. `whole` raises the latter after its last byte.
     """
 
     def __init__(self, entry: Entry, store: Store) -> None:
@@ -83,7 +83,7 @@ class PlannedRanges(Ranges):
         self.size = entry.size
 
     def read(self, start: int, stop: int) -> bytes:
-        """Return the bytes from one position up to another, in several tries if need be."""
+        """Return the bytes between two positions, with retries."""
         call = super().read
         return self.retried(lambda: call(start, stop))
 
@@ -93,7 +93,7 @@ class PlannedRanges(Ranges):
         return self._store.renewing(lambda: policy(call))
 
     def whole(self) -> Iterator[bytes]:
-        """Read the whole file by one request, and compare it with the plan."""
+        """Read the whole file with one request, and check it."""
         entry = self._entry
         checker, left = Checker(entry), entry.size
         try:
@@ -120,7 +120,7 @@ class PlannedRanges(Ranges):
             return
         first, self._failed = self._failed, verdict
         if first is None:
-            # The next try reads it again: bytes may be damaged on their way.
+            # The next attempt reads the file again, since bytes may be damaged on their way.
             raise UnreachableError(f"{self._what}: the bytes received are not the planned ones")
         judge_two_reads(entry, verdict, None, same=first.content == verdict.content)
 
@@ -162,7 +162,7 @@ class PlannedRanges(Ranges):
     def _local_range(self, start: int, stop: int, state: FileVersion) -> bytes:
         entry, data = self._entry, bytearray()
         with closing(self._store.stream(entry.key, start=start)) as stream:
-            # Nothing of a local file is planned but its size.
+            # For a local file, only the size is planned.
             check_answer(entry, stream, 0, None)
             for chunk in stream:
                 data += chunk

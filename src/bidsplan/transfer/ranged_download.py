@@ -1,4 +1,4 @@
-"""One large object by ranges side by side, written where they belong and digested in order."""
+"""Downloads ranges of one large object side by side, and digests them in order."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ if TYPE_CHECKING:
 
 
 LEAST = 32 << 20
-"""Bytes of the smallest object that is fetched by ranges."""
+"""The smallest object that is fetched by ranges, in bytes."""
 
 _RANGE, _LEAST_RANGE = 16, 2
-"""Blocks that one request asks for at the most, and at the least."""
+"""The most and the least blocks of one request."""
 
 _AHEAD = 128
-"""Blocks that all requests ask for together: only what is behind them can be digested already."""
+"""The most blocks that all requests together may fetch ahead of the digest."""
 
 _DIGESTED = 4
-"""Blocks that are read back at a time, from the page cache."""
+"""The blocks that are read back from the page cache at a time."""
 
 _ENOUGH = 4 << 20
-"""Bytes of a range that must have come for a new round of tries after its connection broke off."""
+"""The bytes of a range that must have arrived for a new round of attempts."""
 
 _TURN = 0.2
-"""Seconds after which it is looked whether more connections are allowed."""
+"""Seconds between two checks whether more connections are allowed."""
 
 
 class RangesRefusedError(Exception):
-    """The storage does not answer ranges of this object as it should."""
+    """The storage does not answer range requests correctly."""
 
 
 class _Part:
@@ -73,13 +73,13 @@ class _Part:
 class RangedDownload:
     """Fetches an object's missing blocks over several connections.
 
-    Each answer must be of the object that the first one was of. A block counts once all of
-    its bytes are written and its digest is noted.
+    Each answer must be of the same object as the first one. A block counts after all its bytes are
+    written and its digest is noted.
 
     Attributes
     ----------
     arrived, resumed : int
-        Bytes that are there, and those of them that an earlier run had.
+        The bytes that are complete, and how many of them an earlier run fetched.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class RangedDownload:
         self._over = False
 
     def resume(self) -> None:
-        """Find the blocks that an earlier run has; raises RangesRefusedError or Stopped."""
+        """Find the blocks of an earlier run; raises RangesRefusedError or Stopped."""
         try:
             for index in self._blocks.begin(self._session.stop.is_set):
                 self._whole[index] = True
@@ -117,7 +117,7 @@ class RangedDownload:
                 self.arrived += length
                 self._progress(length, resumed=True)
         except OSError as error:
-            # They can't be read, or the disk has no room for two of them.
+            # The blocks can't be read, or the disk has no space for a copy.
             raise RangesRefusedError from error
         if self._session.stop.is_set():
             raise Stopped
@@ -133,15 +133,15 @@ class RangedDownload:
             first = last
 
     def run(self, checker: Checker) -> Verdict:
-        """Fetch what is missing, and digest all of it.
+        """Fetch missing blocks, and digest the whole object.
 
         Raises
         ------
         RangesRefusedError
-            Where the object must be fetched by one request.
+            If the object must be fetched with one request.
         OSError, StorageError, Stopped
         """
-        # Started only for digests that can be made side by side.
+        # The pool is started only if parts are digested in parallel.
         digesting = ThreadPoolExecutor(_processors(), thread_name_prefix="bidsplan-digest")
         checker.digest_aside(self._read_back, digesting)
         front = 0
@@ -162,7 +162,7 @@ class RangedDownload:
         return self._blocks.read(start, stop)
 
     def _add_workers(self) -> None:
-        """Open as many connections as are of use, the second once an answer to the first came."""
+        """Open as many connections as are useful."""
         streams = self._session.limit.streams
         while self._waiting and self._error is None and (self._seen or not self._active):
             if not streams.take(extra=self._active > 0):
@@ -177,7 +177,7 @@ class RangedDownload:
                 raise Stopped from error
 
     def _digest(self, checker: Checker, front: int) -> int:
-        """Digest the blocks at the front that are whole; returns the first that is not."""
+        """Digest the complete blocks at the front; returns the next number."""
         with self._changed:
             # The first answer also ends the wait, since the other connections wait for it.
             first = self._seen is None
@@ -229,7 +229,7 @@ class RangedDownload:
             return part
 
     def _fetch(self, part: _Part) -> None:
-        """Fetch a range; it may break off often, as long as it makes progress."""
+        """Fetch a range, and reconnect as long as there is progress."""
         while True:
             before = part.position
             try:
@@ -267,11 +267,11 @@ class RangedDownload:
             raise wrong_size(entry, f"{part.position} of {part.stop}")
 
     def _check(self, stream: Stream, start: int) -> None:
-        """Refuse an answer of another object than that of the first answer."""
+        """Refuse an answer of an object other than the first answer's."""
         with self._changed:
             if stream.identity is None:
                 raise RangesRefusedError
-            # Others wait for the first answer, so that none is compared with nothing.
+            # The other connections wait for the first answer, with which theirs are compared.
             check_answer(self._entry, stream, start, self._seen)
             if self._seen is None:
                 self._seen = stream.identity
@@ -310,7 +310,7 @@ class RangedDownload:
 
 
 def _processors() -> int:
-    """Return how many processors this process may use, which a cluster's jobs are given few of."""
+    """Return the number of processors that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:

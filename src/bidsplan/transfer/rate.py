@@ -1,4 +1,4 @@
-"""A limit on the bytes that all connections together bring in a second."""
+"""Limits the bytes a second of all connections together."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SLACK = 0.5
-"""Seconds without bytes that are made up for afterwards, since a connection that writes, checks or
-sends what came reads nothing meanwhile."""
+"""Up to these seconds without bytes are compensated afterwards.
+
+While a connection writes, checks or sends bytes, it reads none.
+"""
 
 
 class RateLimit:
-    """Tells each connection how long to wait, such that a rate holds over all of them.
+    """Tells each connection how long to wait, to keep a common rate.
 
     Parameters
     ----------
@@ -32,13 +34,13 @@ class RateLimit:
         self._lock = Lock()
 
     def delay(self, number: int) -> float:
-        """Count bytes, and return for how many seconds to wait for their turn."""
+        """Count bytes, and return the seconds to wait."""
         if self._rate is None:
             return 0.0
         with self._lock:
             now = self._now()
             if now - self._busy_until > _SLACK:
-                # Longer times, in which there was nothing to fetch, are not.
+                # Longer times, in which there was nothing to fetch, are not compensated.
                 self._busy_until = now
             self._busy_until += number / self._rate
             return max(0.0, self._busy_until - now)

@@ -1,4 +1,4 @@
-"""Comparing a destination with its plan by what receipts say, without reading any file."""
+"""Compares a destination with its plan by receipts, without reading files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_receipts(
     access: Access | None = None,
     base: str | PathLike[str] = ".",
 ) -> Iterator[Event]:
-    """Look at every file of a plan, and recall what it was proved by when it was fetched.
+    """Check every file's size and time, and recall its proof.
 
     Parameters
     ----------
@@ -40,13 +40,13 @@ def check_receipts(
     Yields
     ------
     Finished or Failed
-        One for each entry, in the plan's order. A file is finished where a receipt says what
-        proved it, and its size and time, or its tag in storage, are still the receipt's.
+        One event for each entry, in the plan's order. A file is finished if its receipt names a
+        proof, and the file still has the size, and the time or tag, in the receipt.
 
     Raises
     ------
     DestinationError, UsageError, StorageError
-        As `bidsplan.verify`.
+        As in `bidsplan.verify`.
     """
     access = access or Access()
     with closing(open_destination(str(destination), access, create=False)) as place:

@@ -1,4 +1,4 @@
-"""Removing from a destination what is no longer in its plan, and nobody else's files."""
+"""Removes the files that bidsplan fetched and that are no longer planned."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 UNPLANNED_COMMAND = "bidsplan prune PLAN DEST"
 UNPLANNED_HINT = f"'{UNPLANNED_COMMAND}' removes what the plan no longer lists"
-"""What to do with files of an earlier plan."""
+"""The hint about files of an earlier plan."""
 
 
 def prune(
@@ -37,52 +37,58 @@ def prune(
     agree: Callable[[Sequence[Pruned]], bool] | None = None,
     wait: bool = False,
 ) -> Generator[Pruned | Kept | PruneFailed | Waiting | Warned, None, None]:
-    """Remove files that are not in a plan, and directories that this leaves empty.
+    """Remove files that are not in a plan, and directories that become empty.
 
     Parameters
     ----------
     plan : Plan
+        A whole plan, not a part of another one.
     destination : path or str
         A local directory, or the URL that the plan was fetched to.
     access : Access, optional
         How a URL may be reached.
     base : path, optional
-        The directory that the plan's relative URLs are relative to: its own.
+        The directory that the plan's relative URLs are relative to. Use the directory of the plan's
+        file.
     everything : bool
-        Whether to remove also files that bidsplan did not fetch, or that were changed since.
+        Whether to remove also files that bidsplan did not fetch, and files that have changed since
+        bidsplan fetched them.
     keep : iterable of path
-        Files and directories that are left alone wherever they are, such as the plan itself.
+        Files and directories to keep in any case, such as the plan itself.
     dry_run : bool
-        Whether only to report what would be removed.
+        Whether only to report the files that would be removed.
     agree : callable, optional
-        Asked once, with all that would be removed, before any of it is.
+        A function that is called once, before any file is removed, with all files to remove. If it
+        returns false, nothing is removed.
     wait : bool
-        Whether to wait for another run that is at work in the destination.
+        Whether to wait if another run is using the destination.
 
     Yields
     ------
     Waiting or Warned
-        Of the destination's lock.
+        Events about the destination's lock.
     Kept
-        For each file that is left alone though it is not in the plan, first of all.
+        First, one event for each file that is not in the plan and is kept.
     Pruned or PruneFailed
-        For each that was removed, would be, or can't be.
+        Then, one event for each file that was removed, or that could not be removed. In a dry run,
+        `Pruned` is a file that would be removed.
 
     Raises
     ------
     UsageError
-        Where the destination is, or lies in, a folder that the plan's files come from, and where
-        the plan is a part of another one.
+        If the plan's files come from the destination or a directory above it, or if the plan is a
+        part of another one.
     DestinationError, StorageError
-        Where the destination, or a directory above it, can't be looked at.
+        If the destination, or a directory above it, can't be listed.
     LockedError
-        Where another run is active there, and it is not waited for.
+        If another run is using the destination, and `wait` is false.
 
     Notes
     -----
-    No link is followed; with `everything` a link itself is removed. Of hidden files only those that
-    bidsplan fetched are removed, also with `everything`. Nothing is removed of ``.bidsplan/`` and
-    ``.git/``, of another destination inside of this one, or of the plan's roots.
+    Links are never followed. With `everything`, a link is removed, but not its target. Hidden files
+    are only removed if bidsplan fetched them, even with `everything`. Nothing is ever removed from
+    ``.bidsplan/``, from ``.git/``, from another destination inside this one, or from the plan's
+    roots.
     """
     if plan.header.part is not None:
         raise UsageError(
@@ -109,18 +115,18 @@ def prune(
 
 
 def warn_of_unplanned(paths: Iterable[str], place: Destination) -> Iterator[Warned]:
-    """Warn of unchanged files that bidsplan fetched into a directory and that a plan lacks.
+    """Warn of unchanged files of earlier plans that are still in a directory.
 
     `paths` are those of all files of the plan.
     """
     if not place.quick:
-        # In storage each look is a request.
+        # In storage, each file would need a request.
         return
     planned = {hash(collision_form(path)) for path in paths}
     found = set()
     for receipt in place.read_receipts():
         if not receipt.kept and hash(collision_form(receipt.path)) not in planned:
-            # What can't be looked at is none of them.
+            # A path that can't be read is not counted.
             with suppress(DestinationError):
                 state = place.state(receipt.path)
                 if state and (state.size, state.identity) == (receipt.size, receipt.identity):
@@ -143,11 +149,11 @@ class _Search:
             if not receipt.kept:
                 states = self._fetched.setdefault(receipt.path, set())
                 states.add((receipt.size, receipt.identity))
-        # Where names are folded, a planned file may be listed under another one.
+        # Some file systems change case or Unicode form, and list a planned file by another name.
         self._planned = {collision_form(entry.path) for entry in plan.entries}
 
     def strays(self) -> Iterator[Listed]:
-        """List files that may be removed; of others that are not planned, `kept` has the events."""
+        """List the files to remove, and add an event to `kept` for the others."""
         for listed in self._place.list_files():
             if collision_form(listed.path) not in self._planned and self._may_go(listed):
                 yield listed

@@ -1,4 +1,4 @@
-"""The stores of a plan's roots, each opened when it is first needed."""
+"""Opens the stores of a plan's roots when they are needed."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _FILES = 40
-"""Open files that a run needs beside its connections: directories, partials, libraries' own."""
+"""Open files that a run needs in addition to connections: directories, partial files and others."""
 
 
 def max_connections() -> int:
-    """Return how many connections may be open, beside the files that are.
+    """Return how many connections may be open, given the open files.
 
-    Raises UsageError where there may be none, since event loops fail in ways of their own then.
+    Raises UsageError if no connection may be open, because event loops then fail with unclear
+    errors.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
@@ -63,8 +64,8 @@ class Roots:
     def store(self, number: int) -> Store:
         """Return the store of a root, by its index.
 
-        Raises StorageError where it can't be opened, which is tried once and not again for each
-        entry, and UsageError where its URL is refused.
+        Raises StorageError if the store can't be opened, and UsageError if its URL is refused.
+        Opening is tried once, and not again for each entry.
         """
         store = self._stores.get(number)
         if store is None:
@@ -77,7 +78,7 @@ class Roots:
         return store
 
     def _open(self, number: int) -> Store | StorageError:
-        from bidsplan.storage import open_store  # a no-op run does without
+        from bidsplan.storage import open_store  # not loaded by runs with nothing to do
 
         root = self._roots[number]
         try:
@@ -91,7 +92,7 @@ class Roots:
         return store
 
     def renewing(self, entry: Entry, call: Callable[[], T]) -> T:
-        """Call a function as `Store.renewing` does, if the entry has an open store."""
+        """Call a function with `Store.renewing`, if the entry has a store."""
         store = None if entry.content is not None else self._stores.get(entry.root)
         return call() if store is None or isinstance(store, StorageError) else store.renewing(call)
 
@@ -103,7 +104,7 @@ class Roots:
 
 
 def _check_directory(url: str, base: str) -> None:
-    """Raise where a local root is missing, as where its plan was moved without it."""
+    """Raise an error if a local root is missing."""
     location = parse_url(url)
     if location.protocol != "file":
         return

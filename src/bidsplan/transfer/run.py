@@ -33,7 +33,7 @@ def run_plan(
     options: Options,
     stopping: Callable[[], bool],
 ) -> Generator[Event, None, None]:
-    """Fetch what a plan lists; yields and raises as `materialise` does."""
+    """Fetch a plan's files; events and errors as in `materialise`."""
     access = replace(access, jobs=min(access.jobs, max_connections()))
     try:
         place = open_destination(destination, access, create=not options.dry_run)
@@ -48,7 +48,7 @@ def run_plan(
             sources = Sources(plan.header.roots, access, base)
             yield from _decide(plan, Decider(plan, sources, place, options.existing), stopping)
             return
-        # Receipts are read only then: those of the run that was waited for count.
+        # Receipts are read only after waiting, since those of the other run count.
         part = plan.header.part is not None
         yield from place.lock(wait=options.wait, shared=part, stopping=stopping)
         place.check_space = options.check_space
@@ -63,7 +63,7 @@ def run_plan(
 def _decide(
     plan: Planned, decider: Decider, stopping: Callable[[], bool]
 ) -> Generator[Decided | Failed, None, None]:
-    """Decide for each entry, and do nothing."""
+    """Decide for each entry, and do nothing else."""
     for entry in plan.entries:
         if stopping():
             return

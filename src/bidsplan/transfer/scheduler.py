@@ -1,4 +1,4 @@
-"""Runs many jobs at a time: small ones on an event loop, others in threads."""
+"""Runs many jobs at a time, on an event loop and in threads."""
 
 from __future__ import annotations
 
@@ -25,30 +25,31 @@ T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
 
 _SLICE = 0.05
-"""Seconds after which events are emitted, however few."""
+"""Seconds after which events are yielded, even if there are few."""
 
 _HELD = 48 << 20
-"""Bytes of small objects that are in memory at a time."""
+"""The most bytes of small objects in memory at a time."""
 
 _LEAVING = 1.0
-"""Seconds that requests have to end when the work is stopped."""
+"""Seconds in which requests must end when the work is stopped."""
 
 _WAITS = (0.1, 0.2, 0.4)
-"""Seconds that a small object waits at the most, each time that the storage refuses it."""
+"""The most seconds that a small object waits after each refusal."""
 
 _PARKED = 1000
-"""Large jobs that wait for a thread while small ones behind them are run."""
+"""The most large jobs that wait for a thread while small ones run."""
 
 _THREADS = 32
 _RANGES = 64
 _PATIENCE = 5.0
-"""Seconds that a stopped run waits for what is under way."""
+"""Seconds that a stopped run waits for its running jobs."""
 
 
 class Scheduler:
-    """Runs as many jobs at a time as the limit allows, at most `jobs` of them in threads.
+    """Runs as many jobs at a time as the limit allows.
 
-    `ranges` are the threads that jobs may have ranges of their objects fetched in.
+    `ranges` are the threads in which jobs may fetch ranges of their objects. At most `jobs` jobs
+    run in threads.
     """
 
     def __init__(self, work: JobSource, limit: ConcurrencyLimit, jobs: int) -> None:
@@ -75,9 +76,9 @@ class Scheduler:
         self._trouble: BaseException | None = None
 
     def slices(self) -> Iterator[None]:
-        """Run jobs, and yield whenever there may be events to emit.
+        """Run jobs, and yield whenever events may be waiting.
 
-        What a job raises is a defect, or wrong usage; it ends the work.
+        If a job raises an error, that is a bug or wrong usage, and ends the work.
         """
         while True:
             self._run(self._slice())
@@ -89,7 +90,7 @@ class Scheduler:
 
     def _run(self, slice_: Coroutine[None, None, None]) -> None:
         if _loop_is_running():
-            # In a notebook, whose own loop has this thread. The other one stays the same.
+            # In a notebook, this thread has a running loop already, which is not changed.
             if self._other is None:
                 self._other = ThreadPoolExecutor(1, thread_name_prefix="bidsplan-loop")
             self._other.submit(self._loop.run_until_complete, slice_).result()
@@ -109,7 +110,7 @@ class Scheduler:
             self._over.set_result(None)
 
     def _fill(self) -> None:
-        """Bring the members to the number that the limit allows."""
+        """Adapt the number of tasks to the limit."""
         while not self._pulled_all and len(self._members) < self._limit.limit:
             member = self._loop.create_task(self._member())
             self._members.add(member)
@@ -117,9 +118,9 @@ class Scheduler:
         self._fill_streams()
 
     def _fill_streams(self) -> None:
-        """Start as many large jobs as are of use now."""
+        """Start as many large jobs as are useful now."""
         while self._parked and self._may_stream() and not self._work.stopped():
-            # The largest first, lest one of them is left alone at the end.
+            # The largest jobs come first, so that none of them runs alone at the end.
             self._submit(heappop(self._parked)[2], Lane.STREAM)
         if self._may_stream():
             _wake(self._turns)
@@ -181,10 +182,10 @@ class Scheduler:
             self._release(size)
 
     async def _request(self, job: Job) -> bool:
-        """Run a job in its turn; one that is refused waits for a moment, and for another turn."""
+        """Run a job in its turn, and again after a refusal."""
         for longest in _WAITS:
             if self._limit.pace.limited:
-                # One at a time takes a turn, so that the rate may change for those who wait.
+                # Jobs take turns one at a time, so that the rate can change for those that wait.
                 async with self._gate:
                     await asyncio.sleep(self._limit.pace.delay())
             try:
@@ -199,7 +200,7 @@ class Scheduler:
         return False
 
     async def _park(self, job: Job) -> None:
-        """Keep a large job for later, so that small ones behind it use the connection meanwhile."""
+        """Set a large job aside, so that small ones can run."""
         heappush(self._parked, (-job.entry.size, next(self._numbers), job))
         if len(self._parked) > _PARKED:
             await self._hand_over(heappop(self._parked)[2], Lane.STREAM)
@@ -224,13 +225,13 @@ class Scheduler:
         return await asyncio.wrap_future(self._start(call, *arguments), loop=self._loop)
 
     def later(self, call: Callable[[], None]) -> None:
-        """Call a function in a thread, and wait for it only when closing."""
-        # A pool that is shut down takes no more; who shuts it down does what is left.
+        """Call a function in a thread, and wait for it only at the end."""
+        # A pool that is shutting down accepts no work, and the code that closes it does the rest.
         with suppress(RuntimeError):
             self._start(call)
 
     def _start(self, call: Callable[[*Arguments], T], *arguments: *Arguments) -> Future[T]:
-        """Call a function in a thread that is waited for when closing."""
+        """Call a function in a thread that closing waits for."""
         future = self._threads.submit(call, *arguments)
         self._aside.add(future)
         future.add_done_callback(self._aside.discard)
@@ -241,7 +242,7 @@ class Scheduler:
         _wake(self._waiting)
 
     def _later(self, future: Future[None], lane: Lane) -> None:
-        """Note in a thread that a job is done; the loop may be closed by then."""
+        """Note from a thread that a job is done."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._returned, future, lane)
 
@@ -257,13 +258,13 @@ class Scheduler:
         self._look()
 
     def close(self) -> bool:
-        """Let what is under way end, for a while; returns whether threads are still busy."""
+        """Let running jobs end for a while; returns whether threads are busy."""
         self._pulled_all = True
         if not self._loop.is_closed():
             self._threads.shutdown(wait=False, cancel_futures=True)
             self.ranges.shutdown(wait=False, cancel_futures=True)
             if self._members:
-                # As they are now: some may leave before they are waited for.
+                # A copy, since some tasks may end before they are waited for.
                 self._run(self._leave(frozenset(self._members)))
             wait([future for future in self._under_way() if not future.cancelled()], _PATIENCE)
             self._loop.close()
@@ -282,7 +283,7 @@ class Scheduler:
 
 
 def _wake(turns: deque[asyncio.Future[None]]) -> None:
-    """Have all who wait for their turn look again."""
+    """Wake all jobs that wait for their turn."""
     while turns:
         turn = turns.popleft()
         if not turn.done():

@@ -1,4 +1,4 @@
-"""What all downloads of a run share."""
+"""The state that all downloads of a run share."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ T = TypeVar("T")
 
 
 class Progress(Protocol):
-    """Takes numbers of bytes, negative ones where a try is reverted; from any thread."""
+    """Takes numbers of bytes, which are negative to take bytes back."""
 
     def __call__(self, number: int, *, resumed: bool = False) -> None: ...  # noqa: D102 - see the class
 
 
 class Session(NamedTuple):
-    """What all downloads of a run share.
+    """The state that all downloads of a run share.
 
     Parameters
     ----------
     limit : ConcurrencyLimit
-        Told of what the storage refused, and of how large objects come.
+        Gets the refusals of the storage, and the speed of large objects.
     pool : Executor
-        Runs the connections that bring ranges of one object.
+        Runs the connections for the ranges of one object.
     stop : threading.Event
-        Set to end the work, also while it waits to try again.
+        Set to end the work, also while it waits for a retry.
     """
 
     checking: VerifyMode
@@ -48,7 +48,7 @@ class Session(NamedTuple):
     stop: Event
 
     def arrived(self, number: int, deadline: Deadline) -> None:
-        """Count bytes of a large object, and wait for their turn where the rate is limited."""
+        """Count bytes of a large object, and wait if the rate is limited."""
         self.limit.streams.moved(number)
         seconds = self.limit.rate.delay(number)
         if seconds:
@@ -56,9 +56,9 @@ class Session(NamedTuple):
             self.stop.wait(seconds)
 
     def retrying(self, deadline: Deadline) -> _Requests:
-        """Return how an object's requests are sent: each in its turn, and again if need be.
+        """Return how an object's requests are sent, in turn and with retries.
 
-        All waits end with the work.
+        When the work ends, all waits end.
         """
         policy = retrying(self.limit.failed, within=deadline.left())
         return _Requests(policy.copy(sleep=self._wait, before=self._take_turn), self.limit.pace)

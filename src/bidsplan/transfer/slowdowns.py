@@ -1,4 +1,4 @@
-"""What was slow in a run, and why."""
+"""Records what was slow in a run, and why."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Slowdowns:
-    """Counts refusals and deadlines, and keeps the slowest object."""
+    """Counts refusals and deadlines, and records the slowest object."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -26,32 +26,32 @@ class Slowdowns:
         self._path: str | None = None
 
     def throttled(self, retry_after: float | None) -> None:
-        """Note that the storage asked to slow down, and perhaps to wait some seconds."""
+        """Note that the storage retry_after to slow down, and for how long."""
         with self._lock:
             self._throttled += 1
             if retry_after is not None:
                 self._retry_after = max(self._retry_after or 0.0, retry_after)
 
     def waited(self, seconds: float) -> None:
-        """Note a wait before another try."""
+        """Note a wait before a retry."""
         with self._lock:
             self._waited = max(self._waited, seconds)
 
     def late(self) -> None:
-        """Note an object that was given up at its deadline."""
+        """Note an object that missed its deadline."""
         with self._lock:
             self._late += 1
 
     def add_duration(self, path: str, seconds: float) -> None:
         """Note how long an object took, from its first request on."""
-        # Looked at without the lock first: hardly any object is the slowest one so far.
+        # Checked without the lock first, since hardly any object is the slowest one so far.
         if seconds > self._slowest:
             with self._lock:
                 if seconds > self._slowest:
                     self._slowest, self._path = seconds, path
 
     def events(self) -> Iterator[Slowed | Warned]:
-        """Report whether anything was throttled or reached its deadline, and what to do."""
+        """Yield the event about refusals and deadlines, if there were any."""
         if not self._throttled and not self._late:
             return
         slowed = Slowed(

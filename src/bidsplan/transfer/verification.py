@@ -1,4 +1,4 @@
-"""Comparing a destination with its plan, byte for byte and without any request."""
+"""Compares the files in a destination with their plan, byte by byte."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 _WAITING_PER_JOB = 16
-"""Entries that wait for each reader; a large file holds up the report, and not the reading."""
+"""Entries that may wait for each reader, so that others are read during a large file."""
 
 
 def verify(
@@ -41,36 +41,40 @@ def verify(
     access: Access | None = None,
     base: str | PathLike[str] = ".",
 ) -> Generator[Event, None, None]:
-    """Read every file of a plan, and show that it is the planned one.
+    """Read every planned file in a destination, and check that it is the planned one.
 
     Parameters
     ----------
     plan : Plan
     destination : path or str
-        A local directory, or the URL that it was fetched to.
+        A local directory, or the URL that the plan was fetched to.
     jobs : int
-        Files to read at a time.
+        The number of files to read at a time.
     deep : bool
-        Whether NIfTI files must also hold the data that their headers say, whole gzip included.
+        Whether to check also that NIfTI files contain all data that their headers describe, and
+        that their gzip is complete.
     tap : callable, optional
-        Called with each entry whose file is about to be read; returns what takes its bytes. Called
-        from several threads, and again where reading begins anew.
+        A function that is called with each entry before its file is read, and returns a function
+        that receives the bytes. It is called from several threads, and again if a file has to be
+        read from the start again.
     access : Access, optional
-        How a URL may be reached, and where the sources are: a receipt holds for one endpoint.
+        How a URL may be reached. The S3 endpoint must be the one that was used to fetch, since a
+        receipt is only valid for one endpoint.
     base : path
-        The directory that the plan's relative URLs are relative to: its own.
+        The directory that the plan's relative URLs are relative to. Use the directory of the plan's
+        file.
 
     Yields
     ------
     Finished or Failed
-        One for each entry, in the plan's order. Closing the generator stops the work.
+        One event for each entry, in the plan's order. Closing the generator stops the work.
 
     Raises
     ------
     DestinationError
-        Where the destination can't be opened.
+        If the destination can't be opened.
     UsageError, StorageError
-        Where a URL is refused, or its receipts can't be listed.
+        If a URL is refused, or the receipts at a URL can't be listed.
     """
     access = access or Access()
     place = open_destination(str(destination), access, create=False)
@@ -113,7 +117,7 @@ class _Check:
             return Failed(entry=entry, error=error)
 
     def _proof(self, entry: Entry) -> CheckMethod:
-        """Show that a file is the planned one, by the plan or else by its receipt."""
+        """Prove a file, by the plan or else by its receipt."""
         verdict = self._place.check(entry, self._place.stop.is_set, self._tap)
         source, state = self._sources.fingerprint(entry), self._sources.state(entry)
         receipt = self._receipts.find(entry.path, source, state)
@@ -121,7 +125,7 @@ class _Check:
             return verdict.proof
         by_tag = not verdict.holds and verdict.proof is CheckMethod.ETAG_MD5
         if by_tag:
-            # A tag may be no MD5: its receipt says so, or that it was not compared.
+            # The tag may not be an MD5; the receipt records that, or that it was not compared.
             receipt = receipt or self._receipts.find_by_size(entry.path, entry.etag)
         excused = receipt is not None and (receipt.etag_is_not_digest or receipt.etag)
         if not verdict.holds and not (by_tag and excused):
@@ -134,7 +138,7 @@ class _Check:
         return CheckMethod.SIZE if by_tag and receipt.etag else CheckMethod.RECEIPT
 
     def _look_inside(self, entry: Entry, proof: CheckMethod) -> None:
-        """Raise where a NIfTI file does not hold what its header says."""
+        """Raise an error if a NIfTI file lacks data that its header describes."""
         packed = entry.path.endswith(".nii.gz")
         if not packed and not entry.path.endswith(".nii"):
             return
@@ -149,7 +153,7 @@ class _Check:
 
 
 def _differs(entry: Entry, verdict: Verdict, *, no_receipt: bool = False) -> IntegrityError:
-    """Make the error for a file that is not the planned one, or is not shown to be it."""
+    """Make the error for a file that differs, or that can't be proved."""
     details = f"by {verdict.proof.value}, expected {verdict.expected}, got {verdict.got}"
     again = "fetch again with '--existing replace' to replace it"
     if no_receipt:

@@ -25,7 +25,8 @@ from bidsplan.paths import printable
     "--prune",
     "task",
     flag_value=CacheTask.PRUNE.value,
-    help="Remove what was used least recently, if the cache holds more than its size.",
+    help="If the cache is larger than its limit, remove the contents that were used least "
+    "recently.",
 )
 @click.option("--clear", "task", flag_value=CacheTask.CLEAR.value, help="Remove all contents.")
 @click.option(
@@ -33,16 +34,16 @@ from bidsplan.paths import printable
     "most",
     type=options.parse_bytes,
     metavar="SIZE",
-    help="Most bytes that the cache may hold. [default: that of the configuration]",
+    help="The limit for the size of the cache. [default: as in the configuration]",
 )
 @options.settings_of()
 def command(
     directory: str | None, task: str | None, most: int | None, settings: options.Settings
 ) -> int:
-    """Show what the content cache DIR holds, or remove contents that can be fetched again.
+    """Show what the content cache DIR contains, or remove contents from it.
 
-    Without DIR it is the cache that BIDSPLAN_CACHE or the configuration names. Runs may use it
-    meanwhile.
+    Without DIR, the command uses the cache that the variable BIDSPLAN_CACHE or the configuration
+    names. Other runs may use the cache at the same time. Removed contents can be fetched again.
     """
     warn = settings.console.warn
     chosen = cache_options(cache_directory=directory, cache_size=most, warn=warn)
@@ -52,7 +53,7 @@ def command(
     if doing is CacheTask.PRUNE and chosen.max_bytes is None:
         raise UsageError("the cache has no size to be kept within; give one by --size")
     done = manage_cache(chosen, doing)
-    # Files of many datasets that have the same content are one here.
+    # Files with the same content are stored once, even if they are in many datasets.
     held = f"{counted(done.files_left, 'different content')}, {size(done.bytes_left)}"
     bound = f" of at most {size(chosen.max_bytes)}" if chosen.max_bytes else ""
     text = f"{printable(str(chosen.directory))}: {held}{bound} on disk"

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 @options.document_argument("source", "PLAN|MANIFEST")
 @options.settings_of(*options.ALLOWED)
 def command(source: Path, settings: options.Settings) -> None:
-    """Print a key that changes if any file of PLAN does, for the cache of a CI system.
+    """Print a key for the cache of a CI system, which changes if a file of PLAN changes.
 
-    It is the plan's entries_sha256. A plan that is truncated or edited has none, and a MANIFEST has
-    one only if its plan is current.
+    The key is the plan's entries_sha256. If the plan is truncated or was edited, the command fails.
+    For a MANIFEST, it also fails if the plan was not compiled from that manifest.
     """
     _, plan = plan_for(source, settings)
     header = plan.header

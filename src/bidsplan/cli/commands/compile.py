@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class _Compilation(NamedTuple):
-    """How each manifest of a command is compiled."""
+    """The options with which a command compiles its manifests."""
 
     check: bool
     max_bytes: int | None
@@ -45,21 +45,23 @@ class _Compilation(NamedTuple):
 )
 @options.manifest_argument("manifests", several=True)
 @options.output_option(
-    "The plan's file, of one manifest: .jsonl, .jsonl.gz or .jsonl.zst. [default: beside the "
-    "manifest]"
+    "The plan's file, if there is one manifest. Its name ends in .jsonl, .jsonl.gz or .jsonl.zst. "
+    "[default: next to the manifest]"
 )
-@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if a plan would change.")
+@click.option(
+    "--check", is_flag=True, help="Write nothing, and exit with 1 if a plan would change."
+)
 @click.option(
     "--max-bytes",
     type=options.parse_bytes,
     metavar="SIZE",
-    help="Fail if a plan is larger, e.g. than 500GB.",
+    help="Fail if a plan's files are larger than this in total, e.g. 500GB.",
 )
 @click.option(
     "--digest",
     is_flag=True,
-    help="Add the SHA-256 of files that could only be checked by size, such as local ones; "
-    "reads them.",
+    help="Read files that could only be checked by size, such as local files, and add their "
+    "SHA-256 to the plan.",
 )
 @options.settings_of(*options.STRICT, *options.SOURCES)
 def command(
@@ -70,11 +72,11 @@ def command(
     digest: bool,
     settings: options.Settings,
 ) -> int:
-    """List studies as they are now, and write the plan of each of MANIFESTS.
+    """List the studies of MANIFESTS, and write a plan for each manifest.
 
-    Manifests of one study share its listing. Digests of unchanged files are carried over from the
-    plan at OUTPUT; where there is none, from the plan beside the manifest. If a manifest fails, the
-    others are still compiled.
+    Manifests of the same study share one listing. Digests of unchanged files are copied from the
+    existing plan at OUTPUT or, if there is none, from the plan next to the manifest. If a manifest
+    fails, the others are still compiled.
     """
     from bidsplan.compile.survey.shared import SharedListings  # imports storage
 
@@ -91,7 +93,7 @@ def command(
 
 
 def _try(manifest: Path, output: Path | None, how: _Compilation) -> int:
-    """Compile a manifest, and return the exit code; an error is reported."""
+    """Compile a manifest, report errors, and return the exit code."""
     try:
         return _compile(manifest, output, how)
     except BidsplanError as error:
@@ -152,7 +154,7 @@ def _read(path: Path) -> StoredPlan | PlanError:
 def _check(
     path: Path, old: StoredPlan | PlanError, plan: Plan, console: Console, command: str
 ) -> int:
-    """Show how a plan differs from the one at a path, and return the exit code.
+    """Show how a plan differs from the existing one; return the exit code.
 
     `command` names all differences.
     """

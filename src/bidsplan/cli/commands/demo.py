@@ -22,9 +22,10 @@ from bidsplan.messages import counted, size
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @options.settings_of()
 def command(folder: Path, settings: options.Settings) -> None:
-    """Write a small study and a manifest for it to DIR, to try all commands without a network.
+    """Write a small study and its manifest to DIR, for trying all commands without a network.
 
-    Files that are there already are kept; if one of them is not the demo's, nothing is written.
+    Files of an earlier demo are kept. If DIR has a file that differs from the demo's, nothing is
+    written.
     """
     demo = write_demo(folder)
     written = "wrote" if demo.written else "already there:"

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 @click.option("--rev", "revision", metavar="REV", help="Compare A with its plan at a git revision.")
 @click.option("--all", "show_all", is_flag=True, help="Name every subject and file.")
 @click.option(
-    "--markdown", is_flag=True, help="Write a comment for a pull request, of 65,536 bytes at most."
+    "--markdown",
+    is_flag=True,
+    help="Write Markdown for a comment on a pull request, of at most 65,536 bytes.",
 )
 @options.settings_of(*options.STRICT, *options.SOURCES)
 def command(
@@ -47,11 +49,11 @@ def command(
     markdown: bool,
     settings: options.Settings,
 ) -> int:
-    """Show what changed from plan A to plan B, and exit with 1 if anything did.
+    """Show what changed from plan A to plan B, and exit with 1 if anything changed.
 
-    A manifest is compiled as the storage is now, and nothing is written; alone, it is compared with
-    the plan beside it, or with that plan at a git revision. The first line sums up; subjects and
-    files follow.
+    A or B may be a manifest, which is compiled without writing a plan. A manifest alone is compared
+    with the plan next to it or, with --rev, with that plan at a git revision. The output begins
+    with a summary, followed by the subjects and files that changed.
     """
     if markdown and settings.console.json:
         raise UsageError("--markdown and --json cannot be used together")
@@ -111,7 +113,7 @@ def _plans(
 
 
 def _since(first: Path, revision: str, settings: options.Settings) -> tuple[Planned, Planned]:
-    """Return the plan at a revision, and as it is now, or as its manifest compiles now."""
+    """Return the plan at a git revision, and the current plan."""
     from bidsplan.review.revisions import plan_at_revision  # on demand
 
     if not is_manifest(first):
@@ -131,7 +133,7 @@ def _compiled(
     settings: options.Settings,
     listings: SharedListings | None = None,
 ) -> Planned:
-    """Compile a manifest as a new version of a known plan, if there is one."""
+    """Compile a manifest, reusing the digests of a known plan if there is one."""
     path = known[0] if known else default_plan_path(manifest)
     loaded = load(manifest, settings, show=False)
     return compile_file(loaded, path, settings, known=known, listings=listings).plan

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 @click.argument("what", metavar="[SUBJECT|PATH]", required=False)
 @options.settings_of(*options.SOURCES)
 def command(manifest: Path, what: str | None, settings: options.Settings) -> int:
-    """Show why subjects or a file of the study are in the plan of MANIFEST or not.
+    """Show why a subject or a file of the study is in the plan of MANIFEST, or is not.
 
-    Shows all subjects if none is named. PATH is a path in the plan, or a key of the study.
+    Without SUBJECT or PATH, the command explains all subjects. PATH is a path in the plan, or the
+    key of a file in the study's storage.
     """
     from bidsplan.compile.compiler import explain_manifest  # imports storage
 

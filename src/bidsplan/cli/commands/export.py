@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-_HELP = """Write PLAN in the form that another tool reads. Makes no request.
+_HELP = """Write PLAN in a form that another tool reads. The command sends no requests.
 
 \b
 {forms}
 
-Warnings say what a form can't say, such as entity tags and digests. Files that it can't have at all
-are an error.
+A warning names information that a form can't express, such as entity tags and digests. A file that
+a form can't contain at all is an error.
 """
 
 
 def _columns(
     _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, str]:
-    """Parse the columns of a sample sheet."""
+    """Parse the option ``--column`` of a sample sheet."""
     columns: dict[str, str] = {}
     for value in values:
         name, equals, glob = value.partition("=")
@@ -58,7 +58,7 @@ def _columns(
     "--to",
     type=click.Choice(list(FORMATS)),
     required=True,
-    help="The tool, or the form.",
+    help="The tool or form to write for.",
 )
 @click.option(
     "--column",
@@ -66,13 +66,13 @@ def _columns(
     multiple=True,
     metavar="NAME=GLOB",
     callback=_columns,
-    help="A column of a samplesheet, and its files below the dataset, as in t1='**/*_T1w.nii.gz'. "
-    "May be repeated.  [default: each suffix of the raw files]",
+    help="A column of a samplesheet, and a glob for its files, such as t1='**/*_T1w.nii.gz'. May "
+    "be repeated.  [default: a column for each suffix of the raw files]",
 )
 @click.option(
     "--dest",
     default="",
-    help="The directory or URL of a samplesheet's files: what is put before each path.",
+    help="The directory or URL to put before each path in a samplesheet.",
 )
 @options.output_option("The file or directory to write. [default: standard output]")
 @options.settings_of(*options.STRICT, *options.PLACES)

@@ -38,14 +38,15 @@ if TYPE_CHECKING:
 @options.destination_argument
 @click.option("--locked", is_flag=True, help="Fail if the plan is missing or stale.")
 @click.option("--frozen", is_flag=True, help="Use the plan even if the manifest has changed.")
-@click.option("-n", "--dry-run", is_flag=True, help="Show what would be done; write nothing.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would be done, and write nothing.")
 @click.option(
     "--existing",
     type=click.Choice([policy.value for policy in Existing]),
     default=Existing.KEEP.value,
     show_default=True,
-    help="What to do with files that are already in DEST: keep the planned ones and refuse others, "
-    "keep the planned ones and replace others, or refuse all that bidsplan did not fetch.",
+    help="What to do with files that already exist at planned paths. Planned files are kept. With "
+    "keep, other files are errors; with replace, they are replaced. With refuse, all files that "
+    "bidsplan did not fetch are errors.",
 )
 @click.option(
     "--verify",
@@ -53,8 +54,8 @@ if TYPE_CHECKING:
     type=click.Choice([mode.value for mode in VerifyMode]),
     default=VerifyMode.FULL.value,
     show_default=True,
-    help="Check files by the strongest digest that is known, or only by size and entity tag, which "
-    "can save up to 45 % of the time for large files on fast links.",
+    help="Check files by the strongest known digest, or only by size and entity tag. With size, "
+    "large files on fast connections can take up to 45 % less time.",
 )
 @options.wait_option
 @click.option(
@@ -69,7 +70,7 @@ if TYPE_CHECKING:
     "--dask",
     "scheduler",
     metavar="ADDRESS",
-    help="Fetch by the workers of the dask cluster at this address, such as tcp://host:8786.",
+    help="Let the workers of the dask cluster at this address fetch, e.g. tcp://host:8786.",
 )
 @options.settings_of(
     *options.PART,
@@ -92,9 +93,10 @@ def command(
     scheduler: str | None,
     settings: options.Settings,
 ) -> int:
-    """Fetch the files of a MANIFEST or PLAN to DEST, verify them, and resume interrupted runs.
+    """Fetch the files of a MANIFEST or PLAN to DEST, and verify them.
 
-    DEST is a directory, or any URL that fsspec writes, such as s3://bucket/prefix.
+    An interrupted fetch resumes when you run it again. DEST is a directory, or a URL that fsspec
+    can write to, such as s3://bucket/prefix.
     """
     path, whole = _find_plan(source, settings, locked=locked, frozen=frozen, write=not dry_run)
     plan = settings.part.of(whole)
@@ -143,13 +145,13 @@ def _outcome(
 
 
 def _say_next(source: Path, destination: str, plan: Planned, settings: options.Settings) -> None:
-    """Name commands that look at what was fetched, to people."""
+    """Suggest commands that look at the fetched files."""
     if settings.console.quiet or settings.console.json:
         return
     access, part = settings.access, settings.part.arguments()
     verify = command_line("verify", access, *part, source, destination)
     text = f"next: '{verify}' checks the files again"
-    # A plan alone does not say why files are missing.
+    # A plan without its manifest does not show why files are missing.
     manifest = source if is_manifest(source) else own_manifest(source, plan, access)
     if manifest:
         text += f", '{command_line('report', access, manifest)}' shows what the study lacks"

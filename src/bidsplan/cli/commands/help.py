@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bidsplan.cli.help_entries import HelpEntry
 
 _WIDEST = 100
-"""Characters of the longest line, however wide the terminal."""
+"""The most characters of a line, even if the terminal is wider."""
 
 
 @click.command(
@@ -31,12 +31,12 @@ _WIDEST = 100
 @options.settings_of()
 @click.pass_context
 def command(context: click.Context, names: tuple[str, ...], settings: options.Settings) -> int:
-    """Say what an error means and what to do about it, by the CODE that its message ends with.
+    """Explain the error with the CODE at the end of its message, and say what to do about it.
 
-    Also takes the name of a failure, such as source-changed, and of a COMMAND. Lists all codes if
-    none is given. Needs no network.
+    Instead of a CODE, you may give the name of a failure, such as source-changed, or a COMMAND.
+    Without a name, the command lists all codes. It needs no network.
     """
-    from bidsplan.cli.help_entries import help_entries  # only for who asks
+    from bidsplan.cli.help_entries import help_entries  # only for help
 
     console = settings.console
     if not names:
@@ -51,8 +51,8 @@ def command(context: click.Context, names: tuple[str, ...], settings: options.Se
 
 
 def _explain(context: click.Context, name: str, console: Console) -> None:
-    """Print the entries that a name means, or the help of a command."""
-    from bidsplan.cli.help_entries import find_entries, known_names  # only for who asks
+    """Print the entries that a name stands for, or a command's help."""
+    from bidsplan.cli.help_entries import find_entries, known_names  # only for help
 
     above = context.find_root()
     group = above.command
@@ -77,7 +77,7 @@ def _explain(context: click.Context, name: str, console: Console) -> None:
 
 def _text(entry: HelpEntry) -> str:
     """Write an entry for a terminal."""
-    from bidsplan.cli.help_entries import plain_text  # only for who asks
+    from bidsplan.cli.help_entries import plain_text  # only for help
 
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     return f"{entry.code} {entry.topic}\n\n{plain_text(entry.text, width)}"

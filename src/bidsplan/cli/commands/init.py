@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("url")
-@options.output_option("The manifest's file, which must not exist. [default: standard output]")
+@options.output_option("The manifest's file, which must not exist yet. [default: standard output]")
 @options.settings_of(*options.SOURCES)
 def command(url: str, output: Path | None, settings: options.Settings) -> None:
-    """Write a commented manifest for the study at URL."""
+    """Write a first manifest, with comments, for the study at URL."""
     from bidsplan.compile.survey.inventory import take_inventory  # imports storage
 
     options.check_study(url)
@@ -64,7 +64,7 @@ def command(url: str, output: Path | None, settings: options.Settings) -> None:
 
 
 def _yaml(value: str | list[str]) -> str:
-    """Write text or a list as YAML, which includes JSON."""
+    """Write a text or a list as YAML, in its JSON form."""
     return json.dumps(value, ensure_ascii=False)
 
 

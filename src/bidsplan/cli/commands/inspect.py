@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _MOST_WORDS = 12
-"""The most words that a line lists."""
+"""The most words in a line."""
 
 
 @click.command(
@@ -36,7 +36,8 @@ _MOST_WORDS = 12
 def command(what: str, settings: options.Settings) -> None:
     """Show what a study contains: counts, bytes, and each subject's files by datatype.
 
-    For a MANIFEST the whole study is shown, not only what the manifest selects.
+    For a MANIFEST, the command shows the whole study, and not only the files that the manifest
+    selects.
     """
     from bidsplan.compile.survey.inventory import take_inventory  # imports storage
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 )
 @options.plan_argument
 @options.destination_argument
-@options.output_option("The file of the pinned plan. [default: PLAN, which is replaced]")
+@options.output_option("The file to write the pinned plan to. [default: replace PLAN]")
 @options.readers_option
 @options.settings_of(*options.STORAGE, *options.DESTINATION)
 def command(
@@ -36,14 +36,15 @@ def command(
 ) -> int:
     """Add the SHA-256 of each file in DEST to PLAN, so that only these bytes are accepted later.
 
-    Makes no request if DEST is a directory. Nothing is written if a file is missing or differs.
+    If DEST is a directory, the command sends no requests. If a file is missing or differs, it
+    writes nothing.
     """
     from bidsplan.plan.file import plan_suffix, write_plan  # on demand
 
     console = settings.console
     path, plan = plan_for(source, settings)
     output = output or path
-    # A terabyte may be read below: refuse a wrong output first.
+    # The next step may read a terabyte, so a wrong output is refused first.
     plan_suffix(output)
     _refuse_move(plan, path, output)
     outcome = Outcome(plan, console, verb="verified")
@@ -62,7 +63,7 @@ def command(
 
 
 def _refuse_move(plan: Planned, path: Path, output: Path) -> None:
-    """Refuse another folder for a plan whose sources are relative to its own."""
+    """Refuse another directory for a plan with relative sources."""
     if output.parent.resolve() == path.parent.resolve():
         return
     for root in plan.header.roots:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 _MOST_NAMED = 20
-"""The most files that are named in the question whether to remove them."""
+"""The most files that the question names before files are removed."""
 
 _KEPT = {
     KeptReason.FOREIGN: "kept, not fetched by bidsplan",
@@ -48,10 +48,12 @@ _KEPT = {
     "--all",
     "everything",
     is_flag=True,
-    help="Also remove files that bidsplan did not fetch or that have changed; hidden files and "
+    help="Also remove files that bidsplan did not fetch or that have changed. Hidden files and "
     "directories are kept.",
 )
-@click.option("-n", "--dry-run", is_flag=True, help="Show what would be removed; remove nothing.")
+@click.option(
+    "-n", "--dry-run", is_flag=True, help="Show what would be removed, and remove nothing."
+)
 @options.wait_option
 @options.settings_of(*options.STORAGE, *options.DESTINATION)
 def command(
@@ -65,7 +67,8 @@ def command(
 ) -> int:
     """Remove files in DEST that are not in PLAN, and directories that become empty.
 
-    Asks first. Removes only unchanged files that bidsplan fetched; follows no links.
+    The command asks before it removes anything. Without --all, it removes only files that bidsplan
+    fetched and that have not changed since. It never follows links.
     """
     if not (yes or dry_run or sys.stdin.isatty()):
         raise UsageError(
@@ -92,7 +95,7 @@ def command(
 
 
 def _documents(source: Path, plan: Path) -> Iterator[Path]:
-    """Yield the plan and its manifest, which may be in the destination."""
+    """Yield the paths of the plan and its manifest, which are kept."""
     yield from (source, plan)
     stem = plan.name.partition(".plan.jsonl")[0]
     yield from (plan.with_name(f"{stem}{suffix}") for suffix in (".yaml", ".yml"))
@@ -110,7 +113,7 @@ class _Outcome:
         self._help_codes: set[HelpCode] = set()
 
     def ask(self, found: Sequence[Pruned], destination: str) -> bool:
-        """Name what would be removed, and ask whether to."""
+        """Name the files to remove, and ask whether to remove them."""
         for event in found[:_MOST_NAMED]:
             self._console.say(f"{event.path}  {size(event.bytes)}")
         if len(found) > _MOST_NAMED:
@@ -121,7 +124,7 @@ class _Outcome:
         return not self._declined
 
     def show(self, event: Pruned | Kept | PruneFailed | Waiting | Warned) -> None:
-        """Show what happened to a file, or what delays the work."""
+        """Show what happened to a file, or why the run waits."""
         console = self._console
         match event:
             case Waiting(holder=holder):
@@ -167,5 +170,5 @@ class _Outcome:
 
 
 def _encodable(path: str) -> str:
-    """Escape bytes of a name that no encoding reads, which JSON can't hold."""
+    """Escape bytes of a name that JSON can't represent."""
     return path.encode(errors="backslashreplace").decode()

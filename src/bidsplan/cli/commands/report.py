@@ -28,14 +28,21 @@ if TYPE_CHECKING:
     ),
 )
 @options.plan_argument
-@options.output_option("The page's file. [default: PLAN's name with .report.html]")
+@options.output_option("The page's file. [default: the name of PLAN, ending in .report.html]")
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path),
-    help="The manifest of PLAN, which shows why files are missing.",
+    help="The manifest of PLAN, to show why files are missing.",
 )
-@click.option("--dest", "destination", metavar="DEST", help="Also show what was proved in DEST.")
-@click.option("--verify", "read", is_flag=True, help="Read the files in DEST, not only receipts.")
+@click.option(
+    "--dest",
+    "destination",
+    metavar="DEST",
+    help="Also show which files in DEST are proved to be the planned ones.",
+)
+@click.option(
+    "--verify", "read", is_flag=True, help="Read the files in DEST, and not only their receipts."
+)
 @options.settings_of(*options.SOURCES, *options.DESTINATION)
 def command(
     source: Path,
@@ -45,11 +52,11 @@ def command(
     read: bool,
     settings: options.Settings,
 ) -> None:
-    """Write a page that shows which subjects of PLAN lack which files, and why.
+    """Write an HTML page that shows which subjects of PLAN lack which files, and why.
 
-    MANIFEST stands for the plan beside it. With a manifest, the study is listed as it is now: the
-    page then also says which rule drops a file or a subject. It is one HTML file, which needs no
-    network.
+    If you name a MANIFEST, the plan next to it is used. With a manifest, the command lists the
+    study again, and the page also says which rule leaves out a file or a subject. The page is a
+    single file that needs no network.
     """
     from bidsplan.review.report import check_page_name, write_report  # on demand
 
@@ -58,7 +65,7 @@ def command(
     manifest = _manifest(source, manifest)
     path, plan = plan_for(source, settings, PlanPolicy.FROZEN)
     page = output or path.with_name(f"{path.name.partition('.plan.')[0]}.report.html")
-    # A study may be listed below, and a destination read: refuse a wrong output first.
+    # The next steps may list a study and read a destination, so a wrong output is refused first.
     check_page_name(page)
     reasons = _reasons(plan, manifest, settings) if manifest else None
     proofs = _proofs(plan, destination, path, settings, read=read) if destination else None
@@ -67,7 +74,7 @@ def command(
 
 
 def _manifest(source: Path, manifest: Path | None) -> Path | None:
-    """Return the manifest that says why files are missing, if any is named."""
+    """Return the manifest that explains missing files, if there is one."""
     if not is_manifest(source):
         return manifest
     if manifest is not None:
@@ -87,7 +94,7 @@ def _reasons(plan: Planned, manifest: Path, settings: options.Settings) -> Reaso
 def _proofs(
     plan: Planned, destination: str, path: Path, settings: options.Settings, *, read: bool
 ) -> Proofs:
-    """Look at a destination, or read it."""
+    """Check the files in a destination, by their receipts or by reading them."""
     from bidsplan.progress import Counts  # on demand
     from bidsplan.review.report import find_proofs
 
@@ -99,7 +106,7 @@ def _proofs(
 
 
 def _description(page: Path, plan: Planned, proofs: Proofs | None) -> tuple[str, dict[str, object]]:
-    """Describe what was written, for people and for ``--json``."""
+    """Describe what was written, as text and as data for ``--json``."""
     data: dict[str, object] = {"report": str(page)}
     if proofs is None:
         return f"wrote {page}", data

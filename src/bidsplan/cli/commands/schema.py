@@ -19,7 +19,7 @@ from bidsplan.cli import options
 def command(what: str, **_: object) -> None:
     """Print the JSON Schema of manifests, of a plan's lines, or of the lines of fetch --json.
 
-    Editors with a YAML language server check manifests by it.
+    Editors with a YAML language server can use the schema to check manifests.
     """
     from bidsplan.cli.json_schemas import schema_text  # imports pydantic
 

@@ -24,17 +24,19 @@ if TYPE_CHECKING:
     ),
 )
 @options.document_argument("source", "PLAN|MANIFEST")
-@click.option("--tree", is_flag=True, help="Show directories, with files and bytes below each.")
+@click.option(
+    "--tree", is_flag=True, help="Show the directories, each with the number and size of its files."
+)
 @click.option("--csv", is_flag=True, help="Write a table of all files, for spreadsheets.")
 @click.option("--all", "show_all", is_flag=True, help="Show every row, subject and file.")
 @options.settings_of(*options.ALLOWED)
 def command(
     source: Path, tree: bool, csv: bool, show_all: bool, settings: options.Settings
 ) -> None:
-    """Show what PLAN holds: subjects, files and bytes, and how each file can be proved.
+    """Show what PLAN contains: subjects, files, bytes, and how files can be proved.
 
-    Counts are by pipeline, datatype, suffix, session, reason and proof; the largest files follow.
-    With --json, everything is counted by subject too.
+    The command counts files and bytes by pipeline, datatype, suffix, session, reason and proof, and
+    lists the largest files. With --json, it also counts them by subject.
     """
     console = settings.console
     if tree + csv + console.json > 1:

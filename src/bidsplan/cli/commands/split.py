@@ -25,7 +25,7 @@ from bidsplan.messages import counted, size
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
-    help="Directory of the parts; made if it is not there.",
+    help="The directory to write the parts to, which is created if it does not exist.",
 )
 @click.option(
     "--by",
@@ -36,17 +36,18 @@ from bidsplan.messages import counted, size
     "--shards",
     type=click.IntRange(1, 100_000),
     metavar="N",
-    help="Write N plans with about the same bytes and files instead.",
+    help="Write N plans with about the same number of bytes and files instead.",
 )
 @options.settings_of(*options.ALLOWED)
 def command(
     source: Path, output: Path, by: str | None, shards: int | None, settings: options.Settings
 ) -> None:
-    """Split PLAN into plans that may be fetched side by side, and list them in an index.
+    """Split PLAN into parts that may be fetched at the same time, and write an index of them.
 
-    The index is written as index.tsv and index.json, for array jobs and workflow engines: name,
-    plan, files, bytes and key of each part. The key changes if any file of the part does. The part
-    of a subject is a valid dataset. A part that would stay the same is not written again.
+    Array jobs and workflow engines can read the index, which is written as index.tsv and
+    index.json. It has the name, plan, files, bytes and key of each part. The key changes if a file
+    of the part changes. The part of one subject is a valid dataset. A part that has not changed is
+    not written again.
     """
     from bidsplan.plan import split  # on demand
 

@@ -28,16 +28,17 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="PLAN", type=click.Path(path_type=Path))
 @options.settings_of()
 def command(source: Path, settings: options.Settings) -> None:
-    """Print PLAN as lines that 'git diff' can compare: a subject or a file each.
+    """Print PLAN as text that 'git diff' can compare, with one line for each subject and file.
 
-    git shows plans so, also compressed ones, once .gitattributes has the line '*.plan.jsonl* -text
-    diff=bidsplan', and 'git config diff.bidsplan.textconv "bidsplan textconv"' was run. For a file
-    that is no valid plan it prints why, and a digest: if this failed, git would stop.
+    To let git use this command for all plans, also compressed ones, add the line '*.plan.jsonl*
+    -text diff=bidsplan' to .gitattributes, and run 'git config diff.bidsplan.textconv "bidsplan
+    textconv"'. For a file that is not a valid plan, the command prints the reason and a digest, and
+    succeeds, so that git can continue.
     """
     from bidsplan.plan.file import StoredPlan  # on demand
 
     try:
-        # A line break in a name must not look like a line of its own.
+        # A line break in a name must not look like the start of another line.
         lines = [printable(line) for line in _lines(StoredPlan(source))]
     except PlanError as error:
         if not source.is_file():

@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 @click.option(
     "--locked",
     is_flag=True,
-    help="Also check that each manifest's plan is whole and was compiled from it; for the name of "
-    "a plan, checks its manifest.",
+    help="Also check that each manifest's plan is complete and was compiled from this manifest. "
+    "For the name of a plan, check the manifest next to it.",
 )
 @options.settings_of(*options.ALLOWED, *options.STRICT)
 def command(manifests: tuple[Path, ...], locked: bool, settings: options.Settings) -> int:
-    """Check MANIFESTS without a network or credentials.
+    """Check MANIFESTS, without network access or credentials.
 
-    Shows all problems of each manifest, and exits with 2 if there are any.
+    The command shows all problems of each manifest, and exits with 2 if there are any.
     """
     paths = map(manifest_beside, manifests) if locked else manifests
     valid = [_is_valid(path, locked, settings) for path in dict.fromkeys(paths)]
@@ -84,11 +84,11 @@ _OUTCOMES = {
     HelpCode.PLAN_MISSING: "valid, but it has no plan",
     HelpCode.PLAN: "valid, but its plan is not valid",
 }
-"""What is said of a manifest that only its plan makes fail."""
+"""The text about a valid manifest whose plan is not valid."""
 
 
 def _plan_error(loaded: ManifestFile, settings: options.Settings) -> BidsplanError | None:
-    """Return why the plan beside a manifest can't be used for it, if it can't."""
+    """Return why the plan next to a manifest can't be used, or None."""
     try:
         plan_beside(loaded, settings.access, PlanPolicy.LOCKED)
     except BidsplanError as error:

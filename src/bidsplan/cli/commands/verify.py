@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 @click.option(
     "--deep",
     is_flag=True,
-    help="Also check that NIfTI files have all data that their headers claim, and whole gzip.",
+    help="Also check that NIfTI files contain all data that their headers describe, and that their "
+    "gzip is complete.",
 )
 @options.settings_of(*options.PART, *options.STORAGE, *options.DESTINATION)
 def command(
@@ -36,8 +37,8 @@ def command(
 ) -> int:
     """Read every file of PLAN in DEST, and check that it is the planned one.
 
-    Makes no request if DEST is a directory. Exits with 1 if files differ or are missing, and names
-    them.
+    If DEST is a directory, the command sends no requests. If files differ or are missing, it names
+    them and exits with 1.
     """
     path, plan = plan_for(source, settings)
     plan = settings.part.of(plan)

@@ -1,1 +1,1 @@
-"""Which subjects and files a manifest takes: pure functions over names."""
+"""Selects subjects and files by their names, as pure functions."""

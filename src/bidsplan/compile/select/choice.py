@@ -1,4 +1,4 @@
-"""From the names in one dataset to the files that are selected of it, each with its reason."""
+"""Selects files by name in one dataset, and records the reasons."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bidsplan.plan import Reason
 
 
-# How a filter's rejections read, where they are not the name of a field.
+# Texts for the rejections that are not the name of a field.
 _REJECTIONS = {
     "include": "no include glob matches",
     "hidden": "its name starts with a dot, which only a glob with the dot matches",
@@ -34,9 +34,9 @@ class Rejection(NamedTuple):
     Parameters
     ----------
     why : str
-        A text, which names filters by their number: ``[0]: suffixes does not match``.
+        A text, in which filters are named by their number: ``[0]: suffixes does not match``.
     at : tuple of str or int
-        The place of the rule, below the filters where it starts with a number or is empty.
+        The place of the rule. It is relative to the filters if it starts with a number or is empty.
     """
 
     why: str
@@ -45,21 +45,21 @@ class Rejection(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What a manifest asks of one dataset.
+    """The rules of a manifest for one dataset.
 
     Parameters
     ----------
     filters : tuple of Filter
-        Any of which may select a file; without any, none is selected.
+        The filters, any of which may select a file. Without filters, no file is selected.
     subjects : frozenset of str
         The selected subjects' labels.
     derivative : bool
-        Whether it is a derivative dataset: files without a session pass a session filter there, and
-        reports at the root follow their subject.
+        Whether the dataset is a derivative. In a derivative, files without a session pass a session
+        filter, and reports at the root are selected with their subject.
     dataset_files : str or tuple of str
-        Which files at the root come along.
+        The files at the root to select.
     whole : bool
-        Whether the filters choose among all files of the dataset, not only among subjects'.
+        Whether the filters apply to all files of the dataset, and not only to subjects' files.
     """
 
     filters: tuple[Filter, ...]
@@ -72,26 +72,26 @@ class Request:
 
 
 class FileSelection:
-    """One dataset's files that filters select, and those that come along.
+    """The selected files of one dataset, and their companions.
 
     Parameters
     ----------
     below : iterable of str
         Paths in the selected subjects' directories, relative to the dataset's root.
     at_root : iterable of str
-        Names of the files directly at the dataset's root, which are selected as well.
+        Names of the files directly at the dataset's root, to select from as well.
     root : FileSelection, optional
-        The selection of the files at the root, where `at_root` has none because others select below
-        the same root: they may come along with these files too.
+        The selection at the root, if `at_root` is empty because several selections share it. The
+        files at the root may be companions of this selection's files, too.
 
     Attributes
     ----------
     reasons : dict of str to str
-        Why each path is selected; the same for any order of the names.
+        Why each path is selected. The reasons do not depend on the order of the names.
     subjects : set of str
-        The subjects of which a filter selected something.
+        The subjects of which a filter selected at least one file.
     taken : list of Item
-        What is selected, but for the dataset's own files.
+        The selected items, except the dataset's own files.
     """
 
     def __init__(
@@ -128,46 +128,46 @@ class FileSelection:
         self.metadata: Metadata = Metadata(self._usable, self._above)
 
     def learn(self, paths: Iterable[str]) -> list[Item]:
-        """Add more of the dataset's paths, which may then come along."""
+        """Add paths of the dataset, which may be companions."""
         items = items_of(paths)
         self._add_known(items)
         return items
 
     @property
     def asks(self) -> bool:
-        """Whether there is any filter that could select a file."""
+        """Whether any filter can select a file."""
         return bool(self._filters)
 
     @property
     def number_of_filters(self) -> int:
-        """How many filters select files."""
+        """The number of filters that can select files."""
         return len(self._filters)
 
     @property
     def others(self) -> list[Item]:
-        """What could still come along: not hidden, not excluded, not selected yet."""
+        """The items that may become companions: not hidden, excluded or selected."""
         return [item for item in self._usable if item.paths[0] not in self.reasons]
 
     @property
     def known(self) -> list[Item]:
-        """All that the dataset is known to hold, also what is hidden or excluded."""
+        """All known items of the dataset, including hidden and excluded ones."""
         return self._known
 
     def has(self, item: Item) -> bool:
-        """Return whether an item is selected."""
+        """Report whether an item is selected."""
         return item.paths[0] in self.reasons
 
     def add(self, items: Iterable[Item], reason: Reason) -> list[Item]:
-        """Select more items with their companions, but for excluded and hidden ones.
+        """Select more items with their companions, except excluded and hidden ones.
 
-        Returns those that were not selected yet.
+        Returns the items that were not selected before.
         """
         new = self._add(self._without_unusable(items), reason)
         self._follow(new)
         return new
 
     def why(self, path: str) -> tuple[bool, str] | None:
-        """Return whether a path is selected and why; None where there is no such path."""
+        """Return whether a path is selected, and why; None if it does not exist."""
         item = next((item for item in self._known if path in item.paths), None)
         if item is None:
             return None
@@ -183,7 +183,7 @@ class FileSelection:
         return True, reason
 
     def rejected(self) -> Iterator[tuple[str, Rejection]]:
-        """Yield the path of each file of the subjects that is not selected, and why."""
+        """Yield the path of each unselected file of the subjects, and why."""
         for item in self._items:
             if not self.has(item):
                 rejection = self._excluded_by(item) or self._rejection_of_subjects(item)
@@ -207,7 +207,7 @@ class FileSelection:
         return None
 
     def _rejection_of_subjects(self, item: Item) -> Rejection:
-        """Return why an item that filters may select, and none excludes, is not selected."""
+        """Return why no filter selects an item that is not excluded."""
         if not self._in_sessions(item.name.session):
             session = item.name.session
             why = f"its session {session!r} is not selected" if session else "it has no session"
@@ -221,7 +221,7 @@ class FileSelection:
         )
         if len(parts) != 1 or parts[0] is None:
             return Rejection(why or "files are not selected at all")
-        # What is no field of a filter has the place of the filter.
+        # Rejections that are not by a field have the place of the whole filter.
         field = () if parts[0] in _REJECTIONS.keys() - {"include"} else parts[0].split(".")
         return Rejection(why, (0, *field))
 
@@ -232,7 +232,7 @@ class FileSelection:
         return [item for item in items if not item.hidden and not self._excluded(item.name.path)]
 
     def _excluded(self, path: str) -> bool:
-        # Nearly always there is no exclude, and there are very many paths.
+        # There is hardly ever an exclude, and there are very many paths.
         return bool(self._excluding) and any(rule.excludes(path) for rule in self._excluding)
 
     def _select(self) -> list[Item]:
@@ -252,7 +252,7 @@ class FileSelection:
         return self._add(selected, "selected")
 
     def _candidates_at_root(self) -> list[Item]:
-        """List the files at the root that filters may select: all of them, or subjects' reports."""
+        """List the files at the root that filters may select."""
         if self._request.whole:
             return self._root_items
         if not self._request.derivative:
@@ -286,12 +286,12 @@ class FileSelection:
             return mode == "true"
         if item.name.suffix == "sessions":
             return True
-        # A scans table names files that a filter may have left out, which would make it wrong.
+        # A scans table also names files that a filter may have left out, so it would be wrong.
         partial = bool(self._excluding) or any(rule.restricts for rule in self._filters)
         return not partial and self._in_sessions(item.name.session)
 
     def _follow(self, items: list[Item]) -> None:
-        """Select what applies to and belongs to items, and to what that brings."""
+        """Select the companions of items, and the companions of these."""
         wanted = self._request.companions
         waiting = list(items)
         self.taken += items
@@ -306,7 +306,7 @@ class FileSelection:
             self.taken += found
 
     def _add(self, items: Iterable[Item], reason: Reason) -> list[Item]:
-        """Select items; return those that are new."""
+        """Select items, and return the new ones."""
         new = []
         for item in items:
             if item.paths[0] not in self.reasons:

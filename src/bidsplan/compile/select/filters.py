@@ -1,4 +1,4 @@
-"""One filter of a manifest, compiled to be matched with many names."""
+"""Compiles a manifest's filter, to match it with many names."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 NOUNS = {"datatypes": "datatype", "suffixes": "suffix", "extensions": "extension"}
-"""What one value of a field is called, in messages and in names."""
+"""The name for one value of a field, in messages and in file names."""
 
 
 class CompiledFilter:
-    """A filter, compiled; `restricts` is whether it has more than an exclude."""
+    """A compiled filter; `restricts` is whether it has more than an exclude."""
 
     def __init__(self, filter_: Filter) -> None:
         self.restricts = filter_.restricts
         self._include = Globs(filter_.include or ())
         self._only_included = filter_.include is not None
-        # An exclude also takes dotfiles away, so its wildcards match them.
+        # An exclude also applies to dotfiles, so its wildcards match them.
         self._exclude = Globs(filter_.exclude, dots=True)
         self._allowed = [
             (field, frozenset(allowed), attrgetter(noun))
@@ -40,13 +40,13 @@ class CompiledFilter:
         return bool(self._exclude)
 
     def excludes(self, path: str) -> bool:
-        """Return whether the filter's exclude matches a path."""
+        """Report whether the filter's exclude matches a path."""
         return self._exclude.match(path)
 
     def rejection(self, item: Item, *, anywhere: bool = False) -> str | None:
-        """Return which part of the filter an item fails, None where it passes.
+        """Return the part of the filter that rejects an item, or None.
 
-        That is ``include``, ``datatypes``, ``suffixes``, ``extensions``, ``entities.<key>``,
+        The part is ``include``, ``datatypes``, ``suffixes``, ``extensions``, ``entities.<key>``,
         ``hidden``, ``table`` or ``no datatype``. With `anywhere`, files outside subjects' datatype
         directories pass too.
         """
@@ -63,7 +63,7 @@ class CompiledFilter:
         return None if included else self._rejection_by_kind(item, anywhere=anywhere)
 
     def _rejection_by_kind(self, item: Item, *, anywhere: bool) -> str | None:
-        """Reject what only an include glob can select."""
+        """Reject items that only an include glob can select."""
         if item.hidden:
             return "hidden"
         if anywhere:
@@ -76,7 +76,7 @@ class CompiledFilter:
 
 
 def _has_entity(name: Name, entity: str, rule: EntityRule) -> bool:
-    """Match one entity; a name that is not entity-shaped has none, not even absent ones."""
+    """Report whether a name has an entity's value; other names never match."""
     if not name.shaped:
         return False
     found = name.entities.get(entity)

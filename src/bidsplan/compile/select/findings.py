@@ -1,4 +1,4 @@
-"""What filters matched, to report those that match nothing with their place and a near miss."""
+"""Records the matches of filters, to report filters that match nothing."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _Field = tuple[str, ...]
 
 
 class Findings:
-    """What a list of filters matched, and all sessions that exist, in one or more datasets.
+    """The matches of a list of filters in one or more datasets.
 
-    Items are added to one for each part of a dataset; one that reports is made by merging these.
-    `units` are those of which a filter selected a file.
+    Each part of a dataset has its own findings, and these are merged before they are reported.
+    `units` are the units of which a filter selected a file.
     """
 
     def __init__(self, filters: tuple[Filter, ...]) -> None:
         self._filters = filters
-        # Items, until the values are taken of them that messages may name.
+        # Items, from which the values that messages may name are collected later.
         self._seen: list[Item] = []
         self._matched: list[list[Item]] = [[] for _ in filters]
         self._required_values = [_required_values(filter_) for filter_ in filters]
@@ -48,7 +48,7 @@ class Findings:
         self.units: set[str] = set()
 
     def add_item(self, item: Item, rejections: Iterable[str | None]) -> None:
-        """Add an item with each filter's rejection of it, none where it is excluded."""
+        """Add an item, and which part of each filter rejected it."""
         self._seen.append(item)
         if self._unmatched_globs:
             self.add_path(item.name.path)
@@ -65,11 +65,11 @@ class Findings:
                 del self._unmatched_globs[glob]
 
     def merge(self, other: Findings) -> None:
-        """Add what the same filters matched in another dataset, or in another part of it."""
+        """Add the matches of the same filters in other files."""
         self.sessions |= other.sessions
         for glob in self._unmatched_globs.keys() - other._unmatched_globs.keys():
             del self._unmatched_globs[glob]
-        # Of what was asked for alone, and without the items, of which there may be millions.
+        # Only the requested values are kept, and no items, since there may be millions.
         for field in {field for required in self._required_values for field, _ in required}:
             seen = self._seen_values.setdefault(field, set())
             seen.update(other._seen_values.get(field, ()), _values(field, other._seen))
@@ -82,7 +82,7 @@ class Findings:
             self._no_datatype[index] += other._no_datatype[index]
 
     def errors(self, place: Place) -> Iterator[Problem]:
-        """Report the filters, at `place`, that matched nothing, or the parts that no file has."""
+        """Report the filters, or their parts, that match no file."""
         for index in range(len(self._filters)):
             if self._any_matched[index]:
                 continue
@@ -95,7 +95,7 @@ class Findings:
             ]
 
     def warnings(self, place: Place) -> Iterator[Problem]:
-        """Report the single values and globs of filters that matched nothing."""
+        """Report single values and globs of filters that match nothing."""
         for index, filter_ in enumerate(self._filters):
             if self._any_matched[index]:
                 yield from self._unmatched(index, self._matched_values[index], (*place, index))
@@ -104,7 +104,7 @@ class Findings:
     def _unmatched(
         self, index: int, values_of: Mapping[_Field, set[str]], place: Place
     ) -> Iterator[Problem]:
-        """Report each value of a filter that is not among those that some items have."""
+        """Report each value of a filter that none of the items has."""
         filter_ = self._filters[index]
         for field, values in self._required_values[index]:
             found = values_of.get(field, set())
@@ -134,7 +134,7 @@ class Findings:
 
 
 def _required_values(filter_: Filter) -> list[tuple[_Field, tuple[str, ...]]]:
-    """List the fields of a filter that ask for values, and the values."""
+    """List the fields of a filter that name values, with these values."""
     required: list[tuple[_Field, tuple[str, ...] | None]] = [
         ((field,), getattr(filter_, field)) for field in NOUNS
     ]
@@ -144,7 +144,7 @@ def _required_values(filter_: Filter) -> list[tuple[_Field, tuple[str, ...]]]:
 
 
 def _values(field: _Field, items: Iterable[Item]) -> set[str]:
-    """Gather what items have of a filter's field, ``(suffixes,)`` or ``(entities, task)``."""
+    """Collect the values that items have for a field of a filter."""
     if len(field) == 1:
         return set(map(attrgetter(f"name.{NOUNS[field[0]]}"), items)) - {None}
     names, entity = (item.name for item in items), field[1]

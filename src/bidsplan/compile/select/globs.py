@@ -1,7 +1,7 @@
-"""Globs over paths: ``*`` and ``?`` stay inside a segment, ``**`` crosses segments.
+"""Globs over paths: ``*`` stays within a directory, ``**`` does not.
 
-Patterns are untrusted, so they become regular expressions that can't backtrack without bound:
-between two stars the leftmost match is always good enough, hence the atomic groups.
+Patterns are untrusted. Their regular expressions must not backtrack without bound, hence the atomic
+groups: between two stars, the leftmost match is always good enough.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def is_glob(text: str) -> bool:
-    """Return whether a text has a wildcard; brackets are literal."""
+    """Report whether a text has a wildcard; brackets are literal."""
     return "*" in text or "?" in text
 
 
@@ -23,7 +23,7 @@ def is_glob(text: str) -> bool:
 def compile_glob(pattern: str, *, dots: bool = False) -> re.Pattern[str]:
     """Compile a glob into a regular expression; use its ``fullmatch``.
 
-    Wildcards match names that start with a dot only with `dots`.
+    Wildcards match names that start with a dot only if `dots` is true.
     """
     guard = "" if dots else r"(?!\.)"
     groups: list[list[str]] = [[]]
@@ -55,7 +55,7 @@ def _compile_segment(segment: str, guard: str) -> str:
 
 
 class Globs:
-    """Several globs, of which any may match; `dots` is as in `compile_glob`."""
+    """Several globs, of which any may match; for `dots`, see `compile_glob`."""
 
     def __init__(self, patterns: Iterable[str], *, dots: bool = False) -> None:
         self._patterns = [compile_glob(pattern, dots=dots) for pattern in patterns]
@@ -64,5 +64,5 @@ class Globs:
         return bool(self._patterns)
 
     def match(self, path: str) -> bool:
-        """Return whether any of the globs matches the whole path."""
+        """Report whether any of the globs matches the whole path."""
         return any(pattern.fullmatch(path) for pattern in self._patterns)

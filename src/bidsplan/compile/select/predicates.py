@@ -1,4 +1,4 @@
-"""What a manifest asks of a table's columns."""
+"""Evaluates a manifest's conditions on the columns of a table."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ if TYPE_CHECKING:
 
 
 ID_COLUMNS = ("participant_id", "subject_id")
-"""Columns that name participants: ``01`` is not ``1`` there, and ``sub-01`` is ``01``."""
+"""Columns that name participants, in which ``01`` is not ``1``, and ``sub-01`` is ``01``."""
 
 MISSING = "n/a"
-"""How BIDS writes a missing value."""
+"""The text for a missing value in BIDS."""
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 
 
 def is_missing(value: str) -> bool:
-    """Return whether a cell has no value: it is empty, or says ``n/a``."""
+    """Report whether a cell is empty or ``n/a``."""
     return not value or value.lower() == MISSING
 
 
 class Values:
-    """A set of values, equal where their text is, or where they are one number.
+    """A set of values, which are equal as text or as numbers.
 
-    Those that name participants, `ids`, are equal only where their text is, but for ``sub-``.
+    Values of a column of participants (`ids`) are equal only as text, ignoring ``sub-``.
     """
 
     def __init__(self, values: Iterable[str], *, ids: bool = False) -> None:
         self._ids = ids
         self._numbers = True
         self._forms = {form for value in values for form in self._forms_of(value)}
-        # To read a cell as a number takes long, and few sets have any.
+        # Reading a cell as a number takes long, and few sets contain numbers.
         self._numbers = any(isinstance(form, Decimal) for form in self._forms)
 
     def __contains__(self, value: str) -> bool:
         return any(form in self._forms for form in self._forms_of(value))
 
     def of(self, values: Iterable[str]) -> Values:
-        """Return the subset that is among other values, which may be many; none is kept."""
+        """Return the values that are also among many other values."""
         part = Values((), ids=self._ids)
         part._numbers = self._numbers
         found = (form for value in values for form in self._forms_of(value))
@@ -62,7 +62,7 @@ class Values:
 
 
 class Condition:
-    """A predicate on one column, to be evaluated for many cells; `ids` is as in `Values`."""
+    """A condition on one column, to evaluate for many cells."""
 
     def __init__(self, predicate: Predicate, *, ids: bool = False) -> None:
         self.predicate = predicate
@@ -71,9 +71,9 @@ class Condition:
         self.is_numeric = predicate.min is not None or predicate.max is not None
 
     def holds(self, value: str) -> bool | None:
-        """Return whether a cell fulfils the predicate; None where it can't be compared.
+        """Report whether a cell fulfils the condition; None if it can't be compared.
 
-        A missing cell matches only ``n/a``. ``89+`` is a number of at least 89.
+        A missing cell matches only ``n/a``. ``89+`` is read as a number of at least 89.
         """
         predicate = self.predicate
         if is_missing(value):
@@ -93,12 +93,12 @@ class Condition:
 
 
 def row_matches(row: Mapping[str, str], where: Mapping[str, Condition]) -> bool:
-    """Return whether one row fulfils all conditions, by column."""
+    """Report whether one row fulfils all conditions, by column."""
     return all(condition.holds(row.get(column, "")) for column, condition in where.items())
 
 
 def doubtful_column(row: Mapping[str, str], where: Mapping[str, Condition]) -> str | None:
-    """Return the first column that can't be compared, if no other condition fails."""
+    """Return the first column that can't be compared, if all others match."""
     held = {column: condition.holds(row.get(column, "")) for column, condition in where.items()}
     if False in held.values():
         return None
@@ -106,5 +106,6 @@ def doubtful_column(row: Mapping[str, str], where: Mapping[str, Condition]) -> s
 
 
 def _number(text: str) -> Decimal | None:
-    # Decimal itself also reads 1_000 and digits of other scripts, which no table means as numbers.
+    # Decimal itself also reads 1_000 and digits of other scripts, which tables do not use as
+    # numbers.
     return Decimal(text) if _NUMBER.fullmatch(text) else None

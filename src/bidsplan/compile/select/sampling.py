@@ -1,4 +1,4 @@
-"""Drawing subjects, so that the same seed draws the same subjects, and others can draw them too."""
+"""Samples subjects reproducibly, by a seed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 
 def rank_order(units: Iterable[str], seed: int) -> list[str]:
-    """Order units, labels or ``site/label``, by the SHA-256 of ``seed:unit``.
+    """Order units by the SHA-256 of ``seed:unit``.
 
-    A unit that joins or leaves never reorders the others, so a sample of n changes by at most one.
+    The order of the other units does not change if a unit is added or removed, so a sample of n
+    changes by at most one.
     """
     return sorted(
         units, key=lambda unit: (hashlib.sha256(f"{seed}:{unit}".encode()).digest(), unit)
@@ -22,12 +23,12 @@ def rank_order(units: Iterable[str], seed: int) -> list[str]:
 
 
 def shuffle_order(units: Iterable[str], seed: int) -> list[str]:
-    """Order units as pyAFQ's ``s3bids`` draws them.
+    """Order units in the same way as pyAFQ's ``s3bids``.
 
-    These are the sorted ``sub-`` labels, shuffled by NumPy's legacy ``RandomState``. The seed is
-    below 2**32.
+    The sorted ``sub-`` labels are shuffled by NumPy's legacy ``RandomState``. The seed is below
+    2**32.
     """
-    # NumPy takes a tenth of a second to import, and only this method needs it.
+    # Importing NumPy takes a tenth of a second, and only this method needs it.
     from numpy.random import RandomState
 
     prefixed = {}
@@ -40,14 +41,14 @@ def shuffle_order(units: Iterable[str], seed: int) -> list[str]:
 
 
 def share(fraction: Decimal, of: int) -> int:
-    """Return a fraction of a number of units, half rounded up."""
+    """Return a fraction of a number of units, rounding halves up."""
     return int((fraction * of).to_integral_value(ROUND_HALF_UP))
 
 
 def allocate(count: int, strata: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """Share a count among strata in proportion to their numbers of units, by largest remainder.
+    """Divide a count among strata in proportion to their size.
 
-    The count is at most as many as there are units; ties go to the stratum whose name sorts first.
+    The count must not exceed the number of units. Ties go to the stratum whose name sorts first.
     """
     total = sum(len(units) for units in strata.values())
     quotas = {name: Fraction(count * len(units), total or 1) for name, units in strata.items()}

@@ -1,4 +1,4 @@
-"""Which subjects a manifest selects: by label, then by draw."""
+"""Selects subjects by label, and draws samples of them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from bidsplan.manifest import Sample
 
 _SHOWN = 3
-"""Labels of each side that are shown where a file's lines name no subject."""
+"""The number of labels of each side that are shown if a file's lines match no subject."""
 
 
 def site_of(unit: str) -> str:
-    """Return the site of a ``site/label`` unit; empty where there is none."""
+    """Return the site of a ``site/label`` unit; empty without sites."""
     return unit.rpartition("/")[0]
 
 
@@ -33,30 +33,30 @@ def label_of(unit: str) -> str:
 
 
 def named_label(unit: str) -> str:
-    """Return a unit's label in the form that names and rows are compared in."""
+    """Return a unit's label in the form for comparisons."""
     return normal_label(label_of(unit))
 
 
 class NameChoice(NamedTuple):
-    """Chooses units by label: those that are included, or all, but for those that are excluded."""
+    """Chooses units by the labels to include and to exclude."""
 
     included: set[str] | None = None
     excluded: frozenset[str] | set[str] = frozenset()
 
     def includes(self, unit: str) -> bool:
-        """Return whether a unit is included, whatever is excluded."""
+        """Report whether a unit is included, even if it is also excluded."""
         return self.included is None or named_label(unit) in self.included
 
     def keeps(self, unit: str) -> bool:
-        """Return whether a unit is included and not excluded."""
+        """Report whether a unit is included and not excluded."""
         return self.includes(unit) and named_label(unit) not in self.excluded
 
 
 def match_labels(texts: Iterable[str], known: Iterable[str]) -> tuple[set[str], dict[int, str]]:
-    """Find the labels that texts name or match, and by number the texts that name none.
+    """Find the labels that texts match, and the texts without a match.
 
-    `known` is every unit of the study, also those that another rule has dropped, as naming one of
-    them is no mistake.
+    `known` has all units of the study, including those that other rules have left out: a text that
+    names one of these is not a mistake.
     """
     labels = {named_label(unit) for unit in known}
     named: set[str] = set()
@@ -75,7 +75,7 @@ def match_labels(texts: Iterable[str], known: Iterable[str]) -> tuple[set[str], 
 def report_missing(
     missing: Mapping[int, str], shown: Iterable[str], field: str, file: str | None
 ) -> list[Problem]:
-    """Report the texts of a field, or of the file that it names, that name no subject.
+    """Report the texts of a field, or its file, that match no subject.
 
     `shown` are the units that messages may name.
     """
@@ -99,7 +99,7 @@ def report_missing(
 def _report_missing_in(
     file: str, missing: Mapping[int, str], known: set[str], alike: Mapping[str, str], field: str
 ) -> list[Problem]:
-    """Report the lines of a file that name no subject as one problem, with some of each side."""
+    """Report all unmatched lines of a file as one problem."""
     texts = list(missing.values())
     verb = "line names" if len(texts) == 1 else "lines name"
     named = ", ".join(map(repr, texts[:_SHOWN])) + ", …" * (len(texts) > _SHOWN)
@@ -113,7 +113,7 @@ def _report_missing_in(
 def draw(
     units: Sequence[str], sample: Sample, seed: int, stratum_of: Callable[[str], str]
 ) -> tuple[list[str], list[Problem]]:
-    """Draw a sample of labels or ``site/label``, sorted; report where there are too few."""
+    """Draw a sorted sample of units; report it if there are too few."""
     groups = _group(units, site_of) if sample.per == "site" else {"": list(units)}
     order = shuffle_order if sample.method == "shuffle" else rank_order
     drawn: list[str] = []

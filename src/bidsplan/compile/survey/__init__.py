@@ -1,1 +1,1 @@
-"""What a study holds in storage: its datasets, listings and tables."""
+"""Lists and reads a study in storage: datasets, directories and tables."""

@@ -1,4 +1,4 @@
-"""A dataset in storage, and what its root holds."""
+"""A dataset in storage, and the listing of its root."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ class Dataset:
     store, root : Store, int
         The root that its keys are relative to, and that root's index in the plan.
     prefix, destination : str
-        Its directory in the store, and below the destination: empty, or ending in ``/``.
+        The dataset's directory in the store, and in the destination: empty, or ending in ``/``.
     site : str or None
-        Which of the manifest's listed sites it is.
+        The site, if the manifest lists sites.
     within : str
-        Directory between a subject's and its files at the destination: empty, or ending in ``/``.
+        The directory between a subject's directory and its files in the destination: empty, or
+        ending in ``/``.
     derivative : bool
-        Whether it is a derivative dataset, where a subject may have several directories.
+        Whether the dataset is a derivative, in which a subject may have several directories.
     """
 
     store: Store
@@ -46,18 +47,18 @@ class Dataset:
         return printable(f"{self.store.url.rstrip('/')}/{self.prefix}".rstrip("/"))
 
     def target_path(self, path: str) -> str:
-        """Return a file's path below the destination, by its path below the dataset's root."""
+        """Return the destination path of a file, by its path in the dataset."""
         subject, slash, rest = path.partition("/")
         return f"{self.destination}{subject}{slash}{self.within}{rest}"
 
     def unit(self, label: str) -> str:
-        """Name a subject of this dataset among those of all sites."""
+        """Return a subject's name among those of all sites."""
         return label if self.site is None else f"{self.site}/{label}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RootListing:
-    """What is directly at a dataset's root, sorted.
+    """The files and directories at a dataset's root, sorted.
 
     Parameters
     ----------
@@ -73,12 +74,12 @@ class RootListing:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing at all."""
+        """Whether the root contains nothing."""
         return not self.files and not self.directories
 
     @property
     def nobodys(self) -> list[str]:
-        """The directories that begin with ``sub-`` but do not belong to a subject."""
+        """The directories that begin with ``sub-`` but are not a subject's."""
         known = {name for names in self.subjects.values() for name in names}
         return [name for name in self.directories if name.startswith("sub-") and name not in known]
 
@@ -86,7 +87,7 @@ class RootListing:
 def subject_directories(
     directories: Iterable[str], *, derivative: bool
 ) -> dict[str, tuple[str, ...]]:
-    """Group the directories at a dataset's root by the label of their subject, sorted."""
+    """Group the directories at a dataset's root by subject, sorted."""
     label_of = owner_label if derivative else subject_label
     found: dict[str, tuple[str, ...]] = {}
     for name in sorted(directories):

@@ -1,4 +1,4 @@
-"""What a study holds: counted from its listing, for people who are about to write a manifest."""
+"""Counts a study's files from its listing, for `inspect` and `init`."""
 
 from __future__ import annotations
 
@@ -35,22 +35,26 @@ _TABLE = "participants.tsv"
 
 @dataclass(kw_only=True, slots=True)
 class Inventory:
-    """What a study holds.
+    """The contents of a study, counted from its listing.
 
     Parameters
     ----------
+    url : str
+        The study's URL.
     sites : list of str
-        Directories with subjects, where the root itself has none.
+        Directories that contain subjects; empty if the subjects are at the root.
     files, bytes : int
-        In subjects' directories.
+        Number and total size of the files in subjects' directories.
     subjects : dict of str to Counter
-        Files by datatype, for each subject (``site/label`` where there are sites).
+        For each subject, the number of files of each datatype. With sites, a subject is
+        ``site/label``.
     sessions, datatypes, suffixes : Counter
-        Files.
+        The number of files of each session, datatype and suffix.
     pipelines, flat_pipelines : list of str
-        Derivatives with subject directories, and those without.
+        Names of derivatives with subject directories, and of derivatives without them.
     columns : list of str
-        Of the table of participants, where it looks like one: those that messages may quote.
+        Columns of ``participants.tsv`` that messages may quote; empty if the file does not look
+        like a table.
     """
 
     url: str
@@ -90,38 +94,38 @@ def take_inventory(
     notify: Callable[[Event], None] | None = None,
     at: Place = (),
 ) -> Inventory:
-    """List a whole study, and count what is there.
+    """List a whole study, and count its files.
 
     Parameters
     ----------
     url : str
         The dataset's root, or the directory above the sites.
     sites : sequence of str
-        The sites to look at; found by themselves where there are subjects one level down.
+        The sites to count. By default all directories one level down that contain subjects are
+        sites, if the root itself contains none.
     anonymous : bool, optional
-        As in a manifest.
+        Whether requests are unsigned, as in a manifest.
     base : path
         The directory that a relative URL is relative to.
     access : Access, optional
         How storage may be reached.
     notify : callable, optional
-        Takes the events of listing; called from several threads, one at a time.
+        Called with each event of listing. The calls come from several threads, but one at a time.
     at : tuple of str or int
-        Where a manifest has the URL, for errors about it.
+        The URL's place in the manifest, for errors about the URL.
 
     Returns
     -------
     Inventory
-        What the study holds.
 
     Raises
     ------
     SourceMissingError, SelectionError
-        Where there is nothing, or no such site.
+        If there is nothing at the URL, or one of the sites does not exist.
     StorageError
-        Where something can't be listed or read.
+        If a directory can't be listed, or a file can't be read.
     UrlError
-        Where the URL is refused.
+        If the URL is refused.
     """
     access = access or Access()
     with (
@@ -149,7 +153,7 @@ def take_inventory(
 def _locate(
     top: Dataset, url: str, sites: Sequence[str], lister: Lister
 ) -> tuple[Located, list[str]]:
-    """Find the datasets: at the root, or one level down."""
+    """Find the datasets, at the root or one level down."""
     [(top, listing)] = locate_raw([top], lister)
     if listing.empty:
         raise SourceMissingError(problems=[nothing_at(top, url)])

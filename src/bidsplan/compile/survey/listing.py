@@ -1,4 +1,4 @@
-"""Listings of datasets' roots and directories: in parallel, bounded, without unsafe keys."""
+"""Lists many directories in parallel, without unsafe keys."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 
 _MOST_LISTED = 5_000_000  # objects and directories of one compilation
-_MOST_DIRECTORIES = 500_000  # of one dataset's root; no study has as many subjects
-_SAMPLE = 8  # directories, at least, that are listed one by one to see how much they hold
-_PAGE = 800  # keys that should come on one page of a listing, which has room for a thousand
-_PAGES = 8  # of one range: few enough for the objects that wait, many for the last not to matter
+_MOST_DIRECTORIES = 500_000  # in one dataset's root; no study has so many subjects
+_SAMPLE = 8  # least directories that are listed one by one, to see how large they are
+_PAGE = 800  # keys to expect on one page of a listing, which may have a thousand
+_PAGES = 8  # of one range: few, so that few objects wait; many, so that the last matters little
 _AHEAD = 24_000  # objects that may be listed before their turn; a page takes megabytes meanwhile
 _BATCH = 1000  # objects that are counted at a time
 _ANNEX_KEY = re.compile(r"(MD5|SHA1|SHA256|SHA512)E?-s[0-9]+--")
@@ -42,7 +42,7 @@ _ANNEX_KEY = re.compile(r"(MD5|SHA1|SHA256|SHA512)E?-s[0-9]+--")
 def clean(
     objects: Iterable[Object], prefix: str, where: str, directories: Iterable[str] = ()
 ) -> tuple[dict[str, Object], list[Problem]]:
-    """Turn a listing's keys into safe paths below `prefix`, sorted; skip directory markers.
+    """Turn listed keys into safe, sorted paths, without directory markers.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def clean(
     Raises
     ------
     StorageError
-        Where a key is listed twice with different sizes or entity tags.
+        If a key is listed twice with different sizes or entity tags.
     """
     known = set(directories)
     skip, above = len(prefix), ""
@@ -104,7 +104,7 @@ def _refused(key: str, reason: str, where: str) -> Problem:
 
 
 def _listed_twice(first: Object, second: Object, where: str) -> StorageError:
-    # Which of the two was listed first says nothing about which of them is there now.
+    # The order of the two does not show which of them exists now.
     versions = sorted(
         f"{item.size} bytes and entity tag {paths.printable(str(item.etag))}"
         for item in (first, second)
@@ -118,18 +118,18 @@ def _listed_twice(first: Object, second: Object, where: str) -> StorageError:
 
 
 class Lister(ThreadPool):
-    """Lists many prefixes at once.
+    """Lists many directories at the same time.
 
     Parameters
     ----------
     jobs : int
-        The most listings under way at a time.
+        The most listings at a time.
     notify : callable or None
-        Takes events, one at a time.
+        Called with events, one at a time.
     most, most_directories : int
-        The most objects and directories that are listed in all, and directories of one root.
+        The most objects and directories to list in total, and the most directories of one root.
     shared : SharedListings, optional
-        Keeps what is listed, and has what was. Without it, nothing is kept.
+        Stores the listings, and has earlier ones. Without it, no listing is kept.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class Lister(ThreadPool):
     def list_roots(self, datasets: Sequence[Dataset]) -> list[RootListing]:
         """List the roots of datasets, in the same order.
 
-        Raises StorageError where a root holds too much, and SelectionError where its keys name
+        Raises StorageError if a root contains too many objects, and SelectionError if its keys name
         contents instead of files.
         """
         return self.each(self._list_root, datasets)
@@ -196,7 +196,7 @@ class Lister(ThreadPool):
         return RootListing(files=files, directories=tuple(safe), subjects=subjects)
 
     def directories(self, wanted: Sequence[tuple[Dataset, str]]) -> list[Mapping[str, Object]]:
-        """List directories, however deep: objects by path below the dataset's root.
+        """List directories with their subdirectories, as objects by path.
 
         Parameters
         ----------
@@ -208,10 +208,10 @@ class Lister(ThreadPool):
     def stream_directories(
         self, wanted: Sequence[tuple[Dataset, str]]
     ) -> Iterator[Mapping[str, Object]]:
-        """List directories as `directories` does, and yield each one's objects in its turn.
+        """List directories as `directories` does, and yield them one by one.
 
-        Those that follow are listed meanwhile. Few objects wait where the directories are in a
-        listing's order.
+        Later directories are listed meanwhile. If the directories are in the order of the listing,
+        few objects have to wait in memory.
         """
         keys = [directory_id(*pair) for pair in wanted]
         turns = Counter(keys)
@@ -237,9 +237,10 @@ class Lister(ThreadPool):
     def _listed(
         self, new: Mapping[DirectoryId, tuple[Dataset, str]], ready: dict[DirectoryId, Content]
     ) -> Iterator[list[tuple[DirectoryId, Content]]]:
-        """List directories in ranges, some of them ahead; a sample is `ready` at once.
+        """List directories in ranges, some of them in advance.
 
-        A page of a listing has up to a thousand keys: of how many directories, the sample shows.
+        A page of a listing has up to a thousand keys. A sample shows how many directories fit
+        into a page.
         """
         every = len(new) // _SAMPLE
         sample = dict(islice(new.items(), 0, None, every)) if every > 1 else {}
@@ -248,8 +249,8 @@ class Lister(ThreadPool):
         keys = sum(len(ready[each].files) for each in sample)
         others = [pair for each, pair in new.items() if each not in sample]
         share = -(-len(others) // self._jobs)
-        # More than can be listed at a time are listed together in any case, and no more than four
-        # times as many: the sample may be unlike the others.
+        # More directories than can be listed at a time are listed together in any case. At most
+        # four times as many are, since the sample may not be typical.
         on_page = _PAGE * len(sample) // max(keys, 1)
         most = max(share, min(on_page, max(_SAMPLE, 4 * share)))
         ahead = self._jobs
@@ -265,7 +266,7 @@ class Lister(ThreadPool):
         dataset = together.dataset
 
         def counted(objects: Iterable[Object]) -> Iterator[Object]:
-            """Count the objects of a listing while they come."""
+            """Count the objects of a listing as they arrive."""
             waiting = iter(objects)
             while batch := list(islice(waiting, _BATCH)):
                 self._count(len(batch), dataset)
@@ -275,8 +276,8 @@ class Lister(ThreadPool):
         contents = []
         for name in together.names:
             directory = f"{dataset.prefix}{name}"
-            # A directory holds something, or it would not be listed: where storage has another
-            # order of keys, it may have been skipped.
+            # A listed directory is not empty. If it seems so, the storage's keys are in another
+            # order, and the directory may have been skipped.
             objects = found.pop(name, ()) or counted(dataset.store.list(f"{directory}/"))
             content = Content(*clean(objects, dataset.prefix, dataset.where))
             if self._shared is not None:
@@ -308,7 +309,7 @@ class Lister(ThreadPool):
 
 
 def _refuse_key_addressed(dataset: Dataset, files: Iterable[str], directories: list[str]) -> None:
-    """Refuse git-annex and DANDI stores: their keys name contents, so no file is found there."""
+    """Refuse git-annex and DANDI stores, whose keys are not file names."""
     annex = any(_ANNEX_KEY.match(name) for name in files)
     if annex or ("blobs" in directories and "zarr" in directories):
         problem = Problem(

@@ -1,4 +1,4 @@
-"""Directories that follow one another, listed together with fewer requests."""
+"""Lists neighbouring directories together, with fewer requests."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 DirectoryId = tuple[int, str]
-"""A directory of any dataset: the root's number, and the path below it."""
+"""A dataset's directory, as the number of its root and the path below the root."""
 
 
 def directory_id(dataset: Dataset, directory: str) -> DirectoryId:
-    """Identify a dataset's directory among all others."""
+    """Return the identity of a dataset's directory."""
     return dataset.root, f"{dataset.prefix}{directory}"
 
 
 class ListingRange(NamedTuple):
-    """Directories of a dataset that follow one another in its listing."""
+    """Neighbouring directories in a dataset's listing."""
 
     dataset: Dataset
     names: list[str]
@@ -30,16 +30,16 @@ class ListingRange(NamedTuple):
     def list_together(
         self, counted: Callable[[Iterable[Object]], Iterator[Object]]
     ) -> dict[str, list[Object]]:
-        """List all directories at once, by name; none where the storage's keys are not in order.
+        """List neighbouring directories at once; none if keys are not in order.
 
         Parameters
         ----------
         counted : callable
-            Passes a listing's objects on, and raises where they are too many.
+            Passes on a listing's objects, and raises an error if there are too many.
         """
         prefix = self.dataset.prefix
         found: dict[str, list[Object]] = {}
-        # A dot comes right before a slash, and a zero right behind it.
+        # In the order of keys, a dot is directly before a slash, and a zero directly after it.
         previous, end = f"{prefix}{self.names[0]}.", f"{prefix}{self.names[-1]}0"
         for item in counted(self.dataset.store.list_after(prefix, previous)):
             if item.key <= previous:
@@ -56,14 +56,14 @@ class ListingRange(NamedTuple):
 def listing_ranges(
     wanted: Iterable[tuple[Dataset, str]], siblings: Mapping[DirectoryId, list[str]], most: int
 ) -> list[ListingRange]:
-    """Group directories that have no other directory between them, in a listing's order.
+    """Group directories that are neighbours in the order of a listing.
 
     Parameters
     ----------
     siblings : mapping of list of str
         All directories at datasets' roots, in a listing's order.
     most : int
-        Directories of one range.
+        The most directories in one range.
     """
     following = {
         (*above, name): after

@@ -1,9 +1,9 @@
-"""Files that a manifest names, opened so that none leads out of the manifest's repository.
+"""Opens files that a manifest names, only inside the manifest's repository.
 
-Git carries symbolic links, so a stranger's manifest can come with a link to any file of the machine
-that reads it. Each component of a path is opened relative to its directory without following links,
-and a link is followed by its text, as long as it stays inside the fence: the repository that the
-manifest is in, or else the manifest's directory.
+Git repositories can contain symbolic links, so a stranger's manifest can come with a link to any
+file of the machine that reads it. Therefore each directory of a path is opened relative to the one
+above, without following links. A link's text is then followed step by step, as long as it stays
+inside the fence: the manifest's repository or, without one, the manifest's directory.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from bidsplan.errors import Place
 
 
-_MOST_LINKS = 40  # that are followed on the way to one file
-# O_PATH needs no permission to read the directory, as opening by a whole path needs none.
+_MOST_LINKS = 40  # links that are followed to one file
+# O_PATH does not need permission to read the directory, like opening a whole path.
 _DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _KERNEL = ("/proc/", "/sys/", "/dev/")
 _REPOSITORY = ".git"
-# DataLad keeps the content of files here, and links to it.
+# DataLad stores the content of files here, and links to it.
 _CONTENT = ("annex", "objects")
 _CHUNK = 1 << 20
 
 
 class UnusableFileError(Exception):
-    """Why a file is not used, and what to do about it."""
+    """A file can't be used; says why, and what to do."""
 
     def __init__(self, reason: str, hint: str | None = None) -> None:
         super().__init__(reason)
@@ -49,20 +49,20 @@ def read_manifest_file(
     Parameters
     ----------
     name : str
-        Its path, relative to the manifest's directory.
+        The file's path, relative to the manifest's directory.
     base : path
         The manifest's directory, which may itself be reached by a link.
     at : tuple of str or int
-        Where the manifest names it.
+        The place in the manifest that names the file.
     limit : int
         Bytes.
     untrusted : bool
-        Whether to refuse every link, also one that stays inside the fence.
+        Whether to refuse all links, including those that stay inside the fence.
 
     Raises
     ------
     SelectionError
-        Where it can't be read, is no regular file, leads out of the fence, or is too large.
+        If the file can't be read, is not a regular file, is outside the fence, or is too large.
     """
     shown = repr(printable(name))
     try:
@@ -87,9 +87,9 @@ def _read(name: str, base: Path, limit: int, links: int) -> bytes:
 
 
 def _fence(base: Path) -> Path:
-    """Find the repository's directory, or return the manifest's."""
+    """Return the directory that files must be in: the repository or the manifest's."""
     with suppress(RuntimeError):
-        # A home directory may be a repository, and holds what is nobody's business.
+        # A home directory may be a git repository, but its files are private.
         home = Path(os.path.realpath(Path.home()))
         candidates = [folder for folder in (base, *base.parents) if folder != home]
         return next((one for one in candidates if os.path.lexists(one / _REPOSITORY)), base)
@@ -97,7 +97,7 @@ def _fence(base: Path) -> Path:
 
 
 def _content(file: int, limit: int) -> bytes:
-    """Read an open file, as many bytes as its size says."""
+    """Read an open file, and check its size."""
     found = os.fstat(file)
     if not stat.S_ISREG(found.st_mode):
         raise UnusableFileError("is not a regular file")
@@ -110,14 +110,14 @@ def _content(file: int, limit: int) -> bytes:
     if found.st_size > limit:
         raise UnusableFileError(f"has {found.st_size:,} bytes; at most {limit:,} are read")
     data = bytearray()
-    # Files that the kernel makes up have no size, wherever they are mounted.
+    # Files that the kernel generates have no size, wherever they are mounted.
     while chunk := os.read(file, min(_CHUNK, found.st_size - len(data))):
         data += chunk
     return bytes(data)
 
 
 class _Walk:
-    """Opens a file below `fence`, a path without links, component by component."""
+    """Opens a file below `fence` one directory at a time, following safe links."""
 
     def __init__(self, fence: Path, links: int) -> None:
         self._fence = fence
@@ -131,7 +131,7 @@ class _Walk:
             os.close(directory)
 
     def open(self, parts: list[str]) -> int:
-        """Open a file for reading, without ever waiting for it."""
+        """Open a file for reading, without blocking."""
         waiting = parts[::-1]
         while waiting:
             name = waiting.pop()
@@ -148,7 +148,7 @@ class _Walk:
                 self._directories.append(os.open(name, _DIRECTORY, dir_fd=self._directories[-1]))
                 self._names.append(name)
             elif not stat.S_ISREG(found.st_mode):
-                # Not even opened: to open a device may do something.
+                # The file is not even opened, because opening a device may have effects.
                 raise UnusableFileError("is not a regular file")
             elif any(part not in {"", "."} for part in waiting):
                 raise UnusableFileError("is below a file, and not below a directory")
@@ -165,9 +165,9 @@ class _Walk:
         os.close(self._directories.pop())
 
     def _check(self, name: str, found: os.stat_result) -> None:
-        """Refuse a step into what git keeps for itself, such as the tokens of its configuration."""
+        """Refuse paths into git's own files, which may contain tokens."""
         with suppress(FileNotFoundError):
-            # Some file systems have several spellings of one name.
+            # On some file systems, a name can be spelt in several ways.
             own = os.stat(_REPOSITORY, dir_fd=self._directories[-1], follow_symlinks=False)
             if name != _REPOSITORY and os.path.samestat(own, found):
                 raise _private()
@@ -178,7 +178,7 @@ class _Walk:
                 raise _private()
 
     def _target(self, name: str) -> list[str]:
-        """Read a link; return its target relative to the directory that the walk then is in."""
+        """Read a link, and return its target relative to the current directory."""
         if not self._trusted:
             shown = printable("/".join([*self._names, name]))
             raise UnusableFileError(

@@ -1,8 +1,8 @@
-"""Tables of participants, read as real ones are written.
+"""Reads tables of participants, with the faults that real ones have.
 
-Real tables have any encoding, carriage returns, padded headers, ragged rows, ids without
-``sub-``, ``subject_id`` for ``participant_id``, and a row for each session; none of that is a
-reason to refuse one.
+Real tables have all kinds of encodings, carriage returns, padded headers, ragged rows, ids without
+``sub-``, ``subject_id`` instead of ``participant_id``, and several rows for a participant with
+several sessions. None of these is a reason to refuse a table.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 LARGEST_TABLE = 64 << 20
-"""Bytes of a table that are read at the most."""
+"""The most bytes of a table that are read."""
 
 _MOST_ROWS = 600_000
 _LONGEST_ROW = 1 << 20  # characters
@@ -41,13 +41,13 @@ _SHORTEN = "keep only the rows of participants that may be wanted"
 
 
 def read_beside(name: str, field: str, base: Path, *, untrusted: bool = False) -> bytes:
-    """Read a file that a field of ``subjects`` names, as `read_manifest_file` does."""
+    """Read a file that ``subjects`` names; see `read_manifest_file`."""
     at = ("subjects", field, "file")
     return read_manifest_file(name, base, at=at, limit=LARGEST_TABLE, untrusted=untrusted)
 
 
 def manifest_digest(manifest: Manifest, base: Path, *, untrusted: bool = False) -> str:
-    """Return the SHA-256 that ties a plan to its manifest and to the files that it names."""
+    """Return the SHA-256 of a manifest and its files, for plans."""
     return manifest.sha256(
         read_beside(value.file, field, base, untrusted=untrusted)
         for field in ("table", "include", "exclude")
@@ -56,10 +56,10 @@ def manifest_digest(manifest: Manifest, base: Path, *, untrusted: bool = False) 
 
 
 def parse_labels(data: bytes, name: str) -> tuple[list[str], list[Problem]]:
-    """Parse a list of labels or globs, one on each line; return none where it is unusable.
+    """Parse a list of labels or globs, one on each line.
 
-    Blank lines and lines that start with ``#`` do not count, nor does the name of a BIDS column of
-    participants on the first line.
+    Blank lines and lines that start with ``#`` are ignored, and so is the name of a BIDS column on
+    the first line.
     """
     text = data.decode(text_encoding(data), errors="replace")
     lines = [line.strip() for line in text.splitlines()]
@@ -68,13 +68,13 @@ def parse_labels(data: bytes, name: str) -> tuple[list[str], list[Problem]]:
     odd = sum(" " in label or not is_quotable(label) for label in labels)
     if odd * 10 <= len(labels) and labels:
         return labels, []
-    # Its content is not shown, as it may be any file.
+    # The content is not shown, since it may be any file.
     hint = "write one label on each line; a table of participants is named by subjects.table"
     return [], [Problem(message=f"{name} is not a list of subject labels", hint=hint)]
 
 
 class _Rows(Mapping[str, "tuple[Mapping[str, str], ...]"]):
-    """Rows by label, of which only some columns are kept, as one text for each row."""
+    """Rows by label, each stored as one text of the columns that are kept."""
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = columns
@@ -108,21 +108,21 @@ class _Rows(Mapping[str, "tuple[Mapping[str, str], ...]"]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """Rows about participants.
+    """The rows of a table of participants.
 
     Parameters
     ----------
     columns : tuple of str
-        Those of the header, stripped.
+        The names in the header, stripped.
     id_column : str
-        The one that names participants.
+        The column that names the participants.
     rows : mapping of str to tuple of mapping
         Each participant's rows, by label without ``sub-``, of which some columns are kept.
     plausible : bool
-        Whether it looks like a table of participants: of its columns' names and of its first
-        labels, nine of ten are ones that messages may quote. Nothing is quoted of any other.
+        Whether the text looks like a table of participants: messages may quote at least nine tenths
+        of its columns' names and of its first labels. Messages quote nothing of any other table.
     legacy : bool
-        Whether it is in no form of Unicode, so that some letters may be read wrong.
+        Whether the text is not Unicode, so that some letters may be wrong.
     """
 
     columns: tuple[str, ...]
@@ -132,11 +132,11 @@ class Table:
     legacy: bool = False
 
     def values(self, column: str) -> Iterator[str]:
-        """Yield each row's value in a column, an empty one where the column is not kept."""
+        """Yield each row's value in a column, or an empty text."""
         return (row.get(column, "") for rows in self.rows.values() for row in rows)
 
     def stratum(self, label: str, columns: Sequence[str]) -> str:
-        """Join the values of a participant's first row, missing ones as ``n/a``."""
+        """Return a participant's stratum, from the first row."""
         row = next(iter(self.rows.get(label, ())), {})
         values = (row.get(column, "") for column in columns)
         return "/".join(MISSING if is_missing(value) else value for value in values)
@@ -149,16 +149,17 @@ def parse_table(
     id_column: str | None = None,
     columns: Iterable[str] | None = None,
 ) -> tuple[Table | None, list[Problem]]:
-    """Parse a table of participants; return None with the problems where it is unusable.
+    """Parse a table of participants; None, with problems, if it is unusable.
 
     Parameters
     ----------
     name : str
-        One that ends in ``.csv`` is comma-separated with quotes, any other tab-separated without.
+        The file's name. If it ends in ``.csv``, the table is comma-separated with quotes; otherwise
+        it is tab-separated without quotes.
     id_column : str, optional
         By default ``participant_id`` or ``subject_id``.
     columns : iterable of str, optional
-        The columns whose cells are kept; all where not given.
+        The columns whose cells are kept; by default all.
     """
     try:
         return _parse(data, name, id_column, columns), []
@@ -174,7 +175,7 @@ def _parse(data: bytes, name: str, id_column: str | None, wanted: Iterable[str] 
     columns = tuple(cell.strip() for cell in next(records, ()))
     if not columns:
         raise UnusableFileError("is empty")
-    # Of columns of one name the last one counts.
+    # If several columns have the same name, the last one is used.
     places = {column: place for place, column in enumerate(columns)}
     key = _find_id_column(places, id_column)
     kept = list(places) if wanted is None else sorted(places.keys() & set(wanted))
@@ -197,8 +198,8 @@ def _find_id_column(columns: Mapping[str, int], wanted: str | None) -> str:
     names = (wanted,) if wanted else ID_COLUMNS
     key = next((name for name in names if name in columns), None)
     if key is None:
-        # Without its ids nothing shows that this is a table, so only what BIDS or the manifest has
-        # is repeated.
+        # Without a column of ids, this may not be a table, so messages only repeat names that BIDS
+        # or the manifest has.
         alike = [column for column in columns if column.casefold() == names[0].casefold()]
         near = nearest(ID_COLUMNS[0], columns) or next(iter(alike), "")
         hint = "check that it is a table of participants"
@@ -224,7 +225,7 @@ def _add_rows(
 
 
 def _records(data: bytes, encoding: str, name: str) -> Iterator[list[str]]:
-    """Read rows that are not blank."""
+    """Read the rows that are not blank."""
     file = io.TextIOWrapper(io.BytesIO(data), encoding, errors="replace")
     length = 0
 
@@ -233,7 +234,7 @@ def _records(data: bytes, encoding: str, name: str) -> Iterator[list[str]]:
         while line := file.readline(_LONGEST_ROW + 1):
             if _CELL in line:
                 raise UnusableFileError("is not text: it has NUL bytes", "save it as UTF-8")
-            # A row may have several lines.
+            # A row may consist of several lines.
             length += len(line)
             if length > _LONGEST_ROW:
                 raise UnusableFileError(f"has a row of more than {_LONGEST_ROW:,} characters")

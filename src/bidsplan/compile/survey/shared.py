@@ -1,4 +1,4 @@
-"""Listings that several compilations share, or several steps of one."""
+"""Listings that several compilations, or steps of one, share."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _IN_MEMORY = 32 << 20
 
 
 class Content(NamedTuple):
-    """What is in a directory, however deep.
+    """All files in a directory and its subdirectories.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Content(NamedTuple):
 
 
 class _Columns(msgspec.Struct, array_like=True):
-    """A directory's content as it is stored."""
+    """A directory's content, in the form in which it is stored."""
 
     paths: list[str]
     keys: list[str] | None
@@ -54,11 +54,11 @@ class _Columns(msgspec.Struct, array_like=True):
 
 
 class SharedListings:
-    """Listings that compilations share: each directory is requested once.
+    """Listings that several compilations share, so that each directory is listed once.
 
-    Compilations that share listings, one after the other, see a study as it was when the first of
-    them listed it. Stores stay open, and what was listed waits in a temporary file, until `close`
-    is called or a with statement ends.
+    Run such compilations one after the other: each of them sees the study as it was when the first
+    one listed it. Connections stay open, and listings are kept in a temporary file, until you call
+    `close` or leave the ``with`` statement.
 
     Examples
     --------
@@ -81,7 +81,7 @@ class SharedListings:
         self._lock = Lock()
 
     def sharing(self, opener: Opener) -> Opener:
-        """Return an opener that opens each root once, whatever the spelling of its URL."""
+        """Return an opener that opens each root once, however its URL is spelt."""
 
         def opened(url: str, *, access: Access, anonymous: bool | None, base: str | None) -> Store:
             root = place_of(url, access, base or "."), anonymous, access, opener
@@ -92,7 +92,7 @@ class SharedListings:
         return opened
 
     def children(self, store: Store, prefix: str) -> Children:
-        """List what is directly below a prefix, or return what was listed."""
+        """List what is directly below a prefix, or return the earlier listing."""
         found = self._children.get((store, prefix))
         if found is None:
             found = self._children[store, prefix] = store.children(prefix)
@@ -103,7 +103,7 @@ class SharedListings:
         return (store, directory) in self._places
 
     def add(self, store: Store, directory: str, content: Content) -> None:
-        """Keep the content of a directory."""
+        """Store the listing of a directory."""
         files = content.files
         keys, sizes, etags, versions = (
             [getattr(item, name) for item in files.values()] for name in Object.__struct_fields__
@@ -123,12 +123,12 @@ class SharedListings:
         with self._lock, explaining_full_disk():
             start = self._file.seek(0, 2)
             self._file.write(data)
-            # What is buffered would fail only where it is read.
+            # Without this, a full disk would show only when the file is read.
             self._file.flush()
             self._places[store, directory] = start, len(data)
 
     def find(self, store: Store, directory: str) -> Content:
-        """Return the content of a directory that was listed."""
+        """Return the content of a directory that was listed before."""
         start, length = self._places[store, directory]
         with self._lock:
             self._file.seek(start)
@@ -145,10 +145,10 @@ class SharedListings:
         return Content(files, [Problem(message=message) for message in found.refused])
 
     def close(self) -> None:
-        """Close the stores, and remove what is kept."""
+        """Close the stores, and remove the temporary file."""
         for store in self._stores.values():
             store.close()
-        # Its unwritten rest is of no use where the disk is full.
+        # On a full disk, closing fails to write a rest that nobody needs any more.
         with suppress(OSError):
             self._file.close()
 

@@ -1,4 +1,4 @@
-"""The roots of a plan: each opened once, and written as the plan will name it."""
+"""Opens the roots of a plan once, and writes them for the plan."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def errors_at(place: Place) -> Iterator[None]:
 
 
 class Opener(Protocol):
-    """Opens a root, as `bidsplan.storage.open_store` does."""
+    """Opens a root, like `bidsplan.storage.open_store`."""
 
     def __call__(
         self, url: str, *, access: Access, anonymous: bool | None, base: str | None
@@ -54,9 +54,9 @@ class Roots:
     Parameters
     ----------
     base, plan_directory : Path
-        What relative URLs of the manifest and of the plan are relative to.
+        The directories that the manifest's and the plan's relative URLs are relative to.
     keep_open : bool
-        Whether others use the stores too, and close them.
+        Whether others also use the stores, and close them later.
     """
 
     def __init__(
@@ -83,9 +83,9 @@ class Roots:
         Parameters
         ----------
         url, anonymous : str, bool or None
-            As the manifest has them; unsigned where it says nothing.
+            The values in the manifest; requests are unsigned by default.
         at : tuple of str or int
-            Where the manifest has the URL, for errors about it.
+            The URL's place in the manifest, for errors about the URL.
         """
         location = parse_url(url)
         signed = location.protocol in OBJECT_STORES
@@ -109,7 +109,7 @@ class Roots:
         return self._stores[index], index
 
     def _written(self, url: str) -> str:
-        """Write a local path as the plan will: one that is relative stays so."""
+        """Write a local path for the plan; relative paths stay relative."""
         path = Path(canonical_url(url))
         if path.is_absolute():
             return path.as_posix()
@@ -130,10 +130,10 @@ class Roots:
 
     @property
     def endpoints(self) -> tuple[str, ...]:
-        """Where requests to object stores go, sorted."""
+        """The sorted URLs that requests to object stores are sent to."""
         return tuple(sorted({store.endpoint for store in self._stores if store.endpoint}))
 
     def close(self) -> None:
-        """Close every store, unless others use it."""
+        """Close all stores, except those that others use."""
         for store in () if self._keep_open else self._stores:
             store.close()

@@ -1,4 +1,4 @@
-"""Where a manifest's datasets are: the study, its sites, its derivatives."""
+"""Finds the datasets of a manifest: the study, its sites and derivatives."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ Located = list[tuple[Dataset, "RootListing"]]
 
 
 def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
-    """List the roots of the study's raw datasets: one, or one for each site in order.
+    """List the roots of the study's raw datasets, one for each site.
 
-    Raises SourceMissingError where there is nothing below the study's URL, and SelectionError where
-    a site does not exist, or no dataset has subjects.
+    Raises SourceMissingError if there is nothing below the study's URL, and SelectionError if a
+    site does not exist or no dataset has subjects.
     """
     url, anonymous, site = manifest.study.url.rstrip("/"), manifest.study.anonymous, manifest.site
     sites = [site] if site is None or isinstance(site, str) else list(site)
@@ -67,7 +67,7 @@ def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
 
 
 def locate_raw(datasets: Sequence[Dataset], lister: Lister) -> Located:
-    """List the roots of a study's datasets; by their descriptions, some may be derivatives."""
+    """List the roots of a study's datasets, which may be derivatives."""
     listings = lister.list_roots(datasets)
     derivatives = lister.each(
         lambda pair: _is_derivative(*pair, lister), zip(datasets, listings, strict=True)
@@ -82,7 +82,7 @@ def locate_raw(datasets: Sequence[Dataset], lister: Lister) -> Located:
 
 
 def _is_derivative(dataset: Dataset, listing: RootListing, lister: Lister) -> bool:
-    """Read from its description whether a dataset is a derivative."""
+    """Report whether a dataset's description says that it is a derivative."""
     found = listing.files.get(DESCRIPTION)
     if found is None:
         return False
@@ -100,7 +100,7 @@ def _is_derivative(dataset: Dataset, listing: RootListing, lister: Lister) -> bo
 
 
 def _warn_of_nobodys(dataset: Dataset, listing: RootListing, lister: Lister) -> None:
-    """Warn of directories that look like subjects' and are not."""
+    """Warn of directories that only look like subjects'."""
     if names := listing.nobodys:
         shown = listed(map(printable, names))
         message = f"{dataset.where}: not a subject's directory, and left out: {shown}"
@@ -109,7 +109,7 @@ def _warn_of_nobodys(dataset: Dataset, listing: RootListing, lister: Lister) -> 
 
 
 def nothing_at(dataset: Dataset, url: str, at: Place = ()) -> Problem:
-    """Report that there is nothing below a URL, and which one may be meant."""
+    """Make the problem of an empty URL, with a similar URL as hint."""
     suggested = suggested_url(url)
     spelling = "check its spelling, upper and lower case included"
     hint = f"write {suggested}" if suggested else spelling
@@ -141,7 +141,7 @@ def place_of_derivative(manifest: Manifest, name: str | None) -> Place:
 def locate_derivative(
     name: str, derivative: Derivative, manifest: Manifest, raw: Located, roots: Roots
 ) -> list[Dataset]:
-    """Return where a pipeline's datasets would be, for the study's `raw` ones."""
+    """Return where a pipeline's datasets would be."""
     place = f"derivatives/{name}/"
     if derivative.url is None:
         return [
@@ -162,9 +162,9 @@ def locate_derivative(
 
 
 def pipelines(raw: Located, lister: Lister) -> tuple[list[str], list[str]]:
-    """Look for derivative pipelines inside the study, at most two levels deep.
+    """Find derivative pipelines inside the study, at most two levels deep.
 
-    Returns the names of those with subject directories, and those of other directories; sorted.
+    Returns two sorted lists of names: pipelines with subject directories, and those without.
     """
     tops = [
         replace(dataset, prefix="derivatives/")
@@ -192,7 +192,8 @@ def _list_candidates(
 ) -> dict[str, RootListing]:
     """List the directories that may be pipelines, by path.
 
-    Subjects' directories are of the other layout; the others skipped are never found by themselves.
+    Subjects' directories are skipped, since they belong to the other layout. The other skipped
+    directories are never found automatically.
     """
     names = [
         above + name

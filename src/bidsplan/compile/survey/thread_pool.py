@@ -1,4 +1,4 @@
-"""A thread pool that grows while its threads mostly wait for answers."""
+"""A thread pool that grows while its threads mostly wait."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ Given = TypeVar("Given")
 Result = TypeVar("Result")
 
 _FIRST = 4  # threads to begin with
-_INTERVAL = 0.005  # seconds after which the number of threads is considered again
-_BUSY = 0.7  # part of an interval that is computed, from which more threads are of no use
+_INTERVAL = 0.005  # seconds after which the number of threads is checked again
+_BUSY = 0.7  # if this part of an interval is spent computing, more threads do not help
 
 
 class ThreadPool:
     """Runs a function for many items, up to `most` at a time.
 
-    A thread and its connection cost about as much as an answer of a near server, which few threads
-    keep busy. Where they mostly wait, their number doubles, and doubles again, until the storage
-    refuses a request: then fewer work at a time, each request in its turn, until that goes well.
+    A few threads are enough for a near server, and each thread and its connection cost about as
+    much as one answer. If the threads mostly wait, their number is doubled repeatedly, until the
+    storage refuses a request. Then fewer threads work at a time, and requests take turns, until
+    requests succeed again.
 
     Attributes
     ----------
     limit : RequestLimit
-        What the requests of all threads obey.
+        The limit for the requests of all threads.
     """
 
     def __init__(self, most: int) -> None:
@@ -44,8 +45,8 @@ class ThreadPool:
         self._start = (0.0, 0.0)
 
     def close(self) -> None:
-        """Stop; what is under way is dropped."""
-        # Not waited for: a server may keep it waiting for minutes.
+        """Stop, and drop unfinished items."""
+        # The pool does not wait for this thread, since a server may block it for minutes.
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, work: Callable[[Given], Result], item: Given) -> Result:
@@ -78,9 +79,8 @@ class ThreadPool:
     ) -> Iterator[Result]:
         """Run `work` for many items, and yield the results in the items' order.
 
-        No more than `ahead` items are begun before their turn, so that few results wait for it.
-        After a failure nothing more is started, and the first failed item's error is raised in its
-        turn.
+        At most `ahead` items are begun before their turn, so that few results have to wait. After a
+        failure, no more items are begun, and the first failed item's error is raised in its turn.
         """
         waiting: deque[Future[Result]] = deque()
         further = iter(items)
@@ -108,7 +108,7 @@ class ThreadPool:
                 future.cancel()
 
     def _wait(self, done: SimpleQueue[Future[Any]]) -> Future[Any] | None:
-        """Wait an interval for a future to end, and double the threads where they were idle."""
+        """Wait briefly for a future, and add threads if they were idle."""
         try:
             ended = done.get(timeout=_INTERVAL)
         except Empty:
@@ -117,7 +117,7 @@ class ThreadPool:
         return ended
 
     def _consider(self) -> None:
-        """Double the threads where they were idle since this was last considered."""
+        """Double the threads if they were mostly idle since the last check."""
         now, computed = time.monotonic(), time.process_time()
         elapsed = now - self._start[0]
         if elapsed >= _INTERVAL:

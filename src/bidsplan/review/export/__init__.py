@@ -1,4 +1,5 @@
-"""A plan in the forms of other tools.
+"""Exports a plan in the forms of other tools.
 
-`base` says what a format is, and `formats` lists those that there are; each has a module.
+The module `base` defines what a format is, and `formats` lists all formats, each of which has its
+own module.
 """

@@ -1,4 +1,4 @@
-"""Shell scripts that add a plan's files to a git-annex or DataLad repository, unfetched.
+"""Shell scripts that add a plan's files to a git-annex or DataLad repository.
 
 References
 ----------
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 _EXTENSIONS = re.compile(r"(?<=[^/.])(?:\.[A-Za-z0-9]{1,4}){1,2}\Z")
-"""What git-annex takes for the extensions of a name."""
+"""The part of a name that git-annex treats as extensions."""
 
 _URL_KEYS = Loss(
     lambda entry, sources: not sources.digests(entry),
@@ -44,7 +44,7 @@ set -eu
 
 
 def _key(entry: Entry, sources: Sources) -> str:
-    """Return an entry's key of git-annex, or its URL, of which git-annex makes one."""
+    """Return an entry's git-annex key, or its URL as git-annex's substitute."""
     digests = sources.digests(entry)
     if not digests:
         return sources.url(entry)
@@ -81,4 +81,6 @@ def _draft(plan: Planned, sources: Sources) -> Draft:
     )
 
 
-FORMAT = Format("git-annex", "a shell script that adds the files, unfetched, to a dataset", _draft)
+FORMAT = Format(
+    "git-annex", "a shell script that adds the files to a dataset without fetching", _draft
+)

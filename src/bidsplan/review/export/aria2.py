@@ -1,4 +1,4 @@
-"""Input files of aria2.
+"""Input files for aria2.
 
 References
 ----------
@@ -52,4 +52,4 @@ def _draft(plan: Planned, sources: Sources) -> Draft:
     )
 
 
-FORMAT = Format("aria2", "an input file with digests and entity tags, for 'aria2c -i'", _draft)
+FORMAT = Format("aria2", "an input file for 'aria2c -i', with digests and entity tags", _draft)

@@ -1,4 +1,4 @@
-"""Bags whose payload is still to be fetched: manifests and ``fetch.txt``.
+"""Bags (BagIt) whose files are fetched later: manifests and ``fetch.txt``.
 
 References
 ----------
@@ -55,7 +55,7 @@ def _files(plan: Planned, sources: Sources, algorithm: str) -> Files:
         "bag-info.txt": iter([info.encode()]),
         f"manifest-{algorithm}.txt": checksum_lines(plan, sources, algorithm, "data/"),
         "fetch.txt": _fetched(plan.entries, sources),
-        # Empty or not, a bag has the directory.
+        # A bag has this directory even if it is empty.
         "data/": iter(()),
         **generated,
     }
@@ -80,4 +80,4 @@ def _draft(plan: Planned, sources: Sources) -> Draft:
     )
 
 
-FORMAT = Format("BagIt", "a bag whose payload bdbag fetches (-o DIR)", _draft, is_directory=True)
+FORMAT = Format("BagIt", "a bag whose files bdbag fetches (-o DIR)", _draft, is_directory=True)

@@ -1,4 +1,4 @@
-"""What a format is: how a plan becomes the files that another tool reads."""
+"""The interface of all export formats."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ if TYPE_CHECKING:
 
 
 Files = Mapping[str, Iterator[bytes]]
-"""The content of files by their path below a directory; of a format that is one file, by ``""``.
+"""The content of files by their paths below the export's directory.
 
-A path that ends in a slash is an empty directory.
+A format that is a single file has the path ``""``. A path that ends in a slash is an empty
+directory.
 """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draft:
-    """What a format makes of a plan, before the plan's entries are looked at.
+    """An export that is prepared, before the plan's entries are read.
 
     Parameters
     ----------
     losses : tuple of Loss
-        What it can't say.
+        The information about files that the format can't express.
     refused : callable
-        Returns why it can't have an entry, or None.
+        Returns why the format can't contain an entry, or None.
     content : callable
-        Makes the files; only if no entry is refused.
+        Makes the files. It is only called if no entry is refused.
     use : callable, optional
         Returns the command line, or the line of Python, that uses the export at a path.
     warnings : tuple of Problem
-        What it can't say of anything but files.
+        Other information that the format can't express.
     """
 
     losses: tuple[Loss, ...]
@@ -57,12 +58,13 @@ class Format(NamedTuple):
     Parameters
     ----------
     tool : str
-        What reads it, in messages.
+        The name of the tool that reads the format, for messages.
     about : str
-        What it is, for the command's help.
+        A description of the format, for the help of `bidsplan export`.
     draft : callable
+        Prepares the export of a plan.
     is_directory : bool
-        Whether it is a directory of files.
+        Whether the export is a directory of files.
     """
 
     tool: str
@@ -73,18 +75,18 @@ class Format(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Export:
-    """A plan in another tool's form, which is made while it is written.
+    """A plan in the form of another tool, ready to be written.
 
     Parameters
     ----------
     to : str
         The format's name.
     is_directory : bool
-        Whether it is a directory of files.
+        Whether the export is a directory of files.
     warnings : tuple of Problem
-        What the format can't say of the plan.
+        The information in the plan that the format can't express.
     draft : Draft
-        What makes it.
+        The prepared export, whose content is made while it is written.
     """
 
     to: str
@@ -93,16 +95,31 @@ class Export:
     draft: Draft = field(repr=False)
 
     def use(self, path: str) -> str | None:
-        """Return the command line, or the line of Python, that uses the export at a path."""
+        """Return the command line, or the line of Python, that uses this export.
+
+        Parameters
+        ----------
+        path : str
+            The path that the export is written to.
+
+        Returns
+        -------
+        str or None
+            None if the format is not used by a command, such as a table.
+        """
         return self.draft.use(path) if self.draft.use else None
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield the content of a format that is one file.
+        """Yield the content of an export that is a single file.
+
+        Yields
+        ------
+        bytes
 
         Raises
         ------
         UsageError
-            Where it is a directory.
+            If the export is a directory.
         """
         if self.is_directory:
             raise UsageError(f"{self.to} is a directory of files: name one with '-o DIR'")
@@ -114,12 +131,13 @@ class Export:
         Parameters
         ----------
         path : path
-            A file, which is replaced, or a directory, which must not exist or be empty.
+            The file or directory to write. An existing file is replaced. A directory must be empty
+            or not exist.
 
         Raises
         ------
         DestinationError
-            Where it can't be written.
+            If the export can't be written.
         """
         path = Path(path)
         try:

@@ -1,6 +1,6 @@
 """Lists for ``sha256sum --check`` and ``md5sum --check``.
 
-coreutils escape backslashes and line breaks in names; no planned path has any.
+coreutils escape backslashes and line breaks in names, but no planned path contains these.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NAMES = {"sha256": "SHA-256", "md5": "MD5"}
 
 
 def most_known(plan: Planned, sources: Sources) -> str:
-    """Return the algorithm whose digest is known of more files; SHA-256 rather than MD5."""
+    """Return the algorithm whose digest is known of most files."""
     known = Counter(digest.algorithm for entry in plan.entries for digest in sources.digests(entry))
     return "md5" if known["md5"] > known["sha256"] else "sha256"
 
@@ -31,7 +31,7 @@ def most_known(plan: Planned, sources: Sources) -> str:
 def checksum_lines(
     plan: Planned, sources: Sources, algorithm: str, prefix: str = ""
 ) -> Iterator[bytes]:
-    """Yield digest and path of each entry whose digest is known."""
+    """Yield the digest and path of each entry with a known digest."""
     for entry in plan.entries:
         if digest := dict(sources.digests(entry)).get(algorithm):
             # A hyphen alone would mean standard input.
@@ -40,7 +40,7 @@ def checksum_lines(
 
 
 def undigested(algorithm: str) -> Loss:
-    """Return the loss of entries that have no digest by an algorithm."""
+    """Return the loss of entries without a digest by an algorithm."""
 
     def concerns(entry: Entry, sources: Sources) -> bool:
         return algorithm not in dict(sources.digests(entry))
@@ -63,4 +63,6 @@ def _draft(plan: Planned, sources: Sources) -> Draft:
     )
 
 
-FORMAT = Format("checksums", "a list for 'sha256sum --check' or 'md5sum --check'", _draft)
+FORMAT = Format(
+    "checksums", "a list of digests for 'sha256sum --check' or 'md5sum --check'", _draft
+)

@@ -1,4 +1,4 @@
-"""The formats that there are, and a plan's export to one of them."""
+"""The list of export formats, and the function that exports a plan."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FORMATS = {
     "samplesheet": samplesheet.FORMAT,
     "datalad": annex.FORMAT,
 }
-"""Formats by the names that users give them; a new one needs its module and its row."""
+"""The formats by name; add a module and a row for a new format."""
 
 
 def export_plan(
@@ -52,34 +52,38 @@ def export_plan(
     columns: Mapping[str, str] | None = None,
     dest: str = "",
 ) -> Export:
-    """Prepare a plan for another tool; nothing is written yet.
+    """Prepare the export of a plan for another tool.
+
+    Nothing is written until you call `Export.write`.
 
     Parameters
     ----------
     plan : Plan
     to : str
-        ``s5cmd``, ``rclone``, ``aria2``, ``checksums``, ``pooch``, ``bagit``, ``csv``,
+        The format: ``s5cmd``, ``rclone``, ``aria2``, ``checksums``, ``pooch``, ``bagit``, ``csv``,
         ``samplesheet`` or ``datalad``.
     access : Access, optional
         How storage is reached: the S3 endpoint and region, and whether requests are signed.
     base : path
-        The directory that relative local paths in the plan are relative to: the plan's own.
+        The directory that relative local paths in the plan are relative to. Use the directory of
+        the plan's file.
     columns : mapping of str to str, optional
-        The columns of a sample sheet, each with a glob for its files, relative to the dataset's
-        root as in a manifest. By default each suffix of the raw files has a column.
+        The columns of a sample sheet. Each has a glob that selects the column's files by their
+        paths relative to the dataset's root, as in a manifest. By default there is a column for
+        each suffix of the raw files.
     dest : str
         The directory or URL that a sample sheet's files are fetched to.
 
     Returns
     -------
     Export
-        Its `warnings` say what the format can't say; `Export.write` writes it.
+        Its `warnings` name the information that the format can't express.
 
     Raises
     ------
     UsageError
-        Where there is no such format, where a file can't be in it, or where two would be in one
-        cell; nothing is left out silently.
+        If there is no such format, if the format can't contain one of the files, or if two files
+        would be in the same cell of a sample sheet. No file is left out silently.
 
     Examples
     --------

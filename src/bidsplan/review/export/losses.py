@@ -1,4 +1,4 @@
-"""Counts what a format can't express of a plan, and refuses plans that it can't express at all."""
+"""Finds information, and entries, that an export format can't express."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Refused = Callable[["Entry", "Sources"], str | None]
 """Returns why a format can't have an entry, or None."""
 
 _NAMED = 3
-"""Files of a kind that a message names."""
+"""The most files of a kind that a message names."""
 
 DIGEST = "'bidsplan compile --digest' adds it, or after a fetch 'bidsplan pin'"
 PIN = "'bidsplan pin' adds the SHA-256 of all files to a plan that was fetched"
@@ -29,14 +29,15 @@ _VERIFY = "check what came with 'bidsplan verify'"
 
 
 class Loss(NamedTuple):
-    """Something that a format does not say of some entries.
+    """Information about entries that a format can't express.
 
     Parameters
     ----------
     concerns : callable
-        Reports whether an entry loses it.
+        Reports whether an entry loses this information.
     text : str
-        The warning: ``{tool}``, ``{files}`` for their number, and ``{names}`` of the first.
+        The warning. ``{tool}`` is the tool's name, ``{files}`` the number of files, and ``{names}``
+        the first names.
     hint : str, optional
     """
 
@@ -76,16 +77,16 @@ GUESSED_MD5 = Loss(
     "not for every service other than Amazon's",
     "if correct files are refused, use a plan with digests of its own ('bidsplan pin')",
 )
-"""For what needs an MD5."""
+"""The hint if a tool needs an MD5."""
 
 GUESSED = GUESSED_MD5._replace(
     concerns=lambda entry, sources: entry.sha256 is None and GUESSED_MD5.concerns(entry, sources)
 )
-"""For what takes an MD5 where there is no SHA-256."""
+"""The hint if a tool accepts an MD5 instead of a SHA-256."""
 
 
 class _Tally:
-    """Entries that have one thing in common."""
+    """Counts entries, and names some of them."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -106,12 +107,12 @@ class _Tally:
 
 
 class Survey:
-    """What a look at each entry of a plan has found.
+    """The losses and refused entries of an export.
 
     Parameters
     ----------
     losses : iterable of Loss
-        What the format can't say.
+        The losses of the format.
     """
 
     def __init__(self, losses: Iterable[Loss]) -> None:
@@ -119,7 +120,7 @@ class Survey:
         self._refused: dict[str, _Tally] = {}
 
     def look(self, entries: Iterable[Entry], sources: Sources, refused: Refused) -> None:
-        """Count the entries that lose something, and those that are refused."""
+        """Count the entries that lose information, and those that are refused."""
         for entry in entries:
             reason = refused(entry, sources)
             if reason is not None:
@@ -130,7 +131,7 @@ class Survey:
                     tally.add(entry)
 
     def warnings(self, tool: str) -> tuple[Problem, ...]:
-        """Return a warning for each kind of loss; raises UnsupportedError for what is refused."""
+        """Return a warning for each loss; raises UnsupportedError for refused entries."""
         if self._refused:
             raise UnsupportedError(
                 problems=[
@@ -164,7 +165,7 @@ def web_refused(entry: Entry, sources: Sources) -> str | None:
 
 
 def padded(entry: Entry) -> str | None:
-    """Refuse paths that start or end in a space, which is lost where lines are stripped."""
+    """Refuse paths that start or end with a space, which some tools strip."""
     if entry.path == entry.path.strip():
         return None
     return "spaces at the start and the end of a path would be lost"

@@ -1,4 +1,4 @@
-"""Registries of pooch: a name, its digest and its URL on each line.
+"""Registries for pooch: name, digest and URL of each file.
 
 References
 ----------
@@ -48,4 +48,4 @@ def _draft(plan: Planned, sources: Sources) -> Draft:
     )
 
 
-FORMAT = Format("pooch", "a registry with digests and URLs, for load_registry", _draft)
+FORMAT = Format("pooch", "a registry for pooch's load_registry, with digests and URLs", _draft)

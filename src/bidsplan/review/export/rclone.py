@@ -1,4 +1,4 @@
-"""Shell scripts that copy by rclone, and count the copied files.
+"""Shell scripts that copy files with rclone, and count them.
 
 References
 ----------
@@ -57,7 +57,7 @@ copy() {{
 
 
 class _Copy(NamedTuple):
-    """Files that one call copies: all have the same directories before what is listed."""
+    """Files that a single call of rclone copies."""
 
     root: int
     source: str
@@ -65,7 +65,7 @@ class _Copy(NamedTuple):
 
 
 def _parts(entry: Entry) -> tuple[_Copy, str]:
-    """Split key and path before the segments that they have in common at their ends."""
+    """Split off the end that a key and a path have in common."""
     key, path = entry.key.split("/"), entry.path.split("/")
     ends = zip(reversed(key), reversed(path), strict=False)
     same = len(list(takewhile(lambda pair: pair[0] == pair[1], ends)))
@@ -121,7 +121,7 @@ def _call(copy: _Copy, entries: list[Entry], sources: Sources) -> str:
 
 
 def _place(source: Source, sources: Sources) -> tuple[str, list[str]]:
-    """Return rclone's name of a root, and the options by which it is reached."""
+    """Return rclone's name and options for a root."""
     protocol, host, path = source.location
     access = sources.access
     if protocol == "file":
@@ -161,4 +161,4 @@ def _draft(plan: Planned, sources: Sources) -> Draft:
     )
 
 
-FORMAT = Format("rclone", "a shell script that copies by rclone and counts what came", _draft)
+FORMAT = Format("rclone", "a shell script that copies with rclone and counts the files", _draft)

@@ -1,7 +1,7 @@
-"""Sample sheets for workflow engines: CSV with a row for each subject and session.
+"""Sample sheets for workflow engines: CSV with rows of subjects and sessions.
 
-The shape is that of nf-core's pipelines, which nf-schema reads. It takes a cell such as ``100307``
-for a number, so labels keep their ``sub-`` and ``ses-``.
+The sheet has the form of nf-core's pipelines, which nf-schema reads. nf-schema reads a cell such as
+``100307`` as a number, so labels keep their ``sub-`` and ``ses-``.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
 _COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 _ODD = re.compile(r'[\s"]')
-"""What pipelines refuse in a path, or read wrongly."""
+"""Characters in a path that pipelines refuse or misread."""
 
 _IDENTITY = ("sample", "site", "subject", "session")
 
 _NAMED = 3
-"""Subjects that a message names."""
+"""The most subjects that a message names."""
 
 
 class _Line(NamedTuple):
-    """A row: what identifies it, by name, and the path of each column that it has."""
+    """A row: its subject, session and so on, and the path in each column."""
 
     unit: str
     identity: dict[str, str]
@@ -76,9 +76,9 @@ def _order(sample: str) -> tuple[list[tuple[int, int, str]], str]:
 
 
 class _Sheet:
-    """A plan's sample sheet; its rows are made twice, since all of them may need much memory.
+    """A plan's sample sheet, whose rows are made twice to save memory.
 
-    Raises UsageError where two files are for one cell, or none is for a column.
+    Raises UsageError if two files belong in the same cell, or a column has no file.
     """
 
     def __init__(self, plan: Planned, columns: Mapping[str, str], dest: str) -> None:
@@ -189,7 +189,7 @@ def _draft(columns: Mapping[str, str], dest: str, plan: Planned, _: object) -> D
 
 
 def _rowless(units: Sequence[str]) -> tuple[Problem, ...]:
-    """Return a warning of subjects that have no row."""
+    """Return a warning about subjects without a row."""
     if not units:
         return ()
     number = f"{len(units):,} subject{'s' * (len(units) != 1)}"
@@ -198,7 +198,7 @@ def _rowless(units: Sequence[str]) -> tuple[Problem, ...]:
 
 
 def samplesheet(columns: Mapping[str, str], dest: str) -> Format:
-    """Return the format with its options, which are as `export_plan` documents them."""
+    """Return the format with the options of `export_plan`."""
     about = "a sample sheet for nf-core and other workflows: a row for each subject and session"
     return Format("sample sheets", about, partial(_draft, columns, dest))
 

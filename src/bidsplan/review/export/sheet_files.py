@@ -1,4 +1,4 @@
-"""Which files of a plan stand in which column of a sample sheet."""
+"""Finds the column of each file in a sample sheet."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ Subject = tuple[str | None, str]
 
 
 class SheetFiles:
-    """The files of a plan's subjects that have a column.
+    """The files of a plan's subjects that are in a column.
 
     Parameters
     ----------
     globs : mapping of str to str
-        As `export_plan` takes its columns.
+        The columns, as in `export_plan`.
 
     Attributes
     ----------
     by_subject : dict of list of SheetFile
     nameless : set of str
-        Paths of raw files whose names have no suffix that could be a column.
+        Paths of raw files whose suffix can't be a column.
     """
 
     def __init__(self, plan: Planned, globs: Mapping[str, str]) -> None:
@@ -54,7 +54,7 @@ class SheetFiles:
         for entry, place in placed(plan):
             recording = recording_of(entry.path)
             path = recording or entry.path
-            # All files of a recording follow one another.
+            # All files of a recording are neighbours.
             if path != last and place.unit in selected:
                 self._add(path, place, recording=recording is not None)
             if place.extension in _GRADIENTS and place.pipeline is None:
@@ -64,7 +64,7 @@ class SheetFiles:
 
     def _add(self, path: str, place: Place, *, recording: bool) -> None:
         first, _, rest = path.rpartition("/")[2].partition("_")
-        # Without its subject, a name says the same as those of many others, and is parsed once.
+        # Without its subject, a name is the same as many others, so it is parsed once.
         name = parse_name(rest if first.startswith("sub-") else path, recording=recording)
         kind = (place.pipeline, place.datatype)
         for column in self._columns(path, place, name):
@@ -72,7 +72,7 @@ class SheetFiles:
             self.by_subject[place.site, place.subject or ""].append(file)
 
     def _columns(self, path: str, place: Place, name: Name) -> list[str]:
-        """Return the columns of a file: by their globs, or that of its own kind."""
+        """Return the columns of a file, by globs or by its kind."""
         if self._globs:
             below = path.removeprefix(f"{place.site}/") if place.site else path
             return [column for column, glob in self._globs.items() if glob.fullmatch(below)]
@@ -84,7 +84,7 @@ class SheetFiles:
         return [] if column is None else [column]
 
     def _add_tables_above(self) -> None:
-        """Give each raw image the gradient tables that it inherits from above its directory."""
+        """Add the gradient tables that raw images inherit from higher directories."""
         above = {path for path, place in self._tables.items() if place.datatype is None}
         if not above:
             return
@@ -99,14 +99,14 @@ class SheetFiles:
                 files.extend(found for table in inherited for found in self._given(image, table))
 
     def _given(self, image: SheetFile, table: Name) -> list[SheetFile]:
-        """Return a table in its columns, with all that sets its image apart."""
+        """Return an inherited table in its columns, with its image's entities."""
         place = self._tables[table.path]._replace(datatype=image.kind[1])
         columns = self._columns(table.path, place, table)
         return [image._replace(column=column, path=table.path) for column in columns]
 
 
 def _column_of(name: Name) -> str | None:
-    """Return the column of a raw file: its suffix, and its extension if it is not an image."""
+    """Return the column of a raw file, from its suffix and extension."""
     kind = name.extension.strip("./").replace(".", "_")
     if not _WORD.fullmatch(name.suffix) or not re.fullmatch(r"\w*", kind, re.ASCII):
         return None

@@ -1,8 +1,9 @@
-"""Which files stand in one row of a sample sheet, by the entities of their names.
+"""Finds the files of each row in a sample sheet, by their entities.
 
-A row is of one session. Where a session has several files for one column, it has a row for each,
-and a file is in each row that has all entities which set it apart: an anatomical image is in the
-rows of all runs, and the events of a run are in the rows of all its echoes.
+Each row belongs to one session. If a session has several files for one column, it has a row for
+each of them. A file is in every row that has all entities that distinguish the file. For example,
+an anatomical image is in the rows of all runs, and the events of a run are in the rows of all its
+echoes.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ if TYPE_CHECKING:
 
 
 Key = frozenset[tuple[str, str]]
-"""The entities of a row, or those that set a file apart from others of its column."""
+"""The entities of a row, or those that distinguish a file from others in its column."""
 
 Kind = tuple[str | None, str | None]
-"""Pipeline and datatype; all files of a kind are set apart by the same entities."""
+"""Pipeline and datatype; the same entities distinguish all files of a kind."""
 
 
 class SheetFile(NamedTuple):
-    """A file that has a column.
+    """A file in a column of a sample sheet.
 
     Parameters
     ----------
     entities : mapping of str to str
-        Of the file's name, without the subject.
+        The entities in the file's name, without the subject.
     """
 
     column: str
@@ -42,14 +43,14 @@ Row = tuple[Key, dict[str, str]]
 
 
 def entities_apart(subjects: Iterable[Collection[SheetFile]]) -> dict[Kind, set[str]]:
-    """Return the entities in which files of one subject, session and column differ, by kind."""
+    """Return the entities by which files of one cell differ."""
     apart: dict[Kind, set[str]] = defaultdict(set)
     for files in subjects:
         alike: dict[tuple[str, str | None], list[SheetFile]] = defaultdict(list)
         for file in files:
             alike[file.column, file.session].append(file)
         for some in alike.values():
-            # One table may be that of several images.
+            # One table may belong to several images.
             if len({file.path for file in some}) > 1:
                 names = {name for file in some for name in file.entities} - {"ses"}
                 differing = {n for n in names if len({f.entities.get(n) for f in some}) > 1}
@@ -64,14 +65,14 @@ class SubjectRows:
     Parameters
     ----------
     files : collection of SheetFile
-        All of the subject.
+        All files of the subject.
     apart : mapping
-        As `entities_apart` finds them for the whole sheet.
+        The result of `entities_apart` for the whole sheet.
 
     Attributes
     ----------
     conflicts : list of tuple
-        Column and paths of two files, of which one has no place in any row.
+        A column and the paths of two files, one of which does not fit in any row.
     """
 
     def __init__(self, files: Collection[SheetFile], apart: Mapping[Kind, set[str]]) -> None:
@@ -85,7 +86,7 @@ class SubjectRows:
         self._shapes = {column: _shapes(paths) for column, paths in self._paths.items()}
 
     def rows(self) -> list[Row]:
-        """Return the rows, in any order; each file is in one at least."""
+        """Return the rows, which together contain every file."""
         keys = {key for paths in self._paths.values() for key in paths}
         shapes = _shapes(keys)
         parts = {part for key in keys for part in _parts(key, shapes) if part != key}
@@ -100,7 +101,7 @@ class SubjectRows:
         return rows + [(key, self._cells(key)) for key in more]
 
     def _cells(self, row: Key) -> dict[str, str]:
-        """Return for each column the file that has the most of a row's entities, and no others."""
+        """Return the best file for each column of a row."""
         cells = {}
         for column, paths in self._paths.items():
             fitting = [key for key in _parts(row, self._shapes[column]) if key in paths]
@@ -115,12 +116,12 @@ def _key_of(file: SheetFile, names: Collection[str]) -> Key:
 
 
 def _shapes(keys: Iterable[Key]) -> set[frozenset[str]]:
-    """Return which names keys have."""
+    """Return the sets of names that keys have."""
     return {frozenset(name for name, _ in key) for key in keys}
 
 
 def _parts(key: Key, shapes: Iterable[frozenset[str]]) -> list[Key]:
-    """Return the parts of a key by those shapes whose names it has all."""
+    """Return the parts of a key for the shapes that fit."""
     values = dict(key)
     return [
         frozenset((name, values[name]) for name in shape)

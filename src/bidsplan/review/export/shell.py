@@ -1,4 +1,4 @@
-"""Parts of shell scripts, for any POSIX shell."""
+"""Writes parts of shell scripts, for any POSIX shell."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 
 
 END = "/"
-"""Ends a here-document: neither a key nor a path starts with a slash, nor does a URL."""
+"""The end of a here-document; no key, path or URL starts with a slash."""
 
 
 def here_document(command: str, lines: Iterable[str]) -> Iterator[bytes]:
-    """Yield a command, and its standard input; no line may start with a slash."""
+    """Yield a command with its standard input as a here-document."""
     yield f"{command} <<'{END}'\n".encode()
     for line in lines:
         yield f"{line}\n".encode()
@@ -21,7 +21,7 @@ def here_document(command: str, lines: Iterable[str]) -> Iterator[bytes]:
 
 
 def print_text(text: str) -> str:
-    r"""Return the command that writes a text, whatever it holds, to standard output.
+    r"""Return a command that writes any text to standard output.
 
     Examples
     --------
@@ -35,6 +35,6 @@ def _spelt(byte: int) -> str:
     character = chr(byte)
     if character == "\n":
         return "\\n"
-    # A hyphen at the start would be an option's.
+    # A text with a hyphen at the start would be read as an option.
     plain = " " <= character <= "~" and character not in "%'\\-"
     return character if plain else f"\\{byte:03o}"

@@ -1,4 +1,4 @@
-"""Where the files of a plan are, as other tools address them."""
+"""The places of a plan's files, in the forms of other tools."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 class Source(NamedTuple):
-    """A root.
+    """A root, with its kind and address.
 
     Parameters
     ----------
     signed : bool
         Whether requests must be signed.
     web : str
-        URL for web clients; a slash and a quoted key follow. Empty where they can't read it.
+        The URL for web clients, to which a slash and a quoted key are added. It is empty if web
+        clients can't read the root.
     why_not : str or None
-        Why web clients can't read it.
+        Why web clients can't read the root.
     """
 
     location: Location
@@ -45,9 +46,10 @@ class Source(NamedTuple):
 
     @property
     def tags_are_md5(self) -> bool:
-        """Whether a plain entity tag is an MD5: of all of Amazon S3 but encrypted objects.
+        """Whether a root's entity tags are MD5s, except multipart ones.
 
-        Objects that are encrypted with keys of their own are never public.
+        Objects that are encrypted with their own keys have other tags, but such objects are never
+        public.
         """
         return self.location.protocol == "s3" and not self.signed
 
@@ -60,9 +62,9 @@ class Digest(NamedTuple):
 
 
 class Sources:
-    """The roots of a plan, as the user's flags and environment resolve them.
+    """A plan's roots, with the user's options and environment applied.
 
-    Raises UrlError where one is refused.
+    Raises UrlError if a root's URL is refused.
 
     Parameters
     ----------
@@ -80,7 +82,7 @@ class Sources:
         self.all = tuple(map(self._resolved, roots))
 
     def of(self, entry: Entry) -> Source:
-        """Return the source of an entry that is not generated."""
+        """Return the source of an entry; generated entries have none."""
         return self.all[entry.root]
 
     @cached_property
@@ -97,12 +99,12 @@ class Sources:
         return endpoint is None or re.fullmatch(AMAZON, urlsplit(endpoint).netloc) is not None
 
     def url(self, entry: Entry) -> str:
-        """Return the URL by which web clients read an entry; its source must have one."""
+        """Return the URL at which web clients read an entry."""
         version = f"?versionId={quote_key(entry.version)}" if entry.version else ""
         return f"{self.of(entry).web}/{quote_key(entry.key)}{version}"
 
     def digests(self, entry: Entry) -> list[Digest]:
-        """Return the known digests of an entry's content, the stronger first."""
+        """Return the known digests of an entry's content, the strongest first."""
         if entry.content is not None:
             data = entry.content.encode()
             return [
@@ -114,7 +116,7 @@ class Sources:
         return [Digest(name, value) for name, value in both if value]
 
     def has_md5_tag(self, entry: Entry) -> bool:
-        """Return whether an entry's entity tag is taken for the MD5 of its content."""
+        """Report whether an entry's entity tag is assumed to be its MD5."""
         return (
             entry.content is None
             and entry.md5 is None

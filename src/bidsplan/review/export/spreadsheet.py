@@ -1,4 +1,4 @@
-"""Tables for spreadsheets: CSV as RFC 4180 has it, without cells that would be formulas."""
+"""Tables for spreadsheets: CSV (RFC 4180) without formulas."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 _COLUMNS = ("path", "size", "reason", "url", "key", "etag", "version", "md5", "sha256")
 
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
-"""What formulas start with in the spreadsheets of most languages; no cell has tabs."""
+"""Characters that start formulas in most languages' spreadsheets; no cell has tabs."""
 
 
 def guarded(cell: str) -> str:
-    """Return a cell with an apostrophe before it if it would be a formula."""
+    """Return a cell with an apostrophe in front if it would be a formula."""
     return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 

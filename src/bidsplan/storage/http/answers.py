@@ -1,4 +1,4 @@
-"""Headers of web servers' answers: which file they are of, and which bytes of it."""
+"""Checks which file, and which bytes of it, a web server's answer contains."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ if TYPE_CHECKING:
 
 
 quotable = "%/:?#[]@!$&'()*+,;=~"
-"""Characters of a URL that stay: those with a meaning, and what is quoted already."""
+"""Characters of a URL that are not quoted: those with a meaning, and quoted ones."""
 
 _MODIFIED = "modified "
-"""The prefix of a tag that is a time of modification, where the server gives no entity tag."""
+"""The prefix of a tag made from a modification time, if the server gives no entity tag."""
 
 _SETTLED = 60.0
-"""Seconds that a time of modification must be past to identify one content, since it is given in
-whole seconds (RFC 9110, section 8.8.2.2)."""
+"""The seconds after which a modification time identifies one content.
+
+Times are given in whole seconds (RFC 9110, section 8.8.2.2).
+"""
 
 
 def conditions(tag: str | None) -> dict[str, str]:
-    """Return the headers that ask for the file of a tag, and for no other.
+    """Return headers that request only the file with a tag.
 
     Parameters
     ----------
@@ -42,9 +44,9 @@ def conditions(tag: str | None) -> dict[str, str]:
 
 
 def identity(headers: Mapping[str, str], url: str) -> Identity | None:
-    """Return which file the answer from a URL is of.
+    """Return the identity of the file in an answer.
 
-    None where it has neither a strong entity tag nor a time of modification that is long past.
+    None if the file has neither a strong entity tag nor a modification time that is long past.
     """
     tag = strong_etag(headers.get("ETag")) or _modified(headers)
     where = urlunsplit(urlsplit(url)._replace(query="", fragment=""))
@@ -62,7 +64,7 @@ def _modified(headers: Mapping[str, str]) -> str | None:
 
 
 def check_tag(headers: Mapping[str, str], tag: str | None, what: str) -> None:
-    """Raise SourceChangedError for an answer of another file than the tag's.
+    """Raise SourceChangedError if an answer's file has another tag.
 
     Some servers ignore the conditions of a request.
     """
@@ -77,12 +79,12 @@ def check_tag(headers: Mapping[str, str], tag: str | None, what: str) -> None:
 
 
 def is_encoded(headers: Mapping[str, str]) -> bool:
-    """Return whether an answer has a content coding, and not a file's own bytes."""
+    """Report whether an answer is encoded, such as with gzip."""
     return (headers.get("Content-Encoding") or "identity").strip().lower() != "identity"
 
 
 def check_not_encoded(headers: Mapping[str, str], what: str) -> None:
-    """Raise StorageError for an answer that has a content coding."""
+    """Raise StorageError for an encoded answer."""
     if is_encoded(headers):
         coding = printable(headers["Content-Encoding"][:24])
         raise StorageError(

@@ -1,4 +1,4 @@
-"""Requests to web servers; redirects may lead only where the URL itself may."""
+"""Sends requests to web servers, and checks where redirects lead."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
-    """Return a URL's protocol, host and port, by which servers are compared.
+    """Return a URL's protocol, host and port, to compare servers.
 
-    Raises ValueError where the host has a spelling that libraries read differently.
+    Raises ValueError if libraries would read the host's spelling differently.
     """
     parts = urlsplit(url)
     host = parse_host(parts.netloc)
@@ -42,12 +42,13 @@ def origin(url: str) -> tuple[str, str, int | None]:
 class HttpClient:
     """Sends requests to web servers, without credentials.
 
-    Untrusted requests may only lead to public addresses; redirects to ``http`` must be allowed.
+    Untrusted requests may only connect to public addresses. Redirects to ``http`` must be allowed
+    explicitly.
     """
 
     def __init__(self, access: Access) -> None:
         self._access = access
-        # By server, since looking for proxies goes through the whole environment.
+        # Proxies are kept by server, since looking for them searches the whole environment.
         self._proxy_for = functools.cache(proxy_for)
         self._protocols = {"https"} | ({"http"} & access.allow_protocols)
         self._authorities = named_authorities()
@@ -55,21 +56,21 @@ class HttpClient:
     def send(
         self, method: str, url: str, what: str, headers: Mapping[str, str] | None = None
     ) -> tuple[Any, str]:
-        """Send a request, follow redirects, and return the answer before its body is read.
+        """Send a request, follow redirects, and return the unread answer.
 
-        The URL must be quoted; `what` names the file or listing in messages.
+        The URL must be quoted. `what` names the file or listing in messages.
 
         Returns
         -------
         answer : urllib3.BaseHTTPResponse
-            Its status is below 300.
+            The answer, with a status below 300.
         url : str
             The URL that answered.
 
         Raises
         ------
         RefusedHostError
-            Where a redirect leads to a host or a protocol that the URL may not name either.
+            If a redirect leads to a host or a protocol that is not allowed for the URL.
         StorageError
             For any other status.
         """
@@ -100,15 +101,15 @@ class HttpClient:
         return network.send(pool, method, url, what, headers=sent)
 
     def _check(self, host: Host, *, through_proxy: bool) -> None:
-        """Refuse a host that can be refused by its name; connections check their addresses."""
+        """Refuse a host by its name; connections check its addresses."""
         check_address(host.address, public_only=self._access.untrusted)
         if through_proxy and self._access.untrusted:
-            # The proxy resolves the name again: it has to guard its own network.
+            # The proxy resolves the name again, and has to protect its own network.
             with suppress(socket.gaierror):
                 resolve(host.name, host.port or 443, public_only=True)
 
     def _follow(self, url: str, target: str, what: str) -> str:
-        """Return the URL that a redirect leads to, unless it is refused."""
+        """Return the target of a redirect, unless it is refused."""
         try:
             joined = urlsplit(urljoin(url, target))
             followed = urlunsplit(joined._replace(fragment=""))

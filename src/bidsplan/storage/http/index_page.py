@@ -1,4 +1,4 @@
-"""Index pages of web servers: the names of a directory's children, by the links of a page."""
+"""Reads the names in a directory from a web server's index page."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ if TYPE_CHECKING:
 
 
 _TITLE = re.compile(r"index of|listing of|directory listing|^\s*directory:", re.IGNORECASE)
-"""What servers call the index of a directory, in its title or heading."""
+"""Servers' words for the index of a directory, in a title or heading."""
 
 
 def linked_names(data: bytes, url: str, requested: str, what: str) -> set[str]:
-    """Return the names of a directory's children on its index page; directories end in a slash.
+    """Return the names in a directory, from the links of its index page.
 
-    A link to what is deeper stands for the directory that it is in.
+    A link to a deeper path counts as its first directory.
 
     Parameters
     ----------
     url, requested : str
-        The URLs that answered and that was requested, quoted.
+        The URL that answered, and the requested URL, both quoted.
     what : str
-        The listing, for messages.
+        The listing's name, for messages.
 
     Raises
     ------
     NoIndexError
-        Where the page is no index of a directory: an application, a login, an error.
+        If the page is not an index of a directory, but an application, a login or an error.
     """
     page = _parsed(data)
     names = {name for name in _children(page, url) if name}
-    # The page that a redirect leads to may be anything, and its links too.
+    # A redirect may lead to any page, and so may the links on that page.
     moved = _directory(url) != _directory(requested)
     if not (names and not moved) and not _is_titled(page):
         raise NoIndexError(
@@ -47,13 +47,13 @@ def linked_names(data: bytes, url: str, requested: str, what: str) -> set[str]:
 
 
 def _parsed(data: bytes) -> Any:
-    from lxml import etree, html  # only where a web directory is listed
+    from lxml import etree, html  # only if a web directory is listed
 
     try:
         data.decode()
         parser = html.HTMLParser(encoding="utf-8")
     except UnicodeDecodeError:
-        # The page says its encoding, or lxml takes it for Latin-1.
+        # The page names its encoding; otherwise lxml assumes Latin-1.
         parser = html.HTMLParser()
     try:
         return html.document_fromstring(data, parser=parser)
@@ -62,7 +62,7 @@ def _parsed(data: bytes) -> Any:
 
 
 def _is_titled(page: Any) -> bool:
-    """Report whether a page calls itself an index, or links to the directory above as one does."""
+    """Report whether a page looks like an index page."""
     titles = page.xpath("//title | //h1 | //h2")
     above = {link.strip() for link in page.xpath("//a/@href")} & {"..", "../"}
     return bool(above) or any(_TITLE.search(each.text_content()) for each in titles)
@@ -72,7 +72,7 @@ def _children(page: Any, url: str) -> Iterator[str | None]:
     try:
         base = urljoin(url, page.xpath("string(//base/@href)"))
     except ValueError:
-        # Like browsers, resolve links against the page itself.
+        # Links are resolved against the page itself, as in browsers.
         base = url
     server, above = origin(url), _directory(url)
     for link in page.xpath("//a/@href"):
@@ -81,7 +81,7 @@ def _children(page: Any, url: str) -> Iterator[str | None]:
             if origin(target) == server:
                 yield _below(_segments(target), above)
         except ValueError:
-            # No URL, or one that names no server.
+            # The link is not a URL, or names no server.
             continue
 
 
@@ -94,9 +94,9 @@ def _segments(url: str) -> list[str]:
 
 
 def _below(segments: list[str], above: list[str]) -> str | None:
-    """Return the name of a child, a directory's with a slash; None for what is not below."""
+    """Return the name of a file or directory that a link leads to, or None."""
     rest = segments[len(above) :]
     if segments[: len(above)] != above or not rest or rest[0] in {"", ".", ".."}:
         return None
-    # A name that holds a slash is no path, and is refused by its empty segment.
+    # A name that contains a slash is not a path, and is refused because of its empty segment.
     return rest[0].replace("/", "//") + "/" * (len(rest) > 1)

@@ -1,4 +1,4 @@
-"""Directories on web servers: listed by the links of their index pages, read by plain requests."""
+"""Directories on web servers, listed by their index pages."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 
 _LARGEST_INDEX = 1 << 26
-"""Bytes of one index page that are accepted."""
+"""The most bytes of an index page that are accepted."""
 
 _PROBE = "dataset_description.json"
-"""A file of every BIDS dataset, which shows that a server has a directory that it does not list."""
+"""A file of every BIDS dataset, which shows that a directory without an index exists."""
 
 _SIZE_REQUESTS = 8
-"""Requests at a time for the sizes of one directory's files."""
+"""The requests at a time for the sizes of a directory's files."""
 
 
 class HttpStore(Store):
@@ -62,7 +62,7 @@ class HttpStore(Store):
         except (SourceMissingError, DeniedError) as error:
             self._check_absent(prefix, error)
             return Children((), ())
-        # Refused by their names where they are planned, so nothing is asked about them.
+        # Planning refuses these files by their names, so no request is sent about them.
         unsafe = {name for name in names if unsafe_key(name.removesuffix("/")) is not None}
         names -= unsafe
         files = sorted(name for name in names if not name.endswith("/"))
@@ -82,7 +82,7 @@ class HttpStore(Store):
         return Children(tuple(sorted(objects)), tuple(sorted(directories)))
 
     def _check_absent(self, prefix: str, error: StorageError) -> None:
-        """Raise where a directory is there, but no index of it, or where it may be."""
+        """Raise an error if a directory exists, or may exist, without index."""
         there = prefix in self._linked
         if not there:
             try:
@@ -101,7 +101,7 @@ class HttpStore(Store):
             raise error
 
     def _names(self, prefix: str) -> set[str]:
-        """Return the names on an index page; those of directories end in a slash."""
+        """Return the names on an index page; directories end in a slash."""
         what, requested = f"listing {self._what(prefix)}", self._url(prefix)
         answer, url = self._client.send("GET", requested, what)
         kind = answer.headers.get("Content-Type", "")
@@ -114,7 +114,7 @@ class HttpStore(Store):
         return linked_names(data, url, requested, what)
 
     def _describe(self, key: str) -> Object | str:
-        """Request a file's size and tag; its key with a slash if it is a directory."""
+        """Request the size and tag of a file, or find a directory."""
         answer, url = retry.retrying()(self._client.send, "HEAD", self._url(key), self._what(key))
         answer.drain_conn()
         headers = answer.headers
@@ -149,7 +149,8 @@ class HttpStore(Store):
             answers.check_tag(answer.headers, etag, what)
             answers.check_not_encoded(answer.headers, what)
             found = answers.identity(answer.headers, url)
-            # Where nothing binds a range, a body that breaks off is read again from its start.
+            # If nothing identifies the content, a body that breaks off is read again from its
+            # start.
             seconds = math.inf if found is None else None
             return network.Body(answer, what, start, found, seconds, stop)
         except StorageError:
@@ -159,7 +160,7 @@ class HttpStore(Store):
     def about(
         self, key: str, *, etag: str | None = None, version: str | None = None
     ) -> ObjectMetadata:
-        """See `Store.about`: a web server's tag may look like a digest, and is none."""
+        """See `Store.about`; a web server's tag is not assumed to be a digest."""
         return ObjectMetadata(etag_is_md5=False)
 
     def etag_is_md5(self, key: str, *, version: str | None = None) -> bool:

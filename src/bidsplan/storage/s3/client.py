@@ -1,7 +1,8 @@
-"""Plain requests to S3: signed by botocore, sent over a pooled HTTP client.
+"""Sends S3 requests that botocore has signed.
 
-Listings go this way because it keeps keys exactly as they are stored, ten times as fast as s3fs; so
-do reads of keys that obstore can't express, and writes, at half of what botocore's client costs.
+Listings use these requests, because they keep keys exactly as they are stored, and are ten times as
+fast as s3fs. Reads of keys that obstore can't express use them too, and so do writes, which cost
+half as much as with botocore's client.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 REDIRECTS = frozenset({301, 302, 307, 308, 400})
-"""Statuses of answers that may say that a bucket is in another region."""
+"""Statuses of answers which may mean that a bucket is in another region."""
 
 
 _REGION = re.compile(rb"<Region>([A-Za-z0-9_-]{1,64})</Region>")
@@ -37,19 +38,19 @@ _WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class S3Client:
-    """Requests to one bucket, which is followed to its region once an answer names it."""
+    """Sends requests to one bucket, in the region that answers name."""
 
     def __init__(self, connection: Connection, bucket: str) -> None:
         self._located = _located(connection)
         self.connection = self._located.get(bucket, connection)
         self.bucket = bucket
-        # By endpoint, since looking for proxies costs as much as signing.
+        # Clients are kept by endpoint, since looking for proxies costs as much as signing.
         self._pools: dict[str, Any] = {}
 
     def head(
         self, key: str, version: str | None = None, headers: Mapping[str, str] | None = None
     ) -> Any:
-        """Return the headers of an object's answer, to a request with some more."""
+        """Return an object's headers, with additional request headers."""
         query = {"versionId": version} if version else {}
         answer = self.request("HEAD", key, query=query, headers=headers)
         answer.release_conn()
@@ -64,16 +65,17 @@ class S3Client:
         refused: Callable[..., Exception] = status_error,
         **more: Any,
     ) -> Any:
-        """Send a request, and return the answer before its body is read.
+        """Send a request, and return the answer without reading its body.
 
-        Raises UnreachableError, and what `refused` makes of a status, as `status_error` does.
+        Raises UnreachableError, and the errors that `refused` makes from a status, as in
+        `status_error`.
 
         Parameters
         ----------
         what : str
-            What is requested, as messages name it, where it is not the object.
+            The name of the request for messages, if it is not the object's.
         **more
-            Of `_send`.
+            Arguments of `_send`.
         """
         what = what or f"s3://{self.bucket}/{printable(key)}"
         for again in (True, False):
@@ -96,24 +98,24 @@ class S3Client:
         raise error
 
     def follow(self, region: str, sent: Connection) -> bool:
-        """Go to the bucket's region; report whether a request is worth another try.
+        """Change to the bucket's region; report whether to send again.
 
         Parameters
         ----------
         region : str
-            As the answer names it.
+            The region in the answer.
         sent : Connection
-            What the request was sent by; another thread may have moved on since.
+            The connection that sent the request. Another thread may have changed it since.
         """
         if self.connection is sent:
             self.connection = sent.in_region(region) or sent
         return self.connection is not sent
 
     def locate(self) -> Connection:
-        """Find out the bucket's region, where that decides how requests are sent or signed."""
+        """Find the bucket's region, if requests depend on it."""
         is_located = self.bucket in self._located
         if not is_located and (self.connection.is_aws or not self.connection.anonymous):
-            # A server that is out of reach is reported by the request that this is for.
+            # If the server can't be reached, the next request reports it.
             with suppress(UnreachableError):
                 self._locate()
         return self.connection
@@ -124,7 +126,7 @@ class S3Client:
         answer.drain_conn()
         region = _region(answer)
         if not region and answer.status in REDIRECTS:
-            # Some name it in a body only.
+            # Some servers name the region only in the body.
             query = {"list-type": "2", "max-keys": "0"}
             answer, sent = self._send("GET", "", what, query=query, within=within)
             region = _region(answer, read_answer(answer, what))
@@ -144,7 +146,7 @@ class S3Client:
         body: Buffer | None = None,
         within: float | None = None,
     ) -> tuple[Any, Connection]:
-        """Sign and send one request; see `network.send`. Also return how it was sent."""
+        """Sign and send one request, and return how it was sent."""
         connection = self.connection
         url = f"{connection.endpoint}/{quote(self.bucket)}"
         if key:
@@ -167,9 +169,9 @@ class S3Client:
 
 @functools.lru_cache(maxsize=64)
 def _located(_: Connection) -> dict[str, Connection]:
-    """Return how buckets are reached that answers have come from, by name.
+    """Return the connections of buckets whose region is known, by name.
 
-    A run that compiles and then fetches looks for a bucket's region once.
+    A run that compiles and then fetches thus looks for a bucket's region only once.
     """
     return {}
 
@@ -182,7 +184,7 @@ def _signed(
         headers["x-amz-request-payer"] = "requester"
     if connection.anonymous:
         return headers
-    from botocore.auth import S3SigV4Auth  # a fifth of a second
+    from botocore.auth import S3SigV4Auth  # imports for a fifth of a second
     from botocore.awsrequest import AWSRequest
 
     request = AWSRequest(method=method, url=url, headers=headers, data=body)
@@ -192,7 +194,7 @@ def _signed(
 
 
 def _region(answer: Any, data: bytes = b"") -> str:
-    """Return the region that an answer names for the bucket; empty where it names none."""
+    """Return the bucket's region in an answer, or an empty text."""
     named = answer.headers.get("x-amz-bucket-region", "")
     if not named and (found := _REGION.search(data)):
         named = found[1].decode()
@@ -200,5 +202,5 @@ def _region(answer: Any, data: bytes = b"") -> str:
 
 
 def read_answer(answer: Any, what: str) -> bytes:
-    """Read an answer that is not an object, at most 1 MiB of it, and release its connection."""
+    """Read at most 1 MiB of an answer, and release its connection."""
     return network.read_bounded(answer, what, limit=1 << 20)

@@ -41,20 +41,20 @@ _PARTITIONS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Connection:
-    """How requests to S3 are made.
+    """The endpoint, region and credentials for requests to S3.
 
     Parameters
     ----------
     endpoint : str
-        URL of the service; buckets are addressed by path, as names with dots need.
+        The service's URL. Buckets are addressed by path, since some have names with dots.
     jobs : int
         The most connections to hold open.
     timeout : float
-        Seconds without a byte after which one is given up.
+        Seconds after which a connection that sends nothing is closed.
     environment : frozenset of (str, str)
         The variables that botocore reads.
     authorities : tuple of Authority
-        Whose certificates are trusted beside the system's.
+        Authorities to trust in addition to the system's.
     profile_in_use, endpoint_in_use : str
         As messages name them, with the option or variable that chose them.
     """
@@ -73,7 +73,7 @@ class Connection:
 
     @property
     def is_aws(self) -> bool:
-        """Whether the service is Amazon's own S3, where a bucket's region decides its endpoint."""
+        """Whether the service is Amazon S3."""
         return re.fullmatch(AMAZON, urlsplit(self.endpoint).netloc) is not None
 
     @property
@@ -83,7 +83,7 @@ class Connection:
 
     @property
     def has_token(self) -> bool:
-        """Whether requests carry a session token, which is a secret of its own."""
+        """Whether requests contain a session token, which is secret."""
         return not self.anonymous and bool(self.credentials().token)
 
     def in_region(self, region: str) -> Connection | None:
@@ -92,13 +92,14 @@ class Connection:
         Parameters
         ----------
         region : str
-            As an answer names it, which is not trusted: it becomes part of a host's name.
+            The region in an answer, which is not trusted, since it becomes part of a host name.
 
         Returns
         -------
         Connection or None
-            None where it is the same region, no region at all, or one of another partition, whose
-            service is somebody else's and is not sent what is signed for this one.
+            None if it is the same region, not a region, or one of another partition. Another
+            partition's service belongs to someone else, and must not get requests that are signed
+            for this one.
         """
         if region == self.region or not _WORD.fullmatch(region):
             return None
@@ -115,9 +116,9 @@ class Connection:
         return replace(self, region=region, endpoint=f"{self.endpoint.partition(':')[0]}://{host}")
 
     def credentials(self) -> Any:
-        """Return the credentials as they are now; temporary ones are refreshed.
+        """Return the current credentials; temporary ones are refreshed.
 
-        Raises DeniedError where there are none, or none that can be read or sent.
+        Raises DeniedError if there are no credentials, or they can't be read or sent.
         """
         from botocore.exceptions import BotoCoreError  # loaded with the session
 
@@ -125,7 +126,7 @@ class Connection:
             found = _session(self.profile, self.environment).get_credentials()
             frozen = found.get_frozen_credentials() if found else None
         except (BotoCoreError, OSError, ValueError, KeyError) as error:
-            # What it says may hold what a program has printed.
+            # The error's text may contain a program's output.
             raise DeniedError(
                 f"the AWS credentials of {self.profile_in_use} can't be read "
                 f"({type(error).__name__}); check the profile, its credential_process and its "
@@ -149,7 +150,7 @@ class Connection:
         return frozen
 
     def denied(self) -> Advice:
-        """Say what may be the reason where an object or listing is denied, and what to do."""
+        """Return the likely reason why access is denied, with advice."""
         if self.anonymous:
             text = (
                 "check whether the bucket is public, or give credentials and say 'anonymous: "
@@ -176,7 +177,7 @@ class Connection:
         return self.profile_in_use if named or not method else method
 
     def renew(self) -> bool:
-        """Read credentials anew; report whether they are others now."""
+        """Read the credentials again; report whether they have changed."""
         if self.anonymous:
             return False
         before = self.credentials()
@@ -185,22 +186,22 @@ class Connection:
 
 
 def partition_of(region: str) -> str:
-    """Return a region's partition of AWS, in which buckets' names are unique.
+    """Return a region's AWS partition, in which bucket names are unique.
 
-    Credentials hold in one partition alone.
+    Credentials are valid in one partition only.
     """
     found = (name for start, name in _PARTITIONS.items() if region.startswith(start))
     return next(found, "aws")
 
 
 def _environment() -> Environment:
-    """Return the variables that botocore reads, so that a change is noticed."""
+    """Return the variables that botocore reads, to notice changes."""
     return frozenset(pair for pair in os.environ.items() if pair[0].startswith("AWS_"))
 
 
 @functools.lru_cache(maxsize=16)
 def _session(profile: str | None, _: Environment) -> Any:
-    import botocore.session  # takes a fifth of a second
+    import botocore.session  # imports for a fifth of a second
 
     return botocore.session.Session(profile=profile)
 
@@ -209,15 +210,15 @@ def _session(profile: str | None, _: Environment) -> Any:
 def _service(
     profile: str | None, region: str | None, endpoint: str | None, environment: Environment
 ) -> tuple[str, str]:
-    """Resolve endpoint and region as a client of botocore's does."""
+    """Resolve endpoint and region in the same way as a botocore client."""
     import botocore.exceptions
 
     try:
         session = _session(profile, environment)
         region = region or session.get_config_variable("region") or "us-east-1"
         if named := endpoint or _endpoint_variable(session):
-            # Nothing overrides it, and a client takes a tenth of a second to say the same. A broken
-            # AWS configuration does not matter then.
+            # Nothing overrides this endpoint, and a client takes a tenth of a second to find it. A
+            # broken AWS configuration does not matter here.
             return checked_endpoint(named), region
         from botocore import UNSIGNED
         from botocore.config import Config
@@ -234,7 +235,8 @@ def _service(
         # Only the caller knows what chose the profile.
         raise
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
-        # What it says may hold a URL with a password, so that it is not the cause of what follows.
+        # The error's text may contain a URL with a password, so it must not be the cause of the
+        # next error.
         kind = type(error).__name__
     else:
         return client.meta.endpoint_url, client.meta.region_name
@@ -248,22 +250,22 @@ def _service(
 
 
 def _endpoint_variable(session: Any) -> str | None:
-    """Return the endpoint of S3 that the environment names, unless it is to be ignored."""
+    """Return the S3 endpoint in the environment, unless it is ignored."""
     if session.get_config_variable("ignore_configured_endpoint_urls"):
         return None
     return os.environ.get("AWS_ENDPOINT_URL_S3")
 
 
 def connect(access: Access, *, anonymous: bool) -> Connection:
-    """Resolve how S3 is reached, by flags, the environment and the AWS configuration.
+    """Resolve the S3 connection from options, environment and configuration.
 
-    Raises UsageError where the configuration can't be used, as when a profile is missing.
+    Raises UsageError if the configuration can't be used, for example if a profile is missing.
     """
     environment = _environment()
     endpoint, region = _resolve(access, environment)
     authorities = _authorities(access.profile, environment) + named_authorities()
     if endpoint.startswith("https:"):
-        # A file that can't be read is reported before anything is requested.
+        # An unreadable file is reported before any request.
         certificates(authorities)
     endpoint = checked_endpoint(endpoint)
     return Connection(
@@ -297,11 +299,11 @@ def _resolve(access: Access, environment: Environment) -> tuple[str, str]:
 
 @functools.lru_cache(maxsize=16)
 def _authorities(profile: str | None, environment: Environment) -> Authorities:
-    """Return what the AWS configuration names, beside the environment's own."""
+    """Return the certificates that the AWS configuration names."""
     from botocore.exceptions import BotoCoreError  # loaded with the session
 
     named = [Authority(dict(environment).get("AWS_CA_BUNDLE", ""), "AWS_CA_BUNDLE")]
-    # Who needs more of a broken configuration reports it.
+    # Other code that needs the configuration reports that it is broken.
     with suppress(BotoCoreError):
         configured = _session(profile, environment).get_scoped_config().get("ca_bundle", "")
         named.append(Authority(configured, "ca_bundle of the AWS profile"))
@@ -315,19 +317,19 @@ _CONFIG_FILES = {
 _CONFIG_LIMIT = 1 << 20
 _OTHER_PARTITION = r"(?:cn|us-gov|us-iso|eu-iso|eusc)[a-z0-9]*-"
 _ELSEWHERE = rf"endpoint_url|region\s*=\s*{_OTHER_PARTITION}"
-"""Settings that may send requests elsewhere than to the usual partition."""
+"""Settings by which requests may leave the usual partition."""
 
 
 def find_endpoint(access: Access) -> str | None:
-    """Find the endpoint that `connect` would resolve, without botocore where it is not needed.
+    """Return the endpoint that `connect` would use, if possible without botocore.
 
-    Raises UsageError where the configuration can't be used.
+    Raises UsageError if the configuration can't be used.
 
     Returns
     -------
     str or None
-        None for Amazon's own endpoints in its usual partition. It may hold user information: it
-        must not be written anywhere.
+        None for Amazon's own endpoints in the usual partition. The endpoint may contain user
+        information, so it must not be written anywhere.
     """
     if access.endpoint_url:
         return access.endpoint_url
@@ -340,9 +342,9 @@ def find_endpoint(access: Access) -> str | None:
 
 
 def shown_endpoint(access: Access) -> str | None:
-    """Return the endpoint that `connect` would resolve, without user information.
+    """Return the endpoint of `connect`, without user information.
 
-    Raises UsageError where it can't be used.
+    Raises UsageError if the configuration can't be used.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Pages of S3's listings, parsed without trusting the server."""
+"""Parses pages of S3 listings, without trusting the server."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _NAMESPACE = re.compile(rb"\A(\s*(?:<\?[^>]*\?>\s*)?<\w+)\s+xmlns=\"[^\"]*\"")
 _LARGEST = 2**63 - 1
 _LONGEST_SIZE = len(str(_LARGEST))
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
-"""Storage classes whose objects can be read only once they are restored."""
+"""Storage classes whose objects must be restored before they can be read."""
 
 _ITEMS = "count(Contents | CommonPrefixes | Version | DeleteMarker)"
 _DOUBLED = "boolean(Contents/Key[2] | Contents/Size[2] | Contents/ETag[2])"
 
 
 class NoListingError(ValueError):
-    """An answer can't be read as a page of a listing."""
+    """An answer can't be parsed as a page of a listing."""
 
 
 class Page:
@@ -37,26 +37,26 @@ class Page:
     Parameters
     ----------
     what : str
-        What is listed, as messages name it.
+        The listing's name, for messages.
 
     Attributes
     ----------
     kind : str
-        The name of its root element, such as ``ListBucketResult``.
+        The name of the page's root element, such as ``ListBucketResult``.
 
     Raises
     ------
     NoListingError
-        Where it can't be parsed.
+        If the page can't be parsed.
 
     Notes
     -----
-    A listing has no declarations, and without them no entity can grow or lead elsewhere. Zero bytes
-    would be UTF-16, in which one could hide.
+    Pages with declarations are refused, so no entity can expand or refer to other files. Pages with
+    zero bytes are refused too, since they would be UTF-16, in which a declaration could hide.
     """
 
     def __init__(self, data: bytes, what: str) -> None:
-        from lxml import etree  # only where something is listed
+        from lxml import etree  # only if storage is listed
 
         self._what = what
         if b"<!" in data or b"\0" in data:
@@ -65,7 +65,7 @@ class Page:
             encoding="utf-8", resolve_entities=False, no_network=True, remove_pis=True
         )
         try:
-            # Names are free of namespaces at a tenth of what it costs to rename each.
+            # Names without namespaces cost a tenth of renaming each element.
             self._root: Any = etree.fromstring(_NAMESPACE.sub(rb"\1", data, count=1), parser)
         except etree.XMLSyntaxError as error:
             raise NoListingError(str(error)) from error
@@ -89,25 +89,25 @@ class Page:
 
     @property
     def is_version_1(self) -> bool:
-        """Whether it is of a server that knows only the first version of ListObjects."""
+        """Whether the server supports only ListObjects version 1."""
         marker, count = self._root.find("Marker"), self._root.find("KeyCount")
         return marker is not None and count is None and not self.text("NextContinuationToken")
 
     @cached_property
     def names(self) -> list[list[str]]:
-        """Keys of its objects, or of their latest versions, and its common prefixes."""
+        """The page's keys or latest versions, and its common prefixes."""
         objects = self._columns[0] if self._columns[0] else [item.key for item in self.latest(0)]
         directories = [*self.directories()]
-        # Some gateways list a directory's marker both ways.
+        # Some gateways list a directory's marker both as key and as prefix.
         markers = {*directories, ""}
         return [[key for key in objects if key not in markers], directories]
 
     def text(self, name: str) -> str:
-        """Return the text of an element, or nothing."""
+        """Return the text of an element, or an empty text."""
         return self._root.findtext(name) or ""
 
     def key(self, name: str) -> str:
-        """Return the key in an element, as it is stored."""
+        """Return the key in an element, unquoted."""
         return self._unquoted(self.text(name))
 
     def _unquoted(self, text: str) -> str:
@@ -120,9 +120,9 @@ class Page:
                 yield self._unquoted(name)
 
     def objects(self, skip: int) -> list[Object]:
-        """List the page's objects without the first characters of their keys.
+        """List the page's objects, with shortened keys.
 
-        A key that has no more is left out. Raises StorageError for a size that no file could have.
+        A key without further characters is left out. Raises StorageError for impossible sizes.
         """
         keys, sizes, etags, *classes = self._columns
         kinds: Iterable[type[Object]] = repeat(Object)
@@ -136,12 +136,12 @@ class Page:
 
     @cached_property
     def _columns(self) -> list[list[Any]]:
-        """Its objects' keys, sizes and tags, and their storage classes where some are archived."""
+        """The keys, sizes, tags and storage classes of the page's objects."""
         fields = ["Key", "Size", "ETag", *(["StorageClass"] if self._archives else [])]
         columns: list[list[Any]] = [self._column(f"Contents/{name}/text()") for name in fields]
         number = int(self._root.xpath("count(Contents)"))
         if {number} != set(map(len, columns)) or self._root.xpath(_DOUBLED):
-            # Not every object has one of each.
+            # Not every object has all of these elements.
             items = [*self._root.iterchildren("Contents")]
             columns = [[item.findtext(name) for item in items] for name in fields]
             columns[1] = [size or "0" for size in columns[1]]
@@ -149,12 +149,12 @@ class Page:
         return columns
 
     def _column(self, path: str) -> list[str]:
-        # All at once: half the time that asking each element takes.
+        # All elements are read at once, which takes half the time of reading each.
         found: list[str] = self._root.xpath(path, smart_strings=False)
         return found
 
     def latest(self, skip: int) -> Iterator[Object]:
-        """List the latest versions, as `objects` does."""
+        """List the latest versions in the same form as `objects`."""
         for item in self._root.iterchildren("Version"):
             key = self._unquoted(item.findtext("Key") or "")
             if item.findtext("IsLatest") == "true" and len(key) > skip:

@@ -1,4 +1,4 @@
-"""Listings of an S3 bucket: requested page by page, by whichever version its server knows."""
+"""Lists an S3 bucket page by page, with ListObjects version 2 or 1."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 LARGEST_PAGE = 1 << 24
-"""Bytes of one page of a listing that are accepted."""
+"""The most bytes of a page of a listing that are accepted."""
 
 _UNKNOWN = frozenset({"InvalidArgument", "MethodNotAllowed", "NotImplemented"})
-"""Error codes of servers that do not know how to list by version 2."""
+"""Error codes of servers that do not support ListObjects version 2."""
 
 _log = logging.getLogger(__name__)
 
@@ -33,10 +33,10 @@ class _OnlyVersion1Error(Exception):
 
 
 class Listings:
-    """Lists one bucket; every page that is passed on is part of a whole listing.
+    """Lists one bucket, and passes on only pages that fit together.
 
-    Its methods raise ListingError where the server's pages do not add up to one, and other
-    StorageErrors where it does not answer.
+    The methods raise ListingError if the server's pages do not fit together, and other
+    StorageErrors if the server does not answer.
     """
 
     def __init__(self, client: S3Client) -> None:
@@ -44,7 +44,7 @@ class Listings:
         self._knows_version_2 = True
 
     def objects(self, prefix: str, *, delimiter: str = "", after: str = "") -> Iterator[Page]:
-        """List objects behind a key, a page at a time."""
+        """List the objects after a key, page by page."""
         query = {"prefix": prefix} | ({"delimiter": delimiter} if delimiter else {})
         if self._knows_version_2:
             version_2 = query | {"list-type": "2"}
@@ -52,14 +52,14 @@ class Listings:
                 yield from self._follow(version_2, {"start-after": after}, _next_token)
                 return
             except _OnlyVersion1Error as error:
-                # Only the first page raises it, so that nothing was passed on yet.
+                # Only the first page raises this error, so nothing was passed on yet.
                 self._knows_version_2 = False
                 server, what = self._client.connection.endpoint, self._what(prefix)
                 _log.debug("%s: %s %s; ListObjects is used (version 1)", what, server, error)
         yield from self._follow(query, {"marker": after}, _next_marker)
 
     def versions(self, prefix: str) -> Iterator[Page]:
-        """List the versions of the objects directly below a prefix, a page at a time."""
+        """List versions of the objects directly below a prefix, page by page."""
         query = {"versions": "", "prefix": prefix, "delimiter": "/"}
         return self._follow(query, {}, _next_version)
 
@@ -69,18 +69,18 @@ class Listings:
         place: Mapping[str, str],
         next_place: Callable[[Page], dict[str, str]],
     ) -> Iterator[Page]:
-        """Request the pages of a listing, from a place on.
+        """Request the pages of a listing, beginning at a given place.
 
         Parameters
         ----------
         next_place : callable
-            Returns what to add to the query for the page that follows another.
+            Returns the parameters of the query for the page after a given one.
         """
         prefix, server = query["prefix"], self._client.connection.endpoint
         pager = Pager(self._what(prefix), prefix, server, delimited="delimiter" in query)
         following: Mapping[str, str] | None = place
         while following is not None:
-            # What is empty says nothing, and an empty version is refused.
+            # An empty value has no meaning, and servers refuse an empty version.
             further = {name: text for name, text in following.items() if text}
             page = retrying()(self._page, {"encoding-type": "url", **query, **further})
             following = next_place(page) if page.truncated else None
@@ -120,7 +120,7 @@ def _next_token(page: Page) -> dict[str, str]:
 
 
 def _next_marker(page: Page) -> dict[str, str]:
-    # Where it names none, the last name is one.
+    # If the page does not name the next place, it is the last name.
     last = max((names[-1] for names in page.names if names), default="")
     return {"marker": page.key("NextMarker") or last}
 

@@ -1,4 +1,4 @@
-"""S3 read through s3fs, with the guarantees that its own transfers do not give."""
+"""S3 through s3fs, with additional checks of its transfers."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 
 class S3fsStore(S3Lister):
-    """A prefix of an S3 bucket, read on s3fs's own client.
+    """A prefix of an S3 bucket, read with s3fs's client.
 
-    Objects are read by conditional requests whose bytes are counted; s3fs's ``get`` and ``cat`` may
-    splice two versions of an object, or stop short, without a word.
+    Objects are read by conditional requests, and the bytes are counted. s3fs's ``get`` and ``cat``
+    may mix two versions of an object, or stop too early, without an error.
     """
 
     def stream(
@@ -68,7 +68,7 @@ class S3fsStore(S3Lister):
         return S3Stream(status, found, (start, stop), what, chunks, close)
 
     def _get(self, what: str, request: dict[str, Any], *, may_move: bool) -> Any:
-        """Request an object; go to the bucket's region once, if an error names it."""
+        """Request an object, and follow the bucket once to its region."""
         fs, sent = self._reader, self._opened_for
 
         async def get() -> Any:
@@ -90,7 +90,7 @@ class S3fsStore(S3Lister):
 
 
 def _chunks(fs: Any, body: Any) -> Iterator[bytes]:
-    # s3fs closes its session when it is collected, which must not be before the last byte.
+    # s3fs closes its session when it is garbage-collected, which must not be before the last byte.
     end = time.monotonic() + retry.BODY_SECONDS
     while True:
         try:
@@ -105,14 +105,14 @@ def _chunks(fs: Any, body: Any) -> Iterator[bytes]:
 
 
 def s3_filesystem(connection: Connection, *, shared: bool = False) -> Any:
-    """Make s3fs's file system for a connection.
+    """Create s3fs's file system for a connection.
 
-    Raises DeniedError where requests are to be signed, and there are no credentials.
+    Raises DeniedError if requests are to be signed, and there are no credentials.
 
     Parameters
     ----------
     shared : bool
-        Whether to return the one that was made for the same connection and credentials before.
+        Whether to reuse the file system of the same connection and credentials.
     """
     check_endpoint(connection.endpoint)
     proxy = proxy_for(connection.endpoint)
@@ -141,13 +141,13 @@ def s3_filesystem(connection: Connection, *, shared: bool = False) -> Any:
 
 @functools.cache
 def _session_class(endpoint: str, authorities: Authorities) -> type[Any]:
-    """Make the class of aiobotocore sessions that reach one endpoint, and follow no redirect."""
+    """Return a session class that reaches only one endpoint."""
     origin = URL(endpoint).origin()
 
     class _ConfinedSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore is untyped
         async def send(self, request: Any) -> Any:
             answer = await super().send(request)
-            # Its headers have one of each name; of two tags neither may pass for the object's.
+            # The headers have each name once. If there are two tags, neither may be used.
             tags = answer.raw.headers.getall("ETag", ())
             if len(tags) > 1:
                 answer.headers["ETag"] = ", ".join(tags)
@@ -163,11 +163,11 @@ def _session_class(endpoint: str, authorities: Authorities) -> type[Any]:
 
 
 class _Session:
-    """Passes requests to one host on to aiohttp, and raises where an answer is a redirect.
+    """Passes requests on to aiohttp, and refuses redirects.
 
-    aiohttp would follow it, and send the session token along; botocore would ask for the bucket's
-    region, be redirected again, and so on. Also, botocore makes a host name of some bucket names,
-    even if an endpoint is given.
+    aiohttp would follow a redirect, and send the session token there. botocore would ask for the
+    bucket's region, be redirected again, and so on. botocore also makes host names from some bucket
+    names, even if an endpoint is given.
     """
 
     def __init__(self, session: Any, origin: URL) -> None:
@@ -186,16 +186,16 @@ class _Session:
 
 
 class S3Stream:
-    """The body of an answer to a plain request, counted.
+    """An answer's body, whose length is checked.
 
     Parameters
     ----------
     found : mapping of str to str
-        The answer's headers, whatever their case.
+        The answer's headers, by names in any case.
     span : tuple of int
-        The first byte that was asked for, and the one to stop before, if one was.
+        The first byte that was requested, and the byte to stop before, if any.
     what : str
-        The object, as messages name it.
+        The object's name, for messages.
     """
 
     def __init__(

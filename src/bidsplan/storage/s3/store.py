@@ -1,4 +1,4 @@
-"""S3: listings by plain requests, objects by obstore."""
+"""S3 stores: lists with plain requests, and reads with obstore."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from bidsplan.storage.s3.credentials import Connection
 
 
-# What obstore refuses or renames: empty, '.' and '..' segments, a slash at either end, and control
-# characters.
+# Keys that obstore refuses or renames: empty, '.' and '..' segments, a slash at either end, and
+# control characters.
 _INEXPRESSIBLE = re.compile(r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]")
 
 
 class S3Lister(Store):
-    """A prefix of an S3 bucket, listed by plain requests and read as subclasses do.
+    """A prefix of an S3 bucket, listed with plain requests.
 
     Parameters
     ----------
     path : str
-        Without slashes at its ends.
+        The path, without slashes at its ends.
     """
 
     abilities = Abilities(versions=True, ordered_listings=True, checksums=True, ranges=True)
@@ -103,7 +103,7 @@ class S3Lister(Store):
 
     @property
     def _reader(self) -> Any:
-        # Of many threads, one opens it.
+        # Only one of many threads opens the library.
         with self._opening:
             if self._opened is None:
                 connection = self.client.locate()
@@ -118,7 +118,7 @@ class S3Lister(Store):
 
     @abstractmethod
     def _open_reader(self, connection: Connection) -> Any:
-        """Open the library that reads objects, where the bucket is."""
+        """Open the library that reads objects, in the bucket's region."""
 
     def renew(self) -> bool:
         """See `Store.renew`."""
@@ -128,7 +128,7 @@ class S3Lister(Store):
 
 
 class S3Store(S3Lister):
-    """A prefix of an S3 bucket, read by obstore."""
+    """A prefix of an S3 bucket, read with obstore."""
 
     def __init__(self, bucket: str, path: str, connection: Connection) -> None:
         super().__init__(bucket, path, connection)
@@ -138,9 +138,9 @@ class S3Store(S3Lister):
         self._wholes = WholeReader(self._denied)
 
     def _choose(self) -> None:
-        """Choose who reads objects: obstore would pass a session token on to other hosts."""
+        """Choose the library that reads objects safely."""
         connection = self.client.connection
-        # Names below Amazon's host, and its other ports, are Amazon's as well.
+        # Names below Amazon's host, and other ports of it, also belong to Amazon.
         safe = connection.is_aws and connection.endpoint.startswith("https:")
         leads_away = connection.has_token and not safe
         self._plain_only = leads_away or bool(proxy_for(connection.endpoint))
@@ -172,14 +172,15 @@ class S3Store(S3Lister):
                 span=(start, stop),
             )
         except CertificateError:
-            # OpenSSL takes some that obstore does not, such as one that is its own authority.
+            # OpenSSL accepts some certificates that obstore does not, such as one that is its own
+            # authority.
             self._plain_only = True
         except RefusedHostError:
-            # Perhaps the bucket's region could not be found out: plain requests go there.
+            # Perhaps the bucket's region is unknown: plain requests find it.
             self._forget_reader()
         except (ThrottledError, UnreachableError):
-            # obstore does not tell how long the storage asks to wait, or where it sends requests;
-            # plain answers do.
+            # obstore does not report how long the storage asks to wait, or where it redirects
+            # requests. Plain requests do.
             self._plain_until = time.monotonic() + retry.PLAIN_SECONDS
             raise
         except NoRangesError:
@@ -226,7 +227,7 @@ class S3Store(S3Lister):
 
         options: dict[str, Any] = {
             "bucket": self.client.bucket,
-            # This name beats AWS_ENDPOINT_URL_S3 in the environment, which 'endpoint' does not.
+            # This option overrides AWS_ENDPOINT_URL_S3 in the environment, and 'endpoint' does not.
             "aws_endpoint_url_s3": connection.endpoint,
             "region": connection.region,
             "skip_signature": connection.anonymous,
@@ -247,7 +248,7 @@ class S3Store(S3Lister):
 
 
 def _obstore_credentials(connection: Connection) -> dict[str, Any]:
-    """Return botocore's credentials, to be requested again before they could expire."""
+    """Return botocore's credentials, to be renewed before they expire."""
     from datetime import UTC, datetime, timedelta  # only for signed requests
 
     found = connection.credentials()
@@ -261,8 +262,8 @@ def _obstore_credentials(connection: Connection) -> dict[str, Any]:
 
 
 def _is_expressible(name: str) -> bool:
-    """Report whether obstore can request an object of this name."""
-    # A look at the characters is a fifth of a search, and enough for nearly every name.
+    """Report whether obstore can request an object's key."""
+    # Comparing the characters takes a fifth of a search, and is enough for nearly every name.
     plain = name.isprintable() and "//" not in name and "/." not in name
     return (plain and name[:1] not in {"", ".", "/"} and name[-1] != "/") or (
         _INEXPRESSIBLE.search(name) is None

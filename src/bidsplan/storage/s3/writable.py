@@ -1,7 +1,7 @@
-"""Writing to S3: one conditional request for a small object, a multipart upload for a large one.
+"""Writes to S3: small objects at once, and large ones as multipart uploads.
 
-Every request carries the MD5 of its bytes, so that the storage refuses what was damaged on its way.
-A multipart upload is completed only after all of it was checked, and aborted otherwise.
+Every request contains the MD5 of its bytes, so that the storage refuses damaged bytes. A multipart
+upload is completed only after all its bytes were checked, and is aborted otherwise.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PIECE = 8 << 20
-"""Bytes of a part, and the most that are written by one request."""
+"""The bytes of an upload part, and the most bytes of a single request."""
 
 _MOST_PARTS = 10_000
 _MIB = 1 << 20
@@ -49,19 +49,19 @@ _README = b"bidsplan keeps its receipts here. Without it, files are compared aga
 
 
 class S3Writable(WritableStore):
-    """A prefix of an S3 bucket that is written to.
+    """A prefix of an S3 bucket, for writing.
 
     Parameters
     ----------
     path : str
-        Without slashes at its ends.
+        The path, without slashes at its ends.
     stop : threading.Event
-        Set to end waits between tries.
+        Set to end waits between attempts.
     """
 
     def __init__(self, bucket: str, path: str, connection: Connection, stop: Event) -> None:
-        # A pool of its own: a stream of the source may hold each of the other's connections, and
-        # wait for us to take its bytes.
+        # Uploads have their own pool. Otherwise streams of the source could occupy all connections
+        # while they wait for an upload.
         connection = replace(connection, jobs=connection.jobs + 1)
         self.url = f"s3://{bucket}/{path}".rstrip("/")
         self.endpoint = connection.endpoint
@@ -72,12 +72,12 @@ class S3Writable(WritableStore):
         self._stop = stop
         self._within: float | None = None
         self._conditional: bool | None = None
-        # Renewed credentials are requested also while `prepare` holds it.
+        # Credentials may also be renewed while `prepare` holds the lock.
         self._lock = RLock()
         self._uploads: set[tuple[str, str]] = set()
 
     def what(self, key: str) -> str:
-        """Name an object, for messages."""
+        """Return an object's name, for messages."""
         return printable(f"{self.url}/{key}")
 
     def list_objects(self) -> Iterator[Object]:
@@ -90,10 +90,11 @@ class S3Writable(WritableStore):
         return None if found is None else object_of(key, found)
 
     def headers(self, key: str) -> Any:
-        """Return the headers of an object's answer; None where there is no object."""
+        """Return an object's headers; None if it does not exist."""
 
         def head() -> Any:
-            # Caught here, since an error that retries have seen keeps what it passed in memory.
+            # The error is caught here, since an error that retries have seen keeps its arguments in
+            # memory.
             try:
                 return self._client.head(self._prefix + key)
             except errors.SourceMissingError:
@@ -108,7 +109,7 @@ class S3Writable(WritableStore):
                 self._conditional = self._heeds_conditions()
 
     def _heeds_conditions(self) -> bool:
-        """Write an object twice, to see whether the second is refused, as it must be."""
+        """Write an object twice, to check that the storage refuses the second."""
         key = f"{STATE_DIRECTORY}/README"
         for _ in range(2):
             try:
@@ -116,7 +117,7 @@ class S3Writable(WritableStore):
             except errors.ExistingFileError:
                 return True
             except errors.DestinationError:
-                # Some refuse a condition that they don't know.
+                # Some servers refuse a condition that they don't know.
                 self.put(key, _README, replace=True)
         return False
 
@@ -136,7 +137,7 @@ class S3Writable(WritableStore):
         try:
             self.send("DELETE", found.key, headers={"If-Match": f'"{found.etag}"'})
         except errors.DestinationError as error:
-            # An earlier try may have removed it, and its answer was lost.
+            # An earlier attempt may have removed the object, and its answer was lost.
             if self.state(found.key) is None:
                 return True
             if isinstance(error, errors.ExistingFileError):
@@ -145,12 +146,12 @@ class S3Writable(WritableStore):
         return True
 
     def refuse_other(self, key: str, condition: Mapping[str, str]) -> None:
-        """Look before a request whose condition the storage does not heed."""
+        """Check for another object first, if the storage ignores conditions."""
         if condition and not self._conditional and self.state(key) is not None:
             raise errors.ExistingFileError(f"{self.what(key)}: an object exists there by now")
 
     def put(self, key: str, data: Buffer, *, replace: bool) -> None:
-        """Write an object by one request."""
+        """Write an object with one request."""
         self.send("PUT", key, data, headers={} if replace else {"If-None-Match": "*"})
 
     def send(
@@ -161,7 +162,7 @@ class S3Writable(WritableStore):
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[Any, bytes]:
-        """Send bytes with their MD5 and retries; return the answer's headers and body."""
+        """Send bytes with their MD5 and retries, and return the answer."""
         digest = hashlib.md5(body, usedforsecurity=False).digest()
         sent = {"Content-MD5": base64.b64encode(digest).decode(), **(headers or {})}
         options: dict[str, Any] = {"query": query, "headers": sent, "refused": write_error}
@@ -171,7 +172,7 @@ class S3Writable(WritableStore):
             name, within = self._prefix + key, self._within
             answer = self._client.request(method, name, body=body, within=within, **options)
             data = read_answer(answer, what)
-            # The answer to completing an upload may begin well, and have an error at its end.
+            # The answer to completing an upload may begin successfully, and end with an error.
             if b"<Error>" in data:
                 raise write_error(500, what, error_code(data))
             return answer.headers, data
@@ -179,11 +180,11 @@ class S3Writable(WritableStore):
         return self._patiently(ask)
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        """Call with retries, and once more after renewing refused credentials."""
+        """Call a function with retries, and again with renewed credentials."""
         return self.store.renewing(lambda: self._retried(call))
 
     def _retried(self, call: Callable[[], T]) -> T:
-        # A run that ends waits neither for long nor not at all.
+        # A run that is stopping waits a short time.
         wait = self._stop.wait if self._within is None else lambda s: time.sleep(min(s, 0.2))
         return retrying(within=self._within).copy(sleep=wait)(call)
 
@@ -204,8 +205,8 @@ class S3Writable(WritableStore):
             self._uploads.discard((key, number))
 
     def abort_upload(self, key: str, number: str) -> None:
-        """Abort a multipart upload, and remove what was sent of it."""
-        # One that is gone already has nothing left.
+        """Abort a multipart upload, and remove its parts."""
+        # An upload that no longer exists has no remains.
         with suppress(errors.MissingFileError):
             self.send("DELETE", key, query={"uploadId": number})
         self.end_upload(key, number)
@@ -226,7 +227,7 @@ class S3Writable(WritableStore):
 
 
 class _S3Upload(Upload):
-    """An object being written, with one part in memory at a time."""
+    """An object being written, with one upload part in memory."""
 
     def __init__(self, store: S3Writable, key: str, size: int, *, replace: bool) -> None:
         self._store = store
@@ -264,7 +265,7 @@ class _S3Upload(Upload):
             if same or not _is_digest(headers):
                 self._parts.append((headers.get("ETag", ""), digest.digest()))
                 return
-        # Not every server compares what comes with the MD5 that comes along.
+        # Not every server compares the bytes with the MD5 in the request.
         raise errors.IntegrityError(f"{self._what}: what arrived is not what was sent")
 
     def restart(self) -> None:
@@ -296,11 +297,11 @@ class _S3Upload(Upload):
         )
 
     def _publish(self, tag: str, content: str) -> Object:
-        """Write the object, and compare what is stored with what was sent."""
+        """Write the object, and check what is stored."""
         try:
             self._complete()
         except errors.DestinationError:
-            # Perhaps it was an earlier try that did it, whose answer was lost.
+            # Perhaps an earlier attempt succeeded, and its answer was lost.
             found = self._store.state(self._key)
             if found is None or (found.size, found.etag) != (self._size, tag):
                 raise
@@ -334,7 +335,7 @@ class _S3Upload(Upload):
         self._number = None
 
     def _read_back(self, found: Object, content: str) -> None:
-        """Read an object with an unexpected tag: it is damaged, or its tag is not a digest."""
+        """Read an object with an unexpected tag, to find out whether it is damaged."""
         digest = xxhash.xxh3_128()
         with closing(self._store.store.stream(self._key, etag=found.etag)) as stream:
             for chunk in stream:
@@ -352,12 +353,12 @@ class _S3Upload(Upload):
         self._waiting = bytearray()
         number, self._number = self._number, None
         if number is not None:
-            # Closing the store tries it once more, and reports what is left.
+            # Closing the store tries again, and reports the remains.
             with suppress(errors.StorageError, errors.DestinationError):
                 self._store.abort_upload(self._key, number)
 
 
 def _is_digest(headers: Mapping[str, str]) -> bool:
-    """Report whether an answer's tag looks like a digest, and not like an encrypted object's."""
+    """Report whether an answer's tag looks like a digest."""
     tag = bare_etag(headers.get("ETag")) or ""
     return not is_encrypted(headers) and _DIGEST.fullmatch(tag) is not None
