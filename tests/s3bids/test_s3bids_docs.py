@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import studies
 from bidsplan import s3bids
 from pictures import data_of, image, packed
 from servers import Bucket
@@ -28,9 +29,7 @@ def test_the_snippets_of_a_page_run(s3, moto, tmp_path, monkeypatch, page):
         files[f"{name}/ses-test/anat/{name}_ses-test_T1w.nii.gz"] = picture
         files[f"derivatives/fmriprep/{name}/anat/{name}_desc-preproc_T1w.nii.gz"] = picture
     Bucket(moto.url, "my-bucket")
-    Bucket(moto.url, "openneuro.org").fill(
-        {f"ds000114/{path}": data for path, data in files.items()}
-    )
+    studies.upload(moto.url, "openneuro.org", "ds000114", files)
     snippets = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text("utf-8"), re.M | re.S)
     known = {}
     for snippet in snippets:

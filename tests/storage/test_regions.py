@@ -33,18 +33,18 @@ class Elsewhere(Proxy):
         self._status, self._code, self._named = status, code, named
         self._counting = threading.Lock()
 
-    def _rule(self, method, path, signature):
-        if f"/{self.region}/s3/" in signature:
-            return super()._rule(method, path, signature)
+    def _rule(self, method, path, headers):
+        if f"/{self.region}/s3/" in headers.get("Authorization", ""):
+            return super()._rule(method, path, headers)
         with self._counting:
             self.misled.append((method, path))
-        headers, body = {}, f"<Error><Code>{self._code}</Code>"
+        named, body = {}, f"<Error><Code>{self._code}</Code>"
         if self._named == "header":
-            headers = {"x-amz-bucket-region": self.region}
+            named = {"x-amz-bucket-region": self.region}
         else:
             body += f"<Region>{self.region}</Region>"
         body = f"{body}</Error>".encode()
-        return Rule("status", status=self._status, headers=headers, body=body)
+        return Rule("status", status=self._status, headers=named, body=body)
 
 
 class Nowhere(Elsewhere):
@@ -52,8 +52,8 @@ class Nowhere(Elsewhere):
 
     region = property(lambda self: f"eu-west-{len(self.misled) + 2}", lambda *_: None)
 
-    def _rule(self, method, path, signature):
-        return super()._rule(method, path, "")
+    def _rule(self, method, path, headers):
+        return super()._rule(method, path, {})
 
 
 @pytest.fixture(params=[(400, "header"), (301, "header"), (400, "body")], ids=str)

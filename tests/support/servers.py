@@ -126,14 +126,15 @@ class Bucket:
 
     def erase(self, prefix: str) -> None:
         """Remove all versions of the objects below a prefix, as if they had never been."""
-        page = self.get(f"?versions&prefix={quote(prefix)}").decode()
+        page = self.get(f"?versions&max-keys=1000&prefix={quote(prefix)}").decode()
         assert "<IsTruncated>false" in page
         for key, version in re.findall(_VERSION, page, re.S):
             self._send("DELETE", f"/{quote(key, safe='/')}?versionId={version}")
 
     def files(self, prefix: str = "") -> dict[str, bytes]:
         """Give all objects below a prefix, but for what bidsplan notes there."""
-        page = self.get(f"?list-type=2&encoding-type=url&prefix={quote(prefix)}").decode()
+        query = f"list-type=2&max-keys=1000&encoding-type=url&prefix={quote(prefix)}"
+        page = self.get(f"?{query}").decode()
         assert "<IsTruncated>false" in page
         keys = [unquote_plus(key) for key in re.findall("<Key>(.*?)</Key>", page)]
         return {
