@@ -20,13 +20,16 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 from urllib.parse import quote
 
 import uvloop
 from list_responder import Index, Responder
 
 from servers import free_port, serving
+
+if TYPE_CHECKING:
+    from resource import struct_rusage
 
 ROOT = "study/"
 SIDECAR = b'{"TaskName": "rest", "IntendedFor": []}'
@@ -168,6 +171,16 @@ async def serve(port: int, subjects: int) -> None:
     await server.serve_forever()
 
 
+def timed(command: list[str], environment: dict[str, str]) -> tuple[float, struct_rusage]:
+    """Run a command; return its seconds, and what the operating system says of it."""
+    start = time.perf_counter()
+    running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(running.pid, 0)
+    if status:
+        sys.exit(f"{command[3]} ended with {os.waitstatus_to_exitcode(status)}")
+    return time.perf_counter() - start, used
+
+
 def measure(keys: int) -> tuple[int, float]:
     """Compile a study of about so many keys once, and print and return what it took."""
     subjects, port = keys // len(OF_SUBJECT), free_port()
@@ -179,13 +192,7 @@ def measure(keys: int) -> tuple[int, float]:
         server = [sys.executable, __file__, "--serve", str(port), str(subjects)]
         with serving(server, port, folder / "server.log") as endpoint:
             command = [sys.executable, "-m", "bidsplan", "compile", "-q", str(manifest)]
-            environment = os.environ | {"AWS_ENDPOINT_URL_S3": endpoint}
-            start = time.perf_counter()
-            running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-            _, status, used = os.wait4(running.pid, 0)
-            seconds = time.perf_counter() - start
-        if status:
-            sys.exit(f"compiling ended with {os.waitstatus_to_exitcode(status)}")
+            seconds, used = timed(command, os.environ | {"AWS_ENDPOINT_URL_S3": endpoint})
         size = manifest.with_suffix(".plan.jsonl").stat().st_size
     computed = used.ru_utime + used.ru_stime
     print(

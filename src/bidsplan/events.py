@@ -157,7 +157,7 @@ class Slowed(Event, frozen=True, kw_only=True):
     ----------
     throttled : int
         How often the storage asked to slow down.
-    asked : float or None
+    retry_after : float or None
         The longest wait that the storage asked for, in seconds; None if it named no time.
     waited : float
         The longest wait before a retry, in seconds.
@@ -170,7 +170,7 @@ class Slowed(Event, frozen=True, kw_only=True):
     """
 
     throttled: int
-    asked: float | None
+    retry_after: float | None
     waited: float
     late: int
     path: str | None

@@ -183,7 +183,7 @@ class _Run:
                 refuse_locked_plan(source, policy)
                 return StoredPlan(source), source.parent
             if policy is PlanPolicy.FROZEN:
-                return stored_plan(source), source.parent
+                return stored_plan(source, self.access), source.parent
         from bidsplan.manifest import Manifest  # imports pydantic
         from bidsplan.manifest.load import ManifestFile, load_manifest
 

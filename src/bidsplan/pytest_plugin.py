@@ -329,8 +329,8 @@ class _Datasets:
 
 def _shown(text: str) -> str:
     """Hide secrets, and escape text that could control the terminal."""
-    from bidsplan.cli.console import find_redactor
     from bidsplan.paths import printable
+    from bidsplan.redaction import find_redactor
 
     return "\n".join(printable(line) for line in find_redactor()(text).split("\n"))
 

@@ -225,14 +225,14 @@ def parse_url(url: str) -> Location:
     return Location(protocol, host, path.strip("/"))
 
 
-def meant_url(text: str) -> str | None:
+def suggested_url(text: str) -> str | None:
     """Return the storage URL for a study's accession or web address.
 
     Examples
     --------
-    >>> meant_url("https://openneuro.org/datasets/ds000114/versions/1.0.2")
+    >>> suggested_url("https://openneuro.org/datasets/ds000114/versions/1.0.2")
     's3://openneuro.org/ds000114'
-    >>> meant_url("https://fcp-indi.s3.amazonaws.com/data"), meant_url("ds000114")
+    >>> suggested_url("https://fcp-indi.s3.amazonaws.com/data"), suggested_url("ds000114")
     ('s3://fcp-indi/data', 's3://openneuro.org/ds000114')
     """
     for pattern, url in _PAGES.items():
@@ -241,21 +241,21 @@ def meant_url(text: str) -> str | None:
     return None
 
 
-def meant_bucket(text: str, base: Path) -> str | None:
+def suggested_bucket(text: str, base: Path) -> str | None:
     """Return the bucket URL that a path looks like, or None.
 
     Examples
     --------
     >>> from pathlib import Path
-    >>> meant_bucket("s3//lab/ageing", Path("/none")), meant_bucket("s3:lab", Path("/none"))
+    >>> suggested_bucket("s3//lab/ageing", Path("/none")), suggested_bucket("s3:lab", Path("/none"))
     ('s3://lab/ageing', 's3://lab')
-    >>> meant_bucket("s3/lab/ageing", Path("/none"))
+    >>> suggested_bucket("s3/lab/ageing", Path("/none"))
     """
     match = re.fullmatch(r"(s3|gs|az)(?::/?|//)([^/:]{1,222})((?:/.*)?)", text)
     if match is None or (base / text.partition("/")[0]).exists():
         return None
-    meant = f"{match[1]}://{match[2]}{match[3]}"
-    return None if refused_url(meant) else meant
+    suggested = f"{match[1]}://{match[2]}{match[3]}"
+    return None if refused_url(suggested) else suggested
 
 
 def refused_url(url: str, *, allow: frozenset[str] = frozenset()) -> str | None:
@@ -269,8 +269,8 @@ def refused_url(url: str, *, allow: frozenset[str] = frozenset()) -> str | None:
     location = parse_url(url)
     if location.protocol == "file":
         return _refused_path(url, location.path)
-    if meant := meant_url(url):
-        return f"files cannot be listed at this web address; write {meant}"
+    if suggested := suggested_url(url):
+        return f"files cannot be listed at this web address; write {suggested}"
     if location.protocol not in PROTOCOLS | allow:
         return (
             f"the protocol {location.protocol!r} is not allowed; allowed are "

@@ -339,12 +339,12 @@ COMMANDS = {
     "swapped arguments": (
         "fetch data demo.yaml",
         2,
-        "DEST comes last; write 'bidsplan fetch demo.yaml data'",
+        "DEST comes last, behind the manifest or plan; write 'demo.yaml data'",
     ),
     "a swapped plan": (
         "verify data demo.plan.jsonl",
         2,
-        "DEST comes last; write 'bidsplan verify demo.plan.jsonl data'",
+        "DEST comes last, behind the manifest or plan; write 'demo.plan.jsonl data'",
     ),
     "a manifest to init": (
         "init demo.yaml",

@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from bidsplan.cli.main import bidsplan
+from bidsplan.command_lines import command_line
+from bidsplan.storage import Access
+from studies import gamblers
+
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = "demo.plan.jsonl"
 
@@ -25,7 +30,9 @@ def ask_with_plan(ask_here, tmp_path):
 def named(said):
     """Return the commands that a message names."""
     line = next(line for line in said.splitlines() if line.startswith("next: "))
-    return [shlex.split(found)[1:] for found in re.findall("'(bidsplan [^']*)'", line)]
+    return [
+        shlex.split(found)[1:] for found in re.findall("'(bidsplan .*?)' (?:check|show)s", line)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -82,3 +89,107 @@ def test_the_command_that_removes_files_of_an_earlier_plan_has_its_names(ask_wit
     assert prune == ["prune", "demo.yaml", place]
     assert ask_with_plan(*prune, "--yes")[0] == 0
     assert "still there" not in ask_with_plan("fetch", "demo.yaml", place)[2]
+
+
+KEYS = "[lab]\naws_access_key_id = lab\naws_secret_access_key = lab-secret\n"
+MANIFEST = """manifest_version: 1
+study: {{id: lab, url: {url}, anonymous: false}}
+files: {{suffixes: [T1w]}}
+"""
+
+
+@pytest.fixture
+def lab(ask_here, bucket, tmp_path, monkeypatch):
+    """Give the options that reach a private study, which no variable says, and its manifest."""
+    (tmp_path / "keys").write_text(KEYS)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "keys"))
+    bucket.fill({f"study/{path}": data for path, data in gamblers().items()})
+    Path("my lab.yaml").write_text(MANIFEST.format(url=f"s3://{bucket.name}/study"))
+    return ["--endpoint-url", bucket.endpoint, "--profile", "lab"]
+
+
+def test_the_commands_after_a_fetch_reach_the_same_storage(ask_here, lab):
+    code, _, said = ask_here("fetch", *lab, "my lab.yaml", "data")
+    assert code == 0, said
+    verify, report = named(said)
+    assert verify == ["verify", "my lab.yaml", "data"]
+    assert report == ["report", *lab, "my lab.yaml"]
+    for command in (verify, report):
+        assert ask_here(*command)[0] == 0
+    code, _, said = ask_here("report", "my lab.yaml")
+    assert code != 0, "the options are not needed"
+
+
+def test_what_a_destination_in_storage_needs_is_repeated(ask_here, lab, bucket):
+    destination = f"s3://{bucket.name}/copy"
+    code, _, said = ask_here("fetch", *lab, "--dest-profile", "lab", "my lab.yaml", destination)
+    assert code == 0, said
+    verify = named(said)[0]
+    assert verify == ["verify", *lab, "--dest-profile", "lab", "my lab.yaml", destination]
+    assert ask_here(*verify)[0] == 0
+    Path("my lab.plan.jsonl").unlink()
+    code, _, said = ask_here("fetch", *lab, "--locked", "my lab.yaml", destination)
+    assert (code, shlex.join(["bidsplan", "compile", *lab, "my lab.yaml"]) in said) == (2, True)
+
+
+def test_a_command_that_was_wrong_is_named_with_its_options(ask_here, lab, bucket):
+    said = ask_here("compile", *lab, "--signed", f"s3://{bucket.name}/study")[2]
+    found = re.search("write one with 'bidsplan (.*)'", said)
+    assert ask_here(*shlex.split(found[1]))[0] == 0
+    assert ask_here("compile", *lab, "study.yaml")[0] == 0
+
+
+EVERYTHING = Access(
+    transport="fsspec",
+    endpoint_url="https://key:password@storage.example.org:9000/x",
+    region="eu-west-1",
+    profile="my profile",
+    anonymous=False,
+    requester_pays=True,
+    allow_protocols=frozenset({"sftp", "ftp"}),
+    untrusted=True,
+    dest_endpoint_url="https://key@other.example.org",
+    dest_profile="$(other)",
+    timeout=90,
+)
+LISTED = (
+    "--endpoint-url https://storage.example.org:9000/x --region eu-west-1 --profile 'my profile' "
+    "{}--signed --requester-pays --allow-protocol ftp --allow-protocol sftp --untrusted "
+    "--timeout 90{} "
+)
+SOURCES = LISTED.format("", " --transport fsspec")
+BOTH = LISTED.format("--dest-endpoint-url https://other.example.org --dest-profile '$(other)' ", "")
+ALLOWED = "--allow-protocol ftp --allow-protocol sftp --untrusted "
+
+
+@pytest.mark.parametrize(
+    ("command", "destination", "options"),
+    [
+        ("compile", [], SOURCES),
+        ("diff", [], SOURCES),
+        ("init", [], SOURCES),
+        ("report", [], SOURCES),
+        ("validate", [], ALLOWED),
+        ("prune", ["data"], ALLOWED),
+        ("prune", ["s3://bucket/data"], BOTH),
+        ("verify", ["data"], ALLOWED),
+        ("verify", ["s3://bucket/data"], BOTH),
+    ],
+)
+def test_each_command_has_the_options_that_are_named_for_it(command, destination, options):
+    line = command_line(command, EVERYTHING, "a b.yaml", *destination)
+    assert line == f"bidsplan {command} {options}{shlex.join(['a b.yaml', *destination])}"
+    parser = bidsplan.get_command(None, command)
+    words = shlex.split(line)[2:]
+    values = parser.make_context(command, words).params
+    for name, value in values.items():
+        if name in EVERYTHING.__slots__ and f"--{name.replace('_', '-')}" in words:
+            assert value == getattr(EVERYTHING, name) or "@" in getattr(EVERYTHING, name)
+
+
+def test_no_option_is_named_that_was_not_given_or_is_a_secret(monkeypatch):
+    assert command_line("compile", Access(), "x.yaml") == "bidsplan compile x.yaml"
+    monkeypatch.setenv("BIDSPLAN_UNTRUSTED", "1")
+    assert command_line("verify", Access(), "x.yaml", "d") == "bidsplan verify x.yaml d"
+    signed = command_line("init", Access(), "https://me:pw@h/x?X-Amz-Signature=f00", "-o", "x.yaml")
+    assert signed == "bidsplan init 'https://***@h/x?X-Amz-Signature=***' -o x.yaml"

@@ -183,8 +183,8 @@ def test_a_source_that_changes_meanwhile_is_an_error(study, tmp_path, data):
     with pytest.raises(SourceChangedError) as caught:
         compiled(tmp_path, "study", opener=opener)
     assert str(caught.value) == (
-        "README: its source has changed since it was listed: 5 bytes were listed, and it has "
-        f"{len(data)}; compile again"
+        "study.url: README: its source has changed since it was listed: 5 bytes were listed, and "
+        f"it has {len(data)}; compile again"
     )
 
 

@@ -198,7 +198,8 @@ def test_no_plan_is_made_of_a_listing_that_is_not_whole(fault, loop, transport, 
         )
         assert any(map(of, server.queries))
     assert (code, paths) == (1, None)
-    assert re.search(rf"error: listing s3://b/ds/.*{message}.*{server.url}", said)
+    place = r"m\.yaml:\d: [\w.]+"
+    assert re.search(rf"error: {place}: listing s3://b/ds/.*{message}.*{server.url}", said)
 
 
 BESIDE = FILES | {f"ds/{subject}.html": b"report" for subject in SUBJECTS}

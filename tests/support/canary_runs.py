@@ -283,7 +283,7 @@ _ENCODED = [
 def quick_tries():
     """Wait a hundredth of a second between tries."""
     module = importlib.import_module("bidsplan.storage.retry")
-    names = ("_LONGEST_WAIT", "_LONGEST_ASKED_WAIT")
+    names = ("_LONGEST_WAIT", "_LONGEST_REQUESTED_WAIT")
     before = {name: getattr(module, name) for name in names if hasattr(module, name)}
     for name in before:
         setattr(module, name, 0.01)

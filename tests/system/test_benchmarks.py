@@ -43,3 +43,11 @@ def test_a_stopped_benchmark_stops_its_servers(tmp_path, number):
             # port may be another test's by now.)
             with suppress(ConnectionResetError):
                 assert connection.recv(1) == b""
+
+
+def test_splitting_is_timed_in_both_ways():
+    command = [sys.executable, "split_scale.py", "--subjects", "3"]
+    done = subprocess.run(command, cwd=BENCHMARKS, capture_output=True, text=True, check=True)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    # Three subjects are three parts; of few files there are as many shards as wanted.
+    assert [(line[0], line[5]) for line in lines] == [("1,154", "3"), ("1,154", "64")]

@@ -317,7 +317,10 @@ def test_without_credentials_a_signed_request_says_so(bucket, small, capsys):
     manifest = small(f"s3://{bucket.name}, anonymous: false")
     code, err = failing(["compile", manifest, "--endpoint-url", bucket.endpoint], capsys)
     assert code == 1
-    assert "no AWS credentials were found for signed requests; set AWS_PROFILE" in err
+    said = (
+        "no AWS credentials were found for signed requests (the default profile); set AWS_PROFILE"
+    )
+    assert said in err
 
 
 def test_a_profile_that_is_not_there_is_wrong_usage(bucket, small, capsys):

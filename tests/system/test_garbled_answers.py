@@ -33,7 +33,7 @@ def test_a_page_that_can_not_be_read_is_told(tmp_path, garble):
         server.garble = garble
         code, said = captured(["compile", "m.yaml", "-o", "q.plan.jsonl", "--timeout", "1"])
     assert code == 1
-    assert said.startswith("error: listing s3://bucket/: ")
+    assert said.startswith("error: m.yaml:2: study.url: listing s3://bucket/: ")
     assert "broke off" in said or "is packed" in said
     assert not (tmp_path / "q.plan.jsonl").exists()
 

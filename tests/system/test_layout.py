@@ -68,6 +68,7 @@ def test_the_rooms_and_modules_at_the_top():
     assert modules == {
         "__init__",
         "__main__",
+        "command_lines",
         "errors",
         "events",
         "fetching",
@@ -77,6 +78,7 @@ def test_the_rooms_and_modules_at_the_top():
         "plan_filesystem",
         "progress",
         "pytest_plugin",
+        "redaction",
         "urls",
     }
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 
-from bidsplan.errors import ArchivedError, CredentialsError, DeniedError
+from bidsplan.errors import ArchivedError, BidsplanError, CredentialsError, DeniedError
 from bidsplan.plan.file import write_plan
 from bidsplan.storage import Access, Transport, find_file, open_store
 from plans import FILES, failures, fetch, plan_over, tree
@@ -111,7 +114,8 @@ def test_a_profile_is_named_and_no_secret_is(counted, source, monkeypatch, tmp_p
         monkeypatch.setenv("AWS_PROFILE", "lab")
     refuse(counted, "AccessDenied", "list-type=2")
     access = Access(profile="lab" if by == "option" else None, anonymous=False)
-    with pytest.raises(DeniedError, match=r"in use \(profile 'lab'\) have no access") as caught:
+    used = f"in use (profile 'lab' of {'--profile' if by == 'option' else 'AWS_PROFILE'}) have no"
+    with pytest.raises(DeniedError, match=re.escape(used)) as caught:
         open_store(source, access=access).children()
     assert "KEYID" not in str(caught.value)
     assert "SECRET" not in str(caught.value)
@@ -119,7 +123,8 @@ def test_a_profile_is_named_and_no_secret_is(counted, source, monkeypatch, tmp_p
 
 REFUSED = {
     "SignatureDoesNotMatch": "the secret key is not that of the access key; correct it",
-    "InvalidAccessKeyId": "this endpoint does not know the access key; check profile and endpoint",
+    "InvalidAccessKeyId": "{} of AWS_ENDPOINT_URL_S3 does not know the access key; check profile "
+    "and endpoint",
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it, and run it again",
     "ExpiredToken": "renew them, and run it again",
 }
@@ -136,8 +141,9 @@ def test_refused_credentials_are_named_with_what_to_do(
     access = Access(transport=transport, profile="lab", anonymous=False)
     with pytest.raises(CredentialsError) as caught, open_store(source, access=access) as store:
         store.children() if step == "list" else store.read("a.txt", limit=99)
-    used = "the credentials in use (profile 'lab') are refused"
-    assert str(caught.value).endswith(f": {used} (403 {code}); {REFUSED[code]}")
+    used = "the credentials in use (profile 'lab' of --profile) are refused"
+    told = REFUSED[code].format(counted.url)
+    assert str(caught.value).endswith(f": {used} (403 {code}); {told}")
     assert "KEYID" not in str(caught.value)
 
 
@@ -163,3 +169,79 @@ def test_a_web_server_is_given_no_credentials():
         open_store(f"{site.url}/x", access=Access(allow_protocols=frozenset({"http"}))).children()
     assert "anonymous" not in str(caught.value)
     assert "without a login" in str(caught.value)
+
+
+PROFILES = {
+    "--profile": ("profile 'lab' of --profile", {"profile": "lab"}, {}),
+    "AWS_PROFILE": ("profile 'lab' of AWS_PROFILE", {}, {"AWS_PROFILE": "lab"}),
+    "AWS_DEFAULT_PROFILE": (
+        "profile 'lab' of AWS_DEFAULT_PROFILE",
+        {},
+        {"AWS_PROFILE": "x", "AWS_DEFAULT_PROFILE": "lab"},
+    ),
+    "none": ("the default profile", {}, {}),
+}
+WITHOUT = {
+    "": "no AWS credentials were found for signed requests ({}); set AWS_PROFILE",
+    "credential_process = false": "the AWS credentials of {} can't be read (Cred",
+}
+
+
+@pytest.fixture
+def lab(counted, monkeypatch, tmp_path):
+    """Have no credentials but what a profile says, which the function writes."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+
+    def write(setting):
+        text = "".join(f"[{name}]\n{setting}\n" for name in ("default", "profile lab", "profile x"))
+        (tmp_path / "config").write_text(text)
+
+    return write
+
+
+def refusal(source, access):
+    with pytest.raises(BidsplanError) as caught:
+        open_store(source, access=access).children()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("setting", WITHOUT)
+@pytest.mark.parametrize("by", PROFILES)
+def test_without_credentials_the_profile_is_named_and_what_chose_it(
+    lab, source, monkeypatch, by, setting
+):
+    used, options, variables = PROFILES[by]
+    lab(setting)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert WITHOUT[setting].format(used) in refusal(source, Access(anonymous=False, **options))
+
+
+def test_a_destination_has_a_profile_and_an_endpoint_of_its_own(lab, counted, source):
+    lab("")
+    options = {"dest_profile": "lab", "dest_endpoint_url": counted.url, "anonymous": False}
+    access = Access(profile="x", **options).at_destination()
+    assert "(profile 'lab' of --dest-profile)" in refusal(source, access)
+    told = refusal("s3://no-such-bucket-here/x", replace(access, anonymous=True))
+    assert f"(now {counted.url} of --dest-endpoint-url)" in told
+
+
+@pytest.mark.parametrize("by", ["--profile", "AWS_PROFILE"])
+def test_an_unknown_profile_is_named_and_what_chose_it(counted, source, monkeypatch, by):
+    if by == "AWS_PROFILE":
+        monkeypatch.setenv("AWS_PROFILE", "nobody")
+    access = Access(profile="nobody" if by == "--profile" else None, anonymous=False)
+    assert f"there is no profile 'nobody' of {by} in its files" in refusal(source, access)
+
+
+@pytest.mark.parametrize("by", ["--endpoint-url", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])
+def test_where_a_bucket_is_missing_the_endpoint_is_named_and_what_chose_it(
+    counted, monkeypatch, by
+):
+    if by == "AWS_ENDPOINT_URL":
+        monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+        monkeypatch.setenv(by, counted.url)
+    access = Access(endpoint_url=counted.url if by == "--endpoint-url" else None)
+    assert f"(now {counted.url} of {by})" in refusal("s3://no-such-bucket-here/x", access)

@@ -253,3 +253,45 @@ def test_workers_use_a_content_cache_where_they_have_it(client, tmp_path):
         counts.add(event)
     assert (counts.cached, counts.bytes) == (len(FILES), 0)
     assert tree(tmp_path / "c") == FILES
+
+
+def test_files_of_an_earlier_plan_are_looked_for_once_for_the_whole_plan(client, tmp_path):
+    fewer = {path: data for path, data in FILES.items() if path.endswith(".json")}
+    folder = tmp_path / "d"
+    materialised = {"find_unplanned": True, "client": client}
+    assert not failures(materialise(local_plan(tmp_path, FILES), folder, **materialised))
+    (folder / "sub-000/anat/sub-000_T1w.nii").write_bytes(b"changed by its user")
+    events = [*materialise(local_plan(tmp_path, fewer), folder, **materialised)]
+    [warned] = [event for event in events if isinstance(event, Warned)]
+    assert warned.problem.message == "5 files of an earlier plan are still there"
+    assert not failures(events)
+    events = [*materialise(local_plan(tmp_path, FILES), folder, **materialised)]
+    assert not [event for event in events if isinstance(event, Warned)]
+
+
+def test_paths_that_the_destination_takes_for_one_are_compared_over_all_shares(
+    tmp_path, monkeypatch
+):
+    real = os.stat
+
+    def folding(path, *arguments, **options):
+        """Look names up as a file system does that ignores case."""
+        return real(".probe-a" if path == ".probe-A" else path, *arguments, **options)
+
+    clashing = {"sub-000/anat/sub-000_T1W.json": b"x", "SUB-119/anat/sub-119_T1w.json": b"y"}
+    plan = local_plan(tmp_path, FILES | clashing)
+    monkeypatch.setattr(os, "stat", folding)
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        events = list(materialise(plan, tmp_path / "d", client=client))
+    # The first in the plan's order keeps its path.
+    refused = {"sub-000/anat/sub-000_T1w.json", "sub-119/anat/sub-119_T1w.json"}
+    assert {(path, error.help_code) for path, error in failures(events).items()} == {
+        (path, "BP708") for path in refused
+    }
+    assert ended(events) == dict.fromkeys(FILES | clashing, 1)
+    assert set(tree(tmp_path / "d")) == (FILES | clashing).keys() - refused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from bidsplan.plan.file import read_plan, write_plan
 from bidsplan.plan.parts import share, subjects_part
 from bidsplan.transfer.materialisation import materialise
 from bidsplan.transfer.removal import prune
-from plans import failures, fetch, finished, leftovers, plan_over, tree, write_files
+from plans import failures, fetch, finished, leftovers, local_plan, plan_over, tree, write_files
 
 SUBJECTS = [f"{number:02}" for number in range(1, 9)]
 FILES = {
@@ -147,3 +148,26 @@ def test_a_part_reads_the_receipts_of_others_only_where_its_files_are_there(
     events = finished(materialise(share(plan, 2, 4), tmp_path / "d"))
     assert len(read) == 1
     assert {action for action, _ in events.values()} == {Action.KEEP}
+
+
+def test_the_names_of_a_part_are_compared_with_those_of_the_whole_plan(
+    tmp_path, monkeypatch, capsys
+):
+    real = os.stat
+
+    def folding(path, *arguments, **options):
+        """Look names up as a file system does that ignores case."""
+        return real(".probe-a" if path == ".probe-A" else path, *arguments, **options)
+
+    files = {f"sub-{label}/x.txt": label.encode() for label in "Aabc"}
+    write_plan(local_plan(tmp_path, files), tmp_path / "y.plan.jsonl")
+    monkeypatch.setattr(os, "stat", folding)
+    codes, said = [], ""
+    for part in range(1, 5):
+        command = ["fetch", "--shard", f"{part}/4", str(tmp_path / "y.plan.jsonl")]
+        codes.append(run([*command, str(tmp_path / "d")]))
+        said += capsys.readouterr().err
+    # Each shard is one file, and only that of the second name is refused.
+    assert codes == [0, 1, 0, 0]
+    assert "error: sub-a/x.txt: this file system takes it for 'sub-A/x.txt'" in said
+    assert tree(tmp_path / "d").keys() == files.keys() - {"sub-a/x.txt"}

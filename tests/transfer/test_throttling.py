@@ -30,7 +30,7 @@ def quick(monkeypatch):
     """Heed a fifth of a second, and wait a hundredth between tries."""
     module = importlib.import_module("bidsplan.storage.retry")
     monkeypatch.setattr(module, "_LONGEST_WAIT", 0.01)
-    monkeypatch.setattr(module, "_LONGEST_ASKED_WAIT", 0.2)
+    monkeypatch.setattr(module, "_LONGEST_REQUESTED_WAIT", 0.2)
     return module
 
 
@@ -72,7 +72,7 @@ def test_one_request_to_wait_for_a_day_costs_a_moment(files, proxy, fetch, tmp_p
     assert time.monotonic() - began < 10
     assert tree(tmp_path / "d") == files
     assert total["slow"]["throttled"] == 3
-    assert total["slow"]["asked"] == 100_000
+    assert total["slow"]["retry_after"] == 100_000
     assert total["slow"]["path"] == KEY
     assert total["slow"]["late"] == 0
     assert 0.2 <= total["slow"]["waited"] < 1
@@ -82,7 +82,7 @@ def test_one_request_to_wait_for_a_day_costs_a_moment(files, proxy, fetch, tmp_p
 
 
 def test_a_storage_that_only_asks_to_wait_ends_the_run(bucket, proxy, fetch, monkeypatch, quick):
-    monkeypatch.setattr(quick, "_LONGEST_ASKED_WAIT", 0.02, raising=False)
+    monkeypatch.setattr(quick, "_LONGEST_REQUESTED_WAIT", 0.02, raising=False)
     files = {f"sub-{number:03}/x.json": b"{}" for number in range(200)}
     proxy.rules.append(Rule("status", "/sub-", headers={"Retry-After": LONG}))
     began = time.monotonic()
@@ -101,7 +101,7 @@ def test_a_date_is_waited_for_as_a_number_is(bucket, proxy, fetch):
     proxy.rules.append(Rule("status", KEY, times=3, headers={"Retry-After": until}))
     code, _, total, _ = fetch(files)
     assert code == 0
-    assert 3590 <= total["slow"]["asked"] <= 3600
+    assert 3590 <= total["slow"]["retry_after"] <= 3600
     assert 0.2 <= total["slow"]["waited"] < 1
 
 

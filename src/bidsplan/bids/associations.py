@@ -59,7 +59,7 @@ def associated(name: Name, metadata: Metadata) -> Iterator[Item]:
     if not name.shaped:
         return
     # Few entities change the result, so files with the same ones share it.
-    entities = _NONE if _entities_asked().isdisjoint(name.entities) else frozenset(name.entities)
+    entities = _NONE if _selector_entities().isdisjoint(name.entities) else frozenset(name.entities)
     kinds = _kinds_of(name.suffix, name.extension, name.datatype, entities)
     for suffix, extension, inherit, beyond in kinds:
         if inherit:
@@ -80,7 +80,7 @@ class _Kind(NamedTuple):
 
 
 @cache
-def _entities_asked() -> frozenset[str]:
+def _selector_entities() -> frozenset[str]:
     """Return the entities that the schema's selectors ask for."""
     selectors = (text for kind in associations().values() for text in kind.selectors)
     return frozenset(name for text in selectors for name in _ENTITY.findall(text))

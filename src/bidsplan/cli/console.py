@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 import sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,47 +15,17 @@ import msgspec
 from bidsplan.cli import workflow_commands
 from bidsplan.errors import dotted
 from bidsplan.help_codes import HelpCode, help_line
-from bidsplan.messages import Redactor, clipped, secrets_in
+from bidsplan.messages import Redactor, clipped
 from bidsplan.paths import printable
+from bidsplan.redaction import find_redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from bidsplan.errors import BidsplanError, Problem
     from bidsplan.events import Event
     from bidsplan.plan import Planned
     from bidsplan.progress import Counts
-
-
-_AWS_FILES = {
-    "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials",
-    "AWS_CONFIG_FILE": "~/.aws/config",
-}
-_LARGEST_AWS_FILE = 1 << 20
-
-
-def find_redactor(arguments: Sequence[str] = ()) -> Redactor:
-    """Make a redactor of secrets in the environment, AWS files and arguments."""
-    # Any argument may be a URL, even a mistyped one.
-    typed = {f"url {number}": argument for number, argument in enumerate(arguments)}
-    secrets = [*secrets_in(os.environ), *secrets_in(typed)]
-    for variable, default in _AWS_FILES.items():
-        for line in _lines(os.environ.get(variable, default)):
-            name, _, value = line.partition("=")
-            secrets += secrets_in({name.strip(): value.strip()})
-    return Redactor(secrets)
-
-
-def _lines(place: str) -> list[str]:
-    """Read the lines of a configuration file; none if it can't be read."""
-    try:
-        path = Path(place).expanduser()
-        if not stat.S_ISREG(path.stat().st_mode):
-            return []
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.read(_LARGEST_AWS_FILE).splitlines()
-    except (OSError, ValueError, RuntimeError):
-        return []
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -67,11 +67,11 @@ def find_entries(name: str) -> list[HelpEntry]:
     """Return the entries for a code, a topic or a failure's name."""
     word = name.casefold().replace("_", "-")
     number = re.fullmatch(r"\[?(?:bp)?-?(\d{1,3})\]?", word)
-    meant = {f"BP{number[1]:>03}"} if number else _codes_of_kind(word)
+    codes = {f"BP{number[1]:>03}"} if number else _codes_of_kind(word)
     return [
         entry
         for entry in help_entries().values()
-        if entry.code in meant or (not number and entry.topic == word)
+        if entry.code in codes or (not number and entry.topic == word)
     ]
 
 

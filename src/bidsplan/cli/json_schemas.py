@@ -204,7 +204,7 @@ def _summary() -> dict[str, Any]:
     slow = _row(
         "The storage asked to slow down, or entries came too slowly; times are in seconds.",
         throttled=_COUNT,
-        asked={"type": ["number", "null"], "minimum": 0},
+        retry_after={"type": ["number", "null"], "minimum": 0},
         waited=_SECONDS,
         late=_COUNT,
         path={"type": ["string", "null"]},

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from bidsplan.cli import signals
-from bidsplan.cli.console import Console, find_redactor
+from bidsplan.cli.console import Console
 from bidsplan.errors import BidsplanError, DestinationError
 from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
+from bidsplan.redaction import find_redactor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

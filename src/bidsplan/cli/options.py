@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import shlex
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,14 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from bidsplan.cli.configuration import cache_options, size_of
-from bidsplan.cli.console import Console, find_redactor
+from bidsplan.cli.console import Console
+from bidsplan.command_lines import command_line
 from bidsplan.destination.cache_options import CacheLink, CacheOptions
 from bidsplan.errors import UrlError, UsageError
 from bidsplan.help_codes import HelpCode
 from bidsplan.messages import Redactor
 from bidsplan.paths import printable
+from bidsplan.redaction import find_redactor
 from bidsplan.storage.access import AUTO_JOBS, Access, Transport
-from bidsplan.urls import meant_bucket, meant_url
+from bidsplan.urls import suggested_bucket, suggested_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -227,6 +230,7 @@ CACHE = (
 """Options for the content cache."""
 
 _CACHING = {"cache_directory", "cache_size", "cache_link", "no_cache"}
+_ACCESS = {field.name for field in fields(Access)}
 
 
 def _parse_shard(_context: object, _parameter: object, value: str | None) -> tuple[int, int] | None:
@@ -267,20 +271,26 @@ _MANIFESTS = (".yaml", ".yml")
 _DOCUMENTS = (*_MANIFESTS, ".jsonl", ".jsonl.gz", ".jsonl.zst")
 
 
-def _check_document(document: Path) -> Path:
+def _take_access(values: dict[str, Any]) -> Access:
+    """Make the access that options ask for, and take them out."""
+    return Access(**{name: values.pop(name) for name in _ACCESS & values.keys()})
+
+
+def _check_document(context: click.Context, document: Path) -> Path:
     """Refuse a study's URL, accession or directory instead of its manifest."""
     if document.suffix in {".jsonl", ".yaml", ".yml"} and ":" not in document.parts[0]:
         return document
     # A URL that became a Path has lost one of its slashes.
     text = re.sub(r"\A([A-Za-z][A-Za-z0-9+.-]*:/)(?!/)", r"\1/", str(document))
-    url = meant_url(text) or text
+    url = suggested_url(text) or text
     directory = not text.endswith(_DOCUMENTS) and document.is_dir()
     what = "a URL" if "://" in text else "a directory" if directory else "an accession"
     if "://" in text or directory or (url != text and not document.exists()):
         name = url.rstrip("/").rpartition("/")[2] or "study"
+        access = _take_access({**context.params})
+        init = command_line("init", access, printable(url), "-o", f"{printable(name)}.yaml")
         raise UsageError(
-            f"{printable(text)} is {what}, and a manifest is expected; write one with 'bidsplan "
-            f"init {printable(url)} -o {printable(name)}.yaml'",
+            f"{printable(text)} is {what}, and a manifest is expected; write one with '{init}'",
             help_code=HelpCode.WRONG_DOCUMENT,
         )
     return document
@@ -291,11 +301,11 @@ def _check_order(context: click.Context, _: click.Parameter, destination: str) -
     source = context.params["source"]
     if destination.endswith(_DOCUMENTS) and not str(source).endswith(_DOCUMENTS):
         raise UsageError(
-            f"DEST comes last; write 'bidsplan {context.info_name} {printable(destination)} "
-            f"{printable(str(source))}'",
+            "DEST comes last, behind the manifest or plan; write "
+            f"'{shlex.join(map(printable, (destination, str(source))))}'",
             help_code=HelpCode.WRONG_DOCUMENT,
         )
-    _check_document(source)
+    _check_document(context, source)
     return destination
 
 
@@ -311,8 +321,9 @@ def _complete_directory(
 def manifest_argument(name: str, *, several: bool = False) -> Callable[..., Any]:
     """Make the argument for one manifest or several."""
 
-    def check(_context: object, _parameter: object, value: Any) -> Any:
-        return tuple(map(_check_document, value)) if several else _check_document(value)
+    def check(context: click.Context, _parameter: object, value: Any) -> Any:
+        found = tuple(_check_document(context, each) for each in (value if several else [value]))
+        return found if several else found[0]
 
     many = -1 if several else 1
     path = click.Path(path_type=Path)
@@ -322,8 +333,8 @@ def manifest_argument(name: str, *, several: bool = False) -> Callable[..., Any]
 def document_argument(name: str, metavar: str, *, required: bool = True) -> Callable[..., Any]:
     """Make the argument for a manifest or plan, in commands without destination."""
 
-    def check(_context: object, _parameter: object, value: Path | None) -> Path | None:
-        return None if value is None else _check_document(value)
+    def check(context: click.Context, _parameter: object, value: Path | None) -> Path | None:
+        return None if value is None else _check_document(context, value)
 
     path = click.Path(path_type=Path)
     return click.argument(name, metavar=metavar, type=path, required=required, callback=check)
@@ -338,8 +349,8 @@ def check_study(text: str) -> None:
             "a study is expected, such as s3://openneuro.org/ds000114",
             help_code=HelpCode.WRONG_DOCUMENT,
         )
-    if meant := meant_bucket(text, Path()):
-        raise UrlError(f"{printable(text)} looks like a bucket; write {printable(meant)}")
+    if suggested := suggested_bucket(text, Path()):
+        raise UrlError(f"{printable(text)} looks like a bucket; write {printable(suggested)}")
 
 
 plan_argument = click.argument("source", metavar="PLAN|MANIFEST", type=click.Path(path_type=Path))
@@ -366,8 +377,7 @@ def settings_of(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], 
         @functools.wraps(function)
         def wrapper(*, strict: bool = False, **kwargs: Any) -> Any:
             redact = click.get_current_context().find_object(Redactor) or find_redactor()
-            names = {field.name for field in fields(Access)} & kwargs.keys()
-            access = Access(**{name: kwargs.pop(name) for name in names})
+            access = _take_access(kwargs)
             chosen = {name: kwargs.pop(name) for name in set(Part._fields) & kwargs.keys()}
             shown = {name: kwargs.pop(name) for name in ("json", "debug", "quiet")}
             console = Console(**shown, redact=redact)

@@ -27,11 +27,15 @@ _LISTS = ("subjects_added", "subjects_removed", "pipelines_added", "pipelines_re
 
 
 def changed_lines(
-    changes: PlanChanges, most: int | None = MOST_NAMED, *, by_subject: bool = True
+    changes: PlanChanges,
+    most: int | None = MOST_NAMED,
+    *,
+    by_subject: bool = True,
+    command: str = "bidsplan diff --all",
 ) -> list[str]:
     """Describe changes: a headline, the header, subjects if wanted, and files.
 
-    At most `most` subjects and files are named; None names all of them.
+    At most `most` subjects and files are named; None names all of them, and so does `command`.
     """
     words = Wording(changes)
     found = [words.headline(), *words.names(most)]
@@ -43,7 +47,7 @@ def changed_lines(
     found += files[:most]
     if most is not None and len(files) > most:
         more = counted(len(files) - most, "more file")
-        found.append(f"… and {more}; 'bidsplan diff --all' names them")
+        found.append(f"… and {more}; '{command}' names them")
     return found
 
 

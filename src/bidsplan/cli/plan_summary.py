@@ -38,7 +38,7 @@ _TITLES = {
 }
 
 
-def summary_lines(summary: PlanSummary, *, whole: bool = False) -> Iterator[str]:
+def summary_lines(summary: PlanSummary, *, show_all: bool = False) -> Iterator[str]:
     """Describe a summary: a headline, tables of counts, and the largest files."""
     subjects = counted(len(summary.selected), "subject")
     files = counted(summary.files, "file")
@@ -56,7 +56,7 @@ def summary_lines(summary: PlanSummary, *, whole: bool = False) -> Iterator[str]
             if name == "proofs":
                 amounts = {CHECK_NAMES[CheckMethod(way)]: amounts[way] for way in amounts}
             yield from _table(
-                title, amounts, _NAMELESS.get(name, ""), None if whole else _MOST_ROWS
+                title, amounts, _NAMELESS.get(name, ""), None if show_all else _MOST_ROWS
             )
     if summary.largest:
         yield "\nlargest files"

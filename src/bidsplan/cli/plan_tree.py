@@ -36,8 +36,8 @@ class _Directory:
         return f"{counted(self.files, 'file')}, {size(self.bytes)}"
 
 
-def tree_lines(plan: Planned, *, whole: bool = False) -> Iterator[str]:
-    """Yield a line for each directory and file; long lists are cut unless `whole`."""
+def tree_lines(plan: Planned, *, show_all: bool = False) -> Iterator[str]:
+    """Yield a line for each directory and file; long lists are cut unless `show_all`."""
     top = _Directory()
     for entry in plan.entries:
         top.files += 1
@@ -50,7 +50,7 @@ def tree_lines(plan: Planned, *, whole: bool = False) -> Iterator[str]:
             directory.bytes += entry.size
         directory.own[name] = entry.size
     yield f"{printable(plan.header.study)} ({top.amount()})"
-    yield from _below(top, "  ", None if whole else _MOST)
+    yield from _below(top, "  ", None if show_all else _MOST)
 
 
 def _below(directory: _Directory, indent: str, most: int | None) -> Iterator[str]:

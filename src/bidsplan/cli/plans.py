@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bidsplan.command_lines import command_line
 from bidsplan.compile.plan_policy import (
     PlanPolicy,
     digest_of,
@@ -57,9 +58,9 @@ def load(path: Path, settings: Settings, *, show: bool = True) -> ManifestFile:
 
 def warn_besides(loaded: ManifestFile, problems: Iterable[Problem], settings: Settings) -> None:
     """Show a manifest's warnings, except at the places of other problems."""
-    told = {(problem.line, problem.at) for problem in problems}
+    reported = {(problem.line, problem.at) for problem in problems}
     settings.console.warn(
-        warning for warning in loaded.warnings if (warning.line, warning.at) not in told
+        warning for warning in loaded.warnings if (warning.line, warning.at) not in reported
     )
 
 
@@ -169,9 +170,10 @@ def warn_if_stale(path: Path, plan: Planned, settings: Settings) -> None:
             manifest, allow_protocols=access.allow_protocols, untrusted=access.untrusted
         )
         stale = plan.header.manifest_sha256 != digest_of(loaded, access)
-        message = stale_text(plan, loaded) if stale else ""
+        message = stale_text(plan, loaded, access) if stale else ""
     except BidsplanError:
-        message = f"the plan may be stale: see 'bidsplan validate --locked {manifest}'"
+        validate = command_line("validate", access, "--locked", manifest)
+        message = f"the plan may be stale: see '{validate}'"
     if message:
         settings.console.warn([Problem(message=message, file=str(path))])
 
@@ -190,7 +192,7 @@ def plan_for(
         return source, plan_of_file(source)
     path = default_plan_path(source)
     if policy is PlanPolicy.FROZEN:
-        return path, stored_plan(source)
+        return path, stored_plan(source, settings.access)
     loaded = load(source, settings, show=False)
     plan, usable = plan_beside(loaded, settings.access, policy)
     if plan is not None and usable:

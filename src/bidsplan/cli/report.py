@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -38,8 +37,10 @@ class Outcome:
     ----------
     verb : str, optional
         A word for every kind of success.
-    source, place : str
-        The manifest or plan, and the destination, for the summary and hints.
+    place : str
+        The destination, where the summary shall name it.
+    prune : str
+        The command that removes unplanned files, where a warning of them shall name it.
     """
 
     def __init__(
@@ -49,16 +50,16 @@ class Outcome:
         *,
         dry_run: bool = False,
         verb: str | None = None,
-        source: str = "",
         place: str = "",
+        prune: str = "",
     ) -> None:
         self.pinned: Plan | None = None  # of a Pinned event
         self._plan = plan
         self._console = console
         self._dry_run = dry_run
         self._verb = verb
-        self._source = source
         self._place = place
+        self._prune = prune
         self._counts = Counts()
         self._errors = LikeErrors(console)
         self._rows: list[tuple[str, str, str, str]] = []
@@ -109,13 +110,15 @@ class Outcome:
                 self.pinned = plan
 
     def _named(self, problem: Problem) -> Problem:
-        """Replace the placeholders of a hint's command by the real names."""
-        from bidsplan.transfer.removal import UNPLANNED_HINT  # loaded by what warns
+        """Give a command in a hint the names and options that it needs."""
+        from bidsplan.transfer.removal import (  # loaded by what warns
+            UNPLANNED_COMMAND,
+            UNPLANNED_HINT,
+        )
 
-        if problem.hint != UNPLANNED_HINT or not self._source:
+        if problem.hint != UNPLANNED_HINT or not self._prune:
             return problem
-        names = shlex.join([self._source, self._place])
-        return replace(problem, hint=UNPLANNED_HINT.replace("PLAN DEST", names))
+        return replace(problem, hint=problem.hint.replace(UNPLANNED_COMMAND, self._prune))
 
     def _table(self) -> str:
         from tabulate import tabulate  # only for a dry run

@@ -20,7 +20,7 @@ from bidsplan.compile.subjects import choose_subjects
 from bidsplan.compile.survey.listing import Lister
 from bidsplan.compile.survey.participants import manifest_digest
 from bidsplan.compile.survey.shared import SharedListings
-from bidsplan.compile.survey.sources import Roots
+from bidsplan.compile.survey.sources import STUDY_URL, Roots, errors_at
 from bidsplan.compile.survey.study import survey_study
 from bidsplan.compile.versions import only_versioned, pin_versions
 from bidsplan.errors import Problem, SelectionError
@@ -31,7 +31,7 @@ from bidsplan.plan.spool import collect
 from bidsplan.storage import Access, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from os import PathLike
 
     from bidsplan.compile.omissions import Omission
@@ -138,21 +138,16 @@ def compile_manifest(  # noqa: PLR0913 - each is an option of the command
         context.report.warn(*context.selected.archive_warnings())
         # Limits are checked before any file is read.
         _check_limits(len(selected), context.selected.bytes, manifest, max_bytes)
-        entries: Iterable[Entry] = selected
         if manifest.study.versions == "pinned":
-            entries = pin_versions(context, selected)
+            selected = collect(pin_versions(context, selected), spool=spool)
         if digest:
-            entries = add_digests(context, collect(entries, spool=spool))
+            selected = collect(add_digests(context, selected), spool=spool)
         if previous is not None:
             before = Path(directory if previous_directory is None else previous_directory)
-            entries = carry_digests(context, entries, previous, before)
-        if entries is not selected:
-            selected = collect(entries, spool=spool)
-        plan = _plan(context, selected)
-        warnings = tuple(sorted(context.report.warnings, key=str))
+            selected = collect(carry_digests(context, selected, previous, before), spool=spool)
         return Compiled(
-            plan=plan,
-            warnings=warnings,
+            plan=_plan(context, selected),
+            warnings=tuple(sorted(context.report.warnings, key=str)),
             omissions=tuple(context.report.omissions),
             endpoints=context.roots.endpoints,
         )
@@ -251,6 +246,16 @@ def _open(
 
 def _choose(context: Context) -> Sequence[Entry]:
     """Choose subjects, their files and derivatives, and whole directories."""
+    with errors_at(STUDY_URL):
+        _choose_all(context)
+    entries, conflicts = context.selected.entries()
+    context.report.add_errors(*conflicts, help_code=HelpCode.CLASH)
+    context.report.raise_errors()
+    return entries
+
+
+def _choose_all(context: Context) -> None:
+    """Choose everything, and report what is wrong."""
     manifest, report = context.manifest, context.report
     context.study = survey_study(manifest, context.roots, context.lister)
     units = choose_subjects(context)
@@ -273,10 +278,6 @@ def _choose(context: Context) -> Sequence[Entry]:
         report.add_errors(*findings.errors(("files",)))
         report.warn(*findings.warnings(("files",)))
     _choose_directories(context)
-    entries, conflicts = context.selected.entries()
-    report.add_errors(*conflicts, help_code=HelpCode.CLASH)
-    report.raise_errors()
-    return entries
 
 
 def _choose_directories(context: Context) -> None:

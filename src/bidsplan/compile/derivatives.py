@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from bidsplan.compile.choose_files import choose_files
 from bidsplan.compile.layouts import Pipeline, subject_pipelines
 from bidsplan.compile.omissions import find_without_files
-from bidsplan.compile.survey.study import pipelines
+from bidsplan.compile.survey.sources import errors_at
+from bidsplan.compile.survey.study import pipelines, place_of_derivative
 from bidsplan.errors import Problem
 from bidsplan.help_codes import HelpCode
 
@@ -25,28 +26,34 @@ _NO_FILES = "the pipeline {!r} has no file of the selected subjects"
 def choose_in_derivatives(context: Context, units: Sequence[str]) -> set[str]:
     """Choose files in all of the manifest's pipelines; return their sessions."""
     sessions: set[str] = set()
-    report = context.report
     for name, derivative in _wanted(context, units):
         pipeline = Pipeline(context, name, derivative, units)
-        listings = pipeline.listings()
-        if not listings:
-            context.report.add_errors(pipeline.missing(("derivatives", name)))
-            continue
-        before = len(context.record.choices)
-        chosen = choose_files(context, listings, units, pipeline)
-        findings = chosen.findings
-        if context.manifest.derivatives == "all" and [*findings.errors(())]:
-            message = f"{_NO_FILES.format(name)} and is left out"
-            context.report.warn(Problem(message=message, at=("derivatives",)))
-            del context.record.choices[before:]
-            continue
-        chosen.add_root()
-        sessions |= findings.sessions
-        _check_findings(context, name, derivative, findings)
-        if derivative.scope != "whole":
-            at = ("derivatives", name)
-            report.add_omissions(find_without_files(units, findings.units, at))
+        with errors_at(place_of_derivative(context.manifest, name)):
+            sessions |= _choose_in(pipeline)
     return sessions
+
+
+def _choose_in(pipeline: Pipeline) -> set[str]:
+    """Choose files in a pipeline; return their sessions."""
+    context, name, derivative, units = pipeline
+    listings = pipeline.listings()
+    if not listings:
+        context.report.add_errors(pipeline.missing(("derivatives", name)))
+        return set()
+    before = len(context.record.choices)
+    chosen = choose_files(context, listings, units, pipeline)
+    findings = chosen.findings
+    if context.manifest.derivatives == "all" and [*findings.errors(())]:
+        message = f"{_NO_FILES.format(name)} and is left out"
+        context.report.warn(Problem(message=message, at=("derivatives",)))
+        del context.record.choices[before:]
+        return set()
+    chosen.add_root()
+    _check_findings(context, name, derivative, findings)
+    if derivative.scope != "whole":
+        at = ("derivatives", name)
+        context.report.add_omissions(find_without_files(units, findings.units, at))
+    return findings.sessions
 
 
 def _wanted(context: Context, units: Sequence[str]) -> list[tuple[str, Derivative]]:

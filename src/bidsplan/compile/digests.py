@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from bidsplan.compile.survey.sources import errors_at
 from bidsplan.errors import Problem, SourceChangedError
 from bidsplan.events import Digested, Digesting, Progressed
 from bidsplan.paths import printable
@@ -109,6 +110,11 @@ def add_digests(context: Context, entries: Sequence[Entry]) -> Iterator[Entry]:
 
 
 def _digest(context: Context, cache: DigestCache, entry: Entry) -> Entry:
+    with errors_at(context.roots.place(entry.root)):
+        return _digest_source(context, cache, entry)
+
+
+def _digest_source(context: Context, cache: DigestCache, entry: Entry) -> Entry:
     store, notify = context.roots.store(entry.root), context.report.add_event
     version = store.file_version(entry.key)
     if version is not None and version.size != entry.size:

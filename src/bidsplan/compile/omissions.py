@@ -63,7 +63,7 @@ def counted(number: int, noun: str, verb: str, verbs: str) -> str:
 def omission(
     kind: OmissionKind,
     units: Collection[str],
-    said: tuple[str, Place, str],
+    parts: tuple[str, Place, str],
     *,
     shown: Mapping[str, str] | None = None,
     settled: bool = False,
@@ -72,7 +72,7 @@ def omission(
 
     `shown` maps the units that messages may name to their printed names; by default all units.
     """
-    text, at, hint = said
+    text, at, hint = parts
     shown = {unit: repr(unit) for unit in units} if shown is None else shown
     names = tuple(sorted(shown, key=natural_key))
     named = listed((shown[name] for name in names), len(units))

@@ -6,6 +6,7 @@ from contextlib import suppress
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from bidsplan.command_lines import command_line
 from bidsplan.errors import BidsplanError, SelectionError, StalePlanError, UsageError
 from bidsplan.help_codes import HelpCode
 
@@ -73,14 +74,15 @@ def refuse_locked_plan(source: object, policy: PlanPolicy) -> None:
         )
 
 
-def stored_plan(manifest: Path) -> StoredPlan:
+def stored_plan(manifest: Path, access: Access) -> StoredPlan:
     """Read the plan next to a manifest; raises StalePlanError if there is none."""
     from bidsplan.plan.file import StoredPlan, default_plan_path  # on demand
 
     path = default_plan_path(manifest)
     if not path.exists():
+        compiling = command_line("compile", access, manifest)
         raise StalePlanError(
-            f"{path}: there is no plan; write it with 'bidsplan compile {manifest}'",
+            f"{path}: there is no plan; write it with '{compiling}'",
             help_code=HelpCode.PLAN_MISSING,
         )
     return StoredPlan(path)
@@ -97,22 +99,23 @@ def plan_beside(
 
     path = default_plan_path(loaded.path)
     if policy is not PlanPolicy.CURRENT or path.exists():
-        plan = stored_plan(loaded.path)
+        plan = stored_plan(loaded.path, access)
     else:
         return None, False
     if policy is PlanPolicy.FROZEN:
         return plan, True
     current = plan.header.manifest_sha256 == digest_of(loaded, access)
     if policy is PlanPolicy.LOCKED and not current:
-        raise StalePlanError(f"{path}: {stale_text(plan, loaded)}")
+        raise StalePlanError(f"{path}: {stale_text(plan, loaded, access)}")
     return plan, current
 
 
-def stale_text(plan: Planned, loaded: ManifestFile) -> str:
+def stale_text(plan: Planned, loaded: ManifestFile, access: Access) -> str:
     """Say that a plan was compiled from another manifest, and what to do."""
     same = plan.header.study == loaded.manifest.study.id
     source = "an earlier version of this manifest" if same else "another manifest"
-    return f"the plan was compiled from {source}; update it with 'bidsplan compile {loaded.path}'"
+    compiling = command_line("compile", access, loaded.path)
+    return f"the plan was compiled from {source}; update it with '{compiling}'"
 
 
 def own_manifest(path: Path, plan: Planned, access: Access) -> Path | None:

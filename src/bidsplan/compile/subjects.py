@@ -21,6 +21,8 @@ from bidsplan.compile.select.subjects import (
     site_of,
 )
 from bidsplan.compile.survey.participants import parse_labels
+from bidsplan.compile.survey.sources import errors_at
+from bidsplan.compile.survey.study import place_of_derivative
 from bidsplan.errors import Problem, dotted
 from bidsplan.help_codes import HelpCode
 
@@ -148,7 +150,8 @@ def _require(context: Context, units: list[str]) -> list[str]:
     """Keep the units that have a file for each requirement."""
     for number, requirement in enumerate(context.manifest.subjects.require):
         place: Place = ("subjects", "require", number)
-        having = _having(context, units, requirement, place)
+        with errors_at(place_of_derivative(context.manifest, requirement.derivative)):
+            having = _having(context, units, requirement, place)
         kept = [unit for unit in units if unit in having]
         lacking = Dropped(f"it has no file for {dotted(place)}", place)
         context.record.drop(units, kept, lacking)

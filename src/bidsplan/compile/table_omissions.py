@@ -30,9 +30,9 @@ def find_table_omissions(
     for difference, pairs in _pair(absent, unlisted, shared=cohort.shared).items():
         absent -= {row for row, _ in pairs}
         unlisted -= {unit for _, unit in pairs}
-        meant = [(row, unit) for row, unit in pairs if row in wanted]
-        if meant:
-            yield _spelled(difference, meant, set(cohort.shown(row for row, _ in meant)))
+        misspelt = [(row, unit) for row, unit in pairs if row in wanted]
+        if misspelt:
+            yield _spelled(difference, misspelt, set(cohort.shown(row for row, _ in misspelt)))
     settled = subjects.missing == "skip"
     hint = "exclude them in subjects.exclude, or write 'missing: skip' to continue without"
     place: Place = ("subjects", "where") if subjects.where else ("subjects", "from")
@@ -43,8 +43,8 @@ def find_table_omissions(
     if lost:
         text = counted(len(lost), "participant", "has", "have") + " a row and no directory"
         shown = {unit: repr(unit) for unit in cohort.shown(lost)}
-        said = text, place, hint
-        yield omission(OmissionKind.NO_DIRECTORY, lost, said, shown=shown, settled=settled)
+        parts = text, place, hint
+        yield omission(OmissionKind.NO_DIRECTORY, lost, parts, shown=shown, settled=settled)
 
 
 def _pair(
@@ -74,8 +74,8 @@ def _spelled(difference: str, pairs: Sequence[tuple[str, str]], shown: set[str])
         for row, unit in pairs
     }
     hint = "spell them alike in a table of your own (subjects.table: {file: …}), or exclude them"
-    said = text, ("subjects", "table"), hint
-    return omission(OmissionKind.SPELLING, named, said, shown=named)
+    parts = text, ("subjects", "table"), hint
+    return omission(OmissionKind.SPELLING, named, parts, shown=named)
 
 
 def find_not_comparable(
@@ -96,5 +96,5 @@ def find_not_comparable(
         hint = "name the values to leave out in 'not', or correct them in a table of your own"
         of = "1 subject" if len(values) == 1 else f"{len(values):,} subjects"
         text = f"the {column!r} of {of} can't be compared with a number"
-        said = text, ("subjects", "where", column), hint
-        yield omission(OmissionKind.NOT_COMPARABLE, values, said, shown=named)
+        parts = text, ("subjects", "where", column), hint
+        yield omission(OmissionKind.NOT_COMPARABLE, values, parts, shown=named)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bidsplan import errors
+from bidsplan.compile.survey.sources import errors_at
 from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 
@@ -55,6 +56,7 @@ class _Source:
     """Selected objects of one root, as listed and with their versions."""
 
     store: Store
+    place: errors.Place
     listed: dict[str, Entry] = field(default_factory=dict)
     found: dict[str, Object] = field(default_factory=dict)
     refused: list[errors.StorageError] = field(default_factory=list)
@@ -67,13 +69,17 @@ class _Source:
         if self.refused:
             return
         try:
-            for item in self.store.versions(directory):
-                if item.key in self.listed:
-                    self.found[item.key] = item
+            with errors_at(self.place):
+                self._list_directory(directory)
         except (errors.ListingError, errors.ThrottledError, errors.UnreachableError):
             raise
         except errors.StorageError as error:
             self.refused.append(error)
+
+    def _list_directory(self, directory: str) -> None:
+        for item in self.store.versions(directory):
+            if item.key in self.listed:
+                self.found[item.key] = item
 
     def unsure(self) -> list[str]:
         """List the keys that must be looked up one by one.
@@ -91,7 +97,8 @@ class _Source:
     def look_up(self, key: str) -> None:
         """Find one object's version."""
         try:
-            self.found[key] = self.store.version_of(key)
+            with errors_at(self.place):
+                self.found[key] = self.store.version_of(key)
         except errors.SourceMissingError as error:
             raise self._changed([key], "it is no longer there") from error
 
@@ -151,7 +158,8 @@ def _pinned(
     for entry in entries:
         if entry.version is None and entry.content is None:
             if entry.root not in sources:
-                sources[entry.root] = _Source(store=context.roots.store(entry.root))
+                store, place = context.roots.store(entry.root), context.roots.place(entry.root)
+                sources[entry.root] = _Source(store=store, place=place)
             sources[entry.root].listed[entry.key] = entry
     listings = [
         partial(source.list_versions, directory)

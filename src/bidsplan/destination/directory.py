@@ -56,9 +56,11 @@ def state_of(found: os.stat_result) -> FileState:
 
 def destination_error(error: OSError, what: str) -> DestinationError:
     """Make our error for an error of the operating system."""
-    said = error.strerror or str(error)
+    reason = error.strerror or str(error)
     if error.errno in _FULL:
-        return DiskFullError(f"{what}: can't be written: {said}; free some space, and run it again")
+        return DiskFullError(
+            f"{what}: can't be written: {reason}; free some space, and run it again"
+        )
     if error.errno in _UNSAFE:
         return UnsafePathError(
             f"{what}: a link or a file is where a directory should be; nothing was written "
@@ -66,12 +68,12 @@ def destination_error(error: OSError, what: str) -> DestinationError:
         )
     if error.errno in _MANY_OPEN:
         return DestinationError(
-            f"{what}: {said}; raise the limit ('ulimit -n'), or lower --jobs",
+            f"{what}: {reason}; raise the limit ('ulimit -n'), or lower --jobs",
             help_code=HelpCode.OPEN_FILES,
         )
     if error.errno == errno.EISDIR:
         return ExistingFileError(f"{what}: a directory has this name")
-    return DestinationError(f"{what}: can't be written: {said}")
+    return DestinationError(f"{what}: can't be written: {reason}")
 
 
 def write_all(descriptor: int, data: Buffer) -> None:
@@ -111,8 +113,8 @@ class Directory:
                 Path(root).mkdir(parents=True, exist_ok=True)
             self._fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            said = error.strerror or str(error)
-            why = f"can't be opened: {said}"
+            reason = error.strerror or str(error)
+            why = f"can't be opened: {reason}"
             if error.errno in {errno.EEXIST, errno.ENOTDIR}:
                 why = "is a file, or lies below one; expected a directory"
             raise DestinationError(f"{printable(root)}: {why}") from error
@@ -301,14 +303,14 @@ class Directory:
             return self._probe(self.partials())
 
     def _probe(self, directory: int) -> bool:
-        for made, asked in ((".probe-a", ".probe-A"), (".probe-\u00e9", ".probe-e\u0301")):
-            os.close(os.open(made, NEW_FILE, 0o666, dir_fd=directory))
+        for name, other in ((".probe-a", ".probe-A"), (".probe-\u00e9", ".probe-e\u0301")):
+            os.close(os.open(name, NEW_FILE, 0o666, dir_fd=directory))
             try:
-                os.stat(asked, dir_fd=directory)
+                os.stat(other, dir_fd=directory)
             except FileNotFoundError:
                 continue
             finally:
-                os.unlink(made, dir_fd=directory)
+                os.unlink(name, dir_fd=directory)
             return True
         return False
 

@@ -164,9 +164,9 @@ class RunLock:
 
 
 def _unlocked(error: OSError) -> Warned:
-    said = error.strerror or str(error)
+    reason = error.strerror or str(error)
     message = (
-        f"the destination cannot be locked ({said}); another run at the same time is not detected"
+        f"the destination cannot be locked ({reason}); another run at the same time is not detected"
     )
     hint = "both runs write correct files; some may be fetched twice"
     return Warned(problem=Problem(message=message, hint=hint))

@@ -206,7 +206,7 @@ class ReceiptWriter:
         self._write = write
         self._waiting: list[Receipt] = []
         self._since = time.monotonic()
-        self._asked = False
+        self._flush_due = False
         self._adding = Lock()
         self._writing = Lock()
 
@@ -215,8 +215,8 @@ class ReceiptWriter:
         with self._adding:
             self._waiting.append(receipt)
             many = len(self._waiting) >= _MANY
-            due = not self._asked and (many or time.monotonic() - self._since >= _LONGEST_WAIT)
-            self._asked = self._asked or due
+            due = not self._flush_due and (many or time.monotonic() - self._since >= _LONGEST_WAIT)
+            self._flush_due = self._flush_due or due
             return due
 
     def flush(self) -> None:
@@ -225,7 +225,7 @@ class ReceiptWriter:
             with self._adding:
                 receipts, self._waiting = self._waiting, []
                 self._since = time.monotonic()
-                self._asked = False
+                self._flush_due = False
             if not receipts:
                 return
             try:
@@ -237,6 +237,6 @@ class ReceiptWriter:
         """Describe the receipts that could not be written, and the consequence."""
         if self.trouble is None:
             return None
-        said = getattr(self.trouble, "strerror", None) or self.trouble
-        message = f"receipts could not be written ({said}); the files were fetched and checked"
+        reason = getattr(self.trouble, "strerror", None) or self.trouble
+        message = f"receipts could not be written ({reason}); the files were fetched and checked"
         return Problem(message=message, hint="the next run reads all of them again")

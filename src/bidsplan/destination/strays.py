@@ -90,8 +90,10 @@ def _directories_above(folder: Directory) -> list[os.stat_result]:
                 found.append(os.stat("/".join([".."] * len(found)), dir_fd=descriptor))
     except OSError as error:
         where = printable(folder.root)
-        said = error.strerror or str(error)
-        raise DestinationError(f"{where}: a directory above can't be looked at: {said}") from error
+        reason = error.strerror or str(error)
+        raise DestinationError(
+            f"{where}: a directory above can't be looked at: {reason}"
+        ) from error
     for named in Path(os.path.abspath(folder.root)).parents:  # noqa: PTH100 - follows no link
         # If a path has both links and "..", its text does not show where it leads.
         with suppress(OSError):
@@ -140,8 +142,8 @@ def remove_file(folder: Directory, listed: Listed) -> bool:
                 return False
     except OSError as error:
         what = printable(f"{folder.root}/{listed.path}")
-        said = error.strerror or str(error)
-        raise DestinationError(f"{what}: can't be removed: {said}") from error
+        reason = error.strerror or str(error)
+        raise DestinationError(f"{what}: can't be removed: {reason}") from error
     _remove_empty(parent, folder)
     return True
 
@@ -193,8 +195,8 @@ def _move_aside(name: str, directory: int, aside: int) -> tuple[str, int]:
 def _put_back(moved: str, name: str, above: int, directory: int) -> None:
     if not rename(moved, name, above=above, directory=directory, replace=False):
         where = f"beside it as {moved}" if above == directory else f"in {_ASIDE}/{moved}"
-        said = f"others wrote to it twice meanwhile; what they wrote first is {where}"
-        raise FileExistsError(errno.EEXIST, said)
+        reason = f"others wrote to it twice meanwhile; what they wrote first is {where}"
+        raise FileExistsError(errno.EEXIST, reason)
 
 
 def _remove_empty(directory: str, folder: Directory) -> None:

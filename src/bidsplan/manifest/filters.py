@@ -102,8 +102,8 @@ def _filter_of(word: str) -> dict[str, list[str]]:
         raise ValueError(f"expected a filter; write {{extensions: [{word}]}}")
     else:
         near = _similar(word)
-        meant = f"; did you mean {near!r}? Otherwise" if near else ";"
-        why = f"{quoted} is neither a BIDS datatype nor a BIDS suffix{meant}"
+        correction = f"; did you mean {near!r}? Otherwise" if near else ";"
+        why = f"{quoted} is neither a BIDS datatype nor a BIDS suffix{correction}"
     raise ValueError(f"{why} write {{datatypes: [{word}]}} or {{suffixes: [{word}]}}")
 
 

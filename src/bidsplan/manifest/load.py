@@ -22,7 +22,7 @@ from bidsplan.manifest.vocabulary import vocabulary_warnings
 from bidsplan.manifest.yaml_reader import LARGEST, Document, read_yaml
 from bidsplan.messages import is_secret, names_a_secret, nearest
 from bidsplan.paths import open_regular, printable
-from bidsplan.urls import meant_bucket, untrusted_by_default
+from bidsplan.urls import suggested_bucket, untrusted_by_default
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -216,9 +216,11 @@ def _mistyped_urls(data: object, base: Path) -> Iterator[Problem]:
         url: Any = data
         for part in place:
             url = url.get(part) if isinstance(url, dict) else None
-        if isinstance(url, str) and (meant := meant_bucket(url, base)):
+        if isinstance(url, str) and (suggested := suggested_bucket(url, base)):
             message = f"{printable(url)} looks like a bucket"
-            yield Problem(message=message, at=place, hint=f"write {meant}", help_code=HelpCode.URL)
+            yield Problem(
+                message=message, at=place, hint=f"write {suggested}", help_code=HelpCode.URL
+            )
 
 
 def _internal_names(places: Iterable[Place]) -> Iterator[Problem]:

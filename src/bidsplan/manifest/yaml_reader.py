@@ -92,9 +92,9 @@ def _syntax(error: yaml.YAMLError, data: bytes) -> tuple[str, int | None, Place,
         line = data[: error.position].count(b"\n") + 1
         return f"the character U+{error.character:04X} is not allowed", line, (), None
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    said = getattr(error, "problem", None) or getattr(error, "reason", None) or "can't be parsed"
+    reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "can't be parsed"
     if mark is None:
-        return f"not valid YAML: {printable(str(said))}", None, (), None
+        return f"not valid YAML: {printable(str(reason))}", None, (), None
     text = data.splitlines()[mark.line : mark.line + 1]
     if text and re.match(rb"[ -]*\t", text[0]):
         return (
@@ -103,11 +103,11 @@ def _syntax(error: yaml.YAMLError, data: bytes) -> tuple[str, int | None, Place,
             (),
             "indent with spaces only",
         )
-    if found := _misaligned(said, mark.column, data.splitlines()[: mark.line + 1]):
+    if found := _misaligned(reason, mark.column, data.splitlines()[: mark.line + 1]):
         message, lines_up, mended = found
         return f"not valid YAML: {message}", mark.line + 1 - lines_up, (), mended
-    hint = next((hint for words, hint in _HINTS.items() if words in said), None)
-    return f"not valid YAML: {printable(str(said))}", mark.line + 1, (), hint
+    hint = next((hint for words, hint in _HINTS.items() if words in reason), None)
+    return f"not valid YAML: {printable(str(reason))}", mark.line + 1, (), hint
 
 
 _UNSPACED = re.compile(rb" *(?:- +)?([A-Za-z_]{1,30}):[^\s/]")
@@ -118,7 +118,7 @@ _OUT_OF_BLOCK = ("expected key", "expected '-'", "expected <block end>")
 """The parsers' errors about a line whose indentation fits no line above."""
 
 
-def _misaligned(said: str, column: int, lines: list[bytes]) -> tuple[str, int, str] | None:
+def _misaligned(reason: str, column: int, lines: list[bytes]) -> tuple[str, int, str] | None:
     """Explain a parser error about an earlier line, with a hint."""
     line = lines[-1] if lines else b""
     above = [
@@ -126,11 +126,11 @@ def _misaligned(said: str, column: int, lines: list[bytes]) -> tuple[str, int, s
         for number, each in enumerate(reversed(lines[:-1]), 1)
         if each.strip() and not each.lstrip().startswith(b"#")
     ]
-    if "mapping values are not" in said:
+    if "mapping values are not" in reason:
         number, before = above[0] if above else (0, line)
         if found := _UNSPACED.match(before):
             return "a space is missing after ':'", number, f"write '{found[1].decode()}: …'"
-    elif column == _indent(line) and any(words in said for words in _OUT_OF_BLOCK):
+    elif column == _indent(line) and any(words in reason for words in _OUT_OF_BLOCK):
         outer = (indent for _, each in above if (indent := _indent(each)) <= column)
         if next(outer, None) != column:
             return "this line's indentation fits no line above", 0, "align the fields or items"

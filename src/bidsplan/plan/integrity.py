@@ -353,17 +353,17 @@ def judge_two_reads(
     them.
     """
     where = printable(entry.path)
-    said = f"by {verdict.proof.value}, expected {verdict.expected}, got {verdict.got}"
+    details = f"by {verdict.proof.value}, expected {verdict.expected}, got {verdict.got}"
     tag = verdict.proof is CheckMethod.ETAG_MD5
     untyped = verdict.proof is CheckMethod.CHECKSUM and checksum is not None and not checksum.whole
     if not same or not (tag or untyped):
         raise IntegrityError(
-            f"{where}: the bytes received are not the planned ones: {said}; the source or the "
+            f"{where}: the bytes received are not the planned ones: {details}; the source or the "
             "connection is damaged; try again later, or compile again"
         )
     if tag or best_check(entry) is CheckMethod.ETAG_MD5:
         raise UnprovedError(
-            f"{where}: nothing shows that the bytes are the planned ones: {said}, twice; either "
+            f"{where}: nothing shows that the bytes are the planned ones: {details}, twice; either "
             "the entity tag is no MD5 (encryption, some gateways) or the source is damaged; "
             "'--verify size' accepts the file by its size"
         )

@@ -96,9 +96,9 @@ def sites_of(units: Iterable[str]) -> set[str]:
     return {unit.rpartition("/")[0] for unit in units} - {""}
 
 
-def header_of_part(header: Header, says: str) -> Header:
+def header_of_part(header: Header, description: str) -> Header:
     """Return the header of a part; the plan may be a part itself."""
-    return msgspec.structs.replace(header, part=", ".join(filter(None, (header.part, says))))
+    return msgspec.structs.replace(header, part=", ".join(filter(None, (header.part, description))))
 
 
 def _units(plan: Planned, subjects: Iterable[str]) -> set[str]:

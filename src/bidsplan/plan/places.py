@@ -107,10 +107,12 @@ class Places:
         # The rest of a name is the same for many subjects, so it is parsed once.
         first, _, rest = base.partition("_")
         named = rest and first.startswith("sub-")
-        suffix, extension, said = _parse_base(rest if named else base)
+        suffix, extension, session_in_name = _parse_base(rest if named else base)
         if subject is None and first.startswith("sub-"):
             subject = self._report_of(site, first)
-        return Place(site, pipeline, subject, session or said, datatype, suffix, extension)
+        return Place(
+            site, pipeline, subject, session or session_in_name, datatype, suffix, extension
+        )
 
     def _report_of(self, site: str | None, first: str) -> str | None:
         """Return the subject of a report at the root, such as ``sub-01.html``."""

@@ -60,7 +60,7 @@ class _Part(NamedTuple):
     path: str
     subjects: tuple[str, ...]
     site: str | None
-    says: str
+    description: str
 
 
 def split_by_subject(
@@ -200,7 +200,7 @@ def _write_part(
 ) -> Header:
     """Write a part unless it is unchanged; return its header."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    head = msgspec.structs.replace(header_of_part(header, part.says), subjects=part.subjects)
+    head = msgspec.structs.replace(header_of_part(header, part.description), subjects=part.subjects)
     if path.parent != directory:
         head = moved(head, directory, path.parent)
     made = Plan.rebuild(head, entries)

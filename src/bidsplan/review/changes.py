@@ -188,13 +188,13 @@ def compare_plans(old: Planned, new: Planned) -> PlanChanges:
     added = _without(after.subjects, before.subjects)
     removed = _without(before.subjects, after.subjects)
     # Plans that were edited may repeat subjects or have them in another order.
-    told = _DERIVED if added or removed else _DERIVED - {"subjects"}
+    covered = _DERIVED if added or removed else _DERIVED - {"subjects"}
     return PlanChanges(
         old=before,
         new=after,
         subjects_added=added,
         subjects_removed=removed,
-        header=_differing(before, after, told),
+        header=_differing(before, after, covered),
         **files,
     )
 
@@ -295,11 +295,11 @@ def _other_bytes(old: Entry, new: Entry) -> bool:
 
 def _renamed(removed: Iterable[Entry], added: Iterable[Entry]) -> dict[str, str]:
     """Pair removed and added files that have the same digest."""
-    gone, come = _by_digest(removed), _by_digest(added)
+    old_paths, new_paths = _by_digest(removed), _by_digest(added)
     return {
-        gone[digest][0]: come[digest][0]
-        for digest in gone
-        if len(gone[digest]) == 1 == len(come.get(digest, ()))
+        old_paths[digest][0]: new_paths[digest][0]
+        for digest in old_paths
+        if len(old_paths[digest]) == 1 == len(new_paths.get(digest, ()))
     }
 
 

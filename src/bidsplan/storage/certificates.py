@@ -82,8 +82,8 @@ def _read(authority: Authority) -> list[bytes]:
         files = sorted(filter(Path.is_file, path.iterdir())) if path.is_dir() else [path]
         found = [block for file in files for block in _blocks(file)]
     except (OSError, RuntimeError) as error:
-        said = getattr(error, "strerror", None) or type(error).__name__
-        raise _unusable(authority, f"can't be read ({said})") from error
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise _unusable(authority, f"can't be read ({reason})") from error
     if not found:
         raise _unusable(authority, "holds no certificate")
     return found

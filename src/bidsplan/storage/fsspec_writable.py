@@ -258,5 +258,5 @@ def _write_error(error: Exception, what: str) -> errors.BidsplanError:
     found = fsspec_error(error, what)
     if isinstance(found, errors.UnreachableError):
         return found
-    said = printable(f"{type(error).__name__}: {error}")
-    return errors.DestinationError(f"{what}: can't be written ({said})")
+    reason = printable(f"{type(error).__name__}: {error}")
+    return errors.DestinationError(f"{what}: can't be written ({reason})")

@@ -124,7 +124,7 @@ def range_header(start: int, stop: int | None) -> dict[str, str]:
 
 def whole_size(
     status: int,
-    said: str | None,
+    content_range: str | None,
     length: int | None,
     start: int,
     what: str,
@@ -136,7 +136,7 @@ def whole_size(
 
     Parameters
     ----------
-    said : str or None
+    content_range : str or None
         The answer's ``Content-Range``.
     length : int or None
         The answer's ``Content-Length``.
@@ -154,11 +154,11 @@ def whole_size(
                 "expected 200"
             )
         return length
-    text = (said or "").rpartition("/")[2]
+    text = (content_range or "").rpartition("/")[2]
     size = content_length({"Content-Length": text})
     end = size if stop is None else stop
     wanted = None if end is None else f"bytes {start}-{end - 1}/{text}"
-    if status != 206 or size is None or end is None or said != wanted:
+    if status != 206 or size is None or end is None or content_range != wanted:
         raise StorageError(f"{what}: byte {start} was asked for, and another range came")
     if length not in {None, end - start}:
         raise StorageError(f"{what}: {end - start} bytes were asked for, and {length} are sent")

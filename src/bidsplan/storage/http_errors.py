@@ -18,7 +18,7 @@ _RENEW = "renew them, and run it again"
 _CREDENTIALS = {
     "ExpiredToken": _RENEW,
     "ExpiredTokenException": _RENEW,
-    "InvalidAccessKeyId": "this endpoint does not know the access key; check profile and endpoint",
+    "InvalidAccessKeyId": "{endpoint} does not know the access key; check profile and endpoint",
     "InvalidToken": _RENEW,
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it, and run it again",
     "SignatureDoesNotMatch": "the secret key is not that of the access key; correct it",
@@ -39,7 +39,7 @@ _RESEND = frozenset(
     }
 )
 
-_LONGEST_ASKED = 1e9
+_LONGEST_RETRY_AFTER = 1e9
 """The most seconds that a header may ask for: thirty years."""
 
 
@@ -65,11 +65,14 @@ class Advice(NamedTuple):
     ----------
     origin : str
         The origin of the credentials in use; empty if unknown.
+    endpoint : str
+        Where the request was sent.
     """
 
     text: str
     help_code: HelpCode
     origin: str = ""
+    endpoint: str = "this endpoint"
 
 
 def unknown_access() -> Advice:
@@ -98,50 +101,57 @@ def status_error(
     denied : callable
         Returns advice for the case that access is denied.
     """
-    said = _said(status, code)
+    response = _response_text(status, code)
     if status in _THROTTLED or code in {"SlowDown", "RequestLimitExceeded"}:
-        error = errors.ThrottledError(f"{what}: the storage asks to slow down ({said})")
+        error = errors.ThrottledError(f"{what}: the storage asks to slow down ({response})")
         error.retry_after = _retry_after(headers or {})
         return error
     if code in _CREDENTIALS:
-        origin = denied().origin
-        used = f"the credentials in use ({origin})" if origin else "the credentials"
-        return errors.CredentialsError(f"{what}: {used} are refused ({said}); {_CREDENTIALS[code]}")
+        return _refused_credentials(what, response, code, denied())
     if 300 <= status < 400:
         return errors.RefusedHostError(
-            f"{what}: the storage sends the request elsewhere ({said}), and it was not followed: "
-            "what is signed for one host is sent to no other; check --region and --endpoint-url"
+            f"{what}: the storage sends the request elsewhere ({response}), and it was not "
+            "followed: what is signed for one host is sent to no other; check --region and "
+            "--endpoint-url"
         )
     if code == "InvalidObjectState":
         return errors.ArchivedError(
-            f"{what}: the object is archived ({said}); restore it (aws s3api restore-object), or "
-            "exclude it in the manifest"
+            f"{what}: the object is archived ({response}); restore it (aws s3api restore-object), "
+            "or exclude it in the manifest"
         )
     if status in {401, 403}:
         advice = denied()
-        text = f"{what}: access is denied ({said}); {advice.text}"
+        text = f"{what}: access is denied ({response}); {advice.text}"
         return errors.DeniedError(text, help_code=advice.help_code)
     if status == 404:
-        return _missing(what, said, code)
+        return _missing(what, response, code)
     if status == 412:
         return errors.SourceChangedError(
-            f"{what}: it is no longer the object that was listed ({said})"
+            f"{what}: it is no longer the object that was listed ({response})"
         )
     if status >= 500 and status != 501:
-        return errors.UnreachableError(f"{what}: the storage failed ({said})")
-    return errors.StorageError(f"{what}: the storage refused ({said})")
+        return errors.UnreachableError(f"{what}: the storage failed ({response})")
+    return errors.StorageError(f"{what}: the storage refused ({response})")
 
 
-def _missing(what: str, said: str, code: str) -> errors.SourceMissingError:
+def _refused_credentials(
+    what: str, response: str, code: str, advice: Advice
+) -> errors.CredentialsError:
+    used = f"the credentials in use ({advice.origin})" if advice.origin else "the credentials"
+    text = _CREDENTIALS[code].format(endpoint=advice.endpoint)
+    return errors.CredentialsError(f"{what}: {used} are refused ({response}); {text}")
+
+
+def _missing(what: str, response: str, code: str) -> errors.SourceMissingError:
     if code == "NoSuchBucket":
         return errors.SourceMissingError(
-            f"{what}: there is no such bucket ({said}); check its name, and --endpoint-url",
+            f"{what}: there is no such bucket ({response}); check its name, and --endpoint-url",
             help_code=HelpCode.BUCKET_MISSING,
         )
-    return errors.SourceMissingError(f"{what}: there is no such object or bucket ({said})")
+    return errors.SourceMissingError(f"{what}: there is no such object or bucket ({response})")
 
 
-def _said(status: int, code: str) -> str:
+def _response_text(status: int, code: str) -> str:
     # If an answer has no body, libraries make a code from the status.
     return f"{status} {code}".strip() if code != str(status) else code
 
@@ -154,31 +164,33 @@ def write_error(
     denied: Callable[[], Advice] = unknown_access,
 ) -> errors.BidsplanError:
     """Return the error for the HTTP status of a request that writes."""
-    said = _said(status, code)
+    response = _response_text(status, code)
     if status == 507 or code in _FULL:
-        return errors.DiskFullError(f"{what}: the destination is full ({said})")
+        return errors.DiskFullError(f"{what}: the destination is full ({response})")
     if code in _RESEND or status == 409:
         return errors.UnreachableError(
-            f"{what}: what was sent did not arrive whole or alone ({said})"
+            f"{what}: what was sent did not arrive whole or alone ({response})"
         )
     if status == 412:
         return errors.ExistingFileError(
             f"{what}: an object already exists there; it was not changed"
         )
     if code == "NoSuchUpload":
-        return errors.MissingFileError(f"{what}: its upload was ended by someone else ({said})")
+        return errors.MissingFileError(f"{what}: its upload was ended by someone else ({response})")
     if status == 404:
         return errors.DestinationError(
-            f"{what}: there is no such bucket ({said}); check its name, and --dest-endpoint-url",
+            f"{what}: there is no such bucket ({response}); check its name, and "
+            "--dest-endpoint-url",
             help_code=HelpCode.BUCKET_MISSING,
         )
     found = status_error(status, what, code, headers, denied)
     if type(found) is errors.DeniedError:
         return errors.DeniedError(
-            f"{what}: writing is denied ({said}); {denied().text}", help_code=HelpCode.WRITE_DENIED
+            f"{what}: writing is denied ({response}); {denied().text}",
+            help_code=HelpCode.WRITE_DENIED,
         )
     if type(found) is errors.StorageError:
-        return errors.DestinationError(f"{what}: the destination refused ({said})")
+        return errors.DestinationError(f"{what}: the destination refused ({response})")
     return found
 
 
@@ -205,8 +217,11 @@ def client_error(
         headers = {key.title(): text for key, text in found.items()}
         return status_error(status, what, code, headers, denied)
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
+        # What is incomplete can't be asked where it is from.
+        origin = denied().origin if isinstance(error, exceptions.NoCredentialsError) else ""
+        used = f" ({origin})" if origin else ""
         return errors.DeniedError(
-            f"{what}: there are no AWS credentials to sign requests with",
+            f"{what}: there are no AWS credentials to sign requests with{used}",
             help_code=HelpCode.NO_CREDENTIALS,
         )
     refused = getattr(error, "kwargs", {}).get("error")
@@ -244,13 +259,13 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds to wait, from an answer's header."""
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdecimal():
-        return min(float(text), _LONGEST_ASKED)
+        return min(float(text), _LONGEST_RETRY_AFTER)
     until = _http_date(text)
     if until is None:
         return None
     # Both dates are from the server's clock.
     now = _http_date(headers.get("Date", ""))
-    return min(max(0.0, until - (time.time() if now is None else now)), _LONGEST_ASKED)
+    return min(max(0.0, until - (time.time() if now is None else now)), _LONGEST_RETRY_AFTER)
 
 
 def _http_date(text: str) -> float | None:

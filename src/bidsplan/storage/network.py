@@ -54,8 +54,8 @@ class _Checked:
         except OSError as error:
             if isinstance(error, StorageError):
                 raise
-            gone = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
-            raise kinds.NameResolutionError(name, connection, gone) from error
+            cause = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
+            raise kinds.NameResolutionError(name, connection, cause) from error
         for address in addresses[:-1]:
             try:
                 return self._connect_to(address, name)
@@ -242,8 +242,9 @@ class Body:
     ) -> None:
         self._answer, self._what = answer, what
         self._seconds = retry.BODY_SECONDS if seconds is None else seconds
-        self._length, said = content_length(answer.headers), answer.headers.get("Content-Range")
-        self.size = whole_size(answer.status, said, self._length, start, what, stop)
+        self._length = content_length(answer.headers)
+        content_range = answer.headers.get("Content-Range")
+        self.size = whole_size(answer.status, content_range, self._length, start, what, stop)
         self.etag = compared_etag(answer.headers.get("ETag"))
         self.identity = identity
 

@@ -108,8 +108,8 @@ class File:
         known = self.error(error)
         if isinstance(known, DeniedError | ThrottledError | UnreachableError):
             return known
-        said = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        return DestinationError(f"{self.what}: can't be written: {printable(said)}")
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        return DestinationError(f"{self.what}: can't be written: {printable(reason)}")
 
 
 def find_file(fname: str | os.PathLike[str], fs: Any = None, *, anonymous: bool = False) -> File:

@@ -67,8 +67,8 @@ class ReadAhead:
             return self._held[offset : offset + wanted]
         follows = offset == len(self._held)
         large = wanted >= _MANY
-        asked = min(max(wanted, 0 if large or not follows else self._ahead), _LARGEST)
-        found = memoryview(self._read(at, min(at + asked, self._size)))
+        length = min(max(wanted, 0 if large or not follows else self._ahead), _LARGEST)
+        found = memoryview(self._read(at, min(at + length, self._size)))
         self._ahead = min(2 * self._ahead, _LARGEST_AHEAD) if follows else self._first
         # A large piece is used up at once, and keeping it would cost memory for every open file.
         self._held = found[:0] if large else found
@@ -146,8 +146,8 @@ class Ranges(ABC):
     def whole(self) -> Iterator[bytes]:
         """Read the whole file with one request."""
 
-    def _check_range(self, status: int, said: str | None, start: int, stop: int) -> None:
-        if status != 206 or said != f"bytes {start}-{stop - 1}/{self.size}":
+    def _check_range(self, status: int, content_range: str | None, start: int, stop: int) -> None:
+        if status != 206 or content_range != f"bytes {start}-{stop - 1}/{self.size}":
             raise UnreachableError(
                 f"{self._what}: expected the bytes from {start} to {stop}, and another range came"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bidsplan.errors import StorageError, ThrottledError, UnreachableError
@@ -42,7 +43,7 @@ _DEADLINE = 120.0
 _LONGEST_WAIT = 30.0
 """The most seconds that jitter adds to the wait that the storage asks for."""
 
-_LONGEST_ASKED_WAIT = 30.0
+_LONGEST_REQUESTED_WAIT = 30.0
 """The most seconds to wait because the storage asks for it, so that one answer can't stop a run."""
 
 _OBJECT_SECONDS = 600.0
@@ -85,9 +86,9 @@ def obstore_options(read: float, total: float) -> dict[str, Any]:
     return {"connect_timeout": "5s", "read_timeout": f"{read:g}s", "timeout": f"{total:g}s"}
 
 
-def capped_wait(asked: float | None) -> float:
+def capped_wait(retry_after: float | None) -> float:
     """Return the seconds to wait, at most half a minute."""
-    return min(max(asked or 0.0, 0.0), _LONGEST_ASKED_WAIT)
+    return min(max(retry_after or 0.0, 0.0), _LONGEST_REQUESTED_WAIT)
 
 
 class Deadline:
@@ -149,35 +150,39 @@ def retrying(
     limit = current_limit()
     jitter = tenacity.wait_random_exponential(multiplier=0.2, max=_LONGEST_WAIT)
 
-    def error_of(state: RetryCallState) -> BaseException | None:
-        return state.outcome.exception() if state.outcome else None
-
-    def wait(state: RetryCallState) -> float:
-        return capped_wait(getattr(error_of(state), "retry_after", None)) + jitter(state)
-
-    def stop(state: RetryCallState) -> bool:
-        throttled = isinstance(error_of(state), ThrottledError)
-        tries = _THROTTLED_TRIES if throttled else _UNREACHABLE_TRIES
-        return state.attempt_number >= tries or (state.seconds_since_start or 0) > longest
-
     def notify(state: RetryCallState) -> None:
-        error = error_of(state)
+        error = _error_of(state)
         if noticed and isinstance(error, StorageError):
             noticed(error)
 
-    def again(state: RetryCallState) -> bool:
-        error = error_of(state)
-        if limit is not None and isinstance(error, UnreachableError | ThrottledError):
-            limit.failed(error)
-        elif limit is not None:
-            limit.succeeded()
-        return isinstance(error, UnreachableError | ThrottledError)
-
     return tenacity.Retrying(
-        retry=again,
+        retry=partial(_is_passing, limit),
         before=tenacity.before_nothing if limit is None else lambda _: limit.wait(),
-        wait=wait,
-        stop=stop,
+        wait=lambda state: (
+            capped_wait(getattr(_error_of(state), "retry_after", None)) + jitter(state)
+        ),
+        stop=partial(_is_last, longest),
         before_sleep=notify,
         reraise=True,
     )
+
+
+def _error_of(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _is_passing(limit: Limit | None, state: RetryCallState) -> bool:
+    """Report whether a call's error may pass, and tell the limit how the call ended."""
+    error = _error_of(state)
+    if limit is not None and isinstance(error, UnreachableError | ThrottledError):
+        limit.failed(error)
+    elif limit is not None:
+        limit.succeeded()
+    return isinstance(error, UnreachableError | ThrottledError)
+
+
+def _is_last(longest: float, state: RetryCallState) -> bool:
+    """Report whether a call that failed is given up."""
+    throttled = isinstance(_error_of(state), ThrottledError)
+    tries = _THROTTLED_TRIES if throttled else _UNREACHABLE_TRIES
+    return state.attempt_number >= tries or (state.seconds_since_start or 0) > longest

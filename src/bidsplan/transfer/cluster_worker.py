@@ -26,11 +26,13 @@ from bidsplan.events import Action, Copied, Decided, Failed, Finished, Progresse
 from bidsplan.paths import printable
 from bidsplan.plan import Plan
 from bidsplan.plan.integrity import CheckMethod
+from bidsplan.transfer.removal import warn_of_unplanned
 from bidsplan.transfer.run import run_plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bidsplan.errors import Problem
     from bidsplan.events import Event
     from bidsplan.storage.access import Access
     from bidsplan.transfer.options import Options
@@ -128,12 +130,21 @@ class Task(NamedTuple):
 
 
 def compressed(lines: Iterable[bytes]) -> bytes:
-    """Compress a plan's lines."""
-    return zlib.compress(b"".join(lines), 1)
+    """Compress a plan's lines, one at a time."""
+    packer = zlib.compressobj(1)
+    return b"".join([*map(packer.compress, lines), packer.flush()])
 
 
-def prepare(made_by: str, data: bytes) -> tuple[str | None, int | None]:
-    """Create the destination, and return its identity and free bytes.
+class Prepared(NamedTuple):
+    """What a worker says of a destination; of a directory alone, all of it."""
+
+    identity: str | None = None
+    free: int | None = None
+    folds_names: bool = False
+
+
+def prepare(made_by: str, data: bytes) -> Prepared:
+    """Make the destination, and look at it.
 
     If the task has a plan, there must be enough space for its missing files.
     """
@@ -141,10 +152,21 @@ def prepare(made_by: str, data: bytes) -> tuple[str | None, int | None]:
         task = Task.load(made_by, data)
         with closing(open_destination(task.destination, task.access, create=True)) as place:
             if not isinstance(place, LocalDestination):
-                return None, None
+                return Prepared()
             if task.lines:
                 check_free_space(place.root, task.plan())
-            return make_identity(place), free_bytes(place.root)
+            return Prepared(make_identity(place), free_bytes(place.root), place.folds_names())
+    except BidsplanError as error:
+        raise _of_worker(error) from error
+
+
+def find_unplanned(made_by: str, data: bytes) -> list[Problem]:
+    """Return what to warn of: files of an earlier plan. The task's lines are the plan's paths."""
+    try:
+        task = Task.load(made_by, data)
+        paths = zlib.decompress(task.lines).decode().split("\n")
+        with closing(open_destination(task.destination, task.access, create=False)) as place:
+            return [warned.problem for warned in warn_of_unplanned(paths, place)]
     except BidsplanError as error:
         raise _of_worker(error) from error
 

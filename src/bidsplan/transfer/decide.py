@@ -80,9 +80,15 @@ class Decider:
     _found_otherwise = 0
 
     def __init__(
-        self, plan: Planned, sources: Sources, destination: Destination, existing: Existing
+        self,
+        plan: Planned,
+        sources: Sources,
+        destination: Destination,
+        existing: Existing,
+        whole: Planned | None = None,
     ) -> None:
         self._plan = plan
+        self._whole = whole or plan
         self._destination = destination
         self._inspect = destination.inspect
         self._fingerprint = sources.fingerprint
@@ -215,18 +221,14 @@ class Decider:
         Raises DestinationError.
         """
         if (first := self._same_paths.get(entry.path)) is not None:
-            raise DestinationError(
-                f"{printable(entry.path)}: this file system takes it for {printable(first)!r}; "
-                "fetch to one where case and Unicode form count",
-                help_code=HelpCode.SAME_NAME,
-            )
+            raise same_name(entry.path, first)
 
     @cached_property
     def _same_paths(self) -> dict[str, str]:
         """Paths that are the same as another one on the destination's file system."""
         if not self._destination.folds_names():
             return {}
-        return {other.path: first.path for first, other in clashes(self._plan.entries)}
+        return same_names(self._whole)
 
     def differing(self, entry: Entry, means: str) -> Decision:
         """Decide about a file that differs from the planned one, as `means` says."""
@@ -234,6 +236,20 @@ class Decider:
             return Decision(Action.REPLACE)
         why = "a different file already exists; it was not changed"
         return _refusal(entry, f"{why}; {means}; '--existing replace' replaces it")
+
+
+def same_names(plan: Planned) -> dict[str, str]:
+    """Return the paths that some file systems take for an earlier one's, with that one."""
+    return {other.path: first.path for first, other in clashes(plan.entries)}
+
+
+def same_name(path: str, first: str) -> DestinationError:
+    """Make the error for a path that the destination takes for another one's."""
+    return DestinationError(
+        f"{printable(path)}: this file system takes it for {printable(first)!r}; fetch to one "
+        "where case and Unicode form count",
+        help_code=HelpCode.SAME_NAME,
+    )
 
 
 def _refusal(entry: Entry, why: str) -> Decision:

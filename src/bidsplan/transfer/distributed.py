@@ -16,17 +16,26 @@ from importlib.metadata import version
 from itertools import groupby
 from operator import itemgetter
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bidsplan.errors import BidsplanError, LibraryError, UnreachableError, UsageError
-from bidsplan.events import Opened, Resumable, Skipped, Waiting, Warned
+from bidsplan.events import Failed, Opened, Resumable, Skipped, Waiting, Warned
 from bidsplan.help_codes import HelpCode
 from bidsplan.messages import has_user_info
 from bidsplan.paths import printable
 from bidsplan.plan import Plan
 from bidsplan.plan.parts import COST_OF_FILE, header_of_part, shares
 from bidsplan.transfer.cluster_share import Share, read_report
-from bidsplan.transfer.cluster_worker import INTERVAL, Task, compressed, fetch_share, prepare
+from bidsplan.transfer.cluster_worker import (
+    INTERVAL,
+    Prepared,
+    Task,
+    compressed,
+    fetch_share,
+    find_unplanned,
+    prepare,
+)
+from bidsplan.transfer.decide import same_name, same_names
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
@@ -37,6 +46,8 @@ if TYPE_CHECKING:
     from bidsplan.storage.access import Access
     from bidsplan.transfer.options import Options
 
+
+T = TypeVar("T")
 
 _EACH = 4
 """The number of shares for each thread of the workers, so that a fast one takes more."""
@@ -83,11 +94,11 @@ def run_on_cluster(
         lines=b"",
         destination=destination,
         base=os.path.abspath(base),  # noqa: PTH100 - as above
-        options=options,
+        options=options._replace(whole=None),
         access=access,
         topic=f"bidsplan-{secrets.token_hex(8)}",
     )
-    run = _Run(plan, task, client, stopping)
+    run = _Run(plan, options.whole or plan, task, client, stopping)
     try:
         yield from run.events()
     finally:
@@ -98,9 +109,16 @@ class _Run:
     """One run on a cluster."""
 
     def __init__(
-        self, plan: Planned, task: Task, client: Any, stopping: Callable[[], bool]
+        self,
+        plan: Planned,
+        whole: Planned,
+        task: Task,
+        client: Any,
+        stopping: Callable[[], bool],
     ) -> None:
         self._plan = plan
+        self._whole = whole
+        self._same_names: dict[str, str] = {}
         self._task = task
         self._client = client
         self._stopping = stopping
@@ -119,7 +137,8 @@ class _Run:
             )
         yield from self._prepared()
         if self._stopping():
-            yield from (Skipped(entry=entry) for entry in self._plan.entries)
+            others = (e for e in self._plan.entries if e.path not in self._same_names)
+            yield from (Skipped(entry=entry) for entry in others)
             return
         self._submit_all()
         while self._futures and not self._stopping():
@@ -128,31 +147,51 @@ class _Run:
             yield from self._stopped()
         if self._resumable:
             yield Resumable(bytes=self._resumable)
+        whole = self._plan.header.part is None
+        if self._task.options.find_unplanned and whole and not self._stopping():
+            yield from self._unplanned()
 
     def _prepared(self) -> Iterator[Event]:
         """Let a worker create the destination, and check the free space."""
-        identity, free = yield from self._await_preparation(self._task)
+        found = yield from self._await_worker(prepare, self._task)
+        identity, free, folds_names = found or Prepared()
+        if folds_names:
+            self._same_names = same_names(self._whole)
+            yield from self._refused()
         if self._task.options.check_space and free is not None and free < self._plan.header.bytes:
             plan = Plan(header=self._plan.header, entries=tuple(self._plan.entries))
             lines = compressed(plan.lines())
-            yield from self._await_preparation(self._task._replace(lines=lines))
+            yield from self._await_worker(prepare, self._task._replace(lines=lines))
         self._task = self._task._replace(identity=identity)
 
-    def _await_preparation(
-        self, task: Task
-    ) -> Generator[Event, None, tuple[str | None, int | None]]:
-        """Wait until a worker has prepared the destination, or the run ends."""
-        future = self._submit(prepare, task, f"{task.topic}-prepare-{secrets.token_hex(4)}")
+    def _refused(self) -> Iterator[Failed]:
+        """Report the files whose paths the destination takes for others', which have no share."""
+        for entry in self._plan.entries if self._same_names else ():
+            if (first := self._same_names.get(entry.path)) is not None:
+                yield Failed(entry=entry, error=same_name(entry.path, first))
+
+    def _unplanned(self) -> Iterator[Event]:
+        """Have a worker look for files of an earlier plan, once for the whole plan."""
+        paths = compressed(f"{entry.path}\n".encode() for entry in self._plan.entries)
+        found = yield from self._await_worker(find_unplanned, self._task._replace(lines=paths))
+        yield from (Warned(problem=problem) for problem in found or ())
+
+    def _await_worker(
+        self, function: Callable[[str, bytes], T], task: Task
+    ) -> Generator[Event, None, T | None]:
+        """Wait for what a worker returns; None where the run ends before."""
+        key = f"{task.topic}-{function.__name__}-{secrets.token_hex(4)}"
+        future = self._submit(function, task, key)
         self._futures[0] = future
         while not future.done():
             if self._stopping():
-                return None, None
+                return None
             time.sleep(INTERVAL / 10)
             yield from self._missing_workers()
         del self._futures[0]
         if error := _error_of(future):
             raise error
-        found: tuple[str | None, int | None] = future.result()
+        found: T = future.result()
         return found
 
     def _submit(self, function: Callable[[str, bytes], Any], task: Task, key: str) -> Any:
@@ -172,7 +211,9 @@ class _Run:
             access=replace(access, jobs=min(access.jobs, jobs), limit_rate=limit)
         )
         for share, found in groupby(shares(plan, number), itemgetter(0)):
-            entries = tuple(entry for _, entry in found)
+            entries = tuple(entry for _, entry in found if entry.path not in self._same_names)
+            if not entries:
+                continue
             head = header_of_part(plan.header, f"share {share} of {number}")
             lines = compressed(Plan.rebuild(head, entries).lines())
             key = f"{task.topic}-share-{share}-of-{number}"

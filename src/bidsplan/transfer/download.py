@@ -101,42 +101,47 @@ def receive(
     Stopped
     """
     deadline = Deadline(began)
-
-    def ask() -> ObjectMetadata:
-        policy = session.retrying(deadline)
-        try:
-            return policy(store.about, entry.key, etag=entry.etag, version=entry.version)
-        except CredentialsError:
-            raise
-        except DeniedError:
-            # Reading may be allowed even if the metadata is not.
-            return ObjectMetadata(etag_is_md5=True)
-
-    about = ask() if asks_first(entry, store, session.checking) else None
+    first = asks_first(entry, store, session.checking)
+    about = _metadata(entry, store, session, deadline) if first else None
     checksum = about.checksum if about else None
     download = _Download(entry, store, writer, session, progress, deadline, checksum)
     try:
         verdict = download.resume()
         if not verdict.holds and verdict.proof is CheckMethod.ETAG_MD5:
-            about = about or ask()
+            about = about or _metadata(entry, store, session, deadline)
             download.checksum = about.checksum
             if not about.etag_is_md5 and about.checksum is None:
                 return verdict.by_size_only(entry.size)
-        if not verdict.holds:
-            # The object is read once more from the start, since bytes may be damaged on their way.
-            first, verdict = verdict, download.read_again()
-            same = first.content == verdict.content
-            if not verdict.holds:
-                verdict = judge_two_reads(entry, verdict, download.checksum, same=same)
-            elif same:
-                # For the next objects, the storage is asked before they are read.
-                store.etag_is_not_digest = True
+        return verdict if verdict.holds else _second_verdict(entry, store, download, verdict)
     except BaseException as error:
         download.failed(error)
         raise
     finally:
-        session.limit.slowdowns.took(entry.path, deadline.seconds())
-    return verdict
+        session.limit.slowdowns.add_duration(entry.path, deadline.seconds())
+
+
+def _metadata(entry: Entry, store: Store, session: Session, deadline: Deadline) -> ObjectMetadata:
+    """Request what the storage says of an object; nothing where it denies that."""
+    policy = session.retrying(deadline)
+    try:
+        return policy(store.about, entry.key, etag=entry.etag, version=entry.version)
+    except CredentialsError:
+        raise
+    except DeniedError:
+        # The bytes may be allowed where their metadata are not.
+        return ObjectMetadata(etag_is_md5=True)
+
+
+def _second_verdict(entry: Entry, store: Store, download: _Download, first: Verdict) -> Verdict:
+    """Read an object once more from the start, since bytes may be damaged on their way."""
+    second = download.read_again()
+    same = first.content == second.content
+    if not second.holds:
+        return judge_two_reads(entry, second, download.checksum, same=same)
+    if same:
+        # The metadata of the next objects are requested before they are read.
+        store.etag_is_not_digest = True
+    return second
 
 
 def asks_first(entry: Entry, store: Store, checking: VerifyMode) -> bool:

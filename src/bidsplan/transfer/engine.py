@@ -89,7 +89,7 @@ class Engine:
         self._outcomes = Outcomes(destination, self._sources)
         self._emit = self._outcomes.emit
         self._roots = Roots(plan.header.roots, access, base, self._emit)
-        self.decider = Decider(plan, self._sources, destination, options.existing)
+        self.decider = Decider(plan, self._sources, destination, options.existing, options.whole)
         self._cache = _cache_of(options, destination, plan)
         self._ahead: list[Job] = []
         self._scheduler: Scheduler | None = None
@@ -231,7 +231,7 @@ class Engine:
         if not verdict.holds or self._stop.is_set():
             return False
         self._limit.succeeded()
-        self._limit.slowdowns.took(entry.path, time.monotonic() - began)
+        self._limit.slowdowns.add_duration(entry.path, time.monotonic() - began)
         done = self._write_small(job, data, verdict)
         if done and self._cache and self._scheduler:
             cache, scheduler = self._cache, self._scheduler

@@ -35,6 +35,7 @@ def materialise(  # noqa: PLR0913 - the options of a run
     stopping: Callable[[], bool] | None = None,
     client: Any = None,
     cache: CacheOptions | str | PathLike[str] | None = None,
+    whole: Planned | None = None,
 ) -> Generator[Event, None, None]:
     """Fetch the files of a plan to a destination.
 
@@ -74,6 +75,9 @@ def materialise(  # noqa: PLR0913 - the options of a run
         A content cache: a directory that stores file contents by their digest, so that other
         destinations need not fetch them again. Workers of a cluster use the directory if it exists
         on their machine.
+    whole : Plan, optional
+        What the plan is a part of. Where a directory takes names that differ in case or Unicode
+        form for one, names are compared with those of all of it.
 
     Yields
     ------
@@ -98,7 +102,7 @@ def materialise(  # noqa: PLR0913 - the options of a run
     access, stopping = access or Access(), stopping or _never_stopping
     chosen = choose_cache(cache, str(destination), access, shared=client is not None)
     policies = Existing(existing), VerifyMode(checking)
-    options = Options(*policies, dry_run, wait, check_space, find_unplanned, chosen)
+    options = Options(*policies, dry_run, wait, check_space, find_unplanned, chosen, whole)
     if client is None or dry_run:
         return run_plan(plan, str(destination), access, str(base), options, stopping)
     from bidsplan.transfer.distributed import run_on_cluster  # only for clusters

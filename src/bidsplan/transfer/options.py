@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from bidsplan.destination.cache_options import CacheOptions
+    from bidsplan.plan import Planned
     from bidsplan.plan.integrity import VerifyMode
     from bidsplan.transfer.decide import Existing
 
@@ -20,3 +21,4 @@ class Options(NamedTuple):
     check_space: bool = True
     find_unplanned: bool = False
     cache: CacheOptions | None = None
+    whole: Planned | None = None

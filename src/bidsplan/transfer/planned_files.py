@@ -115,8 +115,8 @@ class PlannedPath(NamedTuple):
         if isinstance(found, str):
             return {"name": self.name(found), "size": 0, "type": "directory"}
         names = ("size", "etag", "version", "md5", "sha256", "reason", "key")
-        said = {name: getattr(found, name) for name in names}
-        return {"name": self.name(found), "type": "file", **said, "url": self.files.url(found)}
+        fields = {name: getattr(found, name) for name in names}
+        return {"name": self.name(found), "type": "file", **fields, "url": self.files.url(found)}
 
     def found(self) -> Entry | str:
         """Return the file's entry or the directory's path; raises OSError if absent."""

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from bidsplan.plan import Planned
 
 
-UNPLANNED_HINT = "'bidsplan prune PLAN DEST' removes what the plan no longer lists"
+UNPLANNED_COMMAND = "bidsplan prune PLAN DEST"
+UNPLANNED_HINT = f"'{UNPLANNED_COMMAND}' removes what the plan no longer lists"
 """The hint about files of an earlier plan."""
 
 
@@ -113,12 +114,15 @@ def prune(
         place.close()
 
 
-def warn_of_unplanned(plan: Planned, place: Destination) -> Iterator[Warned]:
-    """Warn of unchanged files of earlier plans that are still in a directory."""
+def warn_of_unplanned(paths: Iterable[str], place: Destination) -> Iterator[Warned]:
+    """Warn of unchanged files of earlier plans that are still in a directory.
+
+    `paths` are those of all files of the plan.
+    """
     if not place.quick:
         # In storage, each file would need a request.
         return
-    planned = {hash(collision_form(entry.path)) for entry in plan.entries}
+    planned = {hash(collision_form(path)) for path in paths}
     found = set()
     for receipt in place.read_receipts():
         if not receipt.kept and hash(collision_form(receipt.path)) not in planned:

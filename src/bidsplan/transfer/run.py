@@ -57,7 +57,7 @@ def run_plan(
         leaving.callback(engine.close)
         yield from engine.run()
         if options.find_unplanned and not part and engine.decider.outnumbered and not stopping():
-            yield from warn_of_unplanned(plan, place)
+            yield from warn_of_unplanned((entry.path for entry in plan.entries), place)
 
 
 def _decide(

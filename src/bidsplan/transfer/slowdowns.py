@@ -19,18 +19,18 @@ class Slowdowns:
     def __init__(self) -> None:
         self._lock = Lock()
         self._throttled = 0
-        self._asked: float | None = None
+        self._retry_after: float | None = None
         self._waited = 0.0
         self._late = 0
         self._slowest = 0.0
         self._path: str | None = None
 
-    def throttled(self, asked: float | None) -> None:
-        """Note that the storage asked to slow down, and for how long."""
+    def throttled(self, retry_after: float | None) -> None:
+        """Note that the storage retry_after to slow down, and for how long."""
         with self._lock:
             self._throttled += 1
-            if asked is not None:
-                self._asked = max(self._asked or 0.0, asked)
+            if retry_after is not None:
+                self._retry_after = max(self._retry_after or 0.0, retry_after)
 
     def waited(self, seconds: float) -> None:
         """Note a wait before a retry."""
@@ -42,7 +42,7 @@ class Slowdowns:
         with self._lock:
             self._late += 1
 
-    def took(self, path: str, seconds: float) -> None:
+    def add_duration(self, path: str, seconds: float) -> None:
         """Note how long an object took, from its first request on."""
         # Checked without the lock first, since hardly any object is the slowest one so far.
         if seconds > self._slowest:
@@ -56,7 +56,7 @@ class Slowdowns:
             return
         slowed = Slowed(
             throttled=self._throttled,
-            asked=self._asked,
+            retry_after=self._retry_after,
             waited=round(self._waited, 3),
             late=self._late,
             path=self._path,
@@ -71,8 +71,8 @@ def problem_of(slowed: Slowed) -> Problem:
     parts = []
     if slowed.throttled:
         parts.append(f"the storage asked {_times(slowed.throttled)} to slow down")
-        if slowed.asked is not None:
-            parts.append(f"it asked to wait up to {slowed.asked:,.0f} s")
+        if slowed.retry_after is not None:
+            parts.append(f"it asked to wait up to {slowed.retry_after:,.0f} s")
         parts.append(f"the longest wait was {slowed.waited:.1f} s")
     if slowed.late:
         files = "1 file was" if slowed.late == 1 else f"{slowed.late:,} files were"

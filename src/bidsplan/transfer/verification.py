@@ -154,13 +154,13 @@ class _Check:
 
 def _differs(entry: Entry, verdict: Verdict, *, no_receipt: bool = False) -> IntegrityError:
     """Make the error for a file that differs, or that can't be proved."""
-    said = f"by {verdict.proof.value}, expected {verdict.expected}, got {verdict.got}"
+    details = f"by {verdict.proof.value}, expected {verdict.expected}, got {verdict.got}"
     again = "fetch again with '--existing replace' to replace it"
     if no_receipt:
         return UnprovedError(
-            f"{printable(entry.path)}: not shown to be the planned file: {said}; it differs, or "
+            f"{printable(entry.path)}: not shown to be the planned file: {details}; it differs, or "
             f"its entity tag is no MD5, and no receipt of it shows which; {again}",
             help_code=HelpCode.DIFFERS,
         )
-    text = f"{printable(entry.path)}: not the planned file: {said}; {again}"
+    text = f"{printable(entry.path)}: not the planned file: {details}; {again}"
     return IntegrityError(text, help_code=HelpCode.DIFFERS)

@@ -11,12 +11,14 @@ from bidsplan.cli import options
 from bidsplan.cli.console import problem_data
 from bidsplan.cli.plan_changes import changed_lines
 from bidsplan.cli.plans import compile_file, load, omission_data, written
+from bidsplan.command_lines import command_line
 from bidsplan.errors import BidsplanError, PlanError, Problem, UsageError
 from bidsplan.review.changes import compare_plans
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bidsplan.cli.console import Console
     from bidsplan.compile.compiler import Compiled
     from bidsplan.compile.survey.shared import SharedListings
     from bidsplan.plan import Plan
@@ -120,7 +122,8 @@ def _compile(manifest: Path, output: Path | None, how: _Compilation) -> int:
         listings=how.listings,
     )
     if how.check:
-        return _check(path, old, compiled.plan, settings)
+        command = command_line("diff", settings.access, "--all", path, manifest)
+        return _check(path, old, compiled.plan, settings.console, command)
     write_plan(compiled.plan, path)
     settings.console.result(written(compiled, path), {"plan": str(path), **_data(compiled)})
     return 0
@@ -148,8 +151,13 @@ def _read(path: Path) -> StoredPlan | PlanError:
         return error
 
 
-def _check(path: Path, old: StoredPlan | PlanError, plan: Plan, settings: options.Settings) -> int:
-    """Show how a plan differs from the existing one; return the exit code."""
+def _check(
+    path: Path, old: StoredPlan | PlanError, plan: Plan, console: Console, command: str
+) -> int:
+    """Show how a plan differs from the existing one; return the exit code.
+
+    `command` names all differences.
+    """
     differences: list[str] = []
     data: dict[str, Any] = {}
     if isinstance(old, PlanError):
@@ -158,9 +166,9 @@ def _check(path: Path, old: StoredPlan | PlanError, plan: Plan, settings: option
         changes = compare_plans(old, plan)
         data = changes.to_dict()
         if changes:
-            summary, *more = changed_lines(changes, by_subject=False)
+            summary, *more = changed_lines(changes, by_subject=False, command=command)
             differences = [f"{path} is stale: {summary}", *more]
-    settings.console.result(
+    console.result(
         "\n".join(differences) or f"{path} is current",
         {"plan": str(path), "current": not differences, "differences": differences, **data},
     )

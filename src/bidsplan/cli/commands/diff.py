@@ -10,6 +10,7 @@ import click
 from bidsplan.cli import options
 from bidsplan.cli.plan_changes import MOST_NAMED, changed_lines
 from bidsplan.cli.plans import compile_file, load, plan_of_file, warn_if_stale
+from bidsplan.command_lines import command_line
 from bidsplan.compile.plan_policy import is_manifest, stored_plan
 from bidsplan.errors import UsageError
 from bidsplan.plan.file import default_plan_path
@@ -32,10 +33,8 @@ if TYPE_CHECKING:
 )
 @options.document_argument("first", "A")
 @options.document_argument("second", "[B]", required=False)
-@click.option(
-    "--rev", "revision", metavar="REV", help="Compare A with its plan at this git revision."
-)
-@click.option("--all", "whole", is_flag=True, help="Name every subject and file.")
+@click.option("--rev", "revision", metavar="REV", help="Compare A with its plan at a git revision.")
+@click.option("--all", "show_all", is_flag=True, help="Name every subject and file.")
 @click.option(
     "--markdown",
     is_flag=True,
@@ -46,7 +45,7 @@ def command(
     first: Path,
     second: Path | None,
     revision: str | None,
-    whole: bool,
+    show_all: bool,
     markdown: bool,
     settings: options.Settings,
 ) -> int:
@@ -64,10 +63,23 @@ def command(
 
         settings.console.write(changes_markdown(changes, settings.console.redact))
     else:
-        lines = changed_lines(changes, None if whole else MOST_NAMED)
+        lines = changed_lines(
+            changes,
+            None if show_all else MOST_NAMED,
+            command=_naming_all(first, second, revision, settings),
+        )
         data = {"equal": not changes, "summary": lines[0], **changes.to_dict()}
         settings.console.result("\n".join(lines), data)
     return 1 if changes else 0
+
+
+def _naming_all(
+    first: Path, second: Path | None, revision: str | None, settings: options.Settings
+) -> str:
+    """Write this command again, with the option that names all."""
+    words = ["--all", *(["--rev", revision] if revision else [])]
+    words += [str(path) for path in (first, second) if path is not None]
+    return command_line("diff", settings.access, *words)
 
 
 def _plans(
@@ -84,8 +96,8 @@ def _plans(
                 f"{first} is one plan; name a second, or an earlier version of it with --rev, or a "
                 "manifest, which is compared with its plan"
             )
-        known: tuple[Path, Planned] = (default_plan_path(first), stored_plan(first))
-        return known[1], _compiled(first, known, settings)
+        plan = stored_plan(first, settings.access)
+        return plan, _compiled(first, (default_plan_path(first), plan), settings)
     stored: dict[Path, Planned] = {
         path: plan_of_file(path) for path in (first, second) if not is_manifest(path)
     }
@@ -111,7 +123,7 @@ def _since(first: Path, revision: str, settings: options.Settings) -> tuple[Plan
         return old, current
     path = default_plan_path(first)
     old = plan_at_revision(path, revision)
-    known = stored_plan(first) if path.exists() else old
+    known = stored_plan(first, settings.access) if path.exists() else old
     return old, _compiled(first, (path, known), settings)
 
 

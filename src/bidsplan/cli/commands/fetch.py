@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import click
 from bidsplan.cli import options, signals
 from bidsplan.cli.plans import plan_for
 from bidsplan.cli.report import Outcome
+from bidsplan.command_lines import command_line
 from bidsplan.compile.plan_policy import PlanPolicy, is_manifest, own_manifest, refuse_locked_plan
 from bidsplan.errors import LibraryError, UsageError
 from bidsplan.help_codes import HelpCode
@@ -98,10 +98,9 @@ def command(
     An interrupted fetch resumes when you run it again. DEST is a directory, or a URL that fsspec
     can write to, such as s3://bucket/prefix.
     """
-    policy = PlanPolicy.of(locked=locked, frozen=frozen)
-    base, plan = _find_plan(source, settings, policy, write=not dry_run)
-    names = {"source": str(source), "place": destination}
-    outcome = Outcome(plan, settings.console, dry_run=dry_run, **names)
+    path, whole = _find_plan(source, settings, locked=locked, frozen=frozen, write=not dry_run)
+    plan = settings.part.of(whole)
+    outcome = _outcome(source, destination, plan, settings, dry_run=dry_run)
     with (
         signals.first_signal(interrupt=False) as received,
         _cluster(None if dry_run else scheduler) as client,
@@ -110,7 +109,7 @@ def command(
             plan,
             destination,
             access=settings.access,
-            base=base,
+            base=path.parent,
             existing=Existing(existing),
             checking=VerifyMode(checking),
             dry_run=dry_run,
@@ -120,6 +119,7 @@ def command(
             stopping=lambda: bool(received),
             client=client,
             cache=settings.cache,
+            whole=whole,
         )
         code = outcome.follow(events)
     if outcome.changed:
@@ -128,25 +128,33 @@ def command(
 
 
 def _find_plan(
-    source: Path, settings: options.Settings, policy: PlanPolicy, *, write: bool
+    source: Path, settings: options.Settings, *, locked: bool, frozen: bool, write: bool
 ) -> tuple[Path, Planned]:
-    """Return the directory of the plan's relative URLs, and the chosen part."""
+    """Return the plan and its path, which its URLs are relative to."""
+    policy = PlanPolicy.of(locked=locked, frozen=frozen)
     if not is_manifest(source):
         refuse_locked_plan(source, policy)
-    path, plan = plan_for(source, settings, policy, write=write)
-    return path.parent, settings.part.of(plan)
+    return plan_for(source, settings, policy, write=write)
+
+
+def _outcome(
+    source: Path, destination: str, plan: Planned, settings: options.Settings, *, dry_run: bool
+) -> Outcome:
+    prune = command_line("prune", settings.access, source, destination)
+    return Outcome(plan, settings.console, dry_run=dry_run, place=destination, prune=prune)
 
 
 def _say_next(source: Path, destination: str, plan: Planned, settings: options.Settings) -> None:
     """Suggest commands that look at the fetched files."""
     if settings.console.quiet or settings.console.json:
         return
-    checked = shlex.join([*settings.part.arguments(), str(source), destination])
-    text = f"next: 'bidsplan verify {checked}' checks the files again"
+    access, part = settings.access, settings.part.arguments()
+    verify = command_line("verify", access, *part, source, destination)
+    text = f"next: '{verify}' checks the files again"
     # A plan without its manifest does not show why files are missing.
-    manifest = source if is_manifest(source) else own_manifest(source, plan, settings.access)
+    manifest = source if is_manifest(source) else own_manifest(source, plan, access)
     if manifest:
-        text += f", 'bidsplan report {shlex.quote(str(manifest))}' shows what the study lacks"
+        text += f", '{command_line('report', access, manifest)}' shows what the study lacks"
     settings.console.say(text)
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from bidsplan.cli import options
 from bidsplan.cli.plans import load
+from bidsplan.errors import BidsplanError
 from bidsplan.messages import counted, size
 from bidsplan.paths import natural_key
 
@@ -43,15 +44,19 @@ def command(what: str, settings: options.Settings) -> None:
     with settings.console.progress() as notify:
         if what.endswith((".yaml", ".yml")):
             loaded = load(Path(what), settings)
-            manifest = loaded.manifest
-            inventory = take_inventory(
-                manifest.study.url,
-                sites=(manifest.site,) if isinstance(manifest.site, str) else manifest.site or (),
-                anonymous=manifest.study.anonymous,
-                base=loaded.path.parent,
-                access=settings.access,
-                notify=notify,
-            )
+            manifest, site = loaded.manifest, loaded.manifest.site
+            try:
+                inventory = take_inventory(
+                    manifest.study.url,
+                    sites=(site,) if isinstance(site, str) else site or (),
+                    anonymous=manifest.study.anonymous,
+                    base=loaded.path.parent,
+                    access=settings.access,
+                    notify=notify,
+                    at=("study", "url"),
+                )
+            except BidsplanError as error:
+                raise error.located(loaded.locate) from error
         else:
             options.check_study(what)
             inventory = take_inventory(what, access=settings.access, notify=notify)

@@ -70,7 +70,7 @@ def command(
     reasons = _reasons(plan, manifest, settings) if manifest else None
     proofs = _proofs(plan, destination, path, settings, read=read) if destination else None
     write_report(plan, page, reasons=reasons, proofs=proofs)
-    settings.console.result(*_said(page, plan, proofs))
+    settings.console.result(*_description(page, plan, proofs))
 
 
 def _manifest(source: Path, manifest: Path | None) -> Path | None:
@@ -105,7 +105,7 @@ def _proofs(
         )
 
 
-def _said(page: Path, plan: Planned, proofs: Proofs | None) -> tuple[str, dict[str, object]]:
+def _description(page: Path, plan: Planned, proofs: Proofs | None) -> tuple[str, dict[str, object]]:
     """Describe what was written, as text and as data for ``--json``."""
     data: dict[str, object] = {"report": str(page)}
     if proofs is None:

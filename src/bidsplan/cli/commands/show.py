@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     "--tree", is_flag=True, help="Show the directories, each with the number and size of its files."
 )
 @click.option("--csv", is_flag=True, help="Write a table of all files, for spreadsheets.")
-@click.option("--all", "whole", is_flag=True, help="Show every row, subject and file.")
+@click.option("--all", "show_all", is_flag=True, help="Show every row, subject and file.")
 @options.settings_of(*options.ALLOWED)
-def command(source: Path, tree: bool, csv: bool, whole: bool, settings: options.Settings) -> None:
+def command(
+    source: Path, tree: bool, csv: bool, show_all: bool, settings: options.Settings
+) -> None:
     """Show what PLAN contains: subjects, files, bytes, and how files can be proved.
 
     The command counts files and bytes by pipeline, datatype, suffix, session, reason and proof, and
@@ -48,11 +50,11 @@ def command(source: Path, tree: bool, csv: bool, whole: bool, settings: options.
     elif tree:
         from bidsplan.cli.plan_tree import tree_lines  # on demand
 
-        console.result("\n".join(tree_lines(plan, whole=whole)), {})
+        console.result("\n".join(tree_lines(plan, show_all=show_all)), {})
     else:
         from bidsplan.cli.plan_summary import summary_lines  # on demand
         from bidsplan.review.summary import summarise_plan
 
         summary = summarise_plan(plan)
-        lines = summary_lines(summary, whole=whole)
+        lines = summary_lines(summary, show_all=show_all)
         console.result("\n".join(lines), msgspec.to_builtins(summary))

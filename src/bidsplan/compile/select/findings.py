@@ -34,7 +34,7 @@ class Findings:
         # Items, from which the values that messages may name are collected later.
         self._seen: list[Item] = []
         self._matched: list[list[Item]] = [[] for _ in filters]
-        self._asked = [_asked(filter_) for filter_ in filters]
+        self._required_values = [_required_values(filter_) for filter_ in filters]
         self._seen_values: dict[_Field, set[str]] = {}
         self._matched_values: list[dict[_Field, set[str]]] = [{} for _ in filters]
         self._any_matched = [False] * len(filters)
@@ -70,13 +70,13 @@ class Findings:
         for glob in self._unmatched_globs.keys() - other._unmatched_globs.keys():
             del self._unmatched_globs[glob]
         # Only the requested values are kept, and no items, since there may be millions.
-        for field in {field for asked in self._asked for field, _ in asked}:
+        for field in {field for required in self._required_values for field, _ in required}:
             seen = self._seen_values.setdefault(field, set())
             seen.update(other._seen_values.get(field, ()), _values(field, other._seen))
         for index, matched in enumerate(other._matched):
             self._any_matched[index] |= other._any_matched[index] or bool(matched)
             values = other._matched_values[index]
-            for field, _ in self._asked[index]:
+            for field, _ in self._required_values[index]:
                 found = self._matched_values[index].setdefault(field, set())
                 found.update(values.get(field, ()), _values(field, matched))
             self._no_datatype[index] += other._no_datatype[index]
@@ -106,7 +106,7 @@ class Findings:
     ) -> Iterator[Problem]:
         """Report each value of a filter that none of the items has."""
         filter_ = self._filters[index]
-        for field, values in self._asked[index]:
+        for field, values in self._required_values[index]:
             found = values_of.get(field, set())
             absent = [
                 (number, wanted)
@@ -133,14 +133,14 @@ class Findings:
                 yield Problem(message=message, at=(*place, number), hint=hint)
 
 
-def _asked(filter_: Filter) -> list[tuple[_Field, tuple[str, ...]]]:
+def _required_values(filter_: Filter) -> list[tuple[_Field, tuple[str, ...]]]:
     """List the fields of a filter that name values, with these values."""
-    asked: list[tuple[_Field, tuple[str, ...] | None]] = [
+    required: list[tuple[_Field, tuple[str, ...] | None]] = [
         ((field,), getattr(filter_, field)) for field in NOUNS
     ]
     for entity, rule in (filter_.entities or {}).items():
-        asked.append((("entities", entity), rule.any_of))
-    return [(field, tuple(values)) for field, values in asked if values]
+        required.append((("entities", entity), rule.any_of))
+    return [(field, tuple(values)) for field, values in required if values]
 
 
 def _values(field: _Field, items: Iterable[Item]) -> set[str]:

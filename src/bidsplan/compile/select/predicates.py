@@ -75,19 +75,21 @@ class Condition:
 
         A missing cell matches only ``n/a``. ``89+`` is read as a number of at least 89.
         """
-        asked = self.predicate
+        predicate = self.predicate
         if is_missing(value):
             return value in self._any_of
-        if (asked.any_of is not None and value not in self._any_of) or value in self._not:
+        if (predicate.any_of is not None and value not in self._any_of) or value in self._not:
             return False
         if not self.is_numeric:
             return True
         number, is_exact = _number(value.removesuffix("+")), not value.endswith("+")
-        if number is None or (asked.max is not None and number <= asked.max and not is_exact):
+        if number is None or (
+            predicate.max is not None and number <= predicate.max and not is_exact
+        ):
             return None
-        if asked.min is not None and number < asked.min:
+        if predicate.min is not None and number < predicate.min:
             return False if is_exact else None
-        return asked.max is None or number <= asked.max
+        return predicate.max is None or number <= predicate.max
 
 
 def row_matches(row: Mapping[str, str], where: Mapping[str, Condition]) -> bool:

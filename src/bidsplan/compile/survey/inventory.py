@@ -13,7 +13,7 @@ from bidsplan.compile.survey.datasets import Dataset
 from bidsplan.compile.survey.listing import Lister
 from bidsplan.compile.survey.participants import LARGEST_TABLE, parse_table
 from bidsplan.compile.survey.small_files import read_small
-from bidsplan.compile.survey.sources import Roots
+from bidsplan.compile.survey.sources import Roots, errors_at
 from bidsplan.compile.survey.study import locate_raw, nothing_at, pipelines
 from bidsplan.errors import Problem, SelectionError, SourceMissingError
 from bidsplan.help_codes import HelpCode
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from bidsplan.compile.survey.study import Located
+    from bidsplan.errors import Place
     from bidsplan.events import Event
     from bidsplan.storage import Object
 
@@ -91,6 +92,7 @@ def take_inventory(
     base: str | PathLike[str] = ".",
     access: Access | None = None,
     notify: Callable[[Event], None] | None = None,
+    at: Place = (),
 ) -> Inventory:
     """List a whole study, and count its files.
 
@@ -109,6 +111,8 @@ def take_inventory(
         How storage may be reached.
     notify : callable, optional
         Called with each event of listing. The calls come from several threads, but one at a time.
+    at : tuple of str or int
+        The URL's place in the manifest, for errors about the URL.
 
     Returns
     -------
@@ -127,8 +131,9 @@ def take_inventory(
     with (
         closing(Roots(access, Path(base), Path(base), open_store)) as roots,
         closing(Lister(access.jobs, notify)) as lister,
+        errors_at(at),
     ):
-        store, root = roots.open(url, anonymous)
+        store, root = roots.open(url, anonymous, at)
         located, found = _locate(Dataset(store=store, root=root), url, sites, lister)
         inventory = Inventory(url=url, sites=found)
         wanted = [

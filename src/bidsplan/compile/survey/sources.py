@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from bidsplan.errors import Problem, UrlError
+from bidsplan.errors import Problem, StorageError, UrlError
 from bidsplan.paths import relative_path
 from bidsplan.plan import Root
 from bidsplan.urls import OBJECT_STORES, canonical_url, parse_url
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bidsplan.errors import Place
     from bidsplan.storage import Access, Store
+
+
+STUDY_URL = ("study", "url")
+"""Where a manifest names its study."""
+
+
+@contextmanager
+def errors_at(place: Place) -> Iterator[None]:
+    """Say of errors of the storage which place of the manifest they are about.
+
+    Those that have a place keep it, and where the place is empty there is no manifest.
+    """
+    try:
+        yield
+    except StorageError as error:
+        found = error.problems or (Problem(message=str(error), help_code=error.help_code),)
+        if not place or all(problem.at for problem in found):
+            raise
+        placed = [problem if problem.at else replace(problem, at=place) for problem in found]
+        raise type(error)(problems=placed) from error
 
 
 class Opener(Protocol):
@@ -51,6 +75,7 @@ class Roots:
         self.plan_directory = plan_directory
         self._indices: dict[Root, int] = {}
         self._stores: list[Store] = []
+        self._places: list[Place] = []
 
     def open(self, url: str, anonymous: bool | None, at: Place = ()) -> tuple[Store, int]:
         """Open a root once; return its store, and its index in the plan.
@@ -60,7 +85,7 @@ class Roots:
         url, anonymous : str, bool or None
             The values in the manifest; requests are unsigned by default.
         at : tuple of str or int
-            The URL's place in the manifest, for the UrlError if the URL or its host is refused.
+            The URL's place in the manifest, for errors about the URL.
         """
         location = parse_url(url)
         signed = location.protocol in OBJECT_STORES
@@ -70,14 +95,16 @@ class Roots:
         )
         if root not in self._indices:
             try:
-                store = self._opener(
-                    url, access=self.access, anonymous=root.anonymous, base=str(self._base)
-                )
+                with errors_at(at):
+                    store = self._opener(
+                        url, access=self.access, anonymous=root.anonymous, base=str(self._base)
+                    )
             except UrlError as error:
                 problem = Problem(message=str(error), at=at)
                 raise UrlError(problems=[problem], help_code=error.help_code) from error
             self._indices[root] = len(self._stores)
             self._stores.append(store)
+            self._places.append(at)
         index = self._indices[root]
         return self._stores[index], index
 
@@ -91,6 +118,10 @@ class Roots:
     def store(self, index: int) -> Store:
         """Return the store of an opened root."""
         return self._stores[index]
+
+    def place(self, index: int) -> Place:
+        """Return where the manifest has the URL of an opened root."""
+        return self._places[index]
 
     @property
     def listed(self) -> list[Root]:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from bidsplan.bids.dataset_files import DESCRIPTION, is_derivative
 from bidsplan.compile.survey.datasets import Dataset, subject_directories
 from bidsplan.compile.survey.small_files import LARGEST_SIDECAR, parse_json, read_small
+from bidsplan.compile.survey.sources import STUDY_URL
 from bidsplan.errors import Problem, SelectionError, SourceMissingError
 from bidsplan.help_codes import HelpCode
 from bidsplan.messages import listed, suggestion
 from bidsplan.paths import printable
-from bidsplan.urls import meant_url
+from bidsplan.urls import suggested_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 Located = list[tuple[Dataset, "RootListing"]]
 """Datasets, each with the listing of its root."""
 
-_URL = ("study", "url")
-
 
 def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
     """List the roots of the study's raw datasets, one for each site.
@@ -40,19 +39,15 @@ def survey_study(manifest: Manifest, roots: Roots, lister: Lister) -> Located:
     sites = [site] if site is None or isinstance(site, str) else list(site)
     datasets = []
     for name in sites:
-        store, root = roots.open(url if name is None else f"{url}/{name}", anonymous, _URL)
+        store, root = roots.open(url if name is None else f"{url}/{name}", anonymous, STUDY_URL)
         dataset = Dataset(store=store, root=root)
         if name != site:
             dataset = replace(dataset, destination=f"{name}/", site=name)
         datasets.append(dataset)
-    try:
-        located = locate_raw(datasets, lister)
-    except SourceMissingError as error:
-        problem = Problem(message=str(error), at=_URL, help_code=error.help_code)
-        raise SourceMissingError(problems=[problem]) from error
+    located = locate_raw(datasets, lister)
     missing = [number for number, (_, listing) in enumerate(located) if listing.empty]
     if missing and site is None:
-        raise SourceMissingError(problems=[nothing_at(located[0][0], url, _URL)])
+        raise SourceMissingError(problems=[nothing_at(located[0][0], url, STUDY_URL)])
     if missing:
         store, _ = roots.open(manifest.study.url, anonymous)
         there = [directory.rstrip("/") for directory in store.children().directories]
@@ -115,8 +110,9 @@ def _warn_of_nobodys(dataset: Dataset, listing: RootListing, lister: Lister) -> 
 
 def nothing_at(dataset: Dataset, url: str, at: Place = ()) -> Problem:
     """Make the problem of an empty URL, with a similar URL as hint."""
-    meant = meant_url(url)
-    hint = f"write {meant}" if meant else "check its spelling, upper and lower case included"
+    suggested = suggested_url(url)
+    spelling = "check its spelling, upper and lower case included"
+    hint = f"write {suggested}" if suggested else spelling
     return Problem(
         message=f"there is nothing at {dataset.where}",
         at=at,
@@ -129,7 +125,17 @@ def _no_subjects(dataset: Dataset, listing: RootListing) -> Problem:
     names = ", ".join(repr(printable(name)) for name in listing.directories[:8])
     hint = f"there are {names}: one of them in study.url, or as site?" if names else None
     message = f"{dataset.where} has no subject directories (sub-…)"
-    return Problem(message=message, at=_URL, hint=hint)
+    return Problem(message=message, at=STUDY_URL, hint=hint)
+
+
+def place_of_derivative(manifest: Manifest, name: str | None) -> Place:
+    """Return where a manifest says where a pipeline is; the study itself where it is None."""
+    wanted = manifest.derivatives
+    if name is None or (wanted != "all" and name not in wanted):
+        return STUDY_URL
+    if wanted == "all":
+        return ("derivatives",)
+    return ("derivatives", name, "url") if wanted[name].url else ("derivatives", name)
 
 
 def locate_derivative(

@@ -89,9 +89,9 @@ class _Sheet:
         self._apart = entities_apart(files.by_subject.values())
         self._dest = dest if dest in {"", "/"} else f"{dest.rstrip('/')}/"
         self._refuse_conflicts()
-        said, entities, found, units = set[str](), set[str](), set[str](), set[str]()
+        identified, entities, found, units = set[str](), set[str](), set[str](), set[str]()
         for line in self._lines():
-            said |= line.identity.keys()
+            identified |= line.identity.keys()
             entities |= line.entities.keys()
             found |= line.cells.keys()
             units.add(line.unit)
@@ -100,7 +100,7 @@ class _Sheet:
         missing = [_no_file(name, columns[name]) for name in self._columns if name not in found]
         if missing:
             raise UsageError(problems=missing)
-        self._identity = [name for name in _IDENTITY if name in {"sample", "subject", *said}]
+        self._identity = [name for name in _IDENTITY if name in {"sample", "subject", *identified}]
         self._entities = sorted(entities)
         self.without_rows = [unit for unit in plan.header.subjects if unit not in units]
 

@@ -17,14 +17,14 @@ _TITLE = re.compile(r"index of|listing of|directory listing|^\s*directory:", re.
 """Servers' words for the index of a directory, in a title or heading."""
 
 
-def linked_names(data: bytes, url: str, asked: str, what: str) -> set[str]:
+def linked_names(data: bytes, url: str, requested: str, what: str) -> set[str]:
     """Return the names in a directory, from the links of its index page.
 
     A link to a deeper path counts as its first directory.
 
     Parameters
     ----------
-    url, asked : str
+    url, requested : str
         The URL that answered, and the requested URL, both quoted.
     what : str
         The listing's name, for messages.
@@ -37,7 +37,7 @@ def linked_names(data: bytes, url: str, asked: str, what: str) -> set[str]:
     page = _parsed(data)
     names = {name for name in _children(page, url) if name}
     # A redirect may lead to any page, and so may the links on that page.
-    moved = _directory(url) != _directory(asked)
+    moved = _directory(url) != _directory(requested)
     if not (names and not moved) and not _is_titled(page):
         raise NoIndexError(
             f"{what}: the answer is a web page, but no index of a directory: it links to no file "

@@ -102,8 +102,8 @@ class HttpStore(Store):
 
     def _names(self, prefix: str) -> set[str]:
         """Return the names on an index page; directories end in a slash."""
-        what, asked = f"listing {self._what(prefix)}", self._url(prefix)
-        answer, url = self._client.send("GET", asked, what)
+        what, requested = f"listing {self._what(prefix)}", self._url(prefix)
+        answer, url = self._client.send("GET", requested, what)
         kind = answer.headers.get("Content-Type", "")
         data = network.read_bounded(answer, what, limit=_LARGEST_INDEX)
         if "html" not in kind or len(data) > _LARGEST_INDEX:
@@ -111,7 +111,7 @@ class HttpStore(Store):
                 f"{what}: the answer is no index page, but {printable(kind[:60]) or 'untyped'!r}; "
                 "a web directory is listed by its server's HTML index"
             )
-        return linked_names(data, url, asked, what)
+        return linked_names(data, url, requested, what)
 
     def _describe(self, key: str) -> Object | str:
         """Request the size and tag of a file, or find a directory."""

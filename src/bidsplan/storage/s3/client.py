@@ -90,7 +90,7 @@ class S3Client:
         code = error_code(data)
         error = refused(answer.status, what, code, answer.headers, denied=sent.denied)
         if isinstance(error, BidsplanError) and error.help_code is HelpCode.BUCKET_MISSING:
-            text = f"{error} (now {sent.endpoint})"
+            text = f"{error} (now {sent.endpoint_in_use})"
             error = type(error)(text, help_code=HelpCode.BUCKET_MISSING)
         if region not in {"", sent.region} and isinstance(error, BidsplanError):
             text = f"{error}; the bucket is in the region {region!r}"

@@ -15,6 +15,13 @@ from bidsplan.errors import DeniedError, UsageError
 from bidsplan.help_codes import HelpCode
 from bidsplan.storage.certificates import Authorities, Authority, certificates, named_authorities
 from bidsplan.storage.http_errors import Advice
+from bidsplan.storage.s3.choices import (
+    DEFAULT_PROFILE,
+    Environment,
+    checked_endpoint,
+    endpoint_in_use,
+    profile_in_use,
+)
 from bidsplan.urls import AMAZON
 
 if TYPE_CHECKING:
@@ -30,14 +37,6 @@ _PARTITIONS = {
     "eu-iso": "aws-iso-e",
     "eusc": "aws-eusc",
 }
-
-_ENDPOINT = re.compile(
-    r"(?P<scheme>https?://)([A-Za-z0-9._~%!$&'()*+,;=:-]*@)?"
-    r"(?P<rest>([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[A-Za-z0-9._~/-]*)?)"
-)
-_LARGEST_PORT = 65_535
-
-Environment = frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +55,8 @@ class Connection:
         The variables that botocore reads.
     authorities : tuple of Authority
         Authorities to trust in addition to the system's.
+    profile_in_use, endpoint_in_use : str
+        As messages name them, with the option or variable that chose them.
     """
 
     endpoint: str
@@ -67,6 +68,8 @@ class Connection:
     timeout: float
     environment: Environment = field(repr=False)
     authorities: Authorities = ()
+    profile_in_use: str = ""
+    endpoint_in_use: str = ""
 
     @property
     def is_aws(self) -> bool:
@@ -125,20 +128,23 @@ class Connection:
         except (BotoCoreError, OSError, ValueError, KeyError) as error:
             # The error's text may contain a program's output.
             raise DeniedError(
-                f"the AWS credentials can't be read ({type(error).__name__}); check the profile, "
-                "its credential_process and its sign-in",
+                f"the AWS credentials of {self.profile_in_use} can't be read "
+                f"({type(error).__name__}); check the profile, its credential_process and its "
+                "sign-in",
                 help_code=HelpCode.NO_CREDENTIALS,
             ) from None
         if frozen is None:
             raise DeniedError(
-                "no AWS credentials were found for signed requests; set AWS_PROFILE or the like, "
-                "or ask anonymously (anonymous: true, --anonymous; in Python anon=True)",
+                "no AWS credentials were found for signed requests "
+                f"({self.profile_in_use}); set AWS_PROFILE or the like, or ask anonymously "
+                "(anonymous: true, --anonymous; in Python anon=True)",
                 help_code=HelpCode.NO_CREDENTIALS,
             )
         if not all(map(str.isprintable, filter(None, frozen))):
             raise DeniedError(
-                "the AWS credentials have line breaks or other characters that no request can "
-                "carry; check the profile and its credential_process",
+                f"the AWS credentials ({self._origin(found)}) have line breaks or other "
+                "characters that no request can carry; check the profile and its "
+                "credential_process",
                 help_code=HelpCode.NO_CREDENTIALS,
             )
         return frozen
@@ -156,14 +162,19 @@ class Connection:
                     "'anonymous: false' or --signed"
                 )
             return Advice(text, HelpCode.DENIED_UNSIGNED)
-        session = _session(self.profile, self.environment)
-        method = getattr(session.get_credentials(), "method", "AWS")
-        origin = "environment variables"
-        if method != "env":
-            origin = f"profile {session.profile!r}" if session.profile else method
+        origin = self._origin(_session(self.profile, self.environment).get_credentials())
         more = "" if self.requester_pays else "; if its requesters pay, add --requester-pays"
         text = f"the credentials in use ({origin}) have no access to it{more}"
-        return Advice(text, HelpCode.DENIED, origin)
+        return Advice(text, HelpCode.DENIED, origin, self.endpoint_in_use)
+
+    def _origin(self, credentials: Any) -> str:
+        """Say where credentials are from."""
+        method = getattr(credentials, "method", "")
+        if method == "env":
+            return "environment variables"
+        # Without a profile, a machine's role or a sign-in may provide them.
+        named = self.profile_in_use != DEFAULT_PROFILE
+        return self.profile_in_use if named or not method else method
 
     def renew(self) -> bool:
         """Read the credentials again; report whether they have changed."""
@@ -208,7 +219,7 @@ def _service(
         if named := endpoint or _endpoint_variable(session):
             # Nothing overrides this endpoint, and a client takes a tenth of a second to find it. A
             # broken AWS configuration does not matter here.
-            return _checked_endpoint(named), region
+            return checked_endpoint(named), region
         from botocore import UNSIGNED
         from botocore.config import Config
 
@@ -220,10 +231,9 @@ def _service(
         )
     except UsageError:
         raise
-    except botocore.exceptions.ProfileNotFound as error:
-        raise UsageError(
-            f"the AWS configuration can't be used: {error}", help_code=HelpCode.CONFIGURATION
-        ) from error
+    except botocore.exceptions.ProfileNotFound:
+        # Only the caller knows what chose the profile.
+        raise
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
         # The error's text may contain a URL with a password, so it must not be the cause of the
         # next error.
@@ -231,7 +241,7 @@ def _service(
     else:
         return client.meta.endpoint_url, client.meta.region_name
     if named := os.environ.get("AWS_ENDPOINT_URL"):
-        _checked_endpoint(named)
+        checked_endpoint(named)
     raise UsageError(
         f"the AWS configuration can't be used ({kind}); check --endpoint-url, --region, "
         "AWS_ENDPOINT_URL and the AWS configuration files",
@@ -246,43 +256,20 @@ def _endpoint_variable(session: Any) -> str | None:
     return os.environ.get("AWS_ENDPOINT_URL_S3")
 
 
-def _checked_endpoint(endpoint: str) -> str:
-    """Return an endpoint without user information.
-
-    Raises UsageError, without showing the endpoint, if it would crash the transports.
-    """
-    match = _ENDPOINT.fullmatch(endpoint)
-    if match is None or int(match["port"] or 0) > _LARGEST_PORT:
-        raise UsageError(
-            "the S3 endpoint can't be used: expected http:// or https://, a host, and maybe a port "
-            f"and a path; {_meant_endpoint(endpoint)}check --endpoint-url and AWS_ENDPOINT_URL",
-            help_code=HelpCode.CONFIGURATION,
-        )
-    return f"{match['scheme']}{match['rest']}".rstrip("/")
-
-
-def _meant_endpoint(text: str) -> str:
-    """Suggest the full URL for an endpoint without a scheme."""
-    match = _ENDPOINT.fullmatch(f"http://{text}")
-    if match is None or match["rest"] != text:
-        return ""
-    # Servers on unusual ports mostly belong to a laboratory, and have no certificate.
-    return f"write {'http' if match['port'] else 'https'}://{text}, or "
-
-
 def connect(access: Access, *, anonymous: bool) -> Connection:
     """Resolve the S3 connection from options, environment and configuration.
 
     Raises UsageError if the configuration can't be used, for example if a profile is missing.
     """
     environment = _environment()
-    endpoint, region = _service(access.profile, access.region, access.endpoint_url, environment)
+    endpoint, region = _resolve(access, environment)
     authorities = _authorities(access.profile, environment) + named_authorities()
     if endpoint.startswith("https:"):
         # An unreadable file is reported before any request.
         certificates(authorities)
+    endpoint = checked_endpoint(endpoint)
     return Connection(
-        endpoint=_checked_endpoint(endpoint),
+        endpoint=endpoint,
         region=region,
         anonymous=anonymous,
         requester_pays=access.requester_pays,
@@ -291,7 +278,23 @@ def connect(access: Access, *, anonymous: bool) -> Connection:
         timeout=access.timeout,
         environment=environment,
         authorities=authorities,
+        profile_in_use=profile_in_use(access, environment),
+        endpoint_in_use=endpoint_in_use(access, endpoint, environment),
     )
+
+
+def _resolve(access: Access, environment: Environment) -> tuple[str, str]:
+    """Resolve endpoint and region; raises UsageError where there is no such profile."""
+    from botocore.exceptions import ProfileNotFound  # as for the session
+
+    try:
+        return _service(access.profile, access.region, access.endpoint_url, environment)
+    except ProfileNotFound as error:
+        raise UsageError(
+            "the AWS configuration can't be used: there is no "
+            f"{profile_in_use(access, environment)} in its files",
+            help_code=HelpCode.CONFIGURATION,
+        ) from error
 
 
 @functools.lru_cache(maxsize=16)
@@ -332,7 +335,7 @@ def find_endpoint(access: Access) -> str | None:
         return access.endpoint_url
     region = access.region or os.environ.get("AWS_DEFAULT_REGION") or ""
     if re.match(_OTHER_PARTITION, region) or _is_configured():
-        return _service(access.profile, access.region, None, _environment())[0]
+        return _resolve(access, _environment())[0]
     if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
         return None
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
@@ -349,7 +352,7 @@ def shown_endpoint(access: Access) -> str | None:
         None for Amazon's own endpoints in its usual partition.
     """
     endpoint = find_endpoint(access)
-    return None if endpoint is None else _checked_endpoint(endpoint)
+    return None if endpoint is None else checked_endpoint(endpoint)
 
 
 def _is_configured() -> bool:

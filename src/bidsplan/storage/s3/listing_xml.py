@@ -82,8 +82,10 @@ class Page:
     @property
     def truncated(self) -> bool:
         """Whether another page follows."""
-        said = self.text("IsTruncated").strip().lower()
-        return said in {"true", "1"} or (not said and bool(self.text("NextContinuationToken")))
+        truncated = self.text("IsTruncated").strip().lower()
+        return truncated in {"true", "1"} or (
+            not truncated and bool(self.text("NextContinuationToken"))
+        )
 
     @property
     def is_version_1(self) -> bool:

@@ -51,15 +51,15 @@ class S3fsStore(S3Lister):
         """See `Store.stream`."""
         name = self._prefix + key
         what = f"s3://{self.client.bucket}/{printable(name)}"
-        asked: dict[str, Any] = {"Bucket": self.client.bucket, "Key": name}
+        request: dict[str, Any] = {"Bucket": self.client.bucket, "Key": name}
         if etag is not None:
-            asked["IfMatch"] = headers.quoted_etag(etag)
+            request["IfMatch"] = headers.quoted_etag(etag)
         if version is not None:
-            asked["VersionId"] = version
-        asked |= headers.range_header(start, stop)
+            request["VersionId"] = version
+        request |= headers.range_header(start, stop)
         if self.client.connection.requester_pays:
-            asked["RequestPayer"] = "requester"
-        fs, answer = self._get(what, asked, may_move=True)
+            request["RequestPayer"] = "requester"
+        fs, answer = self._get(what, request, may_move=True)
         body, meta = answer["Body"], answer["ResponseMetadata"]
         # aiohttp closes a response on its own loop.
         close = functools.partial(fs.loop.call_soon_threadsafe, body.close)
@@ -67,13 +67,13 @@ class S3fsStore(S3Lister):
         status, chunks = meta["HTTPStatusCode"], _chunks(fs, body)
         return S3Stream(status, found, (start, stop), what, chunks, close)
 
-    def _get(self, what: str, asked: dict[str, Any], *, may_move: bool) -> Any:
+    def _get(self, what: str, request: dict[str, Any], *, may_move: bool) -> Any:
         """Request an object, and follow the bucket once to its region."""
         fs, sent = self._reader, self._opened_for
 
         async def get() -> Any:
             client = await fs.set_session()
-            return await client.get_object(**asked)
+            return await client.get_object(**request)
 
         try:
             return fs, sync(fs.loop, get, timeout=retry.PAGE_SECONDS)
@@ -83,7 +83,7 @@ class S3fsStore(S3Lister):
             if not (may_move and status in REDIRECTS and self.client.follow(region, sent)):
                 raise client_error(error, what, sent.endpoint, sent.denied) from error
         self._forget_reader()
-        return self._get(what, asked, may_move=False)
+        return self._get(what, request, may_move=False)
 
     def _open_reader(self, connection: Connection) -> Any:
         return s3_filesystem(connection)
@@ -212,8 +212,10 @@ class S3Stream:
         self._chunks = chunks
         self.close = close
         try:
-            said = found.get("Content-Range")
-            self.size = headers.whole_size(status, said, self._left, span[0], what, span[1])
+            content_range = found.get("Content-Range")
+            self.size = headers.whole_size(
+                status, content_range, self._left, span[0], what, span[1]
+            )
         except StorageError:
             close()
             raise

@@ -195,10 +195,10 @@ class S3Store(S3Lister):
     def _plain_stream(
         self, name: str, etag: str | None, version: str | None, start: int, stop: int | None
     ) -> Stream:
-        asked = {"If-Match": headers.quoted_etag(etag)} if etag else {}
-        asked |= headers.range_header(start, stop)
+        conditions = {"If-Match": headers.quoted_etag(etag)} if etag else {}
+        conditions |= headers.range_header(start, stop)
         query = {"versionId": version} if version else {}
-        answer = self.client.request("GET", name, query=query, headers=asked)
+        answer = self.client.request("GET", name, query=query, headers=conditions)
         found = answer.headers
         identity = headers.identity_of(found.get("ETag"), found.get("x-amz-version-id"))
         try:

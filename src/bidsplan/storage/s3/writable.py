@@ -165,12 +165,12 @@ class S3Writable(WritableStore):
         """Send bytes with their MD5 and retries, and return the answer."""
         digest = hashlib.md5(body, usedforsecurity=False).digest()
         sent = {"Content-MD5": base64.b64encode(digest).decode(), **(headers or {})}
-        asked: dict[str, Any] = {"query": query, "headers": sent, "refused": write_error}
+        options: dict[str, Any] = {"query": query, "headers": sent, "refused": write_error}
         what = self.what(key)
 
         def ask() -> tuple[Any, bytes]:
             name, within = self._prefix + key, self._within
-            answer = self._client.request(method, name, body=body, within=within, **asked)
+            answer = self._client.request(method, name, body=body, within=within, **options)
             data = read_answer(answer, what)
             # The answer to completing an upload may begin successfully, and end with an error.
             if b"<Error>" in data:
