@@ -37,14 +37,14 @@ def test_real_tables_are_read(data):
 def test_short_rows_are_missing_values():
     table, _ = parse_table(b"participant_id\tage\tsex\nsub-01\t3\n", "participants.tsv")
     assert table.rows["01"][0]["sex"] == ""
-    assert table.stratum("01", ["age", "sex"]) == "3/n/a"
+    assert [table.cell("01", name) for name in ("age", "sex")] == ["3", "n/a"]
 
 
 def test_several_rows_are_kept_and_the_first_is_the_stratum():
     data = b"participant_id\tsession\nsub-01\ta\nsub-01\tb\n"
     table, _ = parse_table(data, "participants.tsv")
     assert [row["session"] for row in table.rows["01"]] == ["a", "b"]
-    assert table.stratum("01", ["session"]) == "a"
+    assert table.cell("01", "session") == "a"
 
 
 def test_csv_has_quotes_and_its_own_id_column():

@@ -65,6 +65,39 @@ def test_largest_remainders_go_first_and_ties_by_name():
 def test_a_stratified_draw_takes_from_each_stratum():
     sample = Sample.model_validate({"count": 4, "stratify_by": ["sex"]})
     sex = {"1": "F", "2": "F", "3": "M", "4": "M", "5": "M", "6": "M"}
-    drawn, problems = draw(list(sex), sample, 7, sex.__getitem__)
-    assert not problems
+    drawn, groups = draw(list(sex), sample, 7, lambda unit, _: sex[unit])
+    assert groups == [(("F",), 1, 2), (("M",), 3, 4)]
     assert sorted(sex[unit] for unit in drawn) == ["F", "M", "M", "M"]
+
+
+@given(
+    st.dictionaries(st.text("0123456789", min_size=1), st.tuples(*[st.sampled_from("ab")] * 3)),
+    st.integers(1, 3),
+    seeds,
+    st.sampled_from([{}, {"stratify_by": ["2"]}]),
+    st.sampled_from(["rank", "shuffle"]),
+)
+def test_each_group_has_exactly_count_and_does_not_depend_on_others(
+    rows, count, seed, strata, method
+):
+    sample = Sample.model_validate({"count": count, "per": ["0", "1"], "method": method, **strata})
+
+    def value_of(unit, column):
+        return rows[unit][int(column)]
+
+    drawn, groups = draw(list(rows), sample, seed, value_of)
+    for values in {row[:2] for row in rows.values()}:
+        members = [unit for unit in rows if rows[unit][:2] == values]
+        mine = [unit for unit in drawn if unit in members]
+        counted = [group for group in groups if group.values[:2] == values]
+        assert sum(group.of for group in counted) == len(members)
+        if len(members) < count:
+            assert counted == [(values, count, len(members))]
+            assert not mine
+        else:
+            assert len(mine) == count == sum(group.drawn for group in counted)
+            assert draw(members, sample, seed, value_of) == (mine, counted)
+
+
+def test_a_draw_of_no_units_has_too_few():
+    assert draw([], Sample(count=2), 1, dict.__getitem__) == ([], [((), 2, 0)])

@@ -139,6 +139,10 @@ ALIKE = {
         "random_seed: 1\nsubjects: {sample: 0.25}",
         "random_seed: 1\nsubjects: {sample: {fraction: 0.25}}",
     ),
+    "a group": (
+        "random_seed: 1\nsubjects: {sample: {count: 5, per: group}}",
+        "random_seed: 1\nsubjects: {sample: {count: 5, per: [group]}}",
+    ),
     "all sessions": ("sessions: all", "dataset_files: standard"),
     "all files": ("files: all", "dataset_files: standard"),
     "a suffix": ("files: bold", "files: {suffixes: [bold]}"),
@@ -159,6 +163,15 @@ def test_two_spellings_are_one_manifest(load, one, other):
     first, second = load(HEAD + one).manifest, load(HEAD + other).manifest
     assert first == second
     assert first.canonical() == second.canonical()
+
+
+@pytest.mark.parametrize(
+    ("sample", "written"),
+    [("{count: 1}", b'"per":null'), ("{count: 1, per: site}", b'"per":"site"')],
+)
+def test_a_sample_keeps_the_digest_of_plans_from_before_groups(load, sample, written):
+    text = f"site: [A, B]\nrandom_seed: 1\nsubjects: {{sample: {sample}}}\n"
+    assert written in load(HEAD + text).manifest.canonical()
 
 
 UNLIKE = [

@@ -44,6 +44,8 @@ SELECTIONS = [
     "{{table: {table}, where: {{name: {{not: cAnArY7h1e}}, Password: [x, y]}}}}",
     "{{table: {table}, sample: {{count: 1, stratify_by: [cAnArY7h1e]}}}}",
     "{{table: {table}, sample: {{count: 9, stratify_by: [Password]}}}}",
+    "{{table: {table}, sample: {{count: 1, per: [Password, name]}}}}",
+    "{{table: {table}, sample: {{count: 9, per: Password}}}}",
 ]
 # With the column of ids that it has, a file is read as a table.
 COLUMNS = [None, "participant_id", "{first}", "cAnArY7h1e"]

@@ -188,6 +188,7 @@ def subject_missing(lab):
 @provokes(HelpCode.SAMPLE)
 def sample(lab):
     yield lab.compile("subjects: {sample: 9}\nrandom_seed: 1")
+    yield lab.compile("subjects: {sample: {count: 9, per: sex}}\nrandom_seed: 1")
 
 
 @provokes(HelpCode.TABLE)

@@ -84,7 +84,8 @@ def test_examples_select_by_columns_that_their_studies_have(tmp_path):
         own = subjects is not None and subjects.table == "participants.tsv"
         if not own or columns is None:
             continue
-        named = {*subjects.where, *(subjects.sample.stratify_by if subjects.sample else ())}
+        sample = subjects.sample
+        named = {*subjects.where, *((*sample.per, *sample.stratify_by) if sample else ())}
         assert named <= {"site", *columns}, example.id
         if named:
             seen.add(example.id)

@@ -25,7 +25,8 @@ from bidsplan.errors import (
     dotted,
 )
 from bidsplan.help_codes import HelpCode
-from bidsplan.messages import counted, size
+from bidsplan.messages import counted, listed, size
+from bidsplan.paths import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from bidsplan.cli.options import Settings
     from bidsplan.compile.compiler import Compiled
+    from bidsplan.compile.context import DrawnGroup
     from bidsplan.compile.omissions import Omission
     from bidsplan.compile.survey.shared import SharedListings
     from bidsplan.manifest.load import ManifestFile
@@ -117,7 +119,26 @@ def written(compiled: Compiled, path: Path) -> str:
         counts[_OMITTED[omission.kind]] += omission.number
     omitted = ", ".join(f"{counted(number, 'subject')} {why}" for why, number in counts.items())
     text = f"wrote {path}: {subjects}, {files}, {size(header.bytes)}{source}"
-    return f"{text}; {omitted}" if omitted else text
+    return "\n".join([f"{text}; {omitted}" if omitted else text, *drawn_lines(compiled.drawn)])
+
+
+def drawn_lines(groups: Iterable[DrawnGroup]) -> list[str]:
+    """Describe a sample that has groups, in one line."""
+    counts = [
+        f"{group.drawn:,} of {group.of:,} {'/'.join(map(_group_value, group.group.values()))}"
+        for group in groups
+        if group.group
+    ]
+    return [f"drawn: {listed(counts)}"] if counts else []
+
+
+def _group_value(value: str | None) -> str:
+    return "(not shown)" if value is None else printable(value)
+
+
+def drawn_data(groups: Iterable[DrawnGroup]) -> list[dict[str, object]]:
+    """Return the groups of a sample as ``--json`` writes them."""
+    return [{"group": dict(group.group), "drawn": group.drawn, "of": group.of} for group in groups]
 
 
 _OMITTED = {

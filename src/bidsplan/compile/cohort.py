@@ -34,10 +34,11 @@ NO_ROW = Dropped("it has no row in the table", ("subjects", "table"))
 _DOUBT = "it does not look like a table of participants, so its content is not shown"
 
 
-def strata_columns(manifest: Manifest) -> tuple[str, ...]:
-    """List the columns that the sample is stratified by, except ``site``."""
+def group_columns(manifest: Manifest) -> tuple[str, ...]:
+    """List the table's columns that the sample is drawn by."""
     sample = manifest.subjects.sample
-    return tuple(name for name in sample.stratify_by if name != "site") if sample else ()
+    names = (*sample.per, *sample.stratify_by) if sample else ()
+    return tuple(name for name in names if name != "site")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,18 +104,17 @@ class Cohort:
 
     def quoted(self, column: str, value: str) -> str | None:
         """Quote a column's value, if messages may quote it."""
-        return messages.quoted(value, "") or None if self._may_quote(column) else None
+        shown = self.shown_value(column, value)
+        return None if shown is None else repr(shown)
 
-    def stratum(self, unit: str, columns: tuple[str, ...]) -> str:
-        """Return the name of a unit's stratum in the given columns."""
+    def cell(self, unit: str, column: str) -> str:
+        """Return the value in a unit's first row, or n/a."""
         table = self._table(unit)
-        parts = [
-            site_of(unit)
-            if column == "site"
-            else (table.stratum(named_label(unit), [column]) if table else predicates.MISSING)
-            for column in columns
-        ]
-        return "/".join(parts)
+        return table.cell(named_label(unit), column) if table else predicates.MISSING
+
+    def shown_value(self, column: str, value: str) -> str | None:
+        """Return a column's value, if messages may quote it."""
+        return value if self._may_quote(column) and messages.is_quotable(value) else None
 
     def listed(self, tree: set[str]) -> tuple[set[str], set[str]]:
         """Return the units with a row, and the rows without a directory."""
@@ -254,7 +254,7 @@ def _read_table(
 
 def _parse(context: Context, data: bytes, name: str, id_column: str | None) -> Table | None:
     """Parse a table, and keep only the columns that are needed."""
-    columns = {*context.manifest.subjects.where, *strata_columns(context.manifest)}
+    columns = {*context.manifest.subjects.where, *group_columns(context.manifest)}
     table, problems = parse_table(data, name, id_column=id_column, columns=columns)
     located = (replace(problem, at=("subjects", "table")) for problem in problems)
     context.report.add_errors(*located, help_code=HelpCode.TABLE)

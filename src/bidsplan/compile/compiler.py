@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from os import PathLike
 
+    from bidsplan.compile.context import DrawnGroup
     from bidsplan.compile.omissions import Omission
     from bidsplan.compile.survey.sources import Opener
     from bidsplan.errors import Place
@@ -56,12 +57,15 @@ class Compiled:
         the manifest says so.
     endpoints : tuple of str
         The URLs that requests were sent to, for object stores.
+    drawn : tuple of DrawnGroup
+        The groups of the random sample, each with its number of drawn subjects.
     """
 
     plan: Plan
     warnings: tuple[Problem, ...]
     omissions: tuple[Omission, ...]
     endpoints: tuple[str, ...]
+    drawn: tuple[DrawnGroup, ...] = ()
 
 
 def compile_manifest(  # noqa: PLR0913 - each is an option of the command
@@ -150,6 +154,7 @@ def compile_manifest(  # noqa: PLR0913 - each is an option of the command
             warnings=tuple(sorted(context.report.warnings, key=str)),
             omissions=tuple(context.report.omissions),
             endpoints=context.roots.endpoints,
+            drawn=context.record.drawn,
         )
 
 

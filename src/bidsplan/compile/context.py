@@ -109,20 +109,39 @@ class Dropped(NamedTuple):
     at: Place
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DrawnGroup:
+    """A group of subjects from which a part of the sample was drawn.
+
+    Parameters
+    ----------
+    group : mapping of str to str or None
+        The group's value in each column of ``per`` and ``stratify_by``; None if messages must not
+        quote the value. The mapping is empty if the sample has no groups.
+    drawn, of : int
+        The number of drawn subjects, and the number of subjects in the group.
+    """
+
+    group: Mapping[str, str | None]
+    drawn: int
+    of: int
+
+
 @dataclass(kw_only=True, slots=True)
 class Record:
     """The decisions of a compilation, for explaining them.
 
     If `detailed` is false, choices and directories are not kept, since they take much memory.
     `units` are the units that the rules have selected so far and, once `decided` is true, the
-    plan's units. `dropped` has the reasons for the others. `directories` are those that are taken
-    whole.
+    plan's units. `dropped` has the reasons for the others. `drawn` are the groups of the sample.
+    `directories` are those that are taken whole.
     """
 
     detailed: bool = False
     decided: bool = False
     units: list[str] = field(default_factory=list)
     dropped: dict[str, Dropped] = field(default_factory=dict)
+    drawn: tuple[DrawnGroup, ...] = ()
     choices: list[Choice] = field(default_factory=list)
     directories: list[Whole] = field(default_factory=list)
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from bidsplan.compile import table_omissions
-from bidsplan.compile.cohort import NO_ROW, read_tables, strata_columns
+from bidsplan.compile.cohort import NO_ROW, group_columns, read_tables
 from bidsplan.compile.context import Dropped
+from bidsplan.compile.draws import draw_sample
 from bidsplan.compile.layouts import Pipeline, batches, labels_in, list_subjects, units_of
 from bidsplan.compile.omissions import OmissionKind
 from bidsplan.compile.select.choice import FileSelection, Request
 from bidsplan.compile.select.findings import Findings
 from bidsplan.compile.select.subjects import (
     NameChoice,
-    draw,
     match_labels,
     report_missing,
-    site_of,
 )
 from bidsplan.compile.survey.participants import parse_labels
 from bidsplan.compile.survey.sources import errors_at
@@ -43,7 +41,7 @@ def choose_subjects(context: Context) -> list[str]:
     """
     subjects, report = context.manifest.subjects, context.report
     tree = {dataset.unit(label) for dataset, at_root in context.study for label in at_root.subjects}
-    needed = subjects.from_ != "tree" or subjects.where or strata_columns(context.manifest)
+    needed = subjects.from_ != "tree" or subjects.where or group_columns(context.manifest)
     cohort = read_tables(context) if needed else None
     report.raise_errors()
     units, absent = _from_and_where(context, cohort, tree)
@@ -60,7 +58,7 @@ def choose_subjects(context: Context) -> list[str]:
     report.raise_errors()
     if subjects.require:
         units = _require(context, units)
-    drawn = _sample(context, cohort, units)
+    drawn = draw_sample(context, cohort, units)
     not_drawn = Dropped("it is not in the random sample", ("subjects", "sample"))
     context.record.drop(units, drawn, not_drawn)
     if not drawn:
@@ -196,24 +194,3 @@ def _having(
     if units:
         context.report.add_errors(*findings.errors(place))
     return having
-
-
-def _sample(context: Context, cohort: Cohort | None, units: list[str]) -> list[str]:
-    manifest, report = context.manifest, context.report
-    sample = manifest.subjects.sample
-    if sample is None:
-        return units
-    if cohort is not None:
-        place = ("subjects", "sample", "stratify_by")
-        missing = cohort.missing_columns(strata_columns(manifest), place)
-        report.add_errors(*missing, help_code=HelpCode.TABLE)
-        report.raise_errors()
-    stratum = partial(cohort.stratum, columns=sample.stratify_by) if cohort else site_of
-    drawn, short = draw(units, sample, manifest.random_seed or 0, stratum)
-    if short:
-        undrawn = Dropped("the random sample can't be drawn", ("subjects", "sample"))
-        context.record.drop(units, (), undrawn)
-        context.record.units = []
-    report.add_errors(*short, help_code=HelpCode.SAMPLE)
-    report.raise_errors()
-    return drawn

@@ -218,7 +218,7 @@ class Manifest(Model):
     @classmethod
     def _sites_to_draw_by(cls, subjects: Subjects, info: ValidationInfo) -> Subjects:
         sample = subjects.sample
-        by_site = sample and (sample.per or "site" in sample.stratify_by)
+        by_site = sample and "site" in (*sample.per, *sample.stratify_by)
         if by_site and not isinstance(info.data.get("site", ()), tuple):
             message = "sampling by site needs a list of sites, such as 'site: [Site-CBIC, Site-RU]'"
             raise _placed(message, "subjects", "sample")

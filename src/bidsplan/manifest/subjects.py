@@ -6,7 +6,7 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, model_validator
 
 from bidsplan.bids.labels import normal_label
 from bidsplan.bids.names import bare_label
@@ -108,8 +108,8 @@ class Sample(Model):
     """Columns of the table, or site, that form groups to sample in proportion to their size."""
     method: Literal["rank", "shuffle"] = "rank"
     """rank: the sample stays stable if subjects join; shuffle: the same sample as with s3bids."""
-    per: Literal["site"] | None = None
-    """If the value is site, bidsplan draws a sample at each site."""
+    per: Texts = ()
+    """Columns of the table, or site, that form groups; bidsplan draws a sample from each group."""
 
     @classmethod
     def _written(cls, value: Any) -> Any:
@@ -124,6 +124,11 @@ class Sample(Model):
             "expected how many subjects to sample, such as 5 or {count: 5}, or {fraction: 0.5}; "
             f"got {fields.shown(value)}"
         )
+
+    @field_serializer("per")
+    def _as_one(self, per: tuple[str, ...]) -> str | list[str] | None:
+        # As when there was only `per: site`, so that plans remain those of their manifests.
+        return per[0] if len(per) == 1 else list(per) or None
 
     @model_validator(mode="after")
     def _one_of(self) -> Sample:

@@ -10,7 +10,7 @@ import click
 from bidsplan.cli import options
 from bidsplan.cli.console import problem_data
 from bidsplan.cli.plan_changes import changed_lines
-from bidsplan.cli.plans import compile_file, load, omission_data, written
+from bidsplan.cli.plans import compile_file, drawn_data, load, omission_data, written
 from bidsplan.command_lines import command_line
 from bidsplan.errors import BidsplanError, PlanError, Problem, UsageError
 from bidsplan.review.changes import compare_plans
@@ -136,6 +136,7 @@ def _data(compiled: Compiled) -> dict[str, object]:
         "files": header.files,
         "bytes": header.bytes,
         "endpoints": list(compiled.endpoints),
+        "drawn": drawn_data(compiled.drawn),
         "omissions": list(map(omission_data, compiled.omissions)),
         "warnings": [problem_data(problem) for problem in compiled.warnings],
     }

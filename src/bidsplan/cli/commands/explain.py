@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bidsplan.cli import options
-from bidsplan.cli.plans import load, omission_data, warn_besides
+from bidsplan.cli.plans import drawn_data, drawn_lines, load, omission_data, warn_besides
 from bidsplan.errors import BidsplanError, SelectionError
 from bidsplan.help_codes import HelpCode
 
@@ -53,6 +53,8 @@ def command(manifest: Path, what: str | None, settings: options.Settings) -> int
         data = {"name": answer.name, "in": answer.taken, "why": answer.why}
         settings.console.result(f"{state}  {answer.name}  {answer.why}", data)
     if what is None:
+        if lines := drawn_lines(found.record.drawn):
+            settings.console.result("\n".join(lines), {"drawn": drawn_data(found.record.drawn)})
         for omission in found.omissions:
             settings.console.record(omission_data(omission))
     settings.console.refer(problem.help_code or HelpCode.SELECTION for problem in found.problems)

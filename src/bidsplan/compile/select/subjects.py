@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bidsplan.bids.labels import normal_label, pair_alike
 from bidsplan.compile.select.globs import compile_glob, is_glob
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from bidsplan.manifest import Sample
+
+_Key = TypeVar("_Key", str, tuple[str, ...])
 
 _SHOWN = 3
 """The number of labels of each side that are shown if a file's lines match no subject."""
@@ -110,34 +112,49 @@ def _report_missing_in(
     return [Problem(message=f"{file}: {message}", at=("subjects", field, "file"), hint=hint)]
 
 
+class Group(NamedTuple):
+    """A group of units with equal values, and how many are to be drawn.
+
+    `values` are those of ``per``, and then those of ``stratify_by``.
+    """
+
+    values: tuple[str, ...]
+    drawn: int
+    of: int
+
+
 def draw(
-    units: Sequence[str], sample: Sample, seed: int, stratum_of: Callable[[str], str]
-) -> tuple[list[str], list[Problem]]:
-    """Draw a sorted sample of units; report it if there are too few."""
-    groups = _group(units, site_of) if sample.per == "site" else {"": list(units)}
+    units: Sequence[str], sample: Sample, seed: int, value_of: Callable[[str, str], str]
+) -> tuple[list[str], list[Group]]:
+    """Draw a sorted sample of units; return it with its groups.
+
+    If a group has too few units, none of them are drawn. `value_of` returns a unit's value in a
+    column.
+    """
     order = shuffle_order if sample.method == "shuffle" else rank_order
     drawn: list[str] = []
-    problems: list[Problem] = []
-    for site, group in sorted(groups.items()):
-        count = sample.count or share(sample.fraction or Decimal(0), len(group))
-        if count > len(group):
-            where = f" at {site}" if site else ""
-            problems.append(
-                Problem(
-                    message=f"{count} subjects are to be sampled of {len(group)}{where}",
-                    at=("subjects", "sample", "count"),
-                    hint="sample fewer, or select more by include, exclude and where",
-                )
-            )
+    groups: list[Group] = []
+
+    def values_of(unit: str, columns: Iterable[str]) -> tuple[str, ...]:
+        return tuple(value_of(unit, column) for column in columns)
+
+    # Without `per`, there is a group even if there are no units.
+    per = _group(units, lambda unit: values_of(unit, sample.per)) if sample.per else {(): [*units]}
+    for values, members in sorted(per.items()):
+        count = sample.count or share(sample.fraction or Decimal(0), len(members))
+        if count > len(members):
+            groups.append(Group(values, count, len(members)))
             continue
-        strata = _group(group, stratum_of) if sample.stratify_by else {"": group}
+        strata = _group(members, lambda unit: "/".join(values_of(unit, sample.stratify_by)))
         for name, number in allocate(count, strata).items():
+            below = values_of(strata[name][0], sample.stratify_by)
+            groups.append(Group((*values, *below), number, len(strata[name])))
             drawn += order(strata[name], seed)[:number]
-    return sorted(drawn), problems
+    return sorted(drawn), groups
 
 
-def _group(units: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:
-    groups: dict[str, list[str]] = defaultdict(list)
+def _group(units: Iterable[str], key: Callable[[str], _Key]) -> dict[_Key, list[str]]:
+    groups: dict[_Key, list[str]] = defaultdict(list)
     for unit in units:
         groups[key(unit)].append(unit)
     return groups

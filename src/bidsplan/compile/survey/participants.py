@@ -135,11 +135,11 @@ class Table:
         """Yield each row's value in a column, or an empty text."""
         return (row.get(column, "") for rows in self.rows.values() for row in rows)
 
-    def stratum(self, label: str, columns: Sequence[str]) -> str:
-        """Return a participant's stratum, from the first row."""
+    def cell(self, label: str, column: str) -> str:
+        """Return the value in a participant's first row, or n/a."""
         row = next(iter(self.rows.get(label, ())), {})
-        values = (row.get(column, "") for column in columns)
-        return "/".join(MISSING if is_missing(value) else value for value in values)
+        value = row.get(column, "")
+        return MISSING if is_missing(value) else value
 
 
 def parse_table(
