@@ -447,6 +447,28 @@ def test_init_finds_sites(study, ask):
     assert ask("compile", "--strict", "sites.yaml")[0] == 0
 
 
+def test_suffixes_of_a_pipeline_are_those_of_a_few_subjects(study, ask):
+    """A suffix that is listed for a pipeline can be selected from it."""
+    told = ask("inspect", "demo")[1].splitlines()
+    assert "suffixes of afq: mask (6), dwi (5), tractometry (5)" in told
+    assert "suffixes of afq2, in 3 of 4 subjects: dwi (5), tractometry (5)" in told
+    text = ask("init", "demo")[1]
+    assert "\n# Suffixes of afq: dwi mask tractometry\n" in text
+    assert "\n# Suffixes of afq2, in 3 of 4 subjects: dwi tractometry\n" in text
+    Path("mask.yaml").write_text(f"{text}derivatives: {{afq: {{suffixes: [mask]}}}}\n")
+    assert ask("compile", "mask.yaml", "-o", "mask.jsonl")[0] == 0
+    assert "_desc-brain_mask.nii.gz" in Path("mask.jsonl").read_text("utf-8")
+
+
+def test_names_that_are_not_of_bids_are_no_suffixes(study, ask):
+    for label in ("1", "10"):
+        folder = Path(f"demo/derivatives/FreeSurfer/sub-{label}/mri")
+        folder.mkdir(parents=True)
+        (folder / "aseg.mgz").write_text("x")
+    assert "suffixes of FreeSurfer" not in ask("inspect", "demo")[1]
+    assert "Suffixes of FreeSurfer" not in ask("init", "demo")[1]
+
+
 def test_pipelines_without_subject_directories_are_shown(study, ask):
     Path("demo/derivatives/flat").mkdir()
     Path("demo/derivatives/flat/sub-1_T1w.html").write_text("x")
@@ -469,8 +491,14 @@ def test_inspect_counts_what_is_there(study, ask):
     data = json.loads(ask("inspect", "--json", "demo")[1])
     assert data["subjects"]["10"] == {"anat": 4, "dwi": 2, "fmap": 12, "func": 6, "other": 3}
     assert data["pipelines"] == ["afq", "afq2"]
+    assert data["pipeline_samples"]["afq"] == {
+        "subjects": 3,
+        "listed": 3,
+        "suffixes": {"dwi": 5, "mask": 6, "tractometry": 5},
+    }
     counts = {"files", "bytes", "subjects", "sessions", "datatypes", "suffixes"}
-    assert data.keys() == counts | {"url", "sites", "pipelines", "flat_pipelines", "columns"}
+    lists = {"sites", "pipelines", "flat_pipelines", "columns"}
+    assert data.keys() == counts | lists | {"url", "pipeline_samples"}
     code, _, err = ask("inspect", "nowhere")
     assert code == 1
     assert "there is nothing at nowhere; check its spelling" in err

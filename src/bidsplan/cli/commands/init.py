@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from bidsplan.compile.survey.inventory import Inventory
 
 
+_MOST_SUFFIXES = 24
+"""The most suffixes of a derivative that are listed."""
+
+
 @click.command(
     "init",
     epilog=options.examples(
@@ -103,6 +107,11 @@ def _manifest(inventory: Inventory, url: str, *, signed: bool) -> Iterator[str]:
         yield f"files: {{datatypes: {_yaml(datatypes)}}}"
     if inventory.pipelines:
         yield f"\n# derivatives: {_yaml(inventory.pipelines)}"
+    for name, sample in inventory.pipeline_samples.items():
+        if sample.suffixes:
+            common = sorted(dict(sample.suffixes.most_common(_MOST_SUFFIXES)))
+            more = ["…"] if len(common) < len(sample.suffixes) else []
+            yield _comment(f"# Suffixes of {printable(sample.title(name))}", [*common, *more])
     if inventory.flat_pipelines:
         whole = ", ".join(f"{_yaml(name)}: {{scope: whole}}" for name in inventory.flat_pipelines)
         yield "\n# These have no subject directories and are selected as a whole."

@@ -37,7 +37,7 @@ def command(what: str, settings: options.Settings) -> None:
     """Show what a study contains: counts, bytes, and each subject's files by datatype.
 
     For a MANIFEST, the command shows the whole study, and not only the files that the manifest
-    selects.
+    selects. For each pipeline of derivatives, it shows the suffixes that up to three subjects have.
     """
     from bidsplan.compile.survey.inventory import take_inventory  # imports storage
 
@@ -73,6 +73,10 @@ def _lines(inventory: Inventory) -> list[str]:
         "sessions": _words(inventory.sessions),
         "suffixes": _words(inventory.suffixes),
         "pipelines": inventory.pipelines,
+        **{
+            f"suffixes of {sample.title(name)}": _words(sample.suffixes)
+            for name, sample in inventory.pipeline_samples.items()
+        },
         "pipelines without subject directories": inventory.flat_pipelines,
         "columns of participants.tsv": inventory.columns,
     }

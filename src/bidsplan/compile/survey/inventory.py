@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,34 @@ if TYPE_CHECKING:
 
 _TABLE = "participants.tsv"
 
+_SAMPLED = 3
+"""The most subjects of a pipeline that are listed, in all sites together."""
+
+_MOST_PIPELINES = 12
+"""The most pipelines of which subjects are listed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PipelineSample:
+    """What some subjects of a derivative contain.
+
+    Parameters
+    ----------
+    subjects, listed : int
+        The number of subjects with a directory, and of those that were listed.
+    suffixes : Counter
+        The number of files of each suffix, of the listed subjects.
+    """
+
+    subjects: int
+    listed: int
+    suffixes: Counter[str] = field(default_factory=Counter)
+
+    def title(self, name: str) -> str:
+        """Return the pipeline's name, and the part of its subjects if not all were listed."""
+        some = f", in {self.listed} of {self.subjects:,} subjects"
+        return name + some if self.listed < self.subjects else name
+
 
 @dataclass(kw_only=True, slots=True)
 class Inventory:
@@ -52,6 +81,9 @@ class Inventory:
         The number of files of each session, datatype and suffix.
     pipelines, flat_pipelines : list of str
         Names of derivatives with subject directories, and of derivatives without them.
+    pipeline_samples : dict of str to PipelineSample
+        The first derivatives in `pipelines`, each with the suffixes that some subjects have. A
+        whole derivative would take many requests to list.
     columns : list of str
         Columns of ``participants.tsv`` that messages may quote; empty if the file does not look
         like a table.
@@ -67,6 +99,7 @@ class Inventory:
     suffixes: Counter[str] = field(default_factory=Counter)
     pipelines: list[str] = field(default_factory=list)
     flat_pipelines: list[str] = field(default_factory=list)
+    pipeline_samples: dict[str, PipelineSample] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
 
     def count(self, unit: str, files: Mapping[str, Object]) -> None:
@@ -145,7 +178,9 @@ def take_inventory(
         listed = lister.stream_directories([(dataset, name) for dataset, _, name in wanted])
         for (dataset, label, _), files in zip(wanted, listed, strict=True):
             inventory.count(dataset.unit(label), files)
-        inventory.pipelines, inventory.flat_pipelines = pipelines(located, lister)
+        found_in, inventory.flat_pipelines = pipelines(located, lister)
+        inventory.pipelines = list(found_in)
+        inventory.pipeline_samples = _sample_pipelines(found_in, lister)
         inventory.columns = _columns(located)
         return inventory
 
@@ -177,6 +212,24 @@ def _locate(
         ]
         raise SelectionError(problems=problems, help_code=HelpCode.SITE_MISSING)
     return located, [dataset.site or "" for dataset, _ in located]
+
+
+def _sample_pipelines(found: Mapping[str, Located], lister: Lister) -> dict[str, PipelineSample]:
+    """Count the suffixes of each pipeline's first subjects."""
+    samples: dict[str, PipelineSample] = {}
+    wanted: list[tuple[str, Dataset, str]] = []
+    for name, located in islice(found.items(), _MOST_PIPELINES):
+        subjects = [(each, names) for each, at in located for names in at.subjects.values()]
+        some = subjects[:_SAMPLED]
+        samples[name] = PipelineSample(subjects=len(subjects), listed=len(some))
+        wanted += [(name, dataset, directory) for dataset, names in some for directory in names]
+    listed = lister.stream_directories([(dataset, directory) for _, dataset, directory in wanted])
+    for (name, _, _), files in zip(wanted, listed, strict=True):
+        for item in items_of(files):
+            # Without entities, as in FreeSurfer's directories, the name is not one of BIDS.
+            if item.name.entities:
+                samples[name].suffixes[item.name.suffix] += len(item.paths)
+    return samples
 
 
 def _columns(located: Located) -> list[str]:

@@ -161,35 +161,37 @@ def locate_derivative(
     return datasets
 
 
-def pipelines(raw: Located, lister: Lister) -> tuple[list[str], list[str]]:
+def pipelines(raw: Located, lister: Lister) -> tuple[dict[str, Located], list[str]]:
     """Find derivative pipelines inside the study, at most two levels deep.
 
-    Returns two sorted lists of names: pipelines with subject directories, and those without.
+    Returns the pipelines with subject directories, each with its datasets, and the names of those
+    without. Both are sorted.
     """
     tops = [
         replace(dataset, prefix="derivatives/")
         for dataset, listing in raw
         if "derivatives" in listing.directories
     ]
-    found: set[str] = set()
+    found: dict[str, Located] = {}
     others: set[str] = set()
     for top, listing in zip(tops, lister.list_roots(tops), strict=True):
         first = _list_candidates(top, "", listing, lister)
-        for name, listing_below in first.items():
-            if listing_below.subjects:
-                found.add(name)
+        for name, pair in first.items():
+            if pair[1].subjects:
+                found.setdefault(name, []).append(pair)
                 continue
-            second = _list_candidates(top, f"{name}/", listing_below, lister)
-            nested = [path for path, below in second.items() if below.subjects]
-            found.update(nested)
+            second = _list_candidates(top, f"{name}/", pair[1], lister)
+            nested = {path: below for path, below in second.items() if below[1].subjects}
+            for path, below in nested.items():
+                found.setdefault(path, []).append(below)
             if not nested:
                 others.add(name)
-    return sorted(found), sorted(others - found)
+    return dict(sorted(found.items())), sorted(others - found.keys())
 
 
 def _list_candidates(
     top: Dataset, above: str, listing: RootListing, lister: Lister
-) -> dict[str, RootListing]:
+) -> dict[str, tuple[Dataset, RootListing]]:
     """List the directories that may be pipelines, by path.
 
     Subjects' directories are skipped, since they belong to the other layout. The other skipped
@@ -201,4 +203,5 @@ def _list_candidates(
         if not name.startswith(("sub-", ".")) and name not in {"code", "sourcedata"}
     ]
     datasets = [replace(top, prefix=f"{top.prefix}{name}/", derivative=True) for name in names]
-    return dict(zip(names, lister.list_roots(datasets), strict=True))
+    listings = lister.list_roots(datasets)
+    return dict(zip(names, zip(datasets, listings, strict=True), strict=True))
