@@ -1,4 +1,4 @@
-# The command bidsplan, for a user without rights, with neither pip nor the source:
+# The command bidsplan, for a user without rights, in an environment with neither pip nor the source:
 #
 #     docker build --tag bidsplan .
 #     docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD:/data" bidsplan fetch study.yaml dataset

@@ -311,7 +311,7 @@ class ListingError(StorageError, help_code=HelpCode.LISTING):
 
 
 class NoIndexError(StorageError, code="no-index", help_code=HelpCode.NO_INDEX):
-    """A web server has no index page of a directory, so its files can't be listed."""
+    """A web server has no index page for a directory, so its files can't be listed."""
 
 
 class DeniedError(StorageError, PermissionError, code="denied", help_code=HelpCode.DENIED):

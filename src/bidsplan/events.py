@@ -37,7 +37,13 @@ class Warned(Event, frozen=True, kw_only=True):
 
 
 class Waiting(Event, frozen=True, kw_only=True):
-    """The run waits for another run that holds the destination's lock."""
+    """The run waits for another run that holds the destination's lock.
+
+    Parameters
+    ----------
+    holder : str
+        A text that says which run holds the lock.
+    """
 
     holder: str
 
@@ -61,7 +67,15 @@ class Opened(Event, frozen=True, kw_only=True):
 
 
 class Listed(Event, frozen=True, kw_only=True, gc=False):
-    """More objects and directories of a dataset were listed."""
+    """More objects and directories of a dataset were listed.
+
+    Parameters
+    ----------
+    url : str
+        The dataset's URL.
+    objects : int
+        The number of objects and directories since the last event.
+    """
 
     url: str
     objects: int
@@ -210,7 +224,8 @@ class Pinned(Event, frozen=True, kw_only=True):
     Parameters
     ----------
     plan : Plan
-        The new plan. Files that bidsplan generates have no SHA-256, since the plan contains them.
+        The new plan. Files that bidsplan generates have no SHA-256, since the plan contains their
+        text.
     """
 
     plan: Plan

@@ -51,7 +51,7 @@ class FetchSummary:
     bytes, resumed : int
         Bytes that this run received, and bytes of unfinished files that earlier runs had received.
     checks : dict of CheckMethod to int
-        Number of files for each way of checking them.
+        The number of files that were checked by each method.
     cached : int
         Number of files whose bytes came from the content cache.
     failed : tuple of FailedFile
@@ -124,10 +124,11 @@ def fetch(  # noqa: PLR0913 - the options of a run
     Raises
     ------
     FetchFailed
-        If files failed. All other files are fetched first, and the next fetch resumes.
+        If files could not be fetched. All other files are complete, and the next fetch resumes the
+        unfinished files.
     StalePlanError
-        If `locked` is true and the plan is missing or stale, or `frozen` is true and the plan is
-        missing.
+        If the plan is missing, and `locked` or `frozen` is true. Also if the plan is stale, and
+        `locked` is true.
     UsageError
         If an argument, the manifest, the plan or a URL is not valid. It is also a `ValueError`.
     SelectionError, StorageError, DestinationError

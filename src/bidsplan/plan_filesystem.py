@@ -77,7 +77,8 @@ def filesystem(
     Raises
     ------
     PlanError
-        If the plan can't be read, or is truncated, edited, unsafe or not a plan.
+        If the file can't be read or is not a plan, or the plan is truncated, was edited or has an
+        unsafe path.
 
     Examples
     --------

@@ -120,9 +120,9 @@ ALLOWED = (
         "--untrusted",
         is_flag=True,
         envvar="BIDSPLAN_UNTRUSTED",
-        help="Refuse local files, private hosts and signed requests. Use this for manifests and "
-        "plans from strangers, as in pull requests. The variable BIDSPLAN_UNTRUSTED=1 does the "
-        "same.",
+        help="Refuse local files, private hosts and signed requests. Use this for untrusted "
+        "manifests and plans, as in pull requests. The environment variable BIDSPLAN_UNTRUSTED=1 "
+        "does the same.",
     ),
 )
 """Options for the URLs that a manifest or a plan may name."""
@@ -174,8 +174,8 @@ SOURCES = (
         "jobs",
         "auto",
         _Connections(1, 1024),
-        "Maximum number of connections. With auto, bidsplan measures how many help, up to "
-        f"{AUTO_JOBS}.",
+        "Maximum number of connections. With auto, bidsplan adapts this number to the storage, up "
+        f"to {AUTO_JOBS}.",
     ),
     *STORAGE,
 )
@@ -210,7 +210,7 @@ CACHE = (
         "cache_directory",
         metavar="DIR",
         help="Content cache: a directory that keeps file contents by digest, so that other "
-        "destinations need not fetch them again. [default: BIDSPLAN_CACHE, then the configuration]",
+        "destinations need not fetch them. [default: from BIDSPLAN_CACHE or the configuration]",
     ),
     click.option(
         "--cache-size",
@@ -222,7 +222,7 @@ CACHE = (
     click.option(
         "--cache-link",
         type=click.Choice([link.value for link in CacheLink]),
-        help="Copy files from the cache, or make hard links to it. Never write to such a link. "
+        help="Copy files from the cache, or make hard links to them. Never write to such a link. "
         "[default: copy]",
     ),
     click.option("--no-cache", is_flag=True, help="Use no cache, even if one is configured."),

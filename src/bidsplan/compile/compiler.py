@@ -116,8 +116,8 @@ def compile_manifest(  # noqa: PLR0913 - each is an option of the command
     listings : SharedListings, optional
         Listings to reuse and to add to, so that several compilations list a study once.
     spool : bool
-        Whether to store the entries of a large plan in a temporary file. In memory, a million
-        entries take half a gigabyte. `Plan.entries` then reads them when they are needed.
+        Whether to store the entries of a large plan in a temporary file. `Plan.entries` then reads
+        them when they are needed. In memory, a million entries take half a gigabyte.
 
     Returns
     -------

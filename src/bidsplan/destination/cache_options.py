@@ -41,10 +41,10 @@ class CacheOptions:
     Parameters
     ----------
     directory : path or str
-        A local directory.
+        The local directory that contains the cache.
     max_bytes : int, optional
-        The largest size of the cache, at least 1. Above this size, bidsplan removes the contents
-        that were used least recently.
+        The limit for the size of the cache, at least 1. If the cache is larger, bidsplan removes
+        the contents that were used least recently.
     link : CacheLink or str
         How cached files become files in the destination.
     create : bool

@@ -77,7 +77,8 @@ class ManifestFile:
     manifest : Manifest
     path : Path
     warnings : tuple of Problem
-        Words in the manifest's filters that BIDS does not know, and texts that look like ranges.
+        Warnings about words in the manifest's filters that BIDS does not define, and about texts
+        that look like ranges.
     document : Document
         The file's content, with the line of each field.
     """

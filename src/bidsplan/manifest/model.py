@@ -248,7 +248,7 @@ class Manifest(Model):
         return derivatives
 
     def canonical(self) -> bytes:
-        """Return the manifest's meaning as JSON, whatever its comments, layout and spelling."""
+        """Return the manifest as JSON that does not depend on comments, layout and spelling."""
         data = self.model_dump(mode="json", by_alias=True)
         if self.companions.targets is None:
             # As before there was this field, so that plans remain those of their manifests.

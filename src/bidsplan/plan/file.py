@@ -72,7 +72,8 @@ def read_plan(path: str | PathLike[str], *, file: IO[bytes] | None = None) -> Pl
     Raises
     ------
     PlanError
-        If the plan can't be read, or is truncated, edited, unsafe or not a plan.
+        If the file can't be read or is not a plan, or the plan is truncated, was edited or has an
+        unsafe path.
     """
     with _opened(Path(path), file) as stream:
         return Plan.parse(_blocks(stream))

@@ -90,8 +90,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         Raises
         ------
         PlanError
-            If two entries have the same path, a path is both a file and a directory, or a path
-            is unsafe. Also if the header or an entry would not be valid in a plan's file.
+            If two entries have the same path, a path is both a file and a directory, a path is
+            unsafe, or the header or an entry would not be valid in a plan's file.
         """
         ordered: Sequence[Entry] = (
             entries
@@ -182,7 +182,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         PlanVersionError
             If the plan was written by a newer version of bidsplan.
         PlanError
-            If the plan is truncated, edited, unsafe or not a plan. The message names the line.
+            If the lines are not a plan, or the plan is truncated, was edited or has an unsafe path.
+            The message names the line.
         """
         blocks = (line if line.endswith(b"\n") else line + b"\n" for line in lines)
         first = next(blocks, b"\n")

@@ -93,7 +93,8 @@ def find_reasons(
     Returns
     -------
     Reasons
-        There is a result even if the plan is stale or the manifest no longer compiles.
+        The function returns a result even if the plan is stale, or the manifest can no longer be
+        compiled.
 
     Raises
     ------
@@ -135,7 +136,7 @@ def find_proofs(
         counts as proved if its receipt names a proof, and the file still has the size and time in
         the receipt.
     access : Access, optional
-        How a URL may be reached.
+        How the destination's URL may be reached.
     base : path
         The directory that the plan's relative URLs are relative to. Use the directory of the plan's
         file.

@@ -90,8 +90,8 @@ def s3fs_nifti_read(fname: str | PathLike[str], fs: Any = None, anon: bool = Fal
     Parameters
     ----------
     fname : str or path
-        An S3 path or URL of a NIfTI-1 or NIfTI-2 image, with or without gzip. The name may have any
-        ending.
+        An S3 path or URL of a NIfTI-1 or NIfTI-2 image, which may be compressed with gzip. The name
+        may have any ending.
     fs : fsspec.AbstractFileSystem, optional
         The file system that contains `fname`. The default is made from `fname`.
     anon : bool
@@ -102,14 +102,14 @@ def s3fs_nifti_read(fname: str | PathLike[str], fs: Any = None, anon: bool = Fal
     -------
     nibabel.Nifti1Image or nibabel.Nifti2Image
         An image of which only the header has been read. A slice of its ``dataobj`` reads the bytes
-        of that slice. If the image has gzip, all bytes before the slice are read too.
+        of that slice. If the image is compressed, all bytes before the slice are read too.
 
     Raises
     ------
     SourceMissingError, DeniedError, ThrottledError, UnreachableError, StorageError
         If the image can't be read. Using the image's data may raise these errors later.
     IntegrityError
-        If the file is not a NIfTI image, is shorter than its header says, or has damaged gzip.
+        If the file is not a NIfTI image, is shorter than its header says, or can't be decompressed.
         Damage in the data is only found when the data is used.
     UrlError, UsageError
         If `fname` does not name a file that bidsplan can read.

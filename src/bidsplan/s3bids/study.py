@@ -29,6 +29,7 @@ class S3BIDSStudy(ListedStudy):
     study_id : str
         A name of your choice.
     bucket : str
+        The name of the bucket.
     s3_prefix : str
         The prefix of the study's keys. It is empty if the study is at the top of the bucket.
     subjects : str, int, sequence of str, sequence of int, or None
@@ -254,7 +255,7 @@ class S3BIDSStudy(ListedStudy):
         TypeError
             If `download` does not have such an argument, or the argument has the wrong type.
         UsageError
-            If `download` would raise one.
+            If `download` would raise a UsageError with these arguments.
         ManifestError
             If the study or one of its files has a name that is not allowed in a manifest.
         """

@@ -23,7 +23,7 @@ class Transport(Choice):
     AUTO
         Use obstore for object stores, and fsspec for all other storage.
     OBSTORE, FSSPEC
-        Use this library. A URL that it can't reach is an error.
+        Use this library. A URL that the library can't reach is refused.
     """
 
     AUTO = "auto"
@@ -33,11 +33,12 @@ class Transport(Choice):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Access:
-    """How you allow and want bidsplan to reach storage.
+    """The options that say how bidsplan may reach storage.
 
     Parameters
     ----------
     transport : Transport or str
+        The library that lists and reads storage.
     endpoint_url : str, optional
         The S3 endpoint, which overrides the AWS configuration.
     region : str, optional
@@ -45,24 +46,24 @@ class Access:
     profile : str, optional
         The name of an AWS profile.
     anonymous : bool, optional
-        Whether requests are unsigned, which overrides the manifest or plan.
+        Whether requests are unsigned. The default is taken from the manifest or plan.
     requester_pays : bool
         Whether you agree to pay for requests to requester-pays buckets.
     allow_protocols : frozenset of str
         fsspec protocols to allow in addition to the usual ones.
     untrusted : bool
-        Whether to refuse everything that a stranger's manifest could abuse: local files, memory,
+        Whether to refuse everything that an untrusted manifest could abuse: local files, memory,
         loopback and private hosts, and credentials. The default is taken from the environment
         variable ``BIDSPLAN_UNTRUSTED``.
     dest_endpoint_url, dest_profile : str, optional
         The S3 endpoint and the AWS profile of a destination in storage, if they differ from those
         of the sources.
     jobs : int
-        The most connections that are open to one store at a time.
+        The maximum number of open connections to one store.
     timeout : float
         Seconds after which a connection that sends nothing is closed.
     limit_rate : int, optional
-        The most bytes a second that all connections together may transfer.
+        The maximum number of bytes a second for all connections together.
     """
 
     transport: Transport | str = Transport.AUTO
@@ -88,7 +89,7 @@ class Access:
         Returns
         -------
         Access
-            With the endpoint and profile of the destination.
+            The same options, with the endpoint and profile of the destination.
         """
         return replace(
             self,

@@ -180,7 +180,7 @@ class Store(ABC):
         ----------
         key : str
         limit : int
-            The most bytes to accept.
+            The maximum size of the object in bytes.
         etag : str, optional
             As in `stream`.
         size : int, optional
@@ -193,9 +193,9 @@ class Store(ABC):
         Raises
         ------
         UnreachableError
-            If the answer has another size than `size`, since it may have been cut short.
+            If the number of received bytes is not `size`, since bytes may be missing.
         StorageError
-            If the object has more than `limit` bytes, or as in `stream`.
+            If the object has more than `limit` bytes. Other storage errors are those of `stream`.
         """
         stream, where = self.stream(key, etag=etag), f"{self.url}: {key!r}"
         try:
@@ -303,8 +303,8 @@ class Store(ABC):
     def etag_is_md5(self, key: str, *, version: str | None = None) -> bool:
         """Report whether an object's entity tag is the MD5 of its bytes.
 
-        bidsplan asks this if tag and MD5 differ: an encrypted object has another tag, although its
-        bytes are right.
+        bidsplan calls this method if tag and MD5 differ, because the tag of an encrypted object is
+        not its MD5.
 
         Parameters
         ----------
@@ -321,13 +321,13 @@ class Store(ABC):
     def about(
         self, key: str, *, etag: str | None = None, version: str | None = None
     ) -> ObjectMetadata:
-        """Return an object's metadata, with one request at most.
+        """Return an object's metadata, with at most one request.
 
         Parameters
         ----------
         key : str
         etag : str, optional
-            The planned entity tag. If the object has another one, no checksum is returned.
+            The planned entity tag. If the object has another tag, no checksum is returned.
         version : str, optional
             The version to ask about.
 

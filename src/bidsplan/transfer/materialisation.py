@@ -64,7 +64,7 @@ def materialise(  # noqa: PLR0913 - the options of a run
     check_space : bool
         Whether to fail at the start if the destination's file system has too little free space.
     find_unplanned : bool
-        Whether to warn at the end if files of an earlier plan are still in the directory.
+        Whether to warn at the end if files of an earlier plan are still in the destination.
     stopping : callable, optional
         A function that is called often. If it returns true, the run stops within seconds, and
         yields `Skipped` for each unfinished file.
@@ -76,8 +76,8 @@ def materialise(  # noqa: PLR0913 - the options of a run
         destinations need not fetch them again. Workers of a cluster use the directory if it exists
         on their machine.
     whole : Plan, optional
-        What the plan is a part of. Where a directory takes names that differ in case or Unicode
-        form for one, names are compared with those of all of it.
+        The whole plan, if `plan` is a part of it. In a file system where names can't differ only in
+        case or Unicode form, bidsplan compares the names with those of the whole plan.
 
     Yields
     ------
@@ -90,8 +90,9 @@ def materialise(  # noqa: PLR0913 - the options of a run
     Raises
     ------
     UsageError
-        At once, if an option's value is not valid. While you iterate, if a URL is refused, if the
-        transport can't reach it, or if the system allows too few open files.
+        When you call the function, if the value of an argument is not valid. While you iterate, if
+        a URL is refused, if the transport can't reach it, or if the system allows too few open
+        files.
     DestinationError
         If the destination can't be opened or written, or has too little free space.
     StorageError

@@ -46,12 +46,12 @@ def prune(
     destination : path or str
         A local directory, or the URL that the plan was fetched to.
     access : Access, optional
-        How a URL may be reached.
+        How the destination's URL may be reached.
     base : path, optional
         The directory that the plan's relative URLs are relative to. Use the directory of the plan's
         file.
     everything : bool
-        Whether to remove also files that bidsplan did not fetch, and files that have changed since
+        Whether to also remove files that bidsplan did not fetch, and files that have changed since
         bidsplan fetched them.
     keep : iterable of path
         Files and directories to keep in any case, such as the plan itself.
@@ -85,10 +85,10 @@ def prune(
 
     Notes
     -----
-    Links are never followed. With `everything`, a link is removed, but not its target. Hidden files
-    are only removed if bidsplan fetched them, even with `everything`. Nothing is ever removed from
-    ``.bidsplan/``, from ``.git/``, from another destination inside this one, or from the plan's
-    roots.
+    Symbolic links are never followed. With `everything`, a link is removed, but not its target.
+    Hidden files are only removed if bidsplan fetched them, even with `everything`. Nothing is ever
+    removed from ``.bidsplan/``, from ``.git/``, from another destination inside this one, or from
+    the plan's roots.
     """
     if plan.header.part is not None:
         raise UsageError(

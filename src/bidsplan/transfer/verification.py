@@ -51,15 +51,15 @@ def verify(
     jobs : int
         The number of files to read at a time.
     deep : bool
-        Whether to check also that NIfTI files contain all data that their headers describe, and
-        that their gzip is complete.
+        Whether to also check that NIfTI files contain all data that their headers describe, and
+        that files compressed with gzip are complete.
     tap : callable, optional
         A function that is called with each entry before its file is read, and returns a function
-        that receives the bytes. It is called from several threads, and again if a file has to be
-        read from the start again.
+        that receives the bytes. It is called from several threads. If a file must be read from the
+        start again, it is called again.
     access : Access, optional
-        How a URL may be reached. The S3 endpoint must be the one that was used to fetch, since a
-        receipt is only valid for one endpoint.
+        How the destination's URL may be reached. Use the S3 endpoint with which the plan was
+        fetched, since a receipt is only valid for one endpoint.
     base : path
         The directory that the plan's relative URLs are relative to. Use the directory of the plan's
         file.

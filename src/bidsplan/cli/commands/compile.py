@@ -75,8 +75,8 @@ def command(
     """List the studies of MANIFESTS, and write a plan for each manifest.
 
     Manifests of the same study share one listing. Digests of unchanged files are copied from the
-    existing plan at OUTPUT or, if there is none, from the plan next to the manifest. If a manifest
-    fails, the others are still compiled.
+    plan that --output names or, if it does not exist, from the plan next to the manifest. If a
+    manifest can't be compiled, the other manifests are still compiled.
     """
     from bidsplan.compile.survey.shared import SharedListings  # imports storage
 

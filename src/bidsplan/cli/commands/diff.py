@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 )
 @options.document_argument("first", "A")
 @options.document_argument("second", "[B]", required=False)
-@click.option("--rev", "revision", metavar="REV", help="Compare A with its plan at a git revision.")
-@click.option("--all", "show_all", is_flag=True, help="Name every subject and file.")
+@click.option("--rev", "revision", metavar="REV", help="Compare A with the plan at a git revision.")
+@click.option("--all", "show_all", is_flag=True, help="Show all changed subjects and files.")
 @click.option(
     "--markdown",
     is_flag=True,
-    help="Write Markdown for a comment on a pull request, of at most 65,536 bytes.",
+    help="Write at most 65,536 bytes of Markdown, for a comment on a pull request.",
 )
 @options.settings_of(*options.STRICT, *options.SOURCES)
 def command(
@@ -51,9 +51,9 @@ def command(
 ) -> int:
     """Show what changed from plan A to plan B, and exit with 1 if anything changed.
 
-    A or B may be a manifest, which is compiled without writing a plan. A manifest alone is compared
-    with the plan next to it or, with --rev, with that plan at a git revision. The output begins
-    with a summary, followed by the subjects and files that changed.
+    A or B may be a manifest, which is compiled without writing a plan. If you name only a manifest,
+    it is compared with the plan next to it. With --rev, it is compared with this plan at a git
+    revision. The output begins with a summary, followed by the subjects and files that changed.
     """
     if markdown and settings.console.json:
         raise UsageError("--markdown and --json cannot be used together")

@@ -24,7 +24,7 @@ _HELP = """Write PLAN in a form that another tool reads. The command sends no re
 {forms}
 
 A warning names information that a form can't express, such as entity tags and digests. A file that
-a form can't contain at all is an error.
+a form can't contain is reported as an error.
 """
 
 
@@ -58,7 +58,7 @@ def _columns(
     "--to",
     type=click.Choice(list(FORMATS)),
     required=True,
-    help="The tool or form to write for.",
+    help="The form to write, or the tool that will read it.",
 )
 @click.option(
     "--column",

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="MANIFEST|PLAN", type=click.Path(path_type=Path))
 @options.destination_argument
 @click.option("--locked", is_flag=True, help="Fail if the plan is missing or stale.")
-@click.option("--frozen", is_flag=True, help="Use the plan even if the manifest has changed.")
+@click.option("--frozen", is_flag=True, help="Use the plan even if it is stale.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be done, and write nothing.")
 @click.option(
     "--existing",
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     "--dask",
     "scheduler",
     metavar="ADDRESS",
-    help="Let the workers of the dask cluster at this address fetch, e.g. tcp://host:8786.",
+    help="Fetch with the workers of the dask cluster at this address, e.g. tcp://host:8786.",
 )
 @options.settings_of(
     *options.PART,

@@ -31,10 +31,10 @@ _WIDEST = 100
 @options.settings_of()
 @click.pass_context
 def command(context: click.Context, names: tuple[str, ...], settings: options.Settings) -> int:
-    """Explain the error with the CODE at the end of its message, and say what to do about it.
+    """Explain an error by the CODE at the end of its message, and say what to do about it.
 
     Instead of a CODE, you may give the name of a failure, such as source-changed, or a COMMAND.
-    Without a name, the command lists all codes. It needs no network.
+    Without an argument, the command lists all codes. It needs no network.
     """
     from bidsplan.cli.help_entries import help_entries  # only for help
 

@@ -34,7 +34,7 @@ _MOST_WORDS = 12
 @click.argument("what", metavar="URL|MANIFEST")
 @options.settings_of(*options.SOURCES)
 def command(what: str, settings: options.Settings) -> None:
-    """Show what a study contains: counts, bytes, and each subject's files by datatype.
+    """Show what a study contains: subjects, files, bytes, and each subject's files by datatype.
 
     For a MANIFEST, the command shows the whole study, and not only the files that the manifest
     selects. For each pipeline of derivatives, it shows the suffixes that up to three subjects have.

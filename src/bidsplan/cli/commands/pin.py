@@ -36,8 +36,8 @@ def command(
 ) -> int:
     """Add the SHA-256 of each file in DEST to PLAN, so that only these bytes are accepted later.
 
-    If DEST is a directory, the command sends no requests. If a file is missing or differs, it
-    writes nothing.
+    If DEST is a directory, the command sends no requests. If a file is missing or differs, the
+    command writes nothing.
     """
     from bidsplan.plan.file import plan_suffix, write_plan  # on demand
 

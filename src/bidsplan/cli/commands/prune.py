@@ -68,7 +68,7 @@ def command(
     """Remove files in DEST that are not in PLAN, and directories that become empty.
 
     The command asks before it removes anything. Without --all, it removes only files that bidsplan
-    fetched and that have not changed since. It never follows links.
+    fetched and that have not changed since. It never follows symbolic links.
     """
     if not (yes or dry_run or sys.stdin.isatty()):
         raise UsageError(

@@ -54,9 +54,9 @@ def command(
 ) -> None:
     """Write an HTML page that shows which subjects of PLAN lack which files, and why.
 
-    If you name a MANIFEST, the plan next to it is used. With a manifest, the command lists the
-    study again, and the page also says which rule leaves out a file or a subject. The page is a
-    single file that needs no network.
+    If you name a MANIFEST, the command uses the plan next to it. With MANIFEST or --manifest, the
+    command lists the study again, and the page also says which rule leaves out a file or a subject.
+    The page is a single file that needs no network.
     """
     from bidsplan.review.report import check_page_name, write_report  # on demand
 

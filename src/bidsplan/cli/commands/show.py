@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 @click.option(
     "--tree", is_flag=True, help="Show the directories, each with the number and size of its files."
 )
-@click.option("--csv", is_flag=True, help="Write a table of all files, for spreadsheets.")
-@click.option("--all", "show_all", is_flag=True, help="Show every row, subject and file.")
+@click.option("--csv", is_flag=True, help="Write a CSV table of all files.")
+@click.option("--all", "show_all", is_flag=True, help="Show all rows, subjects and files.")
 @options.settings_of(*options.ALLOWED)
 def command(
     source: Path, tree: bool, csv: bool, show_all: bool, settings: options.Settings

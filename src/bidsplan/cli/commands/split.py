@@ -36,7 +36,7 @@ from bidsplan.messages import counted, size
     "--shards",
     type=click.IntRange(1, 100_000),
     metavar="N",
-    help="Write N plans with about the same number of bytes and files instead.",
+    help="Instead of --by, write N plans with about the same number of bytes and files.",
 )
 @options.settings_of(*options.ALLOWED)
 def command(
@@ -45,9 +45,9 @@ def command(
     """Split PLAN into parts that may be fetched at the same time, and write an index of them.
 
     Array jobs and workflow engines can read the index, which is written as index.tsv and
-    index.json. It has the name, plan, files, bytes and key of each part. The key changes if a file
-    of the part changes. The part of one subject is a valid dataset. A part that has not changed is
-    not written again.
+    index.json. For each part, it has the name, the plan, the number of files and bytes, and a key,
+    which changes if a file of the part changes. The part of each subject is a valid dataset. A part
+    that has not changed is not written again.
     """
     from bidsplan.plan import split  # on demand
 

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 def command(source: Path, settings: options.Settings) -> None:
     """Print PLAN as text that 'git diff' can compare, with one line for each subject and file.
 
-    To let git use this command for all plans, also compressed ones, add the line '*.plan.jsonl*
-    -text diff=bidsplan' to .gitattributes, and run 'git config diff.bidsplan.textconv "bidsplan
-    textconv"'. For a file that is not a valid plan, the command prints the reason and a digest, and
-    succeeds, so that git can continue.
+    To let git use this command for all plans, including compressed ones, add the line
+    '*.plan.jsonl* -text diff=bidsplan' to .gitattributes, and run 'git config
+    diff.bidsplan.textconv "bidsplan textconv"'. If a file is not a valid plan, the command prints
+    the reason and a digest, and exits with 0 so that git can continue.
     """
     from bidsplan.plan.file import StoredPlan  # on demand
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     "--locked",
     is_flag=True,
     help="Also check that each manifest's plan is complete and was compiled from this manifest. "
-    "For the name of a plan, check the manifest next to it.",
+    "If you name a plan, bidsplan checks the manifest next to it.",
 )
 @options.settings_of(*options.ALLOWED, *options.STRICT)
 def command(manifests: tuple[Path, ...], locked: bool, settings: options.Settings) -> int:

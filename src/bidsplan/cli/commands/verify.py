@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 @click.option(
     "--deep",
     is_flag=True,
-    help="Also check that NIfTI files contain all data that their headers describe, and that their "
-    "gzip is complete.",
+    help="Also check that NIfTI files contain all data that their headers describe, and that files "
+    "compressed with gzip are complete.",
 )
 @options.settings_of(*options.PART, *options.STORAGE, *options.DESTINATION)
 def command(
@@ -37,8 +37,8 @@ def command(
 ) -> int:
     """Read every file of PLAN in DEST, and check that it is the planned one.
 
-    If DEST is a directory, the command sends no requests. If files differ or are missing, it names
-    them and exits with 1.
+    If DEST is a directory, the command sends no requests. If files differ or are missing, the
+    command names them and exits with 1.
     """
     path, plan = plan_for(source, settings)
     plan = settings.part.of(plan)

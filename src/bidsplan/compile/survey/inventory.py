@@ -134,8 +134,8 @@ def take_inventory(
     url : str
         The dataset's root, or the directory above the sites.
     sites : sequence of str
-        The sites to count. By default all directories one level down that contain subjects are
-        sites, if the root itself contains none.
+        The sites to count. By default, if the root contains no subjects, all directories directly
+        below it that contain subjects are sites.
     anonymous : bool, optional
         Whether requests are unsigned, as in a manifest.
     base : path

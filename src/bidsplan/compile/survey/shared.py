@@ -56,8 +56,8 @@ class _Columns(msgspec.Struct, array_like=True):
 class SharedListings:
     """Listings that several compilations share, so that each directory is listed once.
 
-    Run such compilations one after the other: each of them sees the study as it was when the first
-    one listed it. Connections stay open, and listings are kept in a temporary file, until you call
+    Run these compilations one after the other. All of them see the study as it was when the first
+    of them listed it. Connections stay open, and listings stay in a temporary file, until you call
     `close` or leave the ``with`` statement.
 
     Examples

@@ -105,7 +105,7 @@ class Export:
         Returns
         -------
         str or None
-            None if the format is not used by a command, such as a table.
+            None if no command uses the format, for example a table.
         """
         return self.draft.use(path) if self.draft.use else None
 
