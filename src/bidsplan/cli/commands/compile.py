@@ -77,6 +77,9 @@ def command(
     Manifests of the same study share one listing. Digests of unchanged files are copied from the
     plan that --output names or, if it does not exist, from the plan next to the manifest. If a
     manifest can't be compiled, the other manifests are still compiled.
+
+    Use --check in a script or CI job, to find out for any number of manifests whether their plans
+    are current. To read what has changed in one plan, use 'bidsplan diff MANIFEST'.
     """
     from bidsplan.compile.survey.shared import SharedListings  # imports storage
 

@@ -54,6 +54,9 @@ def command(
     A or B may be a manifest, which is compiled without writing a plan. If you name only a manifest,
     it is compared with the plan next to it. With --rev, it is compared with this plan at a git
     revision. The output begins with a summary, followed by the subjects and files that changed.
+
+    Use 'bidsplan diff MANIFEST' to read what has changed in one plan. To only find out whether
+    plans are current, in a script or CI job, use 'bidsplan compile --check'.
     """
     if markdown and settings.console.json:
         raise UsageError("--markdown and --json cannot be used together")
