@@ -68,6 +68,20 @@ def test_a_group_with_too_few_is_named_with_what_to_write(study):
     assert hint in study("compile", "{count: 2, per: group}")[2]
 
 
+def test_a_group_that_other_rules_emptied_is_warned_of(study):
+    warning = (
+        "warning: m.yaml:4: subjects.sample.per: no subject with group 'patient' is left to sample "
+        "from; select more by exclude, where and require, or leave this group out\n"
+    )
+    sample = "{count: 1, per: group}, exclude: [11"
+    code, out, err = study("compile", f"{sample}]")
+    assert (code, err) == (0, warning)
+    assert "drawn: 1 of 2 control, 1 of 1 n/a\n" in out
+    # Neither a group that `where` leaves out nor the subjects without a value.
+    where = "{group: {not: patient}}"
+    assert study("compile", f"{sample}, 10]", where=where)[2] == ""
+
+
 def test_hidden_values_are_not_shown(study):
     rows = [line.replace("group", "api_key") for line in TABLE]
     Path("demo/participants.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")

@@ -6,22 +6,26 @@ from typing import TYPE_CHECKING
 
 from bidsplan.compile.context import DrawnGroup, Dropped
 from bidsplan.compile.select.predicates import MISSING
-from bidsplan.compile.select.subjects import draw, site_of
+from bidsplan.compile.select.subjects import Group, draw, site_of
 from bidsplan.errors import Problem
 from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from bidsplan.compile.cohort import Cohort
     from bidsplan.compile.context import Context
-    from bidsplan.compile.select.subjects import Group
-    from bidsplan.manifest import Sample
+    from bidsplan.manifest import Sample, Subjects
 
 
-def draw_sample(context: Context, cohort: Cohort | None, units: list[str]) -> list[str]:
-    """Draw the manifest's sample, and record its groups; raise errors if that is impossible."""
+def draw_sample(
+    context: Context, cohort: Cohort | None, units: list[str], known: Iterable[str]
+) -> list[str]:
+    """Draw the manifest's sample, and record its groups; raise errors if that is impossible.
+
+    `known` has all units of the study that the manifest may select by name.
+    """
     manifest, report, record = context.manifest, context.report, context.record
     sample = manifest.subjects.sample
     if sample is None:
@@ -43,7 +47,25 @@ def draw_sample(context: Context, cohort: Cohort | None, units: list[str]) -> li
         report.add_errors(*map(_too_few, short), help_code=HelpCode.SAMPLE)
         report.raise_errors()
     record.drawn = tuple(found)
+    if sample.per:
+        wanted = _in_wanted_groups(manifest.subjects, cohort, known)
+        lost = {tuple(value_of(unit, name) for name in sample.per) for unit in wanted}
+        lost -= {group.values[: len(sample.per)] for group in groups}
+        empty = [Group(values, 0, 0) for values in sorted(lost) if MISSING not in values]
+        report.warn(*(_nobody_left(_shown(group, columns, cohort)) for group in empty))
     return drawn
+
+
+def _in_wanted_groups(
+    subjects: Subjects, cohort: Cohort | None, known: Iterable[str]
+) -> Iterable[str]:
+    """Return the units that the predicates on the columns of ``per`` keep."""
+    per = subjects.sample.per if subjects.sample else ()
+    where = {name: subjects.where[name] for name in per if name in subjects.where}
+    if cohort is None or not where:
+        return known
+    conditions = cohort.conditions(where)
+    return (unit for unit in known if cohort.matches(unit, conditions))
 
 
 def _missing_columns(sample: Sample, cohort: Cohort) -> Iterator[Problem]:
@@ -64,19 +86,32 @@ def _shown(group: Group, columns: list[str], cohort: Cohort | None) -> DrawnGrou
 
 def _too_few(short: DrawnGroup) -> Problem:
     """Report a group with fewer subjects than are to be drawn."""
-    message = f"{short.drawn} subjects are to be sampled of {short.of}"
+    message = f"{short.drawn} subjects are to be sampled of {short.of}{_named(short)}"
     hint = "sample fewer, or select more by include, exclude and where"
-    where = [f"{name} {_value(value)}" for name, value in short.group.items() if name != "site"]
-    if site := short.group.get("site"):
-        message += f" at {site}"
-    if where:
-        message += f" with {' and '.join(map(printable, where))}"
+    if any(name != "site" for name in short.group):
         hint = "sample fewer, select more by include, exclude and where, or leave this group out"
     for name, value in short.group.items():
         if value == MISSING and name != "site":
             hint += f": 'where: {{{printable(name)}: {{not: {MISSING}}}}}'"
             break
     return Problem(message=message, at=("subjects", "sample", "count"), hint=hint)
+
+
+def _nobody_left(lost: DrawnGroup) -> Problem:
+    """Report a group without a subject that may be drawn."""
+    return Problem(
+        message=f"no subject{_named(lost)} is left to sample from",
+        at=("subjects", "sample", "per"),
+        hint="select more by exclude, where and require, or leave this group out",
+    )
+
+
+def _named(group: DrawnGroup) -> str:
+    """Name a group after a noun."""
+    where = [f"{name} {_value(value)}" for name, value in group.group.items() if name != "site"]
+    site = group.group.get("site")
+    text = f" at {site}" if site else ""
+    return f"{text} with {' and '.join(map(printable, where))}" if where else text
 
 
 def _value(value: str | None) -> str:

@@ -58,7 +58,7 @@ def choose_subjects(context: Context) -> list[str]:
     report.raise_errors()
     if subjects.require:
         units = _require(context, units)
-    drawn = draw_sample(context, cohort, units)
+    drawn = draw_sample(context, cohort, units, filter(by_name.includes, tree))
     not_drawn = Dropped("it is not in the random sample", ("subjects", "sample"))
     context.record.drop(units, drawn, not_drawn)
     if not drawn:
