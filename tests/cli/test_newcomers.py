@@ -170,6 +170,29 @@ MANIFESTS = {
         1,
         "m.yaml:3: subjects[0]: there is no subject '12'; did you mean '2'?",
     ),
+    "a file of labels": (
+        HEAD + "subjects: {include: cohort.txt}\n",
+        1,
+        "m.yaml:3: subjects.include: there is no subject 'cohort.txt'; if it is a file of labels "
+        "write 'include: {file: cohort.txt}'",
+    ),
+    "a range of labels": (
+        HEAD + "subjects: [01-08]\n",
+        1,
+        "m.yaml:3: subjects[0]: there is no subject '01-08'; ranges are not expanded; write each "
+        'label, or a glob such as "0*"',
+    ),
+    "several labels in a text": (
+        HEAD + "subjects: {include: ['1, sub-2']}\n",
+        1,
+        "m.yaml:3: subjects.include[0]: there is no subject '1, sub-2'; write each label as its "
+        'own item: ["1", "2"]',
+    ),
+    "an excluded label without its prefix": (
+        HEAD + "subjects: {exclude: [SUB-02]}\n",
+        1,
+        "m.yaml:3: subjects.exclude[0]: there is no subject 'SUB-02' to exclude; did you mean '2'?",
+    ),
     "a datatype that is a suffix": (
         HEAD + "files: dwi\n",
         2,

@@ -180,6 +180,7 @@ def site_missing(lab):
 def subject_missing(lab):
     yield lab.compile("subjects: ['1']")
     yield lab.run("explain", "study.yaml", "nobody")
+    yield lab.compile("subjects: {exclude: ['1']}")
     yield lab.compile("subjects: {exclude: ['*']}")
     lab.manifest()
     yield lab.run("explain", "study.yaml", "nobody")
