@@ -489,7 +489,7 @@ def test_a_cohort_files_content_is_part_of_the_manifest(study, ask):
     Path("cohort.tsv").write_text("participant_id\nsub-2\nsub-10\n")
     code, _, err = ask("fetch", "--locked", "demo.yaml", "d")
     assert code == 2
-    assert "was compiled from an earlier version of this manifest" in err
+    assert "from an earlier version of this manifest or of the files that it names; up" in err
     Path("cohort.tsv").unlink()
     code, _, err = ask("fetch", "demo.yaml", "d")
     assert code == 1

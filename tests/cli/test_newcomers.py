@@ -215,7 +215,35 @@ MANIFESTS = {
         HEAD + "subjects: {where: {age: '> 30'}}\n",
         1,
         "m.yaml:3: subjects.where.age: no participant has the 'age' that is asked for; for a range "
-        "write {min: 30}",
+        "write {min: 30, not: 30}",
+    ),
+    "conditions as text": (
+        HEAD + "subjects: {where: age > 10 and sex == F}\n",
+        2,
+        "m.yaml:3: subjects.where: expected a mapping of columns; write 'where: {age: {min: 10, "
+        "not: 10}, sex: F}'",
+    ),
+    "a condition in braces": (
+        HEAD + "subjects: {where: {group != control}}\n",
+        2,
+        "m.yaml:3: subjects.where: expected a mapping of columns; write 'where: {group: {not: "
+        "control}}'",
+    ),
+    "a number for conditions": (
+        HEAD + "subjects: {where: 10}\n",
+        2,
+        "m.yaml:3: subjects.where: expected a mapping such as {age: {min: 10}}; got '10'",
+    ),
+    "a negative count": (
+        HEAD + "random_seed: 1\nsubjects: {sample: {count: -1}}\n",
+        2,
+        "m.yaml:4: subjects.sample.count: expected at least 1; got -1",
+    ),
+    "a subject's directory": (
+        "manifest_version: 1\nstudy: {id: x, url: demo/sub-1}\n",
+        1,
+        "m.yaml:2: study.url: demo/sub-1 has no subject directories (sub-…); this is a subject's "
+        "directory; write demo, and choose subjects by 'subjects'",
     ),
     "a glob for a filter": (
         HEAD + "files: '*_T1w.json'\n",
@@ -289,6 +317,11 @@ MANIFESTS = {
         1,
         "m.yaml:3: derivatives: there is no derivative pipeline 'afq3'; did you mean 'afq'?",
     ),
+    "a derivative with a similar name": (
+        HEAD + "derivatives: afni\n",
+        1,
+        "m.yaml:3: derivatives: there is no derivative pipeline 'afni'; there are 'afq', 'afq2'",
+    ),
     "a limit without a field": (
         HEAD + "limits: 500GB\n",
         2,
@@ -303,8 +336,44 @@ MANIFESTS = {
     "a bracket that is not closed": (
         HEAD + "files: {suffixes: [T1w}\n",
         2,
-        "m.yaml:3: not valid YAML: did not find expected ',' or ']'; close each bracket, and "
-        "put text that contains {, }, [, ] or ',' in quotes",
+        "m.yaml:3: not valid YAML: did not find expected ',' or ']'; close each bracket and quote, "
+        "and put text that contains {, }, [, ] or ',' in quotes",
+    ),
+    "no space before a brace": (
+        HEAD + "files:{datatypes: [dwi]}\n",
+        2,
+        "m.yaml:3: not valid YAML: a space is missing after ':'; write 'files: …'",
+    ),
+    "no space before a bracket": (
+        HEAD + "files:[dwi]\n",
+        2,
+        "m.yaml:3: not valid YAML: a space is missing after ':'; write 'files: …'",
+    ),
+    "no space in braces": (
+        HEAD + "files: {datatypes:[dwi]}\n",
+        2,
+        "m.yaml:3: not valid YAML: a space is missing after ':'; write 'datatypes: …'",
+    ),
+    "no space in an inner field": (
+        HEAD + "files:\n  datatypes:[dwi]\n",
+        2,
+        "m.yaml:3: files: expected a filter; write a space after the colon: 'datatypes: …'",
+    ),
+    "a quote that is not closed": (
+        HEAD + 'subjects: ["01]\nfiles: all\n',
+        2,
+        "m.yaml:3: not valid YAML: a quote is not closed; close each quote that this line opens",
+    ),
+    "a quote that a later one closes": (
+        HEAD + 'subjects: ["01]\nfiles: {suffixes: ["bold"]}\n',
+        2,
+        "m.yaml:3: not valid YAML: a quote is not closed; close each quote that this line opens",
+    ),
+    "an error below a text of two lines": (
+        HEAD + "files: ['*_T1w\n  .json'] # don't \"do\nsubjects: [it's\n",
+        2,
+        "m.yaml:6: not valid YAML: did not find expected ',' or ']'; close each bracket and quote, "
+        "and put text that contains {, }, [, ] or ',' in quotes",
     ),
 }
 
@@ -430,6 +499,27 @@ COMMANDS = {
         2,
         "none.yaml: can't be read: No such file or directory",
     ),
+    "a misspelled manifest": (
+        "compile demmo.yaml",
+        2,
+        "demmo.yaml: can't be read: No such file or directory; did you mean 'demo.yaml'?",
+    ),
+    "a manifest with another ending": (
+        "report demo.yml",
+        2,
+        "demo.plan.jsonl: there is no plan; did you mean 'demo.yaml'?",
+    ),
+    "a directory of manifests": (
+        "validate .",
+        2,
+        ". is a directory, and a manifest is expected; name one of its manifests: demo.yaml",
+    ),
+    "a subject's directory to init": (
+        "init demo/sub-1",
+        1,
+        "demo/sub-1: there are no subject directories (sub-…) here or one level down; this is a "
+        "subject's directory; write demo",
+    ),
 }
 
 
@@ -462,7 +552,8 @@ def test_the_warnings_of_a_manifest_are_shown_where_nothing_is_compiled(study):
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("> 30", "{min: 30}"),
+        ("> 30", "{min: 30, not: 30}"),
+        ("<15", "{max: 15, not: 15}"),
         (">=30.5", "{min: 30.5}"),
         ("<=5", "{max: 5}"),
         ("30-60", "{min: 30, max: 60}"),

@@ -27,6 +27,8 @@ def usage(lab):
 def wrong_document(lab):
     yield lab.run("compile", "s3://openneuro.org/ds000114")
     yield lab.run("fetch", "data", "study.yaml")
+    lab.manifest()
+    yield lab.run("validate", ".")
     yield lab.run("init", "study.yaml")
     yield lab.run("show", "study.txt")
     yield lab.run("compile", "study.plan.jsonl")
@@ -109,6 +111,8 @@ def bug(lab):
 def manifest_unreadable(lab):
     (lab.folder / "folder.yaml").mkdir()
     yield lab.run("validate", "none.yaml")
+    lab.manifest()
+    yield lab.run("validate", "stuby.yaml")
     yield lab.run("validate", "folder.yaml")
 
 
@@ -167,6 +171,7 @@ def study_missing(lab):
 def no_subjects(lab):
     write_files(lab.folder / "above", {"study/sub-1/x": b""})
     yield lab.compile(study="{id: x, url: above}")
+    yield lab.compile(study="{id: x, url: above/study/sub-1}")
     write_files(lab.folder / "other", {"a/b/c": b"x"})
     yield lab.run("init", "other")
 
@@ -264,6 +269,9 @@ def plan_version(lab):
 def plan_stale(lab):
     lab.compile()
     lab.manifest("subjects: ['01']")
+    yield lab.run("verify", "study.yaml", "d")
+    write_files(lab.folder, {"out.txt": b"02"})
+    lab.manifest("subjects: {exclude: {file: out.txt}}")
     yield lab.run("verify", "study.yaml", "d")
 
 

@@ -94,6 +94,9 @@ def _filter_of(word: str) -> dict[str, list[str]]:
     quoted = shown(word)
     if quoted != repr(word):
         raise ValueError(f"expected a filter such as {{suffixes: [T1w]}}; got {quoted}")
+    field = word.partition(":")[0]
+    if field != word and field in Filter.model_fields:
+        raise ValueError(f"expected a filter; write a space after the colon: '{field}: …'")
     if found:
         why = f"{quoted} is a datatype and a suffix;"
     elif set(word) & set("*?/"):

@@ -36,16 +36,17 @@ if TYPE_CHECKING:
 def command(url: str, output: Path | None, settings: options.Settings) -> None:
     """Write a first manifest, with comments, for the study at URL."""
     from bidsplan.compile.survey.inventory import take_inventory  # imports storage
+    from bidsplan.compile.survey.study import study_above
 
     options.check_study(url)
     console = settings.console
     with console.progress() as notify:
         inventory = take_inventory(url, access=settings.access, notify=notify)
     if not inventory.subjects:
-        raise SelectionError(
-            f"{inventory.url}: there are no subject directories (sub-…) here or one level down",
-            help_code=HelpCode.NO_SUBJECTS,
-        )
+        text = f"{inventory.url}: there are no subject directories (sub-…) here or one level down"
+        above = study_above(inventory.url)
+        hint = f"; this is a subject's directory; write {above}" if above else ""
+        raise SelectionError(text + hint, help_code=HelpCode.NO_SUBJECTS)
     location = parse_url(url)
     if location.protocol == "file" and not Path(location.path).is_absolute():
         folder = output.parent if output else Path()
