@@ -424,8 +424,8 @@ def test_init_writes_a_manifest_that_compiles(study, ask):
     assert ask("validate", "--strict", "new.yaml")[0] == 0
     assert ask("compile", "--strict", "new.yaml")[0] == 0
     code, _, err = ask("init", "demo", "-o", "new.yaml")
-    assert code == 1
-    assert "new.yaml: can't be written: File exists" in err
+    assert code == 2
+    assert "new.yaml: exists, and init does not replace files; name another file with -o" in err
 
 
 def test_init_writes_that_requests_are_to_be_signed(study, s3, bucket, ask):

@@ -260,6 +260,24 @@ MANIFESTS = {
         2,
         "m.yaml:3: files.extensions: expected an extension with its dot; did you mean '.nii.gz'?",
     ),
+    "an entity by its long name": (
+        HEAD + "files: {entities: {session: baseline}}\n",
+        1,
+        "m.yaml:3: files.entities.session: the session value 'baseline' matches no file of the "
+        "selected subjects; write 'ses', as in file names, or 'sessions: …' at the top level",
+    ),
+    "a suffix that only a derivative has": (
+        HEAD + "derivatives: {afq: dwiref}\n",
+        2,
+        "m.yaml:3: derivatives.afq: BIDS has no word 'dwiref'; if it is a suffix of this "
+        "pipeline's files, write {suffixes: [dwiref]}; or did you mean 'dwi'?",
+    ),
+    "a merge conflict": (
+        HEAD + "<<<<<<< HEAD\nfiles: all\n=======\nfiles: none\n>>>>>>> other\n",
+        2,
+        "m.yaml:3: git could not merge two versions of the manifest; keep one version, and remove "
+        "git's markers",
+    ),
     "an entity in a filter": (
         HEAD + "files: {task: rest}\n",
         2,
@@ -514,6 +532,28 @@ COMMANDS = {
         2,
         ". is a directory, and a manifest is expected; name one of its manifests: demo.yaml",
     ),
+    "several labels behind an option": (
+        "fetch --subject 1 2 demo.yaml data",
+        2,
+        "'2' is not a manifest or a plan; to give several values, repeat the option: '--subject 1 "
+        "--subject 2'",
+    ),
+    "a label without its zero to explain": (
+        "explain demo.yaml 01",
+        1,
+        "the study has neither a subject nor a file '01'; did you mean '1'?",
+    ),
+    "a bare file name to explain": (
+        "explain demo.yaml sub-1_ses-baseline_T1w.nii.gz",
+        1,
+        "the study has neither a subject nor a file 'sub-1_ses-baseline_T1w.nii.gz'; did you mean "
+        "'sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.nii.gz'?",
+    ),
+    "a manifest that exists to init": (
+        "init demo -o demo.yaml",
+        2,
+        "demo.yaml: exists, and init does not replace files; name another file with -o",
+    ),
     "a subject's directory to init": (
         "init demo/sub-1",
         1,
@@ -528,6 +568,47 @@ def test_a_mistake_in_a_command_is_answered_by_what_to_write(study, command, cod
     if "README" in command:
         study("compile", "demo.yaml")
     check(study(*command.split()), code, message)
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        (
+            "fetch demo.yaml data --subject 1 2",
+            "(2); to give several values, repeat the option: '--subject 1 --subject 2'",
+        ),
+        ("init demo new.yaml", "(new.yaml); to write to a file, write '-o new.yaml'"),
+        ("fetch demo.yaml data more", "(more)"),
+    ],
+)
+def test_an_argument_too_many_is_answered_by_what_to_write(study, command, hint):
+    code, out, err = study(*command.split())
+    told = f"Error: Got unexpected extra argument {hint} [BP101]\nfor help: bidsplan help BP101\n"
+    assert (code, out) == (2, "")
+    assert err.endswith(f"\n\n{told}")
+
+
+def test_a_sidecar_belongs_to_the_image_and_not_to_its_gradients(ask_here, tmp_path):
+    folder = tmp_path / "study" / "sub-1" / "dwi"
+    folder.mkdir(parents=True)
+    for ending in ("bval", "bvec", "nii.gz"):
+        (folder / f"sub-1_dwi.{ending}").write_text("{}", encoding="utf-8")
+    (tmp_path / "study" / "dwi.json").write_text("{}", encoding="utf-8")
+    Path("m.yaml").write_text(HEAD.replace("demo", "study") + "files: {suffixes: [dwi]}\n")
+    told = "in   dwi.json  inherited: it belongs to sub-1/dwi/sub-1_dwi.nii.gz\n"
+    assert ask_here("explain", "m.yaml", "dwi.json")[1] == told
+
+
+@pytest.mark.parametrize("line", [0, 3, -1])
+def test_what_git_could_not_merge_is_named(study, line):
+    study("compile", "demo.yaml")
+    plan = Path("demo.plan.jsonl")
+    lines = plan.read_text(encoding="utf-8").splitlines()
+    lines.insert(line, "<<<<<<< HEAD")
+    plan.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    number = lines.index("<<<<<<< HEAD") + 1
+    message = f"demo.plan.jsonl: line {number}: git could not merge two versions of the plan; "
+    check(study("show", "demo.plan.jsonl"), 2, f"{message}compile it again")
 
 
 @pytest.mark.parametrize("command", ["compile", "explain"])

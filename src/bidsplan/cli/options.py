@@ -13,6 +13,7 @@ import click
 from bidsplan.cli.configuration import cache_options, size_of
 from bidsplan.cli.console import Console
 from bidsplan.cli.documents import DOCUMENTS, MANIFESTS, check_document
+from bidsplan.cli.usage_hints import repeated
 from bidsplan.destination.cache_options import CacheLink, CacheOptions
 from bidsplan.errors import UrlError, UsageError
 from bidsplan.help_codes import HelpCode
@@ -280,6 +281,8 @@ def _check_order(context: click.Context, _: click.Parameter, destination: str) -
     """Refuse a manifest or plan that is given as the destination."""
     source = context.params["source"]
     if destination.endswith(DOCUMENTS) and not str(source).endswith(DOCUMENTS):
+        if not source.exists() and (hint := repeated(context, [str(source)])):
+            raise UsageError(f"{printable(str(source))!r} is not a manifest or a plan; {hint}")
         raise UsageError(
             "DEST comes last, behind the manifest or plan; write "
             f"'{shlex.join(map(printable, (destination, str(source))))}'",

@@ -105,6 +105,9 @@ def _syntax(error: yaml.YAMLError, data: bytes) -> tuple[str, int | None, Place,
             "indent with spaces only",
         )
     lines = data.splitlines()[: mark.line + 1]
+    if conflict := next((n for n, each in enumerate(lines, 1) if each.startswith(b"<<<<<<< ")), 0):
+        message = "git could not merge two versions of the manifest"
+        return message, conflict, (), "keep one version, and remove git's markers"
     if opened := _open_quote(lines):
         message = "not valid YAML: a quote is not closed"
         return message, opened, (), "close each quote that this line opens"

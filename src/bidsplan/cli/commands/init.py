@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bidsplan.cli import options
-from bidsplan.errors import DestinationError, SelectionError
+from bidsplan.errors import DestinationError, SelectionError, UsageError
 from bidsplan.help_codes import HelpCode
 from bidsplan.messages import counted, size
 from bidsplan.paths import natural_key, printable
@@ -59,6 +59,9 @@ def command(url: str, output: Path | None, settings: options.Settings) -> None:
     try:
         with output.open("x", encoding="utf-8") as file:
             file.write(console.redact(text))
+    except FileExistsError as error:
+        text = f"{output}: exists, and init does not replace files; name another file with -o"
+        raise UsageError(text) from error
     except OSError as error:
         raise DestinationError(f"{output}: can't be written: {error.strerror}") from error
     console.result(f"wrote {output}", {"manifest": str(output)})
