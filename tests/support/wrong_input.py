@@ -17,6 +17,8 @@ from plans import write_files
 def usage(lab):
     lab.compile()
     yield lab.run("fetch", "study.yaml")
+    yield lab.run("fetch", "study.yaml", "d", "--subject", "01", "02")
+    yield lab.run("init", "s3://127.0.0.1:1/x", "-o", "study.yaml")
     yield lab.run("fetch", "--locked", "--frozen", "study.yaml", "d")
     yield lab.run("show", "--tree", "--csv", "study.plan.jsonl")
     yield lab.run("fetch", "--session", "1", "study.plan.jsonl", "d")
@@ -119,6 +121,8 @@ def manifest_unreadable(lab):
 @provokes(HelpCode.YAML)
 def yaml(lab):
     yield lab.validate("files: [dwi")
+    yield lab.validate('files: "dwi')
+    yield lab.validate("<<<<<<< HEAD\nfiles: dwi\n=======\n")
     yield lab.validate("files:\n\tsuffixes: [dwi]")
     yield lab.validate("files: dwi\nfiles: func")
     yield lab.validate("files: {include: [*_T1w.nii.gz]}")
@@ -186,6 +190,8 @@ def subject_missing(lab):
     yield lab.compile("subjects: ['1']")
     yield lab.run("explain", "study.yaml", "nobody")
     yield lab.compile("subjects: {exclude: ['1']}")
+    lab.manifest()
+    yield lab.run("explain", "study.yaml", "1")
     yield lab.compile("subjects: {exclude: ['*']}")
     lab.manifest()
     yield lab.run("explain", "study.yaml", "nobody")
@@ -257,6 +263,7 @@ def plan(lab):
     yield lab.edit_plan(lambda data: data.replace(b"sub-01_T1w", b"sub-01_T2w"))
     yield lab.edit_plan(lambda data: b"".join(data.splitlines(keepends=True)[:-1]))
     yield lab.edit_plan(lambda _: b'{"a": 1}\n')
+    yield lab.edit_plan(lambda data: b"<<<<<<< HEAD\n" + data)
     yield lab.edit_plan(lambda data: data.replace(b"\n", b"\r\n"))
 
 

@@ -39,6 +39,8 @@ def command(url: str, output: Path | None, settings: options.Settings) -> None:
     from bidsplan.compile.survey.study import study_above
 
     options.check_study(url)
+    if output and os.path.lexists(output):
+        raise _exists(output)
     console = settings.console
     with console.progress() as notify:
         inventory = take_inventory(url, access=settings.access, notify=notify)
@@ -60,11 +62,16 @@ def command(url: str, output: Path | None, settings: options.Settings) -> None:
         with output.open("x", encoding="utf-8") as file:
             file.write(console.redact(text))
     except FileExistsError as error:
-        text = f"{output}: exists, and init does not replace files; name another file with -o"
-        raise UsageError(text) from error
+        raise _exists(output) from error
     except OSError as error:
         raise DestinationError(f"{output}: can't be written: {error.strerror}") from error
     console.result(f"wrote {output}", {"manifest": str(output)})
+
+
+def _exists(output: Path) -> UsageError:
+    return UsageError(
+        f"{output}: exists, and init does not replace files; name another file with -o"
+    )
 
 
 def _yaml(value: str | list[str]) -> str:
