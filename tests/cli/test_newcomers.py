@@ -490,6 +490,12 @@ COMMANDS = {
         "demo.plan.jsonl: this is a plan, by its name; expected a manifest, such as "
         "study.yaml; 'bidsplan fetch', 'verify', 'pin' and 'prune' also take plans",
     ),
+    "a misspelled plan": (
+        "show demmo.plan.jsonl",
+        2,
+        "demmo.plan.jsonl: can't be read: No such file or directory; did you mean "
+        "'demo.plan.jsonl'?",
+    ),
     "a file that is neither": (
         "fetch demo.txt data",
         2,
@@ -535,8 +541,8 @@ COMMANDS = {
     "several labels behind an option": (
         "fetch --subject 1 2 demo.yaml data",
         2,
-        "'2' is not a manifest or a plan; to give several values, repeat the option: '--subject 1 "
-        "--subject 2'",
+        "DEST comes last, behind the manifest or plan; write 'demo.yaml 2', or for several values "
+        "'--subject 1 --subject 2'",
     ),
     "a label without its zero to explain": (
         "explain demo.yaml 01",
@@ -565,7 +571,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize(("command", "code", "message"), COMMANDS.values(), ids=COMMANDS)
 def test_a_mistake_in_a_command_is_answered_by_what_to_write(study, command, code, message):
-    if "README" in command:
+    if "README" in command or "demmo.plan" in command:
         study("compile", "demo.yaml")
     check(study(*command.split()), code, message)
 

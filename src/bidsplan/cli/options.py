@@ -281,11 +281,11 @@ def _check_order(context: click.Context, _: click.Parameter, destination: str) -
     """Refuse a manifest or plan that is given as the destination."""
     source = context.params["source"]
     if destination.endswith(DOCUMENTS) and not str(source).endswith(DOCUMENTS):
-        if not source.exists() and (hint := repeated(context, [str(source)])):
-            raise UsageError(f"{printable(str(source))!r} is not a manifest or a plan; {hint}")
+        written = repeated(context, [str(source)])
+        several = f", or for several values '{printable(written)}'" if written else ""
         raise UsageError(
             "DEST comes last, behind the manifest or plan; write "
-            f"'{shlex.join(map(printable, (destination, str(source))))}'",
+            f"'{shlex.join(map(printable, (destination, str(source))))}'{several}",
             help_code=HelpCode.WRONG_DOCUMENT,
         )
     _check_document(context, source)

@@ -21,19 +21,19 @@ def with_hint(error: click.ClickException) -> click.ClickException:
     if context is None or not found:
         return error
     words = found[1].split(" ")
-    hint = repeated(context, words)
+    hint = None
+    if written := repeated(context, words):
+        hint = f"to give several values, repeat the option: '{written}'"
     output = any(option.name == "output" for option in context.command.params)
-    if hint is None and output and context.params.get("output") is None:
+    if hint is None and output and len(words) == 1 and context.params.get("output") is None:
         hint = f"to write to a file, write '-o {shlex.quote(words[0])}'"
     return click.UsageError(f"{error.message}; {hint}", context) if hint else error
 
 
 def repeated(context: click.Context, words: Sequence[str]) -> str | None:
-    """Say that an option is repeated for each value, if one was given that may be."""
+    """Write the option for subjects or sessions, if it was given, once for each value."""
     for option in context.command.params:
         given: Any = context.params.get(option.name or "")
-        if isinstance(option, click.Option) and option.multiple and given:
-            values = [*given, *words]
-            written = " ".join(f"{option.opts[0]} {shlex.quote(value)}" for value in values)
-            return f"to give several values, repeat the option: '{written}'"
+        if option.name in {"subjects", "sessions"} and given:
+            return " ".join(f"{option.opts[0]} {shlex.quote(value)}" for value in (*given, *words))
     return None
