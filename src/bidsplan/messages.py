@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import heapq
+import os
 import re
 import warnings
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from bidsplan.paths import natural_key, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
 
 LONGEST_MESSAGE = 2000
@@ -245,6 +247,22 @@ def quoted(word: str, otherwise: str) -> str:
     return repr(word) if is_quotable(word) else otherwise
 
 
+_ENDINGS = re.compile(r"(?:\.plan)?\.(?:jsonl(?:\.gz|\.zst)?|ya?ml)\Z")
+
+
+def near_document(path: Path) -> str | None:
+    """Suggest a manifest or a plan with a similar name, for a file that does not exist."""
+    plan = ".jsonl" in path.suffixes
+    try:
+        names = [name for name in os.listdir(path.parent) if _ENDINGS.search(name)]
+    except OSError:
+        return None
+    # The endings are equal, so they would make all names similar.
+    stems = {_ENDINGS.sub("", name): name for name in sorted(names) if (".jsonl" in name) == plan}
+    near = nearest(_ENDINGS.sub("", path.name), stems)
+    return f"did you mean {printable(str(path.with_name(stems[near])))!r}?" if near else None
+
+
 _LISTED = 12
 """The most words that one hint lists."""
 
@@ -258,7 +276,11 @@ _HINTED = 5
 """The most unknown words of one list that get a hint, as comparing takes long."""
 
 
-def nearest(wanted: str, known: Iterable[str]) -> str | None:
+_CUTOFF = 0.6
+"""The least similarity of two words, as `difflib` measures it."""
+
+
+def nearest(wanted: str, known: Iterable[str], *, cutoff: float = _CUTOFF) -> str | None:
     """Return the known word closest to an unknown one, or None."""
     words, sought = sorted(known), wanted.casefold()
     if wanted.isdecimal() and (same := [word for word in words if _is_padded(word, wanted)]):
@@ -268,7 +290,7 @@ def nearest(wanted: str, known: Iterable[str]) -> str | None:
     folded = {word.casefold(): word for word in words}
     import difflib  # most runs have nothing to suggest
 
-    near = difflib.get_close_matches(sought, folded, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(sought, folded, n=1, cutoff=cutoff)
     return folded[near[0]] if near else None
 
 
@@ -284,10 +306,10 @@ def _is_similar(word: str, sought: str) -> bool:
     )
 
 
-def suggestion(wanted: str, known: Iterable[str]) -> str | None:
+def suggestion(wanted: str, known: Iterable[str], *, cutoff: float = _CUTOFF) -> str | None:
     """Suggest the closest known word, or list the known words, or None."""
     words = known if isinstance(known, set) else set(known)
-    near = nearest(wanted, words)
+    near = nearest(wanted, words, cutoff=cutoff)
     if near:
         return f"did you mean {printable(near)!r}?"
     if not words:

@@ -424,8 +424,8 @@ def test_init_writes_a_manifest_that_compiles(study, ask):
     assert ask("validate", "--strict", "new.yaml")[0] == 0
     assert ask("compile", "--strict", "new.yaml")[0] == 0
     code, _, err = ask("init", "demo", "-o", "new.yaml")
-    assert code == 1
-    assert "new.yaml: can't be written: File exists" in err
+    assert code == 2
+    assert "new.yaml: exists, and init does not replace files; name another file with -o" in err
 
 
 def test_init_writes_that_requests_are_to_be_signed(study, s3, bucket, ask):
@@ -517,7 +517,7 @@ def test_a_cohort_files_content_is_part_of_the_manifest(study, ask):
     Path("cohort.tsv").write_text("participant_id\nsub-2\nsub-10\n")
     code, _, err = ask("fetch", "--locked", "demo.yaml", "d")
     assert code == 2
-    assert "was compiled from an earlier version of this manifest" in err
+    assert "from an earlier version of this manifest or of the files that it names; up" in err
     Path("cohort.tsv").unlink()
     code, _, err = ask("fetch", "demo.yaml", "d")
     assert code == 1

@@ -170,6 +170,29 @@ MANIFESTS = {
         1,
         "m.yaml:3: subjects[0]: there is no subject '12'; did you mean '2'?",
     ),
+    "a file of labels": (
+        HEAD + "subjects: {include: cohort.txt}\n",
+        1,
+        "m.yaml:3: subjects.include: there is no subject 'cohort.txt'; if it is a file of labels "
+        "write 'include: {file: cohort.txt}'",
+    ),
+    "a range of labels": (
+        HEAD + "subjects: [01-08]\n",
+        1,
+        "m.yaml:3: subjects[0]: there is no subject '01-08'; ranges are not expanded; write each "
+        'label, or a glob such as "0*"',
+    ),
+    "several labels in a text": (
+        HEAD + "subjects: {include: ['1, sub-2']}\n",
+        1,
+        "m.yaml:3: subjects.include[0]: there is no subject '1, sub-2'; write each label as its "
+        'own item: ["1", "2"]',
+    ),
+    "an excluded label without its prefix": (
+        HEAD + "subjects: {exclude: [SUB-02]}\n",
+        1,
+        "m.yaml:3: subjects.exclude[0]: there is no subject 'SUB-02' to exclude; did you mean '2'?",
+    ),
     "a datatype that is a suffix": (
         HEAD + "files: dwi\n",
         2,
@@ -192,7 +215,35 @@ MANIFESTS = {
         HEAD + "subjects: {where: {age: '> 30'}}\n",
         1,
         "m.yaml:3: subjects.where.age: no participant has the 'age' that is asked for; for a range "
-        "write {min: 30}",
+        "write {min: 30, not: 30}",
+    ),
+    "conditions as text": (
+        HEAD + "subjects: {where: age > 10 and sex == F}\n",
+        2,
+        "m.yaml:3: subjects.where: expected a mapping of columns; write 'where: {age: {min: 10, "
+        "not: 10}, sex: F}'",
+    ),
+    "a condition in braces": (
+        HEAD + "subjects: {where: {group != control}}\n",
+        2,
+        "m.yaml:3: subjects.where: expected a mapping of columns; write 'where: {group: {not: "
+        "control}}'",
+    ),
+    "a number for conditions": (
+        HEAD + "subjects: {where: 10}\n",
+        2,
+        "m.yaml:3: subjects.where: expected a mapping such as {age: {min: 10}}; got '10'",
+    ),
+    "a negative count": (
+        HEAD + "random_seed: 1\nsubjects: {sample: {count: -1}}\n",
+        2,
+        "m.yaml:4: subjects.sample.count: expected at least 1; got -1",
+    ),
+    "a subject's directory": (
+        "manifest_version: 1\nstudy: {id: x, url: demo/sub-1}\n",
+        1,
+        "m.yaml:2: study.url: demo/sub-1 has no subject directories (sub-…); this is a subject's "
+        "directory; write demo, and choose subjects by 'subjects'",
     ),
     "a glob for a filter": (
         HEAD + "files: '*_T1w.json'\n",
@@ -208,6 +259,24 @@ MANIFESTS = {
         HEAD + "files: {extensions: nii.gz}\n",
         2,
         "m.yaml:3: files.extensions: expected an extension with its dot; did you mean '.nii.gz'?",
+    ),
+    "an entity by its long name": (
+        HEAD + "files: {entities: {session: baseline}}\n",
+        1,
+        "m.yaml:3: files.entities.session: the session value 'baseline' matches no file of the "
+        "selected subjects; write 'ses', as in file names, or 'sessions: …' at the top level",
+    ),
+    "a suffix that only a derivative has": (
+        HEAD + "derivatives: {afq: dwiref}\n",
+        2,
+        "m.yaml:3: derivatives.afq: BIDS has no word 'dwiref'; if it is a suffix of this "
+        "pipeline's files, write {suffixes: [dwiref]}; or did you mean 'dwi'?",
+    ),
+    "a merge conflict": (
+        HEAD + "<<<<<<< HEAD\nfiles: all\n=======\nfiles: none\n>>>>>>> other\n",
+        2,
+        "m.yaml:3: git could not merge two versions of the manifest; keep one version, and remove "
+        "git's markers",
     ),
     "an entity in a filter": (
         HEAD + "files: {task: rest}\n",
@@ -266,6 +335,11 @@ MANIFESTS = {
         1,
         "m.yaml:3: derivatives: there is no derivative pipeline 'afq3'; did you mean 'afq'?",
     ),
+    "a derivative with a similar name": (
+        HEAD + "derivatives: afni\n",
+        1,
+        "m.yaml:3: derivatives: there is no derivative pipeline 'afni'; there are 'afq', 'afq2'",
+    ),
     "a limit without a field": (
         HEAD + "limits: 500GB\n",
         2,
@@ -280,8 +354,44 @@ MANIFESTS = {
     "a bracket that is not closed": (
         HEAD + "files: {suffixes: [T1w}\n",
         2,
-        "m.yaml:3: not valid YAML: did not find expected ',' or ']'; close each bracket, and "
-        "put text that contains {, }, [, ] or ',' in quotes",
+        "m.yaml:3: not valid YAML: did not find expected ',' or ']'; close each bracket and quote, "
+        "and put text that contains {, }, [, ] or ',' in quotes",
+    ),
+    "no space before a brace": (
+        HEAD + "files:{datatypes: [dwi]}\n",
+        2,
+        "m.yaml:3: not valid YAML: a space is missing after ':'; write 'files: …'",
+    ),
+    "no space before a bracket": (
+        HEAD + "files:[dwi]\n",
+        2,
+        "m.yaml:3: not valid YAML: a space is missing after ':'; write 'files: …'",
+    ),
+    "no space in braces": (
+        HEAD + "files: {datatypes:[dwi]}\n",
+        2,
+        "m.yaml:3: not valid YAML: a space is missing after ':'; write 'datatypes: …'",
+    ),
+    "no space in an inner field": (
+        HEAD + "files:\n  datatypes:[dwi]\n",
+        2,
+        "m.yaml:3: files: expected a filter; write a space after the colon: 'datatypes: …'",
+    ),
+    "a quote that is not closed": (
+        HEAD + 'subjects: ["01]\nfiles: all\n',
+        2,
+        "m.yaml:3: not valid YAML: a quote is not closed; close each quote that this line opens",
+    ),
+    "a quote that a later one closes": (
+        HEAD + 'subjects: ["01]\nfiles: {suffixes: ["bold"]}\n',
+        2,
+        "m.yaml:3: not valid YAML: a quote is not closed; close each quote that this line opens",
+    ),
+    "an error below a text of two lines": (
+        HEAD + "files: ['*_T1w\n  .json'] # don't \"do\nsubjects: [it's\n",
+        2,
+        "m.yaml:6: not valid YAML: did not find expected ',' or ']'; close each bracket and quote, "
+        "and put text that contains {, }, [, ] or ',' in quotes",
     ),
 }
 
@@ -380,6 +490,12 @@ COMMANDS = {
         "demo.plan.jsonl: this is a plan, by its name; expected a manifest, such as "
         "study.yaml; 'bidsplan fetch', 'verify', 'pin' and 'prune' also take plans",
     ),
+    "a misspelled plan": (
+        "show demmo.plan.jsonl",
+        2,
+        "demmo.plan.jsonl: can't be read: No such file or directory; did you mean "
+        "'demo.plan.jsonl'?",
+    ),
     "a file that is neither": (
         "fetch demo.txt data",
         2,
@@ -407,14 +523,98 @@ COMMANDS = {
         2,
         "none.yaml: can't be read: No such file or directory",
     ),
+    "a misspelled manifest": (
+        "compile demmo.yaml",
+        2,
+        "demmo.yaml: can't be read: No such file or directory; did you mean 'demo.yaml'?",
+    ),
+    "a manifest with another ending": (
+        "report demo.yml",
+        2,
+        "demo.plan.jsonl: there is no plan; did you mean 'demo.yaml'?",
+    ),
+    "a directory of manifests": (
+        "validate .",
+        2,
+        ". is a directory, and a manifest is expected; name one of its manifests: demo.yaml",
+    ),
+    "several labels behind an option": (
+        "fetch --subject 1 2 demo.yaml data",
+        2,
+        "DEST comes last, behind the manifest or plan; write 'demo.yaml 2', or for several values "
+        "'--subject 1 --subject 2'",
+    ),
+    "a label without its zero to explain": (
+        "explain demo.yaml 01",
+        1,
+        "the study has neither a subject nor a file '01'; did you mean '1'?",
+    ),
+    "a bare file name to explain": (
+        "explain demo.yaml sub-1_ses-baseline_T1w.nii.gz",
+        1,
+        "the study has neither a subject nor a file 'sub-1_ses-baseline_T1w.nii.gz'; did you mean "
+        "'sub-1/ses-baseline/anat/sub-1_ses-baseline_T1w.nii.gz'?",
+    ),
+    "a manifest that exists to init": (
+        "init demo -o demo.yaml",
+        2,
+        "demo.yaml: exists, and init does not replace files; name another file with -o",
+    ),
+    "a subject's directory to init": (
+        "init demo/sub-1",
+        1,
+        "demo/sub-1: there are no subject directories (sub-…) here or one level down; this is a "
+        "subject's directory; write demo",
+    ),
 }
 
 
 @pytest.mark.parametrize(("command", "code", "message"), COMMANDS.values(), ids=COMMANDS)
 def test_a_mistake_in_a_command_is_answered_by_what_to_write(study, command, code, message):
-    if "README" in command:
+    if "README" in command or "demmo.plan" in command:
         study("compile", "demo.yaml")
     check(study(*command.split()), code, message)
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        (
+            "fetch demo.yaml data --subject 1 2",
+            "(2); to give several values, repeat the option: '--subject 1 --subject 2'",
+        ),
+        ("init demo new.yaml", "(new.yaml); to write to a file, write '-o new.yaml'"),
+        ("fetch demo.yaml data more", "(more)"),
+    ],
+)
+def test_an_argument_too_many_is_answered_by_what_to_write(study, command, hint):
+    code, out, err = study(*command.split())
+    told = f"Error: Got unexpected extra argument {hint} [BP101]\nfor help: bidsplan help BP101\n"
+    assert (code, out) == (2, "")
+    assert err.endswith(f"\n\n{told}")
+
+
+def test_a_sidecar_belongs_to_the_image_and_not_to_its_gradients(ask_here, tmp_path):
+    folder = tmp_path / "study" / "sub-1" / "dwi"
+    folder.mkdir(parents=True)
+    for ending in ("bval", "bvec", "nii.gz"):
+        (folder / f"sub-1_dwi.{ending}").write_text("{}", encoding="utf-8")
+    (tmp_path / "study" / "dwi.json").write_text("{}", encoding="utf-8")
+    Path("m.yaml").write_text(HEAD.replace("demo", "study") + "files: {suffixes: [dwi]}\n")
+    told = "in   dwi.json  inherited: it belongs to sub-1/dwi/sub-1_dwi.nii.gz\n"
+    assert ask_here("explain", "m.yaml", "dwi.json")[1] == told
+
+
+@pytest.mark.parametrize("line", [0, 3, -1])
+def test_what_git_could_not_merge_is_named(study, line):
+    study("compile", "demo.yaml")
+    plan = Path("demo.plan.jsonl")
+    lines = plan.read_text(encoding="utf-8").splitlines()
+    lines.insert(line, "<<<<<<< HEAD")
+    plan.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    number = lines.index("<<<<<<< HEAD") + 1
+    message = f"demo.plan.jsonl: line {number}: git could not merge two versions of the plan; "
+    check(study("show", "demo.plan.jsonl"), 2, f"{message}compile it again")
 
 
 @pytest.mark.parametrize("command", ["compile", "explain"])
@@ -439,7 +639,8 @@ def test_the_warnings_of_a_manifest_are_shown_where_nothing_is_compiled(study):
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("> 30", "{min: 30}"),
+        ("> 30", "{min: 30, not: 30}"),
+        ("<15", "{max: 15, not: 15}"),
         (">=30.5", "{min: 30.5}"),
         ("<=5", "{max: 5}"),
         ("30-60", "{min: 30, max: 60}"),

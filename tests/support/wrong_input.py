@@ -17,6 +17,8 @@ from plans import write_files
 def usage(lab):
     lab.compile()
     yield lab.run("fetch", "study.yaml")
+    yield lab.run("fetch", "study.yaml", "d", "--subject", "01", "02")
+    yield lab.run("init", "s3://127.0.0.1:1/x", "-o", "study.yaml")
     yield lab.run("fetch", "--locked", "--frozen", "study.yaml", "d")
     yield lab.run("show", "--tree", "--csv", "study.plan.jsonl")
     yield lab.run("fetch", "--session", "1", "study.plan.jsonl", "d")
@@ -27,6 +29,8 @@ def usage(lab):
 def wrong_document(lab):
     yield lab.run("compile", "s3://openneuro.org/ds000114")
     yield lab.run("fetch", "data", "study.yaml")
+    lab.manifest()
+    yield lab.run("validate", ".")
     yield lab.run("init", "study.yaml")
     yield lab.run("show", "study.txt")
     yield lab.run("compile", "study.plan.jsonl")
@@ -109,12 +113,16 @@ def bug(lab):
 def manifest_unreadable(lab):
     (lab.folder / "folder.yaml").mkdir()
     yield lab.run("validate", "none.yaml")
+    lab.manifest()
+    yield lab.run("validate", "stuby.yaml")
     yield lab.run("validate", "folder.yaml")
 
 
 @provokes(HelpCode.YAML)
 def yaml(lab):
     yield lab.validate("files: [dwi")
+    yield lab.validate('files: "dwi')
+    yield lab.validate("<<<<<<< HEAD\nfiles: dwi\n=======\n")
     yield lab.validate("files:\n\tsuffixes: [dwi]")
     yield lab.validate("files: dwi\nfiles: func")
     yield lab.validate("files: {include: [*_T1w.nii.gz]}")
@@ -167,6 +175,7 @@ def study_missing(lab):
 def no_subjects(lab):
     write_files(lab.folder / "above", {"study/sub-1/x": b""})
     yield lab.compile(study="{id: x, url: above}")
+    yield lab.compile(study="{id: x, url: above/study/sub-1}")
     write_files(lab.folder / "other", {"a/b/c": b"x"})
     yield lab.run("init", "other")
 
@@ -180,6 +189,9 @@ def site_missing(lab):
 def subject_missing(lab):
     yield lab.compile("subjects: ['1']")
     yield lab.run("explain", "study.yaml", "nobody")
+    yield lab.compile("subjects: {exclude: ['1']}")
+    lab.manifest()
+    yield lab.run("explain", "study.yaml", "1")
     yield lab.compile("subjects: {exclude: ['*']}")
     lab.manifest()
     yield lab.run("explain", "study.yaml", "nobody")
@@ -252,6 +264,7 @@ def plan(lab):
     yield lab.edit_plan(lambda data: data.replace(b"sub-01_T1w", b"sub-01_T2w"))
     yield lab.edit_plan(lambda data: b"".join(data.splitlines(keepends=True)[:-1]))
     yield lab.edit_plan(lambda _: b'{"a": 1}\n')
+    yield lab.edit_plan(lambda data: b"<<<<<<< HEAD\n" + data)
     yield lab.edit_plan(lambda data: data.replace(b"\n", b"\r\n"))
 
 
@@ -264,6 +277,9 @@ def plan_version(lab):
 def plan_stale(lab):
     lab.compile()
     lab.manifest("subjects: ['01']")
+    yield lab.run("verify", "study.yaml", "d")
+    write_files(lab.folder, {"out.txt": b"02"})
+    lab.manifest("subjects: {exclude: {file: out.txt}}")
     yield lab.run("verify", "study.yaml", "d")
 
 

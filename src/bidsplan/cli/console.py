@@ -124,7 +124,8 @@ class Console:
 
     def misused(self, error: click.ClickException) -> int:
         """Report wrong usage as click does, and return the exit code."""
-        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+        shows_help = isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ()))
+        if shows_help:
             self.say(error.format_message())
         elif workflow_commands.enabled():
             text = error.format_message().expandtabs(4)
@@ -134,6 +135,8 @@ class Console:
             # click lists choices after tabs, and tabs are escaped like other control characters.
             text = shown.getvalue().rstrip("\n").expandtabs(4)
             self.say(coded(text, HelpCode.USAGE))
+        if not shows_help:
+            self.refer([HelpCode.USAGE])
         return error.exit_code
 
     def crash(self, error: Exception) -> int:

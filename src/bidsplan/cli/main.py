@@ -112,7 +112,9 @@ def run(arguments: Sequence[str]) -> int:
         if received:
             return console.stopped(received[-1])
     except click.ClickException as error:
-        return console.misused(error)
+        from bidsplan.cli.usage_hints import with_hint  # only for a mistake
+
+        return console.misused(with_hint(error))
     except BidsplanError as error:
         return console.fail(error)
     except (KeyboardInterrupt, click.Abort):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
+from bidsplan.bids.labels import pair_alike
 from bidsplan.bids.names import bare_label, owner_label, subject_label
 from bidsplan.compile.omissions import OmissionKind
 from bidsplan.errors import Problem, dotted
+from bidsplan.messages import nearest
 from bidsplan.paths import natural_key
 
 if TYPE_CHECKING:
@@ -124,6 +127,21 @@ class Explanation:
         # A file that one rule leaves out may be selected by another rule.
         first = min(answers, key=lambda answer: not answer.taken, default=None)
         return first or self._by_subject(path) or self._by_place(path)
+
+    def similar(self, text: str) -> str | None:
+        """Return the subject or the path that a text may mean, if it names neither."""
+        if "/" not in text:
+            paths = chain((entry.path for entry in self.entries), self._rejected_paths())
+            if path := next((path for path in paths if path.endswith(f"/{text}")), None):
+                return path
+        site, slash, label = text.rpartition("/")
+        labels = {name.rpartition("/")[2] for name in self._existing() if name.startswith(site)}
+        bare = bare_label(label)
+        near = next((pair[1] for pair in pair_alike([bare], labels)), None) or nearest(bare, labels)
+        return f"{site}{slash}{near}" if near else None
+
+    def _rejected_paths(self) -> Iterator[str]:
+        return (rejected.path for rejected in self.rejected())
 
     def rejected(self) -> Iterator[Rejected]:
         """Yield each unselected file of the selected subjects, and why."""

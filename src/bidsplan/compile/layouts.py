@@ -171,6 +171,10 @@ def _unless_empty(listings: list[Listing]) -> list[Listing]:
     return []
 
 
+_SPELLING = 0.8
+"""The least similarity of a misspelled name; names of different pipelines are also similar."""
+
+
 class Pipeline(NamedTuple):
     """A pipeline that a manifest names, and the units to look for."""
 
@@ -232,7 +236,7 @@ class Pipeline(NamedTuple):
             known = subject_pipelines(self.context, self.units)
             whose = " of the selected subjects"
         message = f"there is no derivative pipeline {self.name!r}{whose}"
-        hint = suggestion(self.name, known)
+        hint = suggestion(self.name, known, cutoff=_SPELLING)
         if not any("derivatives" in at_root.directories for _, at_root in self.context.study):
             where = f"'derivatives: {{{printable(self.name)}: {{url: …}}}}'"
             hint = f"the study has no derivatives/; if they are elsewhere, write {where}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bidsplan.command_lines import command_line
 from bidsplan.errors import BidsplanError, SelectionError, StalePlanError, UsageError
 from bidsplan.help_codes import HelpCode
+from bidsplan.messages import near_document
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,11 +81,9 @@ def stored_plan(manifest: Path, access: Access) -> StoredPlan:
 
     path = default_plan_path(manifest)
     if not path.exists():
-        compiling = command_line("compile", access, manifest)
-        raise StalePlanError(
-            f"{path}: there is no plan; write it with '{compiling}'",
-            help_code=HelpCode.PLAN_MISSING,
-        )
+        hint = None if manifest.exists() else near_document(manifest)
+        hint = hint or f"write it with '{command_line('compile', access, manifest)}'"
+        raise StalePlanError(f"{path}: there is no plan; {hint}", help_code=HelpCode.PLAN_MISSING)
     return StoredPlan(path)
 
 
@@ -112,8 +111,12 @@ def plan_beside(
 
 def stale_text(plan: Planned, loaded: ManifestFile, access: Access) -> str:
     """Say that a plan was compiled from another manifest, and what to do."""
+    from bidsplan.compile.survey.participants import names_files  # on demand
+
     same = plan.header.study == loaded.manifest.study.id
     source = "an earlier version of this manifest" if same else "another manifest"
+    if same and names_files(loaded.manifest):
+        source += " or of the files that it names"
     compiling = command_line("compile", access, loaded.path)
     return f"the plan was compiled from {source}; update it with '{compiling}'"
 

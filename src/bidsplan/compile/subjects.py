@@ -15,7 +15,9 @@ from bidsplan.compile.select.choice import FileSelection, Request
 from bidsplan.compile.select.findings import Findings
 from bidsplan.compile.select.subjects import (
     NameChoice,
+    find_mistakes,
     match_labels,
+    named_label,
     report_missing,
 )
 from bidsplan.compile.survey.participants import parse_labels
@@ -93,11 +95,17 @@ def _named(
     named, missing = match_labels(wanted, known)
     absent = set(known) - tree
     shown = cohort.shown(absent) if cohort else []
-    found = report_missing(missing, [*tree, *shown], field, file)
-    if field == "exclude" or subjects.missing == "skip":
-        report.warn(*found)
-    else:
-        report.add_errors(*found, help_code=HelpCode.SUBJECT_MISSING)
+    units, wrong = [*tree, *shown], missing
+    if field == "exclude":
+        # Lists of exclusions are often shared by studies, so labels may be those of another study.
+        units = [unit for unit in units if named_label(unit) not in named]
+        wrong = find_mistakes(missing, units)
+    if subjects.missing == "skip":
+        wrong = {}
+    others = {number: text for number, text in missing.items() if number not in wrong}
+    errors = report_missing(wrong, units, field, file)
+    report.add_errors(*errors, help_code=HelpCode.SUBJECT_MISSING)
+    report.warn(*report_missing(others, units, field, file))
     return named
 
 

@@ -74,14 +74,16 @@ def _title(value: Any) -> Any:
     return text
 
 
-def _integer(value: Any) -> Any:
-    if isinstance(value, str) and _INTEGER.fullmatch(value):
+def _integer(value: Any, least: int = 0) -> Any:
+    if isinstance(value, str) and _INTEGER.fullmatch(value.removeprefix("-")):
         value = int(value)
     too_long = isinstance(value, str) and _TOO_LONG.fullmatch(value)
     if not too_long and (isinstance(value, bool) or not isinstance(value, int)):
         raise ValueError(f"expected a whole number; got {shown(value)}")
-    if too_long or not 0 <= value < 2**63:
+    if too_long or value >= 2**63:
         raise ValueError("expected a whole number from 0 to 2**63 - 1")
+    if value < least:
+        raise ValueError(f"expected at least {least}; got {value}")
     return value
 
 
@@ -93,10 +95,7 @@ def is_newer(version: object, known: int) -> bool:
 
 
 def _positive(value: Any) -> Any:
-    number = _integer(value)
-    if number == 0:
-        raise ValueError("expected at least 1; got 0")
-    return number
+    return _integer(value, least=1)
 
 
 def _seed(value: Any) -> Any:

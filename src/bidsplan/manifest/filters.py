@@ -81,8 +81,11 @@ def _similar(word: str) -> str | None:
     return next((known.misspelled[form] for form in forms), None)
 
 
-def _filter_of(word: str) -> dict[str, list[str]]:
-    """Return the filter that a word of BIDS stands for, if it is not one of several."""
+def _filter_of(word: str, *, derivative: bool = False) -> dict[str, list[str]]:
+    """Return the filter that a word of BIDS stands for, if it is not one of several.
+
+    Derivatives may have suffixes of their own, so the advice about an unknown word differs.
+    """
     if word == "all":
         return {}
     if word in {"true", "false"}:
@@ -94,6 +97,9 @@ def _filter_of(word: str) -> dict[str, list[str]]:
     quoted = shown(word)
     if quoted != repr(word):
         raise ValueError(f"expected a filter such as {{suffixes: [T1w]}}; got {quoted}")
+    field = word.partition(":")[0]
+    if field != word and field in Filter.model_fields:
+        raise ValueError(f"expected a filter; write a space after the colon: '{field}: …'")
     if found:
         why = f"{quoted} is a datatype and a suffix;"
     elif set(word) & set("*?/"):
@@ -102,6 +108,12 @@ def _filter_of(word: str) -> dict[str, list[str]]:
         raise ValueError(f"expected a filter; write {{extensions: [{word}]}}")
     else:
         near = _similar(word)
+        if derivative:
+            correction = f"; or did you mean {near!r}?" if near else ""
+            raise ValueError(
+                f"BIDS has no word {quoted}; if it is a suffix of this pipeline's files, write "
+                f"{{suffixes: [{word}]}}{correction}"
+            )
         correction = f"; did you mean {near!r}? Otherwise" if near else ";"
         why = f"{quoted} is neither a BIDS datatype nor a BIDS suffix{correction}"
     raise ValueError(f"{why} write {{datatypes: [{word}]}} or {{suffixes: [{word}]}}")
@@ -201,6 +213,10 @@ DatasetFiles = Annotated[
 """The files at a dataset's root to fetch."""
 
 
+def _derivative_filter(value: Any) -> Any:
+    return _filter_of(value, derivative=True) if isinstance(value, str) and value else value
+
+
 class Derivative(Model):
     """The files to select from a derivative pipeline."""
 
@@ -221,7 +237,10 @@ class Derivative(Model):
     @classmethod
     def _written(cls, value: Any) -> Any:
         if isinstance(value, str | list | tuple) and value:
-            return {"filters": value}
+            filters = value if value == "none" else as_list(value)
+            return {
+                "filters": filters if filters == "none" else [*map(_derivative_filter, filters)]
+            }
         if not isinstance(value, dict) or "filters" in value:
             return value
         own, others = split_filter(value)

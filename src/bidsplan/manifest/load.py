@@ -20,7 +20,7 @@ from bidsplan.manifest.model import Limits, Study
 from bidsplan.manifest.ranges import range_warnings
 from bidsplan.manifest.vocabulary import vocabulary_warnings
 from bidsplan.manifest.yaml_reader import LARGEST, Document, read_yaml
-from bidsplan.messages import is_secret, names_a_secret, nearest
+from bidsplan.messages import is_secret, names_a_secret, near_document, nearest
 from bidsplan.paths import open_regular, printable
 from bidsplan.urls import suggested_bucket, untrusted_by_default
 
@@ -153,7 +153,9 @@ def load_manifest(
         with open_regular(path, follow=not untrusted) as file:
             data = file.read(LARGEST + 1)
     except OSError as error:
-        problem = Problem(message=f"can't be read: {error.strerror}", file=str(path))
+        message = f"can't be read: {error.strerror}"
+        hint = near_document(path) if isinstance(error, FileNotFoundError) else None
+        problem = Problem(message=message, file=str(path), hint=hint)
         raise ManifestError(problems=[problem], help_code=HelpCode.MANIFEST_UNREADABLE) from error
     document = read_yaml(data)
     problems = [replace(problem, file=str(path)) for problem in document.problems]

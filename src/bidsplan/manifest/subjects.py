@@ -13,6 +13,7 @@ from bidsplan.bids.names import bare_label
 from bidsplan.manifest import fields
 from bidsplan.manifest.fields import Model, Text, Texts, list_of, mapping
 from bidsplan.manifest.filters import Filter, split_filter
+from bidsplan.manifest.ranges import where_hint
 from bidsplan.paths import unsafe_key
 
 
@@ -141,6 +142,12 @@ def _table(value: Any) -> Any:
     return mapping(value) if not isinstance(value, str) else value
 
 
+def _where(value: Any) -> Any:
+    if hint := where_hint(value):
+        raise ValueError(f"expected a mapping of columns; write 'where: {hint}'")
+    return mapping(value, "{age: {min: 10}}")
+
+
 def _labels(value: Any) -> Any:
     return LabelFile.model_validate(value) if isinstance(value, dict) else value
 
@@ -166,7 +173,7 @@ class Subjects(Model):
     where: Annotated[
         dict[Text, Predicate],
         BeforeValidator(
-            mapping,
+            _where,
             json_schema_input_type=dict[str, str | float | list[str | float] | Predicate],
         ),
     ] = Field(default_factory=dict)

@@ -36,7 +36,8 @@ _HINTS = {
     "chomping": "put text that begins with > or | in quotes",
     "alphabetic or numeric": 'put a glob that begins with * in quotes: "*"',
     "mapping values are not": "put text that contains ': ' in quotes, and align the fields",
-    "expected ',' or": "close each bracket, and put text that contains {, }, [, ] or ',' in quotes",
+    "expected ',' or": "close each bracket and quote, and put text that contains {, }, [, ] or ',' "
+    "in quotes",
     "unexpected end of stream": "close each quote",
 }
 """Hints for errors of the parser, by words in the error."""
@@ -103,15 +104,51 @@ def _syntax(error: yaml.YAMLError, data: bytes) -> tuple[str, int | None, Place,
             (),
             "indent with spaces only",
         )
-    if found := _misaligned(reason, mark.column, data.splitlines()[: mark.line + 1]):
+    lines = data.splitlines()[: mark.line + 1]
+    if conflict := next((n for n, each in enumerate(lines, 1) if each.startswith(b"<<<<<<< ")), 0):
+        message = "git could not merge two versions of the manifest"
+        return message, conflict, (), "keep one version, and remove git's markers"
+    if opened := _open_quote(lines):
+        message = "not valid YAML: a quote is not closed"
+        return message, opened, (), "close each quote that this line opens"
+    if found := _misaligned(reason, mark.column, lines):
         message, lines_up, mended = found
-        return f"not valid YAML: {message}", mark.line + 1 - lines_up, (), mended
+        return f"not valid YAML: {message}", len(lines) - lines_up, (), mended
     hint = next((hint for words, hint in _HINTS.items() if words in reason), None)
     return f"not valid YAML: {printable(str(reason))}", mark.line + 1, (), hint
 
 
+_QUOTED = re.compile(
+    rb"""(?P<comment>(?:\A|(?<=\s))\#.*)|(?:\A|(?<=[\s\[{,:-]))(?P<quote>["'])""", re.VERBOSE
+)
+_QUOTE_END = {b'"': re.compile(rb'(?:[^"\\]|\\.)*+"'), b"'": re.compile(rb"(?:[^']|'')*+'(?!')")}
+
+
+def _open_quote(lines: list[bytes]) -> int | None:
+    """Return the line of a quote that ends only by the last line's first quote, or not at all."""
+    opened = quote = None
+    for number, line in enumerate(lines, 1):
+        place = 0
+        while True:
+            if quote:
+                if not (end := _QUOTE_END[quote].match(line, place)):
+                    break
+                if number == len(lines) != opened:
+                    return opened
+                place, quote = end.end(), None
+            found = _QUOTED.search(line, place)
+            if not found or found["comment"]:
+                break
+            opened, quote, place = number, found["quote"], found.end()
+    return opened if quote else None
+
+
 _UNSPACED = re.compile(rb" *(?:- +)?([A-Za-z_]{1,30}):[^\s/]")
 """A field without a space after its colon, which YAML reads as text."""
+
+_UNSPACED_BRACKET = re.compile(rb"(?:^|[\s{\[,])([A-Za-z_]{1,30}):[{\[]")
+_BROKEN_BY_BRACKETS = ("expected key", "expected ':'", "unexpected ':'")
+"""The parser's errors about a field without a space between its colon and a bracket."""
 
 
 _OUT_OF_BLOCK = ("expected key", "expected '-'", "expected <block end>")
@@ -126,6 +163,10 @@ def _misaligned(reason: str, column: int, lines: list[bytes]) -> tuple[str, int,
         for number, each in enumerate(reversed(lines[:-1]), 1)
         if each.strip() and not each.lstrip().startswith(b"#")
     ]
+    if any(words in reason for words in _BROKEN_BY_BRACKETS):
+        for number, each in [(0, line), *above[:1]]:
+            if found := _UNSPACED_BRACKET.search(each):
+                return "a space is missing after ':'", number, f"write '{found[1].decode()}: …'"
     if "mapping values are not" in reason:
         number, before = above[0] if above else (0, line)
         if found := _UNSPACED.match(before):

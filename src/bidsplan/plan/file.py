@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from bidsplan.errors import DestinationError, PlanError, UsageError
 from bidsplan.help_codes import HelpCode
+from bidsplan.messages import near_document
 from bidsplan.paths import open_regular, replacing
 from bidsplan.plan import Header, Plan
 from bidsplan.plan.model import LONGEST_LINE
@@ -141,8 +142,10 @@ def _opened(path: Path, file: IO[bytes] | None = None) -> Iterator[IO[bytes]]:
     except zlib.error as error:
         raise PlanError(f"{path}: it is not valid gzip: {error}; compile it again") from error
     except OSError as error:
+        text = f"{path}: can't be read: {error.strerror or error}"
+        hint = near_document(path) if isinstance(error, FileNotFoundError) else None
         raise PlanError(
-            f"{path}: can't be read: {error.strerror or error}", help_code=HelpCode.PLAN_UNREADABLE
+            f"{text}; {hint}" if hint else text, help_code=HelpCode.PLAN_UNREADABLE
         ) from error
 
 

@@ -165,6 +165,8 @@ class Header(
         try:
             version = msgspec.json.decode(line, type=_Version).plan_version
         except DECODE_ERRORS as error:
+            if is_conflict(line):
+                raise PlanError(f"line 1: {CONFLICT}") from error
             raise PlanError(
                 f"line 1: this is not a bidsplan plan: no header with plan_version ({error})"
             ) from error
@@ -182,6 +184,14 @@ class Header(
             return HEADER_DECODER.decode(line)
         except DECODE_ERRORS as error:
             raise PlanError(f"line 1: not a valid header: {error}") from error
+
+
+CONFLICT = "git could not merge two versions of the plan; compile it again"
+
+
+def is_conflict(line: builtins.bytes) -> bool:
+    """Report whether a line is a marker that git writes if versions can't be merged."""
+    return line.startswith((b"<<<<<<< ", b"||||||| ", b"=======", b">>>>>>> "))
 
 
 class _Version(msgspec.Struct):

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from bidsplan.errors import PlanError
 from bidsplan.paths import parents, unsafe_key, unsafe_path
-from bidsplan.plan.model import DECODE_ERRORS, ENCODER, ENTRY_DECODER, Entry, Header
+from bidsplan.plan.model import (
+    CONFLICT,
+    DECODE_ERRORS,
+    ENCODER,
+    ENTRY_DECODER,
+    Entry,
+    Header,
+    is_conflict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -87,6 +95,8 @@ def parse_lines(text: bytes, number: int = 1) -> list[Entry]:
             found.append(ENTRY_DECODER.decode(line))
         except DECODE_ERRORS as error:
             number += len(found)
+            if is_conflict(line):
+                raise PlanError(f"line {number}: {CONFLICT}") from error
             raise PlanError(f"line {number}: not a valid entry: {error}") from error
     return found
 

@@ -10,6 +10,7 @@ from bidsplan.cli import options
 from bidsplan.cli.plans import drawn_data, drawn_lines, load, omission_data, warn_besides
 from bidsplan.errors import BidsplanError, SelectionError
 from bidsplan.help_codes import HelpCode
+from bidsplan.paths import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,5 +72,7 @@ def _answers(found: Explanation, what: str | None) -> list[Answer]:
         text = f"the study has neither a subject nor a file {what!r}"
         if not found.record.decided:
             text = f"there is no subject {what!r}, and files are not chosen while there are errors"
+        if near := found.similar(what):
+            text += f"; did you mean {printable(near)!r}?"
         raise SelectionError(text, help_code=HelpCode.SUBJECT_MISSING)
     return [path]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bidsplan.cli import options
-from bidsplan.errors import DestinationError, SelectionError
+from bidsplan.errors import DestinationError, SelectionError, UsageError
 from bidsplan.help_codes import HelpCode
 from bidsplan.messages import counted, size
 from bidsplan.paths import natural_key, printable
@@ -40,16 +40,19 @@ _MOST_SUFFIXES = 24
 def command(url: str, output: Path | None, settings: options.Settings) -> None:
     """Write a first manifest, with comments, for the study at URL."""
     from bidsplan.compile.survey.inventory import take_inventory  # imports storage
+    from bidsplan.compile.survey.study import study_above
 
     options.check_study(url)
+    if output and os.path.lexists(output):
+        raise _exists(output)
     console = settings.console
     with console.progress() as notify:
         inventory = take_inventory(url, access=settings.access, notify=notify)
     if not inventory.subjects:
-        raise SelectionError(
-            f"{inventory.url}: there are no subject directories (sub-…) here or one level down",
-            help_code=HelpCode.NO_SUBJECTS,
-        )
+        text = f"{inventory.url}: there are no subject directories (sub-…) here or one level down"
+        above = study_above(inventory.url)
+        hint = f"; this is a subject's directory; write {above}" if above else ""
+        raise SelectionError(text + hint, help_code=HelpCode.NO_SUBJECTS)
     location = parse_url(url)
     if location.protocol == "file" and not Path(location.path).is_absolute():
         folder = output.parent if output else Path()
@@ -62,9 +65,17 @@ def command(url: str, output: Path | None, settings: options.Settings) -> None:
     try:
         with output.open("x", encoding="utf-8") as file:
             file.write(console.redact(text))
+    except FileExistsError as error:
+        raise _exists(output) from error
     except OSError as error:
         raise DestinationError(f"{output}: can't be written: {error.strerror}") from error
     console.result(f"wrote {output}", {"manifest": str(output)})
+
+
+def _exists(output: Path) -> UsageError:
+    return UsageError(
+        f"{output}: exists, and init does not replace files; name another file with -o"
+    )
 
 
 def _yaml(value: str | list[str]) -> str:

@@ -28,6 +28,9 @@ _REJECTIONS = {
 }
 
 
+_GRADIENTS = (".bval", ".bvec")
+
+
 class Rejection(NamedTuple):
     """Why a file is not selected.
 
@@ -176,7 +179,8 @@ class FileSelection:
             return False, self._rejection(item).why
         if reason == "selected":
             return True, f"selected by [{self._rejections(item).index(None)}]"
-        for other in self.taken:
+        # The sidecar of an image also applies to the image's gradient tables.
+        for other in sorted(self.taken, key=lambda taken: taken.name.extension in _GRADIENTS):
             inherited = self.metadata.inherited(other.name)
             if item in [*inherited, *associated(other.name, self.metadata)]:
                 return True, f"{reason}: it belongs to {other.name.path}"

@@ -119,7 +119,7 @@ class Findings:
                 yield Problem(
                     message=f"the {noun} {wanted!r} matches no file of the selected subjects",
                     at=(*place, *field, number),
-                    hint=suggestion(wanted, known - {wanted}),
+                    hint=_short_form(field) or suggestion(wanted, known - {wanted}),
                 )
         hint = "globs are relative to the dataset's root: '**/' reaches any depth"
         yield from self._unmatched_in(filter_.include or (), (*place, "include"), hint)
@@ -141,6 +141,19 @@ def _required_values(filter_: Filter) -> list[tuple[_Field, tuple[str, ...]]]:
     for entity, rule in (filter_.entities or {}).items():
         required.append((("entities", entity), rule.any_of))
     return [(field, tuple(values)) for field, values in required if values]
+
+
+def _short_form(field: _Field) -> str | None:
+    """Say how an entity is written whose long name is used, such as ``session`` for ``ses``."""
+    if len(field) == 1:
+        return None
+    from bidsplan.bids.schema import entities  # reads the BIDS schema
+
+    short = next((name for name, long in entities().items() if field[1] in {long} - {name}), None)
+    if short is None:
+        return None
+    sessions = ", or 'sessions: …' at the top level" if short == "ses" else ""
+    return f"write {short!r}, as in file names{sessions}"
 
 
 def _values(field: _Field, items: Iterable[Item]) -> set[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bidsplan.bids.labels import normal_label, pair_alike
+from bidsplan.bids.names import bare_label
 from bidsplan.compile.select.globs import compile_glob, is_glob
 from bidsplan.compile.select.sampling import allocate, rank_order, share, shuffle_order
 from bidsplan.errors import Problem
@@ -74,6 +77,46 @@ def match_labels(texts: Iterable[str], known: Iterable[str]) -> tuple[set[str], 
     return named, missing
 
 
+def find_mistakes(missing: Mapping[int, str], shown: Iterable[str]) -> dict[int, str]:
+    """Return the texts without a match that are mistakes, and not labels of another study.
+
+    A mistake spells one of the units in `shown` differently, is several labels in one text, or is
+    the name of a file.
+    """
+    alike = _alike(missing.values(), {label_of(unit) for unit in shown} if missing else set())
+    return {n: text for n, text in missing.items() if text in alike or _rewritten(text, "")}
+
+
+def _alike(texts: Iterable[str], labels: set[str]) -> dict[str, str]:
+    """Find the label of the study that each text means, if the two differ only in spelling."""
+    texts = set(texts)
+    alike = {text: label for text, label, _ in pair_alike(texts, labels)}
+    folded = {label.casefold(): label for label in labels}
+    for glob in filter(is_glob, texts):
+        pattern = compile_glob(glob.casefold(), dots=True)
+        found = (label for form, label in folded.items() if pattern.fullmatch(form))
+        if label := min(found, default=None):
+            alike[glob] = label
+    return alike
+
+
+_FILE_NAME = re.compile(r".+\.(?:txt|tsv|csv|list|lst|dat|json|ya?ml|xlsx?)", re.IGNORECASE)
+_RANGE = re.compile(r"[^\W_]*[0-9] {0,9}(?:-|–|\.\.\.?|:)(?: {0,9}sub-)?[^\W_]*[0-9]")
+
+
+def _rewritten(text: str, field: str) -> str | None:
+    """Return how to write what can't be one label: several labels, a range, a file's name."""
+    if _RANGE.fullmatch(text):
+        return 'ranges are not expanded; write each label, or a glob such as "0*"'
+    labels = [bare_label(label) for label in re.split(r"[,;\s]+", text) if label]
+    if len(labels) > 1:
+        written = printable(json.dumps(labels, ensure_ascii=False))
+        return f"write each label as its own item: {written}"
+    if _FILE_NAME.fullmatch(text):
+        return f"if it is a file of labels write '{field}: {{file: {printable(text)}}}'"
+    return None
+
+
 def report_missing(
     missing: Mapping[int, str], shown: Iterable[str], field: str, file: str | None
 ) -> list[Problem]:
@@ -82,7 +125,7 @@ def report_missing(
     `shown` are the units that messages may name.
     """
     labels = {label_of(unit) for unit in shown} if missing else set()
-    alike = {text: directory for text, directory, _ in pair_alike(missing.values(), labels)}
+    alike = _alike(missing.values(), labels)
     if file is not None:
         return _report_missing_in(file, missing, labels, alike, field) if missing else []
     hints = Hints(labels)
@@ -93,8 +136,8 @@ def report_missing(
             message = f"there is no subject {text!r} to exclude"
         at = ("subjects", field, number)
         near = alike.get(text)
-        hint = f"did you mean {printable(near)!r}?" if near else hints(text)
-        problems.append(Problem(message=message, at=at, hint=hint))
+        hint = f"did you mean {printable(near)!r}?" if near else _rewritten(text, field)
+        problems.append(Problem(message=message, at=at, hint=hint or hints(text)))
     return problems
 
 

@@ -48,11 +48,22 @@ def read_beside(name: str, field: str, base: Path, *, untrusted: bool = False) -
 
 def manifest_digest(manifest: Manifest, base: Path, *, untrusted: bool = False) -> str:
     """Return the SHA-256 of a manifest and its files, for plans."""
+    files = _files_of(manifest)
     return manifest.sha256(
-        read_beside(value.file, field, base, untrusted=untrusted)
-        for field in ("table", "include", "exclude")
-        if hasattr(value := getattr(manifest.subjects, field), "file")
+        read_beside(name, field, base, untrusted=untrusted) for field, name in files.items()
     )
+
+
+def names_files(manifest: Manifest) -> bool:
+    """Report whether the plan of a manifest also depends on files that the manifest names."""
+    return bool(_files_of(manifest))
+
+
+def _files_of(manifest: Manifest) -> dict[str, str]:
+    """Return the files that a manifest names, by field."""
+    fields = ("table", "include", "exclude")
+    values = {field: getattr(manifest.subjects, field) for field in fields}
+    return {field: value.file for field, value in values.items() if hasattr(value, "file")}
 
 
 def parse_labels(data: bytes, name: str) -> tuple[list[str], list[Problem]]:

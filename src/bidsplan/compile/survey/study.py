@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -122,10 +123,21 @@ def nothing_at(dataset: Dataset, url: str, at: Place = ()) -> Problem:
 
 
 def _no_subjects(dataset: Dataset, listing: RootListing) -> Problem:
+    message = f"{dataset.where} has no subject directories (sub-…)"
     names = ", ".join(repr(printable(name)) for name in listing.directories[:8])
     hint = f"there are {names}: one of them in study.url, or as site?" if names else None
-    message = f"{dataset.where} has no subject directories (sub-…)"
+    if above := study_above(dataset.where):
+        hint = f"this is a subject's directory; write {above}, and choose subjects by 'subjects'"
     return Problem(message=message, at=STUDY_URL, hint=hint)
+
+
+_INSIDE_SUBJECT = re.compile(r"(?:(.*?[^/:])/+)?sub-[^/_]+(?:/.*)?")
+
+
+def study_above(url: str) -> str | None:
+    """Return the study's URL, if a URL leads to a subject's directory or below it."""
+    found = _INSIDE_SUBJECT.fullmatch(url)
+    return (found[1] or ".") if found else None
 
 
 def place_of_derivative(manifest: Manifest, name: str | None) -> Place:
