@@ -286,9 +286,9 @@ def _check_document(context: click.Context, document: Path) -> Path:
     directory = not text.endswith(_DOCUMENTS) and document.is_dir()
     what = "a URL" if "://" in text else "a directory" if directory else "an accession"
     if "://" in text or directory or (url != text and not document.exists()):
-        name = url.rstrip("/").rpartition("/")[2] or "study"
-        access = _take_access({**context.params})
-        init = command_line("init", access, printable(url), "-o", f"{printable(name)}.yaml")
+        access, study = _take_access({**context.params}), document if directory else printable(url)
+        name = re.split("[?#]", str(study))[0].rstrip("/").rpartition("/")[2] or "study"
+        init = command_line("init", access, study, "-o", Path(f"{name}.yaml"))
         raise UsageError(
             f"{printable(text)} is {what}, and a manifest is expected; write one with '{init}'",
             help_code=HelpCode.WRONG_DOCUMENT,
