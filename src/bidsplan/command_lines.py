@@ -76,6 +76,17 @@ def command_line(command: str, access: Access, *arguments: str | os.PathLike[str
     return " ".join(map(_quoted, ["bidsplan", command, *options, *map(redacted, words)]))
 
 
+def operands(*paths: str | os.PathLike[str]) -> str:
+    """Write paths for a shell, as the arguments of a command.
+
+    Examples
+    --------
+    >>> operands("-my study.yaml", "data")
+    "'./-my study.yaml' data"
+    """
+    return " ".join(_quoted(redacted(_operand(path))) for path in paths)
+
+
 def _operand(path: str | os.PathLike[str]) -> str:
     """Write a path so that no command takes it for an option."""
     text = str(path)

@@ -222,6 +222,8 @@ def test_files_whose_names_begin_with_a_dash_are_no_options_of_the_named_command
     assert named(said) == [["verify", f"./-{PLAN}", "./-d"], ["report", "./-demo.yaml"]]
     for command in named(said):
         assert ask_with_plan(*command)[0] == 0
+    said = ask_with_plan("fetch", "--", "-d", f"-{PLAN}")[2]
+    assert f"write './-{PLAN} ./-d'" in said
     said = ask_with_plan("compile", "--", "-d")[2]
     found = re.search("write one with 'bidsplan (.*)' ", said)
     assert ask_with_plan(*shlex.split(found[1]))[0] == 0

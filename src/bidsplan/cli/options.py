@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import shlex
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +12,7 @@ import click
 
 from bidsplan.cli.configuration import cache_options, size_of
 from bidsplan.cli.console import Console
-from bidsplan.command_lines import command_line
+from bidsplan.command_lines import command_line, operands
 from bidsplan.destination.cache_options import CacheLink, CacheOptions
 from bidsplan.errors import UrlError, UsageError
 from bidsplan.help_codes import HelpCode
@@ -302,7 +301,7 @@ def _check_order(context: click.Context, _: click.Parameter, destination: str) -
     if destination.endswith(_DOCUMENTS) and not str(source).endswith(_DOCUMENTS):
         raise UsageError(
             "DEST comes last, behind the manifest or plan; write "
-            f"'{shlex.join(map(printable, (destination, str(source))))}'",
+            f"'{operands(destination, source)}'",
             help_code=HelpCode.WRONG_DOCUMENT,
         )
     _check_document(context, source)
