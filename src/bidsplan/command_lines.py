@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from typing import TYPE_CHECKING
 
 from bidsplan.messages import redacted
+from bidsplan.paths import printable
 from bidsplan.storage.access import Access, Transport
 from bidsplan.storage.retry import READ_SECONDS
 from bidsplan.urls import parse_url, untrusted_by_default
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from os import PathLike
 
 _ALLOWED = frozenset({"--allow-protocol", "--untrusted"})
 _STORAGE = _ALLOWED | {
@@ -40,7 +41,7 @@ _OPTIONS = {
 """The options of each command that say how storage is reached, as the command line has them."""
 
 
-def command_line(command: str, access: Access, *arguments: str | PathLike[str]) -> str:
+def command_line(command: str, access: Access, *arguments: str | os.PathLike[str]) -> str:
     """Write a command for a shell, with the options that say how storage is reached.
 
     Parameters
@@ -50,7 +51,8 @@ def command_line(command: str, access: Access, *arguments: str | PathLike[str]) 
     access : Access
         How storage is reached now.
     arguments : str or path
-        All others; what `verify` and `prune` take as their destination is the last.
+        All others. The last argument of `verify` and `prune` is their destination. Arguments that
+        are paths are never options, and neither is a destination.
 
     Returns
     -------
@@ -63,13 +65,47 @@ def command_line(command: str, access: Access, *arguments: str | PathLike[str]) 
     >>> command_line("compile", access, "my study.yaml")
     "bidsplan compile --endpoint-url https://minio.example.org:9000 --profile lab 'my study.yaml'"
     """
-    words = [*map(str, arguments)]
+    words = [each if isinstance(each, str) else _operand(each) for each in arguments]
     known = _OPTIONS[command]
-    if known is _WITH_DESTINATION and parse_url(words[-1]).protocol == "file":
-        # Nothing is requested then.
-        known = _ALLOWED
+    if known is _WITH_DESTINATION:
+        words[-1] = _operand(words[-1])
+        if parse_url(words[-1]).protocol == "file":
+            # Nothing is requested then.
+            known = _ALLOWED
     options = [word for option in _options(access) if option[0] in known for word in option]
-    return shlex.join(["bidsplan", command, *options, *map(redacted, words)])
+    return " ".join(map(_quoted, ["bidsplan", command, *options, *map(redacted, words)]))
+
+
+def operands(*paths: str | os.PathLike[str]) -> str:
+    """Write paths for a shell, as the arguments of a command.
+
+    Examples
+    --------
+    >>> operands("-my study.yaml", "data")
+    "'./-my study.yaml' data"
+    """
+    return " ".join(_quoted(redacted(_operand(path))) for path in paths)
+
+
+def _operand(path: str | os.PathLike[str]) -> str:
+    """Write a path so that no command takes it for an option."""
+    text = str(path)
+    return f"./{text}" if text.startswith("-") else text
+
+
+def _quoted(word: str) -> str:
+    """Quote a word for a shell, on one line and without characters that do not print."""
+    if printable(word) == word:
+        return shlex.quote(word)
+    escaped = word.replace("\\", r"\\").replace("'", r"\'")
+    return f"$'{''.join(map(_escaped, escaped))}'"
+
+
+def _escaped(character: str) -> str:
+    """Escape a character that does not print, as the bytes that it has in a file name."""
+    if printable(character) == character:
+        return character
+    return "".join(rf"\x{byte:02x}" for byte in os.fsencode(character))
 
 
 def _options(access: Access) -> Iterator[tuple[str, ...]]:

@@ -80,7 +80,8 @@ _PARAMETER = (
 _ASSIGNED = (
     r"((?:aws_secret_access_key|aws_session_token|aws_security_token|x-amz-security-token|"
     r"AccountKey|SharedAccessKey|SharedAccessSignature|client_secret|\bSignature)"
-    r"['\"]?\s{0,8}[=:]\s{0,8})[^\s,;&]+"
+    # The quote after a hidden value belongs to the sentence or the command around it.
+    r"['\"]?\s{0,8}[=:]\s{0,8})(?!\*{3}['\"])[^\s,;&]+"
 )
 _PRIVATE_KEY = r"-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----.{0,16384}"
 

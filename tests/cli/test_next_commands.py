@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -193,3 +195,43 @@ def test_no_option_is_named_that_was_not_given_or_is_a_secret(monkeypatch):
     assert command_line("verify", Access(), "x.yaml", "d") == "bidsplan verify x.yaml d"
     signed = command_line("init", Access(), "https://me:pw@h/x?X-Amz-Signature=f00", "-o", "x.yaml")
     assert signed == "bidsplan init 'https://***@h/x?X-Amz-Signature=***' -o x.yaml"
+
+
+NAMES = [
+    "a b.yaml",
+    "it's $(id).yaml",
+    "two\nlines\\n'.yaml",
+    "\x1b[31mé\x9f\u202e.yaml",
+    "\udcff1.yaml",
+]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_a_shell_reads_the_names_of_files_as_they_are(name):
+    line = command_line("verify", Access(), Path(name), name)
+    assert line.isprintable()
+    read = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True)
+    assert os.fsdecode(read.stdout).split("\0")[2:4] == [name, name]
+
+
+def test_files_whose_names_begin_with_a_dash_are_no_options_of_the_named_commands(ask_with_plan):
+    for name in ("demo.yaml", PLAN):
+        Path(name).rename(f"-{name}")
+    code, _, said = ask_with_plan("fetch", "--", f"-{PLAN}", "-d")
+    assert code == 0, said
+    assert named(said) == [["verify", f"./-{PLAN}", "./-d"], ["report", "./-demo.yaml"]]
+    for command in named(said):
+        assert ask_with_plan(*command)[0] == 0
+    said = ask_with_plan("fetch", "--", "-d", f"-{PLAN}")[2]
+    assert f"write './-{PLAN} ./-d'" in said
+    said = ask_with_plan("compile", "--", "-d")[2]
+    found = re.search("write one with 'bidsplan (.*)' ", said)
+    assert ask_with_plan(*shlex.split(found[1]))[0] == 0
+    assert ask_with_plan("validate", "./-d.yaml")[0] == 0
+
+
+def test_a_signed_url_is_named_without_its_signature_and_with_all_quotes(ask_here):
+    said = ask_here("compile", "https://h/x/?X-Amz-Credential=me&X-Amz-Signature=f00/a")[2]
+    found = re.search(r"write one with '(.*)' \[BP102\]", said)
+    hidden = "https://h/x/?X-Amz-Credential=***&X-Amz-Signature=***"
+    assert shlex.split(found[1]) == ["bidsplan", "init", hidden, "-o", "x.yaml"]

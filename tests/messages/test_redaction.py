@@ -31,6 +31,7 @@ HELD = {
     "aws_secret_access_key = abc": "aws_secret_access_key = ***",
     '{"aws_session_token": "abc"}': '{"aws_session_token": ***',
     "-----BEGIN RSA PRIVATE KEY-----\nabc": "***",
+    "'h/x?X-Amz-Signature=***' -o x": "'h/x?X-Amz-Signature=***' -o x",
 }
 
 

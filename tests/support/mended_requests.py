@@ -160,6 +160,13 @@ def secret(lab, entry):
     entry.follow()
     entry.solved("bidsplan validate study.yaml", "bidsplan compile study.yaml")
     assert lab.proxy.keys == {"lab"}
+    label = "AKIAIOSFODNN7EXAMPLE"
+    write_files(lab.folder / f"study/sub-{label}/anat", {f"sub-{label}_T1w.nii": b"x"})
+    lab.manifest(f"subjects: {{include: [{label}]}}")
+    entry.fails("bidsplan compile study.yaml")
+    lab.manifest(entry.fragment())
+    entry.solved("bidsplan validate study.yaml", "bidsplan compile study.yaml")
+    assert label in (lab.folder / "study.plan.jsonl").read_text(encoding="utf-8")
 
 
 @mends(HelpCode.URL)
@@ -170,6 +177,11 @@ def url(lab, entry):
     entry.fails("bidsplan validate study.yaml")
     entry.follow()
     entry.solved("bidsplan inspect s3://openneuro.org/ds000114")
+    for wrong in ("s3://b/x?versionId=1", "s3://b/x#a", "zip::s3://b/x.zip", "s3://me:pw@b/x"):
+        lab.manifest(study=f"{{id: x, url: '{wrong}'}}")
+        entry.fails("bidsplan validate study.yaml")
+    lab.manifest(study="{id: x, url: 's3://lab-bucket/x', versions: pinned}")
+    entry.solved()
 
 
 @mends(HelpCode.UNTRUSTED)

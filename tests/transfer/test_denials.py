@@ -228,6 +228,22 @@ def test_a_destination_has_a_profile_and_an_endpoint_of_its_own(lab, counted, so
     assert f"(now {counted.url} of --dest-endpoint-url)" in told
 
 
+def test_the_source_and_the_destination_may_have_the_same_profile_and_endpoint(
+    lab, counted, source
+):
+    lab("")
+    options = {"profile": "lab", "endpoint_url": counted.url, "anonymous": False}
+    own = {f"dest_{name}": options[name] for name in ("profile", "endpoint_url")}
+    for access, prefix in (
+        (Access(**options, **own), ""),
+        (Access(**options).at_destination(), ""),
+        (Access(**options, **own).at_destination(), "dest-"),
+    ):
+        assert f"(profile 'lab' of --{prefix}profile)" in refusal(source, access)
+        told = refusal("s3://no-such-bucket-here/x", replace(access, anonymous=True))
+        assert f"(now {counted.url} of --{prefix}endpoint-url)" in told
+
+
 @pytest.mark.parametrize("by", ["--profile", "AWS_PROFILE"])
 def test_an_unknown_profile_is_named_and_what_chose_it(counted, source, monkeypatch, by):
     if by == "AWS_PROFILE":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bidsplan.command_lines import command_line
@@ -15,7 +16,6 @@ from bidsplan.urls import suggested_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from bidsplan.storage import Access
 
@@ -38,18 +38,22 @@ def check_document(document: Path, access: Callable[[], Access]) -> Path:
     what = "a URL" if "://" in text else "a directory" if directory else "an accession"
     if "://" in text or directory or (url != text and not document.exists()):
         manifests = _manifests_in(document) if directory else []
-        name = document.resolve().name if directory else url.rstrip("/").rpartition("/")[2]
-        output = f"{printable(name or 'study')}.yaml"
         hint = f"name one of its manifests: {listed(manifests)}"
         if not manifests:
-            hint = (
-                f"write one with '{command_line('init', access(), printable(url), '-o', output)}'"
-            )
+            study = document if directory else printable(url)
+            name = document.resolve().name if directory else _last_part(url)
+            output = Path(f"{name or 'study'}.yaml")
+            hint = f"write one with '{command_line('init', access(), study, '-o', output)}'"
         raise UsageError(
             f"{printable(text)} is {what}, and a manifest is expected; {hint}",
             help_code=HelpCode.WRONG_DOCUMENT,
         )
     return document
+
+
+def _last_part(url: str) -> str:
+    """Return the last part of a URL's path, without a query."""
+    return re.split("[?#]", url)[0].rstrip("/").rpartition("/")[2]
 
 
 def _manifests_in(directory: Path) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shlex
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +13,7 @@ from bidsplan.cli.configuration import cache_options, size_of
 from bidsplan.cli.console import Console
 from bidsplan.cli.documents import DOCUMENTS, MANIFESTS, check_document
 from bidsplan.cli.usage_hints import repeated
+from bidsplan.command_lines import operands
 from bidsplan.destination.cache_options import CacheLink, CacheOptions
 from bidsplan.errors import UrlError, UsageError
 from bidsplan.help_codes import HelpCode
@@ -285,7 +285,7 @@ def _check_order(context: click.Context, _: click.Parameter, destination: str) -
         several = f", or for several values '{printable(written)}'" if written else ""
         raise UsageError(
             "DEST comes last, behind the manifest or plan; write "
-            f"'{shlex.join(map(printable, (destination, str(source))))}'{several}",
+            f"'{operands(destination, source)}'{several}",
             help_code=HelpCode.WRONG_DOCUMENT,
         )
     _check_document(context, source)

@@ -64,6 +64,9 @@ class Access:
         Seconds after which a connection that sends nothing is closed.
     limit_rate : int, optional
         The maximum number of bytes a second for all connections together.
+    for_destination : bool
+        Whether a destination is reached. `at_destination` sets it, so that errors can name the
+        option that chose the endpoint or the profile.
     """
 
     transport: Transport | str = Transport.AUTO
@@ -79,6 +82,7 @@ class Access:
     jobs: int = AUTO_JOBS
     timeout: float = READ_SECONDS
     limit_rate: int | None = None
+    for_destination: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "transport", Transport(self.transport))
@@ -95,4 +99,5 @@ class Access:
             self,
             endpoint_url=self.dest_endpoint_url or self.endpoint_url,
             profile=self.dest_profile or self.profile,
+            for_destination=True,
         )

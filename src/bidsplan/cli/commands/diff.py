@@ -81,8 +81,8 @@ def _naming_all(
 ) -> str:
     """Write this command again, with the option that names all."""
     words = ["--all", *(["--rev", revision] if revision else [])]
-    words += [str(path) for path in (first, second) if path is not None]
-    return command_line("diff", settings.access, *words)
+    paths = [path for path in (first, second) if path is not None]
+    return command_line("diff", settings.access, *words, *paths)
 
 
 def _plans(

@@ -28,7 +28,8 @@ _PROFILE_VARIABLES = ("AWS_DEFAULT_PROFILE", "AWS_PROFILE")
 def profile_in_use(access: Access, environment: Environment) -> str:
     """Name the profile, and the option or variable that chose it."""
     if access.profile is not None:
-        option = "--dest-profile" if access.profile == access.dest_profile else "--profile"
+        own = access.for_destination and access.dest_profile
+        option = "--dest-profile" if own else "--profile"
         return f"profile {access.profile!r} of {option}"
     variables = dict(environment)
     for name in _PROFILE_VARIABLES:
@@ -40,8 +41,8 @@ def profile_in_use(access: Access, environment: Environment) -> str:
 def endpoint_in_use(access: Access, endpoint: str, environment: Environment) -> str:
     """Name the endpoint, and the option or variable that chose it."""
     if access.endpoint_url is not None:
-        at_destination = access.endpoint_url == access.dest_endpoint_url
-        return f"{endpoint} of {'--dest-endpoint-url' if at_destination else '--endpoint-url'}"
+        own = access.for_destination and access.dest_endpoint_url
+        return f"{endpoint} of {'--dest-endpoint-url' if own else '--endpoint-url'}"
     variables = dict(environment)
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         if name in variables and _plain_endpoint(variables[name]) == endpoint:
