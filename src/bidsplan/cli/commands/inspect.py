@@ -37,7 +37,8 @@ def command(what: str, settings: options.Settings) -> None:
     """Show what a study contains: counts, bytes, and each subject's files by datatype.
 
     For a MANIFEST, the command shows the whole study, and not only the files that the manifest
-    selects.
+    selects. If a subject has only sidecars and other metadata of a datatype in a session, these
+    files do not count as the subject's files.
     """
     from bidsplan.compile.survey.inventory import take_inventory  # imports storage
 
