@@ -89,6 +89,42 @@ def test_explain_says_it_of_each_subject(study, ask):
     assert err.count("warning: ") == 5
 
 
+def test_metadata_without_its_data_file_is_reported_until_it_is_excluded(
+    tmp_path, monkeypatch, ask
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("ses-1/dwi/sub-1_ses-1_dwi.nii.gz", "ses-2/dwi/sub-1_ses-2_dwi.json"):
+        path = Path("study/sub-1", name)
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+    text = "manifest_version: 1\nstudy: {id: x, url: study}\nfiles: {datatypes: [dwi]}\n"
+    Path("study.yaml").write_text(text)
+    warning = (
+        "study.yaml:3: files: 1 subject has metadata that files selects without its data file: "
+        "'1' (sub-1/ses-2/dwi); leave the metadata out with 'exclude' in the filter, or exclude "
+        "the subjects"
+    )
+    code, out, err = ask("compile", "study.yaml")
+    assert (code, err) == (0, f"warning: {warning}\n")
+    assert out.endswith("; 1 subject with metadata without its data file\n")
+    assert json.loads(ask("compile", "--json", "study.yaml")[1])["omissions"][0] == {
+        "omission": "no-data",
+        "number": 1,
+        "subjects": ["1"],
+        "settled": False,
+        "at": "files",
+        "message": warning.partition(": files: ")[2].partition(";")[0],
+        "hint": warning.partition("; ")[2],
+    }
+    assert ask("explain", "study.yaml")[1] == (
+        "in   1  selected: subjects selects all, but has metadata that files selects without its "
+        "data file\n"
+    )
+    assert ask("compile", "--strict", "study.yaml")[0] == 1
+    Path("study.yaml").write_text(text.replace("[dwi]", '[dwi], exclude: ["sub-1/ses-2/**"]'))
+    assert ask("compile", "--strict", "study.yaml")[0] == 0
+
+
 def test_the_words_that_the_warnings_name_settle_them(study, ask):
     Path("cohort.tsv").write_text(TABLE.replace("\n1\t", "\n01\t") + "12\tcontrol\t40\n")
     Path("study.yaml").write_text(

@@ -13,10 +13,12 @@ import yaml
 from bidsschematools.schema import load_schema
 
 from bidsplan.bids import associations
+from bidsplan.bids.data_files import TABLES, Kind, Role, role_of
 from bidsplan.bids.schema import associations as in_schema
 from bidsplan.bids.schema import datatypes, entities, suffixes
 from bidsplan.compile.compiler import compile_manifest
-from bidsplan.manifest import Manifest
+from bidsplan.compile.select.filters import CompiledFilter
+from bidsplan.manifest import Filter, Manifest
 from stores import Listings
 
 TABLE = yaml.safe_load((Path(__file__).parent / "data_suffixes.yaml").read_text("utf-8"))
@@ -113,3 +115,38 @@ def test_the_words_are_the_schemas():
     assert datatypes() == {item["value"] for item in objects.datatypes.values()}
     assert suffixes() == {item["value"] for item in objects.suffixes.values()}
     assert entities() == {item["name"]: long for long, item in objects.entities.items()}
+
+
+def test_data_of_the_schema_is_data_and_what_belongs_to_it_is_not():
+    beside = {"channels", "electrodes", "optodes", "coordsystem", "aslcontext", "blood", "photo"}
+    beside |= {"events", "physio", "physioevents", "stim", "headshape", "markers", "asllabeling"}
+    for datatype, suffix, extension in data_files():
+        role = role_of(Kind(None, datatype, suffix, extension))
+        is_companion = suffix in beside and not (datatype == "beh" and extension in TABLES)
+        assert role is (Role.COMPANION if is_companion else Role.DATA), (datatype, suffix)
+        if suffix != "coordsystem":
+            assert role_of(Kind(None, datatype, suffix, ".json")) is Role.SIDECAR
+    assert role_of(Kind(None, "eeg", "coordsystem", ".json")) is Role.COMPANION
+    assert role_of(Kind(None, "dwi", "dwi", ".bvec")) is Role.SIDECAR
+    assert role_of(Kind(None, "meg", "meg", ".fif", acq="crosstalk")) is Role.COMPANION
+
+
+@pytest.mark.parametrize(
+    ("filter_", "asks"),
+    [
+        ({"extensions": [".json", ".bval"]}, {Role.SIDECAR, Role.COMPANION, Role.OPEN}),
+        ({"extensions": [".json", ".nii.gz"]}, set()),
+        ({"datatypes": ["func"], "extensions": [".tsv"]}, set(Role) - {Role.DATA}),
+        ({"datatypes": ["motion"], "extensions": [".tsv"]}, set()),
+        ({"suffixes": ["events", "physio"]}, {Role.COMPANION}),
+        ({"suffixes": ["events", "bold"]}, set()),
+        ({"include": ["**/*.bv*", "sub-*/dwi/*.json"]}, set(Role) - {Role.DATA}),
+        ({"include": ["**/*_events*"]}, {Role.COMPANION}),
+        ({"include": ["**/*_channels.*", "**/*.tsv"]}, {Role.COMPANION}),
+        ({"include": ["**/dwi/*"]}, set()),
+        ({"include": ["**/*_dwi.*"]}, set()),
+        ({"include": ["**/*.json", "**/*.nii"]}, set()),
+    ],
+)
+def test_a_filter_that_can_select_no_data_asks_for_metadata(filter_, asks):
+    assert set(CompiledFilter(Filter.model_validate(filter_)).asked) == asks

@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bidsplan.compile import layouts
 from bidsplan.compile.compiler import compile_manifest
 from bidsplan.errors import BidsplanError
 from bidsplan.manifest.load import load_manifest
 from stores import Listings
 
 CASES = sorted((Path(__file__).parent / "golden").glob("*.yaml"))
+ALONE = [path for path in CASES if path.stem.startswith(("orphans", "require"))]
 URL = "s3://bucket/study"
 
 
@@ -81,6 +83,12 @@ def test_case_gives_its_plan(path, tmp_path):
     assert told == (case.get("warnings") or "").strip().splitlines()
     if "subjects" in case:
         assert list(compiled.plan.header.subjects) == case["subjects"]
+
+
+@pytest.mark.parametrize("path", ALONE, ids=lambda path: path.stem)
+def test_data_is_the_same_however_many_subjects_are_chosen_together(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(layouts, "_BATCH_FILES", 1)
+    test_case_gives_its_plan(path, tmp_path)
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)

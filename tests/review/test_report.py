@@ -326,3 +326,53 @@ def test_subjects_of_sites_are_told_apart(tmp_path, monkeypatch, ask):
     assert found["leftOut"] == [["subjects.exclude names it", "m.yaml:4", ["B/2"]]]
     paths = {pattern for pattern, _ in found["files"]["patterns"]}
     assert {"A/\0/anat/\0_T1w.nii.gz", "B/\0/dwi/\0_dwi.nii.gz"} <= paths
+
+
+def test_a_cell_with_only_metadata_is_empty_unless_the_plan_has_nothing_else(tmp_path):
+    paths = [
+        "derivatives/mriqc/sub-1/anat/sub-1_T1w.json",
+        "derivatives/prep/sub-1/dwi/sub-1_desc-preproc_dwi.json",
+        "derivatives/prep/sub-2/dwi/sub-2_desc-preproc_dwi.json",
+        "derivatives/prep/sub-2/dwi/sub-2_desc-preproc_dwi.nii.gz",
+        "sub-1/dwi/sub-1_dwi.bval",
+        "sub-1/dwi/sub-1_dwi.json",
+        "sub-1/func/sub-1_task-x_events.tsv",
+        "sub-1/meg/sub-1_acq-crosstalk_meg.fif",
+        "sub-2/dwi/sub-2_dwi.json",
+        "sub-2/dwi/sub-2_dwi.nii.gz",
+        "sub-2/meg/sub-2_task-x_meg.ds/x.meg4",
+    ]
+    entries = [Entry(path=path, key=path, size=1, reason="selected") for path in paths]
+    plan = Plan.build(
+        entries,
+        manifest_sha256="0" * 64,
+        study="x",
+        roots=[Root(url="s3://bucket/x")],
+        subjects=["1", "2"],
+        random_seed=None,
+        sampling=None,
+    )
+    write_report(plan, tmp_path / "x.html")
+    assert cells(data(tmp_path / "x.html")["views"][0]) == [
+        {"dwi": ("no-file", ""), "prep dwi": ("no-file", ""), "meg": ("no-file", "")}
+        | {"func": 1, "mriqc anat": 1},
+        {"dwi": 2, "prep dwi": 2, "meg": 1}
+        | {"func": ("unknown", ""), "mriqc anat": ("unknown", "")},
+    ]
+    assert "the plan has only metadata of this subject, and no data file" in text(
+        tmp_path / "x.html"
+    )
+
+
+def test_a_session_of_which_the_images_are_gone_is_empty(tmp_path, monkeypatch, ask):
+    monkeypatch.chdir(tmp_path)
+    for path in ("ses-1/dwi/sub-1_ses-1_dwi.nii.gz", "ses-2/dwi/sub-1_ses-2_dwi.json"):
+        write(f"study/sub-1/{path}", "{}")
+    write(
+        "study.yaml",
+        "manifest_version: 1\nstudy: {id: x, url: study}\nfiles: {datatypes: [dwi]}\n",
+    )
+    assert ask("compile", "study.yaml")[0] == 0
+    assert ask("report", "study.yaml")[0] == 0
+    assert cells(data()["views"][0]) == [{"ses-2 · dwi": ("no-file", ""), "ses-1 · dwi": 1}]
+    assert ask("inspect", "study")[1].split()[-3:] == ["dwi", "1", "1"]

@@ -215,6 +215,8 @@ def selection(lab):
     yield lab.compile("files: {suffixes: [bold]}")
     yield lab.compile("files: {include: ['*.nii']}")
     yield lab.compile("sessions: ['01']")
+    write_files(lab.folder / "study", {"sub-01/dwi/sub-01_dwi.json": b"{}"})
+    yield lab.compile("subjects: {require: [{datatypes: [dwi]}]}")
 
 
 @provokes(HelpCode.DERIVATIVE)

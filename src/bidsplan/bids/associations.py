@@ -70,6 +70,18 @@ def associated(name: Name, metadata: Metadata) -> Iterator[Item]:
             )
 
 
+@cache
+def companion_targets() -> frozenset[tuple[str, str]]:
+    """Return suffix and extension of the files that belong to others, except images."""
+    targets = [kind.target for kind in (*associations().values(), *_IN_PRACTICE)]
+    found = {(target.suffix, each) for target in targets for each in target.extensions}
+    return frozenset(
+        (suffix, extension)
+        for suffix, extension in found
+        if suffix is not None and extension not in NIFTI
+    ) | {(suffix, ".tsv") for suffix in _TABLES_OF_FILES}
+
+
 class _Kind(NamedTuple):
     """Files with one extension that belong to others; see `Association`."""
 

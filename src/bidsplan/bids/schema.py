@@ -59,6 +59,7 @@ class _Objects(msgspec.Struct):
     datatypes: dict[str, _Word]
     suffixes: dict[str, _Word]
     entities: dict[str, _Entity]
+    extensions: dict[str, _Word]
 
 
 class _Meta(msgspec.Struct):
@@ -87,6 +88,12 @@ def datatypes() -> frozenset[str]:
 def suffixes() -> frozenset[str]:
     """Return the suffixes that BIDS defines."""
     return frozenset(item.value for item in _schema().objects.suffixes.values())
+
+
+@functools.cache
+def extensions() -> frozenset[str]:
+    """Return the extensions that BIDS defines, without the slash of directory recordings."""
+    return frozenset(item.value.rstrip("/") for item in _schema().objects.extensions.values())
 
 
 @functools.cache

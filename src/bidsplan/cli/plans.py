@@ -147,6 +147,7 @@ _OMITTED = {
     "spelling": "left out by another spelling in the table",
     "not-comparable": "left out by a value that can't be compared",
     "no-file": "without a selected file",
+    "no-data": "with metadata without its data file",
 }
 """The summary's text for each kind of omission."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
+from collections import ChainMap, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from bidsplan.bids.data_files import Holdings
 from bidsplan.bids.dataset_files import DESCRIPTION
 from bidsplan.compile.companions import Companions, MissedTargets, References
 from bidsplan.compile.context import Choice
@@ -13,11 +14,13 @@ from bidsplan.compile.entries import Source, description
 from bidsplan.compile.layouts import batches, labels_in, units_of
 from bidsplan.compile.select.choice import FileSelection, Request
 from bidsplan.compile.select.findings import Findings
+from bidsplan.compile.select.subjects import label_of
 from bidsplan.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from bidsplan.bids.data_files import Kind
     from bidsplan.compile.context import Context
     from bidsplan.compile.layouts import Listing, Pipeline
     from bidsplan.errors import Place
@@ -55,7 +58,8 @@ class DatasetFiles:
             unread=context.report.unread,
         )
         self.findings = Findings(request.filters)
-        self.subjects: set[str] = set()
+        self._held: Holdings[str] = Holdings()
+        self._orphans: dict[Kind, dict[str, str]] = defaultdict(dict)
         self.missed: list[MissedTargets] = []
 
     def choose(self) -> None:
@@ -99,8 +103,21 @@ class DatasetFiles:
                 files.update(references.add_stimuli(choice))
         more.finish()
         self.findings.merge(choice.findings)
-        self.subjects |= choice.subjects
+        self._held.merge(choice.held)
+        for subject, kind, directory in choice.orphans:
+            found = self._orphans[kind]
+            found[subject] = min(directory, found.get(subject, directory))
         self._add(choice.reasons, files)
+
+    def note_units(self, findings: Findings, units: Sequence[str]) -> None:
+        """Add the units with data, with other files and with orphans to findings."""
+        dataset = self._listing.dataset
+        findings.units |= units_of(dataset, units, set(self._held.data()))
+        findings.touched |= units_of(dataset, units, set(self._held.all()))
+        for kind, found in self._orphans.items():
+            for unit in units_of(dataset, units, set(found)) if self._held.describes(kind) else ():
+                directory = found[label_of(unit)]
+                findings.orphans[unit] = min(directory, findings.orphans.get(unit, directory))
 
     def _add(self, reasons: Mapping[str, Reason], files: Mapping[str, Object]) -> None:
         below: dict[str, Reason] = {}
@@ -153,7 +170,7 @@ def choose_files(
         files = DatasetFiles(context, listing, request, Source(dataset, name, place))
         files.choose()
         findings.merge(files.findings)
-        findings.units |= units_of(dataset, units, files.subjects)
+        files.note_units(findings, units)
         chosen.append(files)
     _warn_of_missed(context, [count for files in chosen for count in files.missed])
     return ChosenFiles(chosen, findings)

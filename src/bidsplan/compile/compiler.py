@@ -269,7 +269,7 @@ def _choose_all(context: Context) -> None:
     chosen.add_root()
     findings = chosen.findings
     if manifest.files:
-        report.add_omissions(find_without_files(units, findings.units, ("files",)))
+        report.add_omissions(find_without_files(units, findings, ("files",)))
     if isinstance(manifest.dataset_files, tuple):
         names = {name for _, at_root in context.study for name in at_root.files}
         message = "there is no file {!r} at the dataset's root"

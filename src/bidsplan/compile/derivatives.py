@@ -52,7 +52,7 @@ def _choose_in(pipeline: Pipeline) -> set[str]:
     _check_findings(context, name, derivative, findings)
     if derivative.scope != "whole":
         at = ("derivatives", name)
-        context.report.add_omissions(find_without_files(units, findings.units, at))
+        context.report.add_omissions(find_without_files(units, findings, at))
     return findings.sessions
 
 

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from bidsplan.plan import Entry
 
 
+_LACKING = {
+    OmissionKind.NO_FILE: "has no file that {} selects",
+    OmissionKind.NO_DATA: "has metadata that {} selects without its data file",
+}
+"""What selected subjects lack, by the kind of omission."""
+
+
 class Answer(NamedTuple):
     """Whether a unit or a path is in the plan, and why."""
 
@@ -96,9 +103,9 @@ class Explanation:
         undecided = self._existing() - {*record.units, *record.dropped}
         lacking: defaultdict[str, list[str]] = defaultdict(list)
         for omission in self.omissions:
-            if omission.kind is OmissionKind.NO_FILE:
+            if text := _LACKING.get(omission.kind):
                 for unit in omission.subjects:
-                    lacking[unit].append(f"has no file that {dotted(omission.problem.at)} selects")
+                    lacking[unit].append(text.format(dotted(omission.problem.at)))
         answers = [
             Answer(unit, True, ", but ".join([self.rule, *lacking.get(unit, ())]))
             for unit in record.units

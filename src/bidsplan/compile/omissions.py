@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from bidsplan.errors import Problem, dotted
 from bidsplan.messages import listed
-from bidsplan.paths import natural_key
+from bidsplan.paths import natural_key, printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from bidsplan.compile.select.findings import Findings
     from bidsplan.errors import Place
 
 
@@ -29,6 +30,8 @@ class OmissionKind(StrEnum):
     """A cell of the subject's row can't be compared with the manifest's condition."""
     NO_FILE = "no-file"
     """The subject is selected, but has none of the selected files."""
+    NO_DATA = "no-data"
+    """The subject has selected metadata, such as sidecars, without its data file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,13 +84,24 @@ def omission(
     return Omission(kind=kind, number=len(units), subjects=names, problem=problem, settled=settled)
 
 
-def find_without_files(units: Sequence[str], having: set[str], at: Place) -> Iterator[Omission]:
-    """Find selected units for which the filters at a place select nothing."""
+def find_without_files(units: Sequence[str], findings: Findings, at: Place) -> Iterator[Omission]:
+    """Find selected units for which the filters at a place select no file, or no data."""
     # If no subject has such a file, the filters themselves are reported.
-    lacking = [unit for unit in units if unit not in having]
-    if lacking and having:
-        count = f"{len(lacking):,} of {len(units):,} selected subjects"
-        verb = "has" if len(lacking) == 1 else "have"
-        text = f"{count} {verb} no file that {dotted(at)} selects"
-        hint = "ask for such a file in subjects.require to leave them out, or exclude them"
-        yield omission(OmissionKind.NO_FILE, lacking, (text, at, hint))
+    lacking = [unit for unit in units if unit not in findings.units] if findings.units else []
+    hint = "ask for such a file in subjects.require to leave them out, or exclude them"
+    for kind, what in (
+        (OmissionKind.NO_FILE, "no file"),
+        (OmissionKind.NO_DATA, "only metadata, and no data file,"),
+    ):
+        touched = kind is OmissionKind.NO_DATA
+        some = [unit for unit in lacking if (unit in findings.touched) == touched]
+        if some:
+            count = f"{len(some):,} of {len(units):,} selected subjects"
+            text = f"{count} {'has' if len(some) == 1 else 'have'} {what} that {dotted(at)} selects"
+            yield omission(kind, some, (text, at, hint))
+    if orphans := findings.orphans.keys() - set(lacking):
+        text = counted(len(orphans), "subject", "has", "have")
+        text += f" metadata that {dotted(at)} selects without its data file"
+        shown = {unit: f"{unit!r} ({printable(findings.orphans[unit])})" for unit in orphans}
+        hint = "leave the metadata out with 'exclude' in the filter, or exclude the subjects"
+        yield omission(OmissionKind.NO_DATA, orphans, (text, at, hint), shown=shown)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bidsplan.bids.data_files import Holdings
 from bidsplan.compile import table_omissions
 from bidsplan.compile.cohort import NO_ROW, group_columns, read_tables
 from bidsplan.compile.context import Dropped
@@ -157,10 +158,12 @@ def _require(context: Context, units: list[str]) -> list[str]:
     for number, requirement in enumerate(context.manifest.subjects.require):
         place: Place = ("subjects", "require", number)
         with errors_at(place_of_derivative(context.manifest, requirement.derivative)):
-            having = _having(context, units, requirement, place)
+            having, touched = _having(context, units, requirement, place)
         kept = [unit for unit in units if unit in having]
         lacking = Dropped(f"it has no file for {dotted(place)}", place)
-        context.record.drop(units, kept, lacking)
+        described = Dropped(f"it has only metadata, and no data file, for {dotted(place)}", place)
+        context.record.drop(units, {*kept, *touched}, lacking)
+        context.record.drop(touched, kept, described)
         units = context.record.units = kept
     context.report.raise_errors()
     return units
@@ -168,8 +171,8 @@ def _require(context: Context, units: list[str]) -> list[str]:
 
 def _having(
     context: Context, units: Sequence[str], requirement: Requirement, place: Place
-) -> set[str]:
-    """Find the units with a file for one requirement; report if there are none."""
+) -> tuple[set[str], set[str]]:
+    """Find the units with data, and with any file, for a requirement; report if there are none."""
     from bidsplan.manifest import Companions, Derivative  # imports pydantic
 
     wanted, name = context.manifest.derivatives, requirement.derivative
@@ -181,24 +184,37 @@ def _having(
         listings = pipeline.listings()
         if units and not listings:
             context.report.add_errors(pipeline.missing((*place, "derivative")))
-            return set()
+            return set(), set()
     having: set[str] = set()
+    touched: set[str] = set()
     findings = Findings((requirement.filter,))
     for dataset, _, directories in listings:
         request = Request(
             filters=(requirement.filter,),
             subjects=frozenset(labels_in(dataset, units)),
             sessions=context.manifest.sessions,
-            derivative=name is not None,
+            derivative=dataset.derivative,
             companions=Companions.model_validate("none"),
             dataset_files="none",
         )
-        labels: set[str] = set()
+        held: Holdings[str] = Holdings()
         for files in batches(directories):
             found = FileSelection(files, (), request)
             findings.merge(found.findings)
-            labels |= found.subjects
-        having |= units_of(dataset, units, labels)
+            held.merge(found.held)
+        having |= units_of(dataset, units, set(held.data()))
+        touched |= units_of(dataset, units, set(held.all()))
     if units:
-        context.report.add_errors(*findings.errors(place))
-    return having
+        errors = [*findings.errors(place)]
+        context.report.add_errors(*errors)
+        if not (errors or having):
+            context.report.add_errors(_only_metadata(place))
+    return having, touched
+
+
+def _only_metadata(place: Place) -> Problem:
+    return Problem(
+        message="this filter matches only metadata, such as sidecars, and no data file",
+        at=place,
+        hint="to ask for metadata, name it: 'extensions: [.json]' or 'suffixes: [events]'",
+    )

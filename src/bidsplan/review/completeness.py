@@ -6,14 +6,17 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from bidsplan.bids.data_files import Holdings, Kind, acq_of
+from bidsplan.bids.names import parse_name
 from bidsplan.paths import natural_key, printable
 from bidsplan.plan.places import placed
-from bidsplan.review.reasons import COMPLETING, UNPLANNED, group_of
+from bidsplan.review.reasons import COMPLETING, NO_FILE, ONLY_METADATA, UNPLANNED, group_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
-    from bidsplan.plan import Planned
+    from bidsplan.plan import Entry, Planned
+    from bidsplan.plan.places import Place
     from bidsplan.review.reasons import Group, Reason, Reasons
 
 
@@ -136,23 +139,54 @@ def view_completeness(
         the plan has any.
     """
     units = sorted(plan.header.subjects, key=natural_key)
-    counts: dict[Group, int] = defaultdict(int)
+    held: Holdings[Group] = Holdings()
     marks: dict[Group, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     selected = frozenset(units)
     for entry, place in placed(plan):
         group = group_of(place)
-        if group is None or group.unit not in selected or entry.reason not in COMPLETING:
+        if group is None or group.unit not in selected:
             continue
-        counts[group] += 1
-        if state := states.get(entry.path):
-            marks[group][state] += 1
-    names = [name for name in _VIEWS if _is_worth_while(name, counts)]
-    views = [_View(name, units, reasons).build(counts, marks) for name in names]
+        kind = _kind_of(entry, place)
+        held.see(kind)
+        if entry.reason in COMPLETING:
+            held.add(group, kind)
+            if state := states.get(entry.path):
+                marks[group][state] += 1
+    counts, empty = _with_data(held)
+    names = [name for name in _VIEWS if _is_worth_while(name, {*counts, *empty})]
+    views = [_View(name, units, reasons, empty).build(counts, marks) for name in names]
     # A few sessions are shown at once; with many, the reader chooses.
     return sorted(views, key=lambda view: not 0 < len(view.columns) <= _MOST_COLUMNS)
 
 
-def _is_worth_while(name: str, counts: Mapping[Group, int]) -> bool:
+def _kind_of(entry: Entry, place: Place) -> Kind:
+    """Return what decides whether a planned file is data."""
+    path = entry.path
+    desc = acq = None
+    # Parsing a name takes long, and few names have one of these entities.
+    if "_desc-" in path or "_acq-c" in path:
+        entities = parse_name(path.rpartition("/")[2]).entities
+        desc, acq = entities.get("desc"), acq_of(entities)
+    return Kind(place.pipeline, place.datatype, place.suffix, place.extension, desc, acq)
+
+
+def _with_data(held: Holdings[Group]) -> tuple[dict[Group, int], set[Group]]:
+    """Count the files of the groups with data, and return the groups without.
+
+    If no subject has data of a datatype, the manifest asks for its metadata, which counts instead.
+    """
+    data = held.data()
+    known = {(group.pipeline, group.datatype) for group in data}
+    counts, empty = {}, set()
+    for group, number in held.all().items():
+        if group in data or (group.pipeline, group.datatype) not in known:
+            counts[group] = number
+        else:
+            empty.add(group)
+    return counts, empty
+
+
+def _is_worth_while(name: str, counts: Collection[Group]) -> bool:
     """Report whether a view differs from all others."""
     sessions = any(group.session is not None for group in counts)
     pipelines = any(group.pipeline is not None for group in counts)
@@ -163,7 +197,10 @@ def _is_worth_while(name: str, counts: Mapping[Group, int]) -> bool:
 class _View:
     """Builds one view."""
 
-    def __init__(self, name: str, units: list[str], reasons: Reasons | None) -> None:
+    def __init__(
+        self, name: str, units: list[str], reasons: Reasons | None, empty: set[Group]
+    ) -> None:
+        self._empty = empty
         self._name = name
         self._key = _VIEWS[name]
         self._units = units
@@ -173,11 +210,15 @@ class _View:
 
     def build(self, counts: Mapping[Group, int], marks: Mapping[Group, dict[str, int]]) -> View:
         """Count the files of each cell, and find why others have none."""
-        have: dict[_Key, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+        have: defaultdict[_Key, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         kinds: dict[_Key, set[Group]] = defaultdict(set)
         for group, number in counts.items():
             key = self._key(group)
             have[key][self._row[group.unit]] += number
+            kinds[key].add(group._replace(unit=""))
+        for group in self._empty:
+            key = self._key(group)
+            have.setdefault(key, {})
             kinds[key].add(group._replace(unit=""))
         keys = sorted(have, key=lambda key: (len(have[key]), [natural_key(k or "") for k in key]))
         cells = [
@@ -196,6 +237,8 @@ class _View:
         place = {key: number for number, key in enumerate(keys)}
         found: dict[tuple[int, int], dict[str, int]] = defaultdict(lambda: defaultdict(int))
         for group, states in marks.items():
+            if group in self._empty:
+                continue
             for state, number in states.items():
                 found[self._row[group.unit], place[self._key(group)]][state] += number
         return dict(sorted(found.items()))
@@ -213,10 +256,12 @@ class _View:
 
     def _reason(self, unit: str, kinds: set[Group]) -> int:
         """Return the number of the reason why a subject lacks files."""
+        ordered = sorted(kinds, key=lambda kind: [part or "" for part in kind])
+        groups = [kind._replace(unit=unit) for kind in ordered]
         reason = UNPLANNED
         if self._why is not None:
-            ordered = sorted(kinds, key=lambda kind: [part or "" for part in kind])
             pipelines = [*dict.fromkeys(kind.pipeline for kind in ordered)]
-            groups = [kind._replace(unit=unit) for kind in ordered]
             reason = self._why.of_cell(unit, pipelines, groups)
+        if reason.kind in {UNPLANNED.kind, NO_FILE} and not self._empty.isdisjoint(groups):
+            reason = ONLY_METADATA
         return -1 - self._numbers.setdefault(reason, len(self._numbers))

@@ -40,7 +40,12 @@ class Reason(NamedTuple):
 
 
 COMPLETING = frozenset({"selected", "fieldmap"})
-"""The reasons of files that make a cell complete; other files are only their companions."""
+"""The reasons of files that may complete a cell; other files are only their companions."""
+
+NO_FILE = "no-file"
+"""The kind of reason if the study itself has no such file."""
+
+ONLY_METADATA = Reason(NO_FILE, "the plan has only metadata of this subject, and no data file")
 
 UNPLANNED = Reason("unknown", "the plan has no such file; its manifest would show why")
 _FAILED = Reason("unknown", "the manifest does not compile, so the reason is unknown")
@@ -162,7 +167,7 @@ class Reasons:
         if lacking and lacking == list(pipelines):
             whose = "the pipeline" if any(lacking) else "the study"
             return Reason("no-directory", f"{whose} has no files of this subject")
-        return Reason("no-file", "the study has no such file of this subject")
+        return Reason(NO_FILE, "the study has no such file of this subject")
 
     def left_out(self) -> list[LeftOut]:
         """List the subjects that are not in the plan by rule, largest first."""

@@ -57,8 +57,11 @@ def fetch(
 
     manifest = manifest_of(document_of(study, subjects, options, named=True))
     compiled = compile_manifest(manifest, opener=lambda *_, **__: study.snapshot.store)
+    # The caller chose the files by name, and has no manifest that could exclude any.
+    chosen = {each.problem for each in compiled.omissions if each.kind == "no-data"}
     for problem in compiled.warnings:
-        warn(str(problem))
+        if problem not in chosen:
+            warn(str(problem))
     delivery = _deliver(compiled.plan, directory, options, position=position)
     files = {study.snapshot.key(key): path for key, path in delivery.files.items()}
     return delivery._replace(files=files)

@@ -38,6 +38,8 @@ def command(what: str, settings: options.Settings) -> None:
 
     For a MANIFEST, the command shows the whole study, and not only the files that the manifest
     selects. For each pipeline of derivatives, it shows the suffixes that up to three subjects have.
+    If a subject has only sidecars and other metadata of a datatype in a session, these files do not
+    count as the subject's files.
     """
     from bidsplan.compile.survey.inventory import take_inventory  # imports storage
 

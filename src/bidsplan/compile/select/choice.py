@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from bidsplan.bids.associations import associated
+from bidsplan.bids.data_files import Holdings, Role, kind_of, role_of
 from bidsplan.bids.dataset_files import DESCRIPTION, report_subject, select_dataset_files
 from bidsplan.bids.inheritance import Metadata, levels
 from bidsplan.bids.recordings import Item, items_of
 from bidsplan.compile.select.filters import CompiledFilter
 from bidsplan.compile.select.findings import Findings
+from bidsplan.compile.select.orphans import find_orphans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from bidsplan.bids.data_files import Kind
     from bidsplan.errors import Place
     from bidsplan.manifest import Companions, Filter, Sessions
     from bidsplan.plan import Reason
@@ -73,6 +76,11 @@ class Request:
     dataset_files: str | tuple[str, ...]
     whole: bool = False
 
+    @property
+    def pipeline(self) -> str | None:
+        """The pipeline in the kinds of files; one name is enough for the files of a dataset."""
+        return "" if self.derivative else None
+
 
 class FileSelection:
     """The selected files of one dataset, and their companions.
@@ -91,8 +99,10 @@ class FileSelection:
     ----------
     reasons : dict of str to str
         Why each path is selected. The reasons do not depend on the order of the names.
-    subjects : set of str
-        The subjects of which a filter selected at least one file.
+    held : Holdings
+        The data files, and the other files, that filters selected of each subject.
+    orphans : list of (str, Kind, str)
+        Subject, kind and directory of the selected files that describe no file of the dataset.
     taken : list of Item
         The selected items, except the dataset's own files.
     """
@@ -115,7 +125,8 @@ class FileSelection:
         self._usable: list[Item] = []
         self._add_known([*self._items, *self._root_items])
         self.reasons: dict[str, Reason] = {}
-        self.subjects: set[str] = set()
+        self.held: Holdings[str] = Holdings()
+        self.orphans: list[tuple[str, Kind, str]] = []
         self.findings = Findings(request.filters)
         self.taken: list[Item] = []
         selected = self._select()
@@ -246,14 +257,36 @@ class FileSelection:
             self.findings.add_path(name)
         candidates = [item for item in self._items if self._in_sessions(item.name.session)]
         selected: list[Item] = []
+        described: list[tuple[Item, Kind]] = []
         for item in [*candidates, *self._candidates_at_root()]:
             rejections = [] if self._excluded(item.name.path) else self._rejections(item)
             self.findings.add_item(item, rejections)
             if None in rejections:
-                subject = item.name.subject or report_subject(item.name.path)
-                self.subjects.add(subject or "")
                 selected.append(item)
+                kind = kind_of(item.name, self._request.pipeline)
+                if not self._hold(item, kind, rejections):
+                    described.append((item, kind))
+        self._note_orphans(described)
         return self._add(selected, "selected")
+
+    def _hold(self, item: Item, kind: Kind, rejections: Iterable[str | None]) -> bool:
+        """Count a selected item for its subject; report whether it counts as data for certain."""
+        subject = item.name.subject or report_subject(item.name.path)
+        role = role_of(kind)
+        counts = role is Role.DATA or any(
+            rejection is None and role in rule.asked
+            for rule, rejection in zip(self._filters, rejections, strict=True)
+        )
+        self.held.add(subject or "", kind, asked=counts)
+        return counts
+
+    def _note_orphans(self, described: list[tuple[Item, Kind]]) -> None:
+        """Note those of the selected items without data that describe no file."""
+        for item in self._items if self._request.derivative else ():
+            self.held.see(kind_of(item.name, self._request.pipeline))
+        for item, kind in find_orphans(described, self._items, self.metadata):
+            if item.name.subject is not None:
+                self.orphans.append((item.name.subject, kind, item.name.directory))
 
     def _candidates_at_root(self) -> list[Item]:
         """List the files at the root that filters may select."""

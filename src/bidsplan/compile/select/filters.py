@@ -5,10 +5,20 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from bidsplan.bids.data_files import (
+    SIDECARS,
+    TABLES,
+    TABULAR_DATATYPES,
+    Role,
+    companion_suffixes,
+)
 from bidsplan.bids.names import same_value
-from bidsplan.compile.select.globs import Globs
+from bidsplan.bids.schema import extensions
+from bidsplan.compile.select.globs import Globs, compile_glob, is_glob
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from bidsplan.bids.names import Name
     from bidsplan.bids.recordings import Item
     from bidsplan.manifest import EntityRule, Filter
@@ -19,7 +29,11 @@ NOUNS = {"datatypes": "datatype", "suffixes": "suffix", "extensions": "extension
 
 
 class CompiledFilter:
-    """A compiled filter; `restricts` is whether it has more than an exclude."""
+    """A compiled filter.
+
+    `restricts` is whether it has more than an exclude. `asked` has the roles, other than data, that
+    the filter asks for by name.
+    """
 
     def __init__(self, filter_: Filter) -> None:
         self.restricts = filter_.restricts
@@ -33,6 +47,7 @@ class CompiledFilter:
             if (allowed := getattr(filter_, field)) is not None
         ]
         self._entities = (filter_.entities or {}).items()
+        self.asked = _asked_roles(filter_)
 
     @property
     def may_exclude(self) -> bool:
@@ -73,6 +88,36 @@ class CompiledFilter:
         if self.restricts and item.name.datatype is None:
             return "no datatype"
         return None
+
+
+def _asked_roles(filter_: Filter) -> Collection[Role]:
+    """Return the roles of files that a filter asks for because it can select no data."""
+    described = {Role.SIDECAR, Role.COMPANION, Role.OPEN}
+    ends, words = set(filter_.extensions or ()), set(filter_.suffixes or ())
+    named = [_named_by(glob) for glob in filter_.include or ()]
+    if (ends and ends <= SIDECARS) or (named and all(end <= SIDECARS for _, end in named)):
+        return described
+    tables = SIDECARS | TABLES
+    tabular = not TABULAR_DATATYPES.isdisjoint(filter_.datatypes or ())
+    if ends and ends <= tables and not words and not tabular:
+        return described
+    companions = companion_suffixes()
+    if (words and words <= companions) or (
+        named and all(word in companions or end <= tables for word, end in named)
+    ):
+        return {Role.COMPANION}
+    return ()
+
+
+def _named_by(glob: str) -> tuple[str, frozenset[str]]:
+    """Return the suffix, and the extensions that BIDS defines, of the names that a glob matches."""
+    stem, dot, rest = glob.rpartition("/")[2].partition(".")
+    extension = dot + rest
+    found = frozenset({extension})
+    if is_glob(extension):
+        pattern = compile_glob(extension, dots=True)
+        found = frozenset(filter(pattern.fullmatch, extensions())) or found
+    return stem.rpartition("_")[2].strip("*?"), found
 
 
 def _has_entity(name: Name, entity: str, rule: EntityRule) -> bool:

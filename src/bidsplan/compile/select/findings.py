@@ -26,7 +26,9 @@ class Findings:
     """The matches of a list of filters in one or more datasets.
 
     Each part of a dataset has its own findings, and these are merged before they are reported.
-    `units` are the units of which a filter selected a file.
+    `units` are the units of which a filter selected data, and `touched` those of which it selected
+    any file. `orphans` has the first directory of each unit with selected files that describe no
+    file.
     """
 
     def __init__(self, filters: tuple[Filter, ...]) -> None:
@@ -46,6 +48,8 @@ class Findings:
         }
         self.sessions: set[str] = set()
         self.units: set[str] = set()
+        self.touched: set[str] = set()
+        self.orphans: dict[str, str] = {}
 
     def add_item(self, item: Item, rejections: Iterable[str | None]) -> None:
         """Add an item, and which part of each filter rejected it."""

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bidsplan.bids.data_files import Role, kind_of, role_of
 from bidsplan.bids.recordings import items_of
 from bidsplan.compile.survey.datasets import Dataset
 from bidsplan.compile.survey.listing import Lister
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from os import PathLike
 
+    from bidsplan.bids.recordings import Item
     from bidsplan.compile.survey.study import Located
     from bidsplan.errors import Place
     from bidsplan.events import Event
@@ -75,7 +77,8 @@ class Inventory:
     files, bytes : int
         Number and total size of the files in subjects' directories.
     subjects : dict of str to Counter
-        For each subject, the number of files of each datatype. With sites, a subject is
+        For each subject, the number of files of each datatype. Files of a session and datatype
+        without data, such as sidecars alone, do not count. With sites, a subject is
         ``site/label``.
     sessions, datatypes, suffixes : Counter
         The number of files of each session, datatype and suffix.
@@ -102,19 +105,32 @@ class Inventory:
     pipeline_samples: dict[str, PipelineSample] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
 
-    def count(self, unit: str, files: Mapping[str, Object]) -> None:
+    def count(self, unit: str, files: Mapping[str, Object], *, derivative: bool = False) -> None:
         """Count the files of a subject."""
         held: Counter[str] = Counter()
+        with_data: Counter[str] = Counter()
+        items = items_of(files)
+        having = {_part(item) for item in items if derivative or _is_data(item)}
         self.files += len(files)
         self.bytes += sum(item.size for item in files.values())
-        for item in items_of(files):
+        for item in items:
             held[item.name.datatype or "other"] += len(item.paths)
+            if item.name.datatype is None or _part(item) in having:
+                with_data[item.name.datatype or "other"] += len(item.paths)
             if item.name.datatype:
                 self.suffixes[item.name.suffix] += len(item.paths)
             if item.name.session:
                 self.sessions[item.name.session] += len(item.paths)
         self.datatypes += held
-        self.subjects[unit] = self.subjects.get(unit, Counter()) + held
+        self.subjects[unit] = self.subjects.get(unit, Counter()) + with_data
+
+
+def _part(item: Item) -> tuple[str | None, str | None]:
+    return item.name.session, item.name.datatype
+
+
+def _is_data(item: Item) -> bool:
+    return role_of(kind_of(item.name)) is Role.DATA
 
 
 def take_inventory(
@@ -177,7 +193,7 @@ def take_inventory(
         ]
         listed = lister.stream_directories([(dataset, name) for dataset, _, name in wanted])
         for (dataset, label, _), files in zip(wanted, listed, strict=True):
-            inventory.count(dataset.unit(label), files)
+            inventory.count(dataset.unit(label), files, derivative=dataset.derivative)
         found_in, inventory.flat_pipelines = pipelines(located, lister)
         inventory.pipelines = list(found_in)
         inventory.pipeline_samples = _sample_pipelines(found_in, lister)
