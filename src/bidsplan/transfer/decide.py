@@ -127,8 +127,11 @@ class Decider:
             source_state = self._source_state(entry) if self._local_sources else None
             # The same as in `ReceiptIndex.find`.
             mark = hash((path, size, identity, self._fingerprint(entry), source_state))
-            proof = self._receipts.proofs.get(mark)
-            if proof is not None:
+            receipts = self._receipts
+            proof = receipts.proofs.get(mark)
+            if proof is not None and (
+                not receipts.doubts or hash((path, size, identity)) not in receipts.doubts
+            ):
                 return _KEPT[proof]
         self._found_otherwise += 1
         return self.judge(entry, state)
@@ -157,16 +160,23 @@ class Decider:
             return _KEPT[proof]
         # A file that bidsplan fetched is compared again if its local source has changed.
         ours = find(entry.path, size, identity, source)
-        if self._existing is Existing.REFUSE and ours is None:
+        # A file that was found wrong is read, even if its tag is still that of the planned one.
+        doubted = self.times_wrong(entry.path, state) > 0
+        if self._existing is Existing.REFUSE and ours is None and not doubted:
             why = "a file exists that bidsplan did not fetch; it was not changed"
             return _refusal(entry, f"{why}; '--existing keep' compares it with the plan")
-        proof = self._destination.proof(entry, state)
+        proof = None if doubted else self._destination.proof(entry, state)
         if proof is not None:
             return _KEPT[proof]
         if size != entry.size:
             return self.differing(entry, f"expected {entry.size} bytes, got {size}")
         final = best_check(entry) is CheckMethod.SIZE
         return Decision(Action.COMPARE, state=state, final=final)
+
+    def times_wrong(self, path: str, state: FileState) -> int:
+        """Return how often a file in this state was found wrong, as far as receipts were read."""
+        receipts: ReceiptIndex | None = self.__dict__.get("_receipts")
+        return receipts.times_wrong(path, state.size, state.identity) if receipts else 0
 
     def check_content(
         self, entry: Entry, state: FileState | None, stopping: Callable[[], bool]

@@ -90,6 +90,7 @@ class Engine:
         self._emit = self._outcomes.emit
         self._roots = Roots(plan.header.roots, access, base, self._emit)
         self.decider = Decider(plan, self._sources, destination, options.existing, options.whole)
+        self._outcomes.times_wrong = self.decider.times_wrong
         self._cache = _cache_of(options, destination, plan)
         self._ahead: list[Job] = []
         self._scheduler: Scheduler | None = None
