@@ -364,7 +364,7 @@ class ExistingFileError(
 class MissingFileError(
     DestinationError, FileNotFoundError, code="missing", help_code=HelpCode.MISSING
 ):
-    """A planned file is not in the destination."""
+    """A planned file is not in the destination, or the destination does not exist."""
 
 
 class UnsafePathError(DestinationError, code="unsafe-path", help_code=HelpCode.UNSAFE_PATH):

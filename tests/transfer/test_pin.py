@@ -141,7 +141,7 @@ def test_a_tag_that_is_no_digest_can_be_pinned(bucket, proxy, tmp_path):
 
 
 def test_a_destination_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(DestinationError, match="can't be opened"):
+    with pytest.raises(DestinationError, match="there is no such directory"):
         list(pin(local_plan(tmp_path), tmp_path / "nowhere"))
 
 

@@ -15,7 +15,7 @@ from bidsplan.destination import open_destination
 from bidsplan.destination.local import LocalDestination
 from bidsplan.destination.receipts import Receipt, ReceiptWriter
 from bidsplan.destination.sources import Sources
-from bidsplan.errors import DestinationError, IntegrityError, MissingFileError, UnprovedError
+from bidsplan.errors import IntegrityError, MissingFileError, UnprovedError
 from bidsplan.events import Action, Decided, Warned
 from bidsplan.plan import Entry
 from bidsplan.plan.integrity import CheckMethod
@@ -168,7 +168,7 @@ def test_what_is_no_plain_file_is_told_and_not_waited_for(tmp_path):
 
 
 def test_a_destination_that_is_not_there_is_an_error_and_is_not_made(tmp_path):
-    with pytest.raises(DestinationError, match="can't be opened"):
+    with pytest.raises(MissingFileError, match="there is no such directory; fetch the plan"):
         list(verify(local_plan(tmp_path), tmp_path / "d"))
     assert not (tmp_path / "d").exists()
 
