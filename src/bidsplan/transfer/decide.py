@@ -58,6 +58,8 @@ class Decision(NamedTuple):
         Whether the file was compared with an entity tag that may not be a digest.
     final : bool
         Whether the decision is final; otherwise the file must be read first.
+    recalled : bool
+        Whether the proof is that of an earlier run.
     """
 
     action: Action
@@ -67,10 +69,12 @@ class Decision(NamedTuple):
     state: FileState | None = None
     etag_may_not_be_md5: bool = False
     final: bool = True
+    recalled: bool = False
 
 
 _FETCH = Decision(Action.FETCH)
 _KEPT = {proof: Decision(Action.KEEP, proof) for proof in CheckMethod}
+_RECALLED = {proof: kept._replace(recalled=True) for proof, kept in _KEPT.items()}
 
 
 class Decider:
@@ -132,7 +136,7 @@ class Decider:
             if proof is not None and (
                 not receipts.doubts or hash((path, size, identity)) not in receipts.doubts
             ):
-                return _KEPT[proof]
+                return _RECALLED[proof]
         self._found_otherwise += 1
         return self.judge(entry, state)
 
@@ -157,7 +161,7 @@ class Decider:
         source, find = self._fingerprint(entry), self._receipts.find
         proof = find(entry.path, size, identity, source, self._source_state(entry))
         if proof is not None:
-            return _KEPT[proof]
+            return _RECALLED[proof]
         # A file that bidsplan fetched is compared again if its local source has changed.
         ours = find(entry.path, size, identity, source)
         # A file that was found wrong is read, even if its tag is still that of the planned one.

@@ -166,7 +166,8 @@ class Engine:
             self._outcomes.failed(entry, error)
             return None
         if decision.proof is not None:
-            self._emit(Finished(entry=entry, action=decision.action, proof=decision.proof))
+            action, proof, recalled = decision.action, decision.proof, decision.recalled
+            self._emit(Finished(entry=entry, action=action, proof=proof, recalled=recalled))
             return None
         if decision.error is None:
             self.decider.admit()

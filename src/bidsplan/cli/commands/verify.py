@@ -42,7 +42,7 @@ def command(
     """
     path, plan = plan_for(source, settings)
     plan = settings.part.of(plan)
-    outcome = Outcome(plan, settings.console, verb="verified")
+    outcome = Outcome(plan, settings.console, verb="read and verified")
     return outcome.follow(
         verify(plan, destination, jobs=readers, deep=deep, access=settings.access, base=path.parent)
     )
