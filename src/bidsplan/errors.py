@@ -19,7 +19,7 @@
     │   ├── RefusedHostError (PermissionError)
     │   └── ThrottledError, UnreachableError (ConnectionError)
     ├── IntegrityError (ValueError)        the bytes are not the planned ones
-    │   └── UnprovedError
+    │   └── OutdatedError, UnprovedError
     └── DestinationError (OSError)         the destination could not be written
         ├── ExistingFileError (FileExistsError), MissingFileError (FileNotFoundError)
         └── UnsafePathError, LockedError (BlockingIOError), DiskFullError
@@ -345,6 +345,10 @@ class UnreachableError(
 
 class IntegrityError(BidsplanError, ValueError, code="corrupt", help_code=HelpCode.CORRUPT):
     """The bytes of a file are not the planned ones."""
+
+
+class OutdatedError(IntegrityError, code="outdated", help_code=HelpCode.OUTDATED):
+    """A file belongs to an earlier plan, and has not changed since bidsplan fetched it."""
 
 
 class UnprovedError(IntegrityError, code="unproved", help_code=HelpCode.UNPROVED):

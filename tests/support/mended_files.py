@@ -84,6 +84,16 @@ def existing(lab, entry):
     entry.solved()
 
 
+@mends(HelpCode.OUTDATED)
+def outdated(lab, entry):
+    lab.run("fetch", "study.yaml", "data")
+    write_files(lab.folder / "study", {FIRST: b"newer"})
+    lab.run("compile", "study.yaml")
+    entry.fails("bidsplan fetch study.yaml data")
+    entry.follow()
+    entry.solved()
+
+
 @mends(HelpCode.MISSING)
 def missing(lab, entry):
     lab.compile()

@@ -218,6 +218,16 @@ def existing(lab):
     yield lab.run("fetch", "study.plan.jsonl", "d")
 
 
+@provokes(HelpCode.OUTDATED)
+def outdated(lab):
+    lab.compile()
+    lab.run("fetch", "study.plan.jsonl", "d")
+    write_files(lab.folder / "study", {"sub-01/anat/sub-01_T1w.nii": b"newer"})
+    lab.compile()
+    yield lab.run("fetch", "study.plan.jsonl", "d")
+    yield lab.run("verify", "study.plan.jsonl", "d")
+
+
 @provokes(HelpCode.MISSING)
 def missing(lab):
     lab.compile()

@@ -205,6 +205,34 @@ class ReceiptIndex:
         return self.doubts.get(hash((path, size, identity)), 0)
 
 
+class FetchedStates:
+    """The states of files just after bidsplan fetched them, for any plan."""
+
+    def __init__(self, receipts: Iterable[Receipt]) -> None:
+        found: set[int] = set()
+        wrong: set[int] = set()
+        for each in receipts:
+            mark = hash((each.path, each.size, each.identity))
+            if each.wrong:
+                wrong.add(mark)
+            elif not each.kept:
+                found |= {mark, hash((mark, each.content))}
+        self._marks = found - wrong
+
+    def has(
+        self, path: str, size: int, identity: int | str | None, content: str | None = None
+    ) -> bool:
+        """Return whether a file is as it was fetched, and was not found wrong since.
+
+        Parameters
+        ----------
+        content : str, optional
+            The file's xxh3-128 now, if it was read.
+        """
+        mark = hash((path, size, identity))
+        return mark in self._marks and (content is None or hash((mark, content)) in self._marks)
+
+
 class LatestReceipts:
     """The latest receipt of each path and source."""
 

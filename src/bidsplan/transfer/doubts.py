@@ -5,7 +5,12 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from bidsplan.destination.receipts import ReceiptIndex, ReceiptWriter, make_doubt
+from bidsplan.destination.receipts import (
+    FetchedStates,
+    ReceiptIndex,
+    ReceiptWriter,
+    make_doubt,
+)
 from bidsplan.errors import BidsplanError, Problem
 from bidsplan.events import Warned
 from bidsplan.paths import printable
@@ -27,7 +32,22 @@ class Doubts:
         self._place = place
         self._writer = ReceiptWriter(place.write_receipts)
         self._known: ReceiptIndex | None = None
+        self._fetched: FetchedStates | None = None
         self._lock = Lock()
+
+    def is_outdated(self, path: str, content: str) -> bool:
+        """Report whether bidsplan fetched a file for another plan, and nobody changed it since.
+
+        Parameters
+        ----------
+        content : str
+            The file's xxh3-128.
+        """
+        with self._lock:
+            if self._fetched is None:
+                self._fetched = FetchedStates(self._place.read_receipts())
+        state = self._place.state(path)
+        return state is not None and self._fetched.has(path, state.size, state.identity, content)
 
     def add(self, entry: Entry, source: str) -> None:
         """Record that a file is wrong, if a fetch would keep it without reading it.

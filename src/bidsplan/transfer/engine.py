@@ -246,6 +246,7 @@ class Engine:
     ) -> bool:
         entry, action = job.entry, job.decision.action
         try:
+            self.decider.confirm(entry, action)
             write = self._destination.write_small
             state = write(entry.path, data, verdict.content, replace=action is Action.REPLACE)
         except DestinationError as error:
@@ -253,10 +254,8 @@ class Engine:
             return True
         if state is None:
             return False
-        arrived = 0 if cached else entry.size
-        done = Finished(
-            entry=entry, action=action, proof=verdict.proof, bytes=arrived, cached=cached
-        )
+        arrived, proof = 0 if cached else entry.size, verdict.proof
+        done = Finished(entry=entry, action=action, proof=proof, bytes=arrived, cached=cached)
         self._outcomes.done(done, verdict, state)
         return True
 
@@ -361,6 +360,7 @@ class Engine:
     ) -> tuple[Action, FileState]:
         """Commit a file to its path, after comparing any file that appeared there."""
         for _ in range(_COMMITS):
+            self.decider.confirm(entry, action)
             replace = action is Action.REPLACE
             committed = writer.commit(verdict.content, replace=replace)
             if committed is not None:

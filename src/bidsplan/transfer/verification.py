@@ -10,7 +10,7 @@ from bidsplan.bids.nifti import nifti_problem
 from bidsplan.destination import open_destination
 from bidsplan.destination.receipts import LatestReceipts
 from bidsplan.destination.sources import Sources
-from bidsplan.errors import BidsplanError, IntegrityError, UnprovedError
+from bidsplan.errors import BidsplanError, IntegrityError, OutdatedError, UnprovedError
 from bidsplan.events import Action, Failed, Finished
 from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
@@ -148,6 +148,8 @@ class _Check:
             receipt = receipt or self._receipts.find_by_size(entry.path, entry.etag)
         excused = receipt is not None and (receipt.etag_is_not_digest or receipt.etag)
         if not verdict.holds and not (by_tag and excused):
+            if receipt is None and self._doubts.is_outdated(entry.path, verdict.content):
+                raise _outdated(entry, verdict)
             self._doubts.add(entry, source)
             raise _differs(entry, verdict, no_receipt=by_tag and receipt is None)
         if receipt is None:
@@ -175,9 +177,21 @@ class _Check:
             raise IntegrityError(text, help_code=HelpCode.IMAGE_DAMAGED)
 
 
+def _outdated(entry: Entry, verdict: Verdict) -> OutdatedError:
+    return OutdatedError(
+        f"{printable(entry.path)}: a file of an earlier plan, unchanged since it was fetched, is "
+        f"not the planned one: {_details(verdict)}; fetch with '--existing update' to replace such "
+        "files"
+    )
+
+
+def _details(verdict: Verdict) -> str:
+    return f"by {verdict.proof.value}, expected {verdict.expected}, got {verdict.got}"
+
+
 def _differs(entry: Entry, verdict: Verdict, *, no_receipt: bool = False) -> IntegrityError:
     """Make the error for a file that differs, or that can't be proved."""
-    details = f"by {verdict.proof.value}, expected {verdict.expected}, got {verdict.got}"
+    details = _details(verdict)
     again = "fetch again with '--existing replace' to replace it"
     if no_receipt:
         return UnprovedError(
