@@ -38,7 +38,7 @@ def command(
     """Read every file of PLAN in DEST, and check that it is the planned one.
 
     If DEST is a directory, the command sends no requests. If files differ or are missing, it names
-    them and exits with 1.
+    them and exits with 1. A later fetch no longer keeps these files by their receipts.
     """
     path, plan = plan_for(source, settings)
     plan = settings.part.of(plan)
