@@ -123,12 +123,12 @@ def test_a_source_that_was_changed_in_place_is_noticed(tmp_path, destination, ex
     assert not failures(fetch(plan, destination))
     rewrite(tmp_path / "study" / "x", b"FIRST", 10**18 + 1)
     events = fetch(plan, destination, existing=existing)
-    if existing is Existing.REPLACE:
+    if existing in {Existing.REPLACE, Existing.UPDATE}:
         assert finished(events)["x"][0] is Action.REPLACE
         assert finished(fetch(plan, destination))["x"] == (Action.KEEP, CheckMethod.SIZE)
     else:
         assert {path: error.code for path, error in failures(events).items()} == {"x": "existing"}
-        assert "a different file already exists" in str(failures(events)["x"])
+        assert "out of date: bidsplan fetched it earlier" in str(failures(events)["x"])
     assert finished(events)["y"] == (Action.KEEP, CheckMethod.SIZE)
 
 

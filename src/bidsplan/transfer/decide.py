@@ -268,7 +268,7 @@ class Decider:
             return _refusal(entry, f"{why}; {means}; '--existing replace' replaces it")
         if self._existing is Existing.UPDATE:
             return Decision(Action.REPLACE)
-        why = "a file of an earlier plan, unchanged since it was fetched, is not the planned one"
+        why = "out of date: bidsplan fetched it earlier, and nobody has changed it since"
         hint = "'--existing update' replaces such files"
         return _refusal(entry, f"{why}; {means}; {hint}", HelpCode.OUTDATED)
 

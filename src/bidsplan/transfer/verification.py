@@ -179,8 +179,8 @@ class _Check:
 
 def _outdated(entry: Entry, verdict: Verdict) -> OutdatedError:
     return OutdatedError(
-        f"{printable(entry.path)}: a file of an earlier plan, unchanged since it was fetched, is "
-        f"not the planned one: {_details(verdict)}; fetch with '--existing update' to replace such "
+        f"{printable(entry.path)}: out of date: bidsplan fetched it earlier, and nobody has "
+        f"changed it since; {_details(verdict)}; fetch with '--existing update' to replace such "
         "files"
     )
 
