@@ -19,7 +19,7 @@
     │   ├── RefusedHostError (PermissionError)
     │   └── ThrottledError, UnreachableError (ConnectionError)
     ├── IntegrityError (ValueError)        the bytes are not the planned ones
-    │   └── UnprovedError
+    │   └── OutdatedError, UnprovedError
     └── DestinationError (OSError)         the destination could not be written
         ├── ExistingFileError (FileExistsError), MissingFileError (FileNotFoundError)
         └── UnsafePathError, LockedError (BlockingIOError), DiskFullError
@@ -347,6 +347,10 @@ class IntegrityError(BidsplanError, ValueError, code="corrupt", help_code=HelpCo
     """The bytes of a file are not the planned ones."""
 
 
+class OutdatedError(IntegrityError, code="outdated", help_code=HelpCode.OUTDATED):
+    """A file belongs to an earlier plan, and has not changed since bidsplan fetched it."""
+
+
 class UnprovedError(IntegrityError, code="unproved", help_code=HelpCode.UNPROVED):
     """A file could not be proved to be the planned one, since only its size matches."""
 
@@ -364,7 +368,7 @@ class ExistingFileError(
 class MissingFileError(
     DestinationError, FileNotFoundError, code="missing", help_code=HelpCode.MISSING
 ):
-    """A planned file is not in the destination."""
+    """A planned file is not in the destination, or the destination does not exist."""
 
 
 class UnsafePathError(DestinationError, code="unsafe-path", help_code=HelpCode.UNSAFE_PATH):

@@ -136,6 +136,8 @@ class Finished(Event, frozen=True, kw_only=True, gc=False):
         Bytes of the file that arrived without an event `Progressed`.
     cached : bool
         Whether the bytes came from the content cache.
+    recalled : bool
+        Whether the file was not read, because its receipt records how an earlier run checked it.
     """
 
     entry: Entry
@@ -143,6 +145,7 @@ class Finished(Event, frozen=True, kw_only=True, gc=False):
     proof: CheckMethod
     bytes: int = 0
     cached: bool = False
+    recalled: bool = False
 
 
 class Failed(Event, frozen=True, kw_only=True):

@@ -98,6 +98,7 @@ class HelpCode(StrEnum):
     WRITE_DENIED = "BP709"
     FETCH_FAILED = "BP710"
     CACHE = "BP711"
+    OUTDATED = "BP712"
 
     @property
     def topic(self) -> str:

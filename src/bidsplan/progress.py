@@ -62,6 +62,7 @@ class Counts:
     decided: Counter[Action] = field(default_factory=Counter)
     done: Counter[Action] = field(default_factory=Counter)
     proofs: Counter[CheckMethod] = field(default_factory=Counter)
+    recalled: Counter[CheckMethod] = field(default_factory=Counter)  # those of earlier runs
     failures: Counter[str] = field(default_factory=Counter)  # by error code
     help_codes: set[HelpCode] = field(default_factory=set)  # of the failures
     skipped: int = 0
@@ -89,9 +90,8 @@ class Counts:
             self.proofs[event.proof] += 1
             self.bytes += event.bytes
             self.reached += event.entry.size
-            if event.cached:
-                self.cached += 1
-                self.cached_bytes += event.entry.size
+            if event.cached or event.recalled:
+                self._add_origin(event)
             if self.moved:
                 # Files that were kept, or only read, did not arrive in pieces.
                 self.reached -= self.moved.pop(event.entry.path, 0)
@@ -113,6 +113,13 @@ class Counts:
             self.skipped += 1
         else:
             self._add_rare(event)
+
+    def _add_origin(self, event: Finished) -> None:
+        if event.recalled:
+            self.recalled[event.proof] += 1
+        else:
+            self.cached += 1
+            self.cached_bytes += event.entry.size
 
     def _move(self, event: Progressed | Resumed | Copied) -> None:
         self.reached += event.bytes

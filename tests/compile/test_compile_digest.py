@@ -202,7 +202,7 @@ def test_the_command_reads_and_a_digest_of_now_beats_one_of_before(study, ask_he
     assert ask_here("compile", "--digest", "m.yaml")[0] == 0
     assert digests(read_plan("m.plan.jsonl"))["README"] == hashlib.sha256(b"HELLO").hexdigest()
     assert ask_here("fetch", "m.yaml", "d")[0] == 0
-    assert ask_here("verify", "m.yaml", "d")[1] == "3 files verified by SHA-256\n"
+    assert ask_here("verify", "m.yaml", "d")[1] == "3 files read and verified by SHA-256\n"
 
 
 def test_what_the_limits_refuse_is_not_read(study, ask_here, cache):

@@ -64,12 +64,12 @@ def test_another_study_of_the_same_url_text_replaces(projects, ask_here):
     # What the first one's receipts say is no longer so, and it shows.
     code, out, _ = ask_here("verify", "a/proj/m.yaml", "d")
     assert (code, "2 failed (corrupt)" in out) == (1, True)
-    assert ask_here("verify", "b/proj/m.yaml", "d")[1] == "3 files verified by receipt\n"
+    assert ask_here("verify", "b/proj/m.yaml", "d")[1] == "3 files read and verified by receipt\n"
 
 
 def test_bytes_of_another_study_are_neither_proved_nor_pinned(projects, ask_here):
     before = Path("b/proj/m.plan.jsonl").read_bytes()
-    assert ask_here("verify", "a/proj/m.yaml", "d")[1] == "3 files verified by receipt\n"
+    assert ask_here("verify", "a/proj/m.yaml", "d")[1] == "3 files read and verified by receipt\n"
     code, out, _ = ask_here("verify", "b/proj/m.yaml", "d")
     assert "receipt" not in out
     code, out, _ = ask_here("pin", "b/proj/m.plan.jsonl", "d")
@@ -93,7 +93,7 @@ def test_an_equivalent_plan_has_the_same_receipts(ask_here, tmp_path, url):
     code, out, _ = ask_here("fetch", "one/two/m.yaml", "d", "--json")
     rows = [json.loads(line) for line in out.splitlines()]
     assert (code, rows[-1]["done"], rows[-1]["bytes"]) == (0, {"keep": 3}, 0)
-    assert ask_here("verify", "one/two/m.yaml", "d")[1] == "3 files verified by receipt\n"
+    assert ask_here("verify", "one/two/m.yaml", "d")[1] == "3 files read and verified by receipt\n"
     Path("d", T1W).write_bytes(b"FIRST")
     code, out, _ = ask_here("verify", "one/two/m.yaml", "d")
     assert (code, "1 failed (corrupt)" in out) == (1, True)
@@ -123,12 +123,12 @@ def test_a_source_that_was_changed_in_place_is_noticed(tmp_path, destination, ex
     assert not failures(fetch(plan, destination))
     rewrite(tmp_path / "study" / "x", b"FIRST", 10**18 + 1)
     events = fetch(plan, destination, existing=existing)
-    if existing is Existing.REPLACE:
+    if existing in {Existing.REPLACE, Existing.UPDATE}:
         assert finished(events)["x"][0] is Action.REPLACE
         assert finished(fetch(plan, destination))["x"] == (Action.KEEP, CheckMethod.SIZE)
     else:
         assert {path: error.code for path, error in failures(events).items()} == {"x": "existing"}
-        assert "a different file already exists" in str(failures(events)["x"])
+        assert "out of date: bidsplan fetched it earlier" in str(failures(events)["x"])
     assert finished(events)["y"] == (Action.KEEP, CheckMethod.SIZE)
 
 
@@ -195,7 +195,7 @@ def test_a_digest_of_the_plan_is_worth_more_than_its_source(ask_here):
     Path("study", T1W).write_bytes(b"FIRST")
     assert ask_here("fetch", "m.plan.jsonl", "d")[:2] == (
         0,
-        "d: 3 kept; 3 files checked by SHA-256\n",
+        "d: 3 kept; 1 file checked by SHA-256; 2 files checked by SHA-256 in an earlier run\n",
     )
     assert tree(Path("d")) == STUDY
 

@@ -47,6 +47,10 @@ def unproved(lab, entry):
 def differs(lab, entry):
     lab.run("fetch", "study.yaml", "data")
     (lab.folder / "data" / FIRST).write_bytes(b"two")
+    rotten = lab.folder / "data" / FIRST.replace("01", "02")
+    before = rotten.stat()
+    rotten.write_bytes(rotten.read_bytes()[::-1])
+    os.utime(rotten, ns=(before.st_atime_ns, before.st_mtime_ns))
     entry.fails("bidsplan verify study.yaml data")
     entry.follow()
     entry.solved()
@@ -77,6 +81,16 @@ def existing(lab, entry):
     write_files(lab.folder / "data", {FIRST: b"mine"})
     entry.fails("bidsplan fetch study.yaml data")
     entry.follow(1)
+    entry.solved()
+
+
+@mends(HelpCode.OUTDATED)
+def outdated(lab, entry):
+    lab.run("fetch", "study.yaml", "data")
+    write_files(lab.folder / "study", {FIRST: b"newer"})
+    lab.run("compile", "study.yaml")
+    entry.fails("bidsplan fetch study.yaml data")
+    entry.follow()
     entry.solved()
 
 

@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import ssl
+import stat
 import subprocess
 import sys
 
@@ -217,11 +218,22 @@ def existing(lab):
     yield lab.run("fetch", "study.plan.jsonl", "d")
 
 
+@provokes(HelpCode.OUTDATED)
+def outdated(lab):
+    lab.compile()
+    lab.run("fetch", "study.plan.jsonl", "d")
+    write_files(lab.folder / "study", {"sub-01/anat/sub-01_T1w.nii": b"newer"})
+    lab.compile()
+    yield lab.run("fetch", "study.plan.jsonl", "d")
+    yield lab.run("verify", "study.plan.jsonl", "d")
+
+
 @provokes(HelpCode.MISSING)
 def missing(lab):
     lab.compile()
     lab.run("fetch", "--subject", "01", "study.plan.jsonl", "d")
     yield lab.run("verify", "study.plan.jsonl", "d")
+    yield lab.run("verify", "study.plan.jsonl", "nowhere")
 
 
 @provokes(HelpCode.UNSAFE_PATH)
@@ -259,6 +271,10 @@ def disk_full(lab):
 def destination(lab):
     lab.compile()
     yield lab.run("fetch", "study.plan.jsonl", "/proc/none/d")
+    lab.run("fetch", "study.plan.jsonl", "d")
+    (lab.folder / "d/participants.tsv").unlink()
+    os.mknod(lab.folder / "d/participants.tsv", 0o600 | stat.S_IFSOCK)
+    yield lab.run("verify", "study.plan.jsonl", "d")
     yield lab.run("compile", "study.yaml", "-o", "/proc/none.plan.jsonl")
 
 

@@ -73,11 +73,12 @@ def test_the_demo_comes_from_the_cache_the_second_time(runner, checkout):
     assert second.outputs == {**told, "cache-hit": "true", "changed": "false"}
     assert second.steps[-1] == "Fetch and verify the data"
     assert tree(checkout / "data") == before
-    assert "| fetched | 23 kept&#59; 23 files checked by size only |" in second.summary
-    assert "| verified | 23 files verified by receipt |" in second.summary
+    kept = "23 kept&#59; 23 files checked by size only in an earlier run"
+    assert f"| fetched | {kept} |" in second.summary
+    assert "| verified | 23 files read and verified by receipt |" in second.summary
     assert second.log.splitlines()[-2:] == [
-        "fetch: 23 kept; 23 files checked by size only",
-        "verify: 23 files verified by receipt",
+        "fetch: 23 kept; 23 files checked by size only in an earlier run",
+        "verify: 23 files read and verified by receipt",
     ]
     shutil.rmtree(checkout / "data")
     third = runner.run(manifest="manifests/demo.yaml", cache="off")
@@ -139,7 +140,8 @@ def test_a_damaged_cache_fails_and_says_how_to_delete_it(runner, checkout):
     runner.save("data", key)
     job = runner.run(manifest="manifests/demo.yaml")
     assert job.code == 1
-    assert "::error title=bidsplan::verify: 22 files verified by receipt; 1 failed" in job.log
+    verified = "22 files read and verified by receipt; 1 failed"
+    assert f"::error title=bidsplan::verify: {verified}" in job.log
     assert f"gh cache delete {key}" in job.log
 
 

@@ -30,7 +30,8 @@ DECIDED = [(number, FETCH) for number in range(len(ENTRIES))]
 
 
 def report(attempt, *, finished=(), others=(), over=False, decided=DECIDED):
-    rows = [(number, FETCH, CHECKS.index(CheckMethod.SIZE), 100, False) for number in finished]
+    proof = CHECKS.index(CheckMethod.SIZE)
+    rows = [(number, FETCH, proof, 100, False, False) for number in finished]
     return Report(1, attempt, decided, {}, rows, pickle.dumps(list(others)), over)
 
 

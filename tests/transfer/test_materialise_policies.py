@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -15,6 +16,7 @@ from bidsplan.storage import Access
 from bidsplan.transfer import scheduler
 from bidsplan.transfer.decide import Existing
 from bidsplan.transfer.materialisation import materialise
+from bidsplan.transfer.verification import verify
 from plans import (
     FILES,
     failures,
@@ -213,3 +215,81 @@ def test_stopping_does_not_wait_for_a_server_that_hangs(
     assert tree(folder) == there
     assert IMAGE not in there
     assert leftovers(folder) == []
+
+
+@pytest.mark.parametrize("local", [True, False])
+@pytest.mark.parametrize("remote", [True, False])
+def test_an_update_replaces_only_what_bidsplan_fetched_and_nobody_changed(
+    s3, bucket, tmp_path, local, remote
+):
+    old = {"a": b"old", "same": b"same", "longer": b"1", "edited": b"one", "foreign": b"mine"}
+    new = {"a": b"new", "same": b"same", "longer": b"12", "edited": b"two", "foreign": b"your"}
+    folder = tmp_path / "d"
+    destination = f"s3://{bucket.name}/copy" if remote else folder
+
+    def planned(files):
+        if local:
+            return local_plan(tmp_path, files)
+        bucket.fill({f"source/{key}": data for key, data in files.items()})
+        return plan_over(f"s3://{bucket.name}/source", files)
+
+    def put(files):
+        if remote:
+            bucket.fill({f"copy/{key}": data for key, data in files.items()})
+        else:
+            write_files(folder, files)
+
+    put({"foreign": b"mine"})
+    assert not failures(fetch(planned(old), destination))
+    put({"edited": b"own"})
+    plan = planned(new)
+    found = failures(fetch(plan, destination))
+    assert {path: error.help_code for path, error in found.items()} == {
+        "a": "BP712",
+        "longer": "BP712",
+        "edited": "BP701",
+        "foreign": "BP701",
+    }
+    outdated = {"a", "longer"}
+    errors = failures(verify(plan, destination))
+    if not local:
+        assert {path for path, error in errors.items() if error.code == "outdated"} == outdated
+    events = fetch(plan, destination, existing="update")
+    assert {path for path, (action, _) in finished(events).items() if action is Action.REPLACE} == (
+        outdated
+    )
+    assert set(failures(events)) == {"edited", "foreign"}
+    left = bucket.files("copy/") if remote else tree(folder)
+    assert {path: left[path] for path in new} == {
+        **new,
+        "edited": b"own",
+        "foreign": b"mine",
+    }
+    assert not set(failures(fetch(plan, destination))) & outdated
+
+
+def test_an_update_does_not_replace_what_somebody_changes_meanwhile(
+    s3_plan, bucket, access, proxy, tmp_path
+):
+    folder, newer = tmp_path / "d", {**FILES, IMAGE: FILES[IMAGE][::-1], "a.txt": b"later"}
+    fetch(s3_plan, folder, access=access)
+    bucket.fill(newer)
+    plan = plan_over(f"s3://{bucket.name}", newer)
+    for path in ("image", "a.txt"):
+        hook = lambda: write_files(folder, {IMAGE: b"mine", "a.txt": b"mine too"})  # noqa: E731
+        proxy.rules.append(Rule("call", path, times=1, hook=hook))
+    events = fetch(plan, folder, access=access, existing="update")
+    assert {error.code for error in failures(events).values()} == {"existing"}
+    assert tree(folder)[IMAGE] == b"mine"
+
+
+def test_a_damaged_file_of_an_earlier_plan_is_not_updated(tmp_path):
+    plan, folder = local_plan(tmp_path), tmp_path / "d"
+    fetch(plan, folder)
+    before = (folder / "a.txt").stat()
+    (folder / "a.txt").write_bytes(b"hellO")
+    os.utime(folder / "a.txt", ns=(before.st_atime_ns, before.st_mtime_ns))
+    newer = local_plan(tmp_path, {**FILES, "a.txt": b"later"})
+    found = failures(fetch(newer, folder))
+    assert found["a.txt"].help_code == "BP701"
+    assert "a.txt" in failures(fetch(newer, folder, existing="update"))

@@ -141,7 +141,7 @@ def test_a_tag_that_is_no_digest_can_be_pinned(bucket, proxy, tmp_path):
 
 
 def test_a_destination_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(DestinationError, match="can't be opened"):
+    with pytest.raises(DestinationError, match="there is no such directory"):
         list(pin(local_plan(tmp_path), tmp_path / "nowhere"))
 
 
@@ -193,7 +193,8 @@ def remote(ask_here, bucket, monkeypatch):
 def test_the_command_pins_in_place(local, ask_here):
     code, out, err = ask_here("pin", "m.plan.jsonl", "d")
     assert (code, err) == (0, "")
-    assert out == "4 files verified by receipt\nwrote m.plan.jsonl: with the sha256 of 4 files\n"
+    done = "wrote m.plan.jsonl: with the sha256 of 4 files\n"
+    assert out == f"4 files read and verified by receipt\n{done}"
     plan = read_plan("m.plan.jsonl")
     assert digests(plan) == {path: sha256(data) for path, data in STUDY.items()}
     before = Path("m.plan.jsonl").read_bytes()
@@ -201,7 +202,7 @@ def test_the_command_pins_in_place(local, ask_here):
     assert code == 0
     assert json.loads(out.splitlines()[-1]) == {"plan": "m.plan.jsonl", "pinned": 4}
     assert Path("m.plan.jsonl").read_bytes() == before
-    assert ask_here("verify", "m.plan.jsonl", "d")[1] == "4 files verified by SHA-256\n"
+    assert ask_here("verify", "m.plan.jsonl", "d")[1] == "4 files read and verified by SHA-256\n"
     assert ask_here("fetch", "--locked", "m.yaml", "d")[:2] == (
         0,
         "d: 4 kept; 4 files checked by SHA-256\n",
@@ -214,7 +215,7 @@ def test_the_command_writes_nothing_where_a_file_differs(local, ask_here):
     Path("d", T1W).unlink()
     code, out, err = ask_here("pin", "m.plan.jsonl", "d")
     assert code == 1
-    assert out == "2 files verified by receipt; 1 failed (corrupt); 1 failed (missing)\n"
+    assert out == "2 files read and verified by receipt; 1 failed (corrupt); 1 failed (missing)\n"
     for part in ("README: not the planned file", f"{T1W}: there is no such file", "not written"):
         assert part in err
     assert Path("m.plan.jsonl").read_bytes() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 import time
 from contextlib import suppress
@@ -10,14 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from bidsplan.destination import open_destination
 from bidsplan.destination.local import LocalDestination
 from bidsplan.destination.receipts import Receipt, ReceiptWriter
 from bidsplan.destination.sources import Sources
-from bidsplan.errors import DestinationError, IntegrityError, MissingFileError, UnprovedError
+from bidsplan.errors import IntegrityError, MissingFileError, UnprovedError
+from bidsplan.events import Action, Decided, Warned
 from bidsplan.plan import Entry
 from bidsplan.plan.integrity import CheckMethod
 from bidsplan.storage import Access
+from bidsplan.transfer.doubts import Doubts
+from bidsplan.transfer.receipt_check import check_receipts
 from bidsplan.transfer.verification import verify
+from lab import limited
 from plans import (
     FILES,
     failures,
@@ -162,7 +168,7 @@ def test_what_is_no_plain_file_is_told_and_not_waited_for(tmp_path):
 
 
 def test_a_destination_that_is_not_there_is_an_error_and_is_not_made(tmp_path):
-    with pytest.raises(DestinationError, match="can't be opened"):
+    with pytest.raises(MissingFileError, match="there is no such directory; fetch the plan"):
         list(verify(local_plan(tmp_path), tmp_path / "d"))
     assert not (tmp_path / "d").exists()
 
@@ -196,3 +202,67 @@ def test_closing_stops_readers_in_the_middle_of_a_file(tmp_path):
     events.close()
     assert time.monotonic() - began < 10
     assert not [t for t in threading.enumerate() if t.name.startswith("bidsplan-verify")]
+
+
+def rot(path):
+    """Change a byte, as a failing disk does: neither the size nor the time shows it."""
+    before = path.stat()
+    path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_a_file_that_was_found_wrong_is_not_kept_by_its_receipt(bucket, tmp_path, local):
+    bucket.fill(FILES)
+    plan = local_plan(tmp_path) if local else plan_over(f"s3://{bucket.name}", FILES)
+    options = {} if local else {"access": Access(endpoint_url=bucket.endpoint)}
+    folder = tmp_path / "d"
+    fetch(plan, folder, **options)
+    rot(folder / "a.txt")
+    for _ in range(2):
+        assert list(failures(verify(plan, folder, **options))) == ["a.txt"]
+        assert "a.txt" in failures(fetch(plan, folder, **options))
+        assert "a.txt" in failures(check_receipts(plan, folder, **options))
+    found = finished(fetch(plan, folder, existing="replace", **options))
+    assert [path for path, (action, _) in found.items() if action is not Action.KEEP] == ["a.txt"]
+    assert not failures(verify(plan, folder, **options))
+    assert not failures(check_receipts(plan, folder, **options))
+
+
+def test_a_file_that_is_right_after_all_is_kept_by_its_receipt_again(tmp_path):
+    plan, folder = local_plan(tmp_path), tmp_path / "d"
+    fetch(plan, folder)
+    for _ in range(2):
+        rot(folder / "a.txt")
+        assert list(failures(verify(plan, folder))) == ["a.txt"]
+        rot(folder / "a.txt")
+        decided = [event for event in fetch(plan, folder) if isinstance(event, Decided)]
+        assert [event.entry.path for event in decided] == ["a.txt"]
+        assert not [event for event in fetch(plan, folder) if isinstance(event, Decided)]
+
+
+@pytest.mark.parametrize("tags", [True, False])
+def test_an_object_that_was_found_wrong_is_read_whatever_its_tag(s3, bucket, tmp_path, tags):
+    write_files(tmp_path / "source", FILES)
+    plan, url = plan_over(str(tmp_path / "source"), FILES, tags=tags), f"s3://{bucket.name}/copy"
+    if tags:
+        bucket.fill({f"copy/{key}": data for key, data in FILES.items()})
+    fetch(plan, url)
+    doubts = Doubts(open_destination(url, Access(), create=False))
+    doubts.add(plan.entries[0], Sources(plan.header.roots, Access()).fingerprint(plan.entries[0]))
+    doubts.flush()
+    decided = [event for event in fetch(plan, url) if isinstance(event, Decided)]
+    assert [event.entry.path for event in decided] == ["a.txt"]
+    assert not [event for event in fetch(plan, url) if isinstance(event, Decided)]
+
+
+def test_what_can_not_be_recorded_is_told(tmp_path):
+    plan, folder = local_plan(tmp_path), tmp_path / "d"
+    fetch(plan, folder)
+    rot(folder / "a.txt")
+    with limited(resource.RLIMIT_FSIZE, 0):
+        events = list(verify(plan, folder))
+    assert [str(event.problem) for event in events if isinstance(event, Warned)] == [
+        f"{folder}: the receipts of the wrong files could not be changed (File too large), so a "
+        "fetch still keeps these files; verify again with permission to write there"
+    ]

@@ -222,10 +222,10 @@ def test_the_command_looks_inside_when_asked(tmp_path, capsys):
     write_plan(plan, tmp_path / "p.jsonl")
     command = ["verify", str(tmp_path / "p.jsonl"), str(folder)]
     assert run(command) == 0
-    assert capsys.readouterr().out == "6 files verified by receipt\n"
+    assert capsys.readouterr().out == "6 files read and verified by receipt\n"
     assert run([*command, "--deep"]) == 1
     out, err = capsys.readouterr()
-    assert out == "4 files verified by receipt; 2 failed (corrupt)\n"
+    assert out == "4 files read and verified by receipt; 2 failed (corrupt)\n"
     assert "b_T1w.nii: expected 420 bytes of data by its header, got 415" in err
 
 

@@ -215,6 +215,7 @@ def _summary() -> dict[str, Any]:
         decided=counts,
         done=counts,
         proofs=counts,
+        recalled=counts,
         failures=counts,
         help_codes={"type": "array", "items": _HELP_CODE},
         summary=_TEXT,

@@ -15,6 +15,7 @@ from bidsplan.plan.integrity import CHECK_NAMES, CheckMethod
 from bidsplan.progress import Counts
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Generator, Iterable
 
     from bidsplan.cli.console import Console
@@ -152,7 +153,14 @@ class Outcome:
 
     def _checks(self) -> str:
         """Describe how files were checked: ``20 files checked by MD5, 3 by size only``."""
-        ways = [(way, self._counts.proofs[way]) for way in CheckMethod if self._counts.proofs[way]]
+        recalled = self._counts.recalled
+        earlier = self._ways(recalled)
+        parts = [self._ways(self._counts.proofs - recalled)]
+        parts.append(f"{earlier} in an earlier run" if earlier else "")
+        return "; ".join(filter(None, parts))
+
+    def _ways(self, proofs: Counter[CheckMethod]) -> str:
+        ways = [(way, proofs[way]) for way in CheckMethod if proofs[way]]
         texts = [f"{number:,} by {CHECK_NAMES[way]}" for way, number in ways]
         if texts:
             number = ways[0][1]

@@ -54,8 +54,8 @@ def state_of(found: os.stat_result) -> FileState:
     return FileState(found.st_size, found.st_mtime_ns, stat.S_ISREG(found.st_mode))
 
 
-def destination_error(error: OSError, what: str) -> DestinationError:
-    """Make our error for an error of the operating system."""
+def destination_error(error: OSError, what: str, doing: str = "written") -> DestinationError:
+    """Make our error for an error of the operating system, while `what` was read or written."""
     reason = error.strerror or str(error)
     if error.errno in _FULL:
         return DiskFullError(
@@ -73,7 +73,7 @@ def destination_error(error: OSError, what: str) -> DestinationError:
         )
     if error.errno == errno.EISDIR:
         return ExistingFileError(f"{what}: a directory has this name")
-    return DestinationError(f"{what}: can't be written: {reason}")
+    return DestinationError(f"{what}: can't be {doing}: {reason}")
 
 
 def write_all(descriptor: int, data: Buffer) -> None:
@@ -120,13 +120,13 @@ class Directory:
             raise DestinationError(f"{printable(root)}: {why}") from error
 
     @contextmanager
-    def _errors(self, path: str) -> Iterator[None]:
+    def _errors(self, path: str, doing: str = "written") -> Iterator[None]:
         try:
             yield
         except BidsplanError:
             raise
         except OSError as error:
-            raise destination_error(error, printable(f"{self.root}/{path}")) from error
+            raise destination_error(error, printable(f"{self.root}/{path}"), doing) from error
 
     @contextmanager
     def directory(self, path: str, *, create: bool = False) -> Iterator[int]:
@@ -156,7 +156,7 @@ class Directory:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise destination_error(error, printable(f"{self.root}/{path}")) from error
+            raise destination_error(error, printable(f"{self.root}/{path}"), "read") from error
         return state_of(found)
 
     @contextmanager
@@ -166,7 +166,7 @@ class Directory:
         Raises MissingFileError if the file does not exist.
         """
         parent, _, name = path.rpartition("/")
-        with self._errors(path):
+        with self._errors(path, "read"):
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
             try:
                 with self.directory(parent) as directory:

@@ -18,7 +18,7 @@ from bidsplan.destination.open_directories import OpenDirectories
 from bidsplan.destination.partial_files import NEW_FILE
 from bidsplan.destination.receipt_files import append_receipts, compact, new_name, read_receipts
 from bidsplan.destination.strays import list_files, remove_file, spared_identities
-from bidsplan.errors import BidsplanError
+from bidsplan.errors import BidsplanError, DestinationError, MissingFileError
 from bidsplan.events import Resumable
 from bidsplan.paths import STATE_DIRECTORY, printable
 from bidsplan.storage.rename import rename
@@ -46,13 +46,23 @@ Larger ones cost less processor time when they are streamed.
 
 
 class LocalDestination(Directory, Destination):
-    """A local directory; parameters as for `Directory`."""
+    """A local directory; parameters as for `Directory`.
+
+    Raises MissingFileError if it does not exist and is not to be created.
+    """
 
     whole_up_to = _SMALL
     quick = True
 
     def __init__(self, root: str, *, create: bool) -> None:
-        super().__init__(root, create=create)
+        try:
+            super().__init__(root, create=create)
+        except DestinationError as error:
+            if create or not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            raise MissingFileError(
+                f"{printable(root)}: there is no such directory; fetch the plan to get it"
+            ) from error.__cause__
         self.url = root
         self.stop = Event()
         self._run_lock = RunLock(self)
@@ -83,7 +93,7 @@ class LocalDestination(Directory, Destination):
             return None
         except OSError as error:
             self._absent = None
-            raise destination_error(error, printable(f"{self.root}/{path}")) from error
+            raise destination_error(error, printable(f"{self.root}/{path}"), "read") from error
         return _new_state((found.st_size, found.st_mtime_ns, stat.S_ISREG(found.st_mode)))
 
     @contextmanager

@@ -136,7 +136,7 @@ def _merged(directory: int, names: list[str]) -> Iterator[Receipt]:
     for name in names:
         for receipt in _receipts_in(directory, name):
             # For a file that was fetched and later kept, prune needs the first receipt.
-            exact = _mark(receipt, (receipt.source_state, receipt.kept))
+            exact = _mark(receipt, (receipt.source_state, receipt.kept, receipt.doubts))
             if latest.get(_mark(receipt)) == receipt.mtime_ns and exact not in given:
                 given.add(exact)
                 yield receipt

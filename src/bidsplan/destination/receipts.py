@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bidsplan.errors import BidsplanError, Problem
-from bidsplan.plan.integrity import CheckMethod
+from bidsplan.plan.integrity import CheckMethod, Verdict
 from bidsplan.storage.file_state import SourceState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from bidsplan.plan.integrity import Verdict
 
 _MANY = 4096
 _LONGEST_WAIT = 30.0
@@ -54,6 +52,11 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     kept : bool
         Whether the file already existed and was only compared. Such a file was not fetched by
         bidsplan, unless another receipt says so.
+    wrong : bool
+        Whether this is no proof, but the record that the file was read and is wrong. Earlier
+        receipts of the same size and identity then prove nothing.
+    doubts : int
+        How many such records there are, up to this receipt. Receipts have no other order in time.
     """
 
     path: str
@@ -67,6 +70,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     etag: str = ""
     source_state: SourceState | None = None
     kept: bool = False
+    wrong: bool = False
+    doubts: int = 0
 
     @property
     def identity(self) -> int | str:
@@ -100,6 +105,13 @@ def make_receipt(
     )
 
 
+def make_doubt(path: str, size: int, identity: int | str, doubts: int) -> Receipt:
+    """Make the record that a file was found wrong."""
+    nothing = Verdict(CheckMethod.SIZE, "", "", "")
+    receipt = make_receipt(path, size, identity, "", nothing, None, kept=True)
+    return msgspec.structs.replace(receipt, wrong=True, doubts=doubts)
+
+
 encode_lines = msgspec.json.Encoder().encode_lines
 _DECODER = msgspec.json.Decoder(Receipt)
 # A number with too many digits raises ValueError, and deep nesting RecursionError.
@@ -119,16 +131,31 @@ def decode_lines(text: bytes) -> list[Receipt]:
 
 
 class ReceiptIndex:
-    """An index of receipts, with a few bytes for each file."""
+    """An index of receipts, with a few bytes for each file.
+
+    Attributes
+    ----------
+    proofs : dict
+        Proofs by the marks that `find` computes.
+    count : int
+        The number of receipts.
+    doubts : dict
+        For each file that was found wrong, how often, by a mark of its path, size and identity.
+    """
 
     def __init__(self, receipts: Iterable[Receipt]) -> None:
         proofs = {proof: proof for proof in CheckMethod}
         self.proofs: dict[int, CheckMethod] = {}
-        self.count = 0
+        self.doubts: dict[int, int] = {}
+        self._renewed: dict[int, int] = {}
         count = 0
         for count, each in enumerate(receipts, 1):  # noqa: B007 - the last one counts
             proof = proofs[each.proof]
             identity = each.tag or each.mtime_ns
+            if each.doubts:
+                self._add_doubts(each)
+                if each.wrong:
+                    continue
             # Marks have about 64 bits, and exist only in this process, since a large plan has
             # millions.
             self.proofs[hash((each.path, each.size, identity, each.source, None))] = proof
@@ -137,6 +164,15 @@ class ReceiptIndex:
             if (state := each.source_state) is not None:
                 self.proofs[hash((each.path, each.size, identity, each.source, state))] = proof
         self.count = count
+
+    def _add_doubts(self, receipt: Receipt) -> None:
+        """Note that a file was found wrong, or was proved after that."""
+        path, size, identity = receipt.path, receipt.size, receipt.identity
+        if receipt.wrong:
+            known, mark = self.doubts, hash((path, size, identity))
+        else:
+            known, mark = self._renewed, hash((path, size, identity, receipt.source))
+        known[mark] = max(known.get(mark, 0), receipt.doubts)
 
     def find(
         self,
@@ -157,7 +193,44 @@ class ReceiptIndex:
         source_state : SourceState, optional
             The state of a local source now. Without it, any earlier state is accepted.
         """
-        return self.proofs.get(hash((path, size, identity, source, source_state)))
+        proof = self.proofs.get(hash((path, size, identity, source, source_state)))
+        if proof is None or not self.doubts:
+            return proof
+        doubts = self.times_wrong(path, size, identity)
+        renewed = self._renewed.get(hash((path, size, identity, source)), 0)
+        return proof if renewed >= doubts else None
+
+    def times_wrong(self, path: str, size: int, identity: int | str | None) -> int:
+        """Return how often a file that has not been written since was found wrong."""
+        return self.doubts.get(hash((path, size, identity)), 0)
+
+
+class FetchedStates:
+    """The states of files just after bidsplan fetched them, for any plan."""
+
+    def __init__(self, receipts: Iterable[Receipt]) -> None:
+        found: set[int] = set()
+        wrong: set[int] = set()
+        for each in receipts:
+            mark = hash((each.path, each.size, each.identity))
+            if each.wrong:
+                wrong.add(mark)
+            elif not each.kept:
+                found |= {mark, hash((mark, each.content))}
+        self._marks = found - wrong
+
+    def has(
+        self, path: str, size: int, identity: int | str | None, content: str | None = None
+    ) -> bool:
+        """Return whether a file is as it was fetched, and was not found wrong since.
+
+        Parameters
+        ----------
+        content : str, optional
+            The file's xxh3-128 now, if it was read.
+        """
+        mark = hash((path, size, identity))
+        return mark in self._marks and (content is None or hash((mark, content)) in self._marks)
 
 
 class LatestReceipts:
@@ -166,6 +239,8 @@ class LatestReceipts:
     def __init__(self, receipts: Iterable[Receipt]) -> None:
         self._known: dict[int, Receipt] = {}
         for receipt in receipts:
+            if receipt.wrong:
+                continue
             marks = {hash((receipt.path, receipt.source, s)) for s in (None, receipt.source_state)}
             if receipt.etag:
                 marks.add(hash((receipt.path, receipt.etag)))

@@ -77,13 +77,19 @@ class Share:
             self.under_way = not report.over
 
     def _finish(self, report: Report) -> Iterator[Event]:
-        for number, action, check, size, cached in report.finished:
+        for number, action, check, size, cached, recalled in report.finished:
             entry = self.entries[number]
             if entry.path not in self._finished:
                 yield from self._bytes.settle(entry, report.attempt)
                 self._finished.add(entry.path)
-                done, proof = ACTIONS[action], CHECKS[check]
-                yield Finished(entry=entry, action=done, proof=proof, bytes=size, cached=cached)
+                yield Finished(
+                    entry=entry,
+                    action=ACTIONS[action],
+                    proof=CHECKS[check],
+                    bytes=size,
+                    cached=cached,
+                    recalled=recalled,
+                )
 
     def _passes(self, event: Event, attempt: str) -> bool:
         """Report whether to yield an event now; others wait for the share's end."""

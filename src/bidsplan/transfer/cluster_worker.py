@@ -68,9 +68,8 @@ class Report(msgspec.Struct, array_like=True, frozen=True):
         Entries by number, with indices of `ACTIONS`.
     moved : dict of int to (int, int)
         For each entry, the bytes that arrived, and the bytes of earlier runs.
-    finished : list of (int, int, int, int, bool)
-        Entries, with indices of `ACTIONS` and `CHECKS`, bytes, and whether the bytes came from the
-        content cache.
+    finished : list of (int, int, int, int, bool, bool)
+        Entries, with indices of `ACTIONS` and `CHECKS`, and the other fields of `Finished`.
     others : bytes
         Events of other kinds, pickled.
     over : bool
@@ -81,7 +80,7 @@ class Report(msgspec.Struct, array_like=True, frozen=True):
     attempt: str
     decided: list[tuple[int, int]]
     moved: dict[int, tuple[int, int]]
-    finished: list[tuple[int, int, int, int, bool]]
+    finished: list[tuple[int, int, int, int, bool, bool]]
     others: bytes
     over: bool
 
@@ -259,7 +258,7 @@ class _Reporter:
     def _clear(self) -> None:
         self._decided: list[tuple[int, int]] = []
         self._moved: dict[int, tuple[int, int]] = {}
-        self._finished: list[tuple[int, int, int, int, bool]] = []
+        self._finished: list[tuple[int, int, int, int, bool, bool]] = []
         self._others: list[Event] = []
         self._since = time.monotonic()
 
@@ -268,7 +267,8 @@ class _Reporter:
         if isinstance(event, Finished):
             action, check = ACTIONS.index(event.action), CHECKS.index(event.proof)
             number = self._numbers[event.entry.path]
-            self._finished.append((number, action, check, event.bytes, event.cached))
+            flags = event.cached, event.recalled
+            self._finished.append((number, action, check, event.bytes, *flags))
         elif isinstance(event, Decided):
             number = self._numbers[event.entry.path]
             self._decided.append((number, ACTIONS.index(event.action)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
-from bidsplan.destination.receipts import ReceiptIndex
+from bidsplan.destination.receipts import FetchedStates, ReceiptIndex
 from bidsplan.errors import Choice, DestinationError, ExistingFileError, MissingFileError
 from bidsplan.events import Action
 from bidsplan.help_codes import HelpCode
@@ -31,12 +32,16 @@ class Existing(Choice):
         Keep files that are the planned ones. Other files at planned paths are errors.
     REPLACE
         Keep files that are the planned ones. Replace other files at planned paths.
+    UPDATE
+        Keep files that are the planned ones. Replace files that bidsplan fetched for an earlier
+        plan and that have not changed since. Other files at planned paths are errors.
     REFUSE
         Files at planned paths are errors unless bidsplan fetched them.
     """
 
     KEEP = "keep"
     REPLACE = "replace"
+    UPDATE = "update"
     REFUSE = "refuse"
 
 
@@ -58,6 +63,8 @@ class Decision(NamedTuple):
         Whether the file was compared with an entity tag that may not be a digest.
     final : bool
         Whether the decision is final; otherwise the file must be read first.
+    recalled : bool
+        Whether the proof is that of an earlier run.
     """
 
     action: Action
@@ -67,10 +74,12 @@ class Decision(NamedTuple):
     state: FileState | None = None
     etag_may_not_be_md5: bool = False
     final: bool = True
+    recalled: bool = False
 
 
 _FETCH = Decision(Action.FETCH)
 _KEPT = {proof: Decision(Action.KEEP, proof) for proof in CheckMethod}
+_RECALLED = {proof: kept._replace(recalled=True) for proof, kept in _KEPT.items()}
 
 
 class Decider:
@@ -95,6 +104,8 @@ class Decider:
         self._source_state = sources.state
         self._local_sources = sources.any_local
         self._existing = existing
+        self._fetched: FetchedStates | None = None
+        self._lock = Lock()
         if plan.header.part is None:
             # Read now, because they are counted, and the run soon adds its own.
             self._receipts = ReceiptIndex(destination.read_receipts())
@@ -127,9 +138,12 @@ class Decider:
             source_state = self._source_state(entry) if self._local_sources else None
             # The same as in `ReceiptIndex.find`.
             mark = hash((path, size, identity, self._fingerprint(entry), source_state))
-            proof = self._receipts.proofs.get(mark)
-            if proof is not None:
-                return _KEPT[proof]
+            receipts = self._receipts
+            proof = receipts.proofs.get(mark)
+            if proof is not None and (
+                not receipts.doubts or hash((path, size, identity)) not in receipts.doubts
+            ):
+                return _RECALLED[proof]
         self._found_otherwise += 1
         return self.judge(entry, state)
 
@@ -154,19 +168,26 @@ class Decider:
         source, find = self._fingerprint(entry), self._receipts.find
         proof = find(entry.path, size, identity, source, self._source_state(entry))
         if proof is not None:
-            return _KEPT[proof]
+            return _RECALLED[proof]
         # A file that bidsplan fetched is compared again if its local source has changed.
         ours = find(entry.path, size, identity, source)
-        if self._existing is Existing.REFUSE and ours is None:
+        # A file that was found wrong is read, even if its tag is still that of the planned one.
+        doubted = self.times_wrong(entry.path, state) > 0
+        if self._existing is Existing.REFUSE and ours is None and not doubted:
             why = "a file exists that bidsplan did not fetch; it was not changed"
             return _refusal(entry, f"{why}; '--existing keep' compares it with the plan")
-        proof = self._destination.proof(entry, state)
+        proof = None if doubted else self._destination.proof(entry, state)
         if proof is not None:
             return _KEPT[proof]
         if size != entry.size:
-            return self.differing(entry, f"expected {entry.size} bytes, got {size}")
+            return self.differing(entry, f"expected {entry.size} bytes, got {size}", state)
         final = best_check(entry) is CheckMethod.SIZE
         return Decision(Action.COMPARE, state=state, final=final)
+
+    def times_wrong(self, path: str, state: FileState) -> int:
+        """Return how often a file in this state was found wrong, as far as receipts were read."""
+        receipts: ReceiptIndex | None = self.__dict__.get("_receipts")
+        return receipts.times_wrong(path, state.size, state.identity) if receipts else 0
 
     def check_content(
         self, entry: Entry, state: FileState | None, stopping: Callable[[], bool]
@@ -187,7 +208,7 @@ class Decider:
         if not verdict.holds:
             means = f"by {verdict.proof.value}, expected {verdict.expected}, got {verdict.got}"
             doubtful = verdict.proof is CheckMethod.ETAG_MD5
-            decision = self.differing(entry, means)
+            decision = self.differing(entry, means, state, verdict.content)
             return decision._replace(etag_may_not_be_md5=doubtful, state=state)
         if verdict.proof is CheckMethod.SIZE:
             return Decision(Action.COMPARE, state=state)
@@ -204,13 +225,13 @@ class Decider:
             error = self.judge(entry, state).error
         elif state.size != entry.size:
             means = f"expected {entry.size} bytes, got {state.size}"
-            error = self.differing(entry, means).error
+            error = self.differing(entry, means, state).error
         else:
             found = self._destination.check(entry, stopping)
             if found.content == verdict.content:
                 return True
             means = f"expected content {verdict.content} (xxh3-128), got {found.content}"
-            error = self.differing(entry, means).error
+            error = self.differing(entry, means, state, found.content).error
         if error is not None:
             raise error
         return False
@@ -230,12 +251,41 @@ class Decider:
             return {}
         return same_names(self._whole)
 
-    def differing(self, entry: Entry, means: str) -> Decision:
-        """Decide about a file that differs from the planned one, as `means` says."""
+    def differing(
+        self, entry: Entry, means: str, state: FileState | None, content: str | None = None
+    ) -> Decision:
+        """Decide about a file that differs from the planned one, as `means` says.
+
+        Parameters
+        ----------
+        content : str, optional
+            The file's xxh3-128, if it was read.
+        """
         if self._existing is Existing.REPLACE:
             return Decision(Action.REPLACE)
-        why = "a different file already exists; it was not changed"
-        return _refusal(entry, f"{why}; {means}; '--existing replace' replaces it")
+        if state is None or not self._is_outdated(entry.path, state, content):
+            why = "a different file already exists; it was not changed"
+            return _refusal(entry, f"{why}; {means}; '--existing replace' replaces it")
+        if self._existing is Existing.UPDATE:
+            return Decision(Action.REPLACE)
+        why = "out of date: bidsplan fetched it earlier, and nobody has changed it since"
+        hint = "'--existing update' replaces such files"
+        return _refusal(entry, f"{why}; {means}; {hint}", HelpCode.OUTDATED)
+
+    def confirm(self, entry: Entry, action: Action) -> None:
+        """Raise ExistingFileError if a file to be updated has changed since that was decided."""
+        if action is Action.REPLACE and self._existing is Existing.UPDATE:
+            state = self._destination.state(entry.path)
+            if state is not None and not self._is_outdated(entry.path, state):
+                why = "the file has changed during this run; it was not replaced; run it again"
+                raise ExistingFileError(f"{printable(entry.path)}: {why}")
+
+    def _is_outdated(self, path: str, state: FileState, content: str | None = None) -> bool:
+        """Report whether bidsplan fetched a file, and nobody has changed it since."""
+        with self._lock:
+            if self._fetched is None:
+                self._fetched = FetchedStates(self._destination.read_receipts())
+        return self._fetched.has(path, state.size, state.identity, content)
 
 
 def same_names(plan: Planned) -> dict[str, str]:
@@ -252,6 +302,6 @@ def same_name(path: str, first: str) -> DestinationError:
     )
 
 
-def _refusal(entry: Entry, why: str) -> Decision:
-    error = ExistingFileError(f"{printable(entry.path)}: {why}")
+def _refusal(entry: Entry, why: str, help_code: HelpCode | None = None) -> Decision:
+    error = ExistingFileError(f"{printable(entry.path)}: {why}", help_code=help_code)
     return Decision(Action.REFUSE, error=error)

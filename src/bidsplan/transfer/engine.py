@@ -90,6 +90,7 @@ class Engine:
         self._emit = self._outcomes.emit
         self._roots = Roots(plan.header.roots, access, base, self._emit)
         self.decider = Decider(plan, self._sources, destination, options.existing, options.whole)
+        self._outcomes.times_wrong = self.decider.times_wrong
         self._cache = _cache_of(options, destination, plan)
         self._ahead: list[Job] = []
         self._scheduler: Scheduler | None = None
@@ -165,7 +166,8 @@ class Engine:
             self._outcomes.failed(entry, error)
             return None
         if decision.proof is not None:
-            self._emit(Finished(entry=entry, action=decision.action, proof=decision.proof))
+            action, proof, recalled = decision.action, decision.proof, decision.recalled
+            self._emit(Finished(entry=entry, action=action, proof=proof, recalled=recalled))
             return None
         if decision.error is None:
             self.decider.admit()
@@ -244,6 +246,7 @@ class Engine:
     ) -> bool:
         entry, action = job.entry, job.decision.action
         try:
+            self.decider.confirm(entry, action)
             write = self._destination.write_small
             state = write(entry.path, data, verdict.content, replace=action is Action.REPLACE)
         except DestinationError as error:
@@ -251,10 +254,8 @@ class Engine:
             return True
         if state is None:
             return False
-        arrived = 0 if cached else entry.size
-        done = Finished(
-            entry=entry, action=action, proof=verdict.proof, bytes=arrived, cached=cached
-        )
+        arrived, proof = 0 if cached else entry.size, verdict.proof
+        done = Finished(entry=entry, action=action, proof=proof, bytes=arrived, cached=cached)
         self._outcomes.done(done, verdict, state)
         return True
 
@@ -359,6 +360,7 @@ class Engine:
     ) -> tuple[Action, FileState]:
         """Commit a file to its path, after comparing any file that appeared there."""
         for _ in range(_COMMITS):
+            self.decider.confirm(entry, action)
             replace = action is Action.REPLACE
             committed = writer.commit(verdict.content, replace=replace)
             if committed is not None:

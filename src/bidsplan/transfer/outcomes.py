@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from bidsplan.destination.receipts import ReceiptWriter, make_receipt
 from bidsplan.events import Action, Copied, Failed, Finished, Progressed, Resumed, Skipped, Warned
 from bidsplan.transfer.circuit_breaker import CircuitBreaker
@@ -36,6 +38,8 @@ class Outcomes:
         Stops the run after an error that all files would have.
     later : callable or None
         Calls a function in a thread, as long as there are threads.
+    times_wrong : callable
+        Returns how often a file in a state was found wrong, which its new receipt records.
     """
 
     def __init__(self, destination: Destination, sources: Sources) -> None:
@@ -43,6 +47,7 @@ class Outcomes:
         self.emit = self._events.append
         self.breaker = CircuitBreaker()
         self.later: Callable[[Callable[[], None]], None] | None = None
+        self.times_wrong: Callable[[str, FileState], int] = lambda _path, _state: 0
         self._stop: ThreadEvent = destination.stop
         self._sources = sources
         self._receipts = ReceiptWriter(destination.write_receipts)
@@ -87,6 +92,8 @@ class Outcomes:
             receipt = make_receipt(
                 entry.path, state.size, identity, source, verdict, source_state, kept=kept
             )
+            if doubts := self.times_wrong(entry.path, state):
+                receipt = msgspec.structs.replace(receipt, doubts=doubts)
             due = self._receipts.add(receipt)
         self.ended(finished)
         if due and self.later:

@@ -10,12 +10,13 @@ from bidsplan.bids.nifti import nifti_problem
 from bidsplan.destination import open_destination
 from bidsplan.destination.receipts import LatestReceipts
 from bidsplan.destination.sources import Sources
-from bidsplan.errors import BidsplanError, IntegrityError, UnprovedError
+from bidsplan.errors import BidsplanError, IntegrityError, OutdatedError, UnprovedError
 from bidsplan.events import Action, Failed, Finished
 from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
 from bidsplan.plan.integrity import CheckMethod, Verdict
 from bidsplan.storage.access import Access
+from bidsplan.transfer.doubts import Doubts
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -68,6 +69,8 @@ def verify(
     ------
     Finished or Failed
         One event for each entry, in the plan's order. Closing the generator stops the work.
+    Warned
+        At the end, if files are wrong and this could not be recorded.
 
     Raises
     ------
@@ -75,22 +78,31 @@ def verify(
         If the destination can't be opened.
     UsageError, StorageError
         If a URL is refused, or the receipts at a URL can't be listed.
+
+    Notes
+    -----
+    If a file is wrong, although it matches its receipt, a new line in the receipts records that.
+    The next fetch then reads the file. Otherwise nothing is written.
     """
     access = access or Access()
     place = open_destination(str(destination), access, create=False)
+    doubts = Doubts(place)
     pool = ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="bidsplan-verify")
     waiting: deque[Future[Event]] = deque()
     try:
-        check = _Check(place, Sources(plan.header.roots, access, base), tap, deep=deep)
+        check = _Check(place, Sources(plan.header.roots, access, base), tap, doubts, deep=deep)
         for entry in plan.entries:
             waiting.append(pool.submit(check.entry, entry))
             if len(waiting) >= jobs * _WAITING_PER_JOB:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+        doubts.flush()
+        yield from doubts.problems()
     finally:
         place.stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
+        doubts.flush()
         place.close()
 
 
@@ -98,12 +110,19 @@ class _Check:
     """Compares files of one destination with one plan."""
 
     def __init__(
-        self, place: Destination, sources: Sources, tap: Tap | None, *, deep: bool
+        self,
+        place: Destination,
+        sources: Sources,
+        tap: Tap | None,
+        doubts: Doubts,
+        *,
+        deep: bool,
     ) -> None:
         self._place = place
         self._sources = sources
         self._receipts = LatestReceipts(place.read_receipts())
         self._tap = tap
+        self._doubts = doubts
         self._deep = deep
 
     def entry(self, entry: Entry) -> Event:
@@ -129,10 +148,14 @@ class _Check:
             receipt = receipt or self._receipts.find_by_size(entry.path, entry.etag)
         excused = receipt is not None and (receipt.etag_is_not_digest or receipt.etag)
         if not verdict.holds and not (by_tag and excused):
+            if receipt is None and self._doubts.is_outdated(entry.path, verdict.content):
+                raise _outdated(entry, verdict)
+            self._doubts.add(entry, source)
             raise _differs(entry, verdict, no_receipt=by_tag and receipt is None)
         if receipt is None:
             return CheckMethod.SIZE
         if receipt.content != verdict.content:
+            self._doubts.add(entry, source)
             by_receipt = Verdict(CheckMethod.RECEIPT, receipt.content, verdict.content, "")
             raise _differs(entry, by_receipt)
         return CheckMethod.SIZE if by_tag and receipt.etag else CheckMethod.RECEIPT
@@ -148,13 +171,27 @@ class _Check:
             again = "fetch again with '--existing replace' to replace it"
             source = "its bytes are the planned ones, so the source has the same fault"
             hint = again if proof is CheckMethod.SIZE else source
+            if proof is CheckMethod.SIZE:
+                self._doubts.add(entry, self._sources.fingerprint(entry))
             text = f"{printable(entry.path)}: {problem}; {hint}"
             raise IntegrityError(text, help_code=HelpCode.IMAGE_DAMAGED)
 
 
+def _outdated(entry: Entry, verdict: Verdict) -> OutdatedError:
+    return OutdatedError(
+        f"{printable(entry.path)}: out of date: bidsplan fetched it earlier, and nobody has "
+        f"changed it since; {_details(verdict)}; fetch with '--existing update' to replace such "
+        "files"
+    )
+
+
+def _details(verdict: Verdict) -> str:
+    return f"by {verdict.proof.value}, expected {verdict.expected}, got {verdict.got}"
+
+
 def _differs(entry: Entry, verdict: Verdict, *, no_receipt: bool = False) -> IntegrityError:
     """Make the error for a file that differs, or that can't be proved."""
-    details = f"by {verdict.proof.value}, expected {verdict.expected}, got {verdict.got}"
+    details = _details(verdict)
     again = "fetch again with '--existing replace' to replace it"
     if no_receipt:
         return UnprovedError(

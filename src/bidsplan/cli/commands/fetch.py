@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     default=Existing.KEEP.value,
     show_default=True,
     help="What to do with files that already exist at planned paths. Planned files are kept. With "
-    "keep, other files are errors; with replace, they are replaced. With refuse, all files that "
+    "keep, other files are errors; with replace, they are replaced. With update, only files that "
+    "bidsplan fetched and that have not changed since are replaced. With refuse, all files that "
     "bidsplan did not fetch are errors.",
 )
 @click.option(

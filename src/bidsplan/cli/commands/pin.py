@@ -47,7 +47,7 @@ def command(
     # The next step may read a terabyte, so a wrong output is refused first.
     plan_suffix(output)
     _refuse_move(plan, path, output)
-    outcome = Outcome(plan, console, verb="verified")
+    outcome = Outcome(plan, console, verb="read and verified")
     events = pin(plan, destination, jobs=readers, access=settings.access, base=path.parent)
     code = outcome.follow(events)
     if outcome.pinned is None:

@@ -38,11 +38,12 @@ def command(
     """Read every file of PLAN in DEST, and check that it is the planned one.
 
     If DEST is a directory, the command sends no requests. If files differ or are missing, the
-    command names them and exits with 1.
+    command names them and exits with 1. A later fetch no longer keeps these files by their
+    receipts.
     """
     path, plan = plan_for(source, settings)
     plan = settings.part.of(plan)
-    outcome = Outcome(plan, settings.console, verb="verified")
+    outcome = Outcome(plan, settings.console, verb="read and verified")
     return outcome.follow(
         verify(plan, destination, jobs=readers, deep=deep, access=settings.access, base=path.parent)
     )
