@@ -150,6 +150,8 @@ def untrusted(lab):
     yield lab.run("compile", "--untrusted", "study.yaml")
     lab.manifest(study="{id: x, url: 'https://127.0.0.1/x'}")
     yield lab.run("compile", "--untrusted", "study.yaml")
+    lab.storage_plan()
+    yield lab.run("fetch", "--untrusted", "s.plan.jsonl", f"s3://{lab.bucket.name}/copy")
 
 
 @provokes(HelpCode.STRICT)

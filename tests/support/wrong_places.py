@@ -91,9 +91,13 @@ def denied_unsigned(lab):
 @provokes(HelpCode.NO_CREDENTIALS)
 def no_credentials(lab):
     yield lab.inspect("--signed", "--endpoint-url", lab.proxy.url)
+    lab.storage_plan()
+    yield lab.run("fetch", "--anonymous", "s.plan.jsonl", f"s3://{lab.bucket.name}/copy")
     config = lab.folder / "config"
     config.write_text("[profile lab]\ncredential_process = false\n")
     lab.monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    yield lab.inspect("--signed", "--profile", "lab", "--endpoint-url", lab.proxy.url)
+    config.write_text("[profile lab]\nregion = us-east-1\n")
     yield lab.inspect("--signed", "--profile", "lab", "--endpoint-url", lab.proxy.url)
 
 

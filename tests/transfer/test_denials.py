@@ -182,7 +182,7 @@ PROFILES = {
     "none": ("the default profile", {}, {}),
 }
 WITHOUT = {
-    "": "no AWS credentials were found for signed requests ({}); set AWS_PROFILE",
+    "": "{} has no AWS credentials; add its keys or its sign-in to the AWS configuration, or ask",
     "credential_process = false": "the AWS credentials of {} can't be read (Cred",
 }
 
@@ -216,14 +216,17 @@ def test_without_credentials_the_profile_is_named_and_what_chose_it(
     lab(setting)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert WITHOUT[setting].format(used) in refusal(source, Access(anonymous=False, **options))
+    expected = WITHOUT[setting].format(used)
+    if (by, setting) == ("none", ""):
+        expected = f"no AWS credentials were found for signed requests ({used}); set AWS_PROFILE"
+    assert expected in refusal(source, Access(anonymous=False, **options))
 
 
 def test_a_destination_has_a_profile_and_an_endpoint_of_its_own(lab, counted, source):
     lab("")
     options = {"dest_profile": "lab", "dest_endpoint_url": counted.url, "anonymous": False}
     access = Access(profile="x", **options).at_destination()
-    assert "(profile 'lab' of --dest-profile)" in refusal(source, access)
+    assert "profile 'lab' of --dest-profile has no AWS credentials" in refusal(source, access)
     told = refusal("s3://no-such-bucket-here/x", replace(access, anonymous=True))
     assert f"(now {counted.url} of --dest-endpoint-url)" in told
 

@@ -137,7 +137,8 @@ PLACES = (
         "--anonymous/--signed",
         "anonymous",
         default=None,
-        help="Do not sign requests, or sign them. Overrides the manifest or plan.",
+        help="Do not sign requests to the sources, or sign them. Overrides the manifest or plan. "
+        "Requests to a destination are always signed.",
     ),
     click.option(
         "--requester-pays",

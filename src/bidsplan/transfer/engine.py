@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from bidsplan.events import Event
     from bidsplan.plan import Entry, Planned
     from bidsplan.plan.integrity import Verdict
-    from bidsplan.storage import Access
+    from bidsplan.storage import Access, Store
     from bidsplan.storage.file_state import SourceState
     from bidsplan.transfer.options import Options
     from bidsplan.transfer.scheduler import Scheduler
@@ -184,19 +184,36 @@ class Engine:
 
     def _job(self, entry: Entry, decision: Decision) -> Job:
         if entry.content is not None:
-            return Job(entry, decision, None, Lane.THREAD)
-        store = self._roots.store(entry.root)
+            return Job(entry, decision, Lane.THREAD)
         if entry.size > self._destination.whole_up_to:
-            return Job(entry, decision, store, Lane.STREAM)
+            return Job(entry, decision, Lane.STREAM)
         fresh = decision.final and decision.action in {Action.FETCH, Action.REPLACE}
-        quick = fresh and self._destination.quick and store.abilities.async_reads
-        if quick and not asks_first(entry, store, self._checking):
-            return Job(entry, decision, store, Lane.ASYNC)
-        return Job(entry, decision, store, Lane.THREAD)
+        quick = fresh and self._destination.quick
+        if quick and (self._may_be_cached(entry) or self._reads_async(entry)):
+            return Job(entry, decision, Lane.ASYNC)
+        return Job(entry, decision, Lane.THREAD)
+
+    def _may_be_cached(self, entry: Entry) -> bool:
+        """Report quickly whether the content cache may have an entry's bytes."""
+        return self._cache is not None and self._cache.may_have(entry)
+
+    def _reads_async(self, entry: Entry) -> bool:
+        """Report whether an entry can be read on the event loop; opens its store."""
+        store = self._roots.store(entry.root)
+        return store.abilities.async_reads and not asks_first(entry, store, self._checking)
+
+    def _async_store(self, entry: Entry) -> Store | None:
+        """Return an entry's store, if the entry can be read on the event loop."""
+        try:
+            # The store is not open yet if the cache seemed to have the bytes.
+            return self._roots.store(entry.root) if self._reads_async(entry) else None
+        except StorageError:
+            # A thread fails in the same way, and reports it.
+            return None
 
     async def run_cached(self, job: Job) -> bool:
         """See `JobSource.run_cached`."""
-        if self._cache is None or self._scheduler is None or not self._cache.may_have(job.entry):
+        if self._cache is None or self._scheduler is None or not self._may_be_cached(job.entry):
             return False
         try:
             found = await self._scheduler.aside(self._cache.read_small, job.entry)
@@ -207,13 +224,15 @@ class Engine:
     async def run_async(self, job: Job) -> bool:
         """See `JobSource.run_async`."""
         entry, checking = job.entry, self._checking
-        assert job.store is not None  # noqa: S101 - for the type checker
+        store = self._async_store(entry)
+        if store is None:
+            return False
         # A second attempt, here or in a thread, has the rest of the entry's time.
         began = self._began.pop(entry.path, None) or time.monotonic()
         digested = is_digested(entry, checking)
         request = FetchRequest(entry.key, entry.size, entry.etag, entry.version, digested)
         try:
-            whole = await job.store.whole(request)
+            whole = await store.whole(request)
         except StorageError as error:
             if isinstance(error, ThrottledError | UnreachableError):
                 self._limit.failed(error)
@@ -283,17 +302,20 @@ class Engine:
             source_state = self._sources.unchanged(entry, before)
             self._kept(entry, decision.verdict, decision.state, source_state)
             return
+        if entry.content is None and not self._may_be_cached(entry):
+            # Nothing is written if the source can't be opened.
+            self._roots.store(entry.root)
         self._roots.renewing(entry, lambda: self._obtain(job, decision))
 
     def _read(self, job: Job) -> Decision:
         """Decide by reading the existing file."""
-        entry, state, store = job.entry, job.decision.state, job.store
+        entry, state = job.entry, job.decision.state
         if not self._destination.compares_first:
             # The file may have changed since it was inspected.
             state = self._destination.state(entry.path)
         decision = self.decider.check_content(entry, state, self._stop.is_set)
         if decision.etag_may_not_be_md5 and not self._roots.renewing(
-            entry, lambda: store is None or tag_is_digest(entry, store, self._session.checking)
+            entry, lambda: tag_is_digest(entry, self._roots.store(entry.root), self._checking)
         ):
             decision = Decision(Action.COMPARE, state=state)
         self._emit(Decided(entry=entry, action=decision.action))
@@ -334,7 +356,7 @@ class Engine:
 
     def _receive(self, job: Job, writer: Writer) -> tuple[Verdict, bool]:
         """Write an entry's bytes; returns also whether they came from the cache."""
-        if self._cache is None or job.store is None:
+        if self._cache is None or job.entry.content is not None:
             return self._received(job, writer), False
         copied = functools.partial(self._outcomes.copied, job.entry)
         verdict = self._cache.fill(job.entry, writer, copied)
@@ -346,10 +368,11 @@ class Engine:
 
     def _received(self, job: Job, writer: Writer) -> Verdict:
         entry, progress = job.entry, functools.partial(self._outcomes.moved, job.entry)
-        if job.store is not None:
+        if entry.content is None:
             began = self._began.pop(entry.path, None)
-            return receive(entry, job.store, writer, self._session, progress, began)
-        data = (entry.content or "").encode()
+            store = self._roots.store(entry.root)
+            return receive(entry, store, writer, self._session, progress, began)
+        data = entry.content.encode()
         writer.write(data)
         progress(len(data))
         return check_whole(entry, data)

@@ -7,7 +7,7 @@ import resource
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
-from bidsplan.errors import RootMissingError, StorageError, UsageError
+from bidsplan.errors import CredentialsError, RootMissingError, StorageError, UsageError
 from bidsplan.events import Opened
 from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
@@ -92,9 +92,21 @@ class Roots:
         return store
 
     def renewing(self, entry: Entry, call: Callable[[], T]) -> T:
-        """Call a function with `Store.renewing`, if the entry has a store."""
+        """Call a function with `Store.renewing`, once the entry's store is open."""
+        store = self._opened(entry)
+        if store is None:
+            try:
+                return call()
+            except CredentialsError:
+                # The call has opened the store.
+                store = self._opened(entry)
+                if store is None:
+                    raise
+        return store.renewing(call)
+
+    def _opened(self, entry: Entry) -> Store | None:
         store = None if entry.content is not None else self._stores.get(entry.root)
-        return call() if store is None or isinstance(store, StorageError) else store.renewing(call)
+        return None if isinstance(store, StorageError) else store
 
     def close(self) -> None:
         """Close all stores."""
