@@ -12,7 +12,7 @@ from bidsplan.storage.retry import READ_SECONDS
 from bidsplan.urls import parse_url, untrusted_by_default
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from os import PathLike
 
 _ALLOWED = frozenset({"--allow-protocol", "--untrusted"})
@@ -61,7 +61,7 @@ def command_line(command: str, access: Access, *arguments: str | PathLike[str]) 
     --------
     >>> access = Access(profile="lab", endpoint_url="https://me:pw@minio.example.org:9000")
     >>> command_line("compile", access, "my study.yaml")
-    "bidsplan compile --endpoint-url https://minio.example.org:9000 --profile lab 'my study.yaml'"
+    'bidsplan compile --endpoint-url https://minio.example.org:9000 --profile lab "my study.yaml"'
     """
     words = [*map(str, arguments)]
     known = _OPTIONS[command]
@@ -69,7 +69,24 @@ def command_line(command: str, access: Access, *arguments: str | PathLike[str]) 
         # Nothing is requested then.
         known = _ALLOWED
     options = [word for option in _options(access) if option[0] in known for word in option]
-    return shlex.join(["bidsplan", command, *options, *map(redacted, words)])
+    return shell_line(["bidsplan", command, *options, *map(redacted, words)])
+
+
+def shell_line(words: Iterable[str]) -> str:
+    """Write words for a shell, as messages do, which have single quotes around commands.
+
+    Examples
+    --------
+    >>> print(shell_line(["ls", "my data", "plain", "$HOME"]))
+    ls "my data" plain '$HOME'
+    """
+    return " ".join(map(_shell_word, words))
+
+
+def _shell_word(word: str) -> str:
+    """Quote a word if needed, with double quotes unless the shell reads characters in them."""
+    plain = shlex.quote(word)
+    return plain if plain == word or re.search(r'[$`"\\!]', word) else f'"{word}"'
 
 
 def _options(access: Access) -> Iterator[tuple[str, ...]]:

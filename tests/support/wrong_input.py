@@ -26,6 +26,7 @@ def usage(lab):
 @provokes(HelpCode.WRONG_DOCUMENT)
 def wrong_document(lab):
     yield lab.run("compile", "s3://openneuro.org/ds000114")
+    yield lab.run("show", "s3://lab-bucket/study.plan.jsonl")
     yield lab.run("fetch", "data", "study.yaml")
     yield lab.run("init", "study.yaml")
     yield lab.run("show", "study.txt")
@@ -143,6 +144,8 @@ def url(lab):
     ):
         lab.manifest(study=f"{{id: x, url: '{place}'}}")
         yield lab.run("validate", "study.yaml")
+    yield lab.run("fetch", "study.yaml", "s3:/b/x")
+    yield lab.run("verify", "study.yaml", "https:/b/x")
 
 
 @provokes(HelpCode.UNTRUSTED)

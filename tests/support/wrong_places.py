@@ -94,11 +94,10 @@ def no_credentials(lab):
     lab.storage_plan()
     yield lab.run("fetch", "--anonymous", "s.plan.jsonl", f"s3://{lab.bucket.name}/copy")
     config = lab.folder / "config"
-    config.write_text("[profile lab]\ncredential_process = false\n")
+    config.write_text("[profile lab]\ncredential_process = false\n[profile empty]\n")
     lab.monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     yield lab.inspect("--signed", "--profile", "lab", "--endpoint-url", lab.proxy.url)
-    config.write_text("[profile lab]\nregion = us-east-1\n")
-    yield lab.inspect("--signed", "--profile", "lab", "--endpoint-url", lab.proxy.url)
+    yield lab.inspect("--signed", "--profile", "empty", "--endpoint-url", lab.proxy.url)
 
 
 @provokes(HelpCode.CREDENTIALS)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
-import shlex
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,15 +11,16 @@ import click
 
 from bidsplan.cli.configuration import cache_options, size_of
 from bidsplan.cli.console import Console
-from bidsplan.command_lines import command_line
+from bidsplan.cli.documents import DOCUMENTS, refuse_study
+from bidsplan.command_lines import shell_line
+from bidsplan.destination import refuse_mistyped_url
 from bidsplan.destination.cache_options import CacheLink, CacheOptions
-from bidsplan.errors import UrlError, UsageError
+from bidsplan.errors import UsageError
 from bidsplan.help_codes import HelpCode
 from bidsplan.messages import Redactor
 from bidsplan.paths import printable
 from bidsplan.redaction import find_redactor
 from bidsplan.storage.access import AUTO_JOBS, Access, Transport
-from bidsplan.urls import suggested_bucket, suggested_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -268,9 +267,6 @@ PART = (
 )
 """Options for a part of a plan. Several runs may fetch parts to one DEST at the same time."""
 
-_MANIFESTS = (".yaml", ".yml")
-_DOCUMENTS = (*_MANIFESTS, ".jsonl", ".jsonl.gz", ".jsonl.zst")
-
 
 def _take_access(values: dict[str, Any]) -> Access:
     """Make the access that options ask for, and take them out."""
@@ -278,35 +274,21 @@ def _take_access(values: dict[str, Any]) -> Access:
 
 
 def _check_document(context: click.Context, document: Path) -> Path:
-    """Refuse a study's URL, accession or directory instead of its manifest."""
-    if document.suffix in {".jsonl", ".yaml", ".yml"} and ":" not in document.parts[0]:
-        return document
-    # A URL that became a Path has lost one of its slashes.
-    text = re.sub(r"\A([A-Za-z][A-Za-z0-9+.-]*:/)(?!/)", r"\1/", str(document))
-    url = suggested_url(text) or text
-    directory = not text.endswith(_DOCUMENTS) and document.is_dir()
-    what = "a URL" if "://" in text else "a directory" if directory else "an accession"
-    if "://" in text or directory or (url != text and not document.exists()):
-        name = url.rstrip("/").rpartition("/")[2] or "study"
-        access = _take_access({**context.params})
-        init = command_line("init", access, printable(url), "-o", f"{printable(name)}.yaml")
-        raise UsageError(
-            f"{printable(text)} is {what}, and a manifest is expected; write one with '{init}'",
-            help_code=HelpCode.WRONG_DOCUMENT,
-        )
+    refuse_study(document, _take_access({**context.params}))
     return document
 
 
 def _check_order(context: click.Context, _: click.Parameter, destination: str) -> str:
     """Refuse a manifest or plan that is given as the destination."""
     source = context.params["source"]
-    if destination.endswith(_DOCUMENTS) and not str(source).endswith(_DOCUMENTS):
+    if destination.endswith(DOCUMENTS) and not str(source).endswith(DOCUMENTS):
         raise UsageError(
             "DEST comes last, behind the manifest or plan; write "
-            f"'{shlex.join(map(printable, (destination, str(source))))}'",
+            f"'{shell_line(map(printable, (destination, str(source))))}'",
             help_code=HelpCode.WRONG_DOCUMENT,
         )
     _check_document(context, source)
+    refuse_mistyped_url(destination)
     return destination
 
 
@@ -339,19 +321,6 @@ def document_argument(name: str, metavar: str, *, required: bool = True) -> Call
 
     path = click.Path(path_type=Path)
     return click.argument(name, metavar=metavar, type=path, required=required, callback=check)
-
-
-def check_study(text: str) -> None:
-    """Refuse a manifest, a plan or a mistyped URL instead of a study's URL."""
-    if text.endswith(_DOCUMENTS):
-        plan = not text.endswith(_MANIFESTS)
-        raise UsageError(
-            f"{printable(text)} is a {'plan' if plan else 'manifest'}, by its name, and the URL of "
-            "a study is expected, such as s3://openneuro.org/ds000114",
-            help_code=HelpCode.WRONG_DOCUMENT,
-        )
-    if suggested := suggested_bucket(text, Path()):
-        raise UrlError(f"{printable(text)} looks like a bucket; write {printable(suggested)}")
 
 
 plan_argument = click.argument("source", metavar="PLAN|MANIFEST", type=click.Path(path_type=Path))

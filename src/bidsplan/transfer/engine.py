@@ -23,12 +23,11 @@ from bidsplan.plan.integrity import check_whole
 from bidsplan.storage.objects import FetchRequest
 from bidsplan.transfer.concurrency import ConcurrencyLimit
 from bidsplan.transfer.decide import Decider, Decision
-from bidsplan.transfer.download import asks_first, is_digested, partial_key, receive, tag_is_digest
+from bidsplan.transfer.download import is_digested, partial_key, receive, tag_is_digest
 from bidsplan.transfer.jobs import Job, Lane, Pulled
 from bidsplan.transfer.outcomes import Outcomes
 from bidsplan.transfer.roots import Roots
 from bidsplan.transfer.session import Session
-from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,11 +35,10 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from bidsplan.destination.base import Destination, FileState, Writer
-    from bidsplan.destination.content_cache import ContentCache
     from bidsplan.events import Event
     from bidsplan.plan import Entry, Planned
     from bidsplan.plan.integrity import Verdict
-    from bidsplan.storage import Access, Store
+    from bidsplan.storage import Access
     from bidsplan.storage.file_state import SourceState
     from bidsplan.transfer.options import Options
     from bidsplan.transfer.scheduler import Scheduler
@@ -90,7 +88,7 @@ class Engine:
         self._emit = self._outcomes.emit
         self._roots = Roots(plan.header.roots, access, base, self._emit)
         self.decider = Decider(plan, self._sources, destination, options.existing, options.whole)
-        self._cache = _cache_of(options, destination, plan)
+        self._cache = options.open_cache(destination, plan)
         self._ahead: list[Job] = []
         self._scheduler: Scheduler | None = None
 
@@ -189,27 +187,13 @@ class Engine:
             return Job(entry, decision, Lane.STREAM)
         fresh = decision.final and decision.action in {Action.FETCH, Action.REPLACE}
         quick = fresh and self._destination.quick
-        if quick and (self._may_be_cached(entry) or self._reads_async(entry)):
+        if quick and (self._may_be_cached(entry) or self._roots.async_store(entry, self._checking)):
             return Job(entry, decision, Lane.ASYNC)
         return Job(entry, decision, Lane.THREAD)
 
     def _may_be_cached(self, entry: Entry) -> bool:
         """Report quickly whether the content cache may have an entry's bytes."""
         return self._cache is not None and self._cache.may_have(entry)
-
-    def _reads_async(self, entry: Entry) -> bool:
-        """Report whether an entry can be read on the event loop; opens its store."""
-        store = self._roots.store(entry.root)
-        return store.abilities.async_reads and not asks_first(entry, store, self._checking)
-
-    def _async_store(self, entry: Entry) -> Store | None:
-        """Return an entry's store, if the entry can be read on the event loop."""
-        try:
-            # The store is not open yet if the cache seemed to have the bytes.
-            return self._roots.store(entry.root) if self._reads_async(entry) else None
-        except StorageError:
-            # A thread fails in the same way, and reports it.
-            return None
 
     async def run_cached(self, job: Job) -> bool:
         """See `JobSource.run_cached`."""
@@ -224,14 +208,15 @@ class Engine:
     async def run_async(self, job: Job) -> bool:
         """See `JobSource.run_async`."""
         entry, checking = job.entry, self._checking
-        store = self._async_store(entry)
-        if store is None:
-            return False
         # A second attempt, here or in a thread, has the rest of the entry's time.
         began = self._began.pop(entry.path, None) or time.monotonic()
         digested = is_digested(entry, checking)
         request = FetchRequest(entry.key, entry.size, entry.etag, entry.version, digested)
         try:
+            # The store is not open yet if the cache seemed to have the bytes.
+            store = self._roots.async_store(entry, checking)
+            if store is None:
+                return False
             whole = await store.whole(request)
         except StorageError as error:
             if isinstance(error, ThrottledError | UnreachableError):
@@ -409,12 +394,3 @@ class Engine:
             self._roots.close()
         finally:
             self._destination.close(busy=busy)
-
-
-def _cache_of(options: Options, destination: Destination, plan: Planned) -> ContentCache | None:
-    if options.cache is None:
-        return None
-    from bidsplan.destination.content_cache import ContentCache  # only if there is a cache
-
-    root = destination.url if parse_url(destination.url).protocol == "file" else None
-    return ContentCache(options.cache, destination.stop.is_set, root, plan)

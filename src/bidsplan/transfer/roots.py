@@ -11,6 +11,7 @@ from bidsplan.errors import CredentialsError, RootMissingError, StorageError, Us
 from bidsplan.events import Opened
 from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
+from bidsplan.transfer.download import asks_first
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from bidsplan.events import Event
     from bidsplan.plan import Entry, Root
+    from bidsplan.plan.integrity import VerifyMode
     from bidsplan.storage import Access, Store
 
 
@@ -76,6 +78,12 @@ class Roots:
         if isinstance(store, StorageError):
             raise store
         return store
+
+    def async_store(self, entry: Entry, checking: VerifyMode) -> Store | None:
+        """Return an entry's store if the event loop can read the entry; raises as `store`."""
+        store = self.store(entry.root)
+        asks = not store.abilities.async_reads or asks_first(entry, store, checking)
+        return None if asks else store
 
     def _open(self, number: int) -> Store | StorageError:
         from bidsplan.storage import open_store  # not loaded by runs with nothing to do
