@@ -28,6 +28,7 @@ def source_missing(lab):
     lab.storage_plan()
     lab.bucket.delete(f"x/{KEY}")
     yield lab.fetch()
+    yield lab.inspect("--endpoint-url", f"{lab.proxy.url}/{lab.bucket.name}")
     lab.compile()
     (lab.folder / "study/sub-01/anat/sub-01_T1w.nii").unlink()
     yield lab.run("fetch", "study.plan.jsonl", "e")

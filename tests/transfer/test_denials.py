@@ -7,7 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from bidsplan.errors import ArchivedError, BidsplanError, CredentialsError, DeniedError
+from bidsplan.errors import (
+    ArchivedError,
+    BidsplanError,
+    CredentialsError,
+    DeniedError,
+    SourceMissingError,
+)
 from bidsplan.plan.file import write_plan
 from bidsplan.storage import Access, Transport, find_file, open_store
 from plans import FILES, failures, fetch, plan_over, tree
@@ -248,3 +254,28 @@ def test_where_a_bucket_is_missing_the_endpoint_is_named_and_what_chose_it(
         monkeypatch.setenv(by, counted.url)
     access = Access(endpoint_url=counted.url if by == "--endpoint-url" else None)
     assert f"(now {counted.url} of {by})" in refusal("s3://no-such-bucket-here/x", access)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_an_endpoint_with_a_path_is_named_where_an_object_is_missing(
+    counted, source, bucket, tmp_path, transport
+):
+    endpoint = f"{counted.url}/{bucket.name}"
+    access = Access(endpoint_url=endpoint, anonymous=True, transport=transport)
+    said = f"the endpoint in use, {endpoint} of --endpoint-url, has a path: if that is the name of"
+    assert said in refusal(source, access)
+    assert said in str(failures(fetch(plan_over(source, FILES), tmp_path / "d", access=access)))
+    with pytest.raises(SourceMissingError) as caught:
+        open_store(source, access=replace(access, endpoint_url=counted.url)).read("no", limit=9)
+    assert "path" not in str(caught.value)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_where_an_object_has_changed_the_endpoint_in_use_is_named(
+    counted, source, bucket, tmp_path, transport
+):
+    plan = plan_over(source, FILES)
+    bucket.put(f"x/{IMAGE}", FILES[IMAGE][::-1] + b"x")
+    access = Access(anonymous=True, transport=transport)
+    [error] = failures(fetch(plan, tmp_path / "d", access=access)).values()
+    assert f" at {counted.url}; compile the plan again, or give the --endpoint-url" in str(error)

@@ -163,6 +163,10 @@ class Connection:
 
     def denied(self) -> Advice:
         """Return the likely reason why access is denied, with advice."""
+        has_path = bool(urlsplit(self.endpoint).path)
+        return self._denied()._replace(endpoint=self.endpoint_in_use, endpoint_has_path=has_path)
+
+    def _denied(self) -> Advice:
         if self.anonymous:
             text = (
                 "check whether the bucket is public, or give credentials and say 'anonymous: "
@@ -177,7 +181,7 @@ class Connection:
         origin = self._origin(_session(self.profile, self.environment).get_credentials())
         more = "" if self.requester_pays else "; if its requesters pay, add --requester-pays"
         text = f"the credentials in use ({origin}) have no access to it{more}"
-        return Advice(text, HelpCode.DENIED, origin, self.endpoint_in_use)
+        return Advice(text, HelpCode.DENIED, origin)
 
     def _origin(self, credentials: Any) -> str:
         """Say where credentials are from."""
