@@ -14,7 +14,7 @@ from bidsplan.storage.retry import READ_SECONDS
 from bidsplan.urls import parse_url, untrusted_by_default
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _ALLOWED = frozenset({"--allow-protocol", "--untrusted"})
 _STORAGE = _ALLOWED | {
@@ -63,7 +63,7 @@ def command_line(command: str, access: Access, *arguments: str | os.PathLike[str
     --------
     >>> access = Access(profile="lab", endpoint_url="https://me:pw@minio.example.org:9000")
     >>> command_line("compile", access, "my study.yaml")
-    "bidsplan compile --endpoint-url https://minio.example.org:9000 --profile lab 'my study.yaml'"
+    'bidsplan compile --endpoint-url https://minio.example.org:9000 --profile lab "my study.yaml"'
     """
     words = [each if isinstance(each, str) else _operand(each) for each in arguments]
     known = _OPTIONS[command]
@@ -73,7 +73,7 @@ def command_line(command: str, access: Access, *arguments: str | os.PathLike[str
             # Nothing is requested then.
             known = _ALLOWED
     options = [word for option in _options(access) if option[0] in known for word in option]
-    return " ".join(map(_quoted, ["bidsplan", command, *options, *map(redacted, words)]))
+    return shell_line(["bidsplan", command, *options, *map(redacted, words)])
 
 
 def operands(*paths: str | os.PathLike[str]) -> str:
@@ -81,10 +81,10 @@ def operands(*paths: str | os.PathLike[str]) -> str:
 
     Examples
     --------
-    >>> operands("-my study.yaml", "data")
-    "'./-my study.yaml' data"
+    >>> print(operands("-my study.yaml", "data"))
+    "./-my study.yaml" data
     """
-    return " ".join(_quoted(redacted(_operand(path))) for path in paths)
+    return shell_line(redacted(_operand(path)) for path in paths)
 
 
 def _operand(path: str | os.PathLike[str]) -> str:
@@ -93,12 +93,24 @@ def _operand(path: str | os.PathLike[str]) -> str:
     return f"./{text}" if text.startswith("-") else text
 
 
+def shell_line(words: Iterable[str]) -> str:
+    """Write words for a shell, as messages do, which have single quotes around commands.
+
+    Examples
+    --------
+    >>> print(shell_line(["ls", "my data", "plain", "$HOME"]))
+    ls "my data" plain '$HOME'
+    """
+    return " ".join(map(_quoted, words))
+
+
 def _quoted(word: str) -> str:
-    """Quote a word for a shell, on one line and without characters that do not print."""
-    if printable(word) == word:
-        return shlex.quote(word)
-    escaped = word.replace("\\", r"\\").replace("'", r"\'")
-    return f"$'{''.join(map(_escaped, escaped))}'"
+    """Quote a word on one line: if needed, and with double quotes if these change no character."""
+    if printable(word) != word:
+        escaped = word.replace("\\", r"\\").replace("'", r"\'")
+        return f"$'{''.join(map(_escaped, escaped))}'"
+    plain = shlex.quote(word)
+    return plain if plain == word or re.search(r'[$`"\\!]', word) else f'"{word}"'
 
 
 def _escaped(character: str) -> str:

@@ -97,7 +97,8 @@ def fetch(  # noqa: PLR0913 - the options of a run
     destination : path or str
         A local directory, which is created if it does not exist, or a URL that fsspec can write to.
     progress : bool
-        Whether to draw a progress bar on standard error.
+        Whether to draw a progress bar on standard error. If that is not a terminal, a line is
+        written every 30 seconds instead.
     locked : bool
         Whether to fail if the plan next to the manifest is missing or stale.
     frozen : bool

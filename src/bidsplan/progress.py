@@ -174,10 +174,10 @@ class Progress:
     plan : Plan, optional
         The plan that is fetched or verified. Without it, the counts are those of a compilation.
     write : callable, optional
-        Called with a line of text. Without it, a bar is drawn on standard error.
+        Called with a line of text. Without it, a bar is drawn on standard error if that is a
+        terminal or in a notebook; otherwise, lines are written there.
     interval : float
-        Seconds between two lines. Outside a terminal, also the seconds between two drawings of a
-        bar.
+        Seconds between two lines.
     position : int, optional
         The bar's line, counted from 0, if there are several bars.
     """
@@ -193,10 +193,9 @@ class Progress:
     ) -> None:
         self._counts = counts
         self._plan = plan
-        self._write = write
-        # A bar in a log is drawn as seldom as lines are written.
-        drawn = sys.stderr.isatty() or "ipykernel" in sys.modules
-        self._interval = _BAR_SECONDS if drawn and not write else interval
+        drawn = write is None and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+        self._write = None if drawn else write or _write_line
+        self._interval = _BAR_SECONDS if drawn else interval
         self._position = position
         self._bar: Any = None
         self._began = monotonic()
@@ -281,6 +280,11 @@ def _new_bar(stage: _Stage, position: int | None, *, leave: bool) -> Any:
         leave=leave,
         position=position,
     )
+
+
+def _write_line(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def _line(stage: _Stage, elapsed: float) -> str:

@@ -241,8 +241,10 @@ def suggested_url(text: str) -> str | None:
     return None
 
 
-def suggested_bucket(text: str, base: Path) -> str | None:
+def suggested_bucket(text: str, base: Path | None) -> str | None:
     """Return the bucket URL that a path looks like, or None.
+
+    None is also the result if the path's first folder exists below `base`.
 
     Examples
     --------
@@ -251,11 +253,22 @@ def suggested_bucket(text: str, base: Path) -> str | None:
     ('s3://lab/ageing', 's3://lab')
     >>> suggested_bucket("s3/lab/ageing", Path("/none"))
     """
-    match = re.fullmatch(r"(s3|gs|az)(?::/?|//)([^/:]{1,222})((?:/.*)?)", text)
-    if match is None or (base / text.partition("/")[0]).exists():
+    match = re.fullmatch(r"(?i:(s3|gs|az))(?::/?|//)([^/:]{1,222})((?:/.*)?)", text)
+    if match is None or (base and (base / text.partition("/")[0]).exists()):
         return None
-    suggested = f"{match[1]}://{match[2]}{match[3]}"
+    suggested = f"{match[1].lower()}://{match[2]}{match[3]}"
     return None if refused_url(suggested) else suggested
+
+
+def is_mistyped_url(path: str) -> bool:
+    """Report whether a path looks like a URL whose protocol lacks a slash.
+
+    Examples
+    --------
+    >>> is_mistyped_url("https:/host/x"), is_mistyped_url("./https:/host/x")
+    (True, False)
+    """
+    return _MISTYPED.match(path) is not None
 
 
 def refused_url(url: str, *, allow: frozenset[str] = frozenset()) -> str | None:
@@ -298,7 +311,7 @@ def _refused_form(url: str) -> str | None:
 
 def _refused_path(url: str, path: str) -> str | None:
     """Refuse mistyped URLs that would be read as local paths."""
-    if url == path and _MISTYPED.match(url):
+    if url == path and is_mistyped_url(url):
         return "it is neither a URL nor a path; a URL has two slashes after its protocol"
     if url != path and re.search("[@:]", path.partition("/")[0]):
         return "a file URL names no host; write it as file:///path"

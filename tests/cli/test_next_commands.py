@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bidsplan.cli.main import bidsplan
-from bidsplan.command_lines import command_line
+from bidsplan.command_lines import command_line, shell_line
 from bidsplan.storage import Access
 from studies import gamblers
 
@@ -32,9 +32,8 @@ def ask_with_plan(ask_here, tmp_path):
 def named(said):
     """Return the commands that a message names."""
     line = next(line for line in said.splitlines() if line.startswith("next: "))
-    return [
-        shlex.split(found)[1:] for found in re.findall("'(bidsplan .*?)' (?:check|show)s", line)
-    ]
+    found = re.findall("'(bidsplan .*?)' (?:check|show|write)s", line)
+    return [shlex.split(command)[1:] for command in found]
 
 
 @pytest.mark.parametrize(
@@ -93,6 +92,18 @@ def test_the_command_that_removes_files_of_an_earlier_plan_has_its_names(ask_wit
     assert "still there" not in ask_with_plan("fetch", "demo.yaml", place)[2]
 
 
+HARD = ["plain", "a b", "~/x", "it's", 'say "x"', "$HOME", "a`b", "a\\b", "a!b", "*", "", "é"]
+
+
+def test_commands_can_be_pasted_and_their_quotes_do_not_nest():
+    line = command_line("compile", Access(profile="my lab"), *HARD)
+    assert shlex.split(line) == ["bidsplan", "compile", "--profile", "my lab", *HARD]
+    printed = ["bash", "-c", f"printf '%s\\n' {shell_line(HARD)}"]
+    said = subprocess.run(printed, capture_output=True, text=True, check=True).stdout
+    assert said.split("\n")[:-1] == HARD
+    assert "'" not in command_line("compile", Access(), "a b", "~/x", "*")
+
+
 KEYS = "[lab]\naws_access_key_id = lab\naws_secret_access_key = lab-secret\n"
 MANIFEST = """manifest_version: 1
 study: {{id: lab, url: {url}, anonymous: false}}
@@ -122,6 +133,14 @@ def test_the_commands_after_a_fetch_reach_the_same_storage(ask_here, lab):
     assert code != 0, "the options are not needed"
 
 
+def test_the_command_after_init_reaches_the_same_study(ask_here, lab, bucket):
+    study = f"s3://{bucket.name}/study"
+    said = ask_here("init", *lab, study, "-o", "my new.yaml")[2]
+    assert named(said) == [["compile", *lab, "my new.yaml"]]
+    assert ask_here(*named(said)[0])[0] == 0
+    assert "next" not in ask_here("init", *lab, study, "-o", "x.yaml", "--quiet")[2]
+
+
 def test_what_a_destination_in_storage_needs_is_repeated(ask_here, lab, bucket):
     destination = f"s3://{bucket.name}/copy"
     code, _, said = ask_here("fetch", *lab, "--dest-profile", "lab", "my lab.yaml", destination)
@@ -131,7 +150,7 @@ def test_what_a_destination_in_storage_needs_is_repeated(ask_here, lab, bucket):
     assert ask_here(*verify)[0] == 0
     Path("my lab.plan.jsonl").unlink()
     code, _, said = ask_here("fetch", *lab, "--locked", "my lab.yaml", destination)
-    assert (code, shlex.join(["bidsplan", "compile", *lab, "my lab.yaml"]) in said) == (2, True)
+    assert (code, shell_line(["bidsplan", "compile", *lab, "my lab.yaml"]) in said) == (2, True)
 
 
 def test_a_command_that_was_wrong_is_named_with_its_options(ask_here, lab, bucket):
@@ -155,7 +174,8 @@ EVERYTHING = Access(
     timeout=90,
 )
 LISTED = (
-    "--endpoint-url https://storage.example.org:9000/x --region eu-west-1 --profile 'my profile' "
+    "--endpoint-url https://storage.example.org:9000/x --region eu-west-1 "
+    '--profile "my profile" '
     "{}--signed --requester-pays --allow-protocol ftp --allow-protocol sftp --untrusted "
     "--timeout 90{} "
 )
@@ -180,7 +200,7 @@ ALLOWED = "--allow-protocol ftp --allow-protocol sftp --untrusted "
 )
 def test_each_command_has_the_options_that_are_named_for_it(command, destination, options):
     line = command_line(command, EVERYTHING, "a b.yaml", *destination)
-    assert line == f"bidsplan {command} {options}{shlex.join(['a b.yaml', *destination])}"
+    assert line == f"bidsplan {command} {options}{shell_line(['a b.yaml', *destination])}"
     parser = bidsplan.get_command(None, command)
     words = shlex.split(line)[2:]
     values = parser.make_context(command, words).params
@@ -194,7 +214,7 @@ def test_no_option_is_named_that_was_not_given_or_is_a_secret(monkeypatch):
     monkeypatch.setenv("BIDSPLAN_UNTRUSTED", "1")
     assert command_line("verify", Access(), "x.yaml", "d") == "bidsplan verify x.yaml d"
     signed = command_line("init", Access(), "https://me:pw@h/x?X-Amz-Signature=f00", "-o", "x.yaml")
-    assert signed == "bidsplan init 'https://***@h/x?X-Amz-Signature=***' -o x.yaml"
+    assert signed == 'bidsplan init "https://***@h/x?X-Amz-Signature=***" -o x.yaml'
 
 
 NAMES = [

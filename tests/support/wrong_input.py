@@ -28,6 +28,7 @@ def usage(lab):
 @provokes(HelpCode.WRONG_DOCUMENT)
 def wrong_document(lab):
     yield lab.run("compile", "s3://openneuro.org/ds000114")
+    yield lab.run("show", "s3://lab-bucket/study.plan.jsonl")
     yield lab.run("fetch", "data", "study.yaml")
     lab.manifest()
     yield lab.run("validate", ".")
@@ -151,6 +152,8 @@ def url(lab):
     ):
         lab.manifest(study=f"{{id: x, url: '{place}'}}")
         yield lab.run("validate", "study.yaml")
+    yield lab.run("fetch", "study.yaml", "s3:/b/x")
+    yield lab.run("verify", "study.yaml", "https:/b/x")
 
 
 @provokes(HelpCode.UNTRUSTED)
@@ -158,6 +161,8 @@ def untrusted(lab):
     yield lab.run("compile", "--untrusted", "study.yaml")
     lab.manifest(study="{id: x, url: 'https://127.0.0.1/x'}")
     yield lab.run("compile", "--untrusted", "study.yaml")
+    lab.storage_plan()
+    yield lab.run("fetch", "--untrusted", "s.plan.jsonl", f"s3://{lab.bucket.name}/copy")
 
 
 @provokes(HelpCode.STRICT)

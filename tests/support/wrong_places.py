@@ -29,6 +29,7 @@ def source_missing(lab):
     lab.storage_plan()
     lab.bucket.delete(f"x/{KEY}")
     yield lab.fetch()
+    yield lab.inspect("--endpoint-url", f"{lab.proxy.url}/{lab.bucket.name}")
     lab.compile()
     (lab.folder / "study/sub-01/anat/sub-01_T1w.nii").unlink()
     yield lab.run("fetch", "study.plan.jsonl", "e")
@@ -92,10 +93,13 @@ def denied_unsigned(lab):
 @provokes(HelpCode.NO_CREDENTIALS)
 def no_credentials(lab):
     yield lab.inspect("--signed", "--endpoint-url", lab.proxy.url)
+    lab.storage_plan()
+    yield lab.run("fetch", "--anonymous", "s.plan.jsonl", f"s3://{lab.bucket.name}/copy")
     config = lab.folder / "config"
-    config.write_text("[profile lab]\ncredential_process = false\n")
+    config.write_text("[profile lab]\ncredential_process = false\n[profile empty]\n")
     lab.monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     yield lab.inspect("--signed", "--profile", "lab", "--endpoint-url", lab.proxy.url)
+    yield lab.inspect("--signed", "--profile", "empty", "--endpoint-url", lab.proxy.url)
 
 
 @provokes(HelpCode.CREDENTIALS)

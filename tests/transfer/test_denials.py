@@ -7,7 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from bidsplan.errors import ArchivedError, BidsplanError, CredentialsError, DeniedError
+from bidsplan.errors import (
+    ArchivedError,
+    BidsplanError,
+    CredentialsError,
+    DeniedError,
+    SourceMissingError,
+)
 from bidsplan.plan.file import write_plan
 from bidsplan.storage import Access, Transport, find_file, open_store
 from plans import FILES, failures, fetch, plan_over, tree
@@ -182,7 +188,7 @@ PROFILES = {
     "none": ("the default profile", {}, {}),
 }
 WITHOUT = {
-    "": "no AWS credentials were found for signed requests ({}); set AWS_PROFILE",
+    "": "{} has no AWS credentials; add its keys or its sign-in to the AWS configuration, or ask",
     "credential_process = false": "the AWS credentials of {} can't be read (Cred",
 }
 
@@ -216,14 +222,17 @@ def test_without_credentials_the_profile_is_named_and_what_chose_it(
     lab(setting)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert WITHOUT[setting].format(used) in refusal(source, Access(anonymous=False, **options))
+    expected = WITHOUT[setting].format(used)
+    if (by, setting) == ("none", ""):
+        expected = f"no AWS credentials were found for signed requests ({used}); set AWS_PROFILE"
+    assert expected in refusal(source, Access(anonymous=False, **options))
 
 
 def test_a_destination_has_a_profile_and_an_endpoint_of_its_own(lab, counted, source):
     lab("")
     options = {"dest_profile": "lab", "dest_endpoint_url": counted.url, "anonymous": False}
     access = Access(profile="x", **options).at_destination()
-    assert "(profile 'lab' of --dest-profile)" in refusal(source, access)
+    assert "profile 'lab' of --dest-profile has no AWS credentials" in refusal(source, access)
     told = refusal("s3://no-such-bucket-here/x", replace(access, anonymous=True))
     assert f"(now {counted.url} of --dest-endpoint-url)" in told
 
@@ -261,3 +270,28 @@ def test_where_a_bucket_is_missing_the_endpoint_is_named_and_what_chose_it(
         monkeypatch.setenv(by, counted.url)
     access = Access(endpoint_url=counted.url if by == "--endpoint-url" else None)
     assert f"(now {counted.url} of {by})" in refusal("s3://no-such-bucket-here/x", access)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_an_endpoint_with_a_path_is_named_where_an_object_is_missing(
+    counted, source, bucket, tmp_path, transport
+):
+    endpoint = f"{counted.url}/{bucket.name}"
+    access = Access(endpoint_url=endpoint, anonymous=True, transport=transport)
+    said = f"the endpoint in use, {endpoint} of --endpoint-url, has a path: if that is the name of"
+    assert said in refusal(source, access)
+    assert said in str(failures(fetch(plan_over(source, FILES), tmp_path / "d", access=access)))
+    with pytest.raises(SourceMissingError) as caught:
+        open_store(source, access=replace(access, endpoint_url=counted.url)).read("no", limit=9)
+    assert "path" not in str(caught.value)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_where_an_object_has_changed_the_endpoint_in_use_is_named(
+    counted, source, bucket, tmp_path, transport
+):
+    plan = plan_over(source, FILES)
+    bucket.put(f"x/{IMAGE}", FILES[IMAGE][::-1] + b"x")
+    access = Access(anonymous=True, transport=transport)
+    [error] = failures(fetch(plan, tmp_path / "d", access=access)).values()
+    assert f" at {counted.url}; compile the plan again, or give the --endpoint-url" in str(error)

@@ -48,7 +48,7 @@ def test_without_credentials_there_is_one_error_and_no_request(
     code, out, said = ask_here("fetch", "s.plan.jsonl", "d", "--transport", transport.value)
     assert code == 1
     [error] = errors(said)
-    assert "no AWS credentials were found for signed requests" in error
+    assert "profile 'empty' of AWS_PROFILE has no AWS credentials" in error
     assert out == "d: 1 failed (denied); 39 unfinished\n"
     assert len(counted.requests) == before
 

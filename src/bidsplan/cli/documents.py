@@ -1,4 +1,4 @@
-"""Refuses studies and directories where a command expects a manifest or a plan."""
+"""Refuses studies, directories and URLs where a command expects a manifest or a plan."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bidsplan.command_lines import command_line
-from bidsplan.errors import UsageError
+from bidsplan.errors import UrlError, UsageError
 from bidsplan.help_codes import HelpCode
 from bidsplan.messages import listed
 from bidsplan.paths import printable
-from bidsplan.urls import suggested_url
+from bidsplan.urls import suggested_bucket, suggested_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bidsplan.storage import Access
+    from bidsplan.storage.access import Access
 
 
 MANIFESTS = (".yaml", ".yml")
 DOCUMENTS = (*MANIFESTS, ".jsonl", ".jsonl.gz", ".jsonl.zst")
+"""How the names of manifests and plans end."""
 
 
 def check_document(document: Path, access: Callable[[], Access]) -> Path:
@@ -35,8 +36,15 @@ def check_document(document: Path, access: Callable[[], Access]) -> Path:
     text = re.sub(r"\A([A-Za-z][A-Za-z0-9+.-]*:/)(?!/)", r"\1/", str(document))
     url = suggested_url(text) or text
     directory = not text.endswith(DOCUMENTS) and document.is_dir()
-    what = "a URL" if "://" in text else "a directory" if directory else "an accession"
-    if "://" in text or directory or (url != text and not document.exists()):
+    is_url = "://" in text and not document.exists()
+    if is_url and text.endswith(DOCUMENTS):
+        raise UsageError(
+            f"{printable(text)} is a URL, and manifests and plans are read from this machine; copy "
+            "it here, and name the copy",
+            help_code=HelpCode.WRONG_DOCUMENT,
+        )
+    if is_url or directory or (url != text and not document.exists()):
+        what = "a URL" if is_url else "a directory" if directory else "an accession"
         manifests = _manifests_in(document) if directory else []
         hint = f"name one of its manifests: {listed(manifests)}"
         if not manifests:
@@ -64,3 +72,16 @@ def _manifests_in(directory: Path) -> list[str]:
         found = [path for path in directory.iterdir() if path.suffix in MANIFESTS]
         return sorted(printable(str(path)) for path in found if not path.name.startswith("."))
     return []
+
+
+def check_study(text: str) -> None:
+    """Refuse a manifest, a plan or a mistyped URL instead of a study's URL."""
+    if text.endswith(DOCUMENTS):
+        plan = not text.endswith(MANIFESTS)
+        raise UsageError(
+            f"{printable(text)} is a {'plan' if plan else 'manifest'}, by its name, and the URL of "
+            "a study is expected, such as s3://openneuro.org/ds000114",
+            help_code=HelpCode.WRONG_DOCUMENT,
+        )
+    if suggested := suggested_bucket(text, Path()):
+        raise UrlError(f"{printable(text)} looks like a bucket; write {printable(suggested)}")

@@ -11,17 +11,17 @@ import click
 
 from bidsplan.cli.configuration import cache_options, size_of
 from bidsplan.cli.console import Console
-from bidsplan.cli.documents import DOCUMENTS, MANIFESTS, check_document
+from bidsplan.cli.documents import DOCUMENTS, check_document
 from bidsplan.cli.usage_hints import repeated
 from bidsplan.command_lines import operands
+from bidsplan.destination import refuse_mistyped_url
 from bidsplan.destination.cache_options import CacheLink, CacheOptions
-from bidsplan.errors import UrlError, UsageError
+from bidsplan.errors import UsageError
 from bidsplan.help_codes import HelpCode
 from bidsplan.messages import Redactor
 from bidsplan.paths import printable
 from bidsplan.redaction import find_redactor
 from bidsplan.storage.access import AUTO_JOBS, Access, Transport
-from bidsplan.urls import suggested_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,7 +137,8 @@ PLACES = (
         "--anonymous/--signed",
         "anonymous",
         default=None,
-        help="Do not sign requests, or sign them. Overrides the manifest or plan.",
+        help="Do not sign requests to the sources, or sign them. Overrides the manifest or plan. "
+        "Requests to a destination are always signed.",
     ),
     click.option(
         "--requester-pays",
@@ -289,6 +290,7 @@ def _check_order(context: click.Context, _: click.Parameter, destination: str) -
             help_code=HelpCode.WRONG_DOCUMENT,
         )
     _check_document(context, source)
+    refuse_mistyped_url(destination)
     return destination
 
 
@@ -321,19 +323,6 @@ def document_argument(name: str, metavar: str, *, required: bool = True) -> Call
 
     path = click.Path(path_type=Path)
     return click.argument(name, metavar=metavar, type=path, required=required, callback=check)
-
-
-def check_study(text: str) -> None:
-    """Refuse a manifest, a plan or a mistyped URL instead of a study's URL."""
-    if text.endswith(DOCUMENTS):
-        plan = not text.endswith(MANIFESTS)
-        raise UsageError(
-            f"{printable(text)} is a {'plan' if plan else 'manifest'}, by its name, and the URL of "
-            "a study is expected, such as s3://openneuro.org/ds000114",
-            help_code=HelpCode.WRONG_DOCUMENT,
-        )
-    if suggested := suggested_bucket(text, Path()):
-        raise UrlError(f"{printable(text)} looks like a bucket; write {printable(suggested)}")
 
 
 plan_argument = click.argument("source", metavar="PLAN|MANIFEST", type=click.Path(path_type=Path))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import xxhash
 
+from bidsplan.errors import UsageError
 from bidsplan.storage.file_state import local_state
-from bidsplan.storage.places import place_of
+from bidsplan.storage.places import Place, place_of
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
@@ -42,10 +43,20 @@ class Sources:
         self.any_local = any(parse_url(root.url).protocol == "file" for root in roots)
 
     def _locate(self, number: int) -> _Located:
-        place = place_of(self._roots[number].url, self._access, self._base)
+        place = self._place(self._roots[number].url)
         directory = place.path.rstrip("/") if place.service == ("file",) else None
         found = self._located[number] = (place.prefix, directory)
         return found
+
+    def _place(self, url: str) -> Place:
+        try:
+            return place_of(url, self._access, self._base)
+        except UsageError:
+            if self._access.profile is not None:
+                raise
+            # Files that need no request must not need the AWS configuration either. Without a
+            # place, no receipt is found, and they are read.
+            return Place(("unknown", url), "")
 
     def place(self, entry: Entry) -> str:
         """Return the root and key of an entry's object as one text.

@@ -222,8 +222,20 @@ class _Unpacked(io.RawIOBase):
 
     def _open_gzip(self) -> gzip.GzipFile:
         self._file.seek(0)
-        file: Any = self._file
+        file: Any = _ShortReads(self._file)
         return gzip.GzipFile(fileobj=file)
+
+
+class _ShortReads:
+    """Gives gzip the bytes that were read ahead, before it requests more.
+
+    Since Python 3.12 gzip asks for 128 KiB at a time, and the bytes of the first request have the
+    whole header.
+    """
+
+    def __init__(self, file: RangedFile) -> None:
+        self.read = file.read1
+        self.seek = file.seek
 
 
 def s3fs_json_read(fname: str | PathLike[str], fs: Any = None, anon: bool = False) -> Any:

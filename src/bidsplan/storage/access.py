@@ -46,7 +46,8 @@ class Access:
     profile : str, optional
         The name of an AWS profile.
     anonymous : bool, optional
-        Whether requests are unsigned. The default is taken from the manifest or plan.
+        Whether requests to sources are unsigned, which overrides the manifest or plan. Requests to
+        a destination are always signed.
     requester_pays : bool
         Whether you agree to pay for requests to requester-pays buckets.
     allow_protocols : frozenset of str
@@ -93,11 +94,12 @@ class Access:
         Returns
         -------
         Access
-            The same options, with the endpoint and profile of the destination.
+            With the endpoint and profile of the destination, and signed requests.
         """
         return replace(
             self,
             endpoint_url=self.dest_endpoint_url or self.endpoint_url,
             profile=self.dest_profile or self.profile,
             for_destination=True,
+            anonymous=False,
         )

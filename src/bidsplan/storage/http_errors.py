@@ -67,12 +67,15 @@ class Advice(NamedTuple):
         The origin of the credentials in use; empty if unknown.
     endpoint : str
         Where the request was sent.
+    endpoint_has_path : bool
+        Whether the endpoint has a path, which may be a bucket's name by mistake.
     """
 
     text: str
     help_code: HelpCode
     origin: str = ""
     endpoint: str = "this endpoint"
+    endpoint_has_path: bool = False
 
 
 def unknown_access() -> Advice:
@@ -124,7 +127,7 @@ def status_error(
         text = f"{what}: access is denied ({response}); {advice.text}"
         return errors.DeniedError(text, help_code=advice.help_code)
     if status == 404:
-        return _missing(what, response, code)
+        return _missing(what, response, code, denied())
     if status == 412:
         return errors.SourceChangedError(
             f"{what}: it is no longer the object that was listed ({response})"
@@ -142,13 +145,21 @@ def _refused_credentials(
     return errors.CredentialsError(f"{what}: {used} are refused ({response}); {text}")
 
 
-def _missing(what: str, response: str, code: str) -> errors.SourceMissingError:
+def _missing(what: str, response: str, code: str, advice: Advice) -> errors.SourceMissingError:
+    path = ""
+    if advice.endpoint_has_path:
+        path = (
+            f"; the endpoint in use, {advice.endpoint}, has a path: if that is the name of a "
+            "bucket, leave it out"
+        )
     if code == "NoSuchBucket":
         return errors.SourceMissingError(
-            f"{what}: there is no such bucket ({response}); check its name, and --endpoint-url",
+            f"{what}: there is no such bucket ({response}); check its name, and --endpoint-url"
+            f"{path}",
             help_code=HelpCode.BUCKET_MISSING,
         )
-    return errors.SourceMissingError(f"{what}: there is no such object or bucket ({response})")
+    text = f"{what}: there is no such object or bucket ({response}){path}"
+    return errors.SourceMissingError(text)
 
 
 def _response_text(status: int, code: str) -> str:

@@ -78,15 +78,20 @@ def open_store(
 def open_writable(url: str, *, access: Access, stop: Event) -> WritableStore:
     """Open a URL for writing; for local paths, see `bidsplan.destination`.
 
-    Requests are signed unless `access` says otherwise. Setting `stop` ends waits between attempts.
-    Raises UrlError if the URL or its host is refused, and UsageError if it can't be written to.
+    Requests are always signed. Setting `stop` ends waits between attempts. Raises UrlError if the
+    URL or its host is refused, and UsageError if it can't be written to.
     """
     location = _allowed(url, access, "destination's URL")
-    anonymous = access.untrusted or access.anonymous is True
+    if access.untrusted and location.protocol in OBJECT_STORES:
+        raise UrlError(
+            "the destination's URL is refused: requests to a destination are signed, and an "
+            "untrusted plan may not use credentials; fetch to a directory",
+            help_code=HelpCode.UNTRUSTED,
+        )
     if location.protocol == "s3":
         from bidsplan.storage.s3.writable import S3Writable  # on demand
 
-        connection = connect(access, anonymous=anonymous)
+        connection = connect(access, anonymous=False, written=True)
         return S3Writable(location.host, location.path, connection, stop)
     if location.protocol in _WEB:
         raise UnsupportedError(
@@ -94,8 +99,7 @@ def open_writable(url: str, *, access: Access, stop: Event) -> WritableStore:
         )
     from bidsplan.storage.fsspec_writable import FsspecWritable  # imports for a tenth of a second
 
-    options = _ANONYMOUS.get(location.protocol, {}) if anonymous else {}
-    return FsspecWritable(location.protocol, _fsspec_url(location), options)
+    return FsspecWritable(location.protocol, _fsspec_url(location), {})
 
 
 def _allowed(url: str, access: Access, what: str) -> Location:

@@ -230,6 +230,13 @@ class RangedFile(io.RawIOBase):
         self.readinto(data)
         return bytes(data)
 
+    def read1(self, size: int, /) -> bytes:
+        """Read at most `size` bytes, with at most one request; raises StorageError on failure."""
+        wanted = min(size, max(self.size - self._at, 0))
+        data = bytes(self._ahead.some(self._at, wanted)) if wanted else b""
+        self._at += len(data)
+        return data
+
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Fill a buffer; see `read`."""
         view = memoryview(buffer).cast("B")[: max(self.size - self._at, 0)]

@@ -66,10 +66,13 @@ def changed(entry: Entry, store: Store, error: SourceChangedError) -> SourceChan
             now = f"it is {printable(stream.etag)}" if stream.etag else "there is another"
     except StorageError:
         now = "it is not known"
-    return SourceChangedError(
-        f"{error}: the planned entity tag is {printable(entry.etag or 'not known')}, now "
-        f"{now}; compile the plan again"
-    )
+    hint = "compile the plan again"
+    if store.endpoint:
+        # A plan does not hold the endpoint that it was compiled at.
+        now = f"{now} at {printable(store.endpoint)}"
+        hint = f"{hint}, or give the --endpoint-url that it was compiled with"
+    planned = printable(entry.etag or "not known")
+    return SourceChangedError(f"{error}: the planned entity tag is {planned}, now {now}; {hint}")
 
 
 def late(entry: Entry, arrived: int, deadline: Deadline) -> UnreachableError:

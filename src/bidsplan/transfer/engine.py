@@ -23,12 +23,11 @@ from bidsplan.plan.integrity import check_whole
 from bidsplan.storage.objects import FetchRequest
 from bidsplan.transfer.concurrency import ConcurrencyLimit
 from bidsplan.transfer.decide import Decider, Decision
-from bidsplan.transfer.download import asks_first, is_digested, partial_key, receive, tag_is_digest
+from bidsplan.transfer.download import is_digested, partial_key, receive, tag_is_digest
 from bidsplan.transfer.jobs import Job, Lane, Pulled
 from bidsplan.transfer.outcomes import Outcomes
 from bidsplan.transfer.roots import Roots
 from bidsplan.transfer.session import Session
-from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from bidsplan.destination.base import Destination, FileState, Writer
-    from bidsplan.destination.content_cache import ContentCache
     from bidsplan.events import Event
     from bidsplan.plan import Entry, Planned
     from bidsplan.plan.integrity import Verdict
@@ -91,7 +89,7 @@ class Engine:
         self._roots = Roots(plan.header.roots, access, base, self._emit)
         self.decider = Decider(plan, self._sources, destination, options.existing, options.whole)
         self._outcomes.times_wrong = self.decider.times_wrong
-        self._cache = _cache_of(options, destination, plan)
+        self._cache = options.open_cache(destination, plan)
         self._ahead: list[Job] = []
         self._scheduler: Scheduler | None = None
 
@@ -186,19 +184,22 @@ class Engine:
 
     def _job(self, entry: Entry, decision: Decision) -> Job:
         if entry.content is not None:
-            return Job(entry, decision, None, Lane.THREAD)
-        store = self._roots.store(entry.root)
+            return Job(entry, decision, Lane.THREAD)
         if entry.size > self._destination.whole_up_to:
-            return Job(entry, decision, store, Lane.STREAM)
+            return Job(entry, decision, Lane.STREAM)
         fresh = decision.final and decision.action in {Action.FETCH, Action.REPLACE}
-        quick = fresh and self._destination.quick and store.abilities.async_reads
-        if quick and not asks_first(entry, store, self._checking):
-            return Job(entry, decision, store, Lane.ASYNC)
-        return Job(entry, decision, store, Lane.THREAD)
+        quick = fresh and self._destination.quick
+        if quick and (self._may_be_cached(entry) or self._roots.async_store(entry, self._checking)):
+            return Job(entry, decision, Lane.ASYNC)
+        return Job(entry, decision, Lane.THREAD)
+
+    def _may_be_cached(self, entry: Entry) -> bool:
+        """Report quickly whether the content cache may have an entry's bytes."""
+        return self._cache is not None and self._cache.may_have(entry)
 
     async def run_cached(self, job: Job) -> bool:
         """See `JobSource.run_cached`."""
-        if self._cache is None or self._scheduler is None or not self._cache.may_have(job.entry):
+        if self._cache is None or self._scheduler is None or not self._may_be_cached(job.entry):
             return False
         try:
             found = await self._scheduler.aside(self._cache.read_small, job.entry)
@@ -209,13 +210,16 @@ class Engine:
     async def run_async(self, job: Job) -> bool:
         """See `JobSource.run_async`."""
         entry, checking = job.entry, self._checking
-        assert job.store is not None  # noqa: S101 - for the type checker
         # A second attempt, here or in a thread, has the rest of the entry's time.
         began = self._began.pop(entry.path, None) or time.monotonic()
         digested = is_digested(entry, checking)
         request = FetchRequest(entry.key, entry.size, entry.etag, entry.version, digested)
         try:
-            whole = await job.store.whole(request)
+            # The store is not open yet if the cache seemed to have the bytes.
+            store = self._roots.async_store(entry, checking)
+            if store is None:
+                return False
+            whole = await store.whole(request)
         except StorageError as error:
             if isinstance(error, ThrottledError | UnreachableError):
                 self._limit.failed(error)
@@ -284,17 +288,20 @@ class Engine:
             source_state = self._sources.unchanged(entry, before)
             self._kept(entry, decision.verdict, decision.state, source_state)
             return
+        if entry.content is None and not self._may_be_cached(entry):
+            # Nothing is written if the source can't be opened.
+            self._roots.store(entry.root)
         self._roots.renewing(entry, lambda: self._obtain(job, decision))
 
     def _read(self, job: Job) -> Decision:
         """Decide by reading the existing file."""
-        entry, state, store = job.entry, job.decision.state, job.store
+        entry, state = job.entry, job.decision.state
         if not self._destination.compares_first:
             # The file may have changed since it was inspected.
             state = self._destination.state(entry.path)
         decision = self.decider.check_content(entry, state, self._stop.is_set)
         if decision.etag_may_not_be_md5 and not self._roots.renewing(
-            entry, lambda: store is None or tag_is_digest(entry, store, self._session.checking)
+            entry, lambda: tag_is_digest(entry, self._roots.store(entry.root), self._checking)
         ):
             decision = Decision(Action.COMPARE, state=state)
         self._emit(Decided(entry=entry, action=decision.action))
@@ -335,7 +342,7 @@ class Engine:
 
     def _receive(self, job: Job, writer: Writer) -> tuple[Verdict, bool]:
         """Write an entry's bytes; returns also whether they came from the cache."""
-        if self._cache is None or job.store is None:
+        if self._cache is None or job.entry.content is not None:
             return self._received(job, writer), False
         copied = functools.partial(self._outcomes.copied, job.entry)
         verdict = self._cache.fill(job.entry, writer, copied)
@@ -347,10 +354,11 @@ class Engine:
 
     def _received(self, job: Job, writer: Writer) -> Verdict:
         entry, progress = job.entry, functools.partial(self._outcomes.moved, job.entry)
-        if job.store is not None:
+        if entry.content is None:
             began = self._began.pop(entry.path, None)
-            return receive(entry, job.store, writer, self._session, progress, began)
-        data = (entry.content or "").encode()
+            store = self._roots.store(entry.root)
+            return receive(entry, store, writer, self._session, progress, began)
+        data = entry.content.encode()
         writer.write(data)
         progress(len(data))
         return check_whole(entry, data)
@@ -388,12 +396,3 @@ class Engine:
             self._roots.close()
         finally:
             self._destination.close(busy=busy)
-
-
-def _cache_of(options: Options, destination: Destination, plan: Planned) -> ContentCache | None:
-    if options.cache is None:
-        return None
-    from bidsplan.destination.content_cache import ContentCache  # only if there is a cache
-
-    root = destination.url if parse_url(destination.url).protocol == "file" else None
-    return ContentCache(options.cache, destination.stop.is_set, root, plan)

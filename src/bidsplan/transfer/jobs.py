@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from bidsplan.plan import Entry
-    from bidsplan.storage import Store
     from bidsplan.transfer.decide import Decision
 
 
@@ -45,17 +44,10 @@ class Pulled(Enum):
 
 
 class Job(NamedTuple):
-    """The work for one entry.
-
-    Parameters
-    ----------
-    store : Store or None
-        The store of the entry's root; None for a generated file.
-    """
+    """The work for one entry."""
 
     entry: Entry
     decision: Decision
-    store: Store | None
     lane: Lane
 
 

@@ -48,8 +48,7 @@ def materialise(  # noqa: PLR0913 - the options of a run
     destination : path or str
         A local directory, which is created if it does not exist, or a URL that fsspec can write to.
     access : Access, optional
-        How storage may be reached. Requests to the destination are signed unless ``anonymous`` is
-        true.
+        How storage may be reached. Requests to the destination are always signed.
     base : path
         The directory that the plan's relative URLs are relative to. Use the directory of the plan's
         file.

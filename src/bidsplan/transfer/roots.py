@@ -7,10 +7,11 @@ import resource
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
-from bidsplan.errors import RootMissingError, StorageError, UsageError
+from bidsplan.errors import CredentialsError, RootMissingError, StorageError, UsageError
 from bidsplan.events import Opened
 from bidsplan.help_codes import HelpCode
 from bidsplan.paths import printable
+from bidsplan.transfer.download import asks_first
 from bidsplan.urls import parse_url
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from bidsplan.events import Event
     from bidsplan.plan import Entry, Root
+    from bidsplan.plan.integrity import VerifyMode
     from bidsplan.storage import Access, Store
 
 
@@ -77,6 +79,12 @@ class Roots:
             raise store
         return store
 
+    def async_store(self, entry: Entry, checking: VerifyMode) -> Store | None:
+        """Return an entry's store if the event loop can read the entry; raises as `store`."""
+        store = self.store(entry.root)
+        asks = not store.abilities.async_reads or asks_first(entry, store, checking)
+        return None if asks else store
+
     def _open(self, number: int) -> Store | StorageError:
         from bidsplan.storage import open_store  # not loaded by runs with nothing to do
 
@@ -92,9 +100,21 @@ class Roots:
         return store
 
     def renewing(self, entry: Entry, call: Callable[[], T]) -> T:
-        """Call a function with `Store.renewing`, if the entry has a store."""
+        """Call a function with `Store.renewing`, once the entry's store is open."""
+        store = self._opened(entry)
+        if store is None:
+            try:
+                return call()
+            except CredentialsError:
+                # The call has opened the store.
+                store = self._opened(entry)
+                if store is None:
+                    raise
+        return store.renewing(call)
+
+    def _opened(self, entry: Entry) -> Store | None:
         store = None if entry.content is not None else self._stores.get(entry.root)
-        return call() if store is None or isinstance(store, StorageError) else store.renewing(call)
+        return None if isinstance(store, StorageError) else store
 
     def close(self) -> None:
         """Close all stores."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
 
 from bidsplan.cli import options
 from bidsplan.cli.demo_study import MANIFEST, write_demo
+from bidsplan.command_lines import shell_line
 from bidsplan.messages import counted, size
 
 
@@ -31,7 +31,7 @@ def command(folder: Path, settings: options.Settings) -> None:
     written = "wrote" if demo.written else "already there:"
     files = f"{counted(demo.files, 'file')}, {size(demo.bytes)}"
     name = str(folder)
-    entered = f"cd {shlex.quote(f'./{name}' if name.startswith('-') else name)}"
+    entered = shell_line(["cd", f"./{name}" if name.startswith("-") else name])
     steps = [f"bidsplan {step}" for step in _STEPS]
     settings.console.result(
         "\n".join(

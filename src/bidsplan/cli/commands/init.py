@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bidsplan.cli import options
+from bidsplan.cli.documents import check_study
+from bidsplan.command_lines import command_line
 from bidsplan.errors import DestinationError, SelectionError, UsageError
 from bidsplan.help_codes import HelpCode
 from bidsplan.messages import counted, size
@@ -42,7 +44,7 @@ def command(url: str, output: Path | None, settings: options.Settings) -> None:
     from bidsplan.compile.survey.inventory import take_inventory  # imports storage
     from bidsplan.compile.survey.study import study_above
 
-    options.check_study(url)
+    check_study(url)
     if output and os.path.lexists(output):
         raise _exists(output)
     console = settings.console
@@ -70,6 +72,10 @@ def command(url: str, output: Path | None, settings: options.Settings) -> None:
     except OSError as error:
         raise DestinationError(f"{output}: can't be written: {error.strerror}") from error
     console.result(f"wrote {output}", {"manifest": str(output)})
+    if not (console.quiet or console.json):
+        # The manifest does not hold the options that reach the study.
+        compiling = command_line("compile", settings.access, output)
+        console.say(f"next: '{compiling}' writes its plan")
 
 
 def _exists(output: Path) -> UsageError:

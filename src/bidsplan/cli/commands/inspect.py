@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from bidsplan.cli import options
+from bidsplan.cli.documents import check_study
 from bidsplan.cli.plans import load
 from bidsplan.errors import BidsplanError
 from bidsplan.messages import counted, size
@@ -60,7 +61,7 @@ def command(what: str, settings: options.Settings) -> None:
             except BidsplanError as error:
                 raise error.located(loaded.locate) from error
         else:
-            options.check_study(what)
+            check_study(what)
             inventory = take_inventory(what, access=settings.access, notify=notify)
     data = msgspec.to_builtins(inventory, order="deterministic")
     settings.console.result("\n".join(_lines(inventory)), data)

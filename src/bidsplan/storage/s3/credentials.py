@@ -57,6 +57,8 @@ class Connection:
         Authorities to trust in addition to the system's.
     profile_in_use, endpoint_in_use : str
         As messages name them, with the option or variable that chose them.
+    written : bool
+        Whether it leads to a destination, which only signed requests reach.
     """
 
     endpoint: str
@@ -70,6 +72,7 @@ class Connection:
     authorities: Authorities = ()
     profile_in_use: str = ""
     endpoint_in_use: str = ""
+    written: bool = False
 
     @property
     def is_aws(self) -> bool:
@@ -134,12 +137,7 @@ class Connection:
                 help_code=HelpCode.NO_CREDENTIALS,
             ) from None
         if frozen is None:
-            raise DeniedError(
-                "no AWS credentials were found for signed requests "
-                f"({self.profile_in_use}); set AWS_PROFILE or the like, or ask anonymously "
-                "(anonymous: true, --anonymous; in Python anon=True)",
-                help_code=HelpCode.NO_CREDENTIALS,
-            )
+            raise DeniedError(self._none_found(), help_code=HelpCode.NO_CREDENTIALS)
         if not all(map(str.isprintable, filter(None, frozen))):
             raise DeniedError(
                 f"the AWS credentials ({self._origin(found)}) have line breaks or other "
@@ -149,8 +147,26 @@ class Connection:
             )
         return frozen
 
+    def _none_found(self) -> str:
+        """Say that there are no credentials, and what to do."""
+        usual = self.profile_in_use == DEFAULT_PROFILE
+        why = f"{self.profile_in_use} has no AWS credentials"
+        what = "add its keys or its sign-in to the AWS configuration"
+        if usual:
+            why = f"no AWS credentials were found for signed requests ({self.profile_in_use})"
+            what = "set AWS_PROFILE or the like"
+        if self.written:
+            instead = "name a profile by --dest-profile"
+            return f"{why}; requests to the destination are always signed: {what}, or {instead}"
+        instead = "ask anonymously (anonymous: true, --anonymous; in Python anon=True)"
+        return f"{why}; {what}, or {instead}"
+
     def denied(self) -> Advice:
         """Return the likely reason why access is denied, with advice."""
+        has_path = bool(urlsplit(self.endpoint).path)
+        return self._denied()._replace(endpoint=self.endpoint_in_use, endpoint_has_path=has_path)
+
+    def _denied(self) -> Advice:
         if self.anonymous:
             text = (
                 "check whether the bucket is public, or give credentials and say 'anonymous: "
@@ -165,7 +181,7 @@ class Connection:
         origin = self._origin(_session(self.profile, self.environment).get_credentials())
         more = "" if self.requester_pays else "; if its requesters pay, add --requester-pays"
         text = f"the credentials in use ({origin}) have no access to it{more}"
-        return Advice(text, HelpCode.DENIED, origin, self.endpoint_in_use)
+        return Advice(text, HelpCode.DENIED, origin)
 
     def _origin(self, credentials: Any) -> str:
         """Say where credentials are from."""
@@ -256,10 +272,11 @@ def _endpoint_variable(session: Any) -> str | None:
     return os.environ.get("AWS_ENDPOINT_URL_S3")
 
 
-def connect(access: Access, *, anonymous: bool) -> Connection:
+def connect(access: Access, *, anonymous: bool, written: bool = False) -> Connection:
     """Resolve the S3 connection from options, environment and configuration.
 
-    Raises UsageError if the configuration can't be used, for example if a profile is missing.
+    `written` says that the connection leads to a destination. Raises UsageError if the
+    configuration can't be used, for example if a profile is missing.
     """
     environment = _environment()
     endpoint, region = _resolve(access, environment)
@@ -280,6 +297,7 @@ def connect(access: Access, *, anonymous: bool) -> Connection:
         authorities=authorities,
         profile_in_use=profile_in_use(access, environment),
         endpoint_in_use=endpoint_in_use(access, endpoint, environment),
+        written=written,
     )
 
 
