@@ -100,7 +100,7 @@ def test_metadata_without_its_data_file_is_reported_until_it_is_excluded(
     text = "manifest_version: 1\nstudy: {id: x, url: study}\nfiles: {datatypes: [dwi]}\n"
     Path("study.yaml").write_text(text)
     warning = (
-        "study.yaml:3: files: 1 subject has metadata that files selects without its data file: "
+        "study.yaml:3: files: 1 subject has metadata, such as sidecars, but no data file: "
         "'1' (sub-1/ses-2/dwi); leave the metadata out with 'exclude' in the filter, or exclude "
         "the subjects"
     )

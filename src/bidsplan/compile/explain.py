@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _LACKING = {
     OmissionKind.NO_FILE: "has no file that {} selects",
-    OmissionKind.NO_DATA: "has metadata that {} selects without its data file",
+    OmissionKind.NO_DATA: "has metadata, such as sidecars, that {} selects, but no data file",
 }
 """What selected subjects lack, by the kind of omission."""
 

@@ -101,7 +101,7 @@ def find_without_files(units: Sequence[str], findings: Findings, at: Place) -> I
             yield omission(kind, some, (text, at, hint))
     if orphans := findings.orphans.keys() - set(lacking):
         text = counted(len(orphans), "subject", "has", "have")
-        text += f" metadata that {dotted(at)} selects without its data file"
+        text += " metadata, such as sidecars, but no data file"
         shown = {unit: f"{unit!r} ({printable(findings.orphans[unit])})" for unit in orphans}
         hint = "leave the metadata out with 'exclude' in the filter, or exclude the subjects"
         yield omission(OmissionKind.NO_DATA, orphans, (text, at, hint), shown=shown)
