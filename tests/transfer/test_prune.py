@@ -71,6 +71,21 @@ def everything_below(folder):
     )
 
 
+def test_what_was_changed_without_its_time_and_found_wrong_stays(tmp_path, folder):
+    whole, path = local_plan(tmp_path, FILES), "sub-2/dwi/sub-2_dwi.nii"
+    fetch(whole, folder)
+    before = (folder / path).stat()
+    (folder / path).write_bytes(FILES[path][::-1])
+    os.utime(folder / path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert list(failures(verify(whole, folder))) == [path]
+    rest = without(whole, "sub-2/dwi/")
+    events = fetch(rest, folder, find_unplanned=True)
+    assert not [event for event in events if isinstance(event, Warned)]
+    events = list(prune(rest, folder))
+    assert (removed(events), spared(events)) == ([], {path: KeptReason.CHANGED})
+    assert (folder / path).exists()
+
+
 def test_what_is_no_longer_planned_goes_and_the_folders_it_leaves_empty(plan, folder):
     events = list(prune(plan, folder))
     assert events == [

@@ -123,17 +123,20 @@ def warn_of_unplanned(paths: Iterable[str], place: Destination) -> Iterator[Warn
         # In storage, each file would need a request.
         return
     planned = {hash(collision_form(path)) for path in paths}
-    found = set()
+    found, wrong = set(), set()
     for receipt in place.read_receipts():
-        if not receipt.kept and hash(collision_form(receipt.path)) not in planned:
+        known = receipt.path, receipt.size, receipt.identity
+        if receipt.wrong:
+            wrong.add(known)
+        elif not receipt.kept and hash(collision_form(receipt.path)) not in planned:
             # A path that can't be read is not counted.
             with suppress(DestinationError):
                 state = place.state(receipt.path)
-                if state and (state.size, state.identity) == (receipt.size, receipt.identity):
-                    found.add(receipt.path)
-    if found:
-        files = "1 file" if len(found) == 1 else f"{len(found):,} files"
-        message = f"{files} of an earlier plan {'is' if len(found) == 1 else 'are'} still there"
+                if state and (receipt.path, state.size, state.identity) == known:
+                    found.add(known)
+    if number := len(found - wrong):
+        files = "1 file" if number == 1 else f"{number:,} files"
+        message = f"{files} of an earlier plan {'is' if number == 1 else 'are'} still there"
         yield Warned(problem=Problem(message=message, hint=UNPLANNED_HINT))
 
 
@@ -145,10 +148,16 @@ class _Search:
         self._place = place
         self._everything = everything
         self._fetched: dict[str, set[tuple[int, int | str | None]]] = {}
+        wrong = []
         for receipt in place.read_receipts():
-            if not receipt.kept:
+            if receipt.wrong:
+                wrong.append(receipt)
+            elif not receipt.kept:
                 states = self._fetched.setdefault(receipt.path, set())
                 states.add((receipt.size, receipt.identity))
+        for receipt in wrong:
+            # The file has changed, although its time has not.
+            self._fetched.get(receipt.path, set()).discard((receipt.size, receipt.identity))
         # Some file systems change case or Unicode form, and list a planned file by another name.
         self._planned = {collision_form(entry.path) for entry in plan.entries}
 
@@ -159,14 +168,14 @@ class _Search:
                 yield listed
 
     def _may_go(self, listed: Listed) -> bool:
-        fetched, state = self._fetched.get(listed.path, ()), listed.state
-        if state.regular and (state.size, state.identity) in fetched:
+        fetched, state = self._fetched.get(listed.path), listed.state
+        if fetched and state.regular and (state.size, state.identity) in fetched:
             return True
         if any(segment.startswith(".") for segment in listed.path.split("/")):
             return False
         if self._everything and listed.removable:
             return True
-        why = KeptReason.CHANGED if fetched else KeptReason.FOREIGN
+        why = KeptReason.FOREIGN if fetched is None else KeptReason.CHANGED
         self.kept.append(Kept(path=listed.path, why=why))
         return False
 
