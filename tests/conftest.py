@@ -17,8 +17,8 @@ _numbers = itertools.count()
 
 
 def pytest_xdist_auto_num_workers():
-    """Run one test more at a time than there are processors: some wait for most of their time."""
-    return (os.cpu_count() or 1) + 1
+    """Run two tests more at a time than there are processors: some wait for most of their time."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.fixture(autouse=True)
