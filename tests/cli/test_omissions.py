@@ -117,8 +117,8 @@ def test_metadata_without_its_data_file_is_reported_until_it_is_excluded(
         "hint": warning.partition("; ")[2],
     }
     assert ask("explain", "study.yaml")[1] == (
-        "in   1  selected: subjects selects all, but has metadata that files selects without its "
-        "data file\n"
+        "in   1  selected: subjects selects all, but has metadata, such as sidecars, that files "
+        "selects, but no data file\n"
     )
     assert ask("compile", "--strict", "study.yaml")[0] == 1
     Path("study.yaml").write_text(text.replace("[dwi]", '[dwi], exclude: ["sub-1/ses-2/**"]'))

@@ -113,13 +113,16 @@ def test_no_default_is_a_lambda():
     [
         (
             lambda: bidsplan.materialise(None, "d", existing="replaced"),
-            "'keep', 'replace', 'refuse'",
+            "'keep', 'replace', 'update', 'refuse'",
         ),
         (lambda: bidsplan.materialise(None, "d", checking="none"), "'full', 'size'"),
-        (lambda: bidsplan.fetch("p.jsonl", "d", existing="KEEP"), "'keep', 'replace', 'refuse'"),
+        (
+            lambda: bidsplan.fetch("p.jsonl", "d", existing="KEEP"),
+            "'keep', 'replace', 'update', 'refuse'",
+        ),
         (lambda: bidsplan.fetch("p.jsonl", "d", checking=True), "'full', 'size'"),
         (lambda: bidsplan.Access(transport="boto"), "'auto', 'obstore', 'fsspec'"),
-        (lambda: bidsplan.Existing(None), "'keep', 'replace', 'refuse'"),
+        (lambda: bidsplan.Existing(None), "'keep', 'replace', 'update', 'refuse'"),
     ],
 )
 def test_options_that_have_no_such_value_are_refused(call, values):

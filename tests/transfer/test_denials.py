@@ -248,7 +248,7 @@ def test_the_source_and_the_destination_may_have_the_same_profile_and_endpoint(
         (Access(**options).at_destination(), ""),
         (Access(**options, **own).at_destination(), "dest-"),
     ):
-        assert f"(profile 'lab' of --{prefix}profile)" in refusal(source, access)
+        assert f"profile 'lab' of --{prefix}profile has no AWS" in refusal(source, access)
         told = refusal("s3://no-such-bucket-here/x", replace(access, anonymous=True))
         assert f"(now {counted.url} of --{prefix}endpoint-url)" in told
 

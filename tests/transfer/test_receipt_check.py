@@ -64,7 +64,7 @@ def test_a_plan_of_other_bytes_is_not_proved_by_old_receipts(bucket, access, tmp
     assert looked_up(other, tmp_path, access)[IMAGE] == "unproved"
 
 
-def test_a_destination_in_storage_is_recalled(bucket, access):
+def test_a_destination_in_storage_is_recalled(bucket, access, s3):
     target = Bucket(bucket.endpoint, f"{bucket.name}-copy")
     plan, url = plan_over(f"s3://{bucket.name}", FILES), f"s3://{target.name}/copy"
     fetch(plan, url, access)

@@ -161,7 +161,7 @@ def test_where_some_requests_are_refused_only_those_wait(bucket, proxy, fetch, t
 
 
 @pytest.mark.parametrize("place", ["directory", "bucket"])
-def test_a_limit_of_the_rate_holds_for_downloads_and_copies(files, bucket, tmp_path, place):
+def test_a_limit_of_the_rate_holds_for_downloads_and_copies(files, bucket, s3, tmp_path, place):
     plan = tmp_path / "p.plan.jsonl"
     write_plan(plan_over(f"s3://{bucket.name}", files), plan)
     there = str(tmp_path / "d") if place == "directory" else f"s3://{bucket.name}/copies"
