@@ -35,6 +35,7 @@ from plans import (
     plan_over,
     write_files,
 )
+from servers import Rule
 
 
 def one(path, data, **fields):
@@ -132,6 +133,23 @@ def test_an_encrypted_objects_tag_is_known_to_be_none_from_its_receipt(tmp_path)
     assert proofs(verify(plan, folder)) == {"a": CheckMethod.RECEIPT}
     (folder / "a").write_bytes(b"hellO")
     assert {error.code for error in failures(verify(plan, folder)).values()} == {"corrupt"}
+
+
+def test_a_file_whose_tag_is_no_digest_is_not_out_of_date_at_another_endpoint(
+    bucket, proxy, tmp_path
+):
+    bucket.fill({"a.txt": b"hello"})
+    tagged = {"x-amz-server-side-encryption": "aws:kms", "Content-Length": "5"}
+    answer = {"ETag": f'"{md5(b"other")}"'}
+    proxy.rules += [
+        Rule("status", "a.txt", status=200, headers=tagged, method="HEAD"),
+        Rule("status", "a.txt", status=200, headers=answer, body=b"hello"),
+    ]
+    plan, folder = plan_over(f"s3://{bucket.name}", {"a.txt": b"other"}), tmp_path / "d"
+    access = Access(endpoint_url=proxy.url)
+    assert not failures(fetch(plan, folder, access=access))
+    assert proofs(verify(plan, folder, access=access)) == {"a.txt": CheckMethod.RECEIPT}
+    assert [error.code for error in failures(verify(plan, folder)).values()] == ["unproved"]
 
 
 def test_entries_are_told_in_the_plans_order_by_any_number_of_readers(tmp_path):

@@ -44,7 +44,10 @@ def draw_sample(
         undrawn = Dropped("the random sample can't be drawn", ("subjects", "sample"))
         record.drop(units, (), undrawn)
         record.units = []
-        report.add_errors(*map(_too_few, short), help_code=HelpCode.SAMPLE)
+        rules = "include, exclude and where"
+        if manifest.subjects.require:
+            rules = "include, exclude, where and require"
+        report.add_errors(*(_too_few(group, rules) for group in short), help_code=HelpCode.SAMPLE)
         report.raise_errors()
     record.drawn = tuple(found)
     if sample.per:
@@ -84,12 +87,12 @@ def _shown(group: Group, columns: list[str], cohort: Cohort | None) -> DrawnGrou
     return DrawnGroup(group=values, drawn=group.drawn, of=group.of)
 
 
-def _too_few(short: DrawnGroup) -> Problem:
-    """Report a group with fewer subjects than are to be drawn."""
+def _too_few(short: DrawnGroup, rules: str) -> Problem:
+    """Report a group with fewer subjects than are to be drawn; `rules` left out the others."""
     message = f"{short.drawn} subjects are to be sampled of {short.of}{_named(short)}"
-    hint = "sample fewer, or select more by include, exclude and where"
+    hint = f"sample fewer, or select more by {rules}"
     if any(name != "site" for name in short.group):
-        hint = "sample fewer, select more by include, exclude and where, or leave this group out"
+        hint = f"sample fewer, select more by {rules}, or leave this group out"
     for name, value in short.group.items():
         if value == MISSING and name != "site":
             hint += f": 'where: {{{printable(name)}: {{not: {MISSING}}}}}'"

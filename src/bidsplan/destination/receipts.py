@@ -238,9 +238,12 @@ class LatestReceipts:
 
     def __init__(self, receipts: Iterable[Receipt]) -> None:
         self._known: dict[int, Receipt] = {}
+        self._opaque: set[int] = set()
         for receipt in receipts:
             if receipt.wrong:
                 continue
+            if receipt.etag_is_not_digest:
+                self._opaque.add(hash(receipt.path))
             marks = {hash((receipt.path, receipt.source, s)) for s in (None, receipt.source_state)}
             if receipt.etag:
                 marks.add(hash((receipt.path, receipt.etag)))
@@ -260,6 +263,10 @@ class LatestReceipts:
     def find_by_size(self, path: str, etag: str | None) -> Receipt | None:
         """Return the latest receipt with proof by size only, for an entity tag."""
         return self._known.get(hash((path, etag)))
+
+    def has_opaque_tag(self, path: str) -> bool:
+        """Return whether a source's entity tag was no digest, whatever the source."""
+        return hash(path) in self._opaque
 
 
 class ReceiptWriter:

@@ -148,7 +148,10 @@ class _Check:
             receipt = receipt or self._receipts.find_by_size(entry.path, entry.etag)
         excused = receipt is not None and (receipt.etag_is_not_digest or receipt.etag)
         if not verdict.holds and not (by_tag and excused):
-            if receipt is None and self._doubts.is_outdated(entry.path, verdict.content):
+            # A tag that was no digest before does not show that the planned bytes are others.
+            opaque = by_tag and self._receipts.has_opaque_tag(entry.path)
+            known = receipt is not None or opaque
+            if not known and self._doubts.is_outdated(entry.path, verdict.content):
                 raise _outdated(entry, verdict)
             self._doubts.add(entry, source)
             raise _differs(entry, verdict, no_receipt=by_tag and receipt is None)
