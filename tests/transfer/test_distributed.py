@@ -10,6 +10,7 @@ import signal
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import chain
 
 import pytest
@@ -55,6 +56,18 @@ def client():
         distributed.Client(cluster) as client,
     ):
         yield client
+
+
+@contextmanager
+def threads():
+    """Start a cluster of two threads of this process."""
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield cluster, client
 
 
 def ended(events):
@@ -152,12 +165,7 @@ def test_a_scheduler_that_does_not_answer_is_wrong_usage(tmp_path, capsys, monke
 
 def test_threads_of_this_process_are_a_cluster_too(tmp_path):
     plan = local_plan(tmp_path, FILES)
-    with (
-        distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
+    with threads() as (cluster, client):
         events = list(materialise(plan, tmp_path / "d", client=client))
         [worker] = cluster.workers.values()
         sampled = worker.periodic_callbacks["profile"].is_running()
@@ -281,12 +289,7 @@ def test_paths_that_the_destination_takes_for_one_are_compared_over_all_shares(
     clashing = {"sub-000/anat/sub-000_T1W.json": b"x", "SUB-119/anat/sub-119_T1w.json": b"y"}
     plan = local_plan(tmp_path, FILES | clashing)
     monkeypatch.setattr(os, "stat", folding)
-    with (
-        distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
+    with threads() as (_, client):
         events = list(materialise(plan, tmp_path / "d", client=client))
     # The first in the plan's order keeps its path.
     refused = {"sub-000/anat/sub-000_T1w.json", "sub-119/anat/sub-119_T1w.json"}

@@ -172,8 +172,7 @@ class S3Store(S3Lister):
                 span=(start, stop),
             )
         except CertificateError:
-            # OpenSSL accepts some certificates that obstore does not, such as one that is its own
-            # authority.
+            # OpenSSL accepts some certificates that obstore does not, such as self-signed ones.
             self._plain_only = True
         except RefusedHostError:
             # Perhaps the bucket's region is unknown: plain requests find it.
